@@ -1,0 +1,177 @@
+"""Child processes that never outlive the process that started them."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from pwd import struct_passwd
+from typing import IO
+
+_PR_SET_PDEATHSIG = 1
+# Loaded here: after a fork there may be no loading of libraries any more.
+_libc = ctypes.CDLL(None, use_errno=True)
+
+LONGEST_LOG_BYTES = 10_000_000
+
+
+def die_with_parent(
+    parent_pid: int, *, signal_number: int = signal.SIGKILL
+) -> None:
+    """Ask the kernel to end this process when its parent ends.
+
+    The kernel watches the *thread* that forked, so a thread that lasts must fork.
+    A change of user clears the request: call this after it.
+
+    Args:
+        parent_pid: The parent that is expected; if it is gone already, so is this
+            process.
+        signal_number: What the kernel sends.
+    """
+    if _libc.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) was refused")
+    if os.getppid() != parent_pid:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _settle(parent_pid: int, death_signal: int) -> None:
+    """Make a fresh child deaf to nothing and mortal (between fork and exec)."""
+    # A shell starts background jobs with SIGINT ignored, and exec keeps that.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+    die_with_parent(parent_pid, signal_number=death_signal)
+
+
+@dataclass
+class ChildProcess:
+    """One program that runs below this process, in a process group of its own.
+
+    Attributes:
+        name: What people call it; also the name of its log.
+        command: The program and its arguments.
+        log: The file that takes what it prints, or None for this process' own output.
+        account: Whom to run it as, None for the present user.
+        stop_signal: What asks its main process to stop.
+        death_signal: What the kernel sends it when this process dies.
+        stop_timeout_s: How long it may take to stop before its group is killed.
+        environment: Variables beside those of this process.
+        before_start: Called before every start.
+    """
+
+    name: str
+    command: Sequence[str]
+    log: Path | None = None
+    account: struct_passwd | None = None
+    stop_signal: int = signal.SIGTERM
+    death_signal: int = signal.SIGKILL
+    stop_timeout_s: float = 4.0
+    environment: Mapping[str, str] = field(default_factory=dict)
+    working_dir: Path | None = None
+    before_start: Callable[[], None] | None = None
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the latest start, None before the first."""
+        return self._process.pid if self._process else None
+
+    @property
+    def exit_status(self) -> int | None:
+        """The exit status (negative: a signal), None while it runs or never did."""
+        return self._process.poll() if self._process else None
+
+    def is_alive(self) -> bool:
+        """Say whether the program runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start the program; what is left of an earlier start is killed first."""
+        self._kill_group()
+        if self.before_start:
+            self.before_start()
+        account = self.account
+        with contextlib.ExitStack() as stack:
+            self._process = subprocess.Popen(  # noqa: S603 - our own commands
+                list(self.command),
+                stdin=subprocess.DEVNULL,
+                stdout=stack.enter_context(self._open_log()) if self.log else None,
+                stderr=subprocess.STDOUT if self.log else None,
+                cwd=self.working_dir,
+                env={**os.environ, **self.environment},
+                start_new_session=True,
+                user=account.pw_uid if account else None,
+                group=account.pw_gid if account else None,
+                extra_groups=[] if account else None,
+                # Runs after the change of user, which would clear the request.
+                preexec_fn=partial(_settle, os.getpid(), self.death_signal),  # noqa: PLW1509
+            )
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the main process, if it runs."""
+        if self._process and self.is_alive():
+            self._process.send_signal(number)
+
+    def wait(self, *, timeout_s: float) -> bool:
+        """Wait for the end; say whether it came in time."""
+        if self._process is None:
+            return True
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def stop(self) -> None:
+        """Ask the main process to stop, wait, then kill what is left of its group."""
+        if self.is_alive():
+            self.signal(self.stop_signal)
+            self.wait(timeout_s=self.stop_timeout_s)
+        self._kill_group()
+
+    def kill(self) -> None:
+        """Kill the main process and its group at once."""
+        self._kill_group()
+
+    def log_tail(self, *, lines: int = 8) -> str:
+        """Return the last lines of the log, for a message about what went wrong."""
+        if self.log is None or not self.log.exists():
+            return ""
+        text = self.log.read_text(encoding="utf-8", errors="replace")
+        return "\n".join(text.splitlines()[-lines:])
+
+    def _kill_group(self) -> None:
+        """Kill every process that is left of the group of the latest start."""
+        if self._process is None:
+            return
+        # The group's number stays taken as long as anything lives in it; once
+        # nothing does, ProcessLookupError says so.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _open_log(self) -> IO[bytes]:
+        if self.log is None:
+            raise ValueError(f"{self.name} has no log")
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        if self.log.exists() and self.log.stat().st_size > LONGEST_LOG_BYTES:
+            self.log.replace(self.log.with_suffix(".old.log"))
+        return self.log.open("ab")
+
+
+def wait_until(
+    condition: Callable[[], bool], *, timeout_s: float, interval_s: float = 0.03
+) -> bool:
+    """Ask again and again until the condition holds; say whether it did in time."""
+    end = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(interval_s)
+    return True
