@@ -1,0 +1,75 @@
+"""The one place that decides who may do what: by action, role, scope and department.
+
+It knows no patient: each model names the path to its department in
+`department_path`, and `visible_to(user)` follows it.
+"""
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Generic, Self, TypeVar
+
+from django.db import models
+
+from accounts.models import Role, User
+
+_Model = TypeVar("_Model", bound=models.Model)
+
+
+class Action(StrEnum):
+    """What can be allowed; also the scopes that a token can carry."""
+
+    UPLOAD = "upload"
+    READ_PATIENTS = "read_patients"
+    READ_IMAGES = "read_images"
+    READ_RESULTS = "read_results"
+    READ_MODELS = "read_models"
+    RETRY_PREDICTION = "retry_prediction"
+    REVIEW = "review"
+    RESOLVE_CONFLICT = "resolve_conflict"
+    READ_AUDIT = "read_audit"
+    ADMINISTER = "administer"
+
+
+_READS = {
+    Action.READ_PATIENTS,
+    Action.READ_IMAGES,
+    Action.READ_RESULTS,
+    Action.READ_MODELS,
+}
+ALLOWED: dict[str, frozenset[Action]] = {
+    Role.RADIOLOGIST: frozenset(
+        _READS | {Action.UPLOAD, Action.RETRY_PREDICTION, Action.REVIEW}
+    ),
+    Role.CLINICIAN: frozenset(_READS),
+    Role.TECHNOLOGIST: frozenset(_READS | {Action.UPLOAD, Action.RETRY_PREDICTION}),
+    Role.DATA_SCIENTIST: frozenset({Action.READ_MODELS}),
+    Role.AUDITOR: frozenset(
+        {Action.READ_PATIENTS, Action.READ_MODELS, Action.READ_AUDIT}
+    ),
+    Role.ADMIN: frozenset(Action),
+    Role.INTEGRATION: frozenset(_READS | {Action.UPLOAD, Action.RETRY_PREDICTION}),
+}
+UNLIMITED_ROLES = frozenset({Role.ADMIN, Role.AUDITOR})
+
+
+def may(user: User, action: Action, *, scopes: Iterable[str] | None = None) -> bool:
+    """Whether the role, and the token's scopes where there is a token, allow the action."""
+    if not user.is_authenticated or not user.is_active:
+        return False
+    return action in ALLOWED[user.role] and (scopes is None or action in set(scopes))
+
+
+class DepartmentQuerySet(models.QuerySet[_Model], Generic[_Model]):
+    """Rows that belong to a department, reached by `department_path`."""
+
+    department_path: str
+
+    def visible_to(self, user: User) -> Self:
+        """Rows of the user's departments; all of them for the roles without that limit."""
+        if not user.is_authenticated or not user.is_active:
+            return self.none()
+        if user.role in UNLIMITED_ROLES:
+            return self
+        return self.filter(
+            **{f"{self.department_path}__in": user.departments.order_by().values("pk")}
+        )

@@ -1,0 +1,266 @@
+"""All settings, top to bottom, from the environment only (a file beside a name: NAME_FILE).
+
+CHESTX_ENV is `development` (default: loopback only, a banner says so) or
+`production`, which refuses to start half-configured. docs/deployment.md lists
+every variable.
+"""
+
+import secrets
+from datetime import timedelta
+from pathlib import Path
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+from chestx_site import embedded
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.FileAwareEnv()
+
+CHESTX_ENV = env.str("CHESTX_ENV", "development")
+if CHESTX_ENV not in ("development", "production"):
+    raise ImproperlyConfigured(
+        f"CHESTX_ENV is {CHESTX_ENV!r}; it must be 'development' or 'production'."
+    )
+PRODUCTION = CHESTX_ENV == "production"
+if PRODUCTION:
+    missing = [
+        name
+        for name in ("SECRET_KEY", "ALLOWED_HOSTS", "DATABASE_URL", "REDIS_URL")
+        if not env.str(name, "")
+    ]
+    if missing:
+        raise ImproperlyConfigured(
+            f"CHESTX_ENV=production needs {', '.join(missing)} in the environment: "
+            "see docs/deployment.md."
+        )
+
+# --- Where state lives -------------------------------------------------------
+VAR_DIR = Path(env.str("VAR_DIR", str(BASE_DIR / "var"))).resolve()
+CHESTX_DATA = Path(env.str("CHESTX_DATA", str(BASE_DIR.parent / "shared" / "data")))
+PORT = env.int("PORT", 8000)
+
+# --- Core --------------------------------------------------------------------
+DEBUG = False
+# Without one, development gets a key a start; the demo keeps one in VAR_DIR.
+SECRET_KEY = env.str("SECRET_KEY", "") or secrets.token_urlsafe(48)
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+ROOT_URLCONF = "chestx_site.urls"
+WSGI_APPLICATION = "chestx_site.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+AUTH_USER_MODEL = "accounts.User"
+
+INSTALLED_APPS = [
+    "chestx_site",
+    "chestx_site.admin_site.ChestXAdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "django.contrib.humanize",
+    "rest_framework",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "knox",
+    "axes",
+    "django_htmx",
+    "accounts",
+    "patients",
+    "diagnoses",
+]
+MIDDLEWARE = [
+    "chestx_site.middleware.DatabaseDownMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "chestx_site.middleware.SecurityHeadersMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "accounts.middleware.SignInRequiredMiddleware",
+    "accounts.middleware.ErrorPagesMiddleware",
+    "axes.middleware.AxesMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "chestx_site.context.site",
+            ]
+        },
+    }
+]
+
+# --- Database, sessions, cache: none of them in Redis, so that with the broker down people read on
+DATABASES = {
+    "default": env.db_url_config(
+        env.str("DATABASE_URL", "") or embedded.database_url(VAR_DIR)
+    )
+}
+DATABASES["default"] |= {
+    "CONN_MAX_AGE": 60,
+    "CONN_HEALTH_CHECKS": True,
+    "ATOMIC_REQUESTS": False,
+}
+SESSION_ENGINE = "django.contrib.sessions.backends.db"
+SESSION_COOKIE_AGE = env.int("SESSION_HOURS", 10) * 3600
+SESSION_COOKIE_SAMESITE = "Lax"
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+
+# --- Objects -----------------------------------------------------------------
+STORAGES = {
+    "default": {
+        "BACKEND": "patients.storage.DurableFileSystemStorage",
+        "OPTIONS": {
+            "location": str(VAR_DIR / "objects"),
+            "file_permissions_mode": 0o600,
+            "directory_permissions_mode": 0o700,
+        },
+    },
+    "staticfiles": {
+        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+MEDIA_ROOT = VAR_DIR / "objects"
+STATIC_URL = "/static/"
+STATIC_ROOT = Path(env.str("STATIC_ROOT", str(VAR_DIR / "static")))
+STATICFILES_DIRS = [BASE_DIR / "static"]
+
+# --- Sign-in -----------------------------------------------------------------
+LOGIN_URL = "sign-in"
+LOGIN_REDIRECT_URL = "worklist"
+LOGOUT_REDIRECT_URL = "sign-in"
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 12},
+    },
+    {
+        "NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"
+    },
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+AXES_FAILURE_LIMIT = env.int("SIGN_IN_FAILURES", 10)
+AXES_COOLOFF_TIME = timedelta(minutes=env.int("SIGN_IN_COOLOFF_MINUTES", 10))
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+# Behind a proxy: how many of them may be believed about the client's address.
+AXES_IPWARE_PROXY_COUNT = env.int("PROXY_COUNT", 0)
+TRUSTED_PROXY_COUNT = AXES_IPWARE_PROXY_COUNT
+KNOX_TOKEN_MODEL = "accounts.Token"
+REST_KNOX = {
+    "TOKEN_TTL": timedelta(hours=env.int("TOKEN_HOURS", 12)),
+    "AUTO_REFRESH": False,
+}
+
+# --- REST --------------------------------------------------------------------
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "accounts.tokens.ScopedTokenAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["accounts.permissions.ActionPermission"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_FILTER_BACKENDS": [
+        "django_filters.rest_framework.DjangoFilterBackend",
+        "rest_framework.filters.OrderingFilter",
+    ],
+    "DEFAULT_PAGINATION_CLASS": "chestx_site.api.CursorPagination",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "chestx_site.api.problem_response",
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "ChestX",
+    "DESCRIPTION": "Decision support, not for diagnosis.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.IsAuthenticated"],
+    "SCHEMA_PATH_PREFIX": r"/api/v1",
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+}
+
+# --- Uploads -----------------------------------------------------------------
+MAX_FILE_BYTES = env.int("MAX_FILE_MB", 512) * 1024 * 1024
+MAX_REQUEST_BYTES = env.int("MAX_REQUEST_MB", 4096) * 1024 * 1024
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+DATA_UPLOAD_MAX_NUMBER_FILES = env.int("MAX_FILES_A_REQUEST", 500)
+FILE_UPLOAD_HANDLERS = ["patients.upload_handler.LimitedUploadHandler"]
+# Where files grow while they come (made by the upload handler): one file system with the objects.
+INCOMING_DIR = VAR_DIR / "incoming"
+FILE_UPLOAD_PERMISSIONS = 0o600
+DECODE_TIMEOUT_S = env.float("DECODE_TIMEOUT_S", 20)
+DECODE_MEMORY_BYTES = env.int("DECODE_MEMORY_MB", 2048) * 1024 * 1024
+HEADER_JSON_LIMIT_BYTES = 1_000_000
+DEFAULT_ISSUER = env.str("DEFAULT_ISSUER", "LOCAL")
+DEFAULT_DEPARTMENT = env.str("DEFAULT_DEPARTMENT", "radiology")
+
+# --- Models and the queue ----------------------------------------------------
+DEFAULT_MODEL = env.str("DEFAULT_MODEL", "chestx6-resnet50")
+# What a picture without a header is taken for, unless the model named at upload reads something else.
+PICTURE_MODALITY = env.str("PICTURE_MODALITY", "DX")
+PICTURE_BODY_PART = env.str("PICTURE_BODY_PART", "CHEST")
+INFERENCE_CACHE_DIR = Path(env.str("INFERENCE_CACHE_DIR", str(VAR_DIR / "inference")))
+INFERENCE_CONCURRENCY = env.int("INFERENCE_CONCURRENCY", 1)
+INFERENCE_NUM_THREADS = env.int("INFERENCE_NUM_THREADS", 0)
+INFERENCE_LEASE_S = env.float("INFERENCE_LEASE_S", 20)
+INFERENCE_HARD_LIMIT_S = env.int("INFERENCE_HARD_LIMIT_S", 120)
+INFERENCE_MAX_LOST_WORKERS = env.int("INFERENCE_MAX_LOST_WORKERS", 5)
+# A film gains one priority step a term of waiting, so that routine moves under constant stat.
+INFERENCE_AGEING_S = env.float("INFERENCE_AGEING_S", 600)
+SWEEP_INTERVAL_S = env.float("SWEEP_INTERVAL_S", 2)
+REDIS_URL = env.str("REDIS_URL", "") or embedded.redis_url(VAR_DIR)
+
+# --- Language and time -------------------------------------------------------
+LANGUAGE_CODE = "en"
+USE_I18N = True
+LOCALE_PATHS = [BASE_DIR / "chestx_site" / "locale"]
+USE_TZ = True
+TIME_ZONE = env.str("TIME_ZONE", "UTC")
+
+# --- Transport and headers ---------------------------------------------------
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+CSRF_COOKIE_HTTPONLY = False
+SESSION_COOKIE_HTTPONLY = True
+if PRODUCTION:
+    SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", True)
+    SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+    SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", 31_536_000)
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SECURE_HSTS_PRELOAD = True
+    SESSION_COOKIE_SECURE = True
+    CSRF_COOKIE_SECURE = True
+    if AXES_IPWARE_PROXY_COUNT:
+        SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+# --- Log: one line an event, never a patient's name --------------------------
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", "INFO")},
+}

@@ -1,0 +1,15 @@
+"""The map of the site."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+from chestx_site import api, health
+
+urlpatterns = [
+    path("healthz", health.healthz, name="healthz"),
+    path("readyz", health.readyz, name="readyz"),
+    path("", include("accounts.urls")),
+    path("", include("diagnoses.pages.urls")),
+    path("api/v1/", include(api.urlpatterns)),
+    path("admin/", admin.site.urls),
+]
