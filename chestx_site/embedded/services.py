@@ -1,0 +1,132 @@
+"""Both embedded servers together, held by one process."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from chestx_site.embedded.places import (
+    EmbeddedServiceError,
+    prepare_dir,
+    socket_dir,
+    state_dir,
+    unprivileged_account,
+)
+from chestx_site.embedded.postgresql import EmbeddedPostgreSQL
+from chestx_site.embedded.redis import EmbeddedRedis
+from chestx_site.processes import ChildProcess, wait_until
+
+# Recovery after a crash reads the log of the database first.
+LONGEST_START_S = 120.0
+
+
+class EmbeddedServices:
+    """PostgreSQL and Redis as children of this process; one holder a VAR_DIR.
+
+    Attributes:
+        postgresql: The PostgreSQL server.
+        redis: The Redis server (Valkey).
+    """
+
+    def __init__(
+        self, var_dir: Path, *, say: Callable[[str], None], durable: bool = True
+    ) -> None:
+        """Describe both servers; nothing starts before `start`.
+
+        Args:
+            var_dir: The state folder, VAR_DIR.
+            say: Takes a sentence for the person who waits.
+            durable: False for tests: no waiting for the disk.
+        """
+        self.var_dir = var_dir.resolve()
+        self._say = say
+        self._lock: IO[bytes] | None = None
+        self._as_root = unprivileged_account() is not None
+        self.postgresql = EmbeddedPostgreSQL(self.var_dir, say=say, durable=durable)
+        self.redis = EmbeddedRedis(self.var_dir, durable=durable)
+
+    def __enter__(self) -> Self:
+        """Start both servers."""
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop both servers."""
+        self.stop()
+
+    def start(self) -> None:
+        """Start both servers and return when they answer.
+
+        Raises:
+            EmbeddedServiceError: One does not start, or another holder runs.
+        """
+        self._take_lock()
+        try:
+            self._prepare()
+            for part in (self.redis, self.postgresql):
+                part.server.start()
+            for part in (self.redis, self.postgresql):
+                _wait_for(part.server, part.answers)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop Redis, then PostgreSQL, and let another holder in."""
+        self.redis.server.stop()
+        self.postgresql.server.stop()
+        if self._lock:
+            self._lock.close()
+            self._lock = None
+
+    def _take_lock(self) -> None:
+        if not self.var_dir.exists() or not self._as_root:
+            # Root's PostgreSQL runs under another user, who must pass through.
+            prepare_dir(self.var_dir, mode=0o711 if self._as_root else 0o700)
+        lock = (self.var_dir / "supervisor.lock").open("ab")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise EmbeddedServiceError(
+                f"ChestX already runs on {self.var_dir}. Stop it first, or start this "
+                "one with another VAR_DIR and PORT."
+            ) from None
+        self._lock = lock
+
+    def _prepare(self) -> None:
+        kept_in = state_dir(self.var_dir)
+        if kept_in != self.var_dir:
+            self._say(
+                f"PostgreSQL's user cannot reach {self.var_dir}: the databases are "
+                f"kept in {kept_in}"
+            )
+        for folder in dict.fromkeys((kept_in, socket_dir(self.var_dir))):
+            if folder != self.var_dir:
+                prepare_dir(folder, mode=0o711 if self._as_root else 0o700)
+        self.redis.prepare()
+        self.postgresql.prepare()
+
+
+def _wait_for(server: ChildProcess, answers: Callable[[], bool]) -> None:
+    """Wait until a server answers.
+
+    Raises:
+        EmbeddedServiceError: It ended, or took too long.
+    """
+    settled = wait_until(
+        lambda: answers() or not server.is_alive(), timeout_s=LONGEST_START_S
+    )
+    if not settled or not server.is_alive():
+        raise EmbeddedServiceError(
+            f"{server.name} did not start; the end of {server.log}:\n"
+            f"{server.log_tail()}"
+        )

@@ -1,0 +1,96 @@
+"""`/healthz`: the process is alive. `/readyz`: it can do its work.
+
+Neither says anything about patients, and both answer without signing in.
+"""
+
+from __future__ import annotations
+
+import tempfile
+
+from django.core.files.storage import FileSystemStorage, default_storage
+from django.db import InterfaceError, OperationalError, connection
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+from kombu.exceptions import OperationalError as BrokerError
+
+from chestx_site.celery import app
+
+OK = "ok"
+DEGRADED = "degraded"
+UNAVAILABLE = "unavailable"
+_WORKER_ANSWER_TIMEOUT_S = 1.0
+
+
+@never_cache
+@require_safe
+def healthz(request: HttpRequest) -> JsonResponse:
+    """Answer that this process is alive, and ask nothing of anyone else."""
+    return JsonResponse({"status": OK})
+
+
+@never_cache
+@require_safe
+def readyz(request: HttpRequest) -> JsonResponse:
+    """Answer whether images can be taken and read.
+
+    503 only where uploads would be lost (database, storage). With the broker or the
+    workers away uploads are kept and wait: that is `degraded`, and still 200.
+    """
+    needed = {
+        "database": OK if _database_answers() else UNAVAILABLE,
+        "storage": OK if _storage_takes_files() else UNAVAILABLE,
+    }
+    broker = _broker_answers()
+    helpful = {
+        "broker": OK if broker else DEGRADED,
+        "worker": OK if broker and _worker_answers() else DEGRADED,
+    }
+    if UNAVAILABLE in needed.values():
+        status, code = UNAVAILABLE, 503
+    elif DEGRADED in helpful.values():
+        status, code = DEGRADED, 200
+    else:
+        status, code = OK, 200
+    return JsonResponse({"status": status} | needed | helpful, status=code)
+
+
+def _database_answers() -> bool:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except (OperationalError, InterfaceError):
+        connection.close()
+        return False
+    return True
+
+
+def _storage_takes_files() -> bool:
+    try:
+        if isinstance(default_storage, FileSystemStorage):
+            # A file without a name: nothing is left, whatever happens.
+            with tempfile.TemporaryFile(dir=default_storage.location) as probe:
+                probe.write(b"readyz")
+        else:
+            default_storage.exists("readyz")
+    except OSError:
+        return False
+    return True
+
+
+def _broker_answers() -> bool:
+    try:
+        with app.connection_for_write() as broker:
+            broker.default_channel.client.ping()
+    except (BrokerError, *app.connection_for_write().connection_errors):
+        return False
+    return True
+
+
+def _worker_answers() -> bool:
+    """Say whether any worker listens; the first answer is enough."""
+    inspection = app.control.inspect(limit=1, timeout=_WORKER_ANSWER_TIMEOUT_S)
+    try:
+        return bool(inspection.ping())
+    except (BrokerError, *app.connection_for_write().connection_errors):
+        return False

@@ -1,0 +1,90 @@
+"""A pytest plugin: tests run on a real PostgreSQL and a real Redis of their own.
+
+Named in `addopts`, so that the environment is set before pytest-django reads the
+settings. The controller starts the servers once, in a state folder that ends with the
+session; workers of pytest-xdist inherit the environment and take a Redis database
+and a VAR_DIR each. PostgreSQL databases are kept apart by pytest-django.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from chestx_site.embedded import database_url, redis_url
+from chestx_site.embedded.services import EmbeddedServices
+
+_SESSION_DIR = "CHESTX_TEST_SESSION_DIR"
+_services = pytest.StashKey[EmbeddedServices]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests() -> Generator[None, object, object]:
+    """Point the environment at this session's servers before settings are read."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker is None:
+        folder = Path(tempfile.mkdtemp(prefix="chestx-tests-"))
+        # Run by root, PostgreSQL's own user passes through.
+        folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
+        os.environ[_SESSION_DIR] = str(folder)
+        # A worker reads no addopts: this is how it finds this plugin in time.
+        os.environ["PYTEST_PLUGINS"] = __name__
+        os.environ["CHESTX_ENV"] = "development"
+    point_at_servers(
+        Path(os.environ[_SESSION_DIR]), worker_number=_worker_number(worker)
+    )
+    return (yield)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the servers, once a session."""
+    if _is_controller(config) and not config.option.collectonly:
+        services = EmbeddedServices(
+            _services_dir(Path(os.environ[_SESSION_DIR])),
+            say=lambda sentence: None,
+            durable=False,
+        )
+        services.start()
+        config.stash[_services] = services
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the servers and remove their state."""
+    if services := config.stash.get(_services, None):
+        services.stop()
+    if _is_controller(config):
+        shutil.rmtree(os.environ[_SESSION_DIR], ignore_errors=True)
+
+
+def point_at_servers(session_dir: Path, *, worker_number: int) -> None:
+    """Set DATABASE_URL, REDIS_URL and VAR_DIR for one test process.
+
+    Args:
+        session_dir: The folder of this test session.
+        worker_number: 0 without pytest-xdist, else from 1.
+    """
+    services = _services_dir(session_dir)
+    var_dir = session_dir / f"var{worker_number}"
+    for folder in (var_dir, var_dir / "incoming", var_dir / "objects"):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    os.environ["VAR_DIR"] = str(var_dir)
+    os.environ["DATABASE_URL"] = database_url(services)
+    os.environ["REDIS_URL"] = redis_url(services, database=worker_number)
+
+
+def _services_dir(session_dir: Path) -> Path:
+    return session_dir / "services"
+
+
+def _is_controller(config: pytest.Config) -> bool:
+    return not hasattr(config, "workerinput")
+
+
+def _worker_number(worker: str | None) -> int:
+    """Return 1 for gw0, 2 for gw1, and 0 where there are no workers."""
+    return int(worker.removeprefix("gw")) + 1 if worker else 0

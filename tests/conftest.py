@@ -1,0 +1,34 @@
+"""What every test may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.test import override_settings
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_and_plain() -> Generator[None, None, None]:
+    """Spare tests what only costs time there: slow hashes, collected static files."""
+    with override_settings(
+        PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
+        STORAGES={
+            **settings.STORAGES,
+            "staticfiles": {
+                "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+            },
+        },
+    ):
+        yield
+
+
+@pytest.fixture(scope="session")
+def chestx_data() -> Path:
+    """Return the folder of real test data, or skip: it is not part of the code."""
+    folder = Path(settings.CHESTX_DATA)
+    if not (folder / "samples").is_dir():
+        pytest.skip(f"no real data in {folder}: set CHESTX_DATA to run this test")
+    return folder
