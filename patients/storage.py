@@ -1,0 +1,266 @@
+"""Stored objects: by their sha256, durable before they are named, never changed.
+
+`objects` are keyed `ab/cd/<sha256>`; what conflicts with the record waits under
+`quarantine/<sha256>`. Everything goes through Django's storages API, so that a
+bucket can take the place of the disk.
+"""
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import BinaryIO
+
+from django.conf import settings
+from django.core.files import File
+from django.core.files.storage import FileSystemStorage, default_storage
+from django.db import connection, transaction
+from django.utils._os import safe_makedirs
+
+from patients.models import Instance
+
+CHUNK_BYTES = 1024 * 1024
+ORPHAN_AGE = timedelta(days=1)
+# First key of the advisory locks of this module; the second says which object.
+_OBJECT_LOCK = 0x0B1EC7
+_SWEEP_LOCK = 0x5EEB
+_SHA256_HEX = re.compile(r"^[0-9a-f]{64}$")
+
+
+class DurableFileSystemStorage(FileSystemStorage):
+    """Files on disk that are whole or not there: temporary name, fsync, rename.
+
+    Names are hashes of the content, so writing a name again writes the same bytes.
+    """
+
+    def get_available_name(self, name: str, max_length: int | None = None) -> str:
+        """Return the name itself: a name is never taken by other content."""
+        return name
+
+    def refresh(self, name: str) -> None:
+        """Make an object as young as one that was written just now."""
+        os.utime(self.path(name))
+
+    def remove_unfinished(self, *, older_than: timedelta) -> int:
+        """Remove temporary files that a crash left behind; return how many."""
+        end = (datetime.now(UTC) - older_than).timestamp()
+        removed = 0
+        for path in Path(self.location).rglob(".*.part"):
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < end:
+                    path.unlink()
+                    removed += 1
+        return removed
+
+    def _save(self, name: str, content: File) -> str:
+        target = Path(self.path(name))
+        safe_makedirs(target.parent, self.directory_permissions_mode, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(
+            dir=target.parent, prefix=f".{target.name[:16]}.", suffix=".part"
+        )
+        try:
+            with os.fdopen(descriptor, "wb") as out:
+                for chunk in content.chunks(CHUNK_BYTES):
+                    out.write(chunk)
+                out.flush()
+                os.fchmod(out.fileno(), self.file_permissions_mode)
+                os.fsync(out.fileno())
+            Path(temporary).replace(target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        _sync_directories(target.parent, Path(self.location))
+        return name
+
+
+def _sync_directories(folder: Path, top: Path) -> None:
+    """Make the name of a file durable, and those of the folders that hold it."""
+    while True:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if folder in (top, folder.parent):
+            return
+        folder = folder.parent
+
+
+def object_key(sha256: str) -> str:
+    """Return the storage key of an object by its sha256 in hexadecimal."""
+    return f"{sha256[:2]}/{sha256[2:4]}/{sha256}"
+
+
+def put_object(file: BinaryIO, *, sha256: str = "") -> str:
+    """Store the bytes under their sha256 and return the key; again: nothing changes.
+
+    Call it inside the transaction that makes the Instance: until that ends, a lock
+    keeps `sweep_orphans` from taking an old object of the same bytes away.
+
+    Args:
+        file: Read from its start; left at its end.
+        sha256: Of the whole file, where the caller has computed it.
+    """
+    sha256 = sha256 or _sha256_of(file)
+    if connection.in_atomic_block:
+        _lock_object(sha256)
+    return _put(file, object_key(sha256))
+
+
+def quarantine(file: BinaryIO, sha256: str) -> str:
+    """Keep the bytes of a conflict under `quarantine/<sha256>` and return the key."""
+    return _put(file, f"quarantine/{sha256}")
+
+
+def open_object(instance: Instance) -> File:
+    """Open the stored bytes of an instance for reading."""
+    return default_storage.open(object_key(instance.object_sha256), "rb")
+
+
+def open_quarantined(sha256: str) -> File:
+    """Open the bytes of a conflict for reading."""
+    return default_storage.open(f"quarantine/{sha256}", "rb")
+
+
+def discard_quarantined(sha256: str) -> None:
+    """Delete the bytes of a conflict that a person resolved so."""
+    default_storage.delete(f"quarantine/{sha256}")
+
+
+@contextlib.contextmanager
+def local_path(instance: Instance) -> Iterator[Path]:
+    """Give the stored bytes as a file on this machine: `with local_path(i) as path:`.
+
+    On a disk it is the object itself (do not change it), else a copy that is
+    deleted at the end.
+    """
+    key = object_key(instance.object_sha256)
+    try:
+        path = Path(default_storage.path(key))
+    except NotImplementedError:
+        with default_storage.open(key, "rb") as stored, on_disk(stored) as path:
+            yield path
+        return
+    yield path
+
+
+@contextlib.contextmanager
+def on_disk(file: BinaryIO) -> Iterator[Path]:
+    """Give an open file as a path: its own where it has one, else of a copy."""
+    named = getattr(file, "temporary_file_path", None)
+    own = named() if named else getattr(file, "name", None)
+    if isinstance(own, str | Path) and _is_the_file(file, Path(own)):
+        file.flush() if file.writable() else None
+        yield Path(own)
+        return
+    with temporary_file() as copy:
+        file.seek(0)
+        shutil.copyfileobj(file, copy, CHUNK_BYTES)
+        copy.flush()
+        yield Path(copy.name)
+
+
+@contextlib.contextmanager
+def temporary_file() -> Iterator["tempfile._TemporaryFileWrapper[bytes]"]:
+    """Open a named temporary file where uploads go; it is deleted at the end."""
+    with new_temporary_file() as file:
+        yield file
+
+
+def new_temporary_file() -> "tempfile._TemporaryFileWrapper[bytes]":
+    """Open a named temporary file where uploads go; closing it deletes it."""
+    folder = Path(settings.FILE_UPLOAD_TEMP_DIR)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return tempfile.NamedTemporaryFile(dir=folder, suffix=".upload")
+
+
+def sweep_orphans(*, older_than: timedelta = ORPHAN_AGE) -> int:
+    """Delete objects older than a day that no Instance names; return how many.
+
+    Such objects are left by transactions that rolled back. One sweep runs at a
+    time; each object is decided under its own lock, against which `put_object`
+    holds its own until the Instance is committed.
+    """
+    with transaction.atomic():
+        if not _try_lock(_SWEEP_LOCK, 0):
+            return 0
+        end = datetime.now(UTC) - older_than
+        removed = sum(_remove_if_orphan(sha256, end) for sha256 in _stored_hashes())
+        if isinstance(default_storage._wrapped, DurableFileSystemStorage):
+            default_storage.remove_unfinished(older_than=older_than)
+    return removed
+
+
+def _remove_if_orphan(sha256: str, end: datetime) -> bool:
+    key = object_key(sha256)
+    if default_storage.get_modified_time(key) > end:
+        return False
+    with transaction.atomic():
+        if not _try_lock(_OBJECT_LOCK, _lock_number(sha256)):
+            return False
+        if Instance.objects.filter(object_sha256=sha256).exists():
+            return False
+        if default_storage.get_modified_time(key) > end:
+            return False
+        default_storage.delete(key)
+    return True
+
+
+def _stored_hashes() -> Iterator[str]:
+    """Every sha256 that stands as an object, folder by folder."""
+    if not default_storage.exists(""):
+        return
+    for first in default_storage.listdir("")[0]:
+        if len(first) != 2:
+            continue
+        for second in default_storage.listdir(first)[0]:
+            for name in default_storage.listdir(f"{first}/{second}")[1]:
+                if _SHA256_HEX.match(name):
+                    yield name
+
+
+def _put(file: BinaryIO, key: str) -> str:
+    file.seek(0)
+    if default_storage.exists(key):
+        refresh = getattr(default_storage, "refresh", None)
+        if refresh:
+            refresh(key)
+            return key
+    return default_storage.save(key, file if isinstance(file, File) else File(file, key))
+
+
+def _sha256_of(file: BinaryIO) -> str:
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _lock_number(sha256: str) -> int:
+    return int.from_bytes(bytes.fromhex(sha256[:8]), "big", signed=True)
+
+
+def _lock_object(sha256: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock_shared(%s, %s)",
+            [_OBJECT_LOCK, _lock_number(sha256)],
+        )
+
+
+def _try_lock(kind: int, number: int) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s, %s)", [kind, number])
+        return bool(cursor.fetchone()[0])
+
+
+def _is_the_file(file: BinaryIO, path: Path) -> bool:
+    """Whether the path still names the very file that is open."""
+    try:
+        there, ours = path.stat(), os.fstat(file.fileno())
+    except (OSError, ValueError, AttributeError):
+        return False
+    return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
