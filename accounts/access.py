@@ -9,8 +9,10 @@ from enum import StrEnum
 from typing import Generic, Self, TypeVar
 
 from django.db import models
+from django.http import HttpRequest
 
-from accounts.models import Role, User
+from accounts.errors import NotAllowed
+from accounts.models import Department, Role, Token, User
 
 _Model = TypeVar("_Model", bound=models.Model)
 
@@ -53,7 +55,7 @@ UNLIMITED_ROLES = frozenset({Role.ADMIN, Role.AUDITOR})
 
 
 def may(user: User, action: Action, *, scopes: Iterable[str] | None = None) -> bool:
-    """Whether the role, and the token's scopes where there is a token, allow the action."""
+    """Whether the role, and a token's scopes where there is one, allow the action."""
     if not user.is_authenticated or not user.is_active:
         return False
     return action in ALLOWED[user.role] and (scopes is None or action in set(scopes))
@@ -65,7 +67,7 @@ class DepartmentQuerySet(models.QuerySet[_Model], Generic[_Model]):
     department_path: str
 
     def visible_to(self, user: User) -> Self:
-        """Rows of the user's departments; all of them for the roles without that limit."""
+        """Rows of the user's departments; all rows for the roles without that limit."""
         if not user.is_authenticated or not user.is_active:
             return self.none()
         if user.role in UNLIMITED_ROLES:
@@ -73,3 +75,37 @@ class DepartmentQuerySet(models.QuerySet[_Model], Generic[_Model]):
         return self.filter(
             **{f"{self.department_path}__in": user.departments.order_by().values("pk")}
         )
+
+
+def actions_of(user: User, *, scopes: Iterable[str] | None = None) -> frozenset[Action]:
+    """Return everything that the user may do, narrowed by a token's scopes."""
+    return frozenset(action for action in Action if may(user, action, scopes=scopes))
+
+
+def scopes_of(request: HttpRequest) -> frozenset[str] | None:
+    """Return the scopes of the request's token, None where it came without one."""
+    token = getattr(request, "auth", None)
+    return frozenset(token.scopes) if isinstance(token, Token) else None
+
+
+def require(subject: HttpRequest | User, action: Action) -> None:
+    """Let the request, or the user, pass if the action is theirs.
+
+    Raises:
+        NotAllowed: The role or the token's scopes do not have the action.
+    """
+    if isinstance(subject, User):
+        allowed = may(subject, action)
+    else:
+        allowed = may(subject.user, action, scopes=scopes_of(subject))
+    if not allowed:
+        raise NotAllowed(f"Your role may not do this ({action.value}).")
+
+
+def visible_departments(user: User) -> models.QuerySet[Department]:
+    """Return the departments whose studies the user sees."""
+    if not user.is_authenticated or not user.is_active:
+        return Department.objects.none()
+    if user.role in UNLIMITED_ROLES:
+        return Department.objects.all()
+    return user.departments.all()

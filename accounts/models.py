@@ -3,6 +3,7 @@
 import uuid
 
 from django.contrib.auth.models import AbstractUser
+from django.contrib.auth.models import UserManager as DjangoUserManager
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
@@ -35,6 +36,24 @@ class Department(models.Model):
         return self.name
 
 
+class UserManager(DjangoUserManager["User"]):
+    """Django's, but who may do everything also says so by the role."""
+
+    use_in_migrations = False
+
+    def create_superuser(
+        self,
+        username: str,
+        email: str | None = None,
+        password: str | None = None,
+        **extra_fields: object,
+    ) -> "User":
+        """Create a user of the role admin."""
+        return super().create_superuser(
+            username, email, password, **({"role": Role.ADMIN} | extra_fields)
+        )
+
+
 class User(AbstractUser):
     """A person or a program that signs in. The role decides the actions, the departments the studies."""
 
@@ -54,6 +73,8 @@ class User(AbstractUser):
         blank=True,
         help_text="Where the studies go that this user uploads.",
     )
+
+    objects = UserManager()
 
     class Meta(AbstractUser.Meta):
         constraints = (

@@ -164,6 +164,8 @@ AXES_RESET_ON_SUCCESS = True
 # Behind a proxy: how many of them may be believed about the client's address.
 AXES_IPWARE_PROXY_COUNT = env.int("PROXY_COUNT", 0)
 TRUSTED_PROXY_COUNT = AXES_IPWARE_PROXY_COUNT
+AXES_CLIENT_IP_CALLABLE = "accounts.audit.client_address"
+AXES_LOCKOUT_CALLABLE = "accounts.views.locked_out"
 KNOX_TOKEN_MODEL = "accounts.Token"
 REST_KNOX = {
     "TOKEN_TTL": timedelta(hours=env.int("TOKEN_HOURS", 12)),
@@ -180,11 +182,11 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_FILTER_BACKENDS": [
         "django_filters.rest_framework.DjangoFilterBackend",
-        "rest_framework.filters.OrderingFilter",
+        "chestx_site.paging.KnownOrderingFilter",
     ],
-    "DEFAULT_PAGINATION_CLASS": "chestx_site.api.CursorPagination",
+    "DEFAULT_PAGINATION_CLASS": "chestx_site.paging.CursorPagination",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "chestx_site.api.problem_response",
+    "EXCEPTION_HANDLER": "chestx_site.problems.problem_response",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
 SPECTACULAR_SETTINGS = {

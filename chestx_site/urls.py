@@ -13,3 +13,5 @@ urlpatterns = [
     path("api/v1/", include(api.urlpatterns)),
     path("admin/", admin.site.urls),
 ]
+# A lost database is 503 also where no view was reached.
+handler500 = "chestx_site.middleware.server_error"

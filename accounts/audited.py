@@ -1,0 +1,93 @@
+"""REST views whose answers show patients: the event first, then the answer."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from uuid import UUID
+
+from django.db import models
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts import audit
+from accounts.audit import AuditAction, AuditDoor
+
+
+class AuditedReadMixin:
+    """For viewsets: `list` and `retrieve` leave their event before they answer.
+
+    `object_kind` says what is shown; `patient_path` is the lookup from the model to
+    its patient's key ("study__patient_id"), or None where the data are nobody's.
+    """
+
+    object_kind: str
+    patient_path: str | None = None
+    audited_search_parameters: frozenset[str] = frozenset(
+        {"search", "name", "patient_name", "patient_id", "accession_number"}
+    )
+
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Answer one page of rows, after the event with their patients is written."""
+        queryset = self.filter_queryset(self.get_queryset())
+        page = self.paginate_queryset(queryset)
+        asked = sorted(name for name, value in request.query_params.items() if value)
+        searched = self.audited_search_parameters & set(asked)
+        self.record_read(
+            AuditAction.SEARCH if searched else AuditAction.LIST,
+            page,
+            # The names of the parameters only: the values may be a patient's name.
+            detail={"rows": len(page), "parameters": asked},
+        )
+        serializer = self.get_serializer(page, many=True)
+        return self.get_paginated_response(serializer.data)
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Answer one row, after the event with its patient is written."""
+        shown = self.get_object()
+        self.record_read(AuditAction.VIEW, [shown], object_uuid=shown.pk)
+        return Response(self.get_serializer(shown).data)
+
+    def record_read(
+        self,
+        action: str,
+        shown: Iterable[models.Model],
+        *,
+        object_uuid: UUID | None = None,
+        detail: Mapping[str, object] | None = None,
+        object_kind: str = "",
+    ) -> None:
+        """Write the event of showing these rows.
+
+        Raises:
+            AuditUnavailable: It could not be written: nothing may be shown.
+        """
+        audit.record(
+            action=action,
+            actor=self.request.user,
+            request=self.request,
+            door=AuditDoor.REST,
+            object_kind=object_kind or self.object_kind,
+            object_uuid=object_uuid,
+            patients=self.patients_of(shown),
+            detail=detail,
+        )
+
+    def patients_of(self, shown: Iterable[models.Model]) -> set[UUID]:
+        """Return the patients' keys of these rows: one query, whatever their number."""
+        rows = list(shown)
+        if self.patient_path is None or not rows:
+            return set()
+        if self.patient_path in ("pk", "id"):
+            return {row.pk for row in rows}
+        return patient_keys(rows, self.patient_path)
+
+
+def patient_keys(rows: list[models.Model], path: str) -> set[UUID]:
+    """Return the patients' keys that `path` leads to from these rows of one model."""
+    keys = (
+        type(rows[0])
+        ._base_manager.filter(pk__in=[row.pk for row in rows])
+        .order_by()
+        .values_list(path, flat=True)
+        .distinct()
+    )
+    return {key for key in keys if key is not None}

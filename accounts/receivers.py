@@ -1,0 +1,72 @@
+"""Signing in and out leave their events, failed tries too."""
+
+from typing import Any
+
+from django.contrib.auth.signals import (
+    user_logged_in,
+    user_logged_out,
+    user_login_failed,
+)
+from django.dispatch import receiver
+from django.http import HttpRequest
+
+from accounts import audit
+from accounts.audit import AuditAction, AuditDoor, Outcome
+from accounts.middleware import is_api
+from accounts.models import User
+
+
+@receiver(user_logged_in)
+def record_sign_in(
+    sender: type[User], request: HttpRequest, user: User, **kwargs: Any
+) -> None:
+    """Record who signed in; if it cannot be written, nobody gets in."""
+    audit.record(
+        action=AuditAction.SIGN_IN,
+        actor=user,
+        request=request,
+        door=_door(request),
+        object_kind="user",
+        object_uuid=user.pk,
+    )
+
+
+@receiver(user_login_failed)
+def record_failed_sign_in(
+    sender: str,
+    credentials: dict[str, Any],
+    request: HttpRequest | None = None,
+    **kwargs: Any,
+) -> None:
+    """Record under which name somebody tried, also while locked out."""
+    audit.record(
+        action=AuditAction.SIGN_IN,
+        actor=None,
+        actor_name=str(credentials.get(User.USERNAME_FIELD) or ""),
+        request=request,
+        door=_door(request),
+        outcome=Outcome.REFUSED,
+        detail={"locked_out": bool(getattr(request, "axes_locked_out", False))},
+    )
+
+
+@receiver(user_logged_out)
+def record_sign_out(
+    sender: type[User], request: HttpRequest, user: User | None, **kwargs: Any
+) -> None:
+    """Record who signed out."""
+    if user is not None:
+        audit.record(
+            action=AuditAction.SIGN_OUT,
+            actor=user,
+            request=request,
+            door=_door(request),
+            object_kind="user",
+            object_uuid=user.pk,
+        )
+
+
+def _door(request: HttpRequest | None) -> str:
+    if request is None:
+        return AuditDoor.COMMAND
+    return AuditDoor.REST if is_api(request) else AuditDoor.WEB

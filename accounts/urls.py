@@ -1,0 +1,11 @@
+"""Signing in and out, and the password."""
+
+from django.urls import path
+
+from accounts import views
+
+urlpatterns = [
+    path("sign-in/", views.SignInView.as_view(), name="sign-in"),
+    path("sign-out/", views.SignOutView.as_view(), name="sign-out"),
+    path("password/", views.PasswordView.as_view(), name="password"),
+]

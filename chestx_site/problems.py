@@ -1,0 +1,97 @@
+"""The error handler of REST: every error becomes problem details (RFC 9457)."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.exceptions import (
+    PermissionDenied,
+    RequestDataTooBig,
+    SuspiciousOperation,
+)
+from django.core.exceptions import ValidationError as DjangoValidationError
+from django.http import Http404
+from rest_framework import exceptions
+from rest_framework.response import Response
+
+from accounts.errors import (
+    ChestXError,
+    InvalidInput,
+    NotAllowed,
+    NotFound,
+    TooLarge,
+)
+from accounts.middleware import PROBLEM_JSON, problem
+
+logger = logging.getLogger(__name__)
+
+
+def problem_response(error: Exception, context: Mapping[str, Any]) -> Response | None:
+    """Return the answer for an error that a REST view raised.
+
+    Returns:
+        The problem details, or None for what is nobody's expected error: Django
+        answers those with 500, or 503 where the database is lost.
+    """
+    known = as_chestx_error(error)
+    if known is None:
+        return None
+    headers = dict(known.headers)
+    if isinstance(error, exceptions.APIException):
+        if challenge := getattr(error, "auth_header", None):
+            headers["WWW-Authenticate"] = challenge
+        if wait := getattr(error, "wait", None):
+            headers["Retry-After"] = str(int(wait))
+    extensions = getattr(known, "extensions", {})
+    return Response(
+        problem(known, **extensions),
+        status=known.status,
+        headers=headers,
+        content_type=PROBLEM_JSON,
+    )
+
+
+def as_chestx_error(error: Exception) -> ChestXError | None:
+    """Return the error as one of ours; None where it is none that a door expects."""
+    if isinstance(error, ChestXError):
+        return error
+    if isinstance(error, exceptions.ValidationError):
+        return _invalid(error)
+    if isinstance(error, exceptions.APIException):
+        return _of_rest_framework(error)
+    if isinstance(error, Http404):
+        return NotFound("There is no such thing, or you may not see it.")
+    if isinstance(error, PermissionDenied):
+        return NotAllowed("Your role may not do this.")
+    if isinstance(error, DjangoValidationError):
+        return InvalidInput(" ".join(error.messages))
+    if isinstance(error, RequestDataTooBig):
+        return TooLarge("The form's fields are too large.")
+    if isinstance(error, SuspiciousOperation):
+        return InvalidInput("The request cannot be read as it is.")
+    return None
+
+
+def _invalid(error: exceptions.ValidationError) -> ChestXError:
+    detail = error.detail
+    if isinstance(detail, dict):
+        fields = {name: _sentences(said) for name, said in detail.items()}
+        named = "; ".join(f"{name}: {' '.join(s)}" for name, s in fields.items())
+        return InvalidInput(named, reason_code="invalid_fields", fields=fields)
+    return InvalidInput(" ".join(_sentences(detail)))
+
+
+def _sentences(said: Any) -> list[str]:
+    if isinstance(said, dict):
+        return [f"{k}: {s}" for k, v in said.items() for s in _sentences(v)]
+    if isinstance(said, list | tuple):
+        return [sentence for part in said for sentence in _sentences(part)]
+    return [str(said)]
+
+
+def _of_rest_framework(error: exceptions.APIException) -> ChestXError:
+    codes = error.get_codes()
+    code = codes if isinstance(codes, str) else "invalid_input"
+    ours = ChestXError(" ".join(_sentences(error.detail)), reason_code=code)
+    ours.status = error.status_code
+    return ours

@@ -1,0 +1,3 @@
+"""REST: uploads, predictions, models."""
+
+routes: list[tuple[str, type, str]] = []
