@@ -1,0 +1,128 @@
+// The film: zoom, the heat map over it (shown, faded, chosen per finding), and moving about in it.
+const scroll = document.querySelector("[data-film]");
+const film = scroll?.querySelector(".film");
+const layer = scroll?.querySelector("[data-layer]");
+const legend = document.querySelector("[data-legend]");
+const overlayButton = document.querySelector("[data-overlay]");
+const opacity = document.querySelector("[data-opacity]");
+const zoomText = document.querySelector("[data-zoom-text]");
+const fitUrl = film?.getAttribute("src");
+
+function setZoom(zoom) {
+  for (const button of document.querySelectorAll("[data-zoom]")) {
+    button.setAttribute("aria-pressed", String(button.dataset.zoom === zoom));
+  }
+  const full = zoom === "full";
+  const wanted = full ? film.dataset.full : fitUrl;
+  if (film.getAttribute("src") !== wanted) film.src = wanted;
+  scroll.classList.toggle("full", full);
+  if (full) {
+    scroll.scrollLeft = (scroll.scrollWidth - scroll.clientWidth) / 2;
+    scroll.scrollTop = (scroll.scrollHeight - scroll.clientHeight) / 2;
+  }
+  sayZoom();
+}
+
+function sayZoom() {
+  const columns = Number(film.getAttribute("width"));
+  const rows = Number(film.getAttribute("height"));
+  if (!columns || !rows) return;
+  const scale = scroll.classList.contains("full")
+    ? 1
+    : Math.min(film.clientWidth / columns, film.clientHeight / rows);
+  zoomText.textContent = `Zoom ${Math.round(scale * 100)} %`;
+}
+
+function showLayer(shown) {
+  layer.hidden = !shown || !layer.getAttribute("src");
+  legend.hidden = layer.hidden;
+  overlayButton.setAttribute("aria-pressed", String(!layer.hidden));
+}
+
+function choose(finding) {
+  for (const other of document.querySelectorAll(".findings a[aria-current]")) {
+    other.removeAttribute("aria-current");
+  }
+  finding.setAttribute("aria-current", "true");
+  layer.src = finding.dataset.layerUrl;
+  legend.querySelector("[data-legend-name]").textContent = finding.dataset.name;
+  showLayer(true);
+}
+
+function firstFinding() {
+  return document.querySelector(".findings a[aria-current][data-layer-url]")
+    ?? document.querySelector(".findings a[data-layer-url]");
+}
+
+function toggleOverlay() {
+  if (!layer.getAttribute("src")) {
+    const finding = firstFinding();
+    if (finding) choose(finding);
+    return;
+  }
+  showLayer(layer.hidden);
+}
+
+function offerOverlay() {
+  const possible = firstFinding() !== null;
+  overlayButton.disabled = !possible;
+  opacity.disabled = !possible;
+}
+
+function drag(event) {
+  if (!scroll.classList.contains("full") || event.button !== 0) return;
+  event.preventDefault();
+  const from = { x: event.clientX, y: event.clientY, left: scroll.scrollLeft, top: scroll.scrollTop };
+  scroll.classList.add("dragging");
+  scroll.setPointerCapture(event.pointerId);
+  const move = (moved) => {
+    scroll.scrollLeft = from.left - (moved.clientX - from.x);
+    scroll.scrollTop = from.top - (moved.clientY - from.y);
+  };
+  const end = () => {
+    scroll.classList.remove("dragging");
+    scroll.removeEventListener("pointermove", move);
+  };
+  scroll.addEventListener("pointermove", move);
+  scroll.addEventListener("pointerup", end, { once: true });
+  scroll.addEventListener("pointercancel", end, { once: true });
+}
+
+function press(event) {
+  const elsewhere = event.target.closest("input[type=search], input[type=text], select, textarea");
+  if (elsewhere || event.ctrlKey || event.metaKey || event.altKey) return;
+  const keys = { f: () => setZoom("fit"), 1: () => setZoom("full"), o: toggleOverlay };
+  keys[event.key.toLowerCase()]?.();
+}
+
+if (scroll) {
+  for (const element of document.querySelectorAll("[data-scripted], [data-zoom], [data-overlay]")) {
+    element.hidden = false;
+  }
+  const fade = () => { layer.style.opacity = String(opacity.valueAsNumber / 100); };
+  opacity.addEventListener("input", fade);
+  fade();
+  overlayButton.addEventListener("click", toggleOverlay);
+  for (const button of document.querySelectorAll("[data-zoom]")) {
+    button.addEventListener("click", () => setZoom(button.dataset.zoom));
+  }
+  film.addEventListener("dblclick", () => setZoom(scroll.classList.contains("full") ? "fit" : "full"));
+  film.addEventListener("load", sayZoom);
+  scroll.addEventListener("pointerdown", (event) => { if (event.pointerType === "mouse") drag(event); });
+  new ResizeObserver(sayZoom).observe(scroll);
+  document.addEventListener("keydown", press);
+  document.addEventListener("click", (event) => {
+    const finding = event.target.closest(".findings a[data-layer-url]");
+    if (!finding || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    choose(finding);
+  });
+  // A result that has just arrived shows what the model looked at without a click.
+  document.addEventListener("htmx:afterSwap", (event) => {
+    if (event.detail.target.id !== "readings") return;
+    offerOverlay();
+    const finding = document.querySelector(".findings a[aria-current][data-layer-url]");
+    if (finding && !layer.getAttribute("src")) choose(finding);
+  });
+  offerOverlay();
+}
