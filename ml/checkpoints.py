@@ -1,0 +1,102 @@
+"""Checkpoints of a training run: whole or not at all, whenever the run is killed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ml.errors import TrainingError
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass
+class RunState:
+    """How far a run has come; `history` has one entry an epoch."""
+
+    recipe: str
+    fingerprint: str
+    epoch: int = 0
+    elapsed_s: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def save_checkpoint(
+    run_dir: Path,
+    *,
+    state: RunState,
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+) -> Path:
+    """Write weights, optimizer and state into one folder, then give it its name."""
+    final = run_dir / f"epoch-{state.epoch:04d}"
+    temporary = run_dir / f"{final.name}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    np.savez(temporary / "weights.npz", *_arrays(model.variables))
+    np.savez(temporary / "optimizer.npz", *_arrays(optimizer.variables))
+    (temporary / "state.json").write_text(json.dumps(asdict(state)))
+    shutil.rmtree(final, ignore_errors=True)
+    temporary.replace(final)
+    for older in _checkpoints(run_dir)[:-2]:
+        shutil.rmtree(older)
+    _write_history(run_dir, state)
+    return final
+
+
+def load_state(run_dir: Path) -> RunState | None:
+    """Return the newest checkpoint's state, or None where there is none."""
+    found = _checkpoints(run_dir)
+    if not found:
+        return None
+    return RunState(**json.loads((found[-1] / "state.json").read_text()))
+
+
+def restore(
+    run_dir: Path,
+    *,
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer | None = None,
+) -> None:
+    """Load the newest checkpoint into a model and, where given, its optimizer.
+
+    Raises:
+        TrainingError: There is no checkpoint, or it is of another network.
+    """
+    found = _checkpoints(run_dir)
+    if not found:
+        raise TrainingError(f"There is no checkpoint in {run_dir}.")
+    _assign(model.variables, found[-1] / "weights.npz")
+    if optimizer is not None:
+        optimizer.build(model.trainable_variables)
+        _assign(optimizer.variables, found[-1] / "optimizer.npz")
+
+
+def _arrays(variables: list[keras.Variable]) -> list[np.ndarray]:
+    return [np.asarray(variable.numpy()) for variable in variables]
+
+
+def _assign(variables: list[keras.Variable], path: Path) -> None:
+    with np.load(path) as arrays:
+        if len(arrays.files) != len(variables):
+            raise TrainingError(f"{path} holds the state of another network.")
+        for number, variable in enumerate(variables):
+            variable.assign(arrays[f"arr_{number}"])
+
+
+def _checkpoints(run_dir: Path) -> list[Path]:
+    found = run_dir.glob("epoch-[0-9][0-9][0-9][0-9]")
+    return sorted(path for path in found if (path / "state.json").exists())
+
+
+def _write_history(run_dir: Path, state: RunState) -> None:
+    lines = "".join(json.dumps(entry) + "\n" for entry in state.history)
+    temporary = run_dir / "history.jsonl.tmp"
+    temporary.write_text(lines)
+    temporary.replace(run_dir / "history.jsonl")

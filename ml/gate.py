@@ -1,0 +1,190 @@
+"""Which films a model may score, by what the header and the picture say.
+
+Only clear cases are turned away: another modality or body part, a view from the
+side, colour, an empty picture, several frames. Nothing here was tuned on phantoms.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from pydicom.dataset import Dataset
+
+from ml.errors import FilmRejected
+from ml.pixels import frame_count
+from ml.registry import Card
+
+DESCRIPTION_KEYWORDS = (
+    "StudyDescription",
+    "SeriesDescription",
+    "ProtocolName",
+    "AcquisitionDeviceProcessingDescription",
+    "PerformedProcedureStepDescription",
+)
+
+# LLD and RLD are not among them: lying on the side, but seen from the front.
+LATERAL_VIEWS = frozenset({"LL", "RL", "LAT", "LATERAL", "LLAT", "RLAT"})
+SIDEWAYS_WORDS = re.compile(r"\b(lateral|lat|latero-lateral|ll|seitlich|profil)\b")
+FRONTAL_WORDS = re.compile(
+    r"\b(pa|ap|p\.a\.|a\.p\.|postero-?anterior|antero-?posterior|frontal|decubitus"
+    r"|supine|bedside)\b"
+)
+# Words that name another part of the body where BodyPartExamined is empty.
+OTHER_PARTS = re.compile(
+    r"\b(abdomen|pelvis|hip|femur|knee|tibia|fibula|ankle|foot|toe|hand|finger|wrist"
+    r"|forearm|elbow|humerus|shoulder|clavicle|skull|head|brain|face|sinus|orbit"
+    r"|mandible|teeth|neck|spine|[clt]-spine|extremity|breast|mammo\w*)\b"
+)
+CHEST_WORDS = re.compile(r"\b(chest|thorax|thoracic|lungs?|cxr|rib\s?cage|ribs?)\b")
+
+BLANK_THUMBNAIL = 64
+# Less contrast than this, between the 1st and 99th percentile of the thumbnail, shows
+# nothing: a plain sheet, or noise that averages out.
+BLANK_CONTRAST = 0.02
+
+
+@dataclass(frozen=True)
+class FilmFacts:
+    """What the header says that decides whether a model may score the film."""
+
+    modality: str
+    body_part_examined: str
+    view_position: str
+    descriptions: tuple[str, ...]
+    photometric_interpretation: str
+    frames: int
+    picture: bool
+    colour: bool | None = None
+
+
+def facts_of_dataset(dataset: Dataset, *, picture: bool = False) -> FilmFacts:
+    """Read the facts of a header.
+
+    Args:
+        dataset: The header; pixels are not looked at.
+        picture: Whether it wraps a picture, which has no modality of its own.
+    """
+    return FilmFacts(
+        modality=_text(dataset, "Modality").upper(),
+        body_part_examined=_text(dataset, "BodyPartExamined").upper(),
+        view_position=_view(dataset),
+        descriptions=tuple(_descriptions(dataset)),
+        photometric_interpretation=_text(dataset, "PhotometricInterpretation"),
+        frames=frame_count(dataset),
+        picture=picture,
+    )
+
+
+def check_header(card: Card, facts: FilmFacts) -> FilmRejected | None:
+    """Return why this model may not score a film with these facts, or None."""
+    if facts.frames > 1:
+        return FilmRejected(
+            f"The object has {facts.frames} frames; the model reads single films.",
+            reason_code="multi_frame",
+        )
+    if facts.colour:
+        return _colour_rejection()
+    if facts.picture:
+        # A picture says nothing of itself: it is taken for what the model reads.
+        return None
+    if facts.modality not in card.modalities:
+        return FilmRejected(
+            f"The modality is {facts.modality or 'not given'}; the model reads "
+            f"{', '.join(card.modalities)}.",
+            reason_code="wrong_modality",
+        )
+    return _check_body_part(card, facts) or _check_view(card, facts)
+
+
+def check_image(display: np.ndarray, *, colour: bool) -> FilmRejected | None:
+    """Return why a film may not be scored by what it shows, or None.
+
+    Args:
+        display: uint16 (H, W).
+        colour: Whether the stored pixels show colour.
+    """
+    if colour:
+        return _colour_rejection()
+    shape = (BLANK_THUMBNAIL, BLANK_THUMBNAIL)
+    thumbnail = cv2.resize(display, shape, interpolation=cv2.INTER_AREA)
+    low, high = np.percentile(thumbnail, (1, 99))
+    if high - low < BLANK_CONTRAST * 65535:
+        return FilmRejected(
+            "The image is blank: it has next to no contrast.",
+            reason_code="blank_image",
+        )
+    return None
+
+
+def _colour_rejection() -> FilmRejected:
+    return FilmRejected(
+        "The image is in colour; the model reads grey radiographs.",
+        reason_code="colour_image",
+    )
+
+
+def _check_body_part(card: Card, facts: FilmFacts) -> FilmRejected | None:
+    part = facts.body_part_examined
+    if part:
+        fits = part in card.body_parts
+    else:
+        words = " ".join(facts.descriptions)
+        fits = bool(CHEST_WORDS.search(words)) or not OTHER_PARTS.search(words)
+        part = "not given, but the description names another"
+    if fits:
+        return None
+    return FilmRejected(
+        f"The body part is {part}; the model reads {', '.join(card.body_parts)}.",
+        reason_code="wrong_body_part",
+    )
+
+
+def _check_view(card: Card, facts: FilmFacts) -> FilmRejected | None:
+    view = facts.view_position
+    if view:
+        sideways = view in LATERAL_VIEWS or view.startswith(("LATERAL", "LL ", "RL "))
+    else:
+        sideways = any(
+            SIDEWAYS_WORDS.search(text) and not FRONTAL_WORDS.search(text)
+            for text in facts.descriptions
+        )
+    if not sideways:
+        return None
+    return FilmRejected(
+        f"The view is lateral; the model reads {' and '.join(card.views)} films.",
+        reason_code="lateral_view",
+    )
+
+
+def _view(dataset: Dataset) -> str:
+    """Return the view: as given, else sideways where PatientOrientation says so.
+
+    PS3.3 C.7.6.1.1.1: the rows of a frontal film run left or right; rows that run
+    towards the front or the back belong to a view from the side.
+    """
+    view = _text(dataset, "ViewPosition").upper()
+    orientation = dataset.get("PatientOrientation") or []
+    first = str(orientation[0]) if len(orientation) else ""
+    if not view and first[:1] in ("A", "P"):
+        return "LATERAL"
+    return view
+
+
+def _descriptions(dataset: Dataset) -> Iterable[str]:
+    for keyword in DESCRIPTION_KEYWORDS:
+        text = _text(dataset, keyword).lower()
+        if text:
+            yield text
+    for item in dataset.get("ViewCodeSequence") or []:
+        text = _text(item, "CodeMeaning").lower()
+        if text:
+            yield text
+
+
+def _text(dataset: Dataset, keyword: str) -> str:
+    value = dataset.get(keyword)
+    return "" if value is None else str(value).strip()

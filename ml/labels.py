@@ -1,0 +1,72 @@
+"""Labels: their codes, which is more specific than which, and how a film gets one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Label:
+    """A label of a model: its name, how it is shown, its SNOMED CT code."""
+
+    name: str
+    display: str
+    snomed: str
+
+
+CHESTX6_LABELS = (
+    Label("Normal", "Normal", "168732006"),
+    Label("Bacterial pneumonia", "Bacterial pneumonia", "53084003"),
+    Label("Viral pneumonia", "Viral pneumonia", "75570004"),
+    Label("COVID-19", "COVID-19", "840539006"),
+    Label("Tuberculosis", "Tuberculosis", "154283005"),
+    Label("Emphysema", "Emphysema", "87433001"),
+)
+
+# What data sets call something that a model calls otherwise.
+SYNONYMS = {"No Finding": "Normal"}
+
+# The more general label of each: 'Pneumonia|Bacterial pneumonia' is bacterial.
+PARENTS = {
+    "Bacterial pneumonia": "Pneumonia",
+    "Viral pneumonia": "Pneumonia",
+}
+
+NEGATIVE_LABELS = frozenset({"Normal", "No Finding"})
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """The one label of a film under a softmax model, or why it has none.
+
+    `reason` is empty, "unknown" (none of the film's labels is the model's) or
+    "ambiguous" (several remain, or only one that is more general than the model's).
+    """
+
+    label: str | None
+    reason: str = ""
+
+
+def known_labels(labels: Iterable[str], names: Sequence[str]) -> list[str]:
+    """Return a film's labels that a model knows, in the model's words and order."""
+    given = {_in_words_of(names, label) for label in labels}
+    return [name for name in names if name in given]
+
+
+def resolve(labels: Sequence[str], names: Sequence[str]) -> Resolution:
+    """Choose the most specific of a film's labels that a softmax model knows."""
+    known = known_labels(labels, names)
+    general = {PARENTS[name] for name in known if name in PARENTS}
+    specific = [name for name in known if name not in general]
+    if len(specific) == 1:
+        return Resolution(specific[0])
+    if specific:
+        return Resolution(None, "ambiguous")
+    parents = {PARENTS[name] for name in names if name in PARENTS}
+    too_general = any(label in parents for label in labels)
+    return Resolution(None, "ambiguous" if too_general else "unknown")
+
+
+def _in_words_of(names: Sequence[str], label: str) -> str:
+    return label if label in names else SYNONYMS.get(label, label)

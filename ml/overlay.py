@@ -1,0 +1,126 @@
+"""Pictures of films and heat maps, drawn when asked for. NumPy and OpenCV only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+
+from ml.errors import ImageError
+
+# How opaque a cell of value v is: v to this power, so that weak cells stay clear.
+OPACITY_EXPONENT = 0.8
+
+
+def heat_layer(
+    grid: np.ndarray, *, geometry_json: Mapping[str, int], size: int | None = None
+) -> np.ndarray:
+    """Draw a grid where it belongs on its film.
+
+    Args:
+        grid: float (rows, columns), 0 to at most 1.
+        geometry_json: What `Geometry.to_json` returned for the film.
+        size: Longest side of the result; without it, that of the film.
+
+    Returns:
+        RGBA uint8 (H, W, 4) in the film's geometry, transparent outside the box that
+        the network saw.
+    """
+    box = {name: int(value) for name, value in geometry_json.items()}
+    source = (box["source_height"], box["source_width"])
+    height, width = _fitted(*source, size)
+    down, across = height / source[0], width / source[1]
+    top, left = round(box["top"] * down), round(box["left"] * across)
+    bottom = max(top + 1, round((box["top"] + box["height"]) * down))
+    right = max(left + 1, round((box["left"] + box["width"]) * across))
+    values = np.clip(np.nan_to_num(grid.astype(np.float32)), 0.0, 1.0)
+    heat = cv2.resize(
+        values, (right - left, bottom - top), interpolation=cv2.INTER_LINEAR
+    )
+    levels = np.rint(np.clip(heat, 0.0, 1.0) * 255).astype(np.uint8)
+    colours = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)
+    layer = np.zeros((height, width, 4), np.uint8)
+    part = layer[top:bottom, left:right]
+    rows, columns = part.shape[:2]
+    part[..., :3] = colours[:rows, :columns, ::-1]
+    opacity = np.power(levels / 255.0, OPACITY_EXPONENT) * 255
+    part[..., 3] = np.rint(opacity[:rows, :columns]).astype(np.uint8)
+    return layer
+
+
+def overlay_png(
+    display: np.ndarray,
+    grid: np.ndarray,
+    *,
+    geometry_json: Mapping[str, int],
+    opacity: float = 0.5,
+    size: int | None = None,
+) -> bytes:
+    """Return a PNG (RGB, 8 bits) of a film with a heat map over it.
+
+    Args:
+        display: uint16 (H, W), the film the grid was made from.
+        grid: float (rows, columns), 0 to at most 1.
+        geometry_json: What `Geometry.to_json` returned for the film.
+        opacity: How much of the film the hottest cell hides, 0 to 1.
+        size: Longest side of the picture; without it, that of the film.
+
+    Raises:
+        ImageError: The film is not the one the geometry was made for.
+    """
+    expected = (geometry_json["source_height"], geometry_json["source_width"])
+    if display.shape != tuple(expected):
+        raise ImageError("The heat map belongs to a film of another size.")
+    layer = heat_layer(grid, geometry_json=geometry_json, size=size)
+    film = to_eight_bits(_resized(display, size))[..., None].astype(np.float32)
+    share = layer[..., 3:].astype(np.float32) / 255.0 * float(np.clip(opacity, 0, 1))
+    mixed = film * (1.0 - share) + layer[..., :3].astype(np.float32) * share
+    return _png(np.rint(mixed).astype(np.uint8)[..., ::-1])
+
+
+def display_png(
+    display: np.ndarray, *, size: int | None = None, bits: int = 8
+) -> bytes:
+    """Return a grey PNG of a film, of 8 or 16 bits.
+
+    Args:
+        display: uint16 (H, W).
+        size: Longest side of the picture; without it, that of the film.
+        bits: 8 or 16.
+    """
+    film = _resized(display, size)
+    return _png(film if bits == 16 else to_eight_bits(film))
+
+
+def layer_png(layer: np.ndarray) -> bytes:
+    """Return a PNG of an RGBA layer, uint8 (H, W, 4)."""
+    return _png(cv2.cvtColor(layer, cv2.COLOR_RGBA2BGRA))
+
+
+def to_eight_bits(display: np.ndarray) -> np.ndarray:
+    """Round display values, uint16, to uint8: 257 times an 8-bit value is that one."""
+    return ((display.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _resized(display: np.ndarray, size: int | None) -> np.ndarray:
+    height, width = _fitted(*display.shape, size)
+    if (height, width) == display.shape:
+        return display
+    return cv2.resize(display, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def _fitted(height: int, width: int, size: int | None) -> tuple[int, int]:
+    """Return the shape with the longest side at most `size`; never larger."""
+    longest = max(height, width)
+    if not size or size >= longest:
+        return height, width
+    share = size / longest
+    return max(1, round(height * share)), max(1, round(width * share))
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    done, encoded = cv2.imencode(".png", np.ascontiguousarray(pixels))
+    if not done:
+        raise ImageError("The picture could not be encoded as PNG.")
+    return encoded.tobytes()

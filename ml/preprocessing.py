@@ -1,0 +1,179 @@
+"""From display values to the network's input: one geometry for every film.
+
+The same rule serves training, measurement and inference: uniform borders
+(collimation, masks, the bar of a scanner) are trimmed, a fixed share of what is left
+is cut off each side, the rest is squashed to a square with area interpolation, and
+the histogram is equalised with a limited slope. Equalising and cropping take away
+part of what tells sources apart without looking at the lungs. Every step is
+continuous in the pixel values, so that an 8-bit or JPEG copy of a film is nearly the
+same input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import cv2
+import numpy as np
+
+PREPROCESSING_VERSION = "1"
+
+# The borders are found on a thumbnail: single pixels and compression noise are gone.
+THUMBNAIL_SIZE = 128
+# A row is border while 80 % of its pixels lie within this share of the film's contrast.
+UNIFORM_SHARE = 0.08
+# However uniform, no side loses more than this share of the film.
+LARGEST_TRIM = 0.30
+# Cut off each side afterwards: letters, markers and the corners of the collimator.
+MARGIN_SHARE = 0.04
+
+HISTOGRAM_BINS = 256
+# The steepest slope that equalisation may give: noise in a flat film stays small.
+EQUALISATION_SLOPE = 3.0
+INPUT_MEAN = 0.5
+INPUT_STANDARD_DEVIATION = 0.25
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The box of a film that the network sees, in pixels of the film.
+
+    `top`, `left`, `height`, `width` is the box that is squashed to a square of
+    `size` by `size`; `source_height` and `source_width` are the film's.
+    """
+
+    source_height: int
+    source_width: int
+    top: int
+    left: int
+    height: int
+    width: int
+    size: int
+
+    def to_json(self) -> dict[str, int]:
+        """Return the geometry as a JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, int]) -> Geometry:
+        """Build a geometry from what `to_json` returned."""
+        return cls(**{name: int(values[name]) for name in cls.__dataclass_fields__})
+
+    def to_source(self, x: float, y: float) -> tuple[float, float]:
+        """Map a point of the square (x, y in 0..size) to pixels of the film."""
+        return (
+            self.left + x * self.width / self.size,
+            self.top + y * self.height / self.size,
+        )
+
+
+def preprocess(
+    display: np.ndarray, *, size: int, channels: int = 1
+) -> tuple[np.ndarray, Geometry]:
+    """Turn a film into the network's input.
+
+    Args:
+        display: uint16 (height, width), 0 black to 65535 white.
+        size: Side of the square.
+        channels: How often the grey channel is repeated.
+
+    Returns:
+        float32 (size, size, channels), about -2 to 2, and the geometry used.
+    """
+    geometry = find_geometry(display, size=size)
+    square = squash(crop(display, geometry), size=size)
+    return normalise(equalise(square), channels=channels), geometry
+
+
+def find_geometry(display: np.ndarray, *, size: int) -> Geometry:
+    """Find the box of a film, uint16 (height, width), that the network is to see."""
+    height, width = display.shape
+    shape = (THUMBNAIL_SIZE, THUMBNAIL_SIZE)
+    thumbnail = cv2.resize(display, shape, interpolation=cv2.INTER_AREA)
+    thumbnail = thumbnail.astype(np.float32)
+    low, high = np.percentile(thumbnail, (0.5, 99.5))
+    limit = UNIFORM_SHARE * float(high - low)
+    top, bottom = _trimmed(_spread(thumbnail, axis=1), limit)
+    left, right = _trimmed(_spread(thumbnail, axis=0), limit)
+    first_row, last_row = _with_margin(top, bottom, height)
+    first_column, last_column = _with_margin(left, right, width)
+    return Geometry(
+        source_height=height,
+        source_width=width,
+        top=first_row,
+        left=first_column,
+        height=last_row - first_row,
+        width=last_column - first_column,
+        size=size,
+    )
+
+
+def _spread(thumbnail: np.ndarray, *, axis: int) -> np.ndarray:
+    low, high = np.percentile(thumbnail, (10, 90), axis=axis)
+    return high - low
+
+
+def _trimmed(spread: np.ndarray, limit: float) -> tuple[float, float]:
+    """Return where the film begins and ends along one axis, as shares of it."""
+    begin = _border(spread, limit)
+    end = 1.0 - _border(spread[::-1], limit)
+    return begin, end
+
+
+def _border(spread: np.ndarray, limit: float) -> float:
+    inside = np.flatnonzero(spread >= limit)
+    # A film without contrast, or uniform throughout, has no border to trim.
+    if limit <= 0 or len(inside) == 0 or inside[0] == 0:
+        return 0.0
+    first = int(inside[0])
+    before, after = float(spread[first - 1]), float(spread[first])
+    # Between two rows of the thumbnail: a little noise moves the edge a little only.
+    position = first - 1 + (limit - before) / max(after - before, 1e-6)
+    return min((position + 0.5) / len(spread), LARGEST_TRIM)
+
+
+def _with_margin(begin: float, end: float, length: int) -> tuple[int, int]:
+    margin = MARGIN_SHARE * (end - begin)
+    first = round((begin + margin) * length)
+    last = round((end - margin) * length)
+    first = min(first, length - 1)
+    return first, max(last, first + 1)
+
+
+def crop(display: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """Cut the box of `geometry` out of a film."""
+    rows = slice(geometry.top, geometry.top + geometry.height)
+    columns = slice(geometry.left, geometry.left + geometry.width)
+    return display[rows, columns]
+
+
+def squash(film: np.ndarray, *, size: int) -> np.ndarray:
+    """Resize to a square whatever the aspect ratio, by area interpolation."""
+    return cv2.resize(film, (size, size), interpolation=cv2.INTER_AREA)
+
+
+def equalise(square: np.ndarray) -> np.ndarray:
+    """Equalise the histogram with a limited slope.
+
+    Args:
+        square: Any real dtype (height, width).
+
+    Returns:
+        float32 (height, width) in 0..1; a film without contrast becomes 0.5.
+    """
+    values = square.astype(np.float32)
+    low, high = (float(x) for x in np.percentile(values, (0.5, 99.5)))
+    if high <= low:
+        return np.full(values.shape, 0.5, np.float32)
+    counts, edges = np.histogram(values, bins=HISTOGRAM_BINS, range=(low, high))
+    density = counts / counts.sum() * HISTOGRAM_BINS
+    limited = np.minimum(density, EQUALISATION_SLOPE)
+    limited += (1.0 - limited.mean()) * np.ones_like(limited)
+    curve = np.concatenate(([0.0], np.cumsum(limited) / HISTOGRAM_BINS))
+    return np.interp(values, edges, curve).astype(np.float32)
+
+
+def normalise(equalised: np.ndarray, *, channels: int = 1) -> np.ndarray:
+    """Centre values of 0..1 for the network; float32 (height, width, channels)."""
+    centred = (equalised - INPUT_MEAN) / INPUT_STANDARD_DEVIATION
+    return np.repeat(centred[..., None], channels, axis=2).astype(np.float32)

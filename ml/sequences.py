@@ -1,0 +1,83 @@
+"""Batches of films for Keras."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import keras
+import numpy as np
+
+from ml.augmentation import Augmentation, vary
+from ml.datasets import PackedFilms
+from ml.preprocessing import equalise, normalise, squash
+
+
+class FilmSequence(keras.utils.PyDataset):
+    """Varied films of one epoch: float32 (batch, size, size, 1) and one-hot labels."""
+
+    def __init__(
+        self,
+        films: PackedFilms,
+        *,
+        labels: np.ndarray,
+        indices: np.ndarray,
+        size: int,
+        classes: int,
+        batch_size: int,
+        seed: int,
+        strength: Augmentation,
+    ) -> None:
+        super().__init__(workers=1, use_multiprocessing=False, max_queue_size=8)
+        self.films, self.labels, self.indices = films, labels, indices
+        self.size, self.classes, self.batch_size = size, classes, batch_size
+        self.seed, self.strength = seed, strength
+
+    def __len__(self) -> int:
+        return len(self.indices) // self.batch_size
+
+    def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
+        start = batch * self.batch_size
+        chosen = self.indices[start : start + self.batch_size]
+        rng = np.random.default_rng((self.seed, batch))
+        inputs = [
+            vary(self.films.film(i), size=self.size, rng=rng, strength=self.strength)
+            for i in chosen
+        ]
+        targets = np.eye(self.classes, dtype=np.float32)[self.labels[chosen]]
+        return np.stack(inputs), targets
+
+
+def plain_inputs(
+    films: PackedFilms, indices: Iterable[int], *, size: int
+) -> np.ndarray:
+    """Return packed films as the network sees them at inference, float32."""
+    squares = [squash(films.film(i), size=size) for i in indices]
+    return np.stack([normalise(equalise(square)) for square in squares])
+
+
+def evenly_drawn(
+    labels: np.ndarray,
+    *,
+    shares: Sequence[float],
+    count: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Draw about `count` films, each class by its share; every film before any twice.
+
+    Args:
+        labels: int (films,), the class of each.
+        shares: Share of each class, in the order of the classes.
+        count: How many to draw.
+        rng: Decides which and in what order.
+
+    Returns:
+        int64 indices in random order.
+    """
+    drawn = []
+    for number, share in enumerate(shares):
+        members = np.flatnonzero(labels == number)
+        wanted = round(count * share / sum(shares))
+        rounds = -(-wanted // max(1, len(members)))
+        shuffled = [rng.permutation(members) for _ in range(rounds)]
+        drawn.append(np.concatenate([*shuffled, members[:0]])[:wanted])
+    return rng.permutation(np.concatenate(drawn).astype(np.int64))
