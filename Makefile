@@ -2,8 +2,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SHELL := /bin/bash
-.SHELLFLAGS := -euo pipefail -c
 # Test processes; 2 suit 2 cores.
 TEST_PROCESSES ?= 2
 
@@ -14,7 +12,7 @@ TEST_STAMP := $(VENV)/.installed-test
 .PHONY: help demo services test test-quick lint format types faults bench screenshots clean
 
 help: ## list every command
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The recipe becomes the supervisor (exec), so that a signal to make ends everything.
 demo: $(RUN_STAMP) ## serve on this machine with made-up patients (PORT, VAR_DIR, DEMO_PASSWORD)

@@ -79,6 +79,11 @@ class EmbeddedServices:
             self.stop()
             raise
 
+    @property
+    def servers(self) -> tuple[ChildProcess, ChildProcess]:
+        """Both server processes, in the order of a start (a stop is the reverse)."""
+        return (self.postgresql.server, self.redis.server)
+
     def stop(self) -> None:
         """Stop Redis, then PostgreSQL, and let another holder in."""
         self.redis.server.stop()
