@@ -130,14 +130,18 @@ STORAGES = {
             "directory_permissions_mode": 0o700,
         },
     },
+    # Production serves what `collectstatic` gathered; development serves the sources.
     "staticfiles": {
         "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        if PRODUCTION
+        else "django.contrib.staticfiles.storage.StaticFilesStorage"
     },
 }
 MEDIA_ROOT = VAR_DIR / "objects"
 STATIC_URL = "/static/"
 STATIC_ROOT = Path(env.str("STATIC_ROOT", str(VAR_DIR / "static")))
 STATICFILES_DIRS = [BASE_DIR / "static"]
+WHITENOISE_USE_FINDERS = not PRODUCTION
 
 # --- Sign-in -----------------------------------------------------------------
 LOGIN_URL = "sign-in"
