@@ -119,6 +119,24 @@ def read_card(path: Path) -> Card:
     return card
 
 
+def parse_card(raw: Mapping[str, Any], *, folder: Path) -> Card:
+    """Build a card from its JSON, kept elsewhere than in a file.
+
+    Args:
+        raw: What a card.json says.
+        folder: Where its weights file lies.
+
+    Raises:
+        ModelError: It lacks something.
+    """
+    try:
+        card = _card(dict(raw), folder)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError(f"The card is incomplete: {error}.") from error
+    _check(card, folder)
+    return card
+
+
 def _card(raw: dict[str, Any], folder: Path) -> Card:
     weights = raw["weights"]
     return Card(
