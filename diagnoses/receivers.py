@@ -1,0 +1,24 @@
+"""What the app does when the archive stores an image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from accounts.models import User
+from diagnoses.runs import queue_predictions
+from patients.models import Instance
+
+
+def on_instance_stored(
+    sender: object,
+    *,
+    instance: Instance,
+    created: bool,
+    requested_model: str = "",
+    actor: User | None = None,
+    **_: Any,
+) -> None:
+    """Queue the film for the models that fit, inside the transaction that stores it."""
+    queue_predictions(
+        instance, requested_model=requested_model, actor=actor, created=created
+    )

@@ -1,0 +1,381 @@
+"""The life of a prediction: queued with its film, claimed by a worker, finished once.
+
+Rows are queued in the transaction that stores the film: they are the outbox. A worker
+(`diagnoses.worker`) claims a row (`diagnoses.claims`) and ends it here, in one
+transaction, only where it still holds the row: status is running AND the attempt is
+its own. Otherwise the result is thrown away. Everything here may happen twice.
+
+Who changes predictions of a study and its line locks the study first, so that nobody
+waits for one another in a circle.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Now
+
+from accounts.errors import Conflict
+from accounts.models import User
+from diagnoses.claims import Claimed
+from diagnoses.fitting import Verdict, judge
+from diagnoses.hints import send_hints
+from diagnoses.model_versions import Threshold
+from diagnoses.models import Finding, HeatMap, Prediction
+from diagnoses.signals import prediction_finished
+from diagnoses.worklist import lock_study, refresh_entry
+from ml.errors import FilmRejected
+from patients.models import Instance, Origin, Study
+
+if TYPE_CHECKING:
+    from ml.inference import Reading
+
+logger = logging.getLogger(__name__)
+
+Status = Prediction.Status
+OPEN = (Status.QUEUED, Status.RUNNING)
+# Passing faults: 1, 2, 4, … seconds, and never longer than this between two tries.
+LONGEST_PAUSE_S = 300.0
+# About an hour of trying; then a person decides.
+MOST_ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run of a model gave, and what it was given.
+
+    Attributes:
+        reading: What the model said.
+        thresholds: What its scores were judged by, a label.
+        object_sha256: Of the stored bytes that were read.
+        pixel_sha256: Of the stored pixel values, "" where they were not hashed.
+    """
+
+    reading: Reading
+    thresholds: Mapping[str, Threshold] = field(default_factory=dict)
+    object_sha256: str = ""
+    pixel_sha256: str = ""
+
+
+def queue_predictions(
+    instance: Instance,
+    *,
+    requested_model: str = "",
+    actor: User | None = None,
+    created: bool = True,
+) -> list[Prediction]:
+    """Queue a film for every active model that fits, or for the requested one.
+
+    Runs inside the transaction that stores the film; after its commit the workers get
+    a hint. A duplicate (`created` false) is queued only for a requested model that
+    has not read it. Where no model fits, one rejected row says why.
+
+    Returns:
+        The rows that were written, queued or rejected.
+
+    Raises:
+        InvalidInput: No active model has the requested name.
+    """
+    if instance.origin == Origin.OURS:
+        return []
+    with transaction.atomic():
+        study = lock_study(instance.series.study_id)
+        verdicts: list[Verdict] = []
+        if created or requested_model:
+            verdicts = judge(instance, requested=requested_model)
+        written = [
+            _write(instance, verdict, actor=actor, priority=study.priority)
+            for verdict in verdicts
+            if created or not _has_been_asked(instance, verdict)
+        ]
+        _follow_priority(study)
+        refresh_entry(study.pk)
+    return written
+
+
+def _has_been_asked(instance: Instance, verdict: Verdict) -> bool:
+    return Prediction.objects.filter(
+        instance=instance, frame=0, model_version=verdict.model_version
+    ).exists()
+
+
+def _write(
+    instance: Instance, verdict: Verdict, *, actor: User | None, priority: int
+) -> Prediction:
+    prediction = Prediction(
+        instance=instance,
+        model_version=verdict.model_version,
+        requested_by=actor,
+        priority=priority,
+        hinted_at=Now(),
+    )
+    if verdict.rejection:
+        prediction.status = Status.REJECTED
+        prediction.reason_code = verdict.rejection.reason_code
+        prediction.reason = verdict.rejection.message
+        prediction.finished_at = Now()
+    prediction.save(force_insert=True)
+    if verdict.rejection:
+        prediction_finished.send(sender=Prediction, prediction=prediction)
+    else:
+        transaction.on_commit(partial(send_hints, 1), robust=True)
+    return prediction
+
+
+def retry_prediction(prediction: Prediction, *, actor: User | None) -> Prediction:
+    """Ask for another run of a failed prediction: a new row with run + 1.
+
+    Raises:
+        Conflict: It has not failed, or another run is there already.
+    """
+    with transaction.atomic():
+        study = lock_study(prediction.instance.series.study_id)
+        same_film = Prediction.objects.filter(
+            instance=prediction.instance,
+            frame=prediction.frame,
+            model_version=prediction.model_version,
+        )
+        latest = same_film.order_by("-run").first()
+        if latest is None or latest.pk != prediction.pk:
+            raise Conflict(
+                "This film has been run again already.", reason_code="already_retried"
+            )
+        if not latest.retriable:
+            raise Conflict(
+                f"Only a failed prediction can be run again; this one is "
+                f"{latest.status}.",
+                reason_code="not_failed",
+            )
+        again = Prediction.objects.create(
+            instance=prediction.instance,
+            frame=prediction.frame,
+            model_version=prediction.model_version,
+            run=latest.run + 1,
+            requested_by=actor,
+            priority=study.priority,
+            hinted_at=Now(),
+        )
+        refresh_entry(study.pk)
+        transaction.on_commit(partial(send_hints, 1), robust=True)
+    again.refresh_from_db()
+    return again
+
+
+def set_priority(study: Study, *, priority: int) -> None:
+    """Change how soon a study is to be read; its queued films follow."""
+    with transaction.atomic():
+        locked = lock_study(study.pk)
+        locked.priority = priority
+        locked.save(update_fields=("priority",))
+        _follow_priority(locked)
+        refresh_entry(locked.pk)
+    study.priority = priority
+
+
+def _follow_priority(study: Study) -> None:
+    Prediction.objects.filter(
+        ~Q(priority=study.priority),
+        instance__series__study=study,
+        status=Status.QUEUED,
+    ).update(priority=study.priority)
+
+
+def held(claimed: Claimed) -> QuerySet[Prediction]:
+    """Return the row only where the claim still holds it: this is the fence."""
+    return Prediction.objects.filter(
+        pk=claimed.prediction_id, status=Status.RUNNING, attempt=claimed.attempt
+    )
+
+
+def complete_prediction(claimed: Claimed, *, run: Run) -> bool:
+    """Save what a model said, in one transaction, if the row is still ours.
+
+    Returns:
+        Whether the result stands; False: somebody else has the row, and the result
+        was thrown away.
+    """
+    reading = run.reading
+    with transaction.atomic():
+        finished = _finish(
+            claimed,
+            status=Status.SUCCEEDED,
+            milliseconds=reading.milliseconds,
+            input_sha256=reading.input_sha256,
+            pixel_sha256=run.pixel_sha256,
+            geometry=reading.geometry.to_json(),
+            provenance=_provenance(claimed, run),
+        )
+        if finished is None:
+            return _is_finished_by(claimed)
+        _save_findings(finished, run)
+        _announce(finished)
+    return True
+
+
+def reject(claimed: Claimed, *, rejection: FilmRejected) -> bool:
+    """End a run because the film may not be scored; False: the row was not ours."""
+    return _end_without_result(
+        claimed, Status.REJECTED, rejection.reason_code, rejection.message
+    )
+
+
+def fail(claimed: Claimed, *, reason_code: str, reason: str) -> bool:
+    """End a run for a fault that another try would meet again; False: not ours."""
+    return _end_without_result(claimed, Status.FAILED, reason_code, reason)
+
+
+def put_back(claimed: Claimed, *, reason_code: str, reason: str) -> bool:
+    """Queue a row again after a passing fault, later each time; at last it fails."""
+    if claimed.attempt >= MOST_ATTEMPTS:
+        return fail(claimed, reason_code=reason_code, reason=reason)
+    pause_s = min(LONGEST_PAUSE_S, 2.0 ** (claimed.attempt - 1))
+    return bool(
+        held(claimed).update(
+            status=Status.QUEUED,
+            lease_expires_at=None,
+            worker="",
+            # The sweeper hints as soon as `not_before` has come.
+            hinted_at=None,
+            not_before=Now() + timedelta(seconds=pause_s),
+        )
+    )
+
+
+def count_lost_worker(claimed: Claimed) -> bool:
+    """Give a row back whose worker was lost; after too many of them it fails.
+
+    The attempt stays as it is: the next claim raises it, and a late result of the
+    lost worker meets the fence.
+    """
+    lost_workers = (
+        held(claimed)
+        .filter(lost_workers__lt=settings.INFERENCE_MAX_LOST_WORKERS - 1)
+        .update(
+            status=Status.QUEUED,
+            lease_expires_at=None,
+            lost_workers=F("lost_workers") + 1,
+            worker="",
+            hinted_at=None,
+        )
+    )
+    if lost_workers:
+        return True
+    return fail(
+        claimed,
+        reason_code="worker_lost",
+        reason=(
+            f"{settings.INFERENCE_MAX_LOST_WORKERS} workers were lost while they read "
+            "this film. It may be the film; run it again, or tell your administrator."
+        ),
+    )
+
+
+def _end_without_result(
+    claimed: Claimed, status: Status, reason_code: str, reason: str
+) -> bool:
+    with transaction.atomic():
+        finished = _finish(
+            claimed, status=status, reason_code=reason_code, reason=reason
+        )
+        if finished is None:
+            return _is_finished_by(claimed)
+        _announce(finished)
+    return True
+
+
+def _finish(claimed: Claimed, **values: object) -> Prediction | None:
+    """Move a row to its end if it is still ours; None where it is not."""
+    study_id = (
+        Prediction.objects.filter(pk=claimed.prediction_id)
+        .values_list("instance__series__study", flat=True)
+        .first()
+    )
+    if study_id is None:
+        return None  # erased meanwhile
+    lock_study(study_id)
+    changed = held(claimed).update(
+        finished_at=Now(), lease_expires_at=None, **values
+    )
+    if not changed:
+        logger.warning(
+            "A result for prediction %s, attempt %d, came late and was thrown away",
+            *(claimed.prediction_id, claimed.attempt),
+        )
+        return None
+    return Prediction.objects.select_related("instance__series").get(
+        pk=claimed.prediction_id
+    )
+
+
+def _is_finished_by(claimed: Claimed) -> bool:
+    """Say whether this very attempt had ended the row: a commit whose answer was lost."""
+    return Prediction.objects.filter(
+        pk=claimed.prediction_id,
+        attempt=claimed.attempt,
+        status__in=Prediction.FINISHED,
+    ).exists()
+
+
+def _announce(prediction: Prediction) -> None:
+    refresh_entry(prediction.instance.series.study_id)
+    prediction_finished.send(sender=Prediction, prediction=prediction)
+
+
+def _save_findings(prediction: Prediction, run: Run) -> None:
+    findings, heat_maps = [], []
+    for position, score in enumerate(run.reading.scores):
+        threshold = run.thresholds.get(score.label)
+        finding = Finding(
+            prediction=prediction,
+            position=position,
+            label=score.label,
+            probability=score.probability,
+            calibrated=score.calibrated,
+            threshold=score.threshold,
+            threshold_source=(
+                threshold.source if threshold else Finding.ThresholdSource.CARD
+            ),
+            operating_point_id=threshold.operating_point_id if threshold else None,
+            positive=score.positive,
+        )
+        rows, columns = score.grid.shape
+        heat_map = HeatMap(
+            finding=finding,
+            rows=rows,
+            columns=columns,
+            scale=score.scale,
+            values=np.ascontiguousarray(score.grid, dtype="<f2").tobytes(),
+        )
+        findings.append(finding)
+        heat_maps.append(heat_map)
+    Finding.objects.bulk_create(findings)
+    HeatMap.objects.bulk_create(heat_maps)
+
+
+def _provenance(claimed: Claimed, run: Run) -> dict[str, object]:
+    reading = run.reading
+    return {
+        "model": reading.model,
+        "version": reading.version,
+        "weights_sha256": reading.weights_sha256,
+        "preprocessing_version": reading.preprocessing_version,
+        "backend": reading.backend,
+        "precision": reading.precision,
+        "library_versions": dict(reading.library_versions),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "software_version": settings.SOFTWARE_VERSION,
+        "object_sha256": run.object_sha256,
+        # Who finished it: equal to the row's attempt, or the fence has a hole.
+        "attempt": claimed.attempt,
+    }

@@ -1,0 +1,206 @@
+"""The line of the worklist of a study: one function decides it, and keeps it beside.
+
+A film is one received instance. Its status is that of the latest run of the default
+model, or, where that model never had it, the worst of the others. `queued` stands for
+running too: a line is not written when a worker starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+
+from diagnoses.models import Finding, Prediction, WorklistEntry
+from ml.gate import LATERAL_VIEWS
+from ml.labels import NEGATIVE_LABELS
+from patients.models import Instance, Origin, Study
+
+Status = Prediction.Status
+# The worst first.
+SEVERITY = (
+    Status.FAILED,
+    Status.REJECTED,
+    Status.RUNNING,
+    Status.QUEUED,
+    Status.SUCCEEDED,
+)
+WAITING = (Status.QUEUED, Status.RUNNING)
+UNREAD = (Status.REJECTED, Status.FAILED)
+_WRITTEN = (
+    "department",
+    "priority",
+    "received_at",
+    "status",
+    "films",
+    "films_waiting",
+    "films_unread",
+    "prediction",
+    "finding",
+    "flagged",
+)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What the line needs to know of one prediction."""
+
+    prediction_id: UUID
+    status: Status
+    of_default: bool
+
+
+def latest_runs(instance_ids: Iterable[UUID]) -> dict[UUID, list[Prediction]]:
+    """Return the latest run of each model on each instance, the default model's first.
+
+    Args:
+        instance_ids: Keys of instances.
+
+    Returns:
+        A list for every instance asked for, empty where nothing was ever queued.
+        "No model fits" gives way to any model's run.
+    """
+    runs: dict[UUID, dict[str | None, Prediction]] = {pk: {} for pk in instance_ids}
+    predictions = (
+        Prediction.objects.filter(instance_id__in=list(runs))
+        .select_related("model_version")
+        .defer("geometry", "provenance", "model_version__card")
+        .order_by("queued_at", "run")
+    )
+    for prediction in predictions:
+        version = prediction.model_version
+        runs[prediction.instance_id][version.name if version else None] = prediction
+    return {pk: _in_order(by_model) for pk, by_model in runs.items()}
+
+
+def _in_order(by_model: dict[str | None, Prediction]) -> list[Prediction]:
+    if len(by_model) > 1:
+        by_model = {name: run for name, run in by_model.items() if name is not None}
+    names = sorted(by_model, key=lambda n: (n != settings.DEFAULT_MODEL, n or ""))
+    return [by_model[name] for name in names]
+
+
+def refresh_entry(study_id: UUID) -> None:
+    """Write the line of one study anew; a study without films has none.
+
+    Locks the study, so that of two films that end at once the later sees both. Who
+    locks predictions too locks the study first.
+    """
+    with transaction.atomic():
+        study = lock_study(study_id)
+        films = dict(
+            Instance.objects.filter(series__study=study, origin=Origin.RECEIVED)
+            .order_by("series__series_number", "instance_number", "received_at", "pk")
+            .values_list("pk", "view_position")
+        )
+        if not films:
+            WorklistEntry.objects.filter(study=study).delete()
+            return
+        entry = _entry(study, films)
+        WorklistEntry.objects.bulk_create(
+            [entry],
+            update_conflicts=True,
+            unique_fields=("study",),
+            update_fields=_WRITTEN,
+        )
+
+
+def lock_study(study_id: UUID) -> Study:
+    """Lock a study for who changes its films' predictions; must be in a transaction."""
+    return Study.objects.select_for_update(no_key=True).get(pk=study_id)
+
+
+def rebuild_worklist() -> int:
+    """Write the lines anew whose default model is no longer the one they speak of.
+
+    Returns:
+        How many studies were looked at: those with a run of the default model that
+        their line does not speak of, and those whose line speaks of another model.
+    """
+    of_default = Prediction.objects.filter(
+        model_version__name=settings.DEFAULT_MODEL, status=Status.SUCCEEDED
+    )
+    speak_of_another = WorklistEntry.objects.filter(prediction__isnull=False).exclude(
+        prediction__model_version__name=settings.DEFAULT_MODEL
+    )
+    say_nothing = WorklistEntry.objects.filter(
+        prediction__isnull=True,
+        study__series__instances__predictions__in=of_default,
+    )
+    studies = set(speak_of_another.values_list("study_id", flat=True))
+    studies |= set(say_nothing.values_list("study_id", flat=True))
+    for study_id in studies:
+        refresh_entry(study_id)
+    return len(studies)
+
+
+def _entry(study: Study, films: dict[UUID, str]) -> WorklistEntry:
+    runs = _runs_of(films)
+    statuses = [_film_status(runs.get(film, [])) for film in films]
+    finding = _leading_finding(
+        run.prediction_id
+        for film, view in films.items()
+        if view.upper() not in LATERAL_VIEWS
+        for run in runs.get(film, [])
+        if run.of_default and run.status == Status.SUCCEEDED
+    )
+    worst = min(statuses, key=SEVERITY.index)
+    return WorklistEntry(
+        study=study,
+        department_id=study.department_id,
+        priority=study.priority,
+        received_at=study.received_at,
+        status=Status.QUEUED if worst == Status.RUNNING else worst,
+        films=len(films),
+        films_waiting=sum(status in WAITING for status in statuses),
+        films_unread=sum(status in UNREAD for status in statuses),
+        prediction_id=finding.prediction_id if finding else None,
+        finding=finding,
+        flagged=bool(finding and _is_alarming(finding)),
+    )
+
+
+def _runs_of(films: Iterable[UUID]) -> dict[UUID, list[_Run]]:
+    """Return the latest run of each model on each film, in one narrow query."""
+    latest: dict[UUID, dict[str | None, _Run]] = {}
+    rows = (
+        Prediction.objects.filter(instance_id__in=list(films))
+        .order_by("queued_at", "run")
+        .values_list("instance_id", "pk", "status", "model_version__name")
+    )
+    for film, prediction_id, status, name in rows:
+        of_default = name == settings.DEFAULT_MODEL
+        run = _Run(prediction_id, Status(status), of_default)
+        latest.setdefault(film, {})[name] = run
+    for by_model in latest.values():
+        if len(by_model) > 1:
+            by_model.pop(None, None)
+    return {film: list(by_model.values()) for film, by_model in latest.items()}
+
+
+def _film_status(runs: list[_Run]) -> Status:
+    """Decide one film; a film that nothing was ever queued for is unread."""
+    of_default = [run for run in runs if run.of_default]
+    statuses = [run.status for run in of_default or runs]
+    return min(statuses, key=SEVERITY.index, default=Status.REJECTED)
+
+
+def _leading_finding(prediction_ids: Iterable[UUID]) -> Finding | None:
+    """Return the strongest positive finding other than Normal, else the highest score."""
+    findings = list(
+        Finding.objects.filter(prediction_id__in=list(prediction_ids)).only(
+            "prediction_id", "label", "probability", "positive"
+        )
+    )
+    return max(
+        findings,
+        key=lambda finding: (_is_alarming(finding), finding.probability),
+        default=None,
+    )
+
+
+def _is_alarming(finding: Finding) -> bool:
+    return finding.positive and finding.label not in NEGATIVE_LABELS
