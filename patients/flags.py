@@ -1,0 +1,31 @@
+"""Flags on studies: what a person should look at before trusting one."""
+
+from collections.abc import Iterable
+
+from django.db.models import F, Func, Value
+
+from patients.models import Study, StudyFlag
+
+
+def flag(studies: Iterable[Study], what: StudyFlag) -> None:
+    """Set a flag on studies that do not have it.
+
+    In one order, so that two films that flag the same studies do not deadlock.
+    """
+    unflagged = sorted({study.pk for study in studies if what not in study.flags})
+    for key in unflagged:
+        Study.objects.filter(pk=key).exclude(flags__contains=[what]).update(
+            flags=Func(F("flags"), Value(what.value), function="array_append")
+        )
+    for study in studies:
+        if what not in study.flags:
+            study.flags = [*study.flags, what.value]
+
+
+def unflag(study: Study, what: StudyFlag) -> bool:
+    """Take a flag away; say whether it was there."""
+    changed = Study.objects.filter(pk=study.pk, flags__contains=[what]).update(
+        flags=Func(F("flags"), Value(what.value), function="array_remove")
+    )
+    study.flags = [other for other in study.flags if other != what]
+    return bool(changed)

@@ -1,0 +1,156 @@
+"""A file on its way in: what it is, what its header says, its hashes when asked for."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import BinaryIO
+
+from django.conf import settings
+
+from accounts.errors import InvalidInput, TooLarge
+from patients import containers, decode, dicom, hashes, pictures, storage
+from patients.containers import Kind
+from patients.decode import PixelFacts
+from patients.dicom import Header, PatientIdentity
+from patients.hashes import ObjectHashes
+from patients.identity import Claims
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What is known of every file that came, also of one that is refused."""
+
+    sha256: str
+    size_bytes: int | None
+    too_large: bool
+
+
+@dataclass
+class IncomingFilm:
+    """A whole file whose header could be read.
+
+    Attributes:
+        path: The DICOM object on this disk: the file as sent, or what wraps a picture.
+        object_sha256: Of the bytes at `path`.
+        picture: Whether it came as PNG, JPEG, TIFF or BMP.
+    """
+
+    path: Path
+    object_sha256: str
+    size_bytes: int
+    header: Header
+    picture: bool
+
+    @cached_property
+    def hashes(self) -> ObjectHashes:
+        """The hashes that say whether two files are the same object."""
+        with self.path.open("rb") as file:
+            return hashes.hash_object(file, object_sha256=self.object_sha256)
+
+    @cached_property
+    def pixels(self) -> PixelFacts | None:
+        """What the decoded pixels are; None where there are none, or no decoder for them.
+
+        Raises:
+            InvalidInput: They are there and cannot be read.
+            Unavailable: The decoder is busy for too long.
+        """
+        if not self.header.has_pixels:
+            return None
+        try:
+            return decode.pixel_facts(self.path)
+        except InvalidInput as error:
+            # Kept, and shown as far as it goes: the archive may outlive the decoders.
+            if error.reason_code == "unsupported_transfer_syntax":
+                return None
+            raise
+
+    def read_content(self) -> None:
+        """Hash and decode now, what is asked for later is there."""
+        _ = self.hashes, self.pixels
+
+    @property
+    def pixel_sha256(self) -> str | None:
+        """The hash of the decoded pixels, where there is one."""
+        return self.pixels.pixel_sha256 if self.pixels else None
+
+
+def receipt_of(file: BinaryIO) -> Receipt:
+    """Return the hash and size of a file; what the upload handler found is believed."""
+    received = getattr(file, "received_bytes", None)
+    if received is not None:
+        return Receipt(
+            sha256=getattr(file, "sha256", ""),
+            size_bytes=received,
+            too_large=bool(getattr(file, "too_large", False)),
+        )
+    size = file.seek(0, 2)
+    file.seek(0)
+    if size > settings.MAX_FILE_BYTES:
+        return Receipt(sha256="", size_bytes=size, too_large=True)
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    file.seek(0)
+    return Receipt(sha256=digest, size_bytes=size, too_large=False)
+
+
+@contextmanager
+def opened(
+    file: BinaryIO, *, receipt: Receipt, claims: Claims
+) -> Iterator[IncomingFilm]:
+    """Give a file as a film: whole, and as a DICOM object whatever it came as.
+
+    Args:
+        file: Open for reading, and seekable.
+        receipt: From `receipt_of`.
+        claims: As `identity.checked` returned them; they are part of a picture's UIDs.
+
+    Raises:
+        InvalidInput: The file is not whole, no image, or its header cannot be read.
+        TooLarge: It is over the limit of a file.
+        Unavailable: The decoder is busy for too long.
+    """
+    if receipt.too_large:
+        limit_mb = settings.MAX_FILE_BYTES // (1024 * 1024)
+        raise TooLarge(
+            f"The file is larger than {limit_mb} MB.", reason_code="file_too_large"
+        )
+    file.seek(0)
+    kind = containers.sniff(file)
+    file.seek(0)
+    containers.check_whole(file, kind)
+    file.seek(0)
+    picture = kind is not Kind.DICOM
+    with (
+        _as_picture(file, kind, claims) if picture else nullcontext(file) as source,
+        storage.on_disk(source) as path,
+    ):
+        yield _film(path, sha256="" if picture else receipt.sha256, picture=picture)
+
+
+def _film(path: Path, *, sha256: str, picture: bool) -> IncomingFilm:
+    with path.open("rb") as file:
+        header = dicom.read_header(file)
+        if not sha256:
+            file.seek(0)
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return IncomingFilm(
+        path=path,
+        object_sha256=sha256,
+        size_bytes=path.stat().st_size,
+        header=header,
+        picture=picture,
+    )
+
+
+@contextmanager
+def _as_picture(file: BinaryIO, kind: Kind, claims: Claims) -> Iterator[BinaryIO]:
+    identity = PatientIdentity(
+        patient_id=claims.patient_id or None, issuer=claims.issuer
+    )
+    with pictures.wrap_picture(
+        file, kind, identity=identity, accession_number=claims.accession_number
+    ) as wrapped:
+        yield wrapped

@@ -1,0 +1,303 @@
+"""How a file becomes part of the record: every door calls `ingest_instance`.
+
+Nothing else makes instances.
+
+One file is one transaction: patient, study, series, instance, Upload, audit, and what
+the receivers of `instance_stored` write. A refusal's Upload and audit event go in a
+second one, after the rollback. Nothing about a bad file is an exception for the caller.
+"""
+
+import logging
+from dataclasses import dataclass, replace
+from typing import BinaryIO
+
+from django.db import DatabaseError, DataError, transaction
+from django.http import HttpRequest
+
+from accounts.errors import ChestXError, InvalidInput, Unavailable
+from accounts.models import Department, User
+from patients import duplicates, identity, incoming, placement, storage, uploads
+from patients.conflicts import Conflicting
+from patients.duplicates import Recognised
+from patients.hashes import HASH_RULE
+from patients.identity import Claims, Identity
+from patients.incoming import IncomingFilm, Receipt
+from patients.models import Instance, Origin, Patient, Series, Study, Upload
+from patients.placement import Placing
+from patients.signals import instance_stored
+from patients.uploads import Sending
+
+__all__ = ["Claims", "IngestResult", "ingest_instance", "record_refusal"]
+
+NO_CLAIMS = Claims()
+logger = logging.getLogger(__name__)
+# Films that make one patient, study and series at once lose three races at most;
+# the rest is for deadlocks.
+LONGEST_RACE = 8
+# PostgreSQL: unique_violation, serialization_failure, deadlock_detected.
+_LOST_RACE = frozenset({"23505", "40001", "40P01"})
+
+
+@dataclass(frozen=True)
+class IngestResult:
+    """What became of one file.
+
+    Of a conflict: what it conflicts with, if the actor may see that.
+    """
+
+    name: str
+    outcome: Upload.Outcome
+    reason_code: str
+    reason: str
+    patient: Patient | None
+    study: Study | None
+    instance: Instance | None
+    upload: Upload
+
+
+def ingest_instance(
+    file: BinaryIO,
+    *,
+    name: str,
+    door: str,
+    actor: User | None,
+    claims: Claims = NO_CLAIMS,
+    requested_model: str = "",
+    origin: Origin = Origin.RECEIVED,
+    synthetic: bool = False,
+    request: HttpRequest | None = None,
+    department: Department | None = None,
+    resent: Upload | None = None,
+) -> IngestResult:
+    """Take one file into the record, or say why not.
+
+    Args:
+        file: Open for reading and seekable; what came through the upload handler
+            brings its hash, size and whether it was too large.
+        name: As the sender called it.
+        door: An `Upload.Door`.
+        actor: Who sent it; None for a program of ours. The caller has checked access.
+        claims: What a form or manifest says; fills what the header lacks.
+        requested_model: Restricts which model reads it; "" for every one that fits.
+        origin: Who made the object.
+        synthetic: Drawn by the demo.
+        request: The HTTP request, for the audit trail.
+        department: Of a new study; None for the actor's primary one, else the default.
+        resent: The conflict that is sent again: it keeps its row if it still is one.
+
+    Raises:
+        Unavailable: A passing fault of ours; nothing was stored, sending again helps.
+    """
+    sending = Sending(
+        name=name,
+        door=door,
+        actor=actor,
+        claims=claims,
+        requested_model=requested_model,
+        origin=origin,
+        synthetic=synthetic,
+        department=department or placement.department_of(actor),
+        request=request,
+        resent=resent,
+    )
+    receipt = incoming.receipt_of(file)
+    try:
+        sending = replace(sending, claims=identity.checked(claims))
+        with incoming.opened(file, receipt=receipt, claims=sending.claims) as film:
+            whose = identity.identify(film.header, sending.claims)
+            return _settle(film, whose, sending, receipt)
+    except Conflicting as conflict:
+        return _conflict(sending, receipt, conflict, file=file)
+    except Unavailable:
+        raise
+    except ChestXError as refusal:
+        return _refused(sending, receipt, refusal)
+
+
+def record_refusal(
+    error: ChestXError,
+    *,
+    name: str,
+    door: str,
+    actor: User | None,
+    request: HttpRequest | None = None,
+    size_bytes: int | None = None,
+) -> IngestResult:
+    """Record a file, or a whole request (name ""), that a door refused unread."""
+    sending = Sending(
+        name=name,
+        door=door,
+        actor=actor,
+        claims=NO_CLAIMS,
+        requested_model="",
+        origin=Origin.RECEIVED,
+        synthetic=False,
+        department=placement.department_of(actor),
+        request=request,
+    )
+    receipt = Receipt(sha256="", size_bytes=size_bytes, too_large=False)
+    return _refused(sending, receipt, error)
+
+
+def _settle(
+    film: IncomingFilm, whose: Identity, sending: Sending, receipt: Receipt
+) -> IngestResult:
+    """Store the film or recognise it; after a lost race, as what it is by then."""
+    for _ in range(LONGEST_RACE):
+        try:
+            known = duplicates.known_object(film)
+            if known is not None:
+                return _keep_duplicate(film, known, sending, receipt)
+            return _store(film, whose, sending, receipt)
+        except DataError as error:
+            logger.warning(
+                "a value of an upload does not fit the record: %s", type(error)
+            )
+            raise InvalidInput(
+                "The header has a value that the record cannot hold.",
+                reason_code="invalid_header",
+            ) from error
+        except DatabaseError as error:
+            if getattr(error.__cause__, "sqlstate", None) not in _LOST_RACE:
+                raise
+    raise Unavailable(
+        "Too many files of the same study arrived at once. Please send this one again.",
+        reason_code="busy",
+    )
+
+
+def _keep_duplicate(
+    film: IncomingFilm, known: Instance, sending: Sending, receipt: Receipt
+) -> IngestResult:
+    """Answer a copy of a stored object with that object; new is only that it came."""
+    recognised: Recognised = duplicates.recognise(film, known)
+    study = known.series.study
+    identity.refuse_other_patient(sending.claims, study)
+    with transaction.atomic(durable=True):
+        placement.raise_priority(study, sending.claims.priority)
+        upload = uploads.record_kept(
+            sending,
+            receipt,
+            known,
+            created=False,
+            reason_code=recognised.reason_code,
+            reason=recognised.reason,
+        )
+        _tell(known, created=False, sending=sending)
+    return _kept(sending, upload, known)
+
+
+def _store(
+    film: IncomingFilm, whose: Identity, sending: Sending, receipt: Receipt
+) -> IngestResult:
+    """Store a new film: rows, bytes and what hangs on them, or nothing."""
+    film.read_content()  # takes long: before the transaction
+    with transaction.atomic(durable=True):
+        series = placement.place(
+            Placing(
+                header=film.header,
+                identity=whose,
+                picture=film.picture,
+                priority=sending.claims.priority,
+                department=sending.department,
+            )
+        )
+        with film.path.open("rb") as content:
+            storage.put_object(content, sha256=film.object_sha256)
+        instance = _instance(film, series, sending)
+        placement.flag_same_pixels(instance, series.study.patient)
+        upload = uploads.record_kept(sending, receipt, instance, created=True)
+        _tell(instance, created=True, sending=sending)
+    return _kept(sending, upload, instance)
+
+
+def _instance(film: IncomingFilm, series: Series, sending: Sending) -> Instance:
+    header, spacing = film.header, film.header.pixel_spacing
+    return Instance.objects.create(
+        series=series,
+        sop_instance_uid=header.sop_instance_uid,
+        sop_class_uid=header.sop_class_uid,
+        transfer_syntax_uid=header.transfer_syntax_uid,
+        instance_number=placement.integer(header.instance_number),
+        view_position=header.view_position[:16],
+        rows=header.rows,
+        columns=header.columns,
+        frames=header.frames,
+        bits_stored=header.bits_stored,
+        photometric_interpretation=header.photometric_interpretation[:16],
+        pixel_spacing_row_mm=spacing.row_mm if spacing else None,
+        pixel_spacing_column_mm=spacing.column_mm if spacing else None,
+        pixel_spacing_kind=spacing.kind if spacing else "",
+        origin=sending.origin,
+        synthetic=sending.synthetic,
+        picture=film.picture,
+        lossy=header.lossy,
+        colour=film.pixels.colour if film.pixels else None,
+        size_bytes=film.size_bytes,
+        object_sha256=film.object_sha256,
+        dataset_sha256=film.hashes.dataset_sha256,
+        header_sha256=film.hashes.header_sha256,
+        pixel_sha256=film.pixel_sha256,
+        hash_rule=HASH_RULE,
+        header=header.json,
+    )
+
+
+def _tell(instance: Instance, *, created: bool, sending: Sending) -> None:
+    """Let the receivers write their rows; an error of theirs rolls everything back."""
+    instance_stored.send(
+        sender=Instance,
+        instance=instance,
+        created=created,
+        requested_model=sending.requested_model,
+        actor=sending.actor,
+    )
+
+
+def _kept(sending: Sending, upload: Upload, instance: Instance) -> IngestResult:
+    study = instance.series.study
+    return _result(
+        sending, upload, patient=study.patient, study=study, instance=instance
+    )
+
+
+def _conflict(
+    sending: Sending, receipt: Receipt, conflict: Conflicting, *, file: BinaryIO
+) -> IngestResult:
+    upload = uploads.record_conflict(sending, receipt, conflict, file=file)
+    other = conflict.conflicts_with
+    if other is None or not _may_see(sending.actor, other):
+        return _result(sending, upload)
+    study = other.series.study
+    return _result(sending, upload, patient=study.patient, study=study, instance=other)
+
+
+def _may_see(actor: User | None, instance: Instance) -> bool:
+    return (
+        actor is None
+        or Instance.objects.visible_to(actor).filter(pk=instance.pk).exists()
+    )
+
+
+def _refused(sending: Sending, receipt: Receipt, refusal: ChestXError) -> IngestResult:
+    return _result(sending, uploads.record_refused(sending, receipt, refusal))
+
+
+def _result(
+    sending: Sending,
+    upload: Upload,
+    *,
+    patient: Patient | None = None,
+    study: Study | None = None,
+    instance: Instance | None = None,
+) -> IngestResult:
+    return IngestResult(
+        name=sending.name,
+        outcome=Upload.Outcome(upload.outcome),
+        reason_code=upload.reason_code,
+        reason=upload.reason,
+        patient=patient,
+        study=study,
+        instance=instance,
+        upload=upload,
+    )

@@ -1,0 +1,340 @@
+"""Where a film belongs: its patient, study and series, found or made.
+
+Everything here runs inside the one transaction of a film.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection
+from django.db.models import Q, QuerySet
+
+from accounts.models import Department, User
+from patients import names
+from patients.conflicts import Conflicting, ConflictReason
+from patients.dicom import Header
+from patients.flags import flag
+from patients.identity import Identity, demographics_differ
+from patients.models import Instance, Patient, Priority, Series, Study, StudyFlag
+
+# First key of the advisory lock under which films of one accession number are placed.
+_ACCESSION_LOCK = 0xACCE55
+SMALLEST_INTEGER, GREATEST_INTEGER = -(2**31), 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Placing:
+    """A film that looks for its place.
+
+    Attributes:
+        identity: Whose it is, header and form taken together.
+        picture: It has no study of its own: it joins the one of its accession number.
+        priority: How soon somebody wants it read; None says nothing.
+        department: Where a new study goes.
+    """
+
+    header: Header
+    identity: Identity
+    picture: bool
+    priority: Priority | None
+    department: Department
+
+
+def department_of(actor: User | None) -> Department:
+    """Return where the actor's new studies go: the primary department or the default."""
+    if actor is not None and actor.primary_department is not None:
+        return actor.primary_department
+    code = settings.DEFAULT_DEPARTMENT
+    department, _ = Department.objects.get_or_create(
+        code=code,
+        defaults={"name": code.replace("-", " ").replace("_", " ").capitalize()},
+    )
+    return department
+
+
+def place(film: Placing) -> Series:
+    """Find or make the series of a film, with its study and patient.
+
+    Raises:
+        Conflicting: conflict_patient, conflict_study or conflict_accession.
+        IntegrityError: Another film made the same patient, study or series just now.
+    """
+    _lock_accession(film.identity)
+    study = _known_study(film)
+    if study is None:
+        _refuse_accession_of_another(film.identity, patient=None)
+        study = _new_study(film)
+    else:
+        _refuse_other_patient(study, film.identity)
+        _take_accession(study, film.identity)
+        raise_priority(study, film.priority)
+        _fill_patient(study.patient, film.identity)
+    if demographics_differ(film.identity, study.patient):
+        flag([study], StudyFlag.DEMOGRAPHICS_MISMATCH)
+    return _series(film, study)
+
+
+def belongs_to(study: Study, identity: Identity) -> bool:
+    """Say whether the study is this patient's.
+
+    The identity that a study came with follows it through its assignments.
+    """
+    return identity.key in (
+        (study.patient.patient_id, study.patient.issuer),
+        (study.received_patient_id, study.received_issuer),
+    )
+
+
+def raise_priority(study: Study, priority: Priority | None) -> None:
+    """Raise a study's priority; it never sinks by a film that comes later."""
+    if priority is not None and priority > study.priority:
+        Study.objects.filter(pk=study.pk, priority__lt=priority).update(
+            priority=priority
+        )
+        study.priority = priority
+
+
+def flag_same_pixels(instance: Instance, patient: Patient) -> None:
+    """Flag the studies of two patients who have the very same picture."""
+    if not instance.pixel_sha256:
+        return
+    others = Study.objects.filter(
+        series__instances__pixel_sha256=instance.pixel_sha256
+    ).exclude(patient=patient)
+    studies = list(others.distinct().order_by("pk"))
+    if studies:
+        flag([instance.series.study, *studies], StudyFlag.SAME_PIXELS_OTHER_PATIENT)
+
+
+def derived_uid(*parts: str) -> str:
+    """Return a UID made of the parts: 2.25.<decimal of a UUID> (PS3.5 B.2)."""
+    digest = hashlib.sha256()
+    for part in (part.encode() for part in parts):
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return f"2.25.{UUID(bytes=digest.digest()[:16]).int}"
+
+
+def _study_uid(film: Placing) -> str:
+    return film.header.study_instance_uid or derived_uid(
+        "study", film.header.sop_instance_uid
+    )
+
+
+def _series_uid(film: Placing) -> str:
+    return film.header.series_instance_uid or derived_uid(
+        "series", film.header.sop_instance_uid
+    )
+
+
+def _lock_accession(identity: Identity) -> None:
+    """Let films of one accession number through one by one: no unique index says it."""
+    if not identity.accession_number:
+        return
+    key = f"{identity.accession_issuer}\x1f{identity.accession_number}".encode()
+    number = int.from_bytes(hashlib.sha256(key).digest()[:4], "big", signed=True)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(%s, %s)", [_ACCESSION_LOCK, number]
+        )
+
+
+def _studies() -> QuerySet[Study]:
+    """Studies with their patients, locked: no assignment moves them meanwhile."""
+    return Study.objects.select_related("patient", "department").select_for_update(
+        of=("self",), no_key=True
+    )
+
+
+def _known_study(film: Placing) -> Study | None:
+    study = _studies().filter(study_instance_uid=_study_uid(film)).first()
+    has_own_study = bool(film.header.study_instance_uid) and not film.picture
+    if study is not None or has_own_study or not film.identity.accession_number:
+        return study
+    same_accession = _of_accession(_studies(), film.identity).order_by(
+        "received_at", "pk"
+    )
+    return next((s for s in same_accession if belongs_to(s, film.identity)), None)
+
+
+def _of_accession(studies: QuerySet[Study], identity: Identity) -> QuerySet[Study]:
+    return studies.filter(
+        accession_number=identity.accession_number,
+        accession_issuer=identity.accession_issuer,
+    )
+
+
+def _refuse_other_patient(study: Study, identity: Identity) -> None:
+    """A header without PatientID takes the patient of its known study."""
+    if identity.patient_id is not None and not belongs_to(study, identity):
+        raise Conflicting(
+            ConflictReason.PATIENT,
+            "The study of this film is already stored under another patient.",
+            conflicts_with=_some_instance(Q(series__study=study)),
+        )
+
+
+def _refuse_accession_of_another(
+    identity: Identity, *, patient: Patient | None
+) -> None:
+    """Refuse an accession number that another patient's study has.
+
+    Args:
+        identity: Whose film it is.
+        patient: Whose it is already known to be; None for a new study.
+    """
+    if not identity.accession_number:
+        return
+    for study in _of_accession(Study.objects.select_related("patient"), identity):
+        same = (
+            study.patient_id == patient.pk
+            if patient
+            else identity.patient_id is not None
+            and identity.key == (study.patient.patient_id, study.patient.issuer)
+        )
+        if not same:
+            raise Conflicting(
+                ConflictReason.ACCESSION,
+                "The accession number of this film is that of another patient's study.",
+                conflicts_with=_some_instance(Q(series__study=study)),
+            )
+
+
+def _take_accession(study: Study, identity: Identity) -> None:
+    """Give a known study the accession number that its first films lacked."""
+    ours = (study.accession_number, study.accession_issuer)
+    theirs = (identity.accession_number, identity.accession_issuer)
+    if not identity.accession_number or ours == theirs:
+        return
+    _refuse_accession_of_another(identity, patient=study.patient)
+    if not study.accession_number:
+        study.accession_number, study.accession_issuer = theirs
+        study.save(update_fields=["accession_number", "accession_issuer"])
+        _flag_shared_accession(study, identity)
+
+
+def _flag_shared_accession(study: Study, identity: Identity) -> None:
+    if not identity.accession_number:
+        return
+    shared = list(_of_accession(_studies(), identity).order_by("pk"))
+    if len(shared) > 1:
+        flag([study, *shared], StudyFlag.ACCESSION_SHARED)
+
+
+def _new_study(film: Placing) -> Study:
+    header, identity = film.header, film.identity
+    _known_series(film, study=None)
+    patient = _patient(identity)
+    study = Study.objects.create(
+        patient=patient,
+        study_instance_uid=_study_uid(film),
+        received_patient_id=identity.patient_id,
+        received_issuer=identity.issuer,
+        accession_number=identity.accession_number,
+        accession_issuer=identity.accession_issuer,
+        study_date=header.study_date,
+        study_time=header.study_time,
+        timezone_offset=header.timezone_offset[:5],
+        description=header.study_description[:256],
+        referring_physician=header.referring_physician[:324],
+        priority=film.priority or Priority.ROUTINE,
+        department=film.department,
+    )
+    _flag_shared_accession(study, identity)
+    return study
+
+
+def _patient(identity: Identity) -> Patient:
+    """Find or make the patient; without a patient_id somebody new, one a study."""
+    known = None
+    if identity.patient_id is not None:
+        known = Patient.objects.filter(
+            patient_id=identity.patient_id, issuer=identity.issuer
+        ).first()
+    if known is not None:
+        _fill_patient(known, identity)
+        return known
+    return Patient.objects.create(
+        patient_id=identity.patient_id,
+        issuer=identity.issuer,
+        birth_date=identity.birth_date,
+        sex=identity.sex,
+        **names.columns_of(identity.name),
+    )
+
+
+def _fill_patient(patient: Patient, identity: Identity) -> None:
+    """Take from the film what the record lacks; what it has is a person's to change."""
+    if demographics_differ(identity, patient):
+        return
+    gained: dict[str, object] = {}
+    if identity.name and not names.name_of(patient):
+        gained.update(names.columns_of(identity.name))
+    if identity.birth_date and patient.birth_date is None:
+        gained["birth_date"] = identity.birth_date
+    if identity.sex and not patient.sex:
+        gained["sex"] = identity.sex
+    if gained:
+        Patient.objects.filter(pk=patient.pk).update(**gained)
+        patient.refresh_from_db(fields=list(gained))
+
+
+def _known_series(film: Placing, *, study: Study | None) -> Series | None:
+    """Return the known series of the film.
+
+    Args:
+        film: The film.
+        study: The study that it belongs to; None for one that is not made yet.
+
+    Raises:
+        Conflicting: The series is known in another study.
+    """
+    series = (
+        Series.objects.select_related("study__patient")
+        .filter(series_instance_uid=_series_uid(film))
+        .first()
+    )
+    if series is None or (study is not None and series.study_id == study.pk):
+        return series
+    identity = film.identity
+    same_patient = (
+        series.study.patient_id == study.patient_id
+        if study is not None
+        else identity.patient_id is None or belongs_to(series.study, identity)
+    )
+    raise Conflicting(
+        ConflictReason.STUDY if same_patient else ConflictReason.PATIENT,
+        "The series of this film is already stored under another "
+        f"{'study' if same_patient else 'patient'}.",
+        conflicts_with=_some_instance(Q(series=series)),
+    )
+
+
+def _series(film: Placing, study: Study) -> Series:
+    header = film.header
+    known = _known_series(film, study=study)
+    if known is not None:
+        known.study = study
+        return known
+    return Series.objects.create(
+        study=study,
+        series_instance_uid=_series_uid(film),
+        modality=header.modality[:16],
+        body_part_examined=header.body_part_examined[:64],
+        view_position=header.view_position[:16],
+        laterality=header.laterality[:16],
+        description=header.series_description[:256],
+        series_number=integer(header.series_number),
+    )
+
+
+def integer(number: int | None) -> int | None:
+    """Return the number if a column holds it: an IS may have twelve digits."""
+    if number is None or not SMALLEST_INTEGER <= number <= GREATEST_INTEGER:
+        return None
+    return number
+
+
+def _some_instance(where: Q) -> Instance | None:
+    return Instance.objects.filter(where).order_by("received_at", "pk").first()

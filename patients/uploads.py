@@ -1,0 +1,194 @@
+"""The row and the audit event of every file that was sent, whatever became of it."""
+
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from django.db import transaction
+from django.http import HttpRequest
+
+from accounts import audit
+from accounts.audit import AuditAction
+from accounts.errors import ChestXError
+from accounts.models import AuditEvent, Department, User
+from patients import storage
+from patients.conflicts import Conflicting
+from patients.identity import Claims, storable
+from patients.incoming import Receipt
+from patients.models import Instance, Origin, Upload
+
+LONGEST_NAME = 255
+LONGEST_REASON_CODE = 48
+
+
+@dataclass(frozen=True)
+class Sending:
+    """How a file came: everything about it but its bytes.
+
+    Attributes:
+        department: Where a new study goes, and who sees the Upload.
+        resent: The open conflict that is being sent again.
+    """
+
+    name: str
+    door: str
+    actor: User | None
+    claims: Claims
+    requested_model: str
+    origin: Origin
+    synthetic: bool
+    department: Department
+    request: HttpRequest | None = None
+    resent: Upload | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """Return what `Upload.claims` keeps, enough to send the file again."""
+        said: dict[str, object] = dict(self.claims.as_json())
+        if self.requested_model:
+            said["model"] = storable(self.requested_model)[:LONGEST_NAME]
+        if self.synthetic:
+            said["synthetic"] = True
+        return said
+
+
+def stored_name(name: str) -> str:
+    """Return a file's name as it is kept: without the sender's folders, without NUL."""
+    return storable(name.replace("\\", "/").rsplit("/", 1)[-1])[:LONGEST_NAME]
+
+
+def record_kept(
+    sending: Sending,
+    receipt: Receipt,
+    instance: Instance,
+    *,
+    created: bool,
+    reason_code: str = "",
+    reason: str = "",
+) -> Upload:
+    """Write the Upload and event of a film that is in the record, new or a duplicate.
+
+    In the transaction of the caller.
+    """
+    study = instance.series.study
+    upload = _upload(
+        sending,
+        receipt,
+        outcome=Upload.Outcome.STORED if created else Upload.Outcome.DUPLICATE,
+        reason_code=reason_code,
+        reason=reason,
+        instance=instance,
+        department=study.department,
+    )
+    _audit(
+        sending,
+        upload,
+        object_kind="instance",
+        object_uuid=instance.pk,
+        patients=(study.patient_id,),
+        outcome=AuditEvent.Outcome.SUCCESS,
+    )
+    return upload
+
+
+def record_refused(sending: Sending, receipt: Receipt, refusal: ChestXError) -> Upload:
+    """Write the Upload and event of a refused file, in a transaction of their own."""
+    with transaction.atomic():
+        upload = _upload(
+            sending,
+            receipt,
+            outcome=Upload.Outcome.REFUSED,
+            reason_code=refusal.reason_code[:LONGEST_REASON_CODE],
+            reason=storable(refusal.message),
+            department=sending.department,
+        )
+        _audit(
+            sending,
+            upload,
+            object_kind="upload",
+            object_uuid=upload.pk,
+            patients=(),
+            outcome=AuditEvent.Outcome.REFUSED,
+        )
+    return upload
+
+
+def record_conflict(
+    sending: Sending, receipt: Receipt, conflict: Conflicting, *, file: BinaryIO
+) -> Upload:
+    """Put the bytes as sent into quarantine, and write the Upload and audit event.
+
+    A conflict that was sent again and still is one keeps its row.
+    """
+    other = conflict.conflicts_with
+    with transaction.atomic():
+        storage.quarantine(file, receipt.sha256)
+        upload = sending.resent or _upload(
+            sending,
+            receipt,
+            outcome=Upload.Outcome.CONFLICT,
+            reason_code=conflict.reason_code,
+            reason=conflict.message,
+            department=sending.department,
+            conflicts_with=other,
+        )
+        _audit(
+            sending,
+            upload,
+            object_kind="upload",
+            object_uuid=upload.pk,
+            patients=(other.series.study.patient_id,) if other else (),
+            outcome=AuditEvent.Outcome.REFUSED,
+        )
+    return upload
+
+
+def _upload(
+    sending: Sending,
+    receipt: Receipt,
+    *,
+    outcome: Upload.Outcome,
+    department: Department,
+    reason_code: str,
+    reason: str,
+    instance: Instance | None = None,
+    conflicts_with: Instance | None = None,
+) -> Upload:
+    return Upload.objects.create(
+        user=sending.actor,
+        door=sending.door,
+        original_name=stored_name(sending.name),
+        sha256=receipt.sha256,
+        size_bytes=receipt.size_bytes,
+        outcome=outcome,
+        reason_code=reason_code,
+        reason=reason,
+        instance=instance,
+        department=department,
+        conflicts_with=conflicts_with,
+        claims=sending.as_json(),
+    )
+
+
+def _audit(
+    sending: Sending,
+    upload: Upload,
+    *,
+    object_kind: str,
+    object_uuid: object,
+    patients: tuple[object, ...],
+    outcome: str,
+) -> None:
+    audit.record(
+        action=AuditAction.UPLOAD,
+        actor=sending.actor,
+        request=sending.request,
+        door=sending.door,
+        object_kind=object_kind,
+        object_uuid=object_uuid,
+        patients=patients,
+        outcome=outcome,
+        detail={
+            "upload": str(upload.pk),
+            "outcome": upload.outcome,
+            "reason_code": upload.reason_code,
+        },
+    )
