@@ -35,6 +35,9 @@ if PRODUCTION:
             "see docs/deployment.md."
         )
 
+# What results say they were made by; a deployment puts its commit or image here.
+SOFTWARE_VERSION = env.str("SOFTWARE_VERSION", "0.1.0")
+
 # --- Where state lives -------------------------------------------------------
 VAR_DIR = Path(env.str("VAR_DIR", str(BASE_DIR / "var"))).resolve()
 CHESTX_DATA = Path(env.str("CHESTX_DATA", str(BASE_DIR.parent / "shared" / "data")))
