@@ -124,12 +124,9 @@ def error_answer(request: HttpRequest, error: ChestXError) -> HttpResponse:
     """Return the error as JSON to a program, as a page to a person."""
     if is_api(request):
         return problem_json(error)
-    template = (
-        "error_fragment.html" if getattr(request, "htmx", False) else "error.html"
-    )
     answer = render(
         request,
-        template,
+        "error_page.html",
         {
             "status": int(error.status),
             "title": HTTPStatus(error.status).phrase,

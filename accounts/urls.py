@@ -7,5 +7,5 @@ from accounts import views
 urlpatterns = [
     path("sign-in/", views.SignInView.as_view(), name="sign-in"),
     path("sign-out/", views.SignOutView.as_view(), name="sign-out"),
-    path("password/", views.PasswordView.as_view(), name="password"),
+    path("password/", views.PasswordView.as_view(), name="password-change"),
 ]

@@ -37,7 +37,7 @@ class SignOutView(auth_views.LogoutView):
 class PasswordView(auth_views.PasswordChangeView):
     """Change one's own password; other sessions of the user end with it."""
 
-    template_name = "accounts/password.html"
+    template_name = "accounts/password_change.html"
     success_url = reverse_lazy("worklist")
 
     def form_valid(self, form: PasswordChangeForm) -> HttpResponse:
@@ -69,9 +69,12 @@ def locked_out(
     )
     if is_api(request):
         return problem_json(error)
-    return render(
+    answer = render(
         request,
         SignInView.template_name,
-        {"form": AuthenticationForm(request), "locked_out": error.message},
+        # The page reads no more of the form than this; a real one would try again.
+        {"form": {"non_field_errors": [error.message], "is_bound": True}},
         status=HTTPStatus.TOO_MANY_REQUESTS,
     )
+    answer.headers.update(error.headers)
+    return answer

@@ -89,7 +89,7 @@ def database_lost(request: HttpRequest) -> HttpResponse:
         return problem_json(error)
     # Without the request: its user and messages would be read from the database.
     return HttpResponse(
-        render_to_string("unavailable.html", {"message": error.message}),
+        render_to_string("503.html"),
         status=error.status,
         headers=error.headers,
     )

@@ -1,3 +1,13 @@
 """REST: uploads, predictions, models."""
 
-routes: list[tuple[str, type, str]] = []
+from rest_framework.viewsets import GenericViewSet
+
+from diagnoses.api.models import ModelViewSet
+from diagnoses.api.predictions import PredictionViewSet
+from diagnoses.api.uploads import UploadViewSet
+
+routes: list[tuple[str, type[GenericViewSet], str]] = [
+    ("uploads", UploadViewSet, "upload"),
+    ("predictions", PredictionViewSet, "prediction"),
+    ("models", ModelViewSet, "model"),
+]

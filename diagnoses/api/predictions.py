@@ -1,0 +1,162 @@
+"""Read what models said, see where they looked, and ask again for what failed."""
+
+import json
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+from django.db import models
+from django.http import HttpResponse
+from django_filters import rest_framework as filters
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.decorators import action
+from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
+from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from accounts.access import Action, require
+from accounts.audit import AuditAction
+from accounts.audited import AuditedReadMixin
+from accounts.errors import InvalidInput
+from diagnoses.api.serializers import PredictionSerializer
+from diagnoses.heat_maps import SIZES, finding_to_show, overlay_picture
+from diagnoses.models import Prediction
+from diagnoses.runs import retry_prediction
+from patients.models import Priority
+
+
+class PngRenderer(BaseRenderer):
+    """Lets a client ask for image/png; its errors still come as JSON."""
+
+    media_type = "image/png"
+    format = "png"
+    charset = None
+    render_style = "binary"
+
+    def render(
+        self,
+        data: Any,
+        accepted_media_type: str | None = None,
+        renderer_context: Any = None,
+    ) -> bytes:
+        """Return problem details; the picture itself is an HttpResponse already."""
+        return json.dumps(data).encode()
+
+
+class PredictionFilter(filters.FilterSet):
+    """Which predictions to list."""
+
+    model = filters.CharFilter(field_name="model_version__name")
+    version = filters.CharFilter(field_name="model_version__version")
+    study = filters.UUIDFilter(field_name="instance__series__study")
+    patient = filters.UUIDFilter(field_name="instance__series__study__patient")
+    instance = filters.UUIDFilter(field_name="instance")
+    status = filters.MultipleChoiceFilter(choices=Prediction.Status.choices)
+    priority = filters.TypedChoiceFilter(
+        choices=[(p.label, p.label) for p in Priority],
+        coerce=lambda word: Priority[word.upper()],
+    )
+    positive = filters.CharFilter(
+        method="with_positive", help_text="A label that the run found positive."
+    )
+    queued_after = filters.IsoDateTimeFilter(field_name="queued_at", lookup_expr="gte")
+    queued_before = filters.IsoDateTimeFilter(field_name="queued_at", lookup_expr="lt")
+
+    class Meta:
+        model = Prediction
+        fields = ("reason_code",)
+
+    def with_positive(
+        self, queryset: models.QuerySet[Prediction], name: str, label: str
+    ) -> models.QuerySet[Prediction]:
+        """Keep the runs with a positive finding of this label."""
+        return queryset.filter(
+            pk__in=Prediction.objects.filter(
+                findings__label=label, findings__positive=True
+            ).values("pk")
+        )
+
+
+class PredictionViewSet(
+    AuditedReadMixin, ListModelMixin, RetrieveModelMixin, GenericViewSet
+):
+    """Runs of models on images, with their findings."""
+
+    queryset = Prediction.objects.none()
+    serializer_class = PredictionSerializer
+    required_action = Action.READ_RESULTS
+    required_actions: ClassVar = {
+        "retry": Action.RETRY_PREDICTION,
+        "heatmap": Action.READ_IMAGES,
+    }
+    object_kind = "prediction"
+    patient_path = "instance__series__study__patient_id"
+    filterset_class = PredictionFilter
+    ordering_fields = ("queued_at", "finished_at", "priority", "status")
+    ordering = ("-queued_at",)
+
+    def get_queryset(self) -> models.QuerySet[Prediction]:
+        """Return the runs that the user may see, without their grids."""
+        return (
+            Prediction.objects.visible_to(self.request.user)
+            .select_related("model_version", "instance__series__study")
+            .defer("geometry", "model_version__card", "instance__header")
+            .prefetch_related("findings")
+        )
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Answer one run. While it waits it says nothing of the patient: no event."""
+        prediction = self.get_object()
+        if prediction.finished:
+            self.record_read(AuditAction.VIEW, [prediction], object_uuid=prediction.pk)
+        return Response(self.get_serializer(prediction).data)
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter(
+                "label", str, description="Default: the label with the highest value."
+            ),
+            OpenApiParameter(
+                "size",
+                {"type": "integer", "minimum": SIZES.start, "maximum": SIZES[-1]},
+                description="Longest side in pixels. Default: that of the film, at "
+                f"most {SIZES[-1]}.",
+            ),
+        ],
+        responses={(200, "image/png"): OpenApiTypes.BINARY},
+    )
+    @action(detail=True, renderer_classes=[PngRenderer, JSONRenderer])
+    def heatmap(self, request: Request, pk: str | None = None) -> HttpResponse:
+        """Answer the film with the heat map of one label over it, as a PNG."""
+        require(request, Action.READ_RESULTS)
+        prediction = self.get_object()
+        size = _size(request.query_params.get("size"))
+        finding = finding_to_show(prediction, request.query_params.get("label", ""))
+        self.record_read(
+            AuditAction.VIEW,
+            [prediction],
+            object_uuid=prediction.pk,
+            object_kind="heat_map",
+            detail={"label": finding.label},
+        )
+        picture = overlay_picture(finding, size=size)
+        return HttpResponse(picture, content_type="image/png")
+
+    @extend_schema(request=None, responses={202: PredictionSerializer})
+    @action(detail=True, methods=["post"])
+    def retry(self, request: Request, pk: str | None = None) -> Response:
+        """Queue another run of a failed one; 409 where there is nothing to retry."""
+        new = retry_prediction(self.get_object(), actor=request.user)
+        shown = self.get_queryset().get(pk=new.pk)
+        return Response(self.get_serializer(shown).data, status=HTTPStatus.ACCEPTED)
+
+
+def _size(asked: str | None) -> int | None:
+    if asked is None:
+        return None
+    if asked.isascii() and asked.isdecimal() and int(asked) in SIZES:
+        return int(asked)
+    said = f"A whole number from {SIZES.start} to {SIZES[-1]}."
+    raise InvalidInput(f"size: {said}", fields={"size": [said]})

@@ -1,0 +1,220 @@
+"""How uploads, predictions and models read in JSON."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.urls import reverse
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+from rest_framework.request import Request
+
+from diagnoses.models import Finding, ModelVersion, Prediction
+from diagnoses.uploads import TakenFile
+from patients.models import Priority, Upload
+
+
+class PriorityField(serializers.ChoiceField):
+    """A priority by its word, as it is sent."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__([p.label for p in Priority], **kwargs)
+
+    def to_representation(self, value: int) -> str:
+        """Return the word of the stored number."""
+        return Priority(value).label
+
+
+class UploadRequestSerializer(serializers.Serializer):
+    """The form of an upload, described only: `patients.identity` checks it."""
+
+    file = serializers.ListField(
+        child=serializers.FileField(), help_text="DICOM, PNG, JPEG, TIFF or BMP."
+    )
+    patient_id = serializers.CharField(required=False)
+    issuer = serializers.CharField(required=False)
+    patient_name = serializers.CharField(required=False, help_text="Family^Given")
+    birth_date = serializers.DateField(required=False)
+    sex = serializers.ChoiceField(["M", "F", "O"], required=False)
+    accession_number = serializers.CharField(required=False)
+    priority = PriorityField(required=False)
+    model = serializers.CharField(
+        required=False, help_text="The one model that is to read the files."
+    )
+
+
+class PredictionLinkSerializer(serializers.Serializer):
+    """Where to ask for a result."""
+
+    id = serializers.UUIDField()
+    url = serializers.URLField()
+
+
+class TakenFileSerializer(serializers.Serializer):
+    """What became of one file."""
+
+    name = serializers.CharField()
+    outcome = serializers.ChoiceField(Upload.Outcome.choices)
+    reason_code = serializers.CharField()
+    reason = serializers.CharField()
+    patient = serializers.UUIDField(allow_null=True)
+    study = serializers.UUIDField(allow_null=True)
+    instance = serializers.UUIDField(allow_null=True)
+    predictions = PredictionLinkSerializer(many=True)
+
+
+class TakenFilesSerializer(serializers.Serializer):
+    """What became of each file, in the order sent."""
+
+    files = TakenFileSerializer(many=True)
+
+
+def taken_files_json(
+    files: Sequence[TakenFile], *, request: Request
+) -> list[dict[str, Any]]:
+    """Return what became of each file; ids only of what the sender may see."""
+    return [_taken_file_json(file, request=request) for file in files]
+
+
+def _taken_file_json(file: TakenFile, *, request: Request) -> dict[str, Any]:
+    result = file.result
+
+    def key(row: Any) -> str | None:
+        return str(row.pk) if file.visible and row is not None else None
+
+    return {
+        "name": result.name,
+        "outcome": str(result.outcome),
+        "reason_code": result.reason_code,
+        "reason": result.reason,
+        "patient": key(result.patient),
+        "study": key(result.study),
+        "instance": key(result.instance),
+        "predictions": [
+            {"id": str(run.pk), "url": prediction_url(run, request=request)}
+            for run in file.predictions
+        ],
+    }
+
+
+def prediction_url(prediction: Prediction, *, request: Request) -> str:
+    """Return where a program reads the prediction."""
+    path = reverse("prediction-detail", args=[prediction.pk])
+    return request.build_absolute_uri(path)
+
+
+class UploadSerializer(serializers.ModelSerializer):
+    """One file that was sent. What the form claimed is left out: it may name others."""
+
+    user = serializers.CharField(source="user.username", allow_null=True, default=None)
+    study = serializers.UUIDField(
+        source="instance.series.study_id", allow_null=True, default=None
+    )
+    patient = serializers.UUIDField(
+        source="instance.series.study.patient_id", allow_null=True, default=None
+    )
+
+    class Meta:
+        model = Upload
+        fields = (
+            "id",
+            "created_at",
+            "user",
+            "door",
+            "original_name",
+            "sha256",
+            "size_bytes",
+            "outcome",
+            "reason_code",
+            "reason",
+            "patient",
+            "study",
+            "instance",
+            "resolution",
+            "resolved_at",
+        )
+        read_only_fields = fields
+
+
+class FindingSerializer(serializers.ModelSerializer):
+    """What the run says about one label: a score, once calibrated a probability."""
+
+    class Meta:
+        model = Finding
+        fields = (
+            "label",
+            "probability",
+            "calibrated",
+            "threshold",
+            "threshold_source",
+            "positive",
+        )
+        read_only_fields = fields
+
+
+class PredictionSerializer(serializers.ModelSerializer):
+    """One run of one model on one image. Decision support, not for diagnosis."""
+
+    model = serializers.CharField(
+        source="model_version.name", allow_null=True, default=None
+    )
+    version = serializers.CharField(
+        source="model_version.version", allow_null=True, default=None
+    )
+    study = serializers.UUIDField(source="instance.series.study_id")
+    patient = serializers.UUIDField(source="instance.series.study.patient_id")
+    priority = PriorityField()
+    findings = FindingSerializer(many=True)
+    heatmap = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Prediction
+        fields = (
+            "id",
+            "status",
+            "reason_code",
+            "reason",
+            "model",
+            "version",
+            "run",
+            "patient",
+            "study",
+            "instance",
+            "frame",
+            "priority",
+            "queued_at",
+            "started_at",
+            "finished_at",
+            "milliseconds",
+            "findings",
+            "heatmap",
+            "input_sha256",
+            "provenance",
+        )
+        read_only_fields = fields
+
+    @extend_schema_field(serializers.URLField(allow_null=True))
+    def get_heatmap(self, prediction: Prediction) -> str | None:
+        """Return where the picture is, once there is one."""
+        if prediction.status != Prediction.Status.SUCCEEDED:
+            return None
+        path = reverse("prediction-heatmap", args=[prediction.pk])
+        return self.context["request"].build_absolute_uri(path)
+
+
+class ModelVersionSerializer(serializers.ModelSerializer):
+    """One version of a model with its card; never its weights."""
+
+    class Meta:
+        model = ModelVersion
+        fields = (
+            "id",
+            "name",
+            "version",
+            "state",
+            "state_changed_at",
+            "state_reason",
+            "installed_at",
+            "weights_sha256",
+            "card",
+        )
+        read_only_fields = fields

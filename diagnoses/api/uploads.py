@@ -1,0 +1,176 @@
+"""POST and read uploads: the REST door of the archive."""
+
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+from django.db import models
+from django_filters import rest_framework as filters
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
+from rest_framework.parsers import MultiPartParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from accounts.access import Action
+from accounts.audited import AuditedReadMixin
+from accounts.errors import ChestXError, Conflict, InvalidInput, TooLarge
+from accounts.middleware import PROBLEM_JSON, problem
+from diagnoses.api.serializers import (
+    TakenFilesSerializer,
+    UploadRequestSerializer,
+    UploadSerializer,
+    taken_files_json,
+)
+from diagnoses.uploads import TakenFiles, take_files
+from patients.identity import Claims, checked
+from patients.ingest import record_refusal
+from patients.models import Upload
+from patients.upload_handler import check_request_size
+
+CLAIM_FIELDS = (
+    "patient_id",
+    "issuer",
+    "patient_name",
+    "birth_date",
+    "sex",
+    "accession_number",
+    "priority",
+)
+_IGNORED_FIELDS = frozenset({"csrfmiddlewaretoken"})
+
+
+class UploadFilter(filters.FilterSet):
+    """Which uploads to list."""
+
+    created_after = filters.IsoDateTimeFilter(
+        field_name="created_at", lookup_expr="gte"
+    )
+    created_before = filters.IsoDateTimeFilter(
+        field_name="created_at", lookup_expr="lt"
+    )
+    patient = filters.UUIDFilter(field_name="instance__series__study__patient")
+    study = filters.UUIDFilter(field_name="instance__series__study")
+    instance = filters.UUIDFilter(field_name="instance")
+
+    class Meta:
+        model = Upload
+        fields = ("outcome", "door", "reason_code", "sha256")
+
+
+class UploadViewSet(
+    AuditedReadMixin, ListModelMixin, RetrieveModelMixin, GenericViewSet
+):
+    """Every file that somebody sent, and what became of it."""
+
+    queryset = Upload.objects.none()
+    serializer_class = UploadSerializer
+    parser_classes = (MultiPartParser,)
+    required_action = Action.READ_PATIENTS
+    required_actions: ClassVar = {"create": Action.UPLOAD}
+    object_kind = "upload"
+    patient_path = "instance__series__study__patient_id"
+    filterset_class = UploadFilter
+    ordering_fields = ("created_at", "outcome", "original_name", "size_bytes")
+    ordering = ("-created_at",)
+
+    def get_queryset(self) -> models.QuerySet[Upload]:
+        """Return the uploads that the user may see."""
+        return Upload.objects.visible_to(self.request.user).select_related(
+            "user", "instance__series__study"
+        )
+
+    @extend_schema(
+        request={"multipart/form-data": UploadRequestSerializer},
+        responses={
+            202: TakenFilesSerializer,
+            (400, PROBLEM_JSON): OpenApiResponse(
+                description="A field is wrong, or no file was sent."
+            ),
+            (409, PROBLEM_JSON): OpenApiResponse(
+                description="No file was taken, and one contradicts the record."
+            ),
+            (413, PROBLEM_JSON): OpenApiResponse(description="Over a limit of size."),
+            (422, PROBLEM_JSON): OpenApiResponse(
+                description="No file was taken; `files` says why, one by one."
+            ),
+        },
+    )
+    def create(self, request: Request) -> Response:
+        """Send files as parts named `file`, with optional fields for all of them."""
+        _refuse_too_large(request)
+        form = request.data
+        _refuse_unknown_fields(form)
+        claims = Claims(**{name: form.get(name, "") for name in CLAIM_FIELDS})
+        taken = take_files(
+            form.getlist("file"),
+            claims=claims,
+            door=Upload.Door.REST,
+            actor=request.user,
+            requested_model=form.get("model", ""),
+            request=request._request,
+        )
+        files = taken_files_json(taken.files, request=request)
+        if taken.fault is None and taken.any_kept:
+            return Response({"files": files}, status=HTTPStatus.ACCEPTED)
+        error = taken.fault or _why_nothing_was_kept(taken, claims)
+        return Response(
+            problem(error, files=files),
+            status=error.status,
+            headers=error.headers,
+            content_type=PROBLEM_JSON,
+        )
+
+
+def _refuse_too_large(request: Request) -> None:
+    try:
+        check_request_size(request._request)
+    except TooLarge as error:
+        record_refusal(
+            error,
+            name="",
+            door=Upload.Door.REST,
+            actor=request.user,
+            request=request._request,
+            size_bytes=int(request.META["CONTENT_LENGTH"]),
+        )
+        raise
+
+
+def _refuse_unknown_fields(form: Any) -> None:
+    known = {*CLAIM_FIELDS, "file", "model", *_IGNORED_FIELDS}
+    if unknown := sorted(set(form) - known):
+        # A misspelt patient_id would otherwise store a film under nobody.
+        raise InvalidInput(
+            f"Unknown fields: {', '.join(unknown)}.",
+            reason_code="unknown_fields",
+            fields={name: ["There is no such field."] for name in unknown},
+        )
+    if isinstance(form.get("file"), str):
+        raise InvalidInput(
+            "'file' must be a file, not text.",
+            reason_code="no_file",
+            fields={"file": ["This part has no file name."]},
+        )
+
+
+def _why_nothing_was_kept(taken: TakenFiles, claims: Claims) -> ChestXError:
+    results = [file.result for file in taken.files]
+    said = " ".join(f"{result.name or 'A file'}: {result.reason}" for result in results)
+    first = results[0].reason_code
+    if taken.any_conflict:
+        return Conflict(said, reason_code=first)
+    if all(result.reason_code == "file_too_large" for result in results):
+        return TooLarge(said, reason_code=first)
+    error = InvalidInput(said, reason_code=first, fields=_wrong_fields(claims))
+    if not error.fields:
+        error.status = HTTPStatus.UNPROCESSABLE_ENTITY
+    return error
+
+
+def _wrong_fields(claims: Claims) -> dict[str, list[str]]:
+    try:
+        checked(claims)
+    except InvalidInput as error:
+        return error.fields
+    return {}

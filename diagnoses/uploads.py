@@ -1,0 +1,146 @@
+"""Taking the files of one request: what REST and the upload page do alike.
+
+One file is one transaction (`patients.ingest`); a bad file does not stop the others.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.core.files.uploadedfile import UploadedFile
+from django.http import HttpRequest
+
+from accounts.errors import InvalidInput, Unavailable
+from accounts.models import User
+from diagnoses.model_versions import check_requested_model
+from diagnoses.models import Prediction
+from diagnoses.worklist import latest_runs
+from patients.identity import Claims
+from patients.ingest import IngestResult, ingest_instance
+from patients.models import Instance, Upload
+
+KEPT = frozenset({Upload.Outcome.STORED, Upload.Outcome.DUPLICATE})
+
+
+@dataclass(frozen=True)
+class TakenFile:
+    """What became of one file, and the runs that read it or will.
+
+    Attributes:
+        result: What ingest said.
+        visible: Whether the sender may see what the file belongs to: not so for a
+            duplicate of what another department received.
+        predictions: The latest run of each model, the default model's first.
+    """
+
+    result: IngestResult
+    visible: bool = False
+    predictions: tuple[Prediction, ...] = ()
+
+    @property
+    def kept(self) -> bool:
+        """Whether the film stands in the archive, by this upload or an earlier one."""
+        return self.result.outcome in KEPT
+
+
+@dataclass(frozen=True)
+class TakenFiles:
+    """What became of the files of one request, in the order sent.
+
+    Attributes:
+        files: One entry a file; after a passing fault, only those before it.
+        fault: The passing fault that stopped the request, if one did.
+    """
+
+    files: tuple[TakenFile, ...]
+    fault: Unavailable | None = None
+
+    @property
+    def any_kept(self) -> bool:
+        """Whether at least one file was stored or is a duplicate."""
+        return any(file.kept for file in self.files)
+
+    @property
+    def any_conflict(self) -> bool:
+        """Whether at least one file contradicts the record."""
+        return any(f.result.outcome == Upload.Outcome.CONFLICT for f in self.files)
+
+
+def take_files(
+    files: Sequence[UploadedFile],
+    *,
+    claims: Claims,
+    door: str,
+    actor: User,
+    requested_model: str = "",
+    request: HttpRequest | None = None,
+) -> TakenFiles:
+    """Put each file into the archive and say what became of it.
+
+    Args:
+        files: In the order sent, as the upload handler made them.
+        claims: What the form says about all of them.
+        door: An `Upload.Door`.
+        actor: Who sends them.
+        requested_model: The name of the one model that is to read them; "" for all.
+        request: For the audit trail.
+
+    Raises:
+        InvalidInput: No file, or no active model of that name.
+        Unavailable: A passing fault at the first file. At a later one it is told in
+            the result: what was stored before it stays stored.
+    """
+    if not files:
+        raise InvalidInput(
+            "No file was sent: add at least one part named 'file'.",
+            reason_code="no_file",
+            fields={"file": ["At least one file is needed."]},
+        )
+    check_requested_model(requested_model)
+    results: list[IngestResult] = []
+    fault = None
+    for file in files:
+        try:
+            result = ingest_instance(
+                file,
+                name=file.name or "",
+                door=door,
+                actor=actor,
+                claims=claims,
+                requested_model=requested_model,
+                request=request,
+            )
+        except Unavailable as error:
+            if not results:
+                raise
+            fault = error
+            break
+        results.append(result)
+    return TakenFiles(_with_runs(results, actor), fault)
+
+
+def _with_runs(results: Sequence[IngestResult], actor: User) -> tuple[TakenFile, ...]:
+    visible = _visible_instances(results, actor)
+    runs = latest_runs(visible)
+    taken = []
+    for result in results:
+        instance = result.instance
+        if instance is None or instance.pk not in visible:
+            taken.append(TakenFile(result))
+        elif result.outcome == Upload.Outcome.CONFLICT:
+            # Those runs read the stored film, not this file.
+            taken.append(TakenFile(result, visible=True))
+        else:
+            taken.append(TakenFile(result, True, tuple(runs[instance.pk])))
+    return tuple(taken)
+
+
+def _visible_instances(results: Sequence[IngestResult], actor: User) -> set[UUID]:
+    """Return the kept instances that the sender may know of."""
+    kept = [result for result in results if result.instance is not None]
+    instances = Instance.objects.visible_to(actor).filter(
+        pk__in={result.instance.pk for result in kept}
+    )
+    # Whoever stored a film just now knows of it, whatever their departments.
+    stored = {r.instance.pk for r in kept if r.outcome == Upload.Outcome.STORED}
+    return stored | set(instances.order_by().values_list("pk", flat=True))
