@@ -88,6 +88,8 @@ class EmbeddedRedis:
             *("--unixsocket", str(self._socket), "--unixsocketperm", "700"),
             *("--dir", str(self._data_dir), "--databases", str(DATABASES)),
             *("--appendonly", durable, "--save", "", "--daemonize", "no"),
+            # Its command line stays as given here, for those who look for it.
+            *("--set-proc-title", "no"),
             # The queue holds hints; losing none of them matters more than memory.
             *("--maxmemory-policy", "noeviction"),
         ]
