@@ -9,22 +9,20 @@ import contextlib
 import hashlib
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
-from django.conf import settings
 from django.core.files import File
 from django.core.files.storage import FileSystemStorage, default_storage
 from django.db import connection, transaction
 from django.utils._os import safe_makedirs
 
 from patients.models import Instance
+from patients.temporary import CHUNK_BYTES, on_disk
 
-CHUNK_BYTES = 1024 * 1024
 ORPHAN_AGE = timedelta(days=1)
 # First key of the advisory locks of this module; the second says which object.
 _OBJECT_LOCK = 0x0B1EC7
@@ -149,36 +147,6 @@ def local_path(instance: Instance) -> Iterator[Path]:
     yield path
 
 
-@contextlib.contextmanager
-def on_disk(file: BinaryIO) -> Iterator[Path]:
-    """Give an open file as a path: its own where it has one, else of a copy."""
-    named = getattr(file, "temporary_file_path", None)
-    own = named() if named else getattr(file, "name", None)
-    if isinstance(own, str | Path) and _is_the_file(file, Path(own)):
-        file.flush() if file.writable() else None
-        yield Path(own)
-        return
-    with temporary_file() as copy:
-        file.seek(0)
-        shutil.copyfileobj(file, copy, CHUNK_BYTES)
-        copy.flush()
-        yield Path(copy.name)
-
-
-@contextlib.contextmanager
-def temporary_file() -> Iterator["tempfile._TemporaryFileWrapper[bytes]"]:
-    """Open a named temporary file where uploads go; it is deleted at the end."""
-    with new_temporary_file() as file:
-        yield file
-
-
-def new_temporary_file() -> "tempfile._TemporaryFileWrapper[bytes]":
-    """Open a named temporary file where uploads go; closing it deletes it."""
-    folder = Path(settings.FILE_UPLOAD_TEMP_DIR)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return tempfile.NamedTemporaryFile(dir=folder, suffix=".upload")
-
-
 def sweep_orphans(*, older_than: timedelta = ORPHAN_AGE) -> int:
     """Delete objects older than a day that no Instance names; return how many.
 
@@ -191,7 +159,7 @@ def sweep_orphans(*, older_than: timedelta = ORPHAN_AGE) -> int:
             return 0
         end = datetime.now(UTC) - older_than
         removed = sum(_remove_if_orphan(sha256, end) for sha256 in _stored_hashes())
-        if isinstance(default_storage._wrapped, DurableFileSystemStorage):
+        if isinstance(default_storage, DurableFileSystemStorage):
             default_storage.remove_unfinished(older_than=older_than)
     return removed
 
@@ -231,7 +199,9 @@ def _put(file: BinaryIO, key: str) -> str:
         if refresh:
             refresh(key)
             return key
-    return default_storage.save(key, file if isinstance(file, File) else File(file, key))
+    return default_storage.save(
+        key, file if isinstance(file, File) else File(file, key)
+    )
 
 
 def _sha256_of(file: BinaryIO) -> str:
@@ -255,12 +225,3 @@ def _try_lock(kind: int, number: int) -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s, %s)", [kind, number])
         return bool(cursor.fetchone()[0])
-
-
-def _is_the_file(file: BinaryIO, path: Path) -> bool:
-    """Whether the path still names the very file that is open."""
-    try:
-        there, ours = path.stat(), os.fstat(file.fileno())
-    except (OSError, ValueError, AttributeError):
-        return False
-    return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)

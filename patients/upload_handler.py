@@ -1,4 +1,4 @@
-"""How the bytes of a form arrive: to disk, hashed on the way, and never more than allowed."""
+"""How the bytes of a form arrive: to disk, hashed, and never more than allowed."""
 
 import hashlib
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from django.http import HttpRequest, QueryDict
 from django.utils.datastructures import MultiValueDict
 
 from accounts.errors import TooLarge
-from patients.storage import new_temporary_file
+from patients.temporary import new_temporary_file
 
 
 class LimitedUploadedFile(UploadedFile):
@@ -118,6 +118,7 @@ def check_request_size(request: HttpRequest) -> None:
     if length > settings.MAX_REQUEST_BYTES or getattr(request, "too_large", False):
         limit_mb = settings.MAX_REQUEST_BYTES // (1024 * 1024)
         raise TooLarge(
-            f"The request is larger than {limit_mb} MB. Send the files in several requests.",
+            f"The request is larger than {limit_mb} MB. "
+            "Send the files in several requests.",
             reason_code="request_too_large",
         )

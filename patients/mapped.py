@@ -1,0 +1,28 @@
+"""The bytes of an open file, looked at in place instead of read into memory."""
+
+import mmap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+Bytes = bytes | mmap.mmap
+
+
+@contextmanager
+def mapped(file: BinaryIO) -> Iterator[Bytes]:
+    """Give all bytes of a file; slices copy, `struct` and `re` look in place."""
+    try:
+        descriptor = file.fileno()
+    except (AttributeError, OSError, ValueError):
+        file.seek(0)
+        yield file.read()
+        return
+    if file.writable():
+        file.flush()
+    try:
+        view = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+    except ValueError:  # an empty file cannot be mapped
+        yield b""
+        return
+    with view:
+        yield view
