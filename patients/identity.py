@@ -78,7 +78,7 @@ class Identity:
 
     @property
     def key(self) -> tuple[str | None, str]:
-        """What makes a patient: (patient_id, issuer). Without a patient_id: nobody known."""
+        """What makes a patient; without a patient_id: nobody who is known."""
         return self.patient_id, self.issuer
 
 
@@ -177,7 +177,7 @@ def mismatch(against: str, fields: list[str]) -> InvalidInput:
 
 
 def demographics_differ(identity: Identity, patient: Patient) -> bool:
-    """Say whether name or birth date differ from the record's; silence does not differ."""
+    """Say whether name or birth date are others than the record has."""
     other_birth_date = (
         identity.birth_date is not None
         and patient.birth_date is not None

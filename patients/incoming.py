@@ -52,7 +52,7 @@ class IncomingFilm:
 
     @cached_property
     def pixels(self) -> PixelFacts | None:
-        """What the decoded pixels are; None where there are none, or no decoder for them.
+        """What the decoded pixels are; None without pixels or without a decoder.
 
         Raises:
             InvalidInput: They are there and cannot be read.

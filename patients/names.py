@@ -12,6 +12,8 @@ from patients.models import Patient
 
 LONGEST_GROUP = 64
 LONGEST_FOLDED = 1024
+# PostgreSQL's lexemes hold 2046 bytes; one letter may decompose into many.
+LONGEST_WORD = 128
 COLUMNS = {
     "family": "family_name",
     "given": "given_name",
@@ -55,20 +57,21 @@ def filled(name: PersonName, other: PersonName) -> PersonName:
 
 
 def fold(text: str) -> str:
-    """Fold one part of a name for comparison: NFKD without marks, casefold, one space.
+    """Fold one part of a name: NFKD without accents, casefold, words only.
 
     `Müller` and `MULLER` fold to the same; so do `Søren` and `SØREN`, but not
-    `Soren`, since ø does not decompose.
+    `Soren`, since ø does not decompose. `O'Neil-Smith` are three words.
     """
     decomposed = unicodedata.normalize("NFKD", text).casefold()
     decomposed = unicodedata.normalize("NFKD", decomposed)
-    bare = "".join(c for c in decomposed if not unicodedata.combining(c))
-    return " ".join(bare.split())
+    bare = (c for c in decomposed if not unicodedata.combining(c))
+    return " ".join("".join(c if _of_a_word(c) else " " for c in bare).split())
 
 
 def folded(name: PersonName) -> str:
-    """Return the search column of a name: its folded parts, family name first."""
-    return " ".join(part for part in map(fold, astuple(name)) if part)[:LONGEST_FOLDED]
+    """Return the search column of a name: its folded words, family name first."""
+    words = (word for part in astuple(name) for word in fold(part).split())
+    return " ".join(word[:LONGEST_WORD] for word in words)[:LONGEST_FOLDED].strip()
 
 
 def agree(one: PersonName, other: PersonName) -> bool:
@@ -103,6 +106,11 @@ def _alphabetic_words(name: PersonName) -> list[str]:
         for part in (name.family, name.given, name.middle)
         for word in fold(part).split()
     )
+
+
+def _of_a_word(character: str) -> bool:
+    """Letters, digits, and the vowel signs of scripts that write them as marks."""
+    return unicodedata.category(character)[0] in "LNM"
 
 
 def _tidy(part: str) -> str:

@@ -43,7 +43,7 @@ class Placing:
 
 
 def department_of(actor: User | None) -> Department:
-    """Return where the actor's new studies go: the primary department or the default."""
+    """Return the department of new studies: the actor's primary, else the default."""
     if actor is not None and actor.primary_department is not None:
         return actor.primary_department
     code = settings.DEFAULT_DEPARTMENT

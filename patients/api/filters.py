@@ -1,0 +1,121 @@
+"""Which rows to list."""
+
+from django.db.models import QuerySet
+from django_filters import rest_framework as filters
+
+from patients.models import Instance, Patient, Priority, Series, Study, StudyFlag
+from patients.search import patients_found, patients_named, studies_found
+
+LONGEST_SEARCH = 128
+
+
+class PatientFilter(filters.FilterSet):
+    """Patients by who they are."""
+
+    search = filters.CharFilter(
+        method="found",
+        max_length=LONGEST_SEARCH,
+        help_text="Beginning of a name's words, an identifier or an accession number.",
+    )
+    name = filters.CharFilter(
+        method="named", max_length=LONGEST_SEARCH, help_text="Beginnings of its words."
+    )
+
+    class Meta:
+        model = Patient
+        fields = ("patient_id", "issuer", "birth_date", "sex")
+
+    def found(
+        self, patients: QuerySet[Patient], name: str, text: str
+    ) -> QuerySet[Patient]:
+        """Keep the patients whom a search finds."""
+        return patients.filter(pk__in=patients_found(text).order_by().values("pk"))
+
+    def named(
+        self, patients: QuerySet[Patient], name: str, text: str
+    ) -> QuerySet[Patient]:
+        """Keep the patients of this name."""
+        return patients.filter(pk__in=patients_named(text).order_by().values("pk"))
+
+
+class StudyFilter(filters.FilterSet):
+    """Studies by patient, accession number, time, priority and content."""
+
+    search = filters.CharFilter(
+        method="found",
+        max_length=LONGEST_SEARCH,
+        help_text="Beginning of a name's words, an identifier or an accession number.",
+    )
+    patient_id = filters.CharFilter(field_name="patient__patient_id")
+    study_date_after = filters.DateFilter(field_name="study_date", lookup_expr="gte")
+    study_date_before = filters.DateFilter(field_name="study_date", lookup_expr="lte")
+    received_after = filters.IsoDateTimeFilter(
+        field_name="received_at", lookup_expr="gte"
+    )
+    received_before = filters.IsoDateTimeFilter(
+        field_name="received_at", lookup_expr="lt"
+    )
+    priority = filters.TypedChoiceFilter(
+        choices=[(p.label, p.label) for p in Priority],
+        coerce=lambda word: Priority[word.upper()],
+    )
+    department = filters.CharFilter(field_name="department__code")
+    flag = filters.ChoiceFilter(choices=StudyFlag.choices, method="flagged")
+    modality = filters.CharFilter(method="with_modality")
+
+    class Meta:
+        model = Study
+        fields = ("patient", "study_instance_uid", "accession_number", "study_date")
+
+    def found(self, studies: QuerySet[Study], name: str, text: str) -> QuerySet[Study]:
+        """Keep the studies that a search finds."""
+        return studies.filter(pk__in=studies_found(text))
+
+    def flagged(
+        self, studies: QuerySet[Study], name: str, flag: str
+    ) -> QuerySet[Study]:
+        """Keep the studies with this flag."""
+        return studies.filter(flags__contains=[flag])
+
+    def with_modality(
+        self, studies: QuerySet[Study], name: str, modality: str
+    ) -> QuerySet[Study]:
+        """Keep the studies that have a series of this modality."""
+        return studies.filter(
+            pk__in=Series.objects.filter(modality=modality).order_by().values("study")
+        )
+
+
+class SeriesFilter(filters.FilterSet):
+    """Series by study, patient and kind."""
+
+    patient = filters.UUIDFilter(field_name="study__patient")
+
+    class Meta:
+        model = Series
+        fields = ("study", "series_instance_uid", "modality", "body_part_examined")
+
+
+class InstanceFilter(filters.FilterSet):
+    """Instances by where they belong and what they are."""
+
+    study = filters.UUIDFilter(field_name="series__study")
+    patient = filters.UUIDFilter(field_name="series__study__patient")
+    received_after = filters.IsoDateTimeFilter(
+        field_name="received_at", lookup_expr="gte"
+    )
+    received_before = filters.IsoDateTimeFilter(
+        field_name="received_at", lookup_expr="lt"
+    )
+
+    class Meta:
+        model = Instance
+        fields = (
+            "series",
+            "sop_instance_uid",
+            "sop_class_uid",
+            "object_sha256",
+            "origin",
+            "synthetic",
+            "picture",
+        )

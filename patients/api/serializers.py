@@ -1,0 +1,145 @@
+"""How the archive reads in JSON. Nothing here nests what models said."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from patients.models import Instance, Patient, Priority, Series, Study
+
+
+class PriorityWordField(serializers.ChoiceField):
+    """A priority by its word, as it is sent."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__([p.label for p in Priority], **kwargs)
+
+    def to_representation(self, value: int) -> str:
+        """Return the word of the stored number."""
+        return Priority(value).label
+
+
+class PatientSerializer(serializers.ModelSerializer):
+    """A person; `identified` is false while the hospital's identifier is not known."""
+
+    name = serializers.CharField(source="display_name", read_only=True)
+    identified = serializers.BooleanField(read_only=True)
+
+    class Meta:
+        model = Patient
+        fields = (
+            "id",
+            "patient_id",
+            "issuer",
+            "identified",
+            "name",
+            "family_name",
+            "given_name",
+            "middle_name",
+            "name_prefix",
+            "name_suffix",
+            "ideographic_name",
+            "phonetic_name",
+            "birth_date",
+            "sex",
+            "created_at",
+        )
+        read_only_fields = fields
+
+
+class StudySerializer(serializers.ModelSerializer):
+    """One examination; date and time as sent, with their offset where one was given."""
+
+    department = serializers.SlugRelatedField("code", read_only=True)
+    priority = PriorityWordField(read_only=True)
+
+    class Meta:
+        model = Study
+        fields = (
+            "id",
+            "patient",
+            "study_instance_uid",
+            "accession_number",
+            "accession_issuer",
+            "study_date",
+            "study_time",
+            "timezone_offset",
+            "description",
+            "referring_physician",
+            "priority",
+            "department",
+            "flags",
+            "received_at",
+        )
+        read_only_fields = fields
+
+
+class SeriesSerializer(serializers.ModelSerializer):
+    """Images of one study made in one way."""
+
+    patient = serializers.UUIDField(source="study.patient_id", read_only=True)
+
+    class Meta:
+        model = Series
+        fields = (
+            "id",
+            "patient",
+            "study",
+            "series_instance_uid",
+            "series_number",
+            "modality",
+            "body_part_examined",
+            "view_position",
+            "laterality",
+            "description",
+        )
+        read_only_fields = fields
+
+
+class InstanceSerializer(serializers.ModelSerializer):
+    """One stored DICOM object, without its bytes."""
+
+    patient = serializers.UUIDField(source="series.study.patient_id", read_only=True)
+    study = serializers.UUIDField(source="series.study_id", read_only=True)
+
+    class Meta:
+        model = Instance
+        fields = (
+            "id",
+            "patient",
+            "study",
+            "series",
+            "sop_instance_uid",
+            "sop_class_uid",
+            "transfer_syntax_uid",
+            "instance_number",
+            "view_position",
+            "rows",
+            "columns",
+            "frames",
+            "bits_stored",
+            "photometric_interpretation",
+            "pixel_spacing_row_mm",
+            "pixel_spacing_column_mm",
+            "pixel_spacing_kind",
+            "origin",
+            "synthetic",
+            "picture",
+            "lossy",
+            "colour",
+            "size_bytes",
+            "object_sha256",
+            "dataset_sha256",
+            "header_sha256",
+            "pixel_sha256",
+            "hash_rule",
+            "received_at",
+        )
+        read_only_fields = fields
+
+
+class InstanceWithHeaderSerializer(InstanceSerializer):
+    """One stored DICOM object with its header (DICOM JSON model, PS3.18 F)."""
+
+    class Meta(InstanceSerializer.Meta):
+        fields = (*InstanceSerializer.Meta.fields, "header")
+        read_only_fields = fields

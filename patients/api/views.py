@@ -1,0 +1,96 @@
+"""Reading the archive: what the caller may see, and the event of seeing it."""
+
+from typing import Any
+
+from django.db.models import QuerySet
+from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
+from rest_framework.serializers import BaseSerializer
+from rest_framework.viewsets import GenericViewSet
+
+from accounts.access import Action
+from accounts.audited import AuditedReadMixin
+from patients.api.filters import (
+    InstanceFilter,
+    PatientFilter,
+    SeriesFilter,
+    StudyFilter,
+)
+from patients.api.serializers import (
+    InstanceSerializer,
+    InstanceWithHeaderSerializer,
+    PatientSerializer,
+    SeriesSerializer,
+    StudySerializer,
+)
+from patients.models import Instance, Patient, Series, Study
+
+
+class ArchiveViewSet(
+    AuditedReadMixin, ListModelMixin, RetrieveModelMixin, GenericViewSet
+):
+    """What all four have in common: read only, audited, limited to what is visible."""
+
+    required_action = Action.READ_PATIENTS
+
+    def get_queryset(self) -> QuerySet[Any]:
+        """Return the rows that the caller may see; another row does not exist."""
+        return self.queryset.all().visible_to(self.request.user)
+
+
+class PatientViewSet(ArchiveViewSet):
+    """Patients with at least one study that the caller may see."""
+
+    queryset = Patient.objects.all()
+    serializer_class = PatientSerializer
+    object_kind = "patient"
+    patient_path = "pk"
+    filterset_class = PatientFilter
+    ordering_fields = ("name_folded", "patient_id", "birth_date", "created_at")
+    ordering = ("name_folded",)
+
+
+class StudyViewSet(ArchiveViewSet):
+    """Examinations."""
+
+    queryset = Study.objects.select_related("department")
+    serializer_class = StudySerializer
+    object_kind = "study"
+    patient_path = "patient_id"
+    filterset_class = StudyFilter
+    ordering_fields = ("received_at", "priority", "study_date", "accession_number")
+    ordering = ("-received_at",)
+
+
+class SeriesViewSet(ArchiveViewSet):
+    """Images of one study made in one way."""
+
+    queryset = Series.objects.select_related("study")
+    serializer_class = SeriesSerializer
+    object_kind = "series"
+    patient_path = "study__patient_id"
+    filterset_class = SeriesFilter
+    ordering_fields = ("series_number", "modality", "series_instance_uid")
+    ordering = ("series_instance_uid",)
+
+
+class InstanceViewSet(ArchiveViewSet):
+    """Stored DICOM objects; one alone comes with its header."""
+
+    queryset = Instance.objects.select_related("series__study")
+    serializer_class = InstanceSerializer
+    object_kind = "instance"
+    patient_path = "series__study__patient_id"
+    filterset_class = InstanceFilter
+    ordering_fields = ("received_at", "instance_number", "sop_instance_uid")
+    ordering = ("-received_at",)
+
+    def get_queryset(self) -> QuerySet[Instance]:
+        """Return the visible objects; lists leave out the headers, up to 1 MB each."""
+        visible = super().get_queryset()
+        return visible if self.action == "retrieve" else visible.defer("header")
+
+    def get_serializer_class(self) -> type[BaseSerializer]:
+        """Return the form of one object, or of many."""
+        if self.action == "retrieve":
+            return InstanceWithHeaderSerializer
+        return self.serializer_class
