@@ -256,8 +256,11 @@ def count_lost_worker(claimed: Claimed) -> bool:
 
     The attempt stays as it is: the next claim raises it, and a late result of the
     lost worker meets the fence.
+
+    Returns:
+        Whether the row changed; False: it was no longer held by this claim.
     """
-    lost_workers = (
+    given_back = (
         held(claimed)
         .filter(lost_workers__lt=settings.INFERENCE_MAX_LOST_WORKERS - 1)
         .update(
@@ -268,9 +271,7 @@ def count_lost_worker(claimed: Claimed) -> bool:
             hinted_at=None,
         )
     )
-    if lost_workers:
-        return True
-    return fail(
+    return bool(given_back) or fail(
         claimed,
         reason_code="worker_lost",
         reason=(
