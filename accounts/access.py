@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Generic, Self, TypeVar
 
+from django.contrib.auth.models import AnonymousUser
 from django.db import models
 from django.http import HttpRequest
 
@@ -52,6 +53,8 @@ ALLOWED: dict[str, frozenset[Action]] = {
     Role.INTEGRATION: frozenset(_READS | {Action.UPLOAD, Action.RETRY_PREDICTION}),
 }
 UNLIMITED_ROLES = frozenset({Role.ADMIN, Role.AUDITOR})
+# Who may open the admin site; `User.is_staff` says the same to Django.
+STAFF_ROLES = frozenset({Role.ADMIN, Role.AUDITOR})
 
 
 def may(user: User, action: Action, *, scopes: Iterable[str] | None = None) -> bool:
@@ -109,3 +112,8 @@ def visible_departments(user: User) -> models.QuerySet[Department]:
     if user.role in UNLIMITED_ROLES:
         return Department.objects.all()
     return user.departments.all()
+
+
+def may_open_admin(user: User | AnonymousUser) -> bool:
+    """Whether the user's role has anything to do on the admin site."""
+    return user.is_authenticated and user.is_active and user.role in STAFF_ROLES

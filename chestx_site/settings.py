@@ -56,7 +56,7 @@ AUTH_USER_MODEL = "accounts.User"
 
 INSTALLED_APPS = [
     "chestx_site",
-    "chestx_site.admin_site.ChestXAdminConfig",
+    "chestx_site.admin_config.ChestXAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -172,6 +172,9 @@ AXES_RESET_ON_SUCCESS = True
 AXES_IPWARE_PROXY_COUNT = env.int("PROXY_COUNT", 0)
 TRUSTED_PROXY_COUNT = AXES_IPWARE_PROXY_COUNT
 AXES_CLIENT_IP_CALLABLE = "accounts.audit.client_address"
+# Our own trail has every sign-in; our own admin lists who is locked out.
+AXES_DISABLE_ACCESS_LOG = True
+AXES_ENABLE_ADMIN = False
 AXES_LOCKOUT_CALLABLE = "accounts.views.locked_out"
 KNOX_TOKEN_MODEL = "accounts.Token"
 REST_KNOX = {
