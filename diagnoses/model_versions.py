@@ -234,7 +234,7 @@ def _check_hash(weights: BinaryIO, expected: str) -> None:
 
 
 def activate(model_version: ModelVersion, *, actor: User | None, reason: str) -> None:
-    """Let a version read every film that fits from now on; it replaces its predecessor."""
+    """Let a version read the films that fit; it replaces the version before."""
     with transaction.atomic():
         versions = ModelVersion.objects.select_for_update().filter(
             name=model_version.name

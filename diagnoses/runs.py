@@ -304,9 +304,7 @@ def _finish(claimed: Claimed, **values: object) -> Prediction | None:
     if study_id is None:
         return None  # erased meanwhile
     lock_study(study_id)
-    changed = held(claimed).update(
-        finished_at=Now(), lease_expires_at=None, **values
-    )
+    changed = held(claimed).update(finished_at=Now(), lease_expires_at=None, **values)
     if not changed:
         logger.warning(
             "A result for prediction %s, attempt %d, came late and was thrown away",
@@ -319,7 +317,7 @@ def _finish(claimed: Claimed, **values: object) -> Prediction | None:
 
 
 def _is_finished_by(claimed: Claimed) -> bool:
-    """Say whether this very attempt had ended the row: a commit whose answer was lost."""
+    """Say whether this very attempt ended the row: a commit whose answer was lost."""
     return Prediction.objects.filter(
         pk=claimed.prediction_id,
         attempt=claimed.attempt,

@@ -67,7 +67,9 @@ def give_back_expired() -> int:
         # A heartbeat in between costs its worker the row: the fence keeps that safe.
         if count_lost_worker(Claimed(prediction_id, attempt)):
             logger.warning(
-                "The lease of prediction %s, attempt %d, expired", prediction_id, attempt
+                "The lease of prediction %s, attempt %d, expired",
+                prediction_id,
+                attempt,
             )
             given_back += 1
     return given_back

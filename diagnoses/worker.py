@@ -1,4 +1,4 @@
-"""What an inference worker does with a claimed film: read the pixels, ask the model, end it.
+"""What a worker does with a claimed film: read the pixels, ask the model, end it.
 
 The one process that decodes pixels by itself: a file that hangs or kills it costs one
 lease, and after INFERENCE_MAX_LOST_WORKERS of them the film fails.

@@ -189,7 +189,7 @@ def _film_status(runs: list[_Run]) -> Status:
 
 
 def _leading_finding(prediction_ids: Iterable[UUID]) -> Finding | None:
-    """Return the strongest positive finding other than Normal, else the highest score."""
+    """Return the strongest positive finding other than Normal, else the highest."""
     findings = list(
         Finding.objects.filter(prediction_id__in=list(prediction_ids)).only(
             "prediction_id", "label", "probability", "positive"

@@ -47,6 +47,6 @@ DROP FUNCTION diagnoses_refuse_change();
 
 
 class Migration(migrations.Migration):
-    dependencies = [("diagnoses", "0001_initial")]
+    dependencies = (("diagnoses", "0001_initial"),)
 
-    operations = [migrations.RunSQL(FORWARD, BACKWARD)]
+    operations = (migrations.RunSQL(FORWARD, BACKWARD),)

@@ -1,0 +1,41 @@
+"""Make a stored result again and compare."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import BaseCommand, CommandError
+
+from accounts.errors import ChestXError
+from diagnoses.models import Prediction
+from diagnoses.reproduction import Verdict, reproduce
+from ml.errors import MlError
+
+
+class Command(BaseCommand):
+    help = (
+        "Run a prediction again from its stored film and weights. Says agree, differ "
+        "or not comparable; exit status 0 only for agree."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("prediction", type=UUID, help="The prediction's id.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        prediction = (
+            Prediction.objects.select_related("instance", "model_version")
+            .filter(pk=options["prediction"])
+            .first()
+        )
+        if prediction is None:
+            raise CommandError("There is no such prediction.", returncode=2)
+        try:
+            made_again = reproduce(prediction)
+        except (ChestXError, MlError) as error:
+            raise CommandError(error.message, returncode=2) from error
+        said = f"{made_again.verdict}: {made_again.explanation}"
+        if made_again.verdict != Verdict.AGREE:
+            raise CommandError(said, returncode=1)
+        self.stdout.write(said)

@@ -1,0 +1,36 @@
+"""The sweeper: gives back what lost workers held, repeats lost hints."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from argparse import ArgumentParser
+from types import FrameType
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from diagnoses.sweeper import keep_sweeping, sweep_once
+
+
+class Command(BaseCommand):
+    help = "Give back expired leases and repeat lost hints, until SIGTERM."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--once", action="store_true", help="Sweep once and end.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["once"]:
+            sweep = sweep_once()
+            self.stdout.write(
+                f"{sweep.given_back} rows given back, {sweep.hints} hints repeated"
+            )
+            return
+        stop = threading.Event()
+
+        def request_stop(number: int, frame: FrameType | None) -> None:
+            stop.set()
+
+        signal.signal(signal.SIGTERM, request_stop)
+        signal.signal(signal.SIGINT, request_stop)
+        keep_sweeping(stop)

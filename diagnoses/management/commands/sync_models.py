@@ -1,0 +1,38 @@
+"""Make rows of the models that came with the code."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from accounts.errors import ChestXError
+from diagnoses.model_versions import activate_for_demo, sync_models
+from ml.errors import MlError
+
+
+class Command(BaseCommand):
+    help = (
+        "Install the models whose cards and weights came with the code. May run again: "
+        "what is installed stays as it is. Activating is a person's decision: "
+        "activate_model."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--activate-for-demo",
+            action="store_true",
+            help="Activate the newest version of each model that nobody decided about.",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            installed = sync_models()
+        except (ChestXError, MlError) as error:
+            raise CommandError(error.message) from error
+        for model_version in installed:
+            self.stdout.write(f"installed {model_version}")
+        if options["activate_for_demo"]:
+            for model_version in activate_for_demo():
+                self.stdout.write(f"activated {model_version}")
