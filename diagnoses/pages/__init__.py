@@ -1,0 +1,1 @@
+"""What people see: worklist, patients, studies, films, uploads, models."""

@@ -1,0 +1,65 @@
+"""A patient's history: all studies that the user may see, the newest first."""
+
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.http import require_safe
+
+from accounts.access import Action, require
+from accounts.errors import NotFound
+from diagnoses.pages import listing
+from diagnoses.pages.identity_lines import flag_sentences, patient_facts
+from diagnoses.pages.listing import Key, Sort
+from diagnoses.pages.rows import rows_of
+from diagnoses.pages.trail import record_read
+from patients.models import Instance, Patient, Study
+
+
+@require_safe
+def history(request: HttpRequest, patient_id: UUID) -> HttpResponse:
+    """Show one person and a page of their studies."""
+    require(request, Action.READ_PATIENTS)
+    patient = Patient.objects.visible_to(request.user).filter(pk=patient_id).first()
+    if patient is None:
+        raise NotFound("There is no such patient, or none of your departments.")
+    after = request.GET.get("after", "")
+    entries = listing.visible_entries(request.user).filter(study__patient=patient)
+    found = listing.page(
+        entries, sort=Sort.NEWEST, after=Key.read(after) if after else None
+    )
+    rows = rows_of(found.keys, user=request.user)
+    record_read(
+        request,
+        object_kind="patient",
+        object_uuid=patient.pk,
+        patients=[patient.pk],
+        detail={"rows": len(rows)},
+    )
+    older_url = ""
+    if found.after:
+        older_url = f"{reverse('patient', args=[patient.pk])}?{urlencode({'after': found.after.written()})}"
+    studies = Study.objects.visible_to(request.user).filter(patient=patient)
+    return render(
+        request,
+        "patient/page.html",
+        {
+            "section": "worklist",
+            "patient": patient,
+            "facts": patient_facts(patient),
+            "warnings": sorted(
+                {
+                    sentence
+                    for study in studies.exclude(flags=[]).only("flags")
+                    for sentence in flag_sentences(study)
+                }
+            ),
+            "synthetic": Instance.objects.filter(
+                series__study__in=studies, synthetic=True
+            ).exists(),
+            "rows": rows,
+            "older_url": older_url,
+        },
+    )

@@ -1,0 +1,35 @@
+"""The trail of the pages: what they show is written down before it is shown."""
+
+from collections.abc import Iterable, Mapping
+from uuid import UUID
+
+from django.http import HttpRequest
+
+from accounts import audit
+from accounts.audit import AuditAction, AuditDoor
+
+
+def record_read(
+    request: HttpRequest,
+    *,
+    object_kind: str,
+    object_uuid: UUID | None = None,
+    patients: Iterable[UUID],
+    action: str = AuditAction.VIEW,
+    detail: Mapping[str, object] | None = None,
+) -> None:
+    """Write the event of a page, a fragment or a picture that shows patients' data.
+
+    Raises:
+        AuditUnavailable: It could not be written: nothing may be shown.
+    """
+    audit.record(
+        action=action,
+        actor=request.user,
+        request=request,
+        door=AuditDoor.WEB,
+        object_kind=object_kind,
+        object_uuid=object_uuid,
+        patients=patients,
+        detail=detail,
+    )
