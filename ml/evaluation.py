@@ -35,6 +35,7 @@ from ml.registry import Card
 
 DIGITS = 4
 Progress = Callable[[int, int], None]
+Change = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -48,47 +49,86 @@ class Truth:
     ambiguous: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class ScoredFilms:
+    """Probabilities of the films that could be read, with their truth.
+
+    `scores`, `positive` and `known` are (films, labels).
+    """
+
+    card: Card
+    rows: tuple[ManifestRow, ...]
+    scores: np.ndarray
+    positive: np.ndarray
+    known: np.ndarray
+    left_out: dict[str, Any]
+
+    @property
+    def patients(self) -> list[str]:
+        """The patient of each film."""
+        return [row.patient for row in self.rows]
+
+
 def evaluate(
     model: LoadedModel,
     rows: Sequence[ManifestRow],
     *,
     root: Path,
     progress: Progress = lambda done, total: None,
+    change: Change = lambda display: display,
 ) -> dict[str, Any]:
-    """Read every film of a manifest and measure.
+    """Read every film of a manifest and measure; see `score_films` and `report_of`."""
+    scored = score_films(model, rows, root=root, progress=progress, change=change)
+    return report_of(scored, weights_sha256=model.weights_sha256)
+
+
+def score_films(
+    model: LoadedModel,
+    rows: Sequence[ManifestRow],
+    *,
+    root: Path,
+    progress: Progress = lambda done, total: None,
+    change: Change = lambda display: display,
+) -> ScoredFilms:
+    """Read every film of a manifest whose truth the model knows.
 
     Args:
         model: A loaded model.
         rows: The films, with their labels.
         root: The folder that the paths of the rows start from.
         progress: Called with how many films are done, of how many.
-
-    Returns:
-        The figures as a JSON object; values that are not defined are null.
+        change: What is done to display values before, to see what a figure rests on.
     """
     truth = truth_of(model.card, rows)
-    scores, failed = _read_all(model, truth.rows, root, progress)
-    read = np.array([path not in failed for path in _paths(truth.rows)], bool)
-    report = {
-        "model": model.card.name,
-        "version": model.card.version,
-        "weights_sha256": model.weights_sha256,
-        "threshold_source": "card",
-        "n": int(read.sum()),
-        "skipped": len(rows) - int(read.sum()),
-        "skipped_unknown": len(truth.unknown),
-        "skipped_ambiguous": list(truth.ambiguous),
-        "failed": [{"path": p, "reason": r} for p, r in failed.items()],
-    }
-    patients = [row.patient for row, ok in zip(truth.rows, read, strict=True) if ok]
-    figures = summarise(
-        model.card,
+    scores, failed = _read_all(model, truth.rows, root, progress, change)
+    read = np.array([row.path not in failed for row in truth.rows], bool)
+    return ScoredFilms(
+        card=model.card,
+        rows=tuple(row for row, ok in zip(truth.rows, read, strict=True) if ok),
         scores=scores[read],
         positive=truth.positive[read],
         known=truth.known[read],
-        patients=patients,
+        left_out={
+            "n": int(read.sum()),
+            "skipped": len(rows) - int(read.sum()),
+            "skipped_unknown": len(truth.unknown),
+            "skipped_ambiguous": list(truth.ambiguous),
+            "failed": [{"path": p, "reason": r} for p, r in failed.items()],
+        },
     )
-    return report | figures
+
+
+def report_of(scored: ScoredFilms, *, weights_sha256: str) -> dict[str, Any]:
+    """Return the figures as a JSON object; values that are not defined are null."""
+    card = scored.card
+    return {
+        "model": card.name,
+        "version": card.version,
+        "weights_sha256": weights_sha256,
+        "threshold_source": "card",
+        **scored.left_out,
+        **summarise(scored),
+    }
 
 
 def truth_of(card: Card, rows: Sequence[ManifestRow]) -> Truth:
@@ -123,14 +163,18 @@ def _multi_label_truth(card: Card, rows: Sequence[ManifestRow]) -> Truth:
 
 
 def _read_all(
-    model: LoadedModel, rows: Sequence[ManifestRow], root: Path, progress: Progress
+    model: LoadedModel,
+    rows: Sequence[ManifestRow],
+    root: Path,
+    progress: Progress,
+    change: Change,
 ) -> tuple[np.ndarray, dict[str, str]]:
     """Return float (films, labels) and the reason of each film that failed."""
     scores = np.zeros((len(rows), len(model.card.labels)))
     failed: dict[str, str] = {}
     for number, row in enumerate(rows):
         try:
-            reading = model.read(read_display((root / row.path).read_bytes()))
+            reading = model.read(change(read_display((root / row.path).read_bytes())))
             scores[number] = [score.probability for score in reading.scores]
         except MlError as error:
             failed[row.path] = error.message
@@ -140,39 +184,62 @@ def _read_all(
     return scores, failed
 
 
-def summarise(
-    card: Card,
-    *,
-    scores: np.ndarray,
-    positive: np.ndarray,
-    known: np.ndarray,
-    patients: Sequence[str],
-) -> dict[str, Any]:
-    """Turn scores and truth, (films, labels), into figures with intervals."""
+def summarise(scored: ScoredFilms) -> dict[str, Any]:
+    """Turn scores and truth into figures with intervals."""
+    card, scores = scored.card, scored.scores
+    positive, known, patients = scored.positive, scored.known, scored.patients
     called = _called(card, scores)
 
-    def figure(name: str) -> dict[str, float | None]:
+    def interval(name: str) -> dict[str, float | None]:
         def value(films: np.ndarray) -> float:
             return _figure(
                 name, card, scores[films], called[films], positive[films], known[films]
             )
 
-        if not len(scores):
-            return {"value": None, "low": None, "high": None}
-        low, high = bootstrap_interval(value, patients)
-        return {
-            "value": _rounded(value(np.arange(len(scores)))),
-            "low": _rounded(low),
-            "high": _rounded(high),
-        }
+        return figure_with_interval(value, patients)
 
     return {
-        "accuracy": figure("accuracy"),
-        "balanced_accuracy": figure("balanced_accuracy"),
-        "mean_auc": figure("mean_auc"),
+        "accuracy": interval("accuracy"),
+        "balanced_accuracy": interval("balanced_accuracy"),
+        "mean_auc": interval("mean_auc"),
         "labels": _per_label(card, scores, called, positive, known),
         "confusion": _confusion(card, called, positive),
         "patients": len(set(patients)),
+    }
+
+
+def pair_figures(scored: ScoredFilms, first: str, second: str) -> dict[str, Any]:
+    """Measure how two labels of a softmax model are told apart among their own films.
+
+    The score is p(first) / (p(first) + p(second)); the call is the larger of the two.
+    """
+    names = list(scored.card.label_names)
+    a, b = names.index(first), names.index(second)
+    inside = scored.positive[:, a] | scored.positive[:, b]
+    pair, truth = scored.scores[inside][:, [a, b]], scored.positive[inside, a]
+    share = pair[:, 0] / np.maximum(pair.sum(axis=1), 1e-12)
+    patients = [p for p, ok in zip(scored.patients, inside, strict=True) if ok]
+    return {
+        "pair": [first, second],
+        "n": int(inside.sum()),
+        "auc": figure_with_interval(lambda f: auc(share[f], truth[f]), patients),
+        "balanced_accuracy": figure_with_interval(
+            lambda f: balanced_accuracy(truth[f], share[f] >= 0.5), patients
+        ),
+    }
+
+
+def figure_with_interval(
+    value: Callable[[np.ndarray], float], patients: Sequence[str]
+) -> dict[str, float | None]:
+    """Return {value, low, high} of a figure of film indices, over patients."""
+    if not patients:
+        return {"value": None, "low": None, "high": None}
+    low, high = bootstrap_interval(value, patients)
+    return {
+        "value": _rounded(value(np.arange(len(patients)))),
+        "low": _rounded(low),
+        "high": _rounded(high),
     }
 
 
@@ -248,7 +315,3 @@ def _confusion(
 
 def _rounded(value: float) -> float | None:
     return round(float(value), DIGITS) if math.isfinite(value) else None
-
-
-def _paths(rows: Sequence[ManifestRow]) -> list[str]:
-    return [row.path for row in rows]

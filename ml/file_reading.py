@@ -73,7 +73,7 @@ class FileReading:
 
 
 def read_file(model: LoadedModel, path: Path) -> FileReading:
-    """Score a DICOM file or picture; whatever is wrong with it ends up in the result."""
+    """Score a DICOM file or picture; what is wrong with it ends up in the result."""
     began = time.perf_counter()
     outcome = FileReading(path=path, model=model.card.name)
     try:
@@ -92,7 +92,7 @@ def read_file(model: LoadedModel, path: Path) -> FileReading:
     return outcome
 
 
-def write_overlays(outcome: FileReading, folder: Path, *, size: int = 1024) -> Path:
+def write_overlay(outcome: FileReading, folder: Path, *, size: int = 1024) -> Path:
     """Write the film with the heat map of its highest score; return the PNG's path.
 
     Raises:

@@ -130,7 +130,8 @@ def _colour_rejection() -> FilmRejected:
 def _check_body_part(card: Card, facts: FilmFacts) -> FilmRejected | None:
     part = facts.body_part_examined
     if part:
-        fits = part in card.body_parts
+        # Devices add to it: "CHEST_PA", "CHEST, PORTABLE".
+        fits = bool(set(re.split(r"[^A-Z]+", part)) & set(card.body_parts))
     else:
         words = " ".join(facts.descriptions)
         fits = bool(CHEST_WORDS.search(words)) or not OTHER_PARTS.search(words)

@@ -18,6 +18,7 @@ import numpy as np
 
 from ml.errors import ModelError
 from ml.registry import Card
+from ml.weights_file import network_of_file
 
 # Raised when the exported graph changes: kept graphs of older code are left alone.
 EXPORT_VERSION = "1"
@@ -98,12 +99,10 @@ def export(
     weights: Path, *, architecture: str, classes: int, channels: int, folder: Path
 ) -> None:
     """Write the graph with the outputs (logits, maps) and the head's weights."""
-    from ml.weights_file import network_of_file
-
     network = network_of_file(
         weights, architecture=architecture, classes=classes, channels=channels
     )
-    network.export(folder / GRAPH_NAME, format="openvino", verbose=False)
+    network.export(str(folder / GRAPH_NAME), format="openvino", verbose=False)
     kernel, bias = (
         np.asarray(array, np.float32)
         for array in network.get_layer("logits").get_weights()

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     import keras
 
 Report = Callable[[dict[str, Any]], None]
+PRECISIONS = ("float32", "mixed_bfloat16")
+CPU_FLAGS = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True)
@@ -105,23 +107,18 @@ class Run:
         run_dir: Path,
         cache_dir: Path,
         budget: Budget,
-        policy: str = "float32",
+        precision: str = "float32",
         report: Report = lambda entry: None,
     ) -> None:
         import keras
 
-        self.recipe, self.data, self.run_dir, self.budget = (
-            recipe,
-            data,
-            run_dir,
-            budget,
-        )
-        self.report = report
+        self.recipe, self.data, self.report = recipe, data, report
+        self.run_dir, self.budget = run_dir, budget
         self.train_films = _pack(data.train, root, cache_dir)
         self.val_films = _pack(data.val, root, cache_dir)
         keras.utils.set_random_seed(recipe.seed)
         self.network = build(
-            recipe.architecture, classes=len(recipe.labels), dtype=policy
+            recipe.architecture, classes=len(recipe.labels), dtype=precision
         )
         self.classifier = _compiled(self.network, recipe)
         self.state = self._begin_or_resume()
@@ -141,29 +138,20 @@ class Run:
 
     def train(self) -> RunState:
         """Train until the budget is used up, with a checkpoint after each epoch."""
-        while self._progress(share=0.0, since=None) < 1.0:
+        while self.progress(share=0.0, since=None) < 1.0:
             self._epoch()
         return self.state
 
-    def _progress(self, *, share: float, since: float | None) -> float:
+    def progress(self, *, share: float, since: float | None) -> float:
+        """Return how much of the run has passed, `share` of this epoch included."""
         running = 0.0 if since is None else time.monotonic() - since
         elapsed = self.state.elapsed_s + running
         return self.budget.progress(self.state, elapsed_s=elapsed, share=share)
 
     def _epoch(self) -> None:
         since = time.monotonic()
-        size = self._size(self._progress(share=0.0, since=since))
-        indices = self._draw()
-        sequence = FilmSequence(
-            self.train_films,
-            labels=_classes(self.data.train),
-            indices=indices,
-            size=size,
-            classes=len(self.recipe.labels),
-            batch_size=self.recipe.batch_size,
-            seed=self.recipe.seed + self.state.epoch,
-            strength=self.recipe.augmentation,
-        )
+        size = self._size(self.progress(share=0.0, since=since))
+        sequence = self._sequence(size)
         pace = _pace_callback(self, since=since, batches=len(sequence))
         past = self.classifier.fit(
             sequence, epochs=1, verbose=0, shuffle=False, callbacks=[pace]
@@ -177,8 +165,24 @@ class Run:
             "accuracy": round(float(past.history["accuracy"][-1]), 4),
             **self._measure(size),
         }
+        self._keep(entry, seconds=time.monotonic() - since)
+
+    def _sequence(self, size: int) -> FilmSequence:
+        return FilmSequence(
+            self.train_films,
+            labels=_classes(self.data.train),
+            indices=self._draw(),
+            size=size,
+            classes=len(self.recipe.labels),
+            batch_size=self.recipe.batch_size,
+            seed=self.recipe.seed + self.state.epoch,
+            strength=self.recipe.augmentation,
+        )
+
+    def _keep(self, entry: dict[str, Any], *, seconds: float) -> None:
+        """Write the checkpoint of a finished epoch, then report it."""
         self.state.epoch += 1
-        self.state.elapsed_s += time.monotonic() - since
+        self.state.elapsed_s += seconds
         entry["elapsed_s"] = round(self.state.elapsed_s, 1)
         self.state.history.append(entry)
         save_checkpoint(
@@ -282,13 +286,13 @@ def _pace_callback(run: Run, *, since: float, batches: int) -> Any:
         batches_done = 0
 
         def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-            progress = run._progress(share=batch / batches, since=since)
+            progress = run.progress(share=batch / batches, since=since)
             optimizer = run.classifier.optimizer
             optimizer.learning_rate.assign(run.learning_rate(progress))
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             self.batches_done = batch + 1
-            if run.budget.minutes and run._progress(share=0.0, since=since) >= 1.0:
+            if run.budget.minutes and run.progress(share=0.0, since=since) >= 1.0:
                 self.model.stop_training = True
 
     return Pace()
@@ -301,6 +305,15 @@ def _fingerprint(recipe: Recipe, data: TrainingData) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def use_threads_of_training() -> None:
-    """Leave the cores to the network: films are prepared by one thread."""
+def leave_cores_to_the_network() -> None:
+    """Prepare films by one thread: more of them would only be in each other's way."""
     cv2.setNumThreads(1)
+
+
+def fitting_precision() -> str:
+    """Return bfloat16 only where the CPU multiplies it; elsewhere it is slower."""
+    try:
+        flags = CPU_FLAGS.read_text()
+    except OSError:
+        return "float32"
+    return "mixed_bfloat16" if "avx512_bf16" in flags else "float32"

@@ -1,0 +1,70 @@
+"""`manage.py predict`: score files without a server, a database or a queue."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from ml.errors import ModelError
+from ml.file_reading import FileReading, read_file, write_overlay
+from ml.inference import LoadedModel, load_model
+from ml.registry import default_card, get_card
+
+
+class Command(BaseCommand):
+    """Score DICOM files and pictures; one line a file."""
+
+    help = "Score films, one line each. Decision support, not for diagnosis."
+    requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the command line."""
+        parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+        parser.add_argument("--model", help="its name; without it, that for chests")
+        parser.add_argument("--json", action="store_true", help="a JSON object a line")
+        parser.add_argument(
+            "--heatmap", type=Path, metavar="DIR", help="write overlays as PNG there"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Score each file; exit with status 1 if one could not be read."""
+        model = self._load(options["model"])
+        failed = 0
+        for path in options["files"]:
+            outcome = read_file(model, path)
+            failed += outcome.status == "failed"
+            line = json.dumps(outcome.to_json()) if options["json"] else said(outcome)
+            self.stdout.write(line)
+            self.stdout.flush()
+            if options["heatmap"] and outcome.reading is not None:
+                write_overlay(outcome, options["heatmap"])
+        if failed:
+            raise CommandError(f"{failed} of {len(options['files'])} files failed.")
+
+    def _load(self, name: str | None) -> LoadedModel:
+        try:
+            card = get_card(name) if name else default_card()
+            return load_model(
+                card,
+                cache_dir=settings.INFERENCE_CACHE_DIR,
+                threads=settings.INFERENCE_NUM_THREADS,
+            )
+        except ModelError as error:
+            raise CommandError(error.message) from error
+
+
+def said(outcome: FileReading) -> str:
+    """Return a line for people."""
+    if outcome.reading is None:
+        return f"{outcome.path}: {outcome.status} ({outcome.reason})"
+    scores = sorted(outcome.reading.scores, key=lambda s: s.probability, reverse=True)
+    told = ", ".join(
+        f"{score.label} {score.probability:.2f}{' +' if score.positive else ''}"
+        for score in scores
+    )
+    return f"{outcome.path}: {told}"

@@ -1,0 +1,109 @@
+"""`manage.py train_model`: from random weights to a model folder with its card."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from ml.errors import MlError
+from ml.packaging import package
+from ml.recipes import Recipe, get_recipe
+from ml.registry import WEIGHTS_DIR
+from ml.training import (
+    PRECISIONS,
+    Budget,
+    Run,
+    TrainingData,
+    fitting_precision,
+    gather,
+    leave_cores_to_the_network,
+)
+
+
+class Command(BaseCommand):
+    """Train a model; an interrupted run goes on where it was."""
+
+    help = "Train a model from random weights; started again, it goes on."
+    requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the command line."""
+        training = settings.VAR_DIR / "training"
+        parser.add_argument("name", metavar="NAME")
+        parser.add_argument("--manifest", type=Path, required=True, metavar="CSV")
+        parser.add_argument("--root", type=Path, required=True, metavar="DIR")
+        length = parser.add_mutually_exclusive_group()
+        length.add_argument("--epochs", type=int, help="default: 40")
+        length.add_argument("--minutes", type=float, help="follow the clock instead")
+        parser.add_argument("--run", type=Path, help="folder of checkpoints")
+        parser.add_argument("--cache", type=Path, default=training / "cache")
+        parser.add_argument("--out", type=Path, default=WEIGHTS_DIR, metavar="DIR")
+        parser.add_argument(
+            "--precision", choices=PRECISIONS, help="default: what the CPU is fast at"
+        )
+        parser.add_argument(
+            "--package-only",
+            action="store_true",
+            help="write the newest checkpoint of a run as a model, train no further",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Train, then write weights, card and curves."""
+        try:
+            recipe = get_recipe(options["name"])
+            run_dir = options["run"] or settings.VAR_DIR / "training" / recipe.name
+            data = gather(recipe, manifest=options["manifest"])
+            self._say_what_is_left_out(data)
+            budget = Budget(options["minutes"] or 0.0, options["epochs"] or 40)
+            if not options["package_only"]:
+                self._train(recipe, data, run_dir, budget, options)
+            folder = package(
+                recipe,
+                data=data,
+                root=options["root"],
+                run_dir=run_dir,
+                cache_dir=options["cache"],
+                weights_dir=options["out"],
+                budget=budget,
+            )
+        except MlError as error:
+            raise CommandError(error.message) from error
+        self.stdout.write(f"written: {folder}")
+
+    def _say_what_is_left_out(self, data: TrainingData) -> None:
+        self.stdout.write(
+            f"{len(data.train)} films to learn from, {len(data.held_out)} held out for "
+            f"calibration, {len(data.val)} to look at; left out: {len(data.unknown)} "
+            f"without a label of the model, {len(data.ambiguous)} ambiguous"
+        )
+        for path in data.ambiguous:
+            self.stdout.write(f"ambiguous: {path}")
+
+    def _train(
+        self,
+        recipe: Recipe,
+        data: TrainingData,
+        run_dir: Path,
+        budget: Budget,
+        options: dict[str, Any],
+    ) -> None:
+        leave_cores_to_the_network()
+        Run(
+            recipe,
+            data=data,
+            root=options["root"],
+            run_dir=run_dir,
+            cache_dir=options["cache"],
+            budget=budget,
+            precision=options["precision"] or fitting_precision(),
+            report=self._report,
+        ).train()
+
+    def _report(self, entry: dict[str, Any]) -> None:
+        self.stdout.write(json.dumps(entry))
+        self.stdout.flush()
