@@ -19,6 +19,7 @@ from django.core.management import call_command
 from django.db import connections
 
 from accounts.demo import create_demo_users
+from accounts.errors import ChestXError
 from accounts.models import Role
 from chestx_site.embedded import EmbeddedServiceError
 from chestx_site.embedded.services import EmbeddedServices
@@ -28,6 +29,8 @@ from chestx_site.processes import ChildProcess, wait_until
 from chestx_site.supervisor import StopRequested, Supervisor
 from chestx_site.watchdog import QueueWatchdog
 from diagnoses import sweeper
+from diagnoses.model_versions import activate_for_demo, sync_models
+from ml.errors import MlError
 
 HOST = "127.0.0.1"
 LONGEST_START_S = 120.0
@@ -148,10 +151,18 @@ class Demo:
         self._say("Bringing the tables up to date")
         call_command("migrate", interactive=False, verbosity=0)
         self._say("Registering the models")
-        call_command("sync_models")
+        self._register_models()
         self._say("Making the users")
         create_demo_users(password)
         connections.close_all()
+
+    def _register_models(self) -> None:
+        try:
+            for model_version in sync_models():
+                self._say(f"  {model_version} is new")
+            activate_for_demo()
+        except (ChestXError, MlError) as error:
+            raise DemoError(error.message) from error
 
     def _wait_until_ready(self) -> None:
         def ready() -> bool:

@@ -117,15 +117,18 @@ class Supervisor:
         child = watched.child
         pause = f"; next start in {watched.pause_s:.1f} s" if watched.pause_s else ""
         self._say(f"{child.name} ended ({_how(child.exit_status)}){pause}")
-        if watched.pause_s and child.log:
+        if watched.pause_s == FIRST_PAUSE_S and child.log:  # once is enough
             self._say(f"the end of {child.log}:\n{child.log_tail()}")
         watched.pause_s = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, 2 * watched.pause_s))
 
     def _bring_back(self, watched: Watched) -> None:
         if watched.due_at is None or time.monotonic() < watched.due_at:
             return
-        watched.child.start()
         watched.started_at, watched.due_at = time.monotonic(), None
+        try:
+            watched.child.start()
+        except OSError as error:  # no memory, no process, no disk: it may pass
+            self._say(f"{watched.child.name} could not be started: {error}")
 
 
 def _how(exit_status: int | None) -> str:

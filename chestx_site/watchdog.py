@@ -7,9 +7,10 @@ import threading
 import time
 from collections.abc import Callable
 
-from django.db import InterfaceError, OperationalError, connections
-from kombu.exceptions import OperationalError as BrokerError
-from redis.exceptions import RedisError
+from django.db import connections
+
+from diagnoses.claims import DATABASE_GONE
+from diagnoses.hints import BROKER_ERRORS
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class QueueWatchdog(threading.Thread):
         """Ask once; without database or broker nobody can know."""
         try:
             return self._stalled()
-        except (OperationalError, InterfaceError, BrokerError, RedisError) as error:
+        except DATABASE_GONE + BROKER_ERRORS as error:
             logger.info("the queue cannot be asked: %s", error)
             return False
         finally:

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "accounts": ("accounts",),
     "patients": ("patients", "accounts", "ml.pixels", "ml.errors"),
     "diagnoses": ("diagnoses", "patients", "accounts", "ml"),
-    "chestx_site": ("chestx_site", "diagnoses", "patients", "accounts"),
+    "chestx_site": ("chestx_site", "diagnoses", "patients", "accounts", "ml.errors"),
     "ml": ("ml",),
 }
 LONGEST_FILE = 400
