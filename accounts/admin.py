@@ -1,7 +1,6 @@
 """Users, departments, tokens, lock-outs, and the audit trail to read."""
 
 from typing import Any
-from uuid import UUID
 
 from axes.models import AccessAttempt
 from django import forms
@@ -9,7 +8,7 @@ from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
 from django.db import models
-from django.db.models import Count, OuterRef, Q, Subquery
+from django.db.models import Count, OuterRef, Subquery
 from django.http import HttpRequest
 
 from accounts.access import STAFF_ROLES, Action
@@ -156,6 +155,7 @@ class AuditEventAdmin(AuditedAdmin):
         "outcome",
     )
     list_filter = ("at", "action", "outcome", "door", "object_kind")
+    search_keys = ("object_uuid", "actor_uuid", "subjects__patient_uuid")
     search_fields = ("actor_name",)
     search_help_text = "A user name, or the key of a user, an object or a patient."
     inlines = (AuditSubjectInline,)
@@ -178,21 +178,6 @@ class AuditEventAdmin(AuditedAdmin):
         subjects = AuditSubject.objects.filter(event=OuterRef("pk")).order_by()
         counted = subjects.values("event").annotate(count=Count("pk")).values("count")
         return super().get_queryset(request).annotate(count=Subquery(counted))
-
-    def get_search_results(
-        self,
-        request: HttpRequest,
-        queryset: models.QuerySet[AuditEvent],
-        search_term: str,
-    ) -> tuple[models.QuerySet[AuditEvent], bool]:
-        """Find by key where the term is one, else by user name."""
-        try:
-            key = UUID(search_term.strip())
-        except ValueError:
-            return super().get_search_results(request, queryset, search_term)
-        of_patient = AuditSubject.objects.filter(patient_uuid=key).values("event")
-        found = Q(object_uuid=key) | Q(actor_uuid=key) | Q(pk__in=of_patient)
-        return queryset.filter(found), False
 
     @admin.display(description="patients")
     def patients_count(self, event: AuditEvent) -> int:

@@ -17,13 +17,13 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from accounts.access import Action, require
-from accounts.audit import AuditAction
+from accounts.audit import AuditAction, AuditDoor
 from accounts.audited import AuditedReadMixin
 from accounts.errors import InvalidInput
 from diagnoses.api.serializers import PredictionSerializer
 from diagnoses.heat_maps import SIZES, finding_to_show, overlay_picture
 from diagnoses.models import Prediction
-from diagnoses.runs import retry_prediction
+from diagnoses.retries import retry_for
 from patients.models import Priority
 
 
@@ -148,7 +148,9 @@ class PredictionViewSet(
     @action(detail=True, methods=["post"])
     def retry(self, request: Request, pk: str | None = None) -> Response:
         """Queue another run of a failed one; 409 where there is nothing to retry."""
-        new = retry_prediction(self.get_object(), actor=request.user)
+        new = retry_for(
+            request.user, self.get_object(), door=AuditDoor.REST, request=request
+        )
         shown = self.get_queryset().get(pk=new.pk)
         return Response(self.get_serializer(shown).data, status=HTTPStatus.ACCEPTED)
 

@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
 from accounts.access import Action, may, require
+from accounts.audit import AuditDoor
 from accounts.errors import NotFound
 from diagnoses.models import Prediction, WorklistEntry
 from diagnoses.pages.earlier_studies import earlier_studies
@@ -29,7 +30,7 @@ from diagnoses.pages.reading_view import Reading, layer_of, readings_of
 from diagnoses.pages.signs import PRIORITIES
 from diagnoses.pages.trail import record_read
 from diagnoses.pages.watching import Watch, asked_times
-from diagnoses.runs import retry_prediction
+from diagnoses.retries import retry_for
 from patients.models import Instance, Origin, Priority, Study
 
 _Status = Prediction.Status
@@ -125,7 +126,7 @@ def retry(request: HttpRequest, prediction_id: UUID) -> HttpResponse:
     )
     if failed is None:
         raise NotFound("There is no such run, or none of your departments.")
-    retry_prediction(failed, actor=request.user)
+    retry_for(request.user, failed, door=AuditDoor.WEB, request=request)
     messages.success(request, "Queued again.")
     study_url = reverse("study", args=[failed.instance.series.study_id])
     return HttpResponseRedirect(f"{study_url}?film={failed.instance_id}")
