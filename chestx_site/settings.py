@@ -177,6 +177,8 @@ AXES_DISABLE_ACCESS_LOG = True
 AXES_ENABLE_ADMIN = False
 AXES_LOCKOUT_CALLABLE = "accounts.views.locked_out"
 KNOX_TOKEN_MODEL = "accounts.Token"
+# knox's own table would stand empty beside ours, and in the way of every flush.
+MIGRATION_MODULES = {"knox": None}
 REST_KNOX = {
     "TOKEN_TTL": timedelta(hours=env.int("TOKEN_HOURS", 12)),
     "AUTO_REFRESH": False,
