@@ -1,0 +1,42 @@
+"""What tests of runs and of the queue ask for."""
+
+from __future__ import annotations
+
+import pytest
+
+from diagnoses.claims import Claimed, claim
+from diagnoses.models import ModelVersion, Prediction
+from diagnoses.runs import queue_predictions
+from diagnoses.worker import LoadedModels
+from patients.models import Instance
+from tests.diagnoses.fakes import fake_loader, installed_model, stored_film
+
+
+@pytest.fixture
+def chest_model(db: None) -> ModelVersion:
+    """Return the default model, active."""
+    return installed_model()
+
+
+@pytest.fixture
+def models() -> LoadedModels:
+    """Return the models of a worker, all fake."""
+    return LoadedModels(loader=fake_loader)
+
+
+@pytest.fixture
+def film(db: None) -> Instance:
+    """Return a chest film in the storage that nothing was queued for."""
+    return stored_film()
+
+
+@pytest.fixture
+def queued(chest_model: ModelVersion, film: Instance) -> Prediction:
+    """Return a queued run of the default model on a stored film."""
+    return queue_predictions(film)[0]
+
+
+@pytest.fixture
+def claimed(queued: Prediction) -> Claimed:
+    """Return the claim of a worker on that run."""
+    return claim("worker-1")[0]

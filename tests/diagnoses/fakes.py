@@ -1,0 +1,170 @@
+"""A model that answers without a network, its card, and stored films to read."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from diagnoses.model_versions import card_of
+from diagnoses.models import ModelVersion, OperatingPoint
+from ml.inference import LoadedModel, Reading, Score
+from ml.preprocessing import PREPROCESSING_VERSION, preprocess
+from ml.registry import Card
+from patients.models import Instance
+from patients.storage import put_object
+from tests.factories import InstanceFactory, ModelVersionFactory
+
+LABELS = ("Normal", "Bacterial pneumonia", "Tuberculosis")
+PROBABILITIES = {"Normal": 0.1, "Bacterial pneumonia": 0.7, "Tuberculosis": 0.2}
+DX = "1.2.840.10008.5.1.4.1.1.1.1"
+
+
+def card_json(name: str = "chestx6-resnet50", **accepts: list[str]) -> dict[str, Any]:
+    """Return a whole card as JSON."""
+    return {
+        "name": name,
+        "version": "1",
+        "architecture": "fake",
+        "task": "softmax",
+        "labels": [
+            {"name": label, "display": label, "snomed": "1"} for label in LABELS
+        ],
+        "thresholds": {"values": dict.fromkeys(LABELS, 0.5)},
+        "calibration": {"calibrated": False},
+        "accepts": {
+            "modalities": ["CR", "DX"],
+            "body_parts": ["CHEST"],
+            "views": ["PA", "AP"],
+            "ages": "any",
+            **accepts,
+        },
+        "input": {"size": 16, "channels": 1, "normalisation": {}},
+        "weights": {"file": "weights.keras", "sha256": "0" * 64},
+        "metrics": {},
+        "training_data": [],
+        "intended_use": "tests",
+        "limits": [],
+        "not_measured": [],
+    }
+
+
+def installed_model(
+    name: str = "chestx6-resnet50", *, state: str = "active", **accepts: list[str]
+) -> ModelVersion:
+    """Return an installed version of a fake model, with one operating point."""
+    model_version: ModelVersion = ModelVersionFactory(
+        name=name, card=card_json(name, **accepts), state=state
+    )
+    OperatingPoint.objects.create(
+        model_version=model_version, label=LABELS[1], value=0.6, method="tests"
+    )
+    return model_version
+
+
+class FakeModel(LoadedModel):
+    """Says the same of every film, and does as it is told before."""
+
+    def __init__(self, card: Card, *, before: Any = None) -> None:
+        self.card = card
+        self.films = 0
+        self._before = before
+
+    def read(
+        self, display: np.ndarray, *, thresholds: Mapping[str, float] | None = None
+    ) -> Reading:
+        """Answer with PROBABILITIES."""
+        self.films += 1
+        if self._before:
+            self._before()
+        film, geometry = preprocess(display, size=self.card.input_size)
+        limits = {**self.card.thresholds, **(thresholds or {})}
+        scores = tuple(
+            Score(
+                label=label,
+                probability=PROBABILITIES[label],
+                calibrated=False,
+                threshold=limits[label],
+                positive=PROBABILITIES[label] >= limits[label],
+                grid=np.eye(3, dtype=np.float16),
+                scale=2.0,
+            )
+            for label in LABELS
+        )
+        return Reading(
+            model=self.card.name,
+            version=self.card.version,
+            weights_sha256="0" * 64,
+            preprocessing_version=PREPROCESSING_VERSION,
+            backend="fake",
+            precision="float32",
+            library_versions={"numpy": np.__version__},
+            input_sha256=hashlib.sha256(film.tobytes()).hexdigest(),
+            geometry=geometry,
+            scores=scores,
+            milliseconds=1.0,
+        )
+
+
+def fake_loader(model_version: ModelVersion) -> LoadedModel:
+    """Load a FakeModel in place of weights."""
+    return FakeModel(card_of(model_version))
+
+
+def film_bytes(pixels: np.ndarray) -> bytes:
+    """Return a DX object with these pixels, uint16 (rows, columns), uncompressed."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = DX
+    meta.MediaStorageSOPInstanceUID = "2.25.1"
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
+    dataset.SOPClassUID, dataset.SOPInstanceUID = DX, "2.25.1"
+    dataset.Modality, dataset.BodyPartExamined = "DX", "CHEST"
+    dataset.Rows, dataset.Columns = pixels.shape
+    dataset.SamplesPerPixel = 1
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.BitsAllocated = dataset.BitsStored = 16
+    dataset.HighBit, dataset.PixelRepresentation = 15, 0
+    dataset.PixelData = pixels.astype("<u2").tobytes()
+    written = io.BytesIO()
+    dataset.save_as(written, enforce_file_format=True)
+    return written.getvalue()
+
+
+def gradient_film() -> np.ndarray:
+    """Return a film with contrast, uint16 (64, 48)."""
+    return np.linspace(0, 65535, 64 * 48).reshape(64, 48).astype(np.uint16)
+
+
+def header(**values: str) -> dict[str, Any]:
+    """Return a header as DICOM JSON: `header(Modality="CT")`."""
+    from_keyword = {
+        "Modality": ("00080060", "CS"),
+        "BodyPartExamined": ("00180015", "CS"),
+        "ViewPosition": ("00185101", "CS"),
+        "StudyDescription": ("00081030", "LO"),
+    }
+    known = {"Modality": "DX", "BodyPartExamined": "CHEST"} | values
+    return {
+        from_keyword[keyword][0]: {"vr": from_keyword[keyword][1], "Value": [value]}
+        for keyword, value in known.items()
+        if value
+    }
+
+
+def film_row(**values: Any) -> Instance:
+    """Return the row of a chest film that has no object behind it."""
+    return InstanceFactory(**{"header": header(), "colour": False, **values})
+
+
+def stored_film(pixels: np.ndarray | None = None, **values: Any) -> Instance:
+    """Return a film whose object is in the storage."""
+    content = film_bytes(gradient_film() if pixels is None else pixels)
+    sha256 = hashlib.sha256(content).hexdigest()
+    put_object(io.BytesIO(content), sha256=sha256)
+    return film_row(object_sha256=sha256, **values)
