@@ -1,0 +1,104 @@
+"""Series and stored objects in the admin: to look at, nothing can be changed."""
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+
+from patients.admin.common import ArchiveAdmin, link_to, list_link
+from patients.models import Instance, Series
+
+
+@admin.register(Series)
+class SeriesAdmin(ArchiveAdmin):
+    """Images of one study made in one way."""
+
+    patient_path = "study__patient_id"
+    list_display = (
+        "__str__",
+        "study_link",
+        "modality",
+        "body_part_examined",
+        "view_position",
+        "series_number",
+    )
+    list_filter = ("modality",)
+    list_select_related = ("study",)
+    search_fields = ("series_instance_uid__startswith",)
+    search_help_text = "The beginning of a Series Instance UID."
+    fields = (
+        "study_link",
+        "series_instance_uid",
+        "modality",
+        "body_part_examined",
+        "view_position",
+        "laterality",
+        "description",
+        "series_number",
+        "instances_link",
+    )
+    readonly_fields = fields
+
+    @admin.display(description="study")
+    def study_link(self, series: Series) -> str | SafeString:
+        """Return a link to the study."""
+        return link_to(series.study)
+
+    @admin.display(description="objects")
+    def instances_link(self, series: Series) -> SafeString:
+        """Return a link to the series' objects."""
+        return list_link(
+            Instance, "series__id__exact", series.pk, "Objects of this series"
+        )
+
+
+@admin.register(Instance)
+class InstanceAdmin(ArchiveAdmin):
+    """Stored objects with their header; the bytes are never changed."""
+
+    patient_path = "series__study__patient_id"
+    list_display = (
+        "received_at",
+        "sop_instance_uid",
+        "series_link",
+        "columns",
+        "rows",
+        "frames",
+        "origin",
+        "synthetic",
+        "picture",
+        "size_bytes",
+    )
+    list_display_links = ("received_at", "sop_instance_uid")
+    list_filter = ("origin", "synthetic", "picture", "lossy", "received_at")
+    list_select_related = ("series",)
+    search_fields = ("sop_instance_uid__startswith", "object_sha256__startswith")
+    search_help_text = "The beginning of a SOP Instance UID or of the object's sha256."
+    exclude = ("series",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Instance]:
+        """Return the objects; a list leaves out the headers, up to 1 MB each."""
+        match = request.resolver_match
+        listed = match is not None and match.url_name == "patients_instance_changelist"
+        rows = super().get_queryset(request)
+        return rows.defer("header") if listed else rows
+
+    @admin.display(description="series")
+    def series_link(self, instance: Instance) -> str | SafeString:
+        """Return a link to the series."""
+        return link_to(instance.series)
+
+    def get_fields(
+        self, request: HttpRequest, obj: Instance | None = None
+    ) -> list[str]:
+        """Return everything that is known of the object."""
+        return [
+            "series_link",
+            *(f.name for f in self.opts.fields if f.name != "series"),
+        ]
+
+    def get_readonly_fields(
+        self, request: HttpRequest, obj: Instance | None = None
+    ) -> list[str]:
+        """Return the same: nothing can be changed."""
+        return self.get_fields(request, obj)
