@@ -135,7 +135,8 @@ def error_answer(request: HttpRequest, error: ChestXError) -> HttpResponse:
         },
         status=error.status,
     )
-    answer.headers.update(error.headers)
+    for name, value in error.headers.items():
+        answer[name] = value
     return answer
 
 

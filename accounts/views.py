@@ -76,5 +76,6 @@ def locked_out(
         {"form": {"non_field_errors": [error.message], "is_bound": True}},
         status=HTTPStatus.TOO_MANY_REQUESTS,
     )
-    answer.headers.update(error.headers)
+    for name, value in error.headers.items():
+        answer[name] = value
     return answer

@@ -1,0 +1,102 @@
+"""Signing in and out, failing at it, and what the trail keeps of that."""
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from django.urls import reverse
+
+from accounts import audit
+from accounts.errors import AuditUnavailable
+from accounts.models import AuditEvent, Role
+from tests.clients import person
+from tests.factories import PASSWORD, UserFactory
+
+pytestmark = pytest.mark.django_db
+
+
+def _try(client: Client, username: str, password: str) -> int:
+    answer = client.post("/sign-in/", {"username": username, "password": password})
+    return answer.status_code
+
+
+def test_signing_in_and_out_leaves_an_event_each() -> None:
+    client = person(user=(user := UserFactory()))
+    client.post("/sign-out/")
+    events = AuditEvent.objects.order_by("at").values_list(
+        "action", "actor_uuid", "actor_name", "door", "outcome", "address"
+    )
+    who = (user.pk, user.username, "web", "success", "127.0.0.1")
+    assert list(events) == [("sign_in", *who), ("sign_out", *who)]
+
+
+def test_a_failed_try_is_recorded_under_the_name_as_given() -> None:
+    UserFactory(username="known")
+    for name in ("known", "unknown"):
+        assert _try(Client(), name, "wrong") == 200
+    events = AuditEvent.objects.filter(action="sign_in", outcome="refused")
+    assert {event.actor_name for event in events} == {"known", "unknown"}
+    assert all(event.actor_uuid is None for event in events)
+
+
+def test_too_many_failed_tries_lock_the_name_out_even_with_the_right_password() -> None:
+    user, client = UserFactory(), Client()
+    for _ in range(settings.AXES_FAILURE_LIMIT):
+        _try(client, user.username, "wrong")
+    answer = client.post("/sign-in/", {"username": user.username, "password": PASSWORD})
+    assert answer.status_code == 429
+    assert int(answer.headers["Retry-After"]) == 600
+    assert b"failed too often" in answer.content
+    assert client.get("/").status_code == 302
+    locked = AuditEvent.objects.filter(outcome="refused", detail__locked_out=True)
+    assert locked.exists()
+
+
+def test_nobody_gets_in_whose_sign_in_cannot_be_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    user, client = UserFactory(), Client(raise_request_exception=False)
+
+    def broken(**said: object) -> None:
+        raise AuditUnavailable("The trail is broken.")
+
+    monkeypatch.setattr(audit, "record", broken)
+    assert _try(client, user.username, PASSWORD) == 503
+    monkeypatch.undo()
+    assert client.get("/").headers["Location"] == "/sign-in/"
+
+
+def test_a_page_that_was_asked_for_is_shown_after_signing_in() -> None:
+    client, user = Client(), UserFactory()
+    to_sign_in = client.get("/models/?page=1").headers["Location"]
+    assert to_sign_in == "/sign-in/?next=%2Fmodels%2F%3Fpage%3D1"
+    answer = client.post(
+        to_sign_in,
+        {"username": user.username, "password": PASSWORD, "next": "/models/?page=1"},
+    )
+    assert answer.headers["Location"] == "/models/?page=1"
+
+
+def test_signing_in_does_not_lead_to_another_site() -> None:
+    answer = Client().post(
+        "/sign-in/?next=https://example.org/",
+        {"username": UserFactory().username, "password": PASSWORD},
+    )
+    assert answer.headers["Location"] == reverse("worklist")
+
+
+def test_a_polling_fragment_sends_the_whole_page_to_the_sign_in() -> None:
+    answer = Client().get("/", headers={"HX-Request": "true"})
+    assert answer.status_code == 401
+    assert answer.headers["HX-Redirect"] == "/sign-in/"
+
+
+def test_changing_the_password_ends_the_tokens_and_is_recorded() -> None:
+    client = person(Role.CLINICIAN)
+    new = "another-Password-of-tests-0815"
+    answer = client.post(
+        "/password/",
+        {"old_password": PASSWORD, "new_password1": new, "new_password2": new},
+    )
+    assert answer.status_code == 302
+    assert _try(Client(), client.user.username, new) == 302
+    assert AuditEvent.objects.filter(action="change_password").count() == 1
