@@ -128,12 +128,15 @@ class Demo:
 
     def _stop(self) -> None:
         self._loader.kill()
+        # They end at the same time, while both servers are still there for them.
+        for child in (self._sweeper, self._worker, self._web):
+            child.request_stop()
         self._supervisor.stop()
         self._services.stop()
 
     def _prepare_environment(self) -> str:
         """Make folders and secrets that last, and return the users' password."""
-        for name in ("incoming", "objects"):
+        for name in ("incoming", "objects", "static"):
             (self._var_dir / name).mkdir(mode=0o700, exist_ok=True)
         os.environ["VAR_DIR"] = str(self._var_dir)
         os.environ["PORT"] = str(settings.PORT)

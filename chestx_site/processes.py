@@ -74,6 +74,7 @@ class ChildProcess:
     working_dir: Path | None = None
     before_start: Callable[[], None] | None = None
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _give_up_at: float | None = field(default=None, init=False)
 
     @property
     def pid(self) -> int | None:
@@ -92,6 +93,7 @@ class ChildProcess:
     def start(self) -> None:
         """Start the program; what is left of an earlier start is killed first."""
         self._kill_group()
+        self._give_up_at = None
         if self.before_start:
             self.before_start()
         account = self.account
@@ -126,11 +128,17 @@ class ChildProcess:
             return False
         return True
 
+    def request_stop(self) -> None:
+        """Ask the main process to stop, once, and do not wait for it."""
+        if self._give_up_at is None:
+            self._give_up_at = time.monotonic() + self.stop_timeout_s
+            self.signal(self.stop_signal)
+
     def stop(self) -> None:
         """Ask the main process to stop, wait, then kill what is left of its group."""
-        if self.is_alive():
-            self.signal(self.stop_signal)
-            self.wait(timeout_s=self.stop_timeout_s)
+        self.request_stop()
+        if self._give_up_at is not None:
+            self.wait(timeout_s=max(0.0, self._give_up_at - time.monotonic()))
         self._kill_group()
 
     def kill(self) -> None:

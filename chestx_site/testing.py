@@ -70,8 +70,8 @@ def point_at_servers(session_dir: Path, *, worker_number: int) -> None:
     """
     services = _services_dir(session_dir)
     var_dir = session_dir / f"var{worker_number}"
-    for folder in (var_dir, var_dir / "incoming", var_dir / "objects"):
-        folder.mkdir(mode=0o700, exist_ok=True)
+    for name in (".", "incoming", "objects", "static"):
+        (var_dir / name).mkdir(mode=0o700, exist_ok=True)
     os.environ["VAR_DIR"] = str(var_dir)
     os.environ["DATABASE_URL"] = database_url(services)
     os.environ["REDIS_URL"] = redis_url(services, database=worker_number)

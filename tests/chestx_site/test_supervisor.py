@@ -123,6 +123,28 @@ def test_children_stop_in_the_reverse_order(supervisor: Supervisor) -> None:
     assert stopped == ["sweeper", "web", "database"]
 
 
+def test_children_that_were_asked_before_share_the_waiting() -> None:
+    slow = (
+        "import signal, time;"
+        "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), exit(0)));"
+        "print('set', flush=True); time.sleep(60)"
+    )
+    children = [
+        ChildProcess(name=name, command=(sys.executable, "-c", slow))
+        for name in ("one", "two", "three")
+    ]
+    for child in children:
+        child.start()
+    time.sleep(1)
+    began = time.monotonic()
+    for child in children:
+        child.request_stop()
+    for child in children:
+        child.stop()
+    assert time.monotonic() - began < 2.5
+    assert [child.exit_status for child in children] == [0, 0, 0]
+
+
 def test_a_child_that_ignores_the_request_is_killed() -> None:
     deaf = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
