@@ -17,7 +17,7 @@ TemporaryFile = tempfile._TemporaryFileWrapper  # the type has no public name
 
 def new_temporary_file() -> "TemporaryFile[bytes]":
     """Open a named temporary file where uploads go; closing it deletes it."""
-    folder = Path(settings.FILE_UPLOAD_TEMP_DIR)
+    folder = Path(settings.INCOMING_DIR)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return tempfile.NamedTemporaryFile(dir=folder, suffix=".upload")
 
