@@ -1,4 +1,4 @@
-"""A model's card as a page: figures with intervals, the data named, limits, what is not known."""
+"""A model's card as a page: figures with intervals, data, limits, what is not known."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,8 +38,8 @@ _SOURCE_FACTS = (
 _CHANGED_SUFFIX = "_crop_equalise"
 _CHANGED_WORDS = ", borders cropped and histograms equalised"
 METRICS_NOTE = (
-    "In brackets: 95 % intervals by bootstrap over patients. Validation films come from "
-    "the sources that the model learned from; films from elsewhere are read less well."
+    "In brackets: 95 % intervals by bootstrap over patients. Validation films come "
+    "from the sources that the model learned from; elsewhere it may read less well."
 )
 
 

@@ -1,4 +1,4 @@
-"""What is shown around a film: its pictures, the texts in its corners, where right is."""
+"""What is shown around a film: its pictures, the texts in its corners, its sides."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from patients.models import Instance
 
 # The longest side of the picture that is fitted into the window, in pixels.
 FIT_SIZE = 1600
-# Patient Orientation (0020,0020), first value: where the columns run to (PS3.3 C.7.6.1.1.1).
+# Patient Orientation (0020,0020), first value: where columns run to.
 _OPPOSITE = {"L": "R", "R": "L", "A": "P", "P": "A", "H": "F", "F": "H"}
 _ORIENTATION_TAG = "00200020"
 _WINDOW_CENTRE_TAG = "00281050"
@@ -92,7 +92,7 @@ def _corner(instance: Instance, frame: int) -> list[str]:
 
 
 def left_marker(header: Mapping[str, Any]) -> str:
-    """Return what lies at the left edge of the picture; "" where the header does not say.
+    """Return what lies at the left edge of the picture; "" where nobody said.
 
     The first value of Patient Orientation tells where columns run to, so the left
     edge is its opposite (PS3.3 C.7.6.1.1.1).

@@ -1,4 +1,4 @@
-"""A finding as it is shown: a bar with the threshold as a tick, and the number beside."""
+"""A finding as it is shown: a bar with the threshold as a tick, a number beside."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The worklist as keyset pages: the same cost at a thousand studies and at a hundred thousand.
+"""The worklist as keyset pages: the same cost at a thousand studies and at any number.
 
 A page is read by its keys, straight from an index, and only then are its rows fetched.
 Counts stop at a thousand.
@@ -34,7 +34,7 @@ class Sort(StrEnum):
 
 @dataclass(frozen=True)
 class Filter:
-    """A chip above the list. `of_results`: only for those who may see what models said."""
+    """A chip above the list. `of_results`: only for those who see what models said."""
 
     key: str
     word: str
@@ -63,7 +63,7 @@ FILTERS = (
 
 @dataclass(frozen=True)
 class Key:
-    """Where a row stands in the list; the last one of a page is where the next begins."""
+    """Where a row stands; the last one of a page is where the next page begins."""
 
     priority: int
     received_at: datetime
@@ -95,7 +95,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Page:
-    """The keys of one page, the key that the next one begins after, and what they said."""
+    """The keys of one page, where the next one begins, and a mark of what they said."""
 
     keys: tuple[UUID, ...]
     after: Key | None
@@ -154,7 +154,7 @@ def _rows(entries: Entries, *, after: Key | None, wanted: int) -> list[tuple]:
 
 
 def _state_of(rows: Sequence[tuple]) -> str:
-    """Return a mark that changes when anything in the rows does; it tells nothing else."""
+    """Return a mark that changes when anything in the rows does, and tells no more."""
     return hashlib.sha256(repr(rows).encode()).hexdigest()[:16]
 
 

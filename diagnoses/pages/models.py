@@ -1,4 +1,4 @@
-"""About the models: their cards, for everybody who works with what they say. No patients here."""
+"""About the models: their cards. No patients here."""
 
 from pathlib import Path
 

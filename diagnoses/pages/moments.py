@@ -30,7 +30,7 @@ def study_moment(study: Study, *, today: date) -> str:
         return "no date"
     if study.study_time is None:
         return day_words(study.study_date, today=today)
-    moment = datetime.combine(study.study_date, study.study_time)  # noqa: DTZ001 (as sent)
+    moment = datetime.combine(study.study_date, study.study_time)
     offset = _offset(study.timezone_offset)
     if offset is not None:
         moment = moment.replace(tzinfo=offset).astimezone(
@@ -85,5 +85,5 @@ def age_words(birth_date: date, *, on: date) -> str:
 
 def start_of_today() -> datetime:
     """Return midnight of the present day in TIME_ZONE."""
-    midnight = datetime.combine(site_time.localdate(), time())  # noqa: DTZ001 (made aware next)
+    midnight = datetime.combine(site_time.localdate(), time())
     return site_time.make_aware(midnight).astimezone(UTC)

@@ -40,7 +40,8 @@ def history(request: HttpRequest, patient_id: UUID) -> HttpResponse:
     )
     older_url = ""
     if found.after:
-        older_url = f"{reverse('patient', args=[patient.pk])}?{urlencode({'after': found.after.written()})}"
+        asked = urlencode({"after": found.after.written()})
+        older_url = f"{reverse('patient', args=[patient.pk])}?{asked}"
     studies = Study.objects.visible_to(request.user).filter(patient=patient)
     return render(
         request,

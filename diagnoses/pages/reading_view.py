@@ -1,4 +1,4 @@
-"""What the models said about one film: findings, or why there are none yet or at all."""
+"""What the models said about one film: findings, or why there are none."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +19,7 @@ from diagnoses.worklist import latest_runs
 from patients.models import Instance
 
 _Status = Prediction.Status
+BY_ITSELF = "The result appears here by itself."
 _HEADINGS = {
     _Status.QUEUED: "Waiting for the model",
     _Status.RUNNING: "The model is reading",
@@ -47,7 +48,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class _ModelWords:
-    """What a model's card adds: its words for the labels, and the ages that it was made for."""
+    """What a card adds: its words for the labels, and the ages that it learned from."""
 
     displays: Mapping[str, str] = field(default_factory=dict)
     ages: str = ""
@@ -198,9 +199,10 @@ def _when(moment: datetime | None) -> str:
 
 def _sentence(run: Prediction) -> str:
     if run.status == _Status.QUEUED:
-        return f"In the queue since {timezone.localtime(run.queued_at):%H:%M:%S}. The result appears here by itself."
+        since = timezone.localtime(run.queued_at)
+        return f"In the queue since {since:%H:%M:%S}. {BY_ITSELF}"
     if run.status == _Status.RUNNING:
-        return "The result appears here by itself."
+        return BY_ITSELF
     return run.reason
 
 

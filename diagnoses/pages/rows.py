@@ -55,7 +55,7 @@ class Row:
 
 
 def rows_of(study_ids: Sequence[UUID], *, user: User) -> list[Row]:
-    """Return the rows of these studies, in this order: a few queries, whatever their number."""
+    """Return the rows of these studies, in this order: a few queries for any number."""
     entries = (
         WorklistEntry.objects.visible_to(user)
         .filter(study_id__in=study_ids)

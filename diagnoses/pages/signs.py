@@ -55,7 +55,7 @@ MODEL_STATES = {
 
 
 def status_sign(status: str, *, reason_code: str = "") -> Sign:
-    """Return the sign of a prediction's status; a rejected one says why in two words."""
+    """Return the sign of a run's status; a rejected one says why in two words."""
     sign = STATUSES[Prediction.Status(status)]
     if status == _Status.REJECTED and reason_code in NOT_SCORED_WORDS:
         return Sign(sign.tone, sign.sign, NOT_SCORED_WORDS[reason_code])

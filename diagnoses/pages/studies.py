@@ -82,7 +82,7 @@ def study(request: HttpRequest, study_id: UUID) -> HttpResponse:
 
 @require_safe
 def readings(request: HttpRequest, study_id: UUID) -> HttpResponse:
-    """Show what was said about one film: the part of the page that changes by itself."""
+    """Show what was said about one film: the part of the page that changes itself."""
     shown = _study_of(request, study_id)
     film = _chosen_film(request, shown, _films_of(shown))
     record_read(

@@ -1,4 +1,4 @@
-"""What became of a file, as a row of the upload page; and what to do when it was refused."""
+"""What became of a file, as a row of the upload page; what to do when refused."""
 
 from dataclasses import dataclass
 from urllib.parse import urlencode
@@ -17,19 +17,23 @@ from diagnoses.uploads import TakenFile
 from diagnoses.worklist import latest_runs
 from patients.models import Instance, Patient, Study, Upload
 
+_RECORD_DECIDED = (
+    "An administrator decides which record is right; nothing was overwritten."
+)
+_COPY_DECIDED = "An administrator decides which copy stands; nothing was overwritten."
 _ADVICE = {
-    "truncated_file": "Send it again from the scanner or the archive; this copy lacks its end.",
-    "empty_file": "The file has no content. Export it once more.",
+    "truncated_file": "Its end is missing: send it again from where it was made.",
+    "empty_file": "The file has no content: export it once more.",
     "not_an_image": "ChestX takes DICOM, PNG, JPEG, TIFF and BMP.",
     "identity_mismatch": (
-        "The file names another patient than the form. Clear the form, or check the file."
+        "The file names another patient than the form: clear the form, or check the file."
     ),
-    "file_too_large": "Ask whoever runs ChestX to raise the limit, or send single films.",
-    "conflict_patient": "An administrator decides which record is right; nothing was overwritten.",
-    "conflict_study": "An administrator decides which record is right; nothing was overwritten.",
-    "conflict_accession": "An administrator decides which record is right; nothing was overwritten.",
-    "conflict_header": "An administrator decides which copy stands; nothing was overwritten.",
-    "conflict_pixels": "An administrator decides which copy stands; nothing was overwritten.",
+    "file_too_large": "Whoever runs ChestX can raise the limit.",
+    "conflict_patient": _RECORD_DECIDED,
+    "conflict_study": _RECORD_DECIDED,
+    "conflict_accession": _RECORD_DECIDED,
+    "conflict_header": _COPY_DECIDED,
+    "conflict_pixels": _COPY_DECIDED,
 }
 
 
@@ -80,7 +84,7 @@ def file_result(
     user: User,
     times: int = 0,
 ) -> FileResult:
-    """Return the row of a file; of a film that the user may see, with what was said of it.
+    """Return the row of a file; of a film that the user may see, with what was said.
 
     Args:
         upload: Its row in the record.

@@ -33,7 +33,7 @@ CLAIM_FIELDS = (
 _NOT_TAKEN = (Upload.Outcome.REFUSED, Upload.Outcome.CONFLICT)
 
 
-# The size is checked before the form is read for its token: over the limit, it is not read.
+# The size is checked before the form is read for its token: too large is not read.
 @csrf_exempt
 @require_http_methods(["GET", "HEAD", "POST"])
 def upload(request: HttpRequest) -> HttpResponse:

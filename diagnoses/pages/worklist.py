@@ -15,6 +15,7 @@ from diagnoses.pages import listing
 from diagnoses.pages.listing import FILTERS, Filter, Key, Sort, bounded_count
 from diagnoses.pages.rows import rows_of
 from diagnoses.pages.trail import record_read
+from diagnoses.sweeper import delayed_since
 from patients.search import studies_found
 
 _SORT_WORDS = {Sort.PRIORITY: "Priority", Sort.NEWEST: "Newest"}
@@ -61,7 +62,7 @@ class Asked:
         return visible.filter(self.filter.condition())
 
     def url(self, **changed: str) -> str:
-        """Return the address with these parameters changed; a change begins at the top."""
+        """Return the address with these parameters changed, from the first page on."""
         parameters = {
             "q": self.query,
             "show": self.filter.key,
@@ -128,13 +129,18 @@ def worklist(request: HttpRequest) -> HttpResponse:
     return render(
         request,
         template,
-        {"page": page, "query": asked.query, "section": "worklist"},
+        {
+            "page": page,
+            "query": asked.query,
+            "section": "worklist",
+            "analysis_delayed_since": delayed_since(),
+        },
     )
 
 
 @require_safe
 def changes(request: HttpRequest) -> HttpResponse:
-    """Say whether a page of the worklist has changed, and nothing about what it shows."""
+    """Say whether a page of the worklist has changed, and nothing of what it shows."""
     require(request, Action.READ_PATIENTS)
     asked = Asked.of(request)
     visible = listing.visible_entries(request.user)

@@ -1,0 +1,1 @@
+"""Filters for templates about who may do what."""
