@@ -19,7 +19,7 @@ from chestx_site.celery import app
 OK = "ok"
 DEGRADED = "degraded"
 UNAVAILABLE = "unavailable"
-_WORKER_ANSWER_TIMEOUT_S = 1.0
+_WORKER_ANSWER_TIMEOUT_S = 0.5
 
 
 @never_cache
