@@ -120,9 +120,7 @@ def test_only_the_holder_renews(claimed: Claimed) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_heartbeat_keeps_long_work(
-    claimed: Claimed, settings: Settings
-) -> None:
+def test_a_heartbeat_keeps_long_work(claimed: Claimed, settings: Settings) -> None:
     settings.INFERENCE_LEASE_S = 0.3
     renew_lease(claimed)
     before = Prediction.objects.get(pk=claimed.prediction_id).lease_expires_at

@@ -1,0 +1,221 @@
+"""What is queued for a film, or why nothing is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import pytest
+from django.db import transaction
+
+from accounts.errors import Conflict, InvalidInput
+from diagnoses import runs
+from diagnoses.claims import Claimed, claim
+from diagnoses.model_versions import check_requested_model
+from diagnoses.models import ModelVersion, Prediction, WorklistEntry
+from diagnoses.runs import fail, queue_predictions, retry_prediction, set_priority
+from diagnoses.signals import prediction_finished
+from patients.models import Instance, Origin, Priority
+from patients.signals import instance_stored
+from tests.diagnoses.fakes import film_row, header, installed_model
+from tests.factories import StudyFactory, UserFactory
+
+Capture = Callable[..., AbstractContextManager[list[Callable[[], object]]]]
+
+
+def test_a_film_is_queued_for_the_model_that_fits(chest_model: ModelVersion) -> None:
+    study = StudyFactory(priority=Priority.STAT)
+    film = film_row(series__study=study)
+    [row] = queue_predictions(film)
+    row.refresh_from_db()
+    assert (row.status, row.model_version) == ("queued", chest_model)
+    assert (row.run, row.attempt, row.priority) == (1, 0, Priority.STAT)
+
+
+def test_the_receiver_queues_and_hints_after_the_commit(
+    chest_model: ModelVersion,
+    monkeypatch: pytest.MonkeyPatch,
+    django_capture_on_commit_callbacks: Capture,
+) -> None:
+    hints: list[int] = []
+    monkeypatch.setattr(runs, "send_hints", hints.append)
+    film = film_row()
+    with django_capture_on_commit_callbacks(execute=True):
+        instance_stored.send(
+            sender=Instance, instance=film, created=True, requested_model="", actor=None
+        )
+        assert Prediction.objects.filter(instance=film, status="queued").count() == 1
+        assert hints == []
+    assert hints == [1]
+
+
+def test_a_broker_that_is_down_costs_no_upload(
+    chest_model: ModelVersion,
+    monkeypatch: pytest.MonkeyPatch,
+    django_capture_on_commit_callbacks: Capture,
+) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr("diagnoses.hints.current_app.send_task", refuse)
+    with django_capture_on_commit_callbacks(execute=True):
+        queue_predictions(film_row())
+    assert Prediction.objects.get().status == "queued"
+
+
+def test_a_duplicate_queues_nothing(chest_model: ModelVersion) -> None:
+    film = film_row()
+    queue_predictions(film)
+    assert queue_predictions(film, created=False) == []
+    assert Prediction.objects.count() == 1
+
+
+def test_a_duplicate_queues_the_named_model_that_has_not_read_it(
+    chest_model: ModelVersion,
+) -> None:
+    film = film_row()
+    queue_predictions(film)
+    other = installed_model("other-net")
+    for _ in range(2):
+        queue_predictions(film, requested_model="other-net", created=False)
+    named = Prediction.objects.filter(model_version=other)
+    assert named.count() == 1
+    assert Prediction.objects.count() == 2
+
+
+def test_every_active_model_that_fits_reads_the_film(chest_model: ModelVersion) -> None:
+    installed_model("other-net")
+    installed_model("brain-net", modalities=["MR"], body_parts=["BRAIN"])
+    installed_model("retired-net", state="retired")
+    names = [row.model_version.name for row in queue_predictions(film_row())]
+    assert names == ["chestx6-resnet50", "other-net"]
+
+
+@pytest.mark.parametrize(
+    ("values", "reason_code"),
+    [
+        ({"Modality": "CT"}, "wrong_modality"),
+        ({"BodyPartExamined": "KNEE"}, "wrong_body_part"),
+        ({"ViewPosition": "LL"}, "lateral_view"),
+    ],
+)
+def test_what_no_model_reads_is_rejected_with_a_reason(
+    chest_model: ModelVersion, values: dict[str, str], reason_code: str
+) -> None:
+    [row] = queue_predictions(film_row(header=header(**values)))
+    row.refresh_from_db()
+    assert (row.status, row.reason_code) == ("rejected", reason_code)
+    assert row.model_version is None
+    assert row.reason.endswith(".")
+    assert row.finished_at is not None
+
+
+def test_a_colour_photograph_is_rejected(chest_model: ModelVersion) -> None:
+    [row] = queue_predictions(film_row(colour=True, picture=True))
+    assert row.reason_code == "colour_image"
+
+
+def test_an_object_without_pixels_is_rejected(chest_model: ModelVersion) -> None:
+    [row] = queue_predictions(film_row(rows=None, columns=None, frames=None))
+    assert row.reason_code == "no_pixels"
+
+
+def test_without_an_active_model_the_film_says_so(db: None) -> None:
+    [row] = queue_predictions(film_row())
+    assert (row.status, row.reason_code) == ("rejected", "no_model")
+
+
+def test_a_named_model_that_does_not_fit_rejects_by_its_name(
+    chest_model: ModelVersion,
+) -> None:
+    film = film_row(header=header(Modality="CT"))
+    [row] = queue_predictions(film, requested_model="chestx6-resnet50")
+    assert (row.status, row.model_version) == ("rejected", chest_model)
+
+
+def test_a_picture_is_taken_for_a_chest_film(chest_model: ModelVersion) -> None:
+    installed_model("brain-net", modalities=["MR"], body_parts=["BRAIN"])
+    film = film_row(header=header(Modality="OT", BodyPartExamined=""), picture=True)
+    [row] = queue_predictions(film)
+    assert (row.status, row.model_version) == ("queued", chest_model)
+
+
+def test_a_picture_is_what_the_named_model_reads(chest_model: ModelVersion) -> None:
+    brain = installed_model("brain-net", modalities=["MR"], body_parts=["BRAIN"])
+    film = film_row(header=header(Modality="OT", BodyPartExamined=""), picture=True)
+    [row] = queue_predictions(film, requested_model="brain-net")
+    assert (row.status, row.model_version) == ("queued", brain)
+
+
+def test_an_unknown_model_is_an_error(chest_model: ModelVersion) -> None:
+    installed_model("retired-net", state="retired")
+    check_requested_model("")
+    check_requested_model("chestx6-resnet50")
+    for name in ("retired-net", "no-such-net"):
+        with pytest.raises(InvalidInput, match="chestx6-resnet50") as caught:
+            check_requested_model(name)
+        assert caught.value.reason_code == "unknown_model"
+    with pytest.raises(InvalidInput):
+        queue_predictions(film_row(), requested_model="no-such-net")
+
+
+def test_our_own_objects_are_not_read(chest_model: ModelVersion) -> None:
+    assert queue_predictions(film_row(origin=Origin.OURS)) == []
+
+
+def test_a_failing_receiver_rolls_everything_back(chest_model: ModelVersion) -> None:
+    def refuse(**_: object) -> None:
+        raise RuntimeError("outbox")
+
+    prediction_finished.connect(refuse)
+    try:
+        with pytest.raises(RuntimeError), transaction.atomic():
+            queue_predictions(film_row(header=header(Modality="CT")))
+    finally:
+        prediction_finished.disconnect(refuse)
+    assert not Prediction.objects.exists()
+
+
+def test_raising_a_study_raises_its_waiting_films(chest_model: ModelVersion) -> None:
+    study = StudyFactory()
+    films = [film_row(series__study=study) for _ in range(3)]
+    for film in films:
+        queue_predictions(film)
+    [at_work] = claim("worker-1")
+    set_priority(study, priority=Priority.STAT)
+    study.refresh_from_db()
+    waiting = Prediction.objects.filter(status="queued")
+    assert study.priority == Priority.STAT
+    assert {row.priority for row in waiting} == {Priority.STAT}
+    assert Prediction.objects.get(pk=at_work.prediction_id).priority == 0
+    assert WorklistEntry.objects.get().priority == Priority.STAT
+
+
+def test_a_duplicate_of_higher_priority_raises_what_waits(
+    chest_model: ModelVersion,
+) -> None:
+    film = film_row()
+    queue_predictions(film)
+    study = film.series.study
+    study.priority = Priority.URGENT
+    study.save()
+    queue_predictions(film, created=False)
+    assert Prediction.objects.get().priority == Priority.URGENT
+
+
+def test_a_failed_run_is_asked_for_again_once(claimed: Claimed) -> None:
+    fail(claimed, reason_code="worker_lost", reason="Lost.")
+    failed = Prediction.objects.get(pk=claimed.prediction_id)
+    person = UserFactory()
+    again = retry_prediction(failed, actor=person)
+    assert (again.run, again.status, again.requested_by) == (2, "queued", person)
+    with pytest.raises(Conflict) as caught:
+        retry_prediction(failed, actor=person)
+    assert caught.value.reason_code == "already_retried"
+    assert WorklistEntry.objects.get().status == "queued"
+
+
+def test_only_failed_runs_are_asked_for_again(queued: Prediction) -> None:
+    with pytest.raises(Conflict) as caught:
+        retry_prediction(queued, actor=None)
+    assert caught.value.reason_code == "not_failed"

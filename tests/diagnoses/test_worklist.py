@@ -1,0 +1,199 @@
+"""What the line of a study says."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from django.db import connection
+from pytest_django.fixtures import Settings
+
+from diagnoses.claims import claim
+from diagnoses.models import ModelVersion, Prediction, WorklistEntry
+from diagnoses.runs import queue_predictions
+from diagnoses.worker import LoadedModels, read_claimed
+from diagnoses.worklist import latest_runs, rebuild_worklist, refresh_entry
+from patients.models import Instance, Origin, Study
+from tests.diagnoses.fakes import fake_loader, film_row, installed_model, stored_film
+from tests.factories import FindingFactory, PredictionFactory, StudyFactory
+
+
+@pytest.fixture
+def study(db: None) -> Study:
+    return StudyFactory()
+
+
+def read(
+    film: Instance, model: ModelVersion, **scores: tuple[float, float]
+) -> Prediction:
+    """Return a finished run; `Normal=(probability, threshold)`."""
+    prediction = PredictionFactory(instance=film, model_version=model, succeeded=True)
+    for position, (label, (probability, threshold)) in enumerate(scores.items()):
+        FindingFactory(
+            prediction=prediction,
+            position=position,
+            label=label,
+            probability=probability,
+            threshold=threshold,
+        )
+    return prediction
+
+
+def entry_of(study: Study) -> WorklistEntry:
+    refresh_entry(study.pk)
+    return WorklistEntry.objects.select_related("finding").get(study=study)
+
+
+def test_the_line_comes_with_the_first_film(
+    study: Study, chest_model: ModelVersion
+) -> None:
+    queue_predictions(film_row(series__study=study))
+    entry = WorklistEntry.objects.get(study=study)
+    assert (entry.status, entry.films, entry.films_waiting) == ("queued", 1, 1)
+    assert (entry.finding, entry.flagged) == (None, False)
+
+
+def test_the_strongest_positive_finding_leads(
+    study: Study, chest_model: ModelVersion
+) -> None:
+    film, other = (film_row(series__study=study) for _ in range(2))
+    read(film, chest_model, Normal=(0.99, 0.5), Tuberculosis=(0.6, 0.5))
+    strongest = read(other, chest_model, Normal=(0.1, 0.5), Emphysema=(0.8, 0.5))
+    entry = entry_of(study)
+    assert (entry.finding.label, entry.flagged) == ("Emphysema", True)
+    assert entry.prediction == strongest, "it says which film"
+
+
+def test_else_the_highest_score_stands_unmarked(
+    study: Study, chest_model: ModelVersion
+) -> None:
+    film = film_row(series__study=study)
+    read(film, chest_model, Normal=(0.7, 0.5), Tuberculosis=(0.2, 0.5))
+    entry = entry_of(study)
+    assert (entry.finding.label, entry.flagged) == ("Normal", False)
+
+
+def test_a_lateral_film_does_not_lead(study: Study, chest_model: ModelVersion) -> None:
+    lateral = film_row(series__study=study, view_position="LL")
+    read(lateral, chest_model, Tuberculosis=(0.9, 0.5))
+    assert entry_of(study).finding is None
+
+
+def test_another_model_does_not_lead(study: Study, chest_model: ModelVersion) -> None:
+    other = installed_model("other-net")
+    film = film_row(series__study=study)
+    read(film, chest_model, Normal=(0.7, 0.5))
+    read(film, other, Tuberculosis=(0.9, 0.5))
+    entry = entry_of(study)
+    assert (entry.finding.label, entry.flagged) == ("Normal", False)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "worst"),
+    [
+        (["succeeded", "succeeded"], "succeeded"),
+        (["succeeded", "queued"], "queued"),
+        (["succeeded", "running"], "queued"),
+        (["queued", "rejected"], "rejected"),
+        (["rejected", "failed"], "failed"),
+    ],
+)
+def test_the_worst_status_counts(
+    study: Study, chest_model: ModelVersion, statuses: list[str], worst: str
+) -> None:
+    for status in statuses:
+        film = film_row(series__study=study)
+        queue_predictions(film)
+        row = Prediction.objects.filter(instance=film)
+        if status == "running":
+            claim("worker-1")
+        elif status != "queued":
+            row.update(
+                status=status,
+                finished_at="2026-01-01T00:00Z",
+                reason_code="why",
+                input_sha256="a" * 64,
+            )
+    entry = entry_of(study)
+    assert entry.status == worst
+    assert entry.films == 2
+    assert entry.films_waiting == sum(s in ("queued", "running") for s in statuses)
+    assert entry.films_unread == sum(s in ("rejected", "failed") for s in statuses)
+
+
+def test_a_new_run_takes_the_place_of_the_failed_one(
+    study: Study, chest_model: ModelVersion
+) -> None:
+    film = film_row(series__study=study)
+    PredictionFactory(instance=film, model_version=chest_model, failed=True)
+    assert entry_of(study).status == "failed"
+    PredictionFactory(instance=film, model_version=chest_model, run=2, succeeded=True)
+    assert entry_of(study).status == "succeeded"
+
+
+def test_our_own_objects_are_no_films(study: Study, chest_model: ModelVersion) -> None:
+    film_row(series__study=study, origin=Origin.OURS)
+    refresh_entry(study.pk)
+    assert not WorklistEntry.objects.exists()
+
+
+def test_refreshing_twice_changes_nothing(
+    study: Study, chest_model: ModelVersion
+) -> None:
+    queue_predictions(film_row(series__study=study))
+    before = WorklistEntry.objects.values().get()
+    refresh_entry(study.pk)
+    assert WorklistEntry.objects.values().get() == before
+
+
+def test_another_default_model_speaks_in_every_line(
+    study: Study, chest_model: ModelVersion, settings: Settings
+) -> None:
+    other = installed_model("other-net")
+    film = film_row(series__study=study)
+    read(film, chest_model, Normal=(0.7, 0.5))
+    read(film, other, Tuberculosis=(0.9, 0.5))
+    entry_of(study)
+    assert rebuild_worklist() == 0
+    settings.DEFAULT_MODEL = "other-net"
+    assert rebuild_worklist() == 1
+    assert WorklistEntry.objects.get().finding.label == "Tuberculosis"
+    assert rebuild_worklist() == 0
+
+
+def test_latest_runs_come_with_the_default_model_first(
+    study: Study, chest_model: ModelVersion
+) -> None:
+    another = installed_model("a-net")
+    film, unread = (film_row(series__study=study) for _ in range(2))
+    second = PredictionFactory(instance=film, model_version=another)
+    PredictionFactory(instance=film, model_version=chest_model, failed=True)
+    latest = PredictionFactory(instance=film, model_version=chest_model, run=2)
+    runs = latest_runs([film.pk, unread.pk])
+    assert runs == {film.pk: [latest, second], unread.pk: []}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_films_that_end_at_once_are_both_counted() -> None:
+    installed_model()
+    study = StudyFactory()
+    for _ in range(4):
+        queue_predictions(stored_film(series__study=study))
+    start = threading.Barrier(4)
+
+    def work(name: str, models: LoadedModels) -> None:
+        start.wait()
+        [claimed] = claim(name)
+        read_claimed(claimed, models=models)
+        connection.close()
+
+    threads = [
+        threading.Thread(target=work, args=(f"w{n}", LoadedModels(fake_loader)))
+        for n in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    entry = WorklistEntry.objects.get(study=study)
+    assert (entry.status, entry.films_waiting) == ("succeeded", 0)
