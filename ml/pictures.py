@@ -19,7 +19,8 @@ from ml.errors import ImageError
 # 8192 x 8192: more than any film detector gives, less than a decompression bomb.
 MAX_PIXELS_PER_FRAME = 8192 * 8192
 
-PICTURE_FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "BMP")
+# MPO, what some cameras write, is opened as the JPEG that it begins with.
+PICTURE_FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 LOSSY_FORMATS = frozenset({"JPEG", "MPO"})
 LOSSY_TIFF = frozenset({"jpeg", "tiff_jpeg", "webp", "lerc"})
 

@@ -21,6 +21,7 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
     JPEGLSTransferSyntaxes,
     JPEGTransferSyntaxes,
+    RLELossless,
 )
 
 from ml.codestreams import jpeg2000_size, jpeg_size
@@ -56,6 +57,15 @@ __all__ = [
 
 PREAMBLE_LENGTH = 128
 
+# Pillow reads JPEG pictures, so it reads baseline JPEG in DICOM too: decoders may
+# differ by a grey level, and a film is the same input through every door. OpenJPEG
+# and the RLE decoder in Rust are the fastest of theirs, and lossless is lossless.
+PLUGINS = {
+    JPEGBaseline8Bit: "pillow",
+    **dict.fromkeys(JPEG2000TransferSyntaxes, "pylibjpeg"),
+    RLELossless: "pylibjpeg",
+}
+
 
 def frame_count(dataset: Dataset) -> int:
     """Return how many frames the header announces, at least 1."""
@@ -84,7 +94,9 @@ def read_stored_frame(dataset: Dataset, frame: int = 0) -> np.ndarray:
         raise ImageError(f"The image has no frame {frame + 1}.")
     try:
         _check_codestream(dataset, frame)
-        values, _ = decoder.as_array(dataset, index=frame, raw=True, **_plugin(dataset))
+        values, _ = decoder.as_array(
+            dataset, index=frame, raw=True, **_plugin(dataset, decoder)
+        )
         return _without_stray_bits(dataset, values)
     except DECODER_ERRORS as error:
         raise _unreadable(error) from error
@@ -204,14 +216,11 @@ def _unreadable(error: Exception) -> ImageError:
     return ImageError("The pixels cannot be decoded; the file may be damaged.")
 
 
-def _plugin(dataset: Dataset) -> dict[str, str]:
-    """Choose the decoder where several may differ by a grey level.
-
-    Pillow reads JPEG pictures, so it reads baseline JPEG in DICOM too: the same film
-    through both doors is the same input.
-    """
-    if dataset.file_meta.TransferSyntaxUID == JPEGBaseline8Bit:
-        return {"decoding_plugin": "pillow"}
+def _plugin(dataset: Dataset, decoder: Decoder) -> dict[str, str]:
+    """Choose the decoder where several are there; without one, pydicom chooses."""
+    wanted = PLUGINS.get(dataset.file_meta.TransferSyntaxUID)
+    if wanted in decoder.available_plugins:
+        return {"decoding_plugin": wanted}
     return {}
 
 

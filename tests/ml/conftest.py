@@ -1,0 +1,88 @@
+"""A tiny seeded network with its card, for tests of everything around a network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+import pytest
+
+from ml.architectures import build
+from ml.registry import Card, read_card
+from ml.weights_file import save_weights
+
+TINY_LABELS = ("Normal", "Bacterial pneumonia", "Viral pneumonia")
+
+
+def card_json(**changes: Any) -> dict[str, Any]:
+    """Return the JSON of a small card, with changes."""
+    return {
+        "name": "tiny",
+        "version": "1.0.0",
+        "architecture": "tiny",
+        "task": "softmax",
+        "labels": [{"name": n, "display": n, "snomed": "1"} for n in TINY_LABELS],
+        "accepts": {
+            "modalities": ["CR", "DX"],
+            "body_parts": ["CHEST"],
+            "views": ["AP", "PA"],
+            "ages": "any",
+        },
+        "input": {"size": 64, "channels": 1, "normalisation": {}},
+        "weights": {"file": "weights.keras", "sha256": None},
+        "calibration": {"calibrated": True, "temperature": 1.5},
+        "thresholds": {"values": dict.fromkeys(TINY_LABELS, 0.4), "method": "made up"},
+        "training_data": [],
+        "metrics": {},
+        "intended_use": "Tests.",
+        "limits": [],
+        "not_measured": [],
+        **changes,
+    }
+
+
+def tiny_network(*, classes: int = 3, seed: int = 5) -> keras.Model:
+    """Build the tiny network with weights that make every block count."""
+    keras.utils.set_random_seed(seed)
+    network = build("tiny", classes=classes)
+    for layer in network.layers:
+        if layer.name.endswith("_norm"):
+            # As trained: zeros here would switch the blocks off.
+            layer.gamma.assign(keras.random.uniform(layer.gamma.shape, 0.5, 1.5))
+            layer.beta.assign(keras.random.normal(layer.beta.shape, stddev=0.3))
+    return network
+
+
+def install(weights_dir: Path, network: keras.Model, **changes: Any) -> Card:
+    """Write a network and its card as an installed model."""
+    raw = card_json(**changes)
+    folder = weights_dir / raw["name"] / raw["version"]
+    folder.mkdir(parents=True)
+    sha256 = save_weights(
+        network, folder / "weights.keras", architecture=raw["architecture"]
+    )
+    raw["weights"] = {"file": "weights.keras", "sha256": sha256}
+    (folder / "card.json").write_text(json.dumps(raw), encoding="utf-8")
+    return read_card(folder / "card.json")
+
+
+@pytest.fixture(scope="session")
+def tiny_weights_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of models with the tiny one."""
+    folder = tmp_path_factory.mktemp("weights")
+    install(folder, tiny_network())
+    return folder
+
+
+@pytest.fixture
+def tiny_card(tiny_weights_dir: Path) -> Card:
+    """Return the card of the tiny model."""
+    return read_card(tiny_weights_dir / "tiny" / "1.0.0" / "card.json")
+
+
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a cache that the tests of a session share: graphs are exported once."""
+    return tmp_path_factory.mktemp("inference-cache")
