@@ -31,6 +31,7 @@ from diagnoses.pages.signs import PRIORITIES
 from diagnoses.pages.trail import record_read
 from diagnoses.pages.watching import Watch, asked_times
 from diagnoses.retries import retry_for
+from diagnoses.sweeper import delayed_since
 from patients.models import Instance, Origin, Priority, Study
 
 _Status = Prediction.Status
@@ -69,6 +70,7 @@ def study(request: HttpRequest, study_id: UUID) -> HttpResponse:
         "study/page.html",
         {
             "section": "worklist",
+            "analysis_delayed_since": delayed_since(),
             "study": _study_words(shown, series),
             "film": film_view(film, frame=frame, user=request.user),
             "films": _steps(films, film, frame=frame),

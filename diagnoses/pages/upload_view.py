@@ -26,7 +26,7 @@ _ADVICE = {
     "empty_file": "The file has no content: export it once more.",
     "not_an_image": "ChestX takes DICOM, PNG, JPEG, TIFF and BMP.",
     "identity_mismatch": (
-        "The file names another patient than the form: clear the form, or check the file."
+        "The file names another patient than the form: clear the form, or check it."
     ),
     "file_too_large": "Whoever runs ChestX can raise the limit.",
     "conflict_patient": _RECORD_DECIDED,
