@@ -180,14 +180,13 @@ def weights_key(sha256: str) -> str:
 def _keep_weights(card: registry.Card) -> None:
     """Copy a card's weights into the storage, once."""
     key = weights_key(str(card.weights_sha256))
-    if default_storage.exists(key):
-        return
     if not card.weights_file.exists():
         raise ModelError(f"The weights {card.weights_file} are missing.")
     with card.weights_file.open("rb") as weights:
         _check_hash(weights, str(card.weights_sha256))
         weights.seek(0)
-        default_storage.save(key, File(weights))
+        if not default_storage.exists(key):
+            default_storage.save(key, File(weights))
 
 
 def local_weights(model_version: ModelVersion) -> Path:

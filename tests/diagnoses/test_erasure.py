@@ -1,0 +1,96 @@
+"""Erasing leaves nothing of a patient but the trail that it was done."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+import pytest
+from django.core.files.storage import default_storage
+from django.core.management import CommandError, call_command
+
+from accounts.models import AuditEvent, AuditSubject, Role, User
+from diagnoses.claims import claim
+from diagnoses.erasure import erase_patient, erase_study
+from diagnoses.models import Finding, HeatMap, ModelVersion, Prediction, WorklistEntry
+from diagnoses.runs import queue_predictions
+from diagnoses.worker import LoadedModels, read_claimed
+from patients.models import Instance, Patient, Series, Study, Upload
+from patients.storage import object_key
+from tests.diagnoses.fakes import stored_film
+from tests.factories import UploadFactory, UserFactory
+
+RECORD = (Patient, Study, Series, Instance, Upload)
+SAID = (Prediction, Finding, HeatMap, WorklistEntry)
+
+
+@pytest.fixture
+def admin(db: None) -> User:
+    return UserFactory(username="root", role=Role.ADMIN)
+
+
+@pytest.fixture
+def read_film(
+    chest_model: ModelVersion, models: LoadedModels, film: Instance
+) -> Instance:
+    UploadFactory(instance=film)
+    queue_predictions(film)
+    [claimed] = claim("worker-1")
+    read_claimed(claimed, models=models)
+    return film
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_patient_is_erased_with_everything(read_film: Instance, admin: User) -> None:
+    patient = read_film.series.study.patient
+    erased = erase_patient(patient, actor=admin, reason="court order")
+    for model in RECORD + SAID:
+        assert not model.objects.exists(), model
+    assert not default_storage.exists(object_key(read_film.object_sha256))
+    assert erased.counts()["findings"] == 3
+    event = AuditEvent.objects.get(action="delete")
+    assert (event.object_uuid, event.detail["reason"]) == (patient.pk, "court order")
+    assert AuditSubject.objects.get(event=event).patient_uuid == patient.pk
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_study_is_erased_and_the_patient_stays(
+    read_film: Instance, admin: User
+) -> None:
+    other = stored_film(series__study__patient=read_film.series.study.patient)
+    queue_predictions(other)
+    erase_study(read_film.series.study, actor=admin, reason="sent by mistake")
+    assert Study.objects.get() == other.series.study
+    assert Prediction.objects.get().instance == other
+    assert Patient.objects.count() == 1
+    assert default_storage.exists(object_key(other.object_sha256)), "the same bytes"
+
+
+def test_a_result_that_comes_after_the_erasure_is_thrown_away(
+    film: Instance, chest_model: ModelVersion, models: LoadedModels, admin: User
+) -> None:
+    queue_predictions(film)
+    [claimed] = claim("worker-1")
+    original = models.get(chest_model).read
+
+    def erase_meanwhile(*args: object, **kwargs: object) -> object:
+        erase_study(film.series.study, actor=admin, reason="meanwhile")
+        return original(*args, **kwargs)
+
+    models.get(chest_model).read = erase_meanwhile
+    assert not read_claimed(claimed, models=models)
+    assert not Prediction.objects.exists()
+
+
+def test_only_an_administrator_erases_by_command(
+    read_film: Instance, admin: User
+) -> None:
+    UserFactory(username="reader", role=Role.RADIOLOGIST)
+    patient = read_film.series.study.patient
+    order = ("patient", str(patient.pk), "--reason", "court order")
+    with pytest.raises(CommandError, match="administrator"):
+        call_command("erase", *order, "--user", "reader")
+    said = StringIO()
+    call_command("erase", *order, "--user", "root", stdout=said)
+    assert "1 studies" in said.getvalue()
+    with pytest.raises(CommandError, match="no such patient"):
+        call_command("erase", *order, "--user", "root")
