@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.db import OperationalError
 from django.test import override_settings
+
+from accounts.models import AuditEvent
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -32,3 +35,13 @@ def chestx_data() -> Path:
     if not (folder / "samples").is_dir():
         pytest.skip(f"no real data in {folder}: set CHESTX_DATA to run this test")
     return folder
+
+
+@pytest.fixture
+def broken_trail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every event fail to be written, as a full disk would."""
+
+    def refuse(**values: object) -> None:
+        raise OperationalError("could not extend file: No space left on device")
+
+    monkeypatch.setattr(AuditEvent.objects, "create", refuse)

@@ -1,0 +1,291 @@
+"""POST /api/v1/uploads/: what each file becomes, and how that is answered."""
+
+import uuid
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.http import HttpResponse
+from django.test import Client, override_settings
+from django.urls import reverse
+from pydicom.uid import generate_uid
+
+from accounts.errors import AuditUnavailable, Unavailable
+from accounts.models import AuditEvent, Role
+from diagnoses import uploads
+from diagnoses.models import ModelVersion
+from patients.models import Instance, Patient, Upload
+from tests.clients import person, program
+from tests.dicom_factory import film_bytes, png
+from tests.factories import DepartmentFactory, UserFactory
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("chest_model")]
+URL = "/api/v1/uploads/"
+
+
+def _film(**attributes: Any) -> bytes:
+    own = {
+        "SOPInstanceUID": generate_uid(),
+        "StudyInstanceUID": generate_uid(),
+        "SeriesInstanceUID": generate_uid(),
+    }
+    return film_bytes(**{**own, **attributes})
+
+
+def _send(
+    client: Client, *files: bytes | tuple[str, bytes], **fields: str
+) -> HttpResponse:
+    named = [f if isinstance(f, tuple) else ("film.dcm", f) for f in files]
+    parts = [SimpleUploadedFile(name, content) for name, content in named]
+    return client.post(URL, {"file": parts, **fields})
+
+
+def test_a_stored_film_is_answered_with_its_ids_and_its_queued_run(
+    chest_model: ModelVersion,
+) -> None:
+    client = program()
+    answer = _send(client, _film())
+    assert answer.status_code == 202
+    assert answer.headers["Content-Type"] == "application/json"
+    (file,) = answer.json()["files"]
+    instance = Instance.objects.select_related("series__study").get()
+    (run,) = instance.predictions.all()
+    path = reverse("prediction-detail", args=[run.pk])
+    assert file == {
+        "name": "film.dcm",
+        "outcome": "stored",
+        "reason_code": "",
+        "reason": "",
+        "patient": str(instance.series.study.patient_id),
+        "study": str(instance.series.study_id),
+        "instance": str(instance.pk),
+        "predictions": [{"id": str(run.pk), "url": f"http://testserver{path}"}],
+    }
+    assert client.get(file["predictions"][0]["url"]).json()["status"] == "queued"
+
+
+def test_sent_again_it_is_a_duplicate_with_the_same_ids() -> None:
+    client, film = program(), _film()
+    first, second = (_send(client, film).json()["files"][0] for _ in range(2))
+    assert second["outcome"] == "duplicate"
+    for key in ("patient", "study", "instance", "predictions"):
+        assert second[key] == first[key]
+    assert Upload.objects.filter(instance=first["instance"]).count() == 2
+
+
+def test_files_are_answered_in_the_order_sent_and_a_bad_one_stops_no_other() -> None:
+    answer = _send(
+        program(),
+        ("empty.png", b""),
+        ("good.dcm", _film()),
+        ("cut.dcm", _film()[:1500]),
+        ("picture.png", png()),
+        patient_id="",
+    )
+    assert answer.status_code == 202
+    files = answer.json()["files"]
+    assert [(file["name"], file["outcome"]) for file in files] == [
+        ("empty.png", "refused"),
+        ("good.dcm", "stored"),
+        ("cut.dcm", "refused"),
+        ("picture.png", "stored"),
+    ]
+    assert files[0]["reason_code"] == "empty_file"
+    assert files[2]["reason"]
+    assert files[2]["instance"] is None
+    assert files[2]["predictions"] == []
+    assert Upload.objects.count() == 4
+
+
+def test_refused_files_alone_are_problem_details_that_name_each() -> None:
+    answer = _send(program(), ("a.png", b""), ("b.dcm", b"hello"))
+    assert answer.status_code == 422
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    body = answer.json()
+    assert body["status"] == 422
+    assert body["reason_code"] == "empty_file"
+    assert [file["name"] for file in body["files"]] == ["a.png", "b.dcm"]
+    assert all(file["reason"] for file in body["files"])
+    assert "a.png" in body["detail"]
+    assert Upload.objects.filter(outcome="refused", door="rest").count() == 2
+
+
+def test_another_object_under_a_known_uid_is_answered_409() -> None:
+    client, uid = program(), generate_uid()
+    _send(client, _film(SOPInstanceUID=uid))
+    answer = _send(client, _film(SOPInstanceUID=uid, PatientID="SOMEONE-ELSE"))
+    assert answer.status_code == 409
+    body = answer.json()
+    assert body["files"][0]["outcome"] == "conflict"
+    assert body["files"][0]["reason_code"] == "conflict_header"
+    assert body["files"][0]["predictions"] == []
+
+
+def test_a_form_that_names_another_patient_than_the_header_is_refused() -> None:
+    answer = _send(program(), _film(PatientID="ONE"), patient_id="TWO")
+    assert answer.status_code == 422
+    assert answer.json()["files"][0]["reason_code"] == "identity_mismatch"
+    assert not Patient.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("birth_date", "the day before yesterday"),
+        ("sex", "X-ray"),
+        ("priority", "soon"),
+        ("patient_id", "x" * 65),
+    ],
+)
+def test_a_field_that_cannot_be_taken_is_named(field: str, value: str) -> None:
+    answer = _send(program(), ("p.png", png()), **{field: value})
+    assert answer.status_code == 400
+    assert list(answer.json()["fields"]) == [field]
+    assert not Instance.objects.exists()
+    assert Upload.objects.get().outcome == "refused"
+
+
+@pytest.mark.parametrize("field", ["patientid", "files"])
+def test_a_field_that_does_not_exist_is_not_overlooked(field: str) -> None:
+    answer = _send(program(), _film(), **{field: "MRN-1"})
+    assert answer.status_code == 400
+    assert list(answer.json()["fields"]) == [field]
+    assert not Instance.objects.exists()
+
+
+def test_a_model_that_does_not_exist_is_named() -> None:
+    answer = _send(program(), _film(), model="no-such-model")
+    assert answer.status_code == 400
+    assert answer.json()["reason_code"] == "unknown_model"
+    assert "model" in answer.json()["fields"]
+    assert not Instance.objects.exists()
+
+
+def test_no_file_and_a_file_sent_as_text_are_400() -> None:
+    client = program()
+    assert client.post(URL, {"patient_id": "1"}).json()["reason_code"] == "no_file"
+    assert client.post(URL, {"file": "text"}).json()["reason_code"] == "no_file"
+    assert client.post(URL, {}, content_type="application/json").status_code == 415
+
+
+def test_the_fields_fill_what_a_picture_lacks() -> None:
+    answer = _send(
+        program(),
+        ("p.png", png()),
+        patient_id="MRN-9",
+        patient_name="Doe^Jane",
+        birth_date="1970-01-31",
+        sex="F",
+        accession_number="ACC-9",
+        priority="stat",
+    )
+    assert answer.status_code == 202
+    patient = Patient.objects.get(pk=answer.json()["files"][0]["patient"])
+    assert (patient.patient_id, patient.family_name) == ("MRN-9", "Doe")
+    assert patient.studies.get().get_priority_display() == "stat"
+
+
+@override_settings(MAX_FILE_BYTES=20_000)
+def test_a_file_over_the_limit_is_refused_while_its_sibling_is_stored() -> None:
+    client = program()
+    large = ("large.dcm", b"\0" * 30_000)
+    small = ("small.png", png())
+    answer = _send(client, large, small)
+    assert [file["outcome"] for file in answer.json()["files"]] == ["refused", "stored"]
+    alone = _send(client, large)
+    assert alone.status_code == 413
+    assert alone.json()["files"][0]["reason_code"] == "file_too_large"
+
+
+@override_settings(MAX_REQUEST_BYTES=1000)
+def test_a_request_over_the_limit_is_413_and_leaves_a_nameless_upload() -> None:
+    answer = _send(program(), _film())
+    assert answer.status_code == 413
+    assert answer.json()["reason_code"] == "request_too_large"
+    assert Upload.objects.get().original_name == ""
+
+
+@pytest.mark.parametrize("role", [Role.CLINICIAN, Role.AUDITOR, Role.DATA_SCIENTIST])
+def test_roles_that_may_not_upload_are_refused(role: Role) -> None:
+    assert _send(program(role), _film()).status_code == 403
+    assert not Upload.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "role", [Role.TECHNOLOGIST, Role.RADIOLOGIST, Role.INTEGRATION, Role.ADMIN]
+)
+def test_roles_that_may_upload_leave_an_event_with_the_patient(role: Role) -> None:
+    client = program(role)
+    answer = _send(client, _film())
+    assert answer.status_code == 202
+    event = AuditEvent.objects.get(action="upload")
+    assert (event.actor_uuid, event.door) == (client.user.pk, "rest")
+    subjects = event.subjects.values_list("patient_uuid", flat=True)
+    assert [str(key) for key in subjects] == [answer.json()["files"][0]["patient"]]
+
+
+def test_a_duplicate_of_what_another_department_received_tells_no_ids() -> None:
+    film = _film()
+    _send(program(), film)
+    emergency = DepartmentFactory(code="emergency")
+    stranger = UserFactory(
+        role=Role.TECHNOLOGIST, departments=[emergency], primary_department=emergency
+    )
+    (file,) = _send(program(user=stranger), film).json()["files"]
+    assert file["outcome"] == "duplicate"
+    assert file["instance"] is file["patient"] is None
+    assert file["predictions"] == []
+
+
+def test_a_browser_session_needs_the_forms_token() -> None:
+    client = person(Role.TECHNOLOGIST)
+    strict = Client(enforce_csrf_checks=True)
+    strict.cookies = client.cookies
+    answer = _send(strict, _film())
+    assert answer.status_code == 403
+    assert not Instance.objects.exists()
+
+
+def test_a_passing_fault_is_503_and_says_what_was_stored_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = uploads.ingest_instance
+
+    def faulty(file: Any, **said: Any) -> Any:
+        if said["name"] == "second.dcm":
+            raise Unavailable("The decoder is busy.", retry_after=7)
+        return real(file, **said)
+
+    monkeypatch.setattr(uploads, "ingest_instance", faulty)
+    answer = _send(program(), ("first.dcm", _film()), ("second.dcm", _film()))
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"] == "7"
+    assert [file["outcome"] for file in answer.json()["files"]] == ["stored"]
+
+
+def test_nothing_is_stored_that_cannot_be_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client = program()
+
+    def broken(**said: object) -> None:
+        raise AuditUnavailable("The trail is broken.")
+
+    monkeypatch.setattr("accounts.audit.record", broken)
+    assert _send(client, _film()).status_code == 503
+    assert not Instance.objects.exists()
+
+
+def test_uploads_are_listed_and_read_by_who_may_see_them() -> None:
+    client = program()
+    _send(client, _film(), ("bad.png", b""))
+    listed = client.get(f"{URL}?outcome=refused").json()["results"]
+    assert [row["original_name"] for row in listed] == ["bad.png"]
+    one = client.get(f"{URL}{listed[0]['id']}/").json()
+    assert one["reason_code"] == "empty_file"
+    assert "claims" not in one
+    elsewhere = UserFactory(departments=[DepartmentFactory(code="emergency")])
+    stranger = program(user=elsewhere)
+    assert stranger.get(URL).json()["results"] == []
+    assert stranger.get(f"{URL}{listed[0]['id']}/").status_code == 404
+    assert stranger.get(f"{URL}{uuid.uuid4()}/").status_code == 404
