@@ -1,0 +1,60 @@
+"""Search: by words of a name, identifier or accession number; always by an index."""
+
+import pytest
+from django.db import connection
+
+from patients.models import Patient, Study
+from patients.search import patients_found, patients_named, studies_found
+from tests.factories import PatientFactory, StudyFactory
+
+pytestmark = pytest.mark.django_db
+
+
+def found(text: str) -> set[Patient]:
+    return set(patients_found(text))
+
+
+def test_a_name_is_found_by_the_beginnings_of_its_words_in_any_order() -> None:
+    wanted = PatientFactory(family_name="Müller-Lüdenscheidt", given_name="Johanna")
+    PatientFactory(family_name="Miller", given_name="Johanna")
+    for text in ("müll", "MULLER", "lüd", "jo mul", "Müller-Lüd", "Johanna Muller"):
+        assert found(text) == {wanted}, text
+    assert found("uller") == set(), "the middle of a word is no beginning"
+
+
+def test_an_identifier_is_found_by_its_beginning() -> None:
+    wanted = PatientFactory(patient_id="AB-1234")
+    PatientFactory(patient_id="XAB-1234")
+    assert found("AB-12") == {wanted}
+    assert found("ab-12") == {wanted}
+
+
+def test_an_accession_number_finds_its_study_and_its_patient() -> None:
+    study = StudyFactory(accession_number="ACC77")
+    StudyFactory(patient=study.patient)
+    StudyFactory(accession_number="ACC99")
+    assert found("ACC7") == {study.patient}
+    assert set(Study.objects.filter(pk__in=studies_found("ACC7"))) == {study}
+
+
+def test_a_patient_is_found_with_every_study() -> None:
+    patient = PatientFactory(family_name="Okafor")
+    studies = {StudyFactory(patient=patient), StudyFactory(patient=patient)}
+    StudyFactory()
+    assert set(Study.objects.filter(pk__in=studies_found("okaf"))) == studies
+
+
+@pytest.mark.parametrize(
+    "text", ["", "   ", "' OR 1=1 --", "%", "_", "\\", "'", ":*", "a'b", "&|!", "\x00"]
+)
+def test_hostile_words_find_nobody_and_break_nothing(text: str) -> None:
+    PatientFactory(family_name="Doe", given_name="John", patient_id="77")
+    assert found(text) == set()
+    assert not Study.objects.filter(pk__in=studies_found(text)).exists()
+
+
+def test_names_are_searched_by_the_index() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+    plan = patients_named("mul jo").order_by().explain()
+    assert "patient_name_words" in plan
