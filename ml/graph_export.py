@@ -7,8 +7,10 @@ backend. So a worker never imports Keras, and nothing that goes wrong there stay
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +28,7 @@ EXPORT_TIMEOUT_S = 300
 GRAPH_NAME = "graph.xml"
 HEAD_NAME = "head.npz"
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
+_PR_SET_PDEATHSIG = 1
 
 
 def graph_folder(card: Card, weights: Path, *, sha256: str, cache_dir: Path) -> Path:
@@ -65,6 +68,7 @@ def _export_in_child(card: Card, weights: Path, folder: Path) -> None:
         f"--classes={len(card.labels)}",
         f"--channels={card.input_channels}",
         f"--out={folder.resolve()}",
+        f"--parent={os.getpid()}",
     ]
     environment = os.environ | {"KERAS_BACKEND": "openvino"}
     environment["PYTHONPATH"] = os.pathsep.join(
@@ -110,6 +114,18 @@ def export(
     np.savez(folder / HEAD_NAME, kernel=kernel, bias=bias)
 
 
+def _end_with_parent(parent_pid: int) -> None:
+    """Ask the kernel to end this process with the worker that wants the graph.
+
+    An export takes seconds and both cores; one for a worker that was killed would
+    hold up the next.
+    """
+    if ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError("prctl(PR_SET_PDEATHSIG) was refused")
+    if os.getppid() != parent_pid:
+        sys.exit("the process that wanted the graph has ended")
+
+
 def main() -> None:
     """Export as the command line says; see `_export_in_child`."""
     parser = argparse.ArgumentParser(description=main.__doc__)
@@ -118,7 +134,9 @@ def main() -> None:
     parser.add_argument("--classes", type=int, required=True)
     parser.add_argument("--channels", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--parent", type=int, required=True)
     arguments = parser.parse_args()
+    _end_with_parent(arguments.parent)
     export(
         arguments.weights,
         architecture=arguments.architecture,
