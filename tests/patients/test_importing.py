@@ -1,0 +1,213 @@
+"""The folder door: all of a folder, resumable, with a manifest that says whose."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from accounts.errors import InvalidInput, Unavailable
+from accounts.models import Role
+from patients import importing
+from patients.importing import files_below, read_manifest
+from patients.models import Instance, Patient, Study, Upload
+from tests.dicom_factory import film_bytes, grey_pixels, png
+from tests.factories import DepartmentFactory, UserFactory
+
+Outcome = Upload.Outcome
+
+
+def import_studies(folder: Path, capsys: pytest.CaptureFixture, **options: Any) -> str:
+    """Run the command; a CommandError's sentence is the last line."""
+    try:
+        call_command("import_studies", str(folder), **options)
+    except CommandError as error:
+        return f"{capsys.readouterr().out}{error}"
+    return capsys.readouterr().out
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Give a folder of two films, one of them a level deeper."""
+    films = tmp_path / "films"
+    (films / "deep").mkdir(parents=True)
+    (films / "a.dcm").write_bytes(film_bytes())
+    (films / "deep" / "b.dcm").write_bytes(film_bytes(pixels=grey_pixels(1)))
+    return films
+
+
+def test_every_file_is_found_but_hidden_ones_media_indexes_and_the_manifest(
+    folder: Path,
+) -> None:
+    for name in (".DS_Store", "DICOMDIR", "manifest.csv"):
+        (folder / name).write_text("path\n")
+    (folder / ".git").mkdir()
+    (folder / ".git" / "c.dcm").write_bytes(b"x")
+    found = files_below(folder, manifest=folder / "manifest.csv")
+    assert [path.name for path in found] == ["a.dcm", "b.dcm"]
+
+
+@pytest.mark.django_db
+def test_a_folder_is_taken_in_and_summed_up(
+    folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    said = import_studies(folder, capsys)
+    assert "2 files" in said
+    assert "2 stored" in said
+    assert Instance.objects.count() == 2
+    assert set(Upload.objects.values_list("door", flat=True)) == {"folder"}
+    assert set(Upload.objects.values_list("user", flat=True)) == {None}
+
+
+@pytest.mark.django_db
+def test_a_second_run_goes_on_where_the_first_was(
+    folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    import_studies(folder, capsys)
+    (folder / "c.dcm").write_bytes(film_bytes(pixels=grey_pixels(2)))
+    said = import_studies(folder, capsys)
+    assert "1 stored" in said
+    assert "2 taken in by an earlier run" in said
+    assert Upload.objects.count() == 3
+
+
+@pytest.mark.django_db
+def test_a_file_with_other_claims_is_sent_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "a.png").write_bytes(png())
+    manifest = tmp_path / "manifest.csv"
+    for patient_id in ("1", "2"):
+        manifest.write_text(f"path,patient_id\na.png,{patient_id}\n")
+        import_studies(tmp_path, capsys, patient_from=manifest)
+    assert set(Patient.objects.values_list("patient_id", flat=True)) == {"1", "2"}
+
+
+@pytest.mark.django_db
+def test_a_manifest_says_whose_films_these_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    films = tmp_path / "films"
+    films.mkdir()
+    (films / "a.png").write_bytes(png())
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text(
+        "\ufeffpath,view,patient_id,patient_name,birth_date,sex,priority\n"
+        "films/a.png,PA,77,Müller^Jörg,1980-05-06,M,stat\n"
+        "films/missing.png,PA,78,,,,\n",
+        encoding="utf-8",
+    )
+    said = import_studies(films, capsys, patient_from=manifest)
+    assert "1 of 1 files are in" in said
+    patient = Patient.objects.get()
+    assert (patient.patient_id, patient.family_name) == ("77", "Müller")
+    assert Study.objects.get().get_priority_display() == "stat"
+
+
+@pytest.mark.django_db
+def test_bad_files_are_named_and_end_with_an_error(
+    folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (folder / "notes.txt").write_text("no film")
+    (folder / "cut.dcm").write_bytes(film_bytes()[:500])
+    said = import_studies(folder, capsys)
+    assert "notes.txt: " in said
+    assert "cut.dcm: " in said
+    assert "2 stored" in said
+    assert "2 refused" in said
+    assert said.endswith("2 of 4 files were not taken.")
+
+
+@pytest.mark.django_db
+def test_refused_files_are_tried_again_but_conflicts_are_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    uids = {"SOPInstanceUID": "1.2.3.4", "StudyInstanceUID": "1.2.3.5"}
+    (tmp_path / "a.dcm").write_bytes(film_bytes(**uids))
+    (tmp_path / "b.dcm").write_bytes(film_bytes(**uids, Modality="CT"))
+    (tmp_path / "c.txt").write_text("no film")
+    assert "1 in conflict with the record" in import_studies(tmp_path, capsys)
+    assert "2 taken in by an earlier run" in import_studies(tmp_path, capsys)
+    assert Upload.objects.filter(outcome=Outcome.CONFLICT).count() == 1
+    assert Upload.objects.filter(outcome=Outcome.REFUSED).count() == 2
+
+
+@pytest.mark.django_db
+def test_who_imports_and_for_which_department(
+    folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    user = UserFactory(role=Role.TECHNOLOGIST)
+    DepartmentFactory(code="emergency")
+    import_studies(folder, capsys, user=user.username, department="emergency")
+    assert set(Study.objects.values_list("department__code", flat=True)) == {
+        "emergency"
+    }
+    assert set(Upload.objects.values_list("user", flat=True)) == {user.pk}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"user": "nobody"}, "There is no user named nobody."),
+        ({"department": "moon"}, "There is no department moon."),
+        ({"patient_from": Path("missing.csv")}, "There is no file missing.csv."),
+    ],
+)
+def test_wrong_arguments_end_with_a_sentence(
+    folder: Path, capsys: pytest.CaptureFixture, options: dict[str, Any], sentence: str
+) -> None:
+    assert sentence in import_studies(folder, capsys, **options)
+    assert not Upload.objects.exists()
+
+
+@pytest.mark.django_db
+def test_who_may_not_upload_may_not_import(
+    folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    user = UserFactory(role=Role.CLINICIAN)
+    said = import_studies(folder, capsys, user=user.username)
+    assert said == f"{user.username} may not upload (Clinician)."
+
+
+@pytest.mark.django_db
+def test_a_passing_fault_is_waited_for_and_then_left_for_the_next_run(
+    folder: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[str] = []
+
+    def busy(content: object, *, name: str, **_: Any) -> None:
+        tries.append(name)
+        raise Unavailable("The decoder is busy.", retry_after=0)
+
+    monkeypatch.setattr(importing, "ingest_instance", busy)
+    said = import_studies(folder, capsys)
+    assert "2 not read now: run the command again" in said
+    assert tries == ["a.dcm"] * 3 + ["b.dcm"] * 3
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("file,patient_id\na,1\n", "has no column named 'path'"),
+        ("path,birth_date\na,soon\n", "line 2: birth_date"),
+        ("path\na.dcm\na.dcm\n", "line 3: "),
+        ("path\n\x00\n", "is not CSV"),
+        ("", "has no column named 'path'"),
+    ],
+)
+def test_a_manifest_that_cannot_be_meant_is_refused_by_its_line(
+    tmp_path: Path, content: str, sentence: str
+) -> None:
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text(content)
+    with pytest.raises(InvalidInput, match=sentence) as raised:
+        read_manifest(manifest, folder=tmp_path)
+    assert raised.value.reason_code == "invalid_manifest"
+
+
+def test_a_manifest_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_bytes("path,patient_name\na,Müller\n".encode("latin-1"))
+    with pytest.raises(InvalidInput, match="UTF-8"):
+        read_manifest(manifest, folder=tmp_path)

@@ -1,0 +1,103 @@
+"""Real threads against PostgreSQL: two of the same at once are one and a duplicate."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.db import connections
+from pydicom.uid import generate_uid
+
+from patients.ingest import IngestResult
+from patients.models import (
+    Instance,
+    Patient,
+    Series,
+    Study,
+    StudyFlag,
+    Upload,
+)
+from patients.signals import instance_stored
+from tests.dicom_factory import film_bytes, grey_pixels
+from tests.patients.sending import send
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+THREADS = 6
+
+
+def at_once(sendings: list[Callable[[], IngestResult]]) -> list[IngestResult]:
+    """Run all at the same moment, each in a thread with a connection of its own."""
+    barrier = threading.Barrier(len(sendings))
+
+    def run(sending: Callable[[], IngestResult]) -> IngestResult:
+        barrier.wait()
+        try:
+            return sending()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(len(sendings)) as pool:
+        return list(pool.map(run, sendings))
+
+
+def test_the_same_film_at_once_is_one_instance_and_duplicates() -> None:
+    content = film_bytes()
+    results = at_once([lambda: send(content)] * THREADS)
+    outcomes = Counter(str(result.outcome) for result in results)
+    assert outcomes == {"stored": 1, "duplicate": THREADS - 1}
+    assert Instance.objects.count() == Study.objects.count() == 1
+    assert Patient.objects.count() == Series.objects.count() == 1
+    assert Upload.objects.filter(instance=Instance.objects.get()).count() == THREADS
+
+
+def test_films_of_one_new_study_at_once_share_patient_study_and_series() -> None:
+    uids = {"StudyInstanceUID": generate_uid(), "SeriesInstanceUID": generate_uid()}
+    contents = [film_bytes(**uids, pixels=grey_pixels(n)) for n in range(THREADS)]
+    results = at_once([lambda c=content: send(c) for content in contents])
+    assert {str(result.outcome) for result in results} == {"stored"}
+    assert Instance.objects.count() == THREADS
+    assert Patient.objects.count() == Study.objects.count() == 1
+    assert Series.objects.count() == 1
+
+
+def test_studies_of_one_new_patient_at_once_share_the_patient() -> None:
+    contents = [film_bytes() for _ in range(THREADS)]
+    results = at_once([lambda c=content: send(c) for content in contents])
+    assert {str(result.outcome) for result in results} == {"stored"}
+    assert Patient.objects.count() == 1
+    assert Study.objects.count() == THREADS
+
+
+def test_one_accession_number_for_many_patients_at_once_goes_to_one() -> None:
+    contents = [
+        film_bytes(AccessionNumber="A-1", PatientID=f"P-{n}") for n in range(THREADS)
+    ]
+    results = at_once([lambda c=content: send(c) for content in contents])
+    codes = Counter(result.reason_code for result in results)
+    assert codes == {"": 1, "conflict_accession": THREADS - 1}
+
+
+def test_the_same_pixels_under_many_patients_at_once_are_all_stored() -> None:
+    contents = [film_bytes(PatientID=f"P-{n}") for n in range(THREADS)]
+    results = at_once([lambda c=content: send(c) for content in contents])
+    assert {str(result.outcome) for result in results} == {"stored"}
+    late = send(film_bytes(PatientID="P-late"))
+    assert late.study.flags == [StudyFlag.SAME_PIXELS_OTHER_PATIENT]
+    flagged = Study.objects.filter(flags=[StudyFlag.SAME_PIXELS_OTHER_PATIENT])
+    assert flagged.count() == THREADS + 1
+
+
+def test_a_signal_that_fails_after_the_rows_leaves_none_of_them() -> None:
+    def fail(sender: object, **_: object) -> None:
+        raise RuntimeError("a receiver broke")
+
+    instance_stored.connect(fail, dispatch_uid="tests.fail")
+    try:
+        with pytest.raises(RuntimeError):
+            send(film_bytes())
+    finally:
+        instance_stored.disconnect(dispatch_uid="tests.fail")
+    left = [m.objects.count() for m in (Patient, Study, Series, Instance, Upload)]
+    assert left == [0] * 5
