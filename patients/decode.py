@@ -5,10 +5,26 @@ process decodes (`patients.decode_child`), under a memory and a time limit; it i
 when first needed, never inherited by a fork, and replaced when it dies.
 """
 
+import os
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from django.conf import settings
+
+from accounts.errors import InvalidInput, Unavailable
+from patients.decoder_process import (
+    DecoderDiedError,
+    DecoderHungError,
+    DecoderProcess,
+)
+
+_RETRY_AFTER_S = 10
+# Of the time limit: hashing the frames of a long run ends before it would be killed.
+_HASHING_SHARE = 0.6
 
 
 @dataclass(frozen=True)
@@ -26,8 +42,22 @@ class PixelFacts:
     frames: int
 
 
+@dataclass(frozen=True)
+class DecodedPicture:
+    """Pixels of a PNG, JPEG, TIFF or BMP as they are seen.
+
+    `pixels` is uint8 or uint16, (H, W) or (H, W, 3) RGB, upright; `lossy` says whether
+    its format loses.
+    """
+
+    pixels: np.ndarray
+    lossy: bool
+    format: str
+
+
 def warm_up() -> None:
     """Start the child now, so that the first upload does not wait for it."""
+    _ask(lambda decoder: decoder.start())
 
 
 def pixel_facts(path: Path) -> PixelFacts:
@@ -39,7 +69,9 @@ def pixel_facts(path: Path) -> PixelFacts:
             memory, or crashed).
         Unavailable: decoder_busy, with Retry-After.
     """
-    raise NotImplementedError
+    budget_s = settings.DECODE_TIMEOUT_S * _HASHING_SHARE
+    head, _ = _decode("facts", path, budget_s=budget_s)
+    return PixelFacts(**head)
 
 
 def display(path: Path, frame: int = 0) -> np.ndarray:
@@ -47,7 +79,7 @@ def display(path: Path, frame: int = 0) -> np.ndarray:
 
     Raises: as `pixel_facts`.
     """
-    raise NotImplementedError
+    return _pixels(*_decode("display", path, frame=frame))
 
 
 def greatest_difference(path_a: Path, path_b: Path) -> float:
@@ -57,4 +89,102 @@ def greatest_difference(path_a: Path, path_b: Path) -> float:
 
     Raises: as `pixel_facts`.
     """
-    raise NotImplementedError
+    head, _ = _decode("difference", path_a, other=str(Path(path_b).resolve()))
+    return float(head["difference"])
+
+
+def read_picture(path: Path) -> DecodedPicture:
+    """Decode a PNG, JPEG, TIFF or BMP file.
+
+    Raises: as `pixel_facts`.
+    """
+    head, payload = _decode("picture", path)
+    return DecodedPicture(
+        pixels=_pixels(head, payload), lossy=head["lossy"], format=head["format"]
+    )
+
+
+def _pixels(head: dict[str, Any], payload: bytearray) -> np.ndarray:
+    return np.frombuffer(payload, head["dtype"]).reshape(head["shape"])
+
+
+def _decode(
+    operation: str, path: Path, **arguments: Any
+) -> tuple[dict[str, Any], bytearray]:
+    """Let the child do one thing; what it refuses is raised here."""
+    request = {
+        "operation": operation,
+        "path": str(Path(path).resolve()),
+        **arguments,
+    }
+    head, payload = _ask(
+        lambda decoder: decoder.ask(request, timeout_s=settings.DECODE_TIMEOUT_S)
+    )
+    if "reason_code" in head:
+        message = head.get("message") or "Decoding the image takes too much memory."
+        raise InvalidInput(message, reason_code=head["reason_code"])
+    return head, payload
+
+
+def _ask(action: Callable[[DecoderProcess], Any]) -> Any:
+    """Have the child to ourselves for one action; replace it where it dies of it."""
+    slot = _slot
+    if not slot.lock.acquire(timeout=settings.DECODE_TIMEOUT_S / 2):
+        raise Unavailable(
+            "Other images are being decoded. Send the file again in a few seconds.",
+            reason_code="decoder_busy",
+            retry_after=_RETRY_AFTER_S,
+        )
+    try:
+        return _try_twice(slot.decoder(), action)
+    except DecoderHungError as error:
+        raise InvalidInput(
+            f"Decoding the image takes longer than {settings.DECODE_TIMEOUT_S:g} s.",
+            reason_code="decoder_killed",
+        ) from error
+    except DecoderDiedError as error:
+        raise InvalidInput(
+            "The decoder crashes at this image; the file may be damaged.",
+            reason_code="decoder_killed",
+        ) from error
+    finally:
+        slot.lock.release()
+
+
+def _try_twice(decoder: DecoderProcess, action: Callable[[DecoderProcess], Any]) -> Any:
+    """Try again where the child died: it may have died of something else."""
+    try:
+        return action(decoder)
+    except DecoderDiedError:
+        return action(decoder)
+
+
+class _Slot:
+    """The place of this process' child, and whose turn it is."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._decoder: DecoderProcess | None = None
+
+    def decoder(self) -> DecoderProcess:
+        """Return the child of this very process; call it with the lock held."""
+        if self._decoder is None or self._decoder.owner_pid != os.getpid():
+            self._decoder = DecoderProcess(
+                memory_bytes=settings.DECODE_MEMORY_BYTES, folder=settings.BASE_DIR
+            )
+        return self._decoder
+
+    def forget(self) -> None:
+        """Let go of a parent's child in a process that was forked from it."""
+        if self._decoder is not None:
+            self._decoder.abandon()
+
+
+def _after_fork() -> None:
+    global _slot
+    _slot.forget()
+    _slot = _Slot()
+
+
+_slot = _Slot()
+os.register_at_fork(after_in_child=_after_fork)

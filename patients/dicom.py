@@ -1,4 +1,4 @@
-"""A DICOM header as a frozen dataclass (PS3.3, PS3.5), from files nobody vouches for."""
+"""A DICOM header as a frozen dataclass (PS3.3), from files that nobody vouches for."""
 
 import re
 from dataclasses import astuple, dataclass
