@@ -4,9 +4,9 @@ from typing import Any
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
+from django.urls import URLPattern, URLResolver, reverse
 from django.utils.http import urlencode
 
 from accounts.access import may_open_admin
@@ -49,6 +49,14 @@ class ChestXAdminSite(admin.AdminSite):
         """Send people to the site's own form."""
         return redirect("password-change")
 
-    def autocomplete_view(self, request: HttpRequest) -> HttpResponse:
-        """Refuse: it would show names without an event. Forms use raw keys."""
-        raise Http404
+    def get_urls(self) -> list[URLPattern | URLResolver]:
+        """Leave two routes out: one shows names without an event, one tells keys.
+
+        Forms use raw keys instead of the autocompletion.
+        """
+        closed = {"autocomplete", "view_on_site"}
+        return [
+            route
+            for route in super().get_urls()
+            if getattr(route, "name", None) not in closed
+        ]

@@ -1,0 +1,189 @@
+"""Every route of the URL configuration, filled with the keys of a made-up record."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from axes.models import AccessAttempt
+from django.contrib import admin
+from django.contrib.admindocs.views import simplify_regex
+from django.urls import URLPattern, URLResolver, get_resolver
+from django.utils import timezone
+
+from accounts import audit
+from accounts.models import Token, User
+from accounts.tokens import issue_token
+from diagnoses.models import Finding, Prediction
+from diagnoses.worklist import refresh_entry
+from patients.models import Instance, PatientAssignment, Study
+from tests.diagnoses.fakes import installed_model, stored_film
+from tests.factories import (
+    FindingFactory,
+    HeatMapFactory,
+    PatientFactory,
+    PredictionFactory,
+    StudyFactory,
+    UploadFactory,
+    UserFactory,
+)
+
+# What nothing may say without an event: no word of it stands anywhere else.
+FAMILY_NAME, MRN, ACCESSION_NUMBER = "Wanderweg", "MRN-4711-WALK", "ACC-4711-WALK"
+FILE_NAME = "wanderweg-film.dcm"
+
+
+@dataclass
+class Record:
+    """One patient with everything that can hang on one."""
+
+    user: User
+    study: Study
+    instance: Instance
+    prediction: Prediction
+    finding: Finding
+    values: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def marks(self) -> tuple[bytes, ...]:
+        """Words that only an answer with this patient's data holds."""
+        said = (
+            FAMILY_NAME.upper(),
+            FAMILY_NAME,
+            MRN,
+            ACCESSION_NUMBER,
+            FILE_NAME,
+            self.study.study_instance_uid,
+            self.instance.sop_instance_uid,
+        )
+        return tuple(word.encode() for word in said)
+
+
+def make_record(user: User) -> Record:
+    """Make a patient whose film was read, and a row of everything the admin shows."""
+    model_version = installed_model()
+    patient = PatientFactory(
+        patient_id=MRN, family_name=FAMILY_NAME, name_folded=FAMILY_NAME.casefold()
+    )
+    study = StudyFactory(patient=patient, accession_number=ACCESSION_NUMBER)
+    instance = stored_film(series__study=study)
+    upload = UploadFactory(
+        instance=instance,
+        original_name=FILE_NAME,
+        user=user,
+        department=study.department,
+    )
+    prediction = PredictionFactory(
+        succeeded=True, instance=instance, model_version=model_version
+    )
+    finding = FindingFactory(
+        prediction=prediction, label="Tuberculosis", probability=0.9
+    )
+    HeatMapFactory(finding=finding)
+    refresh_entry(study.pk)
+    PatientAssignment.objects.create(
+        study=study, from_patient=PatientFactory(), to_patient=patient, assigned_by=user
+    )
+    AccessAttempt.objects.create(
+        username="x", failures_since_start=1, attempt_time=timezone.now()
+    )
+    issue_token(UserFactory())
+    audit.record(action="view", actor=user, door="web", patients=[patient.pk])
+    record = Record(user, study, instance, prediction, finding)
+    record.values = {
+        "patient_id": str(patient.pk),
+        "study_id": str(study.pk),
+        "instance_id": str(instance.pk),
+        "prediction_id": str(prediction.pk),
+        "finding_id": str(finding.pk),
+        "upload_id": str(upload.pk),
+        "frame": "0",
+        "name": model_version.name,
+        "app_label": "patients",
+        "url": "no-such-page",
+    }
+    return record
+
+
+@dataclass(frozen=True)
+class Route:
+    """One route: its name, its pattern, and a path that leads there."""
+
+    name: str
+    pattern: str
+    path: str
+
+
+def routes(record: Record) -> list[Route]:
+    """Return every route of the site.
+
+    Raises:
+        KeyError: A route has a parameter that no value is known for: add it to
+            `make_record`, so that the walk reaches it.
+    """
+    return [
+        Route(name, pattern, _filled(pattern, record))
+        for name, pattern in _walk(get_resolver().url_patterns)
+    ]
+
+
+def _walk(
+    patterns: list[URLPattern | URLResolver], prefix: str = "", space: str = ""
+) -> Iterator[tuple[str, str]]:
+    for pattern in patterns:
+        whole = prefix + _plain(pattern)
+        if isinstance(pattern, URLResolver):
+            inner = f"{pattern.namespace}:" if pattern.namespace else space
+            yield from _walk(pattern.url_patterns, whole, inner)
+        else:
+            yield f"{space}{pattern.name}", whole
+
+
+def _plain(pattern: URLPattern | URLResolver) -> str:
+    written = str(pattern.pattern)
+    if written.startswith("^") or "(?P" in written:
+        return simplify_regex(written).lstrip("/")
+    return re.sub(r"<\w+:(\w+)>", r"<\1>", written)
+
+
+def _filled(pattern: str, record: Record) -> str:
+    values = {
+        **record.values,
+        **_keys_of_rest(pattern, record),
+        **_keys_of_admin(pattern),
+    }
+    return "/" + re.sub(r"<(\w+)>", lambda found: values[found[1]], pattern)
+
+
+def _keys_of_rest(pattern: str, record: Record) -> dict[str, str]:
+    found = re.match(r"api/v1/(\w+)/<pk>", pattern)
+    if not found:
+        return {}
+    keys = {
+        "patients": record.study.patient_id,
+        "studies": record.study.pk,
+        "series": record.instance.series_id,
+        "instances": record.instance.pk,
+        "uploads": record.values["upload_id"],
+        "predictions": record.prediction.pk,
+    }
+    return {"pk": str(keys[found[1]])}
+
+
+def _keys_of_admin(pattern: str) -> dict[str, str]:
+    found = re.match(r"admin/(\w+)/(\w+)/", pattern)
+    if not found:
+        return {"object_id": "1"}
+    for model in admin.site._registry:
+        if (model._meta.app_label, model._meta.model_name) == found.groups():
+            return {"object_id": _key_of_a_row(model), "id": _key_of_a_row(model)}
+    return {}
+
+
+def _key_of_a_row(model: Any) -> str:
+    if model is Token:
+        return str(Token.objects.first().pk)
+    row = model._base_manager.order_by("pk").first()
+    if row is None:
+        raise LookupError(f"make_record makes no {model.__name__}: add one")
+    return str(row.pk)

@@ -1,0 +1,191 @@
+"""Every route: closed to who is not signed in, and silent where the trail is."""
+
+from http import HTTPStatus
+
+import pytest
+from django.http import HttpResponse
+from django.test import Client
+
+from accounts.models import AuditEvent, Role
+from tests.clients import person, program
+from tests.factories import UserFactory
+from tests.routes import Record, make_record, routes
+
+pytestmark = pytest.mark.django_db
+
+OPEN = {"sign-in", "auth-token", "healthz", "readyz"}
+# These show the patient of the record. Others may too: the walk finds them.
+SHOW_A_PATIENT = {
+    "worklist",
+    "patient",
+    "study",
+    "film",
+    "heat-layer",
+    "patient-list",
+    "patient-detail",
+    "study-list",
+    "study-detail",
+    "series-list",
+    "series-detail",
+    "instance-list",
+    "instance-detail",
+    "upload-list",
+    "upload-detail",
+    "prediction-list",
+    "prediction-detail",
+    "prediction-heatmap",
+    "admin:patients_patient_changelist",
+    "admin:patients_patient_change",
+    "admin:patients_study_changelist",
+    "admin:patients_study_change",
+    "admin:patients_instance_change",
+    "admin:patients_upload_changelist",
+    "admin:patients_upload_change",
+    "admin:diagnoses_prediction_changelist",
+    "admin:diagnoses_prediction_change",
+}
+
+
+@pytest.fixture
+def record() -> Record:
+    return make_record(UserFactory(role=Role.ADMIN))
+
+
+def _shows_the_patient(answer: HttpResponse, record: Record) -> bool:
+    """Whether an answer holds anything of the patient: words, keys or pictures."""
+    if answer.status_code != HTTPStatus.OK:
+        return False
+    if answer.headers["Content-Type"] == "image/png":
+        return True
+    content = b"".join(answer) if answer.streaming else answer.content
+    marks = record.marks
+    if answer.headers["Content-Type"].startswith("application/json"):
+        # A program is told whose a row is by the key alone.
+        marks += (str(record.study.patient_id).encode(),)
+    return any(mark in content for mark in marks)
+
+
+def test_signed_out_nothing_opens(record: Record) -> None:
+    strangers = Client(raise_request_exception=False)
+    walked = 0
+    for route in routes(record):
+        if route.name in OPEN:
+            continue
+        for method in (strangers.get, strangers.post, strangers.delete):
+            answer = method(route.path)
+            said = f"{method.__name__} {route.path}"
+            if route.path.startswith("/api/"):
+                assert answer.status_code == HTTPStatus.UNAUTHORIZED, said
+            else:
+                assert answer.status_code == HTTPStatus.FOUND, said
+                assert answer.headers["Location"].startswith("/sign-in/"), said
+            assert not any(mark in answer.content for mark in record.marks), said
+        walked += 1
+    assert walked > 100
+
+
+@pytest.mark.parametrize("path", ["/no-such-page", "/api/v1/no-such-thing/", "/adminx"])
+def test_signed_out_what_does_not_exist_answers_like_what_does(path: str) -> None:
+    answer = Client().get(path)
+    assert answer.status_code == (401 if path.startswith("/api/") else 302)
+
+
+@pytest.mark.parametrize("header", ["Token x", "Token " + "a" * 64, "Basic eDp5", "x"])
+def test_an_invented_token_opens_nothing(record: Record, header: str) -> None:
+    stranger = Client(headers={"Authorization": header})
+    for route in routes(record):
+        if route.path.startswith("/api/") and route.name not in OPEN:
+            assert stranger.get(route.path).status_code == HTTPStatus.UNAUTHORIZED
+
+
+def test_what_shows_a_patient_leaves_its_event(record: Record) -> None:
+    client = person(user=record.user)
+    patient, shown = record.study.patient_id, set()
+    for route in routes(record):
+        before = set(AuditEvent.objects.values_list("pk", flat=True))
+        answer = client.get(route.path)
+        assert answer.status_code < HTTPStatus.INTERNAL_SERVER_ERROR, route
+        if not _shows_the_patient(answer, record):
+            continue
+        shown.add(route.name)
+        new = AuditEvent.objects.exclude(pk__in=before)
+        assert new.filter(
+            actor_uuid=record.user.pk,
+            actor_name=record.user.username,
+            outcome="success",
+            subjects__patient_uuid=patient,
+        ).exists(), route
+        assert all(event.action and event.address for event in new), route
+    assert shown >= SHOW_A_PATIENT, SHOW_A_PATIENT - shown
+
+
+def test_what_cannot_be_recorded_is_not_answered(
+    record: Record, request: pytest.FixtureRequest
+) -> None:
+    client = person(user=record.user)
+    client.raise_request_exception = False
+    shown = [
+        r for r in routes(record) if _shows_the_patient(client.get(r.path), record)
+    ]
+    assert {route.name for route in shown} >= SHOW_A_PATIENT
+    request.getfixturevalue("broken_trail")
+    for route in routes(record):
+        answer = client.get(route.path)
+        content = b"" if answer.streaming else answer.content
+        assert not any(mark in content for mark in record.marks), route
+        if route in shown:
+            assert answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE, route
+            assert answer.headers["Retry-After"], route
+
+
+@pytest.mark.parametrize("role", [Role.DATA_SCIENTIST, Role.AUDITOR])
+def test_who_sees_no_images_gets_none_and_who_sees_no_names_none(
+    record: Record, role: Role
+) -> None:
+    client = person(role)
+    for route in routes(record):
+        answer = client.get(route.path)
+        if answer.status_code != HTTPStatus.OK:
+            continue
+        assert answer.headers["Content-Type"] != "image/png", route
+        if role == Role.DATA_SCIENTIST:
+            assert not _shows_the_patient(answer, record), route
+
+
+@pytest.mark.parametrize(
+    "role", [r for r in Role if r not in (Role.ADMIN, Role.AUDITOR)]
+)
+def test_the_admin_site_is_closed_to_other_roles(record: Record, role: Role) -> None:
+    client = person(role)
+    for route in routes(record):
+        if route.path.startswith("/admin/"):
+            answer = client.get(route.path, follow=True)
+            assert (
+                answer.status_code in (403, 404)
+                or answer.request["PATH_INFO"] == "/password/"
+            ), route
+
+
+def test_the_auditor_reads_the_trail_and_nothing_else_on_the_admin_site(
+    record: Record,
+) -> None:
+    client = person(Role.AUDITOR)
+    for route in routes(record):
+        if route.name.startswith("admin:") and route.name.endswith("_changelist"):
+            expected = (
+                200 if route.name == "admin:accounts_auditevent_changelist" else 403
+            )
+            assert client.get(route.path).status_code == expected, route
+    event = AuditEvent.objects.order_by("at").first()
+    page = client.get(f"/admin/accounts/auditevent/{event.pk}/change/")
+    assert page.status_code == 200
+    assert b'name="_save"' not in page.content
+
+
+@pytest.mark.parametrize("role", Role)
+def test_every_role_sees_the_schema_and_the_docs_page_also_by_token(role: Role) -> None:
+    for client in (person(role), program(role)):
+        assert client.get("/api/v1/docs/").status_code == 200
+        schema = client.get("/api/v1/schema/?format=json")
+        assert schema.status_code == 200
+        assert "/api/v1/uploads/" in schema.json()["paths"]
