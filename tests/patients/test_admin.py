@@ -1,0 +1,262 @@
+"""The archive in the admin: looking things up, and deciding what only a person can."""
+
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from pydicom.uid import generate_uid
+
+from accounts.models import AuditEvent, Role
+from patients.models import (
+    Patient,
+    PatientAssignment,
+    Study,
+    StudyFlag,
+    Upload,
+)
+from tests.clients import person
+from tests.dicom_factory import film_bytes
+from tests.factories import (
+    DepartmentFactory,
+    InstanceFactory,
+    PatientFactory,
+    StudyFactory,
+    UploadFactory,
+)
+from tests.patients.sending import send
+
+pytestmark = pytest.mark.django_db
+KINDS = ("patient", "study", "series", "instance", "upload", "patientassignment")
+
+
+@pytest.fixture
+def admin() -> Client:
+    """Give the browser of an administrator."""
+    return person(Role.ADMIN)
+
+
+def list_url(kind: str) -> str:
+    return reverse(f"admin:patients_{kind}_changelist")
+
+
+def row_url(kind: str, key: Any) -> str:
+    return reverse(f"admin:patients_{kind}_change", args=[key])
+
+
+def choose(client: Client, kind: str, action: str, *rows: Any) -> str:
+    """Choose an action for rows of a list; return the page that follows."""
+    said = {"action": action, "_selected_action": [str(row.pk) for row in rows]}
+    answer = client.post(list_url(kind), said, follow=True)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def everything() -> dict[str, Any]:
+    """Make one row of each kind."""
+    instance = InstanceFactory()
+    study = instance.series.study
+    upload = UploadFactory(instance=instance)
+    assignment = PatientAssignment.objects.create(
+        study=study,
+        from_patient=PatientFactory(),
+        to_patient=study.patient,
+        assigned_by=upload.user,
+    )
+    return {
+        "patient": study.patient,
+        "study": study,
+        "series": instance.series,
+        "instance": instance,
+        "upload": upload,
+        "patientassignment": assignment,
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lists_and_rows_are_shown_and_leave_their_event(
+    admin: Client, kind: str
+) -> None:
+    made = everything()
+    assert admin.get(list_url(kind)).status_code == 200
+    page = admin.get(row_url(kind, made[kind].pk))
+    assert page.status_code == 200
+    events = AuditEvent.objects.filter(door="admin", object_kind=kind)
+    assert [event.action for event in events.order_by("at")] == ["list", "view"]
+    for event in events:
+        seen = {s.patient_uuid for s in event.subjects.all()}
+        assert made["patient"].pk in seen
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_list_makes_no_query_per_row(admin: Client, kind: str) -> None:
+    def cost() -> int:
+        with CaptureQueriesContext(
+            connection,
+        ) as queries:
+            assert admin.get(list_url(kind)).status_code == 200
+        return len(queries)
+
+    everything()
+    cost()
+    few = cost()
+    for _ in range(6):
+        everything()
+    assert cost() == few
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_those_who_may_enter_see_it(kind: str) -> None:
+    key = everything()[kind].pk
+    for role in (Role.RADIOLOGIST, Role.TECHNOLOGIST, Role.DATA_SCIENTIST):
+        client = person(role)
+        for url in (list_url(kind), row_url(kind, key)):
+            assert client.get(url).status_code in (302, 403, 404)
+
+
+def test_the_auditor_looks_but_decides_nothing() -> None:
+    study = StudyFactory(flags=[StudyFlag.ACCESSION_SHARED])
+    auditor = person(Role.AUDITOR)
+    assert auditor.get(list_url("study")).status_code == 200
+    said = {"action": "reconcile_accession_shared", "_selected_action": [study.pk]}
+    assert auditor.post(list_url("study"), said).status_code == 403
+    study.refresh_from_db()
+    assert study.flags == [StudyFlag.ACCESSION_SHARED]
+    assign = reverse("admin:patients_study_assign", args=[study.pk])
+    assert auditor.get(assign).status_code == 403
+    assert auditor.post(row_url("patient", study.patient_id), {}).status_code == 403
+    assert auditor.get(list_url("upload")).status_code == 403
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "patient"])
+def test_nothing_is_added_changed_or_deleted_by_hand(admin: Client, kind: str) -> None:
+    key = everything()[kind].pk
+    assert admin.post(row_url(kind, key), {"description": "x"}).status_code == 403
+    assert admin.get(reverse(f"admin:patients_{kind}_add")).status_code == 403
+    delete = reverse(f"admin:patients_{kind}_delete", args=[key])
+    assert admin.post(delete, {"post": "yes"}).status_code == 403
+
+
+def test_a_corrected_name_is_found_and_its_change_is_in_the_trail(
+    admin: Client,
+) -> None:
+    patient = StudyFactory().patient
+    page = admin.get(row_url("patient", patient.pk))
+    form = page.context["adminform"].form
+    said = {name: form.initial.get(name) or "" for name in form.fields}
+    answer = admin.post(row_url("patient", patient.pk), {**said, "family_name": "Weiß"})
+    assert answer.status_code == 302
+    patient.refresh_from_db()
+    assert (patient.family_name, patient.name_folded) == ("Weiß", "weiss given")
+    event = AuditEvent.objects.get(action="change")
+    assert "Weiß" not in str(event.detail)
+    assert "patient_id" not in form.fields, "the identifier cannot be changed"
+
+
+def test_patients_and_studies_are_found_as_on_the_pages(admin: Client) -> None:
+    wanted = StudyFactory(
+        patient=PatientFactory(family_name="Müller", patient_id="M-77"),
+        accession_number="ACC-77",
+    )
+    StudyFactory()
+    for kind, row in (("patient", wanted.patient), ("study", wanted)):
+        for text in ("mull", "M-7", "ACC-7"):
+            page = admin.get(list_url(kind), {"q": text})
+            assert [r.pk for r in page.context["cl"].result_list] == [row.pk], text
+        assert len(admin.get(list_url(kind), {"q": " "}).context["cl"].result_list) == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked"),
+    [
+        ("study", {"flag": "accession_shared"}),
+        ("study", {"identified": "no"}),
+        ("study", {"priority__exact": "0"}),
+        ("patient", {"patient_id__isempty": "1"}),
+        ("upload", {"conflict": "open"}),
+        ("upload", {"conflict": "resolved"}),
+        ("upload", {"q": "film"}),
+        ("instance", {"synthetic__exact": "0"}),
+        ("instance", {"q": "2.25"}),
+        ("series", {"modality__exact": "DX"}),
+        ("patientassignment", {"undone_at__isempty": "1"}),
+    ],
+)
+def test_every_filter_answers(admin: Client, kind: str, asked: dict[str, str]) -> None:
+    everything()
+    assert admin.get(list_url(kind), asked).status_code == 200
+
+
+def test_a_study_is_assigned_and_given_back(admin: Client) -> None:
+    study = send(film_bytes(PatientID=None)).study
+    url = reverse("admin:patients_study_assign", args=[study.pk])
+    assert url in admin.get(row_url("study", study.pk)).content.decode()
+    assert admin.get(url).status_code == 200
+    wrong = admin.post(url, {"patient_id": "a\\b"})
+    assert "cannot have" in wrong.content.decode()
+    assert admin.post(url, {"patient_id": "P-9"}).status_code == 302
+    study.refresh_from_db()
+    assert study.patient.patient_id == "P-9"
+
+    assignment = PatientAssignment.objects.get()
+    assert assignment.assigned_by == admin.user
+    page = choose(admin, "patientassignment", "undo", assignment)
+    assert "1 assignments undone" in page
+    study.refresh_from_db()
+    assert not study.patient.identified
+    page = choose(admin, "patientassignment", "undo", assignment)
+    assert "Only the newest assignment" in page
+
+
+def test_a_flag_is_reconciled(admin: Client) -> None:
+    study = StudyFactory(flags=[flag.value for flag in StudyFlag])
+    for flag in StudyFlag:
+        page = choose(admin, "study", f"reconcile_{flag.value}", study)
+        assert "1 studies reconciled" in page
+    study.refresh_from_db()
+    assert study.flags == []
+    changes = AuditEvent.objects.filter(action="change", object_uuid=study.pk)
+    assert changes.count() == len(StudyFlag)
+
+
+def test_conflicts_are_listed_and_resolved(admin: Client) -> None:
+    uid = generate_uid()
+    first = send(film_bytes(StudyInstanceUID=uid, PatientID=None))
+    conflicts = [
+        send(film_bytes(StudyInstanceUID=uid, PatientID="P-9")).upload for _ in range(3)
+    ]
+    listed = admin.get(list_url("upload"), {"conflict": "open"})
+    assert set(listed.context["cl"].result_list) == set(conflicts)
+    assert first.instance.sop_instance_uid in listed.content.decode()
+
+    assert "1 conflicts resolved" in choose(
+        admin, "upload", "keep_stored", conflicts[0]
+    )
+    assert "1 copies discarded" in choose(admin, "upload", "discard", conflicts[1])
+    assert "still not taken" in choose(admin, "upload", "send_again", conflicts[2])
+    assign = reverse("admin:patients_study_assign", args=[first.study.pk])
+    admin.post(assign, {"patient_id": "P-9"})
+    page = choose(admin, "upload", "send_again", *conflicts)
+    assert "1 files taken in" in page
+    assert "Somebody has already decided" in page
+    resolutions = [Upload.objects.get(pk=c.pk).resolution for c in conflicts]
+    assert resolutions == ["kept_stored", "discarded", "ingested"]
+    assert Study.objects.get().series.count() == 2
+    assert AuditEvent.objects.filter(action="resolve_conflict").count() == 3
+
+
+def test_markup_in_a_name_is_not_markup_in_the_page(admin: Client) -> None:
+    DepartmentFactory()
+    study = StudyFactory(patient=PatientFactory(family_name="<script>alert(1)"))
+    for url in (
+        list_url("patient"),
+        list_url("study"),
+        row_url("patient", study.patient_id),
+        row_url("study", study.pk),
+        reverse("admin:patients_study_assign", args=[study.pk]),
+    ):
+        page = admin.get(url).content.decode()
+        assert "<SCRIPT>ALERT" not in page.upper()
+    assert Patient.objects.count() == 1
