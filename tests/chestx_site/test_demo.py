@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -157,34 +158,44 @@ def test_a_command_without_a_database_says_what_to_do() -> None:
     assert "Traceback" not in told.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_stops_in_time_keeps_its_record_and_survives_kill_9(
-    number: signal.Signals,
-) -> None:
-    with short_folder() as folder:
-        var_dir = folder / "var"
-        first = RunningDemo(var_dir)
-        try:
-            first.wait_until_ready()
-            token = first.token("radiologist")
-            assert first.stop(number) < 15, first.said
-            assert first.process.returncode == 0, first.said
-            assert not processes_of(var_dir)
+def test_stops_in_time_keeps_its_record_and_survives_kill_9() -> None:
+    with short_folder() as folder, ended_demos() as demos:
+        first = demos(folder / "var")
+        first.wait_until_ready()
+        token = first.token("radiologist")
+        assert first.stop(signal.SIGTERM) < 15, first.said
+        assert first.process.returncode == 0, first.said
+        assert not processes_of(first.var_dir)
 
-            second = RunningDemo(var_dir, port=first.port)
-            second.wait_until_ready()
-            # The token lives in the record, and so does the key of its sessions.
-            assert second.get("/api/v1/patients/", token=token)[0] == 200
-            second.process.kill()
-            assert wait_until(lambda: not processes_of(var_dir), timeout_s=4)
+        second = demos(first.var_dir, port=first.port)
+        second.wait_until_ready()
+        # The token lives in the record.
+        assert second.get("/api/v1/patients/", token=token)[0] == 200
+        second.process.kill()
+        second.process.wait()
+        assert wait_until(lambda: not processes_of(second.var_dir), timeout_s=4)
 
-            third = RunningDemo(var_dir, port=first.port)
-            third.wait_until_ready()
-            assert third.get("/api/v1/patients/", token=token)[0] == 200
-            assert third.stop() < 15
-        finally:
-            for pid in processes_of(var_dir):
-                os.kill(pid, signal.SIGKILL)
+        third = demos(first.var_dir, port=first.port)
+        third.wait_until_ready()
+        assert third.get("/api/v1/patients/", token=token)[0] == 200
+        assert third.stop(signal.SIGINT) < 15, third.said
+        assert third.process.returncode == 0, third.said
+
+
+@contextmanager
+def ended_demos() -> Generator[Callable[..., RunningDemo], None, None]:
+    """Give a way to start demos, and end what still runs of them."""
+    started: list[RunningDemo] = []
+
+    def start(var_dir: Path, *, port: int | None = None) -> RunningDemo:
+        started.append(RunningDemo(var_dir, port=port))
+        return started[-1]
+
+    try:
+        yield start
+    finally:
+        for running in started:
+            running.end()
 
 
 def _try_demo(**variables: str) -> subprocess.CompletedProcess[str]:
