@@ -127,12 +127,14 @@ def _convolution(
         name=f"{label}_conv",
         dtype=dtype,
     )(x)
+    # Statistics of a normalisation do not fit into float16 and stay float32.
+    norm_dtype = "float32" if dtype == "float16" else dtype
     return layers.BatchNormalization(
         momentum=0.95,
         epsilon=1e-5,
         gamma_initializer=scale,
         name=f"{label}_norm",
-        dtype=dtype,
+        dtype=norm_dtype,
     )(x)
 
 

@@ -51,7 +51,9 @@ def plain_inputs(
     films: PackedFilms, indices: Iterable[int], *, size: int
 ) -> np.ndarray:
     """Return packed films as the network sees them at inference, float32."""
-    squares = [squash(films.film(i), size=size) for i in indices]
+    # In 16 bits, as inference has them: squashing rounds to the values it is given.
+    deep = [films.film(i).astype(np.uint16) * np.uint16(257) for i in indices]
+    squares = [squash(film, size=size) for film in deep]
     return np.stack([normalise(equalise(square)) for square in squares])
 
 

@@ -100,6 +100,13 @@ def encoded(pixels: np.ndarray, extension: str, *options: int) -> bytes:
     return data.tobytes()
 
 
+def stripes(shape: tuple[int, int], *, kind: int) -> np.ndarray:
+    """Return where stripes are: across (0), upright (1), nowhere (2)."""
+    if kind > 1:
+        return np.zeros(shape, bool)
+    return np.indices(shape)[kind] % 12 < 4
+
+
 def write_manifest(path: Path, rows: list[dict[str, str]]) -> Path:
     """Write a manifest with the columns that the rows have."""
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -117,7 +124,7 @@ def write_films(
 
     Args:
         root: Where to write.
-        labels: A film's label decides where its bright square stands.
+        labels: A film's label decides how its stripes run.
         each: Films of each label in a split, times the split's number.
         splits: Split to that number.
     """
@@ -127,7 +134,7 @@ def write_films(
             for n in range(each * times):
                 name = f"{split}-{k}-{n}.png"
                 film = chest_like(72, 64, seed=1000 * k + n)
-                film[10 + 8 * k : 16 + 8 * k, 20:40] = 65535
+                film = np.where(stripes(film.shape, kind=k), 65535, film).astype("u2")
                 (root / name).write_bytes(encoded((film // 257).astype("u1"), ".png"))
                 rows.append(
                     {

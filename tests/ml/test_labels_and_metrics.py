@@ -1,0 +1,132 @@
+"""Labels, figures of merit and calibration, against values worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from ml.calibration import (
+    expected_calibration_error,
+    fit_temperature,
+    probabilities,
+    softmax,
+    youden_threshold,
+)
+from ml.labels import CHESTX6_LABELS, resolve
+from ml.metrics import (
+    auc,
+    balanced_accuracy,
+    bootstrap_interval,
+    confusion,
+    mean_auc,
+    precision_recall_f1,
+)
+
+CHESTX6 = [label.name for label in CHESTX6_LABELS]
+
+
+@pytest.mark.parametrize(
+    ("labels", "label", "reason"),
+    [
+        (["Pneumonia", "Bacterial pneumonia"], "Bacterial pneumonia", ""),
+        (["No Finding"], "Normal", ""),
+        (["Emphysema", "Mass"], "Emphysema", ""),
+        (["Pneumonia"], None, "ambiguous"),
+        (["Tuberculosis", "COVID-19"], None, "ambiguous"),
+        (["Glioma"], None, "unknown"),
+        ([], None, "unknown"),
+    ],
+)
+def test_the_most_specific_label_counts(
+    labels: list[str], label: str | None, reason: str
+) -> None:
+    found = resolve(labels, CHESTX6)
+    assert (found.label, found.reason) == (label, reason)
+
+
+def test_a_model_of_the_general_label_knows_the_special_one_beside_it() -> None:
+    names = ["Normal", "Pneumonia"]
+    assert resolve(["Pneumonia", "Bacterial pneumonia"], names).label == "Pneumonia"
+
+
+def test_auc_counts_pairs_and_halves_ties() -> None:
+    scores = np.array([0.1, 0.4, 0.4, 0.8])
+    positive = np.array([False, True, False, True])
+    assert auc(scores, positive) == pytest.approx(3.5 / 4)
+    assert math.isnan(auc(scores, np.ones(4, bool)))
+
+
+def test_mean_auc_leaves_out_labels_without_both_kinds() -> None:
+    scores = np.array([[0.1, 0.3], [0.9, 0.4]])
+    truth = np.array([[False, True], [True, True]])
+    assert mean_auc(scores, truth, np.ones_like(truth)) == 1.0
+
+
+def test_balanced_accuracy_is_over_the_classes_present() -> None:
+    truth = np.array([0, 0, 0, 1])
+    assert balanced_accuracy(truth, np.array([0, 0, 2, 1])) == pytest.approx(5 / 6)
+
+
+def test_precision_recall_and_f1() -> None:
+    called = np.array([True, True, False, False])
+    positive = np.array([True, False, True, False])
+    assert precision_recall_f1(called, positive) == (0.5, 0.5, 0.5)
+    nothing = precision_recall_f1(np.zeros(4, bool), np.zeros(4, bool))
+    assert all(math.isnan(value) for value in nothing)
+
+
+def test_confusion_has_a_row_a_truth() -> None:
+    table = confusion(np.array([0, 0, 1]), np.array([0, 1, 1]), classes=2)
+    assert table.tolist() == [[1, 1], [0, 1]]
+
+
+def test_the_bootstrap_resamples_patients_not_films() -> None:
+    right = np.array([1.0] * 50 + [0.0] * 50)
+    ours = bootstrap_interval(lambda f: right[f].mean(), [str(i) for i in range(100)])
+    two_patients = bootstrap_interval(
+        lambda f: right[f].mean(), ["a"] * 50 + ["b"] * 50
+    )
+    assert 0.35 < ours[0] < 0.45
+    assert 0.55 < ours[1] < 0.65
+    assert two_patients == (0.0, 1.0)
+
+
+def test_a_bootstrap_of_nothing_defined_is_nan() -> None:
+    low, high = bootstrap_interval(lambda films: math.nan, ["a", "b"])
+    assert math.isnan(low)
+    assert math.isnan(high)
+
+
+def test_probabilities_of_a_softmax_add_up() -> None:
+    logits = np.array([[1000.0, 0.0, -1000.0], [0.0, 0.0, 0.0]])
+    found = probabilities(logits, task="softmax", temperature=2.0)
+    assert np.allclose(found.sum(axis=1), 1)
+    assert np.isfinite(found).all()
+
+
+def test_sigmoid_probabilities_stand_by_themselves() -> None:
+    found = probabilities(np.array([0.0, 800.0, -800.0]), task="sigmoid")
+    assert found.tolist() == [0.5, 1.0, 0.0]
+
+
+def test_the_temperature_undoes_overconfidence() -> None:
+    rng = np.random.default_rng(0)
+    honest = rng.normal(size=(4000, 3)) * 1.5
+    cumulative = softmax(honest).cumsum(axis=1)
+    truth = (rng.random((4000, 1)) > cumulative).sum(axis=1)
+    assert fit_temperature(honest * 3.0, truth) == pytest.approx(3.0, rel=0.1)
+
+
+def test_the_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:
+    confidence = np.full(100, 0.95)
+    right = np.arange(100) < 70
+    assert expected_calibration_error(confidence, right) == pytest.approx(0.25)
+
+
+def test_the_threshold_stands_in_the_middle_of_the_gap() -> None:
+    scores = np.array([0.1, 0.2, 0.6, 0.9])
+    positive = np.array([False, False, True, True])
+    assert youden_threshold(scores, positive) == pytest.approx(0.4)
+    assert youden_threshold(scores, np.ones(4, bool)) == 0.5

@@ -1,0 +1,127 @@
+"""One geometry for every film: stable, reversible, the same in training."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from ml.datasets import packed_film
+from ml.overlay import heat_layer
+from ml.preprocessing import Geometry, crop, equalise, find_geometry, preprocess
+from ml.sequences import plain_inputs
+from tests.ml.films import chest_like, encoded
+
+
+def test_uniform_borders_are_trimmed() -> None:
+    bare = find_geometry(chest_like(400, 400), size=64)
+    framed = find_geometry(chest_like(400, 400, border=100), size=64)
+    assert abs(framed.top - 100 - bare.top) <= 6
+    assert abs(framed.left - 100 - bare.left) <= 6
+    assert abs(framed.height - bare.height) <= 12
+    assert (framed.source_height, framed.source_width) == (600, 600)
+
+
+def test_no_side_loses_more_than_its_share() -> None:
+    film = np.zeros((300, 300), np.uint16)
+    film[140:160, 140:160] = 65535
+    geometry = find_geometry(film, size=64)
+    assert geometry.top <= 0.35 * 300
+    assert geometry.height >= 0.3 * 300
+
+
+@pytest.mark.parametrize("value", [0, 20000, 65535])
+def test_a_film_without_contrast_gives_finite_values(value: int) -> None:
+    film, geometry = preprocess(np.full((50, 70), value, np.uint16), size=32)
+    assert np.isfinite(film).all()
+    assert geometry.height > 0
+    assert geometry.width > 0
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (3, 7), (700, 20)])
+def test_odd_shapes_are_read(shape: tuple[int, int]) -> None:
+    film, _ = preprocess(np.arange(np.prod(shape), dtype="u2").reshape(shape), size=32)
+    assert film.shape == (32, 32, 1)
+    assert np.isfinite(film).all()
+
+
+def test_any_aspect_ratio_becomes_a_square_of_float32() -> None:
+    film, geometry = preprocess(chest_like(300, 200), size=96, channels=3)
+    assert film.shape == (96, 96, 3)
+    assert film.dtype == np.float32
+    assert geometry.height > geometry.width
+
+
+def test_8_bits_and_jpeg_are_nearly_the_same_input() -> None:
+    film = chest_like(900, 800)
+    plain, geometry = preprocess(film, size=96)
+    eight = ((film.astype(int) + 128) // 257).astype(np.uint8)
+    data = np.frombuffer(encoded(eight, ".jpg", cv2.IMWRITE_JPEG_QUALITY, 90), "u1")
+    for copy in (eight, cv2.imdecode(data, cv2.IMREAD_UNCHANGED)):
+        again, other = preprocess(copy.astype(np.uint16) * 257, size=96)
+        assert other == geometry
+        assert np.abs(again - plain).mean() < 0.02
+
+
+def test_a_brighter_print_of_a_film_is_nearly_the_same_input() -> None:
+    film = chest_like(500, 500)
+    plain, _ = preprocess(film, size=96)
+    brighter, _ = preprocess((film * 0.7 + 15000).astype(np.uint16), size=96)
+    assert np.abs(plain - brighter).mean() < 0.02
+
+
+def test_equalising_rises_with_the_values() -> None:
+    values = np.sort(np.random.default_rng(0).gamma(2.0, size=400)).reshape(20, 20)
+    equal = equalise(values)
+    assert (np.diff(equal.ravel()) >= 0).all()
+    assert equal.min() >= 0
+    assert equal.max() <= 1
+
+
+def test_a_geometry_survives_json() -> None:
+    geometry = find_geometry(chest_like(), size=64)
+    assert Geometry.from_json(geometry.to_json()) == geometry
+
+
+def test_the_corners_of_the_square_map_to_the_box() -> None:
+    geometry = Geometry(400, 300, top=40, left=30, height=200, width=100, size=50)
+    assert geometry.to_source(0, 0) == (30, 40)
+    assert geometry.to_source(50, 50) == (130, 240)
+    assert geometry.to_source(25, 25) == (80, 140)
+
+
+def test_training_sees_a_film_as_inference_does() -> None:
+    film = chest_like(240, 200) // 257 * 257
+    packed = packed_film(film)
+    assert np.array_equal(packed.astype(np.uint16) * 257, crop(film, _box(film)))
+
+    class OneFilm:
+        def film(self, index: int) -> np.ndarray:
+            return packed
+
+    trained_on = plain_inputs(OneFilm(), [0], size=64)[0]
+    assert np.abs(trained_on - preprocess(film, size=64)[0]).max() < 0.05
+
+
+def _box(film: np.ndarray) -> Geometry:
+    return find_geometry(film, size=384)
+
+
+def test_a_hot_cell_is_drawn_where_the_film_was_hot() -> None:
+    """A cell of the grid goes back through crop and squash to its place."""
+    film = chest_like(500, 300, border=80)
+    geometry = find_geometry(film, size=64)
+    grid = np.zeros((8, 8), np.float16)
+    grid[2, 5] = 1.0
+    x, y = geometry.to_source((5 + 0.5) * 8, (2 + 0.5) * 8)
+    layer = heat_layer(grid, geometry_json=geometry.to_json())
+    assert layer.shape == (*film.shape, 4)
+    hot_rows, hot_columns = np.nonzero(layer[..., 3] > 200)
+    assert abs(hot_rows.mean() - y) < 3
+    assert abs(hot_columns.mean() - x) < 3
+    outside = layer[..., 3].copy()
+    outside[
+        geometry.top : geometry.top + geometry.height,
+        geometry.left : geometry.left + geometry.width,
+    ] = 0
+    assert not outside.any()
