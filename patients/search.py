@@ -5,18 +5,12 @@ tables would read both from end to end. Names are found by the beginnings of the
 words, in any order: `mul jo` finds Johanna Müller.
 """
 
-from django.db.models import BooleanField, Q, QuerySet
-from django.db.models.expressions import RawSQL
+from django.db.models import BooleanField, F, Func, Q, QuerySet, Value
 
 from patients import names
 from patients.models import Patient, Study
 
 MOST_WORDS = 8
-# As the index `patient_name_words` has it.
-_NAME_WORDS = (
-    "array_to_tsvector(array_remove("
-    "string_to_array(patients_patient.name_folded, ' '), ''))"
-)
 
 
 def patients_found(text: str) -> QuerySet[Patient]:
@@ -42,10 +36,24 @@ def patients_named(text: str) -> QuerySet[Patient]:
         return Patient.objects.none()
     # Folded words hold letters, digits and marks only: nothing to escape.
     query = " & ".join(f"'{word[: names.LONGEST_WORD]}':*" for word in words)
-    matches = RawSQL(  # noqa: S611 - a fixed expression; the words are a parameter
-        f"{_NAME_WORDS} @@ %s::tsquery", [query], output_field=BooleanField()
+    tsquery = Func(Value(query), template="%(expressions)s::tsquery")
+    return Patient.objects.filter(
+        Func(
+            _name_words(),
+            tsquery,
+            template="(%(expressions)s)",
+            arg_joiner=" @@ ",
+            output_field=BooleanField(),
+        )
     )
-    return Patient.objects.filter(matches)
+
+
+def _name_words() -> Func:
+    """Return the words of a name as the index `patient_name_words` has them."""
+    words = Func(F("name_folded"), Value(" "), function="string_to_array")
+    return Func(
+        Func(words, Value(""), function="array_remove"), function="array_to_tsvector"
+    )
 
 
 def _patient_keys(text: str) -> QuerySet[Patient]:
