@@ -1,0 +1,99 @@
+"""Settings come from the environment; production refuses to be half-configured."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.chestx_site.programs import ROOT, environment
+
+PRODUCTION = {
+    "CHESTX_ENV": "production",
+    "SECRET_KEY": "made-up-and-long-enough-for-the-deployment-checks-4711-abcdefgh",
+    "ALLOWED_HOSTS": "chestx.example.org",
+    "DATABASE_URL": "postgresql://chestx:made-up@database.example.org/chestx",
+    "REDIS_URL": "redis://queue.example.org:6379/0",
+}
+
+
+def manage(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=ROOT,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def setting(name: str, **variables: str) -> str:
+    """Return a setting as a fresh process sees it."""
+    told = subprocess.run(
+        [
+            *(sys.executable, "-c"),
+            f"from chestx_site import settings; print(settings.{name})",
+        ],
+        cwd=ROOT,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return told.stdout.strip()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["SECRET_KEY", "ALLOWED_HOSTS", "DATABASE_URL", "REDIS_URL"]
+)
+def test_production_refuses_to_start_half_configured(name: str) -> None:
+    half = {key: value for key, value in PRODUCTION.items() if key != name}
+    refused = manage("check", **half)
+    assert refused.returncode != 0
+    assert f"CHESTX_ENV=production needs {name}" in refused.stderr
+
+
+@pytest.mark.slow
+def test_production_settings_pass_the_deployment_checks() -> None:
+    checked = manage("check", "--deploy", "--fail-level", "WARNING", **PRODUCTION)
+    assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.slow
+def test_an_unknown_environment_is_refused() -> None:
+    refused = manage("check", CHESTX_ENV="staging")
+    assert refused.returncode != 0
+    assert "it must be 'development' or 'production'" in refused.stderr
+
+
+def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("from-a-file")
+    key = setting("SECRET_KEY", SECRET_KEY_FILE=str(tmp_path / "key"))
+    assert key == "from-a-file"
+
+
+def test_development_answers_on_this_machine_only() -> None:
+    assert setting("ALLOWED_HOSTS") == "['localhost', '127.0.0.1', '[::1]']"
+
+
+def test_state_lives_beside_the_code_unless_told_otherwise() -> None:
+    nothing = {"VAR_DIR": "", "PATH": os.environ["PATH"]}
+    told = subprocess.run(
+        [
+            *(sys.executable, "-c"),
+            "from chestx_site import settings;"
+            "print(settings.VAR_DIR); print(settings.REDIS_URL)",
+        ],
+        cwd=ROOT,
+        env={name: value for name, value in nothing.items() if value},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split("\n")
+    assert told[0] == str(ROOT / "var")
+    assert told[1].startswith("redis+socket://")
