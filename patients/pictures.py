@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import IO, BinaryIO
 
 from django.conf import settings
+from pydicom import config
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.filewriter import dcmwrite
@@ -26,6 +28,7 @@ from pydicom.uid import (
 
 from accounts.errors import InvalidInput
 from patients import decode
+from patients import dicom_tags as tags
 from patients.containers import Kind
 from patients.dicom import PatientIdentity
 from patients.jpeg_structure import JpegStructure, read_jpeg
@@ -60,7 +63,7 @@ class _Pixels:
 def wrap_picture(
     file: BinaryIO, kind: Kind, *, identity: PatientIdentity, accession_number: str = ""
 ) -> IO[bytes]:
-    """Write a picture as a Secondary Capture Image (PS3.3 A.8) and return it, at its start.
+    """Write a picture as a Secondary Capture Image (PS3.3 A.8), and return that.
 
     The same file and identity give the same bytes and UIDs. Of the identity only
     patient_id, issuer (DEFAULT_ISSUER where empty) and accession number are written,
@@ -71,7 +74,7 @@ def wrap_picture(
     else is decoded (EXIF orientation applied and dropped) and stored uncompressed.
 
     Returns:
-        An open temporary file; `.name` is its path, closing it deletes it.
+        An open temporary file at its start; `.name` is its path, closing it deletes it.
 
     Raises:
         InvalidInput: unreadable_pixels, too_many_pixels, decoder_killed or
@@ -86,7 +89,15 @@ def wrap_picture(
     dataset = _secondary_capture(pixels)
     if patient_id:
         dataset.PatientID, dataset.IssuerOfPatientID = patient_id, issuer
-    dataset.AccessionNumber = accession_number
+    # Longer than SH allows in places: kept whole, the column holds 64 too.
+    dataset.add(
+        DataElement(
+            tags.ACCESSION_NUMBER,
+            "SH",
+            accession_number,
+            validation_mode=config.IGNORE,
+        )
+    )
     names = [text.encode() for text in (issuer, patient_id, accession_number)]
     sop_uid = _uid_of(_file_digest(file, names))
     dataset.SOPInstanceUID = sop_uid
@@ -210,7 +221,7 @@ def _written(dataset: Dataset, transfer_syntax_uid: UID) -> IO[bytes]:
 
 
 def _check_identifier(text: str) -> None:
-    """Refuse what a header cannot hold (LO and SH, PS3.5 6.2), rather than change it."""
+    """Refuse what a header cannot hold (LO, PS3.5 6.2), rather than change it."""
     if len(text) > 64 or "\\" in text or not text.isprintable():
         raise InvalidInput(
             "An identifier is longer than 64 characters, or has a backslash or a "
