@@ -78,7 +78,11 @@ def study_title(study: Study, series: Iterable[Series]) -> str:
     part = _WORDS_OF_PARTS.get(parts[0].upper(), parts[0].capitalize()) if parts else ""
     if part:
         return f"{part} {' + '.join(views)}".strip()
-    return next((f"{one.modality} study" for one in listed if one.modality), "Study")
+    modality = next((one.modality for one in listed if one.modality), "")
+    # Other (PS3.3 C.7.3.1.1.1): what a PNG or JPEG becomes here.
+    if modality == "OT":
+        return "Picture"
+    return f"{modality} study" if modality else "Study"
 
 
 def study_words(study: Study, series: Iterable[Series]) -> str:

@@ -21,14 +21,9 @@ _RECORD_DECIDED = (
     "An administrator decides which record is right; nothing was overwritten."
 )
 _COPY_DECIDED = "An administrator decides which copy stands; nothing was overwritten."
+# What the reason, a sentence of its own, leaves open: what happens to the file now.
 _ADVICE = {
-    "truncated_file": "Its end is missing: send it again from where it was made.",
-    "empty_file": "The file has no content: export it once more.",
-    "not_an_image": "ChestX takes DICOM, PNG, JPEG, TIFF and BMP.",
-    "identity_mismatch": (
-        "The file names another patient than the form: clear the form, or check it."
-    ),
-    "file_too_large": "Whoever runs ChestX can raise the limit.",
+    "identity_mismatch": "Clear the form, or check whose film it is; then send it again.",
     "conflict_patient": _RECORD_DECIDED,
     "conflict_study": _RECORD_DECIDED,
     "conflict_accession": _RECORD_DECIDED,
