@@ -1,4 +1,4 @@
-"""A chest that nobody has, as a DICOM object: SYNTHETIC in the picture and the header."""
+"""A chest nobody has, as a DICOM object: SYNTHETIC in the picture and the header."""
 
 import struct
 from hashlib import sha256
