@@ -1,0 +1,251 @@
+"""The admin site: who gets in, what it records, how often it asks the database."""
+
+import re
+
+import pytest
+from django.apps import apps
+from django.contrib import admin
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from accounts.models import AuditEvent, AuditSubject, Role, Token, User
+from accounts.tokens import issue_token
+from diagnoses.models import Prediction
+from diagnoses.worklist import refresh_entry
+from tests.clients import person
+from tests.diagnoses.fakes import installed_model
+from tests.factories import (
+    PASSWORD,
+    DepartmentFactory,
+    FindingFactory,
+    HeatMapFactory,
+    InstanceFactory,
+    PredictionFactory,
+    UploadFactory,
+    UserFactory,
+)
+
+pytestmark = pytest.mark.django_db
+OURS = ("accounts", "patients", "diagnoses")
+
+
+@pytest.fixture
+def administrator() -> Client:
+    return person(Role.ADMIN)
+
+
+def _changelist(model: type) -> str:
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+
+
+def _change(row: object) -> str:
+    view = f"admin:{row._meta.app_label}_{row._meta.model_name}_change"
+    return reverse(view, args=[row.pk])
+
+
+def test_nobody_signs_in_on_the_admin_site() -> None:
+    answer = Client().get("/admin/login/")
+    assert answer.headers["Location"] == "/sign-in/?next=%2Fadmin%2Flogin%2F"
+    user = UserFactory(role=Role.ADMIN)
+    Client().post("/admin/login/", {"username": user.username, "password": PASSWORD})
+    assert not AuditEvent.objects.filter(action="sign_in").exists()
+
+
+def test_signing_out_of_the_admin_site_is_signing_out() -> None:
+    client = person(Role.ADMIN)
+    client.post("/admin/logout/", follow=True)
+    assert client.get("/").status_code == 302
+    assert AuditEvent.objects.filter(action="sign_out").count() == 1
+
+
+def test_every_model_of_ours_is_there() -> None:
+    ours = {m for app in OURS for m in apps.get_app_config(app).get_models()}
+    # An event's patients are shown inside their event.
+    assert ours - set(admin.site._registry) == {AuditSubject}
+
+
+def _fill() -> None:
+    instance = InstanceFactory()
+    prediction = PredictionFactory(
+        succeeded=True, instance=instance, model_version=installed_model()
+    )
+    HeatMapFactory(finding=FindingFactory(prediction=prediction))
+    UploadFactory(instance=instance)
+    refresh_entry(instance.series.study_id)
+    issue_token(UserFactory())
+
+
+@pytest.mark.slow
+def test_no_list_asks_the_database_once_a_row(administrator: Client) -> None:
+    def queries(path: str) -> int:
+        with CaptureQueriesContext(connection) as asked:
+            assert administrator.get(path).status_code == 200, path
+        return len(asked)
+
+    paths = [_changelist(m) for m in admin.site._registry if m._meta.app_label in OURS]
+    _fill()
+    for path in paths:  # contents of caches, and the trail's first rows
+        queries(path)
+    few = {path: queries(path) for path in paths}
+    for _ in range(4):
+        _fill()
+    many = {path: queries(path) for path in paths}
+    assert many == few
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("term", ["x", "MRN-1", "%", "'", "2.25.1", " "])
+def test_every_list_can_be_searched_for_anything(
+    administrator: Client, term: str
+) -> None:
+    for model, model_admin in admin.site._registry.items():
+        if model._meta.app_label in OURS:
+            answer = administrator.get(_changelist(model), {"q": term})
+            assert answer.status_code == 200, model
+            assert model_admin.search_fields, model
+
+
+def test_a_run_is_found_by_its_key(administrator: Client) -> None:
+    runs = [PredictionFactory() for _ in range(2)]
+    page = administrator.get(_changelist(Prediction), {"q": str(runs[0].pk)})
+    assert list(page.context["cl"].result_list) == [runs[0]]
+    event = AuditEvent.objects.filter(action="search").get()
+    assert event.object_kind == "prediction"
+    assert event.subjects.count() == 1
+
+
+def test_an_event_is_found_by_its_patient(administrator: Client) -> None:
+    run = PredictionFactory()
+    administrator.get(_change(run))
+    patient = run.instance.series.study.patient
+    page = administrator.get(_changelist(AuditEvent), {"q": str(patient.pk)})
+    (event,) = page.context["cl"].result_list
+    assert (event.action, event.object_uuid) == ("view", run.pk)
+
+
+def test_the_history_of_a_row_is_its_part_of_the_trail(administrator: Client) -> None:
+    run = PredictionFactory()
+    administrator.get(_change(run))
+    history = administrator.get(
+        reverse("admin:diagnoses_prediction_history", args=[run.pk]), follow=True
+    )
+    assert [e.object_uuid for e in history.context["cl"].result_list] == [run.pk]
+
+
+@pytest.mark.parametrize("factory", [FindingFactory, PredictionFactory])
+def test_results_can_be_read_and_nothing_else(
+    administrator: Client, factory: type
+) -> None:
+    row = factory()
+    page = administrator.get(_change(row))
+    assert page.status_code == 200
+    assert not re.search(rb'name="_(save|continue|addanother)"', page.content)
+    assert administrator.post(_change(row), {"label": "x"}).status_code == 403
+    for view in ("add", "delete"):
+        keys = [] if view == "add" else [row.pk]
+        name = f"admin:{row._meta.app_label}_{row._meta.model_name}_{view}"
+        assert administrator.get(reverse(name, args=keys)).status_code == 403
+
+
+def test_failed_runs_are_run_again_from_the_list(administrator: Client) -> None:
+    failed = PredictionFactory(failed=True, model_version=installed_model())
+    waiting = PredictionFactory()
+    answer = administrator.post(
+        _changelist(Prediction),
+        {"action": "retry", "_selected_action": [failed.pk, waiting.pk]},
+        follow=True,
+    )
+    said = [str(message) for message in answer.context["messages"]]
+    assert "Queued again: 1." in said
+    assert any(str(waiting.pk) in sentence for sentence in said)
+    assert Prediction.objects.filter(instance=failed.instance, run=2).exists()
+    (event,) = AuditEvent.objects.filter(action="retry")
+    assert event.door == "admin"
+
+
+def test_a_new_user_gets_a_role_and_the_trail_no_password(
+    administrator: Client,
+) -> None:
+    department = DepartmentFactory()
+    password = "a-new-Password-of-tests-1"
+    answer = administrator.post(
+        reverse("admin:accounts_user_add"),
+        {
+            "username": "new-auditor",
+            "usable_password": "true",
+            "password1": password,
+            "password2": password,
+            "role": "auditor",
+            "departments": [department.pk],
+            "primary_department": department.pk,
+        },
+    )
+    assert answer.status_code == 302, answer.context["errors"]
+    user = User.objects.get(username="new-auditor")
+    assert (user.role, user.is_staff, user.is_superuser) == ("auditor", True, False)
+    event = AuditEvent.objects.get(action="create")
+    assert event.object_uuid == user.pk
+    assert password not in str(event.detail)
+
+
+def test_a_change_is_recorded_with_the_names_of_its_fields(
+    administrator: Client,
+) -> None:
+    user = UserFactory(role=Role.CLINICIAN)
+    department = user.primary_department
+    administrator.post(
+        _change(user),
+        {
+            "username": user.username,
+            "role": "radiologist",
+            "is_active": "on",
+            "departments": [department.pk],
+            "primary_department": department.pk,
+        },
+    )
+    user.refresh_from_db()
+    assert user.role == "radiologist"
+    event = AuditEvent.objects.get(action="change", object_uuid=user.pk)
+    assert event.detail == {"changed": ["Role"]}
+
+
+def test_a_token_is_revoked_by_deleting_it(administrator: Client) -> None:
+    token, text = issue_token(UserFactory())
+    administrator.post(
+        reverse("admin:accounts_token_delete", args=[token.pk]), {"post": "yes"}
+    )
+    assert not Token.objects.exists()
+    program = Client(headers={"Authorization": f"Token {text}"})
+    assert program.get("/api/v1/models/").status_code == 401
+    assert AuditEvent.objects.filter(action="delete", object_kind="token").exists()
+
+
+def test_a_model_is_activated_with_a_reason_that_is_kept(administrator: Client) -> None:
+    version = installed_model(state="installed")
+    chosen = {"action": "activate_versions", "_selected_action": [version.pk]}
+    path = _changelist(type(version))
+    administrator.post(path, chosen)
+    version.refresh_from_db()
+    assert version.state == "installed"
+    administrator.post(path, {**chosen, "reason": "validated here"})
+    version.refresh_from_db()
+    assert (version.state, version.state_reason) == ("active", "validated here")
+    assert version.state_changed_by == administrator.user
+    event = AuditEvent.objects.get(action="change")
+    assert event.detail == {"state": "activate", "reason": "validated here"}
+
+
+def test_a_threshold_is_added_for_a_label_of_the_card_only(
+    administrator: Client,
+) -> None:
+    version = installed_model()
+    path = reverse("admin:diagnoses_operatingpoint_add")
+    given = {"model_version": version.pk, "value": "0.4", "method": "Youden on val"}
+    refused = administrator.post(path, {**given, "label": "Broken rib"})
+    assert refused.status_code == 200
+    assert "One of:" in str(refused.context["errors"])
+    administrator.post(path, {**given, "label": "Normal"})
+    point = version.operating_points.get(label="Normal")
+    assert (point.value, point.set_by) == (0.4, administrator.user)

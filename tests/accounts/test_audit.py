@@ -1,0 +1,101 @@
+"""The trail: what an event keeps, where from, and that it stays."""
+
+import uuid
+
+import pytest
+from django.db import IntegrityError, transaction
+from django.test import RequestFactory, override_settings
+
+from accounts import audit
+from accounts.errors import AuditUnavailable
+from accounts.models import AuditEvent, AuditSubject
+from tests.factories import UserFactory
+
+
+@pytest.mark.django_db
+def test_an_event_keeps_who_what_and_whose() -> None:
+    user, object_uuid, patient = UserFactory(), uuid.uuid4(), uuid.uuid4()
+    event = audit.record(
+        action=audit.AuditAction.VIEW,
+        actor=user,
+        door=audit.AuditDoor.WEB,
+        request=RequestFactory().get("/", REMOTE_ADDR="192.0.2.7"),
+        object_kind="study",
+        object_uuid=object_uuid,
+        patients=[patient, patient],
+        detail={"frame": 0},
+    )
+    event.refresh_from_db()
+    assert (event.actor_uuid, event.actor_name) == (user.pk, user.username)
+    assert (event.object_kind, event.object_uuid) == ("study", object_uuid)
+    assert (event.address, event.outcome) == ("192.0.2.7", "success")
+    assert [s.patient_uuid for s in event.subjects.all()] == [patient]
+    assert event.at is not None
+
+
+@pytest.mark.django_db
+def test_an_event_outlives_its_user() -> None:
+    user = UserFactory()
+    event = audit.record(action="view", actor=user, door="web")
+    user.delete()
+    event.refresh_from_db()
+    assert event.actor_name == user.username
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("model", [AuditEvent, AuditSubject])
+def test_the_database_refuses_to_change_or_delete_the_trail(
+    model: type[AuditEvent] | type[AuditSubject],
+) -> None:
+    audit.record(action="view", actor=None, door="web", patients=[uuid.uuid4()])
+    rows = model.objects.all()
+    value = {"action": "x"} if model is AuditEvent else {"patient_uuid": uuid.uuid4()}
+    with pytest.raises(IntegrityError, match="append-only"), transaction.atomic():
+        rows.update(**value)
+    with pytest.raises(IntegrityError, match="append-only"), transaction.atomic():
+        rows._raw_delete(rows.db)
+
+
+@pytest.mark.django_db
+def test_what_cannot_be_written_is_a_passing_fault_and_leaves_no_half_event(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(AuditUnavailable) as refused:
+        audit.record(action="x" * 49, actor=None, door="web")
+    assert (refused.value.status, refused.value.permanent) == (503, False)
+
+    def refuse(rows: object) -> None:
+        raise IntegrityError("no subjects today")
+
+    monkeypatch.setattr(AuditSubject.objects, "bulk_create", refuse)
+    with pytest.raises(AuditUnavailable):
+        audit.record(action="view", actor=None, door="web", patients=[uuid.uuid4()])
+    assert not AuditEvent.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "expected"),
+    [
+        (0, "203.0.113.9", "192.0.2.1"),
+        (1, "203.0.113.9", "203.0.113.9"),
+        # The client wrote the first entry itself.
+        (1, "198.51.100.1, 203.0.113.9", "203.0.113.9"),
+        (2, "198.51.100.1, 203.0.113.9, 192.0.2.2", "203.0.113.9"),
+        (2, "203.0.113.9", "192.0.2.1"),
+        (1, "not an address", None),
+        (1, "2001:db8::1", "2001:db8::1"),
+        (1, "", "192.0.2.1"),
+    ],
+)
+def test_only_as_many_proxies_are_believed_as_there_are(
+    proxies: int, forwarded: str, expected: str | None
+) -> None:
+    request = RequestFactory().get(
+        "/", REMOTE_ADDR="192.0.2.1", headers={"X-Forwarded-For": forwarded}
+    )
+    with override_settings(TRUSTED_PROXY_COUNT=proxies):
+        assert audit.client_address(request) == expected
+
+
+def test_a_socket_has_no_address() -> None:
+    assert audit.client_address(RequestFactory().get("/", REMOTE_ADDR="")) is None
