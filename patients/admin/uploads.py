@@ -9,7 +9,6 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
-from accounts.access import Action
 from accounts.audited import patient_keys
 from accounts.errors import ChestXError
 from patients import assignments, resolutions
@@ -61,7 +60,6 @@ def _each(
 class UploadAdmin(ArchiveAdmin):
     """Every file that was sent, and the conflicts that wait for a decision."""
 
-    view_action = Action.ADMINISTER
     patient_path = "instance__series__study__patient_id"
     list_display = (
         "created_at",
