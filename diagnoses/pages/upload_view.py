@@ -23,7 +23,7 @@ _RECORD_DECIDED = (
 _COPY_DECIDED = "An administrator decides which copy stands; nothing was overwritten."
 # What the reason, a sentence of its own, leaves open: what happens to the file now.
 _ADVICE = {
-    "identity_mismatch": "Clear the form, or check whose film it is; then send it again.",
+    "identity_mismatch": "Clear the form, or check whose film it is; send it again.",
     "conflict_patient": _RECORD_DECIDED,
     "conflict_study": _RECORD_DECIDED,
     "conflict_accession": _RECORD_DECIDED,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_safe
 
@@ -89,7 +89,10 @@ def address(name: str, parameters: dict[str, str]) -> str:
 @require_safe
 def worklist(request: HttpRequest) -> HttpResponse:
     """Show one page of the worklist, or of what a search found."""
-    require(request, Action.READ_PATIENTS)
+    if not may(request.user, Action.READ_PATIENTS):
+        # Whoever works with models alone begins there after signing in.
+        require(request, Action.READ_MODELS)
+        return redirect("models")
     asked = Asked.of(request)
     visible = listing.visible_entries(request.user)
     found = listing.page(asked.entries(visible), sort=asked.sort, after=asked.after)

@@ -285,8 +285,13 @@ def test_who_may_not_see_results_sees_the_studies_without_them() -> None:
     assert len(names(page)) == 1
 
 
-def test_who_may_not_see_patients_gets_no_worklist() -> None:
-    assert person(Role.DATA_SCIENTIST).get("/").status_code == 403
+def test_who_may_not_see_patients_is_sent_to_the_models() -> None:
+    waiting(study_with_film())
+    client = person(Role.DATA_SCIENTIST)
+
+    assert client.get("/").headers["Location"] == "/models/"
+    assert client.get("/worklist/changes/").status_code == 403
+    assert not AuditEvent.objects.filter(action=AuditAction.LIST).exists()
 
 
 def test_a_study_of_several_films_says_which_one_its_finding_is_of(
