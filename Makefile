@@ -9,7 +9,7 @@ RUN_STAMP := $(VENV)/.installed-run
 TEST_STAMP := $(VENV)/.installed-test
 
 .DEFAULT_GOAL := help
-.PHONY: help demo services test test-quick lint format types faults bench screenshots clean
+.PHONY: help demo services test test-quick lint format faults bench clean
 
 help: ## list every command
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,12 @@ test: $(TEST_STAMP) ## run all tests against real PostgreSQL and Redis
 
 test-quick: $(TEST_STAMP) ## run the tests that take no time
 	$(BIN)/python -m pytest -m "not slow"
+
+faults: $(TEST_STAMP) ## kill workers, Redis and PostgreSQL under load; count what is left
+	$(BIN)/python manage.py faults
+
+bench: $(TEST_STAMP) ## measure speed, print a table, write benchmarks/results.json
+	$(BIN)/python manage.py bench
 
 lint: $(TEST_STAMP) ## check style and format
 	$(BIN)/ruff check .
