@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Min, Q, QuerySet
 from django.db.models.functions import Greatest, Now
 
@@ -56,12 +56,18 @@ def sweep_once() -> Sweep:
 
 
 def give_back_expired() -> int:
-    """Queue the rows again whose lease has expired; return how many."""
-    expired = (
-        Prediction.objects.filter(status=Status.RUNNING, lease_expires_at__lt=Now())
-        .order_by("lease_expires_at")
-        .values_list("pk", "attempt")[:_MOST_AT_ONCE]
-    )
+    """Queue the rows again whose lease has expired; return how many.
+
+    A row that somebody has locked is left for the next sweep: a worker frozen in the
+    middle of its transaction must not stop the recovery of all others.
+    """
+    with transaction.atomic():
+        expired = list(
+            Prediction.objects.select_for_update(skip_locked=True)
+            .filter(status=Status.RUNNING, lease_expires_at__lt=Now())
+            .order_by("lease_expires_at")
+            .values_list("pk", "attempt")[:_MOST_AT_ONCE]
+        )
     given_back = 0
     for prediction_id, attempt in expired:
         # A heartbeat in between costs its worker the row: the fence keeps that safe.

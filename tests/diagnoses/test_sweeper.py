@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 from celery import current_app
-from django.db import OperationalError
+from django.db import OperationalError, connection, transaction
 from django.db.models.functions import Now
 from pytest_django.fixtures import Settings
 
@@ -66,6 +66,32 @@ def test_what_was_given_back_gets_a_hint_at_once(claimed: Claimed) -> None:
     sweep = sweep_once()
     assert (sweep.given_back, sweep.hints) == (1, 1)
     assert hints_waiting() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_row_that_a_frozen_worker_has_locked_does_not_stop_the_others(
+    chest_model: ModelVersion,
+) -> None:
+    PredictionFactory.create_batch(2, model_version=chest_model)
+    first, second = claim("worker-1", count=2)
+    expire(first)
+    expire(second)
+    locked, swept = threading.Event(), threading.Event()
+
+    def freeze() -> None:
+        with transaction.atomic():
+            Prediction.objects.select_for_update().get(pk=first.prediction_id)
+            locked.set()
+            swept.wait(20)
+        connection.close()
+
+    frozen = threading.Thread(target=freeze)
+    frozen.start()
+    assert locked.wait(5)
+    assert give_back_expired() == 1
+    swept.set()
+    frozen.join()
+    assert give_back_expired() == 1
 
 
 def test_hints_of_an_emptied_broker_are_repeated(chest_model: ModelVersion) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 from django.core.files.storage import default_storage
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from pytest_django.fixtures import Settings
 
 from diagnoses import tasks, worker
@@ -189,6 +189,15 @@ def test_a_result_that_comes_late_is_thrown_away(claimed: Claimed) -> None:
     assert not read_claimed(claimed, models=models_that(lose_the_row))
     assert row_of(claimed).status == "running"
     assert not Finding.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_database_ends_a_transaction_that_a_worker_froze_in() -> None:
+    tasks._end_frozen_transactions(connection)
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW idle_in_transaction_session_timeout")
+        assert cursor.fetchone() == (tasks.FROZEN_AFTER,)
+    connection.close()
 
 
 def test_models_are_loaded_once(chest_model: ModelVersion) -> None:

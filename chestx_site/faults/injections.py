@@ -1,0 +1,213 @@
+"""What is broken, and when: drawn from a seed, so that a run can be repeated."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import redis
+
+from chestx_site.embedded.places import redis_socket
+from chestx_site.faults.record import Record
+from chestx_site.faults.stack import FaultStack
+
+
+class Fault(StrEnum):
+    """What can be broken."""
+
+    KILL_WORKER = "kill -9 of the worker's main process"
+    KILL_POOL_CHILD = "kill -9 of a process that reads films"
+    FREEZE_POOL_CHILD = "a process that reads a film frozen until its lease is over"
+    FLUSH_REDIS = "Redis flushed"
+    EMPTY_REDIS = "Redis killed and restarted empty"
+    RESTART_POSTGRESQL = "PostgreSQL restarted"
+
+
+ONCE = (Fault.FLUSH_REDIS, Fault.EMPTY_REDIS, Fault.RESTART_POSTGRESQL)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One fault and its moment, in seconds after the first upload."""
+
+    at_s: float
+    fault: Fault
+
+
+@dataclass
+class Loss:
+    """A film that a worker held when it was killed or frozen."""
+
+    prediction_id: str
+    attempt: int
+    lost_at: float
+    given_back_after_s: float | None = None
+
+
+@dataclass
+class Injected:
+    """What was broken so far."""
+
+    counts: dict[Fault, int] = field(default_factory=lambda: dict.fromkeys(Fault, 0))
+    losses: list[Loss] = field(default_factory=list)
+
+
+def plan(*, seed: int, kills: int, freezes: int, span_s: float) -> list[Planned]:
+    """Draw the moments of all faults, in their order.
+
+    Args:
+        seed: The same seed gives the same plan.
+        kills: How many workers are killed.
+        freezes: How many are frozen while they read.
+        span_s: Over how long.
+    """
+    chance = random.Random(seed)  # noqa: S311 - a plan, not a secret
+    kinds = [
+        chance.choice((Fault.KILL_WORKER, Fault.KILL_POOL_CHILD)) for _ in range(kills)
+    ]
+    kinds += [Fault.FREEZE_POOL_CHILD] * freezes
+    planned = [Planned(chance.uniform(1, span_s), kind) for kind in kinds]
+    planned += [Planned(chance.uniform(0.2, 0.8) * span_s, kind) for kind in ONCE]
+    return sorted(planned, key=lambda each: each.at_s)
+
+
+class Injector:
+    """Breaks what the plan says when its time has come, and notes what was lost."""
+
+    def __init__(
+        self, stack: FaultStack, record: Record, *, planned: list[Planned], seed: int
+    ) -> None:
+        self.injected = Injected()
+        self._stack = stack
+        self._record = record
+        self._planned = list(planned)
+        self._chance = random.Random(seed)  # noqa: S311 - a plan, not a secret
+        self._frozen: list[tuple[int, Loss]] = []
+        self._killed: list[tuple[list[int], float]] = []
+        self._began = time.monotonic()
+
+    @property
+    def done(self) -> bool:
+        """Whether all was broken that was planned, and nothing is frozen any more."""
+        return not (self._planned or self._frozen or self._killed)
+
+    def begin(self) -> None:
+        """Count the moments of the plan from now."""
+        self._began = time.monotonic()
+
+    def look(self) -> None:
+        """Do what is due, and see what was given back meanwhile.
+
+        Raises:
+            psycopg.OperationalError: The database is away; look again soon.
+        """
+        self._note_lost()
+        self._note_given_back()
+        self._thaw()
+        while self._planned and self._is_due(self._planned[0]):
+            if not self._inject(self._planned[0].fault):
+                return
+            self._planned.pop(0)
+
+    def _is_due(self, planned: Planned) -> bool:
+        return time.monotonic() - self._began >= planned.at_s
+
+    def _inject(self, fault: Fault) -> bool:
+        """Break one thing; False where it is not there yet, so try again soon."""
+        acts: dict[Fault, Callable[[], bool]] = {
+            Fault.KILL_WORKER: self._kill_worker,
+            Fault.KILL_POOL_CHILD: self._kill_pool_child,
+            Fault.FREEZE_POOL_CHILD: self._freeze_pool_child,
+            Fault.FLUSH_REDIS: self._flush_redis,
+            Fault.EMPTY_REDIS: self._empty_redis,
+            Fault.RESTART_POSTGRESQL: self._restart_postgresql,
+        }
+        happened = acts[fault]()
+        self.injected.counts[fault] += happened
+        return happened
+
+    def _kill_worker(self) -> bool:
+        pids = self._stack.pool_pids()
+        main = self._stack.worker.pid
+        if not pids or main is None:
+            return False
+        os.kill(main, signal.SIGKILL)
+        self._killed.append((pids, time.monotonic()))
+        return True
+
+    def _kill_pool_child(self) -> bool:
+        pids = self._stack.pool_pids()
+        if not pids:
+            return False
+        pid = self._chance.choice(pids)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        self._killed.append(([pid], time.monotonic()))
+        return True
+
+    def _freeze_pool_child(self) -> bool:
+        """Freeze a process that holds a film; until it does, look again."""
+        pids = self._stack.pool_pids()
+        for held in self._record.running(_names(pids)):
+            pid = int(held.worker.rpartition(":")[2])
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+                loss = Loss(held.prediction_id, held.attempt, time.monotonic())
+                self.injected.losses.append(loss)
+                self._frozen.append((pid, loss))
+                return True
+        return False
+
+    def _thaw(self) -> None:
+        """Let frozen processes go on once another one has their film."""
+        for pid, loss in list(self._frozen):
+            if self._record.attempt_of(loss.prediction_id) > loss.attempt:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+                self._frozen.remove((pid, loss))
+
+    def _flush_redis(self) -> bool:
+        client = redis.Redis(unix_socket_path=str(redis_socket(self._stack.var_dir)))
+        try:
+            return bool(client.flushall())
+        except redis.RedisError:
+            return False
+        finally:
+            client.close()
+
+    def _empty_redis(self) -> bool:
+        self._stack.empty_redis()
+        return True
+
+    def _restart_postgresql(self) -> bool:
+        self._stack.restart_postgresql()
+        return True
+
+    def _note_lost(self) -> None:
+        """Note which films the killed processes held, once the database can say."""
+        while self._killed:
+            pids, killed_at = self._killed[0]
+            self.injected.losses += [
+                Loss(held.prediction_id, held.attempt, killed_at)
+                for held in self._record.running(_names(pids))
+            ]
+            self._killed.pop(0)
+
+    def _note_given_back(self) -> None:
+        for loss in self.injected.losses:
+            if loss.given_back_after_s is None and not self._record.is_held(
+                loss.prediction_id, loss.attempt
+            ):
+                loss.given_back_after_s = time.monotonic() - loss.lost_at
+
+
+def _names(pids: list[int]) -> list[str]:
+    """Return the names under which these processes claim."""
+    return [f"{socket.gethostname()}:{pid}" for pid in pids]

@@ -1,0 +1,222 @@
+"""One trial: send films through three doors while things break, then count."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+
+from chestx_site.faults.doors import Door, FolderDoor, RestDoor, Sent, WebDoor, send_all
+from chestx_site.faults.injections import Fault, Injected, Injector, plan
+from chestx_site.faults.record import Counts, Record
+from chestx_site.faults.stack import FaultStack
+from patients.phantom import phantom_dataset
+
+LOOK_INTERVAL_S = 0.02
+# Given back by the sweeper at the latest this long after the end of a lease.
+RECOVERY_ALLOWANCE_S = 10.0
+# After the last fault: workers start again, waiting films are read.
+SETTLING_S = 90.0
+UNFORESEEN = "failed unexpectedly"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How hard a trial is."""
+
+    seed: int
+    films: int = 100
+    kills: int = 20
+    freezes: int = 2
+    span_s: float = 150.0
+    lease_s: float = 20.0
+    concurrency: int = 2
+    film_size: int = 768
+
+
+@dataclass
+class Report:
+    """What a trial showed.
+
+    Attributes:
+        options: How hard it was.
+        counts: What stood in the database at the end.
+        sent: What each door took.
+        injected: What was broken.
+        unforeseen: Lines of the worker's log about errors that nobody foresaw.
+        late_results: Results that were thrown away, for the fence.
+        longest_run_s: From the first upload until all was read.
+    """
+
+    options: Options
+    counts: Counts
+    sent: dict[str, Sent]
+    injected: Injected
+    unforeseen: int
+    late_results: int
+    longest_run_s: float
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def recoveries_s(self) -> list[float]:
+        """How long each lost film was held by nobody."""
+        return sorted(
+            loss.given_back_after_s
+            for loss in self.injected.losses
+            if loss.given_back_after_s is not None
+        )
+
+
+def run_trial(var_dir: Path, *, options: Options, say: Callable[[str], None]) -> Report:
+    """Run a trial in an empty folder and judge it.
+
+    Raises:
+        EmbeddedServiceError: The stack does not start.
+    """
+    stack = FaultStack(
+        var_dir, lease_s=options.lease_s, concurrency=options.concurrency, say=say
+    )
+    record = Record(stack.database_url)
+    try:
+        say("Drawing films")
+        films = draw_films(var_dir.parent / "films", options)
+        say("Starting servers, web, worker and sweeper")
+        stack.start()
+        say(f"Sending {options.films} films while things break (seed {options.seed})")
+        report = _break_and_count(stack, record, films, options)
+    finally:
+        record.close()
+        stack.stop()
+    report.faults = judge(report)
+    return report
+
+
+def draw_films(folder: Path, options: Options) -> list[Path]:
+    """Draw films that differ, each of a patient of its own."""
+    folder.mkdir()
+    films = []
+    for number in range(options.films):
+        film = phantom_dataset(
+            options.seed * 1_000 + number,
+            patient_id=f"FAULT-{number:03}",
+            patient_name=f"Fault^Film {number}",
+            size=options.film_size,
+        )
+        films.append(folder / f"film-{number:03}.dcm")
+        film.save_as(films[-1], enforce_file_format=True)
+    return films
+
+
+def _break_and_count(
+    stack: FaultStack, record: Record, films: list[Path], options: Options
+) -> Report:
+    folder = stack.var_dir.parent / "folder"
+    folder.mkdir()
+    shares = [films[n::3] for n in range(3)]
+    at_once = -(-len(shares[2]) // 3)
+    doors: list[Door] = [
+        WebDoor(stack),
+        RestDoor(stack),
+        FolderDoor(stack, folder=folder, films_at_once=at_once),
+    ]
+    planned = plan(
+        seed=options.seed,
+        kills=options.kills,
+        freezes=options.freezes,
+        span_s=options.span_s,
+    )
+    injector = Injector(stack, record, planned=planned, seed=options.seed)
+    stopped = threading.Event()
+    began = time.monotonic()
+    injector.begin()
+    with ThreadPoolExecutor(len(doors)) as senders:
+        sending = {
+            door.name: senders.submit(
+                send_all,
+                door,
+                share,
+                span_s=options.span_s,
+                going_on=lambda: not stopped.is_set(),
+            )
+            for door, share in zip(doors, shares, strict=True)
+        }
+        try:
+            _watch(stack, record, injector, sending)
+        finally:
+            stopped.set()
+    log = (stack.var_dir / "log" / "worker.log").read_text(errors="replace")
+    return Report(
+        options=options,
+        counts=record.counts(),
+        sent={name: future.result() for name, future in sending.items()},
+        injected=injector.injected,
+        unforeseen=log.count(UNFORESEEN),
+        late_results=log.count("came late and was thrown away"),
+        longest_run_s=time.monotonic() - began,
+    )
+
+
+def _watch(
+    stack: FaultStack,
+    record: Record,
+    injector: Injector,
+    sending: dict[str, Future[Sent]],
+) -> None:
+    """Break what is due, bring back what died, until all is read or time is over."""
+    give_up_at: float | None = None
+    while give_up_at is None or time.monotonic() < give_up_at:
+        stack.supervisor.look_after()
+        sent = all(future.done() for future in sending.values())
+        with contextlib.suppress(psycopg.OperationalError):
+            injector.look()
+            if sent and injector.done:
+                give_up_at = give_up_at or time.monotonic() + SETTLING_S
+                if record.unfinished() == 0:
+                    return
+        time.sleep(LOOK_INTERVAL_S)
+
+
+def judge(report: Report) -> list[str]:
+    """Return what must not be: nothing lost, nothing twice, nothing stuck."""
+    counts, options = report.counts, report.options
+    limit_s = options.lease_s + RECOVERY_ALLOWANCE_S
+    slow = [seconds for seconds in report.recoveries_s if seconds > limit_s]
+    kills = sum(
+        report.injected.counts[fault]
+        for fault in (Fault.KILL_WORKER, Fault.KILL_POOL_CHILD)
+    )
+    found = {
+        f"{counts.instances} instances of {options.films} films": (
+            counts.instances != options.films
+        ),
+        f"{counts.unfinished} films stuck": counts.unfinished > 0,
+        f"{counts.otherwise_finished} films failed or rejected": (
+            counts.otherwise_finished > 0
+        ),
+        f"{counts.succeeded} finished runs of {options.films}": (
+            counts.succeeded != options.films
+        ),
+        f"{counts.films_without_one_run} films without exactly one run": (
+            counts.films_without_one_run > 0
+        ),
+        f"{counts.runs_without_all_findings} runs without exactly their findings": (
+            counts.runs_without_all_findings > 0
+        ),
+        f"{counts.finished_by_another_attempt} runs finished by who had lost them": (
+            counts.finished_by_another_attempt > 0
+        ),
+        f"{counts.wrong_worklist_lines} wrong lines of the worklist": (
+            counts.wrong_worklist_lines > 0
+        ),
+        f"{report.unforeseen} unforeseen errors in the worker": report.unforeseen > 0,
+        f"{len(slow)} recoveries slower than {limit_s:.0f} s": bool(slow),
+        f"{kills} kills of {options.kills}": kills != options.kills,
+    }
+    failures = [f for sent in report.sent.values() for f in sent.failures]
+    return [sentence for sentence, wrong in found.items() if wrong] + failures
