@@ -1,0 +1,145 @@
+"""One pass gives scores and grids, the same by every runner and for every form."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ml.errors import ModelError
+from ml.inference import Reading, load_model
+from ml.registry import Card
+from tests.ml.films import chest_like
+
+
+def numbers(reading: Reading) -> np.ndarray:
+    return np.array([score.probability for score in reading.scores])
+
+
+def test_a_reading_has_a_score_and_a_grid_for_every_label(
+    tiny_card: Card, cache_dir: Path
+) -> None:
+    reading = load_model(tiny_card, cache_dir=cache_dir, runner="keras").read(
+        chest_like()
+    )
+    assert [score.label for score in reading.scores] == list(tiny_card.label_names)
+    assert numbers(reading).sum() == pytest.approx(1)
+    for score in reading.scores:
+        assert score.grid.dtype == np.float16
+        assert score.grid.max() in (0, 1)
+        assert score.calibrated
+        assert score.positive == (score.probability >= score.threshold)
+    assert reading.weights_sha256 == tiny_card.weights_sha256
+    assert len(reading.input_sha256) == 64
+    assert reading.backend == "keras-tensorflow"
+    assert "tensorflow" in reading.library_versions
+
+
+def test_thresholds_given_go_before_those_of_the_card(
+    tiny_card: Card, cache_dir: Path
+) -> None:
+    model = load_model(tiny_card, cache_dir=cache_dir, runner="keras")
+    scores = model.read(chest_like(), thresholds={"Normal": 0.0}).scores
+    assert scores[0].threshold == 0.0
+    assert scores[0].positive
+    assert scores[1].threshold == tiny_card.thresholds["Bacterial pneumonia"]
+
+
+def test_a_sigmoid_model_scores_each_label_by_itself(
+    tiny_card: Card, cache_dir: Path
+) -> None:
+    softmax = load_model(tiny_card, cache_dir=cache_dir, runner="keras")
+    sigmoid = load_model(
+        replace(tiny_card, task="sigmoid"), cache_dir=cache_dir, runner="keras"
+    )
+    assert numbers(sigmoid.read(chest_like())).sum() != pytest.approx(1)
+    assert (
+        numbers(sigmoid.read(chest_like())).argmax()
+        == numbers(softmax.read(chest_like())).argmax()
+    )
+
+
+def test_an_unknown_runner_is_refused(tiny_card: Card, cache_dir: Path) -> None:
+    with pytest.raises(ModelError, match="known: openvino, keras"):
+        load_model(tiny_card, cache_dir=cache_dir, runner="abacus")
+
+
+@pytest.mark.slow
+def test_both_runners_say_the_same(tiny_card: Card, cache_dir: Path) -> None:
+    ours = load_model(tiny_card, cache_dir=cache_dir, threads=1).read(chest_like())
+    theirs = load_model(tiny_card, cache_dir=cache_dir, runner="keras").read(
+        chest_like()
+    )
+    assert ours.backend == "openvino"
+    assert ours.input_sha256 == theirs.input_sha256
+    assert np.abs(numbers(ours) - numbers(theirs)).max() < 1e-5
+    for mine, other in zip(ours.scores, theirs.scores, strict=True):
+        assert np.abs(mine.grid - other.grid).max() <= 2**-10
+        assert mine.scale == pytest.approx(other.scale, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_the_same_film_again_is_the_same_to_the_bit(
+    tiny_card: Card, cache_dir: Path
+) -> None:
+    model = load_model(tiny_card, cache_dir=cache_dir)
+    one, two = model.read(chest_like()), model.read(chest_like())
+    assert np.array_equal(numbers(one), numbers(two))
+    assert one.input_sha256 == two.input_sha256
+
+
+READ_IN_A_PROCESS = """
+import sys
+from pathlib import Path
+from ml.inference import load_model
+from ml.registry import read_card
+from tests.ml.films import chest_like
+model = load_model(read_card(Path(sys.argv[1])), cache_dir=Path(sys.argv[2]), threads=1)
+print([score.probability for score in model.read(chest_like()).scores])
+heavy = {"keras", "tensorflow", "jax", "torch"} & set(sys.modules)
+print(sorted(heavy))
+"""
+
+
+def started(card: Card, cache: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            READ_IN_A_PROCESS,
+            str(card.weights_file.parent / "card.json"),
+            str(cache),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_two_first_exports_at_once_leave_one_graph(
+    tiny_card: Card, tmp_path: Path
+) -> None:
+    processes = [started(tiny_card, tmp_path) for _ in range(2)]
+    told = [process.communicate(timeout=180)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert told[0] == told[1]
+    # A graph exported elsewhere never brings Keras into the process that runs it.
+    assert told[0].splitlines()[1] == "[]"
+    graphs = list((tmp_path / "graphs").iterdir())
+    assert len(graphs) == 1
+    assert graphs[0].name.startswith(str(tiny_card.weights_sha256))
+
+
+@pytest.mark.slow
+def test_an_export_that_fails_leaves_nothing_and_says_why(
+    tiny_card: Card, tmp_path: Path
+) -> None:
+    card = replace(tiny_card, architecture="unheard-of")
+    with pytest.raises(ModelError, match="unheard-of") as caught:
+        load_model(card, cache_dir=tmp_path)
+    assert caught.value.reason_code == "export_failed"
+    assert list((tmp_path / "graphs").iterdir()) == []
