@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -97,3 +98,12 @@ def test_state_lives_beside_the_code_unless_told_otherwise() -> None:
     ).stdout.split("\n")
     assert told[0] == str(ROOT / "var")
     assert told[1].startswith("redis+socket://")
+
+
+def test_every_setting_is_documented() -> None:
+    source = (ROOT / "chestx_site/settings.py").read_text(encoding="utf-8")
+    read = set(re.findall(r'env\.[a-z]+\(\s*"([A-Z_]+)"', source))
+    guide = (ROOT / "docs/deployment.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"^\| `([A-Z_]+)` \|", guide, flags=re.MULTILINE))
+    assert len(read) > 20
+    assert documented == read
