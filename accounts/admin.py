@@ -10,6 +10,7 @@ from django.contrib.auth.models import Group
 from django.db import models
 from django.db.models import Count, OuterRef, Subquery
 from django.http import HttpRequest
+from django.utils import timezone
 
 from accounts.access import STAFF_ROLES, Action
 from accounts.audited_admin import AuditedAdmin
@@ -144,15 +145,15 @@ class AuditEventAdmin(AuditedAdmin):
 
     view_action = Action.READ_AUDIT
     list_display = (
-        "at",
+        "moment",
         "actor_name",
         "action",
+        "outcome",
         "object_kind",
-        "object_uuid",
         "patients_count",
         "door",
         "address",
-        "outcome",
+        "object_uuid",
     )
     list_filter = ("at", "action", "outcome", "door", "object_kind")
     search_keys = ("object_uuid", "actor_uuid", "subjects__patient_uuid")
@@ -178,6 +179,11 @@ class AuditEventAdmin(AuditedAdmin):
         subjects = AuditSubject.objects.filter(event=OuterRef("pk")).order_by()
         counted = subjects.values("event").annotate(count=Count("pk")).values("count")
         return super().get_queryset(request).annotate(count=Subquery(counted))
+
+    @admin.display(description="at", ordering="at")
+    def moment(self, event: AuditEvent) -> str:
+        """Return the time with its seconds: the order of things matters here."""
+        return f"{timezone.localtime(event.at):%Y-%m-%d %H:%M:%S}"
 
     @admin.display(description="patients")
     def patients_count(self, event: AuditEvent) -> int:

@@ -193,13 +193,13 @@ class PredictionAdmin(OfAFilm):
     inlines = (FindingInline,)
     actions = ("retry",)
     list_display = (
-        "id",
+        "short_key",
+        "study",
         "status",
         "reason_code",
+        "priority",
         "model_version",
         "run",
-        "priority",
-        "study",
         "queued_at",
         "finished_at",
     )
@@ -238,6 +238,11 @@ class PredictionAdmin(OfAFilm):
         "provenance",
     )
     readonly_fields = fields
+
+    @admin.display(description="key")
+    def short_key(self, prediction: Prediction) -> str:
+        """Return enough of the key to tell runs apart."""
+        return str(prediction.pk)[:8]
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Prediction]:
         """Return the runs without what is large: headers and cards."""

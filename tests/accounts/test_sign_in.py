@@ -76,6 +76,14 @@ def test_a_page_that_was_asked_for_is_shown_after_signing_in() -> None:
     assert answer.headers["Location"] == "/models/?page=1"
 
 
+def test_each_role_lands_on_a_page_that_it_may_see() -> None:
+    for role in Role:
+        client = person(role)
+        landed = client.get("/sign-in/", follow=True)
+        assert landed.status_code == 200, role
+        assert landed.request["PATH_INFO"] != "/sign-in/"
+
+
 def test_signing_in_does_not_lead_to_another_site() -> None:
     answer = Client().post(
         "/sign-in/?next=https://example.org/",
