@@ -379,6 +379,11 @@ class WorklistEntry(models.Model):
                 name="worklist_flagged",
                 condition=Q(flagged=True),
             ),
+            models.Index(
+                fields=("-received_at", "-study"),
+                name="worklist_waiting",
+                condition=Q(films_waiting__gt=0),
+            ),
         )
 
     def __str__(self) -> str:

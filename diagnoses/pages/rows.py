@@ -59,6 +59,7 @@ def rows_of(study_ids: Sequence[UUID], *, user: User) -> list[Row]:
     entries = (
         WorklistEntry.objects.visible_to(user)
         .filter(study_id__in=study_ids)
+        .order_by()
         .select_related("study__patient", "finding", "prediction__instance__series")
         .defer(
             "prediction__geometry",

@@ -12,8 +12,15 @@ from accounts.access import Action, may, require
 from accounts.audit import AuditAction
 from diagnoses.models import WorklistEntryQuerySet as Entries
 from diagnoses.pages import listing
-from diagnoses.pages.listing import FILTERS, Filter, Key, Sort, bounded_count
-from diagnoses.pages.rows import rows_of
+from diagnoses.pages.listing import (
+    FILTERS,
+    Filter,
+    Key,
+    Page,
+    Sort,
+    bounded_count,
+)
+from diagnoses.pages.rows import Row, rows_of
 from diagnoses.pages.trail import record_read
 from diagnoses.sweeper import delayed_since
 from patients.search import studies_found
@@ -46,10 +53,12 @@ class Asked:
         chosen = listing.filter_of(parameters.get("show", ""))
         if chosen.of_results and not may(request.user, Action.READ_RESULTS):
             chosen = FILTERS[0]
-        newest = parameters.get("sort") == Sort.NEWEST
+        query = parameters.get("q", "").replace("\x00", "").strip()[:LONGEST_QUERY]
+        # What a search found is for looking at, not for working off.
+        newest = bool(query) or parameters.get("sort") == Sort.NEWEST
         after = parameters.get("after", "")
         return cls(
-            query=parameters.get("q", "").replace("\x00", "").strip()[:LONGEST_QUERY],
+            query=query,
             filter=chosen,
             sort=Sort.NEWEST if newest else Sort.PRIORITY,
             after=Key.read(after) if after else None,
@@ -105,12 +114,32 @@ def worklist(request: HttpRequest) -> HttpResponse:
         # Never the words: they may be a patient's name.
         detail={"rows": len(rows), "show": asked.filter.key, "sort": asked.sort.value},
     )
-    counts = _counts(visible, shows_results=may(request.user, Action.READ_RESULTS))
-    page = {
+    template = "worklist/list.html" if request.htmx else "worklist/page.html"
+    return render(
+        request,
+        template,
+        {
+            "page": _page_words(request, asked, visible, found, rows),
+            "query": asked.query,
+            "section": "worklist",
+            "analysis_delayed_since": delayed_since(),
+        },
+    )
+
+
+def _page_words(
+    request: HttpRequest, asked: Asked, visible: Entries, found: Page, rows: list[Row]
+) -> dict[str, object]:
+    """Return what stands around the rows: counts, filters, ways to other pages."""
+    counts: dict[str, str] = {}
+    if not asked.query:
+        seen = may(request.user, Action.READ_RESULTS)
+        counts = _counts(visible, shows_results=seen)
+    return {
         "rows": rows,
         "query": asked.query,
-        "total": counts[""],
-        "waiting": counts["waiting"],
+        "total": counts.get("", ""),
+        "waiting": counts.get("waiting", ""),
         "filtered": bool(asked.filter.key),
         "filters": _chips(asked, counts),
         "sorts": [
@@ -126,19 +155,9 @@ def worklist(request: HttpRequest) -> HttpResponse:
         "first_url": asked.url() if asked.after else "",
         "older_url": asked.url(after=found.after.written()) if found.after else "",
         "own_url": asked.url(after=asked.after_value),
-        "changes_url": _changes_url(asked, found.state),
+        # A search is not repeated by itself: its words may be a patient's name.
+        "changes_url": "" if asked.query else _changes_url(asked, found.state),
     }
-    template = "worklist/list.html" if request.htmx else "worklist/page.html"
-    return render(
-        request,
-        template,
-        {
-            "page": page,
-            "query": asked.query,
-            "section": "worklist",
-            "analysis_delayed_since": delayed_since(),
-        },
-    )
 
 
 @require_safe
