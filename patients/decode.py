@@ -5,6 +5,7 @@ process decodes (`patients.decode_child`), under a memory and a time limit; it i
 when first needed, never inherited by a fork, and replaced when it dies.
 """
 
+import atexit
 import os
 import threading
 from collections.abc import Callable
@@ -174,6 +175,11 @@ class _Slot:
             )
         return self._decoder
 
+    def stop(self) -> None:
+        """End this process' child, where there is one."""
+        if self._decoder is not None and self._decoder.owner_pid == os.getpid():
+            self._decoder.stop()
+
     def forget(self) -> None:
         """Let go of a parent's child in a process that was forked from it."""
         if self._decoder is not None:
@@ -186,5 +192,10 @@ def _after_fork() -> None:
     _slot = _Slot()
 
 
+def _at_exit() -> None:
+    _slot.stop()
+
+
 _slot = _Slot()
 os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_at_exit)
