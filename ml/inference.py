@@ -103,7 +103,9 @@ class OpenVinoRunner:
             options["INFERENCE_NUM_THREADS"] = threads
         self._request = core.compile_model(graph, "CPU", options).create_infer_request()
         self._lock = threading.Lock()
-        self.library_versions = _versions("openvino", "numpy", "opencv-python-headless")
+        self.library_versions: Mapping[str, str] = _versions(
+            "openvino", "numpy", "opencv-python-headless"
+        )
 
     def run(self, film: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Run one pass; a compiled request serves one thread at a time."""
@@ -127,7 +129,7 @@ class KerasRunner:
         )
         backend = keras.backend.backend()
         self.backend = f"keras-{backend}"
-        self.library_versions = _versions(
+        self.library_versions: Mapping[str, str] = _versions(
             "keras", backend, "numpy", "opencv-python-headless"
         )
 

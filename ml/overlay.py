@@ -104,7 +104,7 @@ def to_eight_bits(display: np.ndarray) -> np.ndarray:
 
 
 def _resized(display: np.ndarray, size: int | None) -> np.ndarray:
-    height, width = _fitted(*display.shape, size)
+    height, width = _fitted(display.shape[0], display.shape[1], size)
     if (height, width) == display.shape:
         return display
     return cv2.resize(display, (width, height), interpolation=cv2.INTER_AREA)

@@ -51,6 +51,18 @@ CURVES_NAME = "curves.svg"
 # Films may be read a little larger than they were learned at (Touvron et al. 2019).
 SIZE_STEPS = (1.0, 1.2)
 THRESHOLD_RANGE = (0.05, 0.95)
+THRESHOLD_METHOD = (
+    "largest sensitivity + specificity - 1 on the same held-out training patients, "
+    "kept within 0.05 to 0.95; evaluation of a softmax model chooses the highest "
+    "probability and uses none of them"
+)
+NORMALISATION = {
+    "preprocessing_version": PREPROCESSING_VERSION,
+    "method": "borders trimmed, 4 % cut off each side, squashed to a square by area "
+    "interpolation, histogram equalised with limited slope",
+    "mean": INPUT_MEAN,
+    "standard_deviation": INPUT_STANDARD_DEVIATION,
+}
 
 
 @dataclass(frozen=True)
@@ -118,41 +130,46 @@ def _choose(
     films = _packed(data.held_out, root, cache_dir)
     truth = np.array([film.class_index for film in data.held_out])
     learned = int(state.history[-1]["size"])
-    tried: dict[int, tuple[float, float, np.ndarray]] = {}
-    for step in SIZE_STEPS:
-        size = round(learned * step / 32) * 32
-        logits = predict_logits(network, films, size=size)
-        temperature = fit_temperature(logits, truth)
-        loss = negative_log_likelihood(logits, truth, temperature=temperature)
-        tried[size] = (loss, temperature, logits)
-    size = min(tried, key=lambda candidate: tried[candidate][0])
-    loss, temperature, logits = tried[size]
-    found = softmax(logits, temperature=temperature)
-    right = found.argmax(axis=1) == truth
-    thresholds = {
-        name: float(
-            np.clip(youden_threshold(found[:, i], truth == i), *THRESHOLD_RANGE)
+    sizes = sorted({round(learned * step / 32) * 32 for step in SIZE_STEPS})
+    logits = {size: predict_logits(network, films, size=size) for size in sizes}
+    temperatures = {size: fit_temperature(logits[size], truth) for size in sizes}
+    losses = {
+        size: negative_log_likelihood(
+            logits[size], truth, temperature=temperatures[size]
         )
+        for size in sizes
+    }
+    size = min(losses, key=lambda tried: losses[tried])
+    found = softmax(logits[size], temperature=temperatures[size])
+    thresholds = {
+        name: _within_range(youden_threshold(found[:, i], truth == i))
         for i, name in enumerate(recipe.label_names)
     }
     figures = {
         "films": len(truth),
         "patients": len({film.row.patient for film in data.held_out}),
-        "negative_log_likelihood_before": round(
-            negative_log_likelihood(logits, truth), 4
+        "negative_log_likelihood_before": _rounded(
+            negative_log_likelihood(logits[size], truth)
         ),
-        "negative_log_likelihood_after": round(loss, 4),
-        "expected_calibration_error_after": round(
-            expected_calibration_error(found.max(axis=1), right), 4
-        ),
-        "sizes_tried": {str(s): round(values[0], 4) for s, values in tried.items()},
+        "negative_log_likelihood_after": _rounded(losses[size]),
+        "expected_calibration_error_after": _rounded(_gap(found, truth)),
+        "sizes_tried": {str(tried): _rounded(loss) for tried, loss in losses.items()},
     }
-    rounded = {name: round(value, 4) for name, value in thresholds.items()}
-    return Choices(size, round(temperature, 4), rounded, figures)
+    return Choices(size, _rounded(temperatures[size]), thresholds, figures)
 
 
 def _within_range(threshold: float) -> float:
-    return float(np.clip(threshold, *THRESHOLD_RANGE))
+    return _rounded(float(np.clip(threshold, *THRESHOLD_RANGE)))
+
+
+def _gap(found: np.ndarray, truth: np.ndarray) -> float:
+    """Return the calibration error of the class chosen."""
+    right = found.argmax(axis=1) == truth
+    return expected_calibration_error(found.max(axis=1), right)
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), 4)
 
 
 def _card(recipe: Recipe, choices: Choices, sha256: str) -> dict[str, Any]:
@@ -168,17 +185,7 @@ def _card(recipe: Recipe, choices: Choices, sha256: str) -> dict[str, Any]:
             for label in recipe.labels
         ],
         "accepts": chestx6.ACCEPTS,
-        "input": {
-            "size": choices.size,
-            "channels": 1,
-            "normalisation": {
-                "preprocessing_version": PREPROCESSING_VERSION,
-                "method": "borders trimmed, 4 % cut off each side, squashed to a "
-                "square by area interpolation, histogram equalised with limited slope",
-                "mean": INPUT_MEAN,
-                "standard_deviation": INPUT_STANDARD_DEVIATION,
-            },
-        },
+        "input": {"size": choices.size, "channels": 1, "normalisation": NORMALISATION},
         "weights": {"file": WEIGHTS_NAME, "sha256": sha256, "precision": "float16"},
         "calibration": {
             "calibrated": True,
@@ -188,12 +195,7 @@ def _card(recipe: Recipe, choices: Choices, sha256: str) -> dict[str, Any]:
             "that were kept out of learning",
             **choices.figures,
         },
-        "thresholds": {
-            "values": choices.thresholds,
-            "method": "largest sensitivity + specificity - 1 on the same held-out "
-            "training patients, kept within 0.05 to 0.95; evaluation of a softmax "
-            "model chooses the highest probability and uses none of them",
-        },
+        "thresholds": {"values": choices.thresholds, "method": THRESHOLD_METHOD},
         "training_data": [],
         "training": {},
         "metrics": {},
@@ -276,7 +278,9 @@ def _measure(
             "command": f"{pairs} --change crop-equalise",
             **pair_figures(inside_changed, "Bacterial pneumonia", "Viral pneumonia"),
         },
-        "val_expected_calibration_error": _calibration_error(plain),
+        "val_expected_calibration_error": _rounded(
+            _gap(plain.scores, plain.positive.argmax(axis=1))
+        ),
     }
 
 
@@ -300,11 +304,6 @@ def _figures(scored: ScoredFilms, command: str) -> dict[str, Any]:
         **{name: report[name] for name in wanted},
         "confusion": report["confusion"],
     }
-
-
-def _calibration_error(scored: ScoredFilms) -> float:
-    right = scored.scores.argmax(axis=1) == scored.positive.argmax(axis=1)
-    return round(expected_calibration_error(scored.scores.max(axis=1), right), 4)
 
 
 def _curves(recipe: Recipe, state: RunState) -> str:

@@ -95,7 +95,7 @@ def read_stored_frame(dataset: Dataset, frame: int = 0) -> np.ndarray:
     try:
         _check_codestream(dataset, frame)
         values, _ = decoder.as_array(
-            dataset, index=frame, raw=True, **_plugin(dataset, decoder)
+            dataset, index=frame, raw=True, decoding_plugin=_plugin(dataset, decoder)
         )
         return _without_stray_bits(dataset, values)
     except DECODER_ERRORS as error:
@@ -194,7 +194,7 @@ def _decoder(dataset: Dataset) -> Decoder:
     check_pixel_count(rows, columns)
     syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
     try:
-        decoder = get_decoder(syntax)
+        decoder = get_decoder(str(syntax))
     except (NotImplementedError, AttributeError, ValueError, TypeError) as error:
         raise _unsupported(syntax) from error
     if not decoder.is_available:
@@ -216,12 +216,10 @@ def _unreadable(error: Exception) -> ImageError:
     return ImageError("The pixels cannot be decoded; the file may be damaged.")
 
 
-def _plugin(dataset: Dataset, decoder: Decoder) -> dict[str, str]:
-    """Choose the decoder where several are there; without one, pydicom chooses."""
-    wanted = PLUGINS.get(dataset.file_meta.TransferSyntaxUID)
-    if wanted in decoder.available_plugins:
-        return {"decoding_plugin": wanted}
-    return {}
+def _plugin(dataset: Dataset, decoder: Decoder) -> str:
+    """Choose the decoder where several are there; "" leaves it to pydicom."""
+    wanted = PLUGINS.get(dataset.file_meta.TransferSyntaxUID, "")
+    return wanted if wanted in decoder.available_plugins else ""
 
 
 def _check_codestream(dataset: Dataset, frame: int) -> None:
