@@ -23,7 +23,9 @@ LOOK_INTERVAL_S = 0.02
 RECOVERY_ALLOWANCE_S = 10.0
 # After the last fault: workers start again, waiting films are read.
 SETTLING_S = 90.0
+# What the worker's log says of an error that nobody foresaw, and of a late result.
 UNFORESEEN = "failed unexpectedly"
+LATE = "came late and was thrown away"
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Report:
         injected: What was broken.
         unforeseen: Lines of the worker's log about errors that nobody foresaw.
         late_results: Results that were thrown away, for the fence.
-        longest_run_s: From the first upload until all was read.
+        took_s: From the first upload until all was read.
     """
 
     options: Options
@@ -60,7 +62,7 @@ class Report:
     injected: Injected
     unforeseen: int
     late_results: int
-    longest_run_s: float
+    took_s: float
     faults: list[str] = field(default_factory=list)
 
     @property
@@ -116,15 +118,6 @@ def draw_films(folder: Path, options: Options) -> list[Path]:
 def _break_and_count(
     stack: FaultStack, record: Record, films: list[Path], options: Options
 ) -> Report:
-    folder = stack.var_dir.parent / "folder"
-    folder.mkdir()
-    shares = [films[n::3] for n in range(3)]
-    at_once = -(-len(shares[2]) // 3)
-    doors: list[Door] = [
-        WebDoor(stack),
-        RestDoor(stack),
-        FolderDoor(stack, folder=folder, films_at_once=at_once),
-    ]
     planned = plan(
         seed=options.seed,
         kills=options.kills,
@@ -132,34 +125,63 @@ def _break_and_count(
         span_s=options.span_s,
     )
     injector = Injector(stack, record, planned=planned, seed=options.seed)
-    stopped = threading.Event()
+    doors = _doors(stack, films)
     began = time.monotonic()
     injector.begin()
+    sent = _send_and_break(stack, record, injector, doors, span_s=options.span_s)
+    took_s = time.monotonic() - began
+    log = (stack.var_dir / "log" / "worker.log").read_text(errors="replace")
+    return Report(
+        options=options,
+        counts=record.counts(),
+        sent=sent,
+        injected=injector.injected,
+        unforeseen=log.count(UNFORESEEN),
+        late_results=log.count(LATE),
+        took_s=took_s,
+    )
+
+
+def _doors(stack: FaultStack, films: list[Path]) -> list[tuple[Door, list[Path]]]:
+    """Return three doors and the films that each is to take."""
+    folder = stack.var_dir.parent / "folder"
+    folder.mkdir()
+    by_web, by_rest, by_folder = (films[n::3] for n in range(3))
+    # Each import is a process that starts: three of them, each with a third.
+    at_once = -(-len(by_folder) // 3)
+    return [
+        (WebDoor(stack), by_web),
+        (RestDoor(stack), by_rest),
+        (FolderDoor(stack, folder=folder, films_at_once=at_once), by_folder),
+    ]
+
+
+def _send_and_break(
+    stack: FaultStack,
+    record: Record,
+    injector: Injector,
+    doors: list[tuple[Door, list[Path]]],
+    *,
+    span_s: float,
+) -> dict[str, Sent]:
+    stopped = threading.Event()
     with ThreadPoolExecutor(len(doors)) as senders:
         sending = {
             door.name: senders.submit(
                 send_all,
                 door,
-                share,
-                span_s=options.span_s,
+                films,
+                span_s=span_s,
                 going_on=lambda: not stopped.is_set(),
             )
-            for door, share in zip(doors, shares, strict=True)
+            for door, films in doors
         }
         try:
+            # In this thread, which lasts: children die with the thread that forked.
             _watch(stack, record, injector, sending)
         finally:
             stopped.set()
-    log = (stack.var_dir / "log" / "worker.log").read_text(errors="replace")
-    return Report(
-        options=options,
-        counts=record.counts(),
-        sent={name: future.result() for name, future in sending.items()},
-        injected=injector.injected,
-        unforeseen=log.count(UNFORESEEN),
-        late_results=log.count("came late and was thrown away"),
-        longest_run_s=time.monotonic() - began,
-    )
+    return {name: future.result() for name, future in sending.items()}
 
 
 def _watch(
