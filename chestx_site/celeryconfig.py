@@ -43,7 +43,8 @@ broker_connection_max_retries = None
 # Without it a worker that lost Redis with a task in flight never consumes again.
 worker_enable_remote_control = True
 # A replacement child loads its model first; by default it would be killed after 4 s.
-worker_proc_alive_timeout = 60
+# The first time it also makes the model's graph: 45 s were seen on a busy machine.
+worker_proc_alive_timeout = 180
 # A task whose hint is lost meanwhile finishes: its row decides what that is worth.
 worker_cancel_long_running_tasks_on_connection_loss = False
 # Django's LOGGING says what is logged.
