@@ -11,6 +11,6 @@ CREATE INDEX patient_name_words ON patients_patient USING gin (
 
 
 class Migration(migrations.Migration):
-    dependencies = [("patients", "0001_initial")]
+    dependencies = (("patients", "0001_initial"),)
 
-    operations = [migrations.RunSQL(CREATE, "DROP INDEX patient_name_words")]
+    operations = (migrations.RunSQL(CREATE, "DROP INDEX patient_name_words"),)
