@@ -57,7 +57,9 @@ UNLIMITED_ROLES = frozenset({Role.ADMIN, Role.AUDITOR})
 STAFF_ROLES = frozenset({Role.ADMIN, Role.AUDITOR})
 
 
-def may(user: User, action: Action, *, scopes: Iterable[str] | None = None) -> bool:
+def may(
+    user: User | AnonymousUser, action: Action, *, scopes: Iterable[str] | None = None
+) -> bool:
     """Whether the role, and a token's scopes where there is one, allow the action."""
     if not user.is_authenticated or not user.is_active:
         return False
@@ -69,7 +71,7 @@ class DepartmentQuerySet(models.QuerySet[_Model], Generic[_Model]):
 
     department_path: str
 
-    def visible_to(self, user: User) -> Self:
+    def visible_to(self, user: User | AnonymousUser) -> Self:
         """Rows of the user's departments; all rows for the roles without that limit."""
         if not user.is_authenticated or not user.is_active:
             return self.none()
@@ -105,7 +107,7 @@ def require(subject: HttpRequest | User, action: Action) -> None:
         raise NotAllowed(f"Your role may not do this ({action.value}).")
 
 
-def visible_departments(user: User) -> models.QuerySet[Department]:
+def visible_departments(user: User | AnonymousUser) -> models.QuerySet[Department]:
     """Return the departments whose studies the user sees."""
     if not user.is_authenticated or not user.is_active:
         return Department.objects.none()

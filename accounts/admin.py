@@ -1,5 +1,6 @@
 """Users, departments, tokens, lock-outs, and the audit trail to read."""
 
+from http import HTTPStatus
 from typing import Any
 
 from axes.models import AccessAttempt
@@ -9,7 +10,7 @@ from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
 from django.db import models
 from django.db.models import Count, OuterRef, Subquery
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from accounts.access import STAFF_ROLES, Action
@@ -62,6 +63,15 @@ class UserAdmin(AuditedAdmin, DjangoUserAdmin):
     def full_name(self, user: User) -> str:
         """Return the person's name."""
         return user.get_full_name()
+
+    def user_change_password(
+        self, request: HttpRequest, id: str, form_url: str = ""
+    ) -> HttpResponse:
+        """Set somebody's password; their sessions and tokens end with the old one."""
+        answer = super().user_change_password(request, id, form_url)
+        if answer.status_code == HTTPStatus.FOUND:
+            Token.objects.filter(user_id=id).delete()
+        return answer
 
     def save_model(
         self, request: HttpRequest, obj: User, form: forms.ModelForm, change: bool

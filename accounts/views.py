@@ -7,10 +7,9 @@ from django.contrib.auth import views as auth_views
 from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.urls import reverse, reverse_lazy
+from django.urls import reverse_lazy
 
 from accounts import audit
-from accounts.access import Action, may
 from accounts.audit import AuditAction, AuditDoor
 from accounts.errors import AuditUnavailable, TooManyTries
 from accounts.middleware import is_api, problem_json
@@ -21,12 +20,6 @@ class SignInView(auth_views.LoginView):
 
     template_name = "accounts/sign_in.html"
     redirect_authenticated_user = True
-
-    def get_default_redirect_url(self) -> str:
-        """Return the first page of the user's role: not everybody has a worklist."""
-        if may(self.request.user, Action.READ_PATIENTS):
-            return super().get_default_redirect_url()
-        return reverse("models")
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
         """Sign in; not, if the trail cannot tell of it."""

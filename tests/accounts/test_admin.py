@@ -211,6 +211,21 @@ def test_a_change_is_recorded_with_the_names_of_its_fields(
     assert event.detail == {"changed": ["Role"]}
 
 
+def test_a_password_that_is_set_for_somebody_ends_their_tokens(
+    administrator: Client,
+) -> None:
+    user = UserFactory()
+    issue_token(user)
+    new = "another-Password-of-tests-0815"
+    page = reverse("admin:auth_user_password_change", args=[user.pk])
+    given = {"password1": new, "password2": new, "usable_password": "true"}
+    assert administrator.post(page, given).status_code == 302
+    user.refresh_from_db()
+    assert user.check_password(new)
+    assert not Token.objects.filter(user=user).exists()
+    assert AuditEvent.objects.filter(action="change", object_uuid=user.pk).exists()
+
+
 def test_a_token_is_revoked_by_deleting_it(administrator: Client) -> None:
     token, text = issue_token(UserFactory())
     administrator.post(

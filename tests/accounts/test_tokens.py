@@ -8,11 +8,13 @@ from django.conf import settings
 from django.test import Client
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
+from pytest_django import DjangoAssertNumQueries
+from rest_framework.test import APIRequestFactory
 
 from accounts.access import Action, actions_of
 from accounts.errors import InvalidInput
 from accounts.models import AuditEvent, Role, Token
-from accounts.tokens import issue_token
+from accounts.tokens import ScopedTokenAuthentication, issue_token
 from tests.factories import PASSWORD, UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -54,6 +56,28 @@ def test_an_expired_token_opens_nothing() -> None:
     assert _with(text).get("/api/v1/patients/").status_code == 200
     Token.objects.update(expiry=timezone.now() - timedelta(seconds=1))
     assert _with(text).get("/api/v1/patients/").status_code == 401
+
+
+def test_asking_for_a_token_forgets_the_expired_ones_of_the_same_user() -> None:
+    user, other = UserFactory(), UserFactory()
+    for owner in (user, user, other):
+        issue_token(owner)
+    Token.objects.update(expiry=timezone.now() - timedelta(seconds=1))
+    issue_token(user)
+    assert Token.objects.filter(user=user).count() == 1
+    assert Token.objects.filter(user=other).count() == 1
+
+
+def test_many_tokens_of_a_user_cost_a_request_nothing(
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    user = UserFactory(role=Role.DATA_SCIENTIST)
+    texts = [issue_token(user)[1] for _ in range(5)]
+    request = APIRequestFactory().get(
+        "/", headers={"Authorization": f"Token {texts[0]}"}
+    )
+    with django_assert_num_queries(1):
+        assert ScopedTokenAuthentication().authenticate(request)[0] == user
 
 
 def test_a_token_of_somebody_who_was_deactivated_opens_nothing() -> None:
