@@ -134,6 +134,9 @@ class Injector:
         return happened
 
     def _kill_worker(self) -> bool:
+        if self._frozen:
+            # Its children would die with it, and no late result would ever come.
+            return self._kill_pool_child()
         pids = self._stack.pool_pids()
         main = self._stack.worker.pid
         if not pids or main is None:
@@ -143,7 +146,8 @@ class Injector:
         return True
 
     def _kill_pool_child(self) -> bool:
-        pids = self._stack.pool_pids()
+        frozen = {pid for pid, _ in self._frozen}
+        pids = [pid for pid in self._stack.pool_pids() if pid not in frozen]
         if not pids:
             return False
         pid = self._chance.choice(pids)
