@@ -168,6 +168,7 @@ AXES_FAILURE_LIMIT = env.int("SIGN_IN_FAILURES", 10)
 AXES_COOLOFF_TIME = timedelta(minutes=env.int("SIGN_IN_COOLOFF_MINUTES", 10))
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
+AXES_VERBOSE = False
 # Behind a proxy: how many of them may be believed about the client's address.
 AXES_IPWARE_PROXY_COUNT = env.int("PROXY_COUNT", 0)
 TRUSTED_PROXY_COUNT = AXES_IPWARE_PROXY_COUNT
