@@ -356,3 +356,20 @@ def test_opencv_reads_what_these_tests_write() -> None:
     """The pictures above are made by another library than the one that reads them."""
     data = np.frombuffer(encoded(chest_like(), ".png"), np.uint8)
     assert np.array_equal(cv2.imdecode(data, cv2.IMREAD_UNCHANGED), chest_like())
+
+
+@pytest.mark.parametrize("interpretation", ["YBR_FULL_422", "YBR_FULL"])
+def test_a_colour_jpeg_is_the_same_in_dicom_and_as_a_picture(
+    interpretation: str,
+) -> None:
+    colours = np.zeros((64, 64, 3), np.uint8)
+    colours[:32, :, 0], colours[32:, :, 1] = 250, 180
+    data = encoded(colours, ".jpg", cv2.IMWRITE_JPEG_QUALITY, 95)
+    dataset = dataset_of(colours, bits=8, interpretation=interpretation)
+    dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    dataset.PixelData = encapsulate([data])
+    dataset["PixelData"].is_undefined_length = True
+    apart = display_frame(dataset).astype(int) - read_display(data)
+    # Luma is rounded in the file, and the picture's red, green and blue again.
+    assert np.abs(apart).max() <= 2 * 257
+    assert is_colour(dataset)
