@@ -16,7 +16,7 @@ class Label:
 
 
 CHESTX6_LABELS = (
-    Label("Normal", "Normal", "168732006"),
+    Label("Normal", "Normal", "17621005"),
     Label("Bacterial pneumonia", "Bacterial pneumonia", "53084003"),
     Label("Viral pneumonia", "Viral pneumonia", "75570004"),
     Label("COVID-19", "COVID-19", "840539006"),

@@ -50,10 +50,11 @@ CARD_NAME = "card.json"
 CURVES_NAME = "curves.svg"
 # Films may be read a little larger than they were learned at (Touvron et al. 2019).
 SIZE_STEPS = (1.0, 1.2)
-THRESHOLD_RANGE = (0.05, 0.95)
+# Beyond it, sources told apart too easily would set limits that nobody understands.
+THRESHOLD_RANGE = (0.2, 0.8)
 THRESHOLD_METHOD = (
     "largest sensitivity + specificity - 1 on the same held-out training patients, "
-    "kept within 0.05 to 0.95; evaluation of a softmax model chooses the highest "
+    "kept within 0.2 to 0.8; evaluation of a softmax model chooses the highest "
     "probability and uses none of them"
 )
 NORMALISATION = {
@@ -236,6 +237,7 @@ def _training(
         f'--manifest "$CHESTX_DATA/manifest.csv" --root "$CHESTX_DATA" {length}',
         "begins_from": "random weights",
         "epochs": state.epoch,
+        "epochs_by_size": dict(Counter(str(e["size"]) for e in state.history)),
         "films_seen": sum(int(entry["films"]) for entry in state.history),
         "minutes": round(state.elapsed_s / 60, 1),
         "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}",
