@@ -183,5 +183,5 @@ def _encodes_pixels(part: Part) -> bool:
 def _header_form(part: Part, chunk: bytes) -> bytes:
     """Let all ways of writing colour be one: compression changes which it is."""
     if part.tag == tags.PHOTOMETRIC and part.depth == 0 and chunk[12:] in _COLOURS:
-        return chunk[:12] + b"RGB"
+        return chunk[:8] + struct.pack("<L", 3) + b"RGB"
     return chunk
