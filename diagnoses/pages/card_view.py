@@ -26,14 +26,7 @@ _LABEL_FIGURES = (
     ("auc", "AUC"),
     ("positives", "Films"),
 )
-_SOURCE_FACTS = (
-    ("label", "Label"),
-    ("films", "Films"),
-    ("patients", "Patients"),
-    ("ages", "Ages"),
-    ("place", "Where from"),
-    ("licence", "Licence"),
-)
+_SOURCE_COLUMNS = ("Label", "Films", "Patients", "Whom, and where from", "Licence")
 # Parts of a metric's key, as `ml.packaging` writes them, in words.
 _CHANGED_SUFFIX = "_crop_equalise"
 _CHANGED_WORDS = ", borders cropped and histograms equalised"
@@ -125,9 +118,9 @@ def card_page(
         "ages": card.ages,
         "limits": card.limits,
         "not_measured": card.not_measured,
-        "metrics": figure_groups(card.metrics),
+        "metrics": figure_groups(card.metrics, label_names=card.label_names),
         "metrics_note": " ".join((METRICS_NOTE, str(card.raw.get("val_use", "")))),
-        "training_columns": [word for _, word in _SOURCE_FACTS],
+        "training_columns": _SOURCE_COLUMNS,
         "training_data": [_source(source) for source in card.training_data],
         "curves_url": (
             f"{reverse('model-curves', args=[version.name])}?{asked}"
@@ -152,14 +145,16 @@ def state_sign(version: ModelVersion) -> Sign:
     return MODEL_STATES[ModelVersion.State(version.state)]
 
 
-def figure_groups(metrics: Mapping[str, Any]) -> list[FigureGroup]:
-    """Return the sets of films that a card has figures for, in its order."""
+def figure_groups(
+    metrics: Mapping[str, Any], *, label_names: Sequence[str]
+) -> list[FigureGroup]:
+    """Return the sets of films that a card has figures for, labels in its order."""
     return [
         FigureGroup(
             title=_title(key, measured),
             figures=_figures(measured),
             columns=[word for _, word in _LABEL_FIGURES],
-            labels=_label_rows(measured.get("labels") or {}),
+            labels=_label_rows(measured.get("labels") or {}, label_names),
         )
         for key, measured in metrics.items()
         if isinstance(measured, Mapping)
@@ -192,7 +187,9 @@ def _figures(measured: Mapping[str, Any]) -> list[Figure]:
     return figures
 
 
-def _label_rows(labels: Mapping[str, Mapping[str, Any]]) -> list[LabelRow]:
+def _label_rows(
+    labels: Mapping[str, Mapping[str, Any]], label_names: Sequence[str]
+) -> list[LabelRow]:
     """Return a row for each label that any film had."""
     return [
         LabelRow(
@@ -205,8 +202,9 @@ def _label_rows(labels: Mapping[str, Mapping[str, Any]]) -> list[LabelRow]:
                 for key, word in _LABEL_FIGURES
             ],
         )
-        for name, found in labels.items()
-        if found.get("positives")
+        # The database keeps no order of keys.
+        for name in label_names
+        if (found := labels.get(name)) and found.get("positives")
     ]
 
 
@@ -215,9 +213,20 @@ def _two(value: object) -> str:
 
 
 def _source(source: Mapping[str, Any]) -> LabelRow:
+    whom = [str(source[key]) for key in ("ages", "place") if source.get(key)]
+    values = (
+        source.get("label", "–"),
+        source.get("films", "–"),
+        source.get("patients", "–"),
+        "; ".join(whom),
+        source.get("licence", "–"),
+    )
     return LabelRow(
         str(source.get("dataset", "")),
-        [Cell(word, str(source.get(key, "–"))) for key, word in _SOURCE_FACTS],
+        [
+            Cell(column, str(value))
+            for column, value in zip(_SOURCE_COLUMNS, values, strict=True)
+        ],
     )
 
 

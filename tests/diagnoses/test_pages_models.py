@@ -64,7 +64,8 @@ def test_figures_stand_with_their_intervals_and_name_their_films() -> None:
             },
             "val_kermany_crop_equalise": {"n": 2, "pair": ["A", "B"]},
             "val_expected_calibration_error": 0.05,
-        }
+        },
+        label_names=("Tuberculosis", "Normal"),
     )
 
     assert [group.title for group in groups] == [

@@ -1,0 +1,79 @@
+"""The colours of both themes can be read: 4.5:1 for text (WCAG 2.2, 1.4.3)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+TOKENS = Path(__file__).parents[1] / "static" / "css" / "tokens.css"
+TEMPLATES = Path(__file__).parents[1] / "templates"
+LEAST = 4.5
+# What stands on what: text and signs first, then the grounds under them.
+PAIRS = [
+    (text, ground)
+    for text, grounds in {
+        "text": ("page", "panel", "tint", "hover", "field"),
+        "quiet": ("page", "panel", "tint", "hover", "field"),
+        "accent": ("page", "panel", "tint"),
+        "on-accent": ("accent",),
+        "stat": ("panel", "stat-tint"),
+        "urgent": ("panel", "urgent-tint"),
+        "done": ("done-tint",),
+    }.items()
+    for ground in grounds
+]
+STAGE_PAIRS = [
+    ("stage-text", "stage"),
+    ("stage-text", "stage-button"),
+    ("stage-quiet", "stage"),
+]
+
+
+def colours(theme: int) -> dict[str, str]:
+    """Return the colours of a theme, 0 light, 1 dark, and those of both."""
+    written = TOKENS.read_text(encoding="utf-8")
+    themed = re.findall(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\)", written)
+    plain = re.findall(r"--([\w-]+): (#\w{6});", written)
+    return {name: pair[theme] for name, *pair in themed} | dict(plain)
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of `#rrggbb` (WCAG 2.2)."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [
+        p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts
+    ]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize(("text", "ground"), PAIRS + STAGE_PAIRS)
+def test_text_stands_out_from_its_ground(theme: int, text: str, ground: str) -> None:
+    known = colours(theme)
+
+    assert contrast(known[text], known[ground]) >= LEAST
+
+
+def test_contrast_is_computed_as_the_standard_says() -> None:
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "template",
+    sorted(TEMPLATES.rglob("*.html")),
+    ids=lambda path: str(path.relative_to(TEMPLATES)),
+)
+def test_no_template_needs_what_the_security_policy_refuses(template: Path) -> None:
+    written = template.read_text(encoding="utf-8")
+
+    assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:", written)
+    for script in re.findall(r"<script[^>]*>", written):
+        assert " src=" in script
