@@ -1,0 +1,66 @@
+"""A hint says that there is work, and nothing else; its loss hurts nobody."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from io import StringIO
+
+import pytest
+from celery import current_app
+from django.core.management import call_command
+
+from diagnoses.hints import QUEUE, TASK, hints_waiting, send_hints
+from diagnoses.models import ModelVersion, Prediction
+from diagnoses.runs import queue_predictions
+from tests.diagnoses.fakes import film_row
+
+
+@pytest.fixture(autouse=True)
+def _empty_broker() -> None:
+    with current_app.connection_for_write() as connection:
+        connection.default_channel.client.delete(QUEUE)
+
+
+def test_hints_are_counted() -> None:
+    assert send_hints(3) == 3
+    assert hints_waiting() == 3
+
+
+def test_a_hint_carries_nothing() -> None:
+    send_hints()
+    with current_app.connection_for_read() as connection:
+        message = json.loads(connection.default_channel.client.lindex(QUEUE, 0))
+    args, kwargs, _ = json.loads(base64.b64decode(message["body"]))
+    assert (args, kwargs) == ([], {})
+    assert message["headers"]["task"] == TASK
+
+
+def test_a_dead_broker_is_given_up_soon(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    nobody = "redis+socket:///nowhere/redis.sock"
+    dead = current_app.connection_for_write(url=nobody)
+
+    def send_to_nobody(*args: object, **options: object) -> None:
+        dead.ensure_connection(max_retries=1, interval_start=0, timeout=1)
+
+    monkeypatch.setattr("diagnoses.hints.current_app.send_task", send_to_nobody)
+    began = time.monotonic()
+    assert send_hints(5) == 0
+    assert time.monotonic() - began < 3
+    assert "5 of 5 hints were not sent" in caplog.text
+
+
+def test_the_sweeper_sweeps_once_by_command(chest_model: ModelVersion) -> None:
+    queue_predictions(film_row())
+    Prediction.objects.update(hinted_at=None)
+    said = StringIO()
+    for _ in range(2):
+        call_command("sweeper", once=True, stdout=said)
+    assert said.getvalue().splitlines() == [
+        "0 rows given back, 1 hints repeated",
+        "0 rows given back, 0 hints repeated",
+    ]
+    assert hints_waiting() == 1
