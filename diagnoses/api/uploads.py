@@ -98,6 +98,7 @@ class UploadViewSet(
     )
     def create(self, request: Request) -> Response:
         """Send files as parts named `file`, with optional fields for all of them."""
+        _refuse_unknown_length(request)
         _refuse_too_large(request)
         form = request.data
         _refuse_unknown_fields(form)
@@ -120,6 +121,17 @@ class UploadViewSet(
             headers=error.headers,
             content_type=PROBLEM_JSON,
         )
+
+
+def _refuse_unknown_length(request: Request) -> None:
+    if not request.META.get("CONTENT_LENGTH"):
+        # Without it nothing is read (WSGI), and the form would seem empty.
+        error = InvalidInput(
+            "Send the request with a Content-Length, not in chunks.",
+            reason_code="length_required",
+        )
+        error.status = HTTPStatus.LENGTH_REQUIRED
+        raise error
 
 
 def _refuse_too_large(request: Request) -> None:

@@ -197,6 +197,18 @@ def test_a_file_over_the_limit_is_refused_while_its_sibling_is_stored() -> None:
     assert alone.json()["files"][0]["reason_code"] == "file_too_large"
 
 
+def test_a_request_in_chunks_is_told_to_say_its_length() -> None:
+    answer = program().generic(
+        "POST",
+        URL,
+        b"",
+        content_type="multipart/form-data; boundary=x",
+        headers={"Transfer-Encoding": "chunked"},
+    )
+    assert answer.status_code == 411
+    assert answer.json()["reason_code"] == "length_required"
+
+
 @override_settings(MAX_REQUEST_BYTES=1000)
 def test_a_request_over_the_limit_is_413_and_leaves_a_nameless_upload() -> None:
     answer = _send(program(), _film())
