@@ -15,7 +15,7 @@ from enum import StrEnum
 import redis
 
 from chestx_site.embedded.places import redis_socket
-from chestx_site.faults.record import Record
+from chestx_site.faults.record import Held, Record
 from chestx_site.faults.stack import FaultStack
 
 
@@ -30,6 +30,8 @@ class Fault(StrEnum):
     RESTART_POSTGRESQL = "PostgreSQL restarted"
 
 
+# A film is read in some hundredths of a second: most kills would hit idle processes.
+LONGEST_WAIT_FOR_FILM_S = 3.0
 ONCE = (Fault.FLUSH_REDIS, Fault.EMPTY_REDIS, Fault.RESTART_POSTGRESQL)
 
 
@@ -146,21 +148,30 @@ class Injector:
         return True
 
     def _kill_pool_child(self) -> bool:
+        """Kill a process that reads, if one does soon with a film in hand."""
         frozen = {pid for pid, _ in self._frozen}
         pids = [pid for pid in self._stack.pool_pids() if pid not in frozen]
         if not pids:
             return False
-        pid = self._chance.choice(pids)
+        held = self._record.running(_names(pids))
+        if not held and self._has_patience():
+            return False
+        pid = _pid(held[0]) if held else self._chance.choice(pids)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         self._killed.append(([pid], time.monotonic()))
         return True
 
+    def _has_patience(self) -> bool:
+        """Say whether what is due may wait a little longer for a film in hand."""
+        waited_s = time.monotonic() - self._began - self._planned[0].at_s
+        return waited_s < LONGEST_WAIT_FOR_FILM_S
+
     def _freeze_pool_child(self) -> bool:
         """Freeze a process that holds a film; until it does, look again."""
         pids = self._stack.pool_pids()
         for held in self._record.running(_names(pids)):
-            pid = int(held.worker.rpartition(":")[2])
+            pid = _pid(held)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
                 loss = Loss(held.prediction_id, held.attempt, time.monotonic())
@@ -210,6 +221,11 @@ class Injector:
                 loss.prediction_id, loss.attempt
             ):
                 loss.given_back_after_s = time.monotonic() - loss.lost_at
+
+
+def _pid(held: Held) -> int:
+    """Return the process that holds a film."""
+    return int(held.worker.rpartition(":")[2])
 
 
 def _names(pids: list[int]) -> list[str]:
