@@ -22,7 +22,7 @@ services: $(RUN_STAMP) ## run only PostgreSQL and Redis, for development
 	@exec $(BIN)/python manage.py services
 
 test: $(TEST_STAMP) ## run all tests against real PostgreSQL and Redis
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 test-quick: $(TEST_STAMP) ## run the tests that take no time
 	$(BIN)/python -m pytest -m "not slow"

@@ -11,7 +11,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
@@ -82,6 +81,8 @@ class Demo:
         self._worker = self._program(
             "inference worker", "-m", "celery", *CELERY, concurrency
         )
+        # Tests and deployments run Django's checks; here they would cost a second.
+        self._worker.environment = {"CELERY_SKIP_CHECKS": "1"}
         self._sweeper = self._program("sweeper", "manage.py", "sweeper")
         self._loader = self._describe_loader(load_from)
         self._loader_reported = False

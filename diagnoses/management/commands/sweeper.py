@@ -15,6 +15,8 @@ from diagnoses.sweeper import keep_sweeping, sweep_once
 
 class Command(BaseCommand):
     help = "Give back expired leases and repeat lost hints, until SIGTERM."
+    # Checks load every page and route, which a sweeper never needs.
+    requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--once", action="store_true", help="Sweep once and end.")
