@@ -106,14 +106,7 @@ def card_page(
         "name": version.name,
         "version": version.version,
         "state": state_sign(version),
-        "versions": [
-            {
-                "version": other.version,
-                "url": f"?{urlencode({'version': other.version})}",
-                "current": other.pk == version.pk,
-            }
-            for other in versions
-        ],
+        "versions": _ways_to(versions, shown=version),
         "intended_use": card.intended_use,
         "ages": card.ages,
         "limits": card.limits,
@@ -127,17 +120,36 @@ def card_page(
             if has_curves
             else ""
         ),
-        "label_rows": [
-            {
-                "display": label.display,
-                "snomed": label.snomed,
-                "threshold": f"{thresholds[label.name]:.2f}",
-            }
-            for label in card.labels
-        ],
+        "label_rows": _threshold_rows(card, thresholds),
         "thresholds_method": str(card.raw["thresholds"].get("method", "")),
         "facts": _facts(version, card),
     }
+
+
+def _ways_to(
+    versions: Sequence[ModelVersion], *, shown: ModelVersion
+) -> list[dict[str, object]]:
+    return [
+        {
+            "version": other.version,
+            "url": f"?{urlencode({'version': other.version})}",
+            "current": other.pk == shown.pk,
+        }
+        for other in versions
+    ]
+
+
+def _threshold_rows(
+    card: Card, thresholds: Mapping[str, float]
+) -> list[dict[str, str]]:
+    return [
+        {
+            "display": label.display,
+            "snomed": label.snomed,
+            "threshold": f"{thresholds[label.name]:.2f}",
+        }
+        for label in card.labels
+    ]
 
 
 def state_sign(version: ModelVersion) -> Sign:

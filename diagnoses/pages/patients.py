@@ -3,6 +3,7 @@
 from urllib.parse import urlencode
 from uuid import UUID
 
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -38,10 +39,6 @@ def history(request: HttpRequest, patient_id: UUID) -> HttpResponse:
         patients=[patient.pk],
         detail={"rows": len(rows)},
     )
-    older_url = ""
-    if found.after:
-        asked = urlencode({"after": found.after.written()})
-        older_url = f"{reverse('patient', args=[patient.pk])}?{asked}"
     studies = Study.objects.visible_to(request.user).filter(patient=patient)
     return render(
         request,
@@ -50,17 +47,24 @@ def history(request: HttpRequest, patient_id: UUID) -> HttpResponse:
             "section": "worklist",
             "patient": patient,
             "facts": patient_facts(patient),
-            "warnings": sorted(
-                {
-                    sentence
-                    for study in studies.exclude(flags=[]).only("flags")
-                    for sentence in flag_sentences(study)
-                }
-            ),
+            "warnings": _warnings(studies),
             "synthetic": Instance.objects.filter(
                 series__study__in=studies, synthetic=True
             ).exists(),
             "rows": rows,
-            "older_url": older_url,
+            "older_url": _older_url(patient, found.after),
         },
     )
+
+
+def _warnings(studies: QuerySet[Study]) -> list[str]:
+    """Return what is to be looked at in any of the studies, each sentence once."""
+    flagged = studies.exclude(flags=[]).only("flags")
+    return sorted({said for study in flagged for said in flag_sentences(study)})
+
+
+def _older_url(patient: Patient, after: Key | None) -> str:
+    if after is None:
+        return ""
+    asked = urlencode({"after": after.written()})
+    return f"{reverse('patient', args=[patient.pk])}?{asked}"

@@ -90,14 +90,7 @@ def file_result(
         times: How often was asked before whether the result is there.
     """
     if instance is None:
-        return FileResult(
-            name=name,
-            size=upload.size_bytes,
-            outcome=upload.outcome,
-            status=OUTCOMES[Upload.Outcome(upload.outcome)],
-            sentence=reason,
-            advice=_ADVICE.get(upload.reason_code, ""),
-        )
+        return _without_film(upload, name=name, reason=reason)
     study: Study = instance.series.study
     patient: Patient = study.patient
     run = _leading_run(instance)
@@ -114,6 +107,17 @@ def file_result(
         finding=_leading_finding(run, user),
         sentence=run.reason if run is not None and run.finished else "",
         watch=_watch(upload, run, times=times),
+    )
+
+
+def _without_film(upload: Upload, *, name: str, reason: str) -> FileResult:
+    return FileResult(
+        name=name,
+        size=upload.size_bytes,
+        outcome=upload.outcome,
+        status=OUTCOMES[Upload.Outcome(upload.outcome)],
+        sentence=reason,
+        advice=_ADVICE.get(upload.reason_code, ""),
     )
 
 
