@@ -7,12 +7,13 @@ from uuid import UUID
 from django.db import models
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
 
 from accounts import audit
 from accounts.audit import AuditAction, AuditDoor
 
 
-class AuditedReadMixin:
+class AuditedReadMixin(GenericViewSet):
     """For viewsets: `list` and `retrieve` leave their event before they answer.
 
     `object_kind` says what is shown; `patient_path` is the lookup from the model to

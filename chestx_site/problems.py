@@ -4,10 +4,12 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import (
     PermissionDenied,
     RequestDataTooBig,
     SuspiciousOperation,
+    TooManyFilesSent,
 )
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.http import Http404
@@ -65,6 +67,10 @@ def as_chestx_error(error: Exception) -> ChestXError | None:
         return NotAllowed("Your role may not do this.")
     if isinstance(error, DjangoValidationError):
         return InvalidInput(" ".join(error.messages))
+    if isinstance(error, TooManyFilesSent):
+        most = settings.DATA_UPLOAD_MAX_NUMBER_FILES
+        said = f"At most {most} files are taken at once. Send several requests."
+        return TooLarge(said, reason_code="too_many_files")
     if isinstance(error, RequestDataTooBig):
         return TooLarge("The form's fields are too large.")
     if isinstance(error, SuspiciousOperation):

@@ -197,6 +197,14 @@ def test_a_file_over_the_limit_is_refused_while_its_sibling_is_stored() -> None:
     assert alone.json()["files"][0]["reason_code"] == "file_too_large"
 
 
+@override_settings(DATA_UPLOAD_MAX_NUMBER_FILES=2)
+def test_more_files_than_are_taken_at_once_are_413() -> None:
+    answer = _send(program(), _film(), _film(), _film())
+    assert answer.status_code == 413
+    assert answer.json()["reason_code"] == "too_many_files"
+    assert not Instance.objects.exists()
+
+
 def test_a_request_in_chunks_is_told_to_say_its_length() -> None:
     answer = program().generic(
         "POST",
