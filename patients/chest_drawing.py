@@ -344,19 +344,20 @@ def _marked(film: np.ndarray) -> np.ndarray:
         ("L", (0.915, 0.085), 1.7),
     ]
     for text, (x, y), height in places:
-        where = (round(x * size), round(y * size))
-        for colour, width in ((0, thick * 4), (_WHITE, thick)):
-            layer = np.zeros(pixels.shape, np.uint8)
-            cv2.putText(
-                layer,
-                text,
-                where,
-                cv2.FONT_HERSHEY_SIMPLEX,
-                height * scale,
-                255,
-                width,
-                cv2.LINE_AA,
-            )
+        letters = np.zeros(pixels.shape, np.uint8)
+        cv2.putText(
+            letters,
+            text,
+            (round(x * size), round(y * size)),
+            cv2.FONT_HERSHEY_SIMPLEX,
+            height * scale,
+            255,
+            thick,
+            cv2.LINE_AA,
+        )
+        # A dark rim keeps them legible on bright ground.
+        rim = cv2.dilate(letters, np.ones((4 * thick + 1, 4 * thick + 1), np.uint8))
+        for colour, layer in ((0, rim), (_WHITE, letters)):
             ink = layer.astype(np.float32) / 255
             pixels = np.round(pixels * (1 - ink) + colour * ink).astype(np.uint16)
     return pixels

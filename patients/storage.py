@@ -138,13 +138,11 @@ def local_path(instance: Instance) -> Iterator[Path]:
     deleted at the end.
     """
     key = object_key(instance.object_sha256)
-    try:
-        path = Path(default_storage.path(key))
-    except NotImplementedError:
-        with default_storage.open(key, "rb") as stored, on_disk(stored) as path:
-            yield path
+    if isinstance(default_storage, FileSystemStorage):
+        yield Path(default_storage.path(key))
         return
-    yield path
+    with default_storage.open(key, "rb") as stored, on_disk(stored) as path:
+        yield path
 
 
 def sweep_orphans(*, older_than: timedelta = ORPHAN_AGE) -> int:

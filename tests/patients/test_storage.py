@@ -1,0 +1,235 @@
+"""Objects stand under their sha256, whole or not at all, until nothing names them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.core.files.base import ContentFile
+from django.core.files.storage import InMemoryStorage, default_storage
+from django.db import connection, transaction
+from pytest_django import Settings
+
+from patients import storage
+from patients.models import Instance
+from tests.dicom_factory import film_bytes
+from tests.patients.sending import send
+
+OLD = timedelta(days=2).total_seconds()
+
+
+@pytest.fixture(autouse=True)
+def folder(settings: Settings, tmp_path: Path) -> Path:
+    """Let the test have a storage of its own."""
+    options = {**settings.STORAGES["default"]["OPTIONS"], "location": str(tmp_path)}
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "default": {**settings.STORAGES["default"], "OPTIONS": options},
+    }
+    return tmp_path
+
+
+def put(content: bytes) -> tuple[str, Path]:
+    """Store bytes; return their hash and where they stand."""
+    with transaction.atomic():
+        key = storage.put_object(io.BytesIO(content))
+    return key.rpartition("/")[2], Path(default_storage.path(key))
+
+
+def age(path: Path) -> None:
+    when = path.stat().st_mtime - OLD
+    os.utime(path, (when, when))
+
+
+@pytest.mark.django_db
+def test_an_object_stands_under_its_hash_for_its_owner_only(folder: Path) -> None:
+    sha256, path = put(b"film")
+    assert sha256 == hashlib.sha256(b"film").hexdigest()
+    assert path == folder / sha256[:2] / sha256[2:4] / sha256
+    assert path.read_bytes() == b"film"
+    assert path.stat().st_mode & 0o777 == 0o600
+    for above in (path.parent, path.parent.parent):
+        assert above.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.django_db
+def test_storing_again_changes_nothing(folder: Path) -> None:
+    _, path = put(b"film")
+    number = path.stat().st_ino
+    _, again = put(b"film")
+    assert again == path
+    assert path.stat().st_ino == number
+    assert [p for p in folder.rglob("*") if p.is_file()] == [path]
+
+
+@pytest.mark.django_db
+def test_a_write_that_fails_leaves_nothing(folder: Path) -> None:
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="gone"):
+        storage.put_object(Broken(b"x"), sha256="ab" * 32)
+    assert not [p for p in folder.rglob("*") if p.is_file()]
+
+
+def test_bytes_are_on_disk_before_they_have_their_name(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    events: list[str] = []
+    sync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (events.append("sync"), sync(fd)))
+    monkeypatch.setattr(
+        Path, "replace", lambda a, b: (events.append("rename"), replace(a, b))[1]
+    )
+    default_storage.save("quarantine/x", ContentFile(b"film"))
+    assert events[:2] == ["sync", "rename"]
+    assert events[2:] == ["sync"] * 2  # the folder that was made, and the one above
+
+
+def test_conflicts_wait_in_quarantine(folder: Path) -> None:
+    key = storage.quarantine(io.BytesIO(b"other"), "cd" * 32)
+    assert key == f"quarantine/{'cd' * 32}"
+    with storage.open_quarantined("cd" * 32) as file:
+        assert file.read() == b"other"
+    storage.discard_quarantined("cd" * 32)
+    assert not default_storage.exists(key)
+
+
+@pytest.mark.django_db
+def test_an_instance_gives_its_bytes_and_its_path() -> None:
+    content = film_bytes()
+    assert send(content).instance is not None
+    instance = Instance.objects.get()
+    with storage.open_object(instance) as file:
+        assert file.read() == content
+    with storage.local_path(instance) as path:
+        assert path.read_bytes() == content
+    assert path.exists()
+
+
+@pytest.mark.django_db
+def test_a_storage_without_paths_gives_a_copy(
+    settings: Settings, tmp_path: Path
+) -> None:
+    settings.INCOMING_DIR = str(tmp_path)
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
+    }
+    assert isinstance(default_storage, InMemoryStorage)
+    content = film_bytes()
+    send(content)
+    instance = Instance.objects.get()
+    with storage.local_path(instance) as path:
+        assert path.read_bytes() == content
+    assert not path.exists()
+
+
+@pytest.mark.django_db
+def test_the_sweep_takes_old_objects_that_nothing_names() -> None:
+    _, orphan = put(b"orphan")
+    _, young = put(b"young")
+    send(film_bytes())
+    with storage.local_path(Instance.objects.get()) as kept:
+        age(kept)
+    age(orphan)
+    assert storage.sweep_orphans() == 1
+    assert not orphan.exists()
+    assert young.exists()
+    assert kept.exists()
+    assert storage.sweep_orphans() == 0
+
+
+@pytest.mark.django_db
+def test_the_sweep_takes_what_a_crash_left_unfinished(folder: Path) -> None:
+    _, path = put(b"film")
+    left, fresh = path.parent / ".x.part", path.parent / ".y.part"
+    for unfinished in (left, fresh):
+        unfinished.write_bytes(b"half")
+    age(left)
+    storage.sweep_orphans()
+    assert not left.exists()
+    assert fresh.exists()
+
+
+@pytest.mark.django_db
+def test_quarantine_is_not_swept() -> None:
+    key = storage.quarantine(io.BytesIO(b"other"), "cd" * 32)
+    age(Path(default_storage.path(key)))
+    storage.sweep_orphans()
+    assert default_storage.exists(key)
+
+
+@pytest.mark.django_db
+def test_what_is_stored_again_is_young_again() -> None:
+    _, path = put(b"film")
+    age(path)
+    put(b"film")
+    assert storage.sweep_orphans() == 0
+    assert path.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_sweep_spares_what_an_open_transaction_stores() -> None:
+    """Its Instance is not committed yet, and the object was an orphan for days."""
+    sha256, path = put(b"film")
+    age(path)
+    number = storage._lock_number(sha256)
+    other = connection.copy()
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute(
+                "SELECT pg_advisory_xact_lock_shared(%s, %s)",
+                [storage._OBJECT_LOCK, number],
+            )
+            assert storage.sweep_orphans() == 0
+            assert path.exists()
+            cursor.execute("ROLLBACK")
+        assert storage.sweep_orphans() == 1
+        assert not path.exists()
+    finally:
+        other.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_storing_holds_that_lock_until_the_transaction_ends() -> None:
+    sha256 = hashlib.sha256(b"film").hexdigest()
+    other = connection.copy()
+
+    def is_free() -> bool:
+        with other.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_try_advisory_xact_lock(%s, %s)",
+                [storage._OBJECT_LOCK, storage._lock_number(sha256)],
+            )
+            return cursor.fetchone()[0]
+
+    try:
+        with transaction.atomic():
+            storage.put_object(io.BytesIO(b"film"))
+            assert not is_free()
+        assert is_free()
+    finally:
+        other.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_sweeps_do_not_run_at_once() -> None:
+    _, path = put(b"film")
+    age(path)
+    other = connection.copy()
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute("SELECT pg_advisory_xact_lock(%s, 0)", [storage._SWEEP_LOCK])
+            assert storage.sweep_orphans() == 0
+            cursor.execute("ROLLBACK")
+        assert path.exists()
+    finally:
+        other.close()
