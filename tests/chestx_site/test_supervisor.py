@@ -235,3 +235,18 @@ def test_a_log_that_grew_too_long_is_put_aside(
     assert child.wait(timeout_s=5)
     assert child.log_tail() == "new"
     assert log.with_suffix(".old.log").read_text() == "a long story\n"
+
+
+def test_a_child_that_hangs_is_replaced(
+    supervisor: Supervisor, said: list[str]
+) -> None:
+    child = ChildProcess(name="worker", command=SLEEP, stop_timeout_s=0.2)
+    supervisor.start(child)
+    first = child.pid
+    child.signal(signal.SIGSTOP)
+    supervisor.restart(child, reason="it takes no work")
+    supervisor.look_after()
+    supervisor.look_after()
+    assert child.is_alive()
+    assert child.pid != first
+    assert "worker is started again: it takes no work" in said
