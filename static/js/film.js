@@ -69,6 +69,11 @@ function offerOverlay() {
   opacity.disabled = !possible;
 }
 
+function cannotShow() {
+  scroll.hidden = true;
+  document.querySelector("[data-film-error]").hidden = false;
+}
+
 function drag(event) {
   if (!scroll.classList.contains("full") || event.button !== 0) return;
   event.preventDefault();
@@ -108,6 +113,8 @@ if (scroll) {
   }
   film.addEventListener("dblclick", () => setZoom(scroll.classList.contains("full") ? "fit" : "full"));
   film.addEventListener("load", sayZoom);
+  film.addEventListener("error", cannotShow);
+  if (film.complete && film.naturalWidth === 0) cannotShow();
   scroll.addEventListener("pointerdown", (event) => { if (event.pointerType === "mouse") drag(event); });
   new ResizeObserver(sayZoom).observe(scroll);
   document.addEventListener("keydown", press);

@@ -1,4 +1,4 @@
-// Every page: '/' goes to the search, Escape and a click elsewhere close the menu.
+// Every page: '/' goes to the search, Escape and a click elsewhere close the menu, rows open.
 const menu = document.querySelector("details.menu");
 const search = document.querySelector("#find");
 
@@ -22,11 +22,11 @@ document.addEventListener("click", (event) => {
   if (menu?.open && !menu.contains(event.target)) menu.open = false;
 });
 
-// A session that has ended answers a fragment with the sign-in page: go there instead.
-document.addEventListener("htmx:beforeSwap", (event) => {
-  const answered = new URL(event.detail.xhr.responseURL || location.href);
-  if (answered.pathname.startsWith("/sign-in")) {
-    event.detail.shouldSwap = false;
-    location.reload();
-  }
+// A click anywhere in a row opens what the row is about, unless it marks text to copy.
+document.addEventListener("click", (event) => {
+  const row = event.target.closest(".worklist tbody tr");
+  if (!row || event.target.closest("a") || String(getSelection())) return;
+  const link = row.querySelector("a.fact");
+  if (event.ctrlKey || event.metaKey) open(link.href, "_blank", "noopener");
+  else link.click();
 });

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ from diagnoses.models import Finding, Prediction
 from diagnoses.pages.film_view import left_marker
 from patients.models import StudyFlag
 from tests.clients import person
-from tests.diagnoses.fakes import stored_film
+from tests.diagnoses.fakes import installed_model, stored_film
 from tests.diagnoses.page_rows import (
     failed,
     read,
@@ -25,9 +26,11 @@ from tests.diagnoses.page_rows import (
 )
 from tests.factories import (
     DepartmentFactory,
+    FindingFactory,
     HeatMapFactory,
     InstanceFactory,
     PatientFactory,
+    PredictionFactory,
     UserFactory,
 )
 
@@ -307,3 +310,39 @@ def test_a_heat_map_is_a_layer_of_its_own_that_is_clear_outside_the_crop(
     assert not layer[56:, :, 3].any()
     assert layer[50, 47, 3] > 200
     assert AuditEvent.objects.filter(object_uuid=finding.pk).count() == 1
+
+
+def test_several_models_stand_one_below_the_other_the_default_first(
+    client: Client,
+) -> None:
+    film = study_with_film()
+    other = PredictionFactory(
+        instance=film,
+        model_version=installed_model("another-model"),
+        succeeded=True,
+    )
+    FindingFactory(prediction=other, label="Nodule", probability=0.9, calibrated=True)
+    read(film, Tuberculosis=0.8)
+
+    page = html(client, url(film))
+
+    assert re.findall(r"Findings by ([\w-]+)", page) == [
+        "chestx6-resnet50",
+        "another-model",
+    ]
+    assert "score · threshold" in page
+    assert "probability · threshold" in page
+
+
+def test_everybody_is_told_when_analysis_is_delayed(client: Client) -> None:
+    film = study_with_film()
+    run = waiting(film)
+    assert "Analysis delayed since" not in html(client, "/")
+
+    Prediction.objects.filter(pk=run.pk).update(
+        queued_at=run.queued_at - timedelta(minutes=5),
+        not_before=run.queued_at - timedelta(minutes=5),
+    )
+
+    assert "Analysis delayed since" in html(client, "/")
+    assert "Analysis delayed since" in html(client, url(film))
