@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
 from django.db import models
 from django.http import HttpRequest, HttpResponse
@@ -71,6 +72,8 @@ class AuditedAdmin(admin.ModelAdmin):
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
         """Return the list, after the event with its rows' patients is written."""
+        if any("\x00" in value for value in request.GET.values()):
+            raise IncorrectLookupParameters("PostgreSQL's text has no NUL.")
         changes = super().get_changelist_instance(request)
         rows = list(changes.result_list)
         changes.result_list = rows

@@ -55,7 +55,10 @@ class UserManager(DjangoUserManager["User"]):
 
 
 class User(AbstractUser):
-    """A person or a program that signs in. The role decides the actions, the departments the studies."""
+    """A person or a program that signs in.
+
+    The role decides the actions, the departments the studies.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     role = models.CharField(max_length=16, choices=Role, default=Role.CLINICIAN)
@@ -85,7 +88,7 @@ class User(AbstractUser):
 
 
 class Token(AbstractAuthToken):
-    """An API token: only its digest is stored, it expires, and it opens no more than its scopes.
+    """An API token: its digest, when it expires, and what it opens.
 
     A scope is the value of an `accounts.access.Action`; access is what the user's
     role AND the token's scopes allow.
@@ -99,7 +102,7 @@ class Token(AbstractAuthToken):
 
 
 class AuditEvent(models.Model):
-    """One thing that somebody did or tried. Append-only: a trigger refuses UPDATE and DELETE.
+    """One thing that somebody did or tried. A trigger refuses UPDATE and DELETE.
 
     Actor and object are kept as (kind, UUID) without a foreign key and without a
     patient's name, so that the event outlives what it speaks of.

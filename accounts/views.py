@@ -12,6 +12,7 @@ from django.urls import reverse_lazy
 from accounts import audit
 from accounts.audit import AuditAction, AuditDoor
 from accounts.errors import AuditUnavailable, TooManyTries
+from accounts.forms import SignInForm
 from accounts.middleware import is_api, problem_json
 
 
@@ -19,6 +20,7 @@ class SignInView(auth_views.LoginView):
     """The one way in for people; the admin site sends here too."""
 
     template_name = "accounts/sign_in.html"
+    authentication_form = SignInForm
     redirect_authenticated_user = True
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:

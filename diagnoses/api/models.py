@@ -38,7 +38,7 @@ class ModelViewSet(
     ordering_fields = ("name", "installed_at", "state")
     ordering = ("name", "-installed_at")
     lookup_field = "name"
-    lookup_value_regex = "[^/]+"
+    lookup_value_regex = r"[\w.-]+"
 
     def get_object(self) -> ModelVersion:
         """Return the active version of the name, else the one installed last.

@@ -26,6 +26,8 @@ from diagnoses.models import Prediction
 from diagnoses.retries import retry_for
 from patients.models import Priority
 
+_SIZES = {str(size): size for size in SIZES}
+
 
 class PngRenderer(BaseRenderer):
     """Lets a client ask for image/png; its errors still come as JSON."""
@@ -158,7 +160,7 @@ class PredictionViewSet(
 def _size(asked: str | None) -> int | None:
     if asked is None:
         return None
-    if asked.isascii() and asked.isdecimal() and int(asked) in SIZES:
-        return int(asked)
+    if asked in _SIZES:
+        return _SIZES[asked]
     said = f"A whole number from {SIZES.start} to {SIZES[-1]}."
     raise InvalidInput(f"size: {said}", fields={"size": [said]})

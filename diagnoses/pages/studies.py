@@ -179,9 +179,8 @@ def _chosen_film(
 def _chosen_frame(request: HttpRequest, film: Instance | None) -> int:
     written = request.GET.get("frame", "1")
     frames = (film.frames or 1) if film else 1
-    return (
-        min(int(written), frames) - 1 if written.isdecimal() and written != "0" else 0
-    )
+    # Nine digits are more frames than there are; int() stumbles over thousands.
+    return max(1, min(int(written[:9]), frames)) - 1 if written.isdecimal() else 0
 
 
 def _readings(request: HttpRequest, film: Instance | None) -> list[Reading]:
