@@ -1,0 +1,152 @@
+"""Figures with what was asked of them, and the machine that gave them."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Figures = dict[str, Any]
+
+
+class BenchmarkError(Exception):
+    """Something could not be measured; the message says what."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a figure of a benchmark should be.
+
+    Attributes:
+        benchmark: Its name, as in `manage.py bench NAME`.
+        figure: The key of the figure.
+        says: What it is, for the table.
+        unit: Printed behind the number.
+        limit: The goal.
+        at_least: Whether more is better.
+    """
+
+    benchmark: str
+    figure: str
+    says: str
+    unit: str
+    limit: float
+    at_least: bool
+
+    def met(self, value: float) -> bool:
+        """Say whether a measured value is what it should be."""
+        return value >= self.limit if self.at_least else value <= self.limit
+
+
+GOALS = (
+    Goal("inference", "ratio", "film with heat maps, times faster", "x", 15, True),
+    Goal("upload", "p95_s", "drawn film to stored result, p95", "s", 0.5, False),
+    Goal("throughput", "films_per_s", "films sent, read and stored", "/s", 8, True),
+    Goal("pages", "ratio", "p95 with 100,000 studies over 1,000", "x", 1.5, False),
+)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where the figures come from."""
+
+    cpu: str
+    cores: int
+    memory_gb: float
+    python: str
+    system: str
+    load_before: tuple[float, float, float]
+    commit: str
+    measured_at: str
+
+
+def this_machine(folder: Path) -> Machine:
+    """Describe this machine and the code, and what the machine did before."""
+    return Machine(
+        cpu=_cpu_name(),
+        cores=len(os.sched_getaffinity(0)),
+        memory_gb=round(
+            os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1
+        ),
+        python=platform.python_version(),
+        system=platform.system(),
+        load_before=os.getloadavg(),
+        commit=_commit(folder),
+        measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def spread(values: Sequence[float], *, unit: str) -> Figures:
+    """Return median, 95th percentile and maximum of some times, and how many."""
+    return {
+        f"median_{unit}": round(float(np.median(values)), 4),
+        f"p95_{unit}": round(float(np.percentile(values, 95)), 4),
+        f"max_{unit}": round(float(np.max(values)), 4),
+        "n": len(values),
+    }
+
+
+def keep(path: Path, figures: Mapping[str, Figures], machine: Machine) -> None:
+    """Write figures beside those of other benchmarks that stand there already."""
+    kept = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    for name, found in figures.items():
+        kept[name] = {**found, "machine": asdict(machine)}
+    path.parent.mkdir(exist_ok=True)
+    text = json.dumps(dict(sorted(kept.items())), indent=2, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def table(figures: Mapping[str, Figures], machine: Machine) -> Iterator[str]:
+    """Return the lines of a table for people: the goals first, then everything."""
+    yield f"{machine.cpu}, {machine.cores} cores, {machine.memory_gb:g} GB"
+    load = ", ".join(f"{value:.1f}" for value in machine.load_before)
+    yield f"load before: {load}; Python {machine.python}; commit {machine.commit}"
+    yield ""
+    for goal in GOALS:
+        if goal.benchmark in figures:
+            value = figures[goal.benchmark][goal.figure]
+            sign = "at least" if goal.at_least else "at most"
+            mark = "met" if goal.met(value) else "MISSED"
+            yield (
+                f"  {goal.benchmark:<11}{goal.says:<42}{value:>9.3g} {goal.unit:<3}"
+                f"{sign} {goal.limit:g}: {mark}"
+            )
+    for name, found in figures.items():
+        yield ""
+        yield name
+        for key, value in _flat(found):
+            yield f"  {key:<40}{value}"
+
+
+def _flat(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in figures.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _cpu_name() -> str:
+    for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or "unknown"
+
+
+def _commit(folder: Path) -> str:
+    done = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607 - whichever git is there
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip() or "unknown"

@@ -1,0 +1,69 @@
+"""What a page costs with 1,000 studies in the record, and with 100,000."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.parse
+from collections.abc import Callable, Iterable
+from itertools import cycle, islice
+
+from chestx_site.benchmarks.figures import Figures, spread
+from chestx_site.benchmarks.site import BrowserSession, Site, running_demo
+
+SIZES = (1_000, 100_000)
+_ROUNDS = 150
+_WARM_UP = 15
+_FILL = "from chestx_site.benchmarks.records import fill; fill({size}, '{path}')"
+
+
+def measure(say: Callable[[str], None]) -> Figures:
+    """Ask a real server for worklist, search and history at both sizes.
+
+    Raises:
+        BenchmarkError: The demo does not start, or a page is an error.
+    """
+    figures: Figures = {}
+    with running_demo(say) as site:
+        for size in SIZES:
+            say(f"Pages: filling the record up to {size:,} studies")
+            asked = _filled(site, size)
+            say(f"Pages: {_ROUNDS} rounds")
+            figures[f"studies_{size}"] = _time_pages(BrowserSession(site), asked)
+    small, large = (figures[f"studies_{size}"] for size in SIZES)
+    ratios = {
+        page: round(large[page]["p95_s"] / small[page]["p95_s"], 3) for page in small
+    }
+    return {"ratio": max(ratios.values()), "ratios": ratios, **figures}
+
+
+def _filled(site: Site, size: int) -> dict[str, list[str]]:
+    """Fill the record, and return addresses of pages by their kind."""
+    path = site.var_dir / "addresses.json"
+    site.manage("shell", "--verbosity", "0", "-c", _FILL.format(size=size, path=path))
+    found = json.loads(path.read_text("utf-8"))
+
+    def searches(words: Iterable[str]) -> list[str]:
+        return [f"/?{urllib.parse.urlencode({'q': word})}" for word in words]
+
+    return {
+        "worklist": ["/", "/?sort=newest"],
+        "search_name": searches(found["names"]),
+        "search_identifier": searches(found["identifiers"]),
+        "search_accession": searches(found["accession_numbers"]),
+        "history": [f"/patients/{key}/" for key in found["patients"]],
+    }
+
+
+def _time_pages(browser: BrowserSession, asked: dict[str, list[str]]) -> Figures:
+    """Ask for pages of all kinds in turns, so that whatever else runs meets all."""
+    times: dict[str, list[float]] = {page: [] for page in asked}
+    for number, addresses in enumerate(
+        islice(zip(*map(cycle, asked.values()), strict=False), _WARM_UP + _ROUNDS)
+    ):
+        for page, address in zip(asked, addresses, strict=True):
+            began = time.perf_counter()
+            browser.get(address)
+            if number >= _WARM_UP:
+                times[page].append(time.perf_counter() - began)
+    return {page: spread(found, unit="s") for page, found in times.items()}

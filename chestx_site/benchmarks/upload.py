@@ -1,0 +1,53 @@
+"""From the first byte of an upload to its stored result, one film at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from statistics import median
+
+from chestx_site.benchmarks.figures import Figures, spread
+from chestx_site.benchmarks.films import drawn_films, jpeg_2000_films
+from chestx_site.benchmarks.site import RestClient, running_demo
+
+_WARM_UP = 6
+_FILMS = 40
+_JPEG_2000_FILMS = 20
+
+
+def measure(say: Callable[[str], None]) -> Figures:
+    """Send drawn films, and the JPEG 2000 sample where it is there.
+
+    Raises:
+        BenchmarkError: The demo does not start, or a film is not read.
+    """
+    with running_demo(say) as site:
+        client = RestClient(site)
+        for content in drawn_films(_WARM_UP):
+            client.result(client.upload("warm-up.dcm", content))
+        say(f"Upload: {_FILMS} drawn films, one at a time")
+        figures = _one_at_a_time(client, drawn_films(_FILMS))
+        say("Upload: the JPEG 2000 sample")
+        compressed = _one_at_a_time(client, jpeg_2000_films(_JPEG_2000_FILMS))
+        return figures | ({"jpeg_2000": compressed} if compressed else {})
+
+
+def _one_at_a_time(client: RestClient, films: Iterable[bytes]) -> Figures:
+    """Time films from sending to result; say where the time goes."""
+    whole, answered, inference = [], [], []
+    for content in films:
+        began = time.perf_counter()
+        prediction = client.upload("film.dcm", content)
+        answered.append(time.perf_counter() - began)
+        result = client.result(prediction)
+        whole.append(time.perf_counter() - began)
+        inference.append(float(result["milliseconds"] or 0) / 1000)
+    if not whole:
+        return {}
+    return spread(whole, unit="s") | {
+        "until_answered_median_s": round(median(answered), 4),
+        "from_answer_to_result_median_s": round(
+            median(w - a for w, a in zip(whole, answered, strict=True)), 4
+        ),
+        "of_that_inference_median_s": round(median(inference), 4),
+    }
