@@ -64,11 +64,11 @@ def requested_model(name: str) -> ModelVersion:
     Raises:
         InvalidInput: No active model has this name (unknown_model).
     """
-    found = ModelVersion.objects.filter(
-        name=name, state=ModelVersion.State.ACTIVE
-    ).first()
+    # Compared here: the database refuses to look for a name with NUL in it.
+    active = {model.name: model for model in active_models()}
+    found = active.get(name)
     if found is None:
-        known = ", ".join(model.name for model in active_models()) or "none"
+        known = ", ".join(active) or "none"
         raise InvalidInput(
             f"There is no active model of that name. Active models: {known}.",
             reason_code="unknown_model",
