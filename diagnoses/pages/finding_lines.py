@@ -8,6 +8,9 @@ from diagnoses.models import Finding
 from ml.labels import NEGATIVE_LABELS
 
 
+DIGITS = (2, 3, 4)
+
+
 @dataclass(frozen=True)
 class FindingLine:
     """What is shown of a finding. `marked`: above its threshold, and not Normal."""
@@ -25,7 +28,7 @@ class FindingLine:
 
     @property
     def score(self) -> str:
-        """Two digits; three where two would hide the side of the threshold."""
+        """Two digits; as many more as it takes to show the side of the threshold."""
         return f"{self.probability:.{self._digits}f}"
 
     @property
@@ -35,8 +38,12 @@ class FindingLine:
 
     @property
     def _digits(self) -> int:
-        hidden = f"{self.probability:.2f}" == f"{self.threshold:.2f}"
-        return 3 if hidden else 2
+        told_apart = (
+            digits
+            for digits in DIGITS
+            if f"{self.probability:.{digits}f}" != f"{self.threshold:.{digits}f}"
+        )
+        return next(told_apart, DIGITS[0])
 
     @property
     def score_percent(self) -> str:

@@ -72,12 +72,21 @@ def line(probability: float, threshold: float) -> FindingLine:
     )
 
 
-def test_two_digits_never_hide_the_side_of_the_threshold() -> None:
-    assert line(0.914, 0.55).score == "0.91"
-    assert (line(0.546, 0.55).score, line(0.546, 0.55).threshold_text) == (
-        "0.546",
-        "0.550",
-    )
+@pytest.mark.parametrize(
+    ("probability", "threshold", "shown"),
+    [
+        (0.914, 0.55, ("0.91", "0.55")),
+        (0.546, 0.55, ("0.546", "0.550")),
+        (0.0496, 0.05, ("0.0496", "0.0500")),
+        (0.5, 0.5, ("0.50", "0.50")),
+    ],
+)
+def test_rounding_never_hides_the_side_of_the_threshold(
+    probability: float, threshold: float, shown: tuple[str, str]
+) -> None:
+    finding = line(probability, threshold)
+
+    assert (finding.score, finding.threshold_text) == shown
 
 
 def test_labels_are_words() -> None:
