@@ -108,14 +108,15 @@ class Demo:
         self._say("Stopped")
 
     def _start(self) -> None:
-        self._say("Starting PostgreSQL and Redis")
-        self._services.start()
-        self._supervisor.adopt(self._services.servers)
+        self._services.take_lock()
         if not wait_for_free_port(HOST, settings.PORT):
             raise DemoError(
                 f"Port {settings.PORT} is taken by another program. Stop that, or "
                 "choose another port: PORT=8001 make demo"
             )
+        self._say("Starting PostgreSQL and Redis")
+        self._services.start()
+        self._supervisor.adopt(self._services.servers)
         password = self._prepare_environment()
         self._prepare_record(password)
         self._say("Starting the web server, one inference worker and the sweeper")

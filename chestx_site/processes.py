@@ -75,6 +75,7 @@ class ChildProcess:
     before_start: Callable[[], None] | None = None
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _give_up_at: float | None = field(default=None, init=False)
+    _group_may_live: bool = field(default=False, init=False)
 
     @property
     def pid(self) -> int | None:
@@ -112,6 +113,7 @@ class ChildProcess:
                 # Runs after the change of user, which would clear the request.
                 preexec_fn=partial(_settle, os.getpid(), self.death_signal),
             )
+        self._group_may_live = True
 
     def signal(self, number: int) -> None:
         """Send a signal to the main process, if it runs."""
@@ -153,14 +155,16 @@ class ChildProcess:
         return "\n".join(text.splitlines()[-lines:])
 
     def _kill_group(self) -> None:
-        """Kill every process that is left of the group of the latest start."""
-        if self._process is None:
+        """Kill every process that is left of the group of the latest start.
+
+        Once only: the number of a group that has ended may become a stranger's.
+        """
+        if self._process is None or not self._group_may_live:
             return
-        # The group's number stays taken as long as anything lives in it; once
-        # nothing does, ProcessLookupError says so.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
+        with contextlib.suppress(ProcessLookupError):  # nothing is left
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        self._group_may_live = False
 
     def _open_log(self) -> IO[bytes]:
         if self.log is None:

@@ -115,6 +115,7 @@ class Supervisor:
             watched.pause_s = 0.0
         watched.due_at = now + watched.pause_s
         child = watched.child
+        child.kill()  # what it left behind must not work on beside its successor
         pause = f"; next start in {watched.pause_s:.1f} s" if watched.pause_s else ""
         self._say(f"{child.name} ended ({_how(child.exit_status)}){pause}")
         if watched.pause_s == FIRST_PAUSE_S and child.log:  # once is enough

@@ -68,7 +68,7 @@ class EmbeddedServices:
         Raises:
             EmbeddedServiceError: One does not start, or another holder runs.
         """
-        self._take_lock()
+        self.take_lock()
         try:
             self._prepare()
             for part in (self.redis, self.postgresql):
@@ -92,7 +92,14 @@ class EmbeddedServices:
             self._lock.close()
             self._lock = None
 
-    def _take_lock(self) -> None:
+    def take_lock(self) -> None:
+        """Become the one holder of this VAR_DIR; `start` does so, too.
+
+        Raises:
+            EmbeddedServiceError: Another process holds it.
+        """
+        if self._lock:
+            return
         if not self.var_dir.exists() or not self._as_root:
             # Root's PostgreSQL runs under another user, who must pass through.
             prepare_dir(self.var_dir, mode=0o711 if self._as_root else 0o700)
