@@ -196,7 +196,8 @@ class Demo:
         status = self._loader.exit_status
         if status is not None and not self._loader_reported:
             self._loader_reported = True
-            ended = "loaded" if status == 0 else f"failed: see {self._loader.log}"
+            details = f"see {self._loader.log}" if self._loader.log else "see above"
+            ended = "loaded" if status == 0 else f"not all were loaded, {details}"
             self._say(f"{self._loader.name.capitalize()}: {ended}")
         if self._watchdog.take_alarm():
             reason = "films wait, and it takes none"
