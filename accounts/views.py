@@ -5,12 +5,13 @@ from http import HTTPStatus
 from django.conf import settings
 from django.contrib.auth import views as auth_views
 from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse_lazy
 
 from accounts import audit
-from accounts.audit import AuditAction, AuditDoor
+from accounts.audit import AuditAction, AuditDoor, Outcome
 from accounts.errors import AuditUnavailable, TooManyTries
 from accounts.forms import SignInForm
 from accounts.middleware import is_api, problem_json
@@ -43,7 +44,19 @@ class PasswordView(auth_views.PasswordChangeView):
     success_url = reverse_lazy("worklist")
 
     def form_valid(self, form: PasswordChangeForm) -> HttpResponse:
-        """Change it, after the event is written."""
+        """Change it, and end what was opened with the old one."""
+        with transaction.atomic():
+            self._record(Outcome.SUCCESS)
+            self.request.user.auth_token_set.all().delete()
+            return super().form_valid(form)
+
+    def form_invalid(self, form: PasswordChangeForm) -> HttpResponse:
+        """Say what is wrong; a try with a wrong old password is recorded."""
+        if "old_password" in form.errors:
+            self._record(Outcome.REFUSED)
+        return super().form_invalid(form)
+
+    def _record(self, outcome: str) -> None:
         user = self.request.user
         audit.record(
             action=AuditAction.CHANGE_PASSWORD,
@@ -52,9 +65,8 @@ class PasswordView(auth_views.PasswordChangeView):
             door=AuditDoor.WEB,
             object_kind="user",
             object_uuid=user.pk,
+            outcome=outcome,
         )
-        user.auth_token_set.all().delete()
-        return super().form_valid(form)
 
 
 def locked_out(

@@ -7,7 +7,8 @@ from django.urls import reverse
 
 from accounts import audit
 from accounts.errors import AuditUnavailable
-from accounts.models import AuditEvent, Role
+from accounts.models import AuditEvent, Role, Token
+from accounts.tokens import issue_token
 from tests.clients import person
 from tests.factories import PASSWORD, UserFactory
 
@@ -98,8 +99,23 @@ def test_a_polling_fragment_sends_the_whole_page_to_the_sign_in() -> None:
     assert answer.headers["HX-Redirect"] == "/sign-in/"
 
 
+def test_a_wrong_old_password_changes_nothing_and_is_recorded() -> None:
+    client = person(Role.CLINICIAN)
+    new = "another-Password-of-tests-0815"
+    answer = client.post(
+        "/password/",
+        {"old_password": "wrong", "new_password1": new, "new_password2": new},
+    )
+    assert answer.status_code == 200
+    client.user.refresh_from_db()
+    assert client.user.check_password(PASSWORD)
+    event = AuditEvent.objects.get(action="change_password")
+    assert event.outcome == "refused"
+
+
 def test_changing_the_password_ends_the_tokens_and_is_recorded() -> None:
     client = person(Role.CLINICIAN)
+    issue_token(client.user)
     new = "another-Password-of-tests-0815"
     answer = client.post(
         "/password/",
@@ -107,4 +123,6 @@ def test_changing_the_password_ends_the_tokens_and_is_recorded() -> None:
     )
     assert answer.status_code == 302
     assert _try(Client(), client.user.username, new) == 302
-    assert AuditEvent.objects.filter(action="change_password").count() == 1
+    assert not Token.objects.exists()
+    event = AuditEvent.objects.get(action="change_password")
+    assert event.outcome == "success"

@@ -1,0 +1,57 @@
+"""Asking again for what failed, by page, REST and admin: one event with the new run."""
+
+import pytest
+
+from accounts.models import AuditEvent, Role
+from diagnoses.models import ModelVersion, Prediction
+from tests.clients import person
+from tests.factories import DepartmentFactory, PredictionFactory, UserFactory
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def failed(chest_model: ModelVersion) -> Prediction:
+    run: Prediction = PredictionFactory(failed=True, model_version=chest_model)
+    return run
+
+
+def test_from_the_page_it_queues_a_run_and_leaves_an_event(failed: Prediction) -> None:
+    client = person(Role.TECHNOLOGIST)
+    answer = client.post(f"/predictions/{failed.pk}/retry/")
+    assert answer.status_code == 302
+    again = Prediction.objects.get(run=2)
+    event = AuditEvent.objects.get(action="retry")
+    assert (event.door, event.object_uuid) == ("web", again.pk)
+    assert event.actor_uuid == client.user.pk
+    assert [subject.patient_uuid for subject in event.subjects.all()] == [
+        failed.instance.series.study.patient_id
+    ]
+
+
+def test_from_the_page_twice_is_told_and_queues_nothing(failed: Prediction) -> None:
+    client = person(Role.TECHNOLOGIST)
+    for _ in range(2):
+        answer = client.post(f"/predictions/{failed.pk}/retry/")
+    assert answer.status_code == 409
+    assert b"run again already" in answer.content
+    assert Prediction.objects.count() == 2
+
+
+def test_a_colleague_of_another_role_may_not_and_a_stranger_finds_nothing(
+    failed: Prediction,
+) -> None:
+    path = f"/predictions/{failed.pk}/retry/"
+    assert person(Role.CLINICIAN).post(path).status_code == 403
+    elsewhere = UserFactory(departments=[DepartmentFactory(code="emergency")])
+    assert person(user=elsewhere).post(path).status_code == 404
+    assert Prediction.objects.count() == 1
+
+
+def test_without_its_event_nothing_is_queued(
+    failed: Prediction, request: pytest.FixtureRequest
+) -> None:
+    client = person(Role.TECHNOLOGIST)
+    request.getfixturevalue("broken_trail")
+    assert client.post(f"/predictions/{failed.pk}/retry/").status_code == 503
+    assert Prediction.objects.count() == 1
