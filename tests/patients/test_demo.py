@@ -1,17 +1,26 @@
 """The demo's patients: synthetic everywhere, and made once."""
 
+from typing import Any
+
+import numpy as np
 import pytest
 
-from patients import demo
+from patients import phantom
 from patients.demo import FILMS, create_demo_patients
 from patients.models import Instance, Patient, Priority, Study, Upload
+from tests.dicom_factory import grey_pixels
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def _small_films(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "FILM_SIZE", 256)
+def _quick_films(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare the drawing, which has tests of its own."""
+
+    def noise(seed: int, **_: Any) -> np.ndarray:
+        return grey_pixels(seed)
+
+    monkeypatch.setattr(phantom, "draw_chest", noise)
 
 
 def test_every_film_is_marked_synthetic_and_comes_by_the_demos_door() -> None:
