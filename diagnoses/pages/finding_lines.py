@@ -7,7 +7,6 @@ from uuid import UUID
 from diagnoses.models import Finding
 from ml.labels import NEGATIVE_LABELS
 
-
 DIGITS = (2, 3, 4)
 
 
