@@ -33,6 +33,7 @@ from chestx_site.processes import wait_until
 FINISHED = frozenset({"succeeded", "rejected", "failed"})
 _LONGEST_START_S = 300.0
 _LONGEST_READING_S = 120.0
+_ANSWER_TIMEOUT_S = 60.0
 _POLL_S = 0.01
 
 
@@ -123,10 +124,10 @@ def _wait_for(demo: subprocess.Popen[bytes], site: Site, log: Path) -> None:
 
 
 class RestClient:
-    """The REST interface over one connection that stays open."""
+    """The REST interface, as a program of the hospital uses it."""
 
     def __init__(self, site: Site, *, username: str = "integration") -> None:
-        self._connection = http.client.HTTPConnection(HOST, site.port, timeout=60)
+        self._port = site.port
         self._headers: dict[str, str] = {}
         credentials = {"username": username, "password": site.password}
         answer = self.call(
@@ -148,13 +149,13 @@ class RestClient:
         headers = dict(self._headers)
         if body is not None:
             headers["Content-Type"] = content_type
-        try:
-            self._connection.request(method, path, body, headers)
-            answer = self._connection.getresponse()
+        # One connection a request, as most senders have: the server closes idle ones.
+        with contextlib.closing(
+            http.client.HTTPConnection(HOST, self._port, timeout=_ANSWER_TIMEOUT_S)
+        ) as connection:
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
             content = answer.read()
-        except (OSError, http.client.HTTPException):
-            self._connection.close()
-            raise
         if answer.status >= http.HTTPStatus.BAD_REQUEST:
             raise BenchmarkError(f"{method} {path}: {answer.status} {content[:500]!r}")
         return json.loads(content)
@@ -222,7 +223,7 @@ class BrowserSession:
             self._base + path, data=data, headers={"Referer": self._base + path}
         )
         try:
-            with self._opener.open(request, timeout=60) as answer:
+            with self._opener.open(request, timeout=_ANSWER_TIMEOUT_S) as answer:
                 if "/sign-in/" in answer.url and not path.startswith("/sign-in/"):
                     raise BenchmarkError(f"{path} asks to sign in")
                 return bytes(answer.read())
