@@ -7,10 +7,13 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import psycopg
+from pydicom.uid import generate_uid
 
 from chestx_site.faults.doors import Door, FolderDoor, RestDoor, Sent, WebDoor, send_all
 from chestx_site.faults.injections import Fault, Injected, Injector, plan
@@ -19,6 +22,7 @@ from chestx_site.faults.stack import FaultStack
 from patients.phantom import phantom_dataset
 
 LOOK_INTERVAL_S = 0.02
+CHESTS = 6
 # Given back by the sweeper at the latest this long after the end of a lease.
 RECOVERY_ALLOWANCE_S = 10.0
 # After the last fault: workers start again, waiting films are read.
@@ -100,18 +104,25 @@ def run_trial(var_dir: Path, *, options: Options, say: Callable[[str], None]) ->
 
 
 def draw_films(folder: Path, options: Options) -> list[Path]:
-    """Draw films that differ, each of a patient of its own."""
+    """Draw films that differ in pixels and identifiers, each of a patient of its own.
+
+    Drawing takes long: a few chests are drawn, and moved a little for each film.
+    """
     folder.mkdir()
-    films = []
-    for number in range(options.films):
-        film = phantom_dataset(
-            options.seed * 1_000 + number,
-            patient_id=f"FAULT-{number:03}",
-            patient_name=f"Fault^Film {number}",
-            size=options.film_size,
-        )
-        films.append(folder / f"film-{number:03}.dcm")
-        film.save_as(films[-1], enforce_file_format=True)
+    chests = [
+        phantom_dataset(options.seed * 1_000 + number, size=options.film_size)
+        for number in range(min(CHESTS, options.films))
+    ]
+    films = [folder / f"film-{number:03}.dcm" for number in range(options.films)]
+    for number, film in enumerate(films):
+        chest = deepcopy(chests[number % len(chests)])
+        pixels = np.roll(chest.pixel_array, number // len(chests), axis=1)
+        chest.PixelData = pixels.tobytes()
+        chest.PatientID, chest.PatientName = f"FAULT-{number:03}", f"Fault^{number}"
+        chest.StudyInstanceUID, chest.SeriesInstanceUID = generate_uid(), generate_uid()
+        chest.SOPInstanceUID = generate_uid()
+        chest.file_meta.MediaStorageSOPInstanceUID = chest.SOPInstanceUID
+        chest.save_as(film, enforce_file_format=True)
     return films
 
 
