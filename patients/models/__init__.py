@@ -1,0 +1,46 @@
+"""The archive: patients, studies, series, instances, and every file that was ever sent.
+
+It knows nothing of models that read. Keys are UUIDs of ours; `…_uid` are DICOM's.
+Constraints stand in the database, not only here.
+"""
+
+from patients.models.instance import (
+    SHA256_HEX,
+    Instance,
+    InstanceQuerySet,
+    Origin,
+    PixelSpacingKind,
+    Series,
+    SeriesQuerySet,
+)
+from patients.models.study import (
+    Patient,
+    PatientAssignment,
+    PatientQuerySet,
+    Priority,
+    Sex,
+    Study,
+    StudyFlag,
+    StudyQuerySet,
+)
+from patients.models.upload import Upload, UploadQuerySet
+
+__all__ = [
+    "SHA256_HEX",
+    "Instance",
+    "InstanceQuerySet",
+    "Origin",
+    "Patient",
+    "PatientAssignment",
+    "PatientQuerySet",
+    "PixelSpacingKind",
+    "Priority",
+    "Series",
+    "SeriesQuerySet",
+    "Sex",
+    "Study",
+    "StudyFlag",
+    "StudyQuerySet",
+    "Upload",
+    "UploadQuerySet",
+]
