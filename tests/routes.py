@@ -12,11 +12,11 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
 from accounts import audit
-from accounts.models import Token, User
+from accounts.models import User
 from accounts.tokens import issue_token
 from diagnoses.models import Finding, Prediction
 from diagnoses.worklist import refresh_entry
-from patients.models import Instance, PatientAssignment, Study
+from patients.models import Instance, Patient, PatientAssignment, Study
 from tests.diagnoses.fakes import installed_model, stored_film
 from tests.factories import (
     FindingFactory,
@@ -150,7 +150,7 @@ def _filled(pattern: str, record: Record) -> str:
     values = {
         **record.values,
         **_keys_of_rest(pattern, record),
-        **_keys_of_admin(pattern),
+        **_keys_of_admin(pattern, record),
     }
     return "/" + re.sub(r"<(\w+)>", lambda found: values[found[1]], pattern)
 
@@ -170,19 +170,21 @@ def _keys_of_rest(pattern: str, record: Record) -> dict[str, str]:
     return {"pk": str(keys[found[1]])}
 
 
-def _keys_of_admin(pattern: str) -> dict[str, str]:
+def _keys_of_admin(pattern: str, record: Record) -> dict[str, str]:
     found = re.match(r"admin/(\w+)/(\w+)/", pattern)
     if not found:
         return {"object_id": "1"}
     for model in admin.site._registry:
         if (model._meta.app_label, model._meta.model_name) == found.groups():
-            return {"object_id": _key_of_a_row(model), "id": _key_of_a_row(model)}
+            key = _key_of_a_row(model, record)
+            return {"object_id": key, "id": key}
     return {}
 
 
-def _key_of_a_row(model: Any) -> str:
-    if model is Token:
-        return str(Token.objects.first().pk)
+def _key_of_a_row(model: Any, record: Record) -> str:
+    if model is Patient:
+        # There are two of them: one was taken for the other once.
+        return str(record.study.patient_id)
     row = model._base_manager.order_by("pk").first()
     if row is None:
         raise LookupError(f"make_record makes no {model.__name__}: add one")
