@@ -292,7 +292,7 @@ def _result(
     instance: Instance | None = None,
 ) -> IngestResult:
     return IngestResult(
-        name=sending.name,
+        name=identity.storable(sending.name),
         outcome=Upload.Outcome(upload.outcome),
         reason_code=upload.reason_code,
         reason=upload.reason,

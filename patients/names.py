@@ -7,7 +7,7 @@ alphabetic, ideographic, phonetic.
 import unicodedata
 from dataclasses import astuple, fields
 
-from patients.dicom import PersonName
+from patients.dicom import PersonName, parse_name
 from patients.models import Patient
 
 LONGEST_GROUP = 64
@@ -23,7 +23,6 @@ COLUMNS = {
     "ideographic": "ideographic_name",
     "phonetic": "phonetic_name",
 }
-_ALPHABETIC = ("family", "given", "middle", "prefix", "suffix")
 # Titles come and go: they tell nobody apart.
 _COMPARED = ("family", "given", "middle", "ideographic", "phonetic")
 
@@ -34,16 +33,10 @@ def parse(text: str) -> PersonName:
     A name without `^` and comma stays one family name: nobody can tell from
     `Maria Anna Huber` where it parts.
     """
-    alphabetic, _, rest = text.partition("=")
-    ideographic, _, phonetic = rest.partition("=")
+    alphabetic, group, rest = text.partition("=")
     if "^" not in alphabetic and "," in alphabetic:
         alphabetic = alphabetic.replace(",", "^", 1)
-    parts = [_tidy(part) for part in alphabetic.split("^")]
-    return PersonName(
-        **dict(zip(_ALPHABETIC, parts, strict=False)),
-        ideographic=_tidy(ideographic),
-        phonetic=_tidy(phonetic),
-    )
+    return parse_name(f"{alphabetic}{group}{rest}")
 
 
 def filled(name: PersonName, other: PersonName) -> PersonName:
@@ -111,7 +104,3 @@ def _alphabetic_words(name: PersonName) -> list[str]:
 def _of_a_word(character: str) -> bool:
     """Letters, digits, and the vowel signs of scripts that write them as marks."""
     return unicodedata.category(character)[0] in "LNM"
-
-
-def _tidy(part: str) -> str:
-    return " ".join(part.split())

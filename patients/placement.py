@@ -5,7 +5,6 @@ Everything here runs inside the one transaction of a film.
 
 import hashlib
 from dataclasses import dataclass
-from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
@@ -108,26 +107,6 @@ def flag_same_pixels(instance: Instance, patient: Patient) -> None:
         flag([instance.series.study, *studies], StudyFlag.SAME_PIXELS_OTHER_PATIENT)
 
 
-def derived_uid(*parts: str) -> str:
-    """Return a UID made of the parts: 2.25.<decimal of a UUID> (PS3.5 B.2)."""
-    digest = hashlib.sha256()
-    for part in (part.encode() for part in parts):
-        digest.update(len(part).to_bytes(8, "big") + part)
-    return f"2.25.{UUID(bytes=digest.digest()[:16]).int}"
-
-
-def _study_uid(film: Placing) -> str:
-    return film.header.study_instance_uid or derived_uid(
-        "study", film.header.sop_instance_uid
-    )
-
-
-def _series_uid(film: Placing) -> str:
-    return film.header.series_instance_uid or derived_uid(
-        "series", film.header.sop_instance_uid
-    )
-
-
 def _lock_accession(identity: Identity) -> None:
     """Let films of one accession number through one by one: no unique index says it."""
     if not identity.accession_number:
@@ -148,14 +127,13 @@ def _studies() -> QuerySet[Study]:
 
 
 def _known_study(film: Placing) -> Study | None:
-    study = _studies().filter(study_instance_uid=_study_uid(film)).first()
-    has_own_study = bool(film.header.study_instance_uid) and not film.picture
-    if study is not None or has_own_study or not film.identity.accession_number:
+    """Return the film's study; a picture may only have an accession number for it."""
+    uid = film.header.study_instance_uid
+    study = _studies().filter(study_instance_uid=uid).first()
+    if study is not None or not (film.picture and film.identity.accession_number):
         return study
-    same_accession = _of_accession(_studies(), film.identity).order_by(
-        "received_at", "pk"
-    )
-    return next((s for s in same_accession if belongs_to(s, film.identity)), None)
+    listed = _of_accession(_studies(), film.identity).order_by("received_at", "pk")
+    return next((one for one in listed if belongs_to(one, film.identity)), None)
 
 
 def _of_accession(studies: QuerySet[Study], identity: Identity) -> QuerySet[Study]:
@@ -228,7 +206,7 @@ def _new_study(film: Placing) -> Study:
     patient = _patient(identity)
     study = Study.objects.create(
         patient=patient,
-        study_instance_uid=_study_uid(film),
+        study_instance_uid=film.header.study_instance_uid,
         received_patient_id=identity.patient_id,
         received_issuer=identity.issuer,
         accession_number=identity.accession_number,
@@ -292,7 +270,7 @@ def _known_series(film: Placing, *, study: Study | None) -> Series | None:
     """
     series = (
         Series.objects.select_related("study__patient")
-        .filter(series_instance_uid=_series_uid(film))
+        .filter(series_instance_uid=film.header.series_instance_uid)
         .first()
     )
     if series is None or (study is not None and series.study_id == study.pk):
@@ -319,7 +297,7 @@ def _series(film: Placing, study: Study) -> Series:
         return known
     return Series.objects.create(
         study=study,
-        series_instance_uid=_series_uid(film),
+        series_instance_uid=film.header.series_instance_uid,
         modality=header.modality[:16],
         body_part_examined=header.body_part_examined[:64],
         view_position=header.view_position[:16],

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 from django.core.files.storage import default_storage
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 from pydicom.uid import generate_uid
 
 from accounts.errors import Conflict, NotFound
@@ -75,13 +77,28 @@ def test_an_accession_number_without_a_patient_joins_nobody() -> None:
     assert unidentified.reason_code == "conflict_accession"
 
 
+def issued_by(issuer: str) -> dict[str, Any]:
+    item = Dataset()
+    item.LocalNamespaceEntityID = issuer
+    return {
+        "AccessionNumber": "A-1",
+        "IssuerOfAccessionNumberSequence": Sequence([item]),
+    }
+
+
 def test_accession_numbers_are_compared_with_their_issuer() -> None:
-    issued = {"IssuerOfAccessionNumberSequence": None}
-    send(film_bytes(AccessionNumber="A-1", IssuerOfPatientID="X", **issued))
-    other = send(
-        film_bytes(AccessionNumber="A-1", IssuerOfPatientID="Y", PatientID="P-2")
-    )
+    first = send(film_bytes(**issued_by("RIS-1")))
+    assert first.study.accession_issuer == "RIS-1"
+    other = send(film_bytes(**issued_by("RIS-2"), PatientID="P-2"))
     assert other.outcome == Outcome.STORED
+    same = send(film_bytes(**issued_by("RIS-1"), PatientID="P-3"))
+    assert same.reason_code == "conflict_accession"
+
+
+def test_without_an_issuer_of_its_own_the_patients_counts() -> None:
+    here = film_bytes(AccessionNumber="A-1", IssuerOfPatientID="X")
+    there = film_bytes(AccessionNumber="A-1", IssuerOfPatientID="Y")
+    assert send(here).outcome == send(there).outcome == Outcome.STORED
 
 
 def test_a_shared_accession_number_of_one_patient_is_stored_and_flagged() -> None:

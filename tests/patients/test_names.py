@@ -17,7 +17,7 @@ from patients.names import agree, fold, folded, parse
         (
             "Yamada^Tarou=山田^太郎=やまだ^たろう",
             PersonName(
-                "Yamada", "Tarou", ideographic="山田^太郎", phonetic="やまだ^たろう"
+                "Yamada", "Tarou", ideographic="山田 太郎", phonetic="やまだ たろう"
             ),
         ),
     ],

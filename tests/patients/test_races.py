@@ -9,6 +9,7 @@ import pytest
 from django.db import connections
 from pydicom.uid import generate_uid
 
+from accounts.errors import InvalidInput
 from patients.ingest import IngestResult
 from patients.models import (
     Instance,
@@ -101,3 +102,17 @@ def test_a_signal_that_fails_after_the_rows_leaves_none_of_them() -> None:
         instance_stored.disconnect(dispatch_uid="tests.fail")
     left = [m.objects.count() for m in (Patient, Study, Series, Instance, Upload)]
     assert left == [0] * 5
+
+
+def test_a_refusal_is_written_after_the_rollback() -> None:
+    def refuse(sender: object, **_: object) -> None:
+        raise InvalidInput("There is no such model.", reason_code="unknown_model")
+
+    instance_stored.connect(refuse, dispatch_uid="tests.refuse")
+    try:
+        result = send(film_bytes())
+    finally:
+        instance_stored.disconnect(dispatch_uid="tests.refuse")
+    assert result.reason_code == "unknown_model"
+    assert [m.objects.count() for m in (Patient, Study, Series, Instance)] == [0] * 4
+    assert Upload.objects.get().outcome == Upload.Outcome.REFUSED
