@@ -3,11 +3,11 @@
 from django.urls import URLPattern, URLResolver, path
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
-from patients.api import routes as patients_routes
 from rest_framework.routers import SimpleRouter
 
 from accounts.api import TokenView
 from diagnoses.api import routes as diagnoses_routes
+from patients.api import routes as patients_routes
 
 
 class ScopedTokenScheme(OpenApiAuthenticationExtension):

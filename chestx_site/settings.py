@@ -1,4 +1,6 @@
-"""All settings, top to bottom, from the environment only (a file beside a name: NAME_FILE).
+"""All settings, top to bottom, from the environment only.
+
+NAME_FILE may name a file that holds the value of NAME.
 
 CHESTX_ENV is `development` (default: loopback only, a banner says so) or
 `production`, which refuses to start half-configured. docs/deployment.md lists
@@ -107,7 +109,8 @@ TEMPLATES = [
     }
 ]
 
-# --- Database, sessions, cache: none of them in Redis, so that with the broker down people read on
+# --- Database, sessions, cache -----------------------------------------------
+# None of them in Redis, so that with the broker down people read on.
 DATABASES = {
     "default": env.db_url_config(
         env.str("DATABASE_URL", "") or embedded.database_url(VAR_DIR)
@@ -160,7 +163,8 @@ AUTH_PASSWORD_VALIDATORS = [
         "OPTIONS": {"min_length": 12},
     },
     {
-        "NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"
+        "NAME": "django.contrib.auth.password_validation"
+        ".UserAttributeSimilarityValidator"
     },
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
@@ -177,7 +181,7 @@ AXES_CLIENT_IP_CALLABLE = "accounts.audit.client_address"
 AXES_DISABLE_ACCESS_LOG = True
 AXES_ENABLE_ADMIN = False
 AXES_LOCKOUT_CALLABLE = "accounts.views.locked_out"
-KNOX_TOKEN_MODEL = "accounts.Token"
+KNOX_TOKEN_MODEL = "accounts.Token"  # noqa: S105 - the name of a model
 # knox's own table would stand empty beside ours, and in the way of every flush.
 MIGRATION_MODULES = {"knox": None}
 REST_KNOX = {
@@ -220,7 +224,8 @@ MAX_REQUEST_BYTES = env.int("MAX_REQUEST_MB", 4096) * 1024 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 DATA_UPLOAD_MAX_NUMBER_FILES = env.int("MAX_FILES_A_REQUEST", 500)
 FILE_UPLOAD_HANDLERS = ["patients.upload_handler.LimitedUploadHandler"]
-# Where files grow while they come (made by the upload handler): one file system with the objects.
+# Where files grow while they come (made by the upload handler): on the file system
+# of the objects.
 INCOMING_DIR = VAR_DIR / "incoming"
 FILE_UPLOAD_PERMISSIONS = 0o600
 DECODE_TIMEOUT_S = env.float("DECODE_TIMEOUT_S", 20)
@@ -231,7 +236,8 @@ DEFAULT_DEPARTMENT = env.str("DEFAULT_DEPARTMENT", "radiology")
 
 # --- Models and the queue ----------------------------------------------------
 DEFAULT_MODEL = env.str("DEFAULT_MODEL", "chestx6-resnet50")
-# What a picture without a header is taken for, unless the model named at upload reads something else.
+# What a picture without a header is taken for, unless the model named at upload
+# reads something else.
 PICTURE_MODALITY = env.str("PICTURE_MODALITY", "DX")
 PICTURE_BODY_PART = env.str("PICTURE_BODY_PART", "CHEST")
 INFERENCE_CACHE_DIR = Path(env.str("INFERENCE_CACHE_DIR", str(VAR_DIR / "inference")))
@@ -240,7 +246,8 @@ INFERENCE_NUM_THREADS = env.int("INFERENCE_NUM_THREADS", 0)
 INFERENCE_LEASE_S = env.float("INFERENCE_LEASE_S", 20)
 INFERENCE_HARD_LIMIT_S = env.int("INFERENCE_HARD_LIMIT_S", 120)
 INFERENCE_MAX_LOST_WORKERS = env.int("INFERENCE_MAX_LOST_WORKERS", 5)
-# A film gains one priority step a term of waiting, so that routine moves under constant stat.
+# A film gains one priority step a term of waiting, so that routine moves under
+# constant stat.
 INFERENCE_AGEING_S = env.float("INFERENCE_AGEING_S", 600)
 SWEEP_INTERVAL_S = env.float("SWEEP_INTERVAL_S", 2)
 REDIS_URL = env.str("REDIS_URL", "") or embedded.redis_url(VAR_DIR)

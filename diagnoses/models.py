@@ -1,4 +1,4 @@
-"""What models said about images: model versions, thresholds, predictions, findings, heat maps.
+"""What models said about images: versions, thresholds, runs, findings, heat maps.
 
 A Prediction row is one run of one model version on one instance, and while it is
 queued it is the outbox. Finished rows are never updated: a trigger refuses.
@@ -17,7 +17,7 @@ from patients.models import SHA256_HEX, Instance, Priority, Study
 
 
 class ModelVersion(models.Model):
-    """One version of one model: its card, and the sha256 of the weights that it stands for."""
+    """One version of one model: its card, and the sha256 of its weights."""
 
     class State(models.TextChoices):
         INSTALLED = "installed"
@@ -67,7 +67,10 @@ class ModelVersion(models.Model):
 
 
 class OperatingPoint(models.Model):
-    """The threshold of a label from a moment on. Append-only: a trigger refuses UPDATE and DELETE."""
+    """The threshold of a label from a moment on.
+
+    Append-only: a trigger refuses UPDATE and DELETE.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     model_version = models.ForeignKey(
@@ -106,7 +109,7 @@ class PredictionQuerySet(DepartmentQuerySet["Prediction"]):
 
 
 class Prediction(models.Model):
-    """One run of one model version on one frame of one instance, and its place in the queue.
+    """One run of one model version on one frame of an instance, and its place in line.
 
     `attempt` is the fence: the claim raises it, and only who still holds the same
     attempt may complete. Times are the database's clock.
@@ -231,6 +234,9 @@ class Prediction(models.Model):
             models.Index(fields=("-queued_at", "-id"), name="prediction_newest"),
         )
 
+    def __str__(self) -> str:
+        return f"{self.model_version or 'no model'} run {self.run}: {self.status}"
+
     @property
     def finished(self) -> bool:
         """Whether the run has ended, one way or another."""
@@ -240,9 +246,6 @@ class Prediction(models.Model):
     def retriable(self) -> bool:
         """Whether a person may ask for another run: of failed ones only."""
         return self.status == self.Status.FAILED
-
-    def __str__(self) -> str:
-        return f"{self.model_version or 'no model'} run {self.run}: {self.status}"
 
 
 class FindingQuerySet(DepartmentQuerySet["Finding"]):
@@ -324,7 +327,9 @@ class WorklistEntryQuerySet(DepartmentQuerySet["WorklistEntry"]):
 
 
 class WorklistEntry(models.Model):
-    """The line of the worklist of one study, kept beside it so that a page costs the same at any size.
+    """The line of the worklist of one study, kept beside it.
+
+    So a page costs the same however many studies there are.
 
     Written only by `diagnoses.worklist.refresh_entry`, inside the transaction that
     changed what it says.
