@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import BinaryIO
+from uuid import UUID
 
 from django.db import transaction
 from django.http import HttpRequest
@@ -173,8 +174,8 @@ def _audit(
     upload: Upload,
     *,
     object_kind: str,
-    object_uuid: object,
-    patients: tuple[object, ...],
+    object_uuid: UUID,
+    patients: tuple[UUID, ...],
     outcome: str,
 ) -> None:
     audit.record(
