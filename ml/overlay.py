@@ -35,8 +35,9 @@ def heat_layer(
     bottom = max(top + 1, round((box["top"] + box["height"]) * down))
     right = max(left + 1, round((box["left"] + box["width"]) * across))
     values = np.clip(np.nan_to_num(grid.astype(np.float32)), 0.0, 1.0)
+    # Cubic: between a handful of cells, straight lines would draw stars and squares.
     heat = cv2.resize(
-        values, (right - left, bottom - top), interpolation=cv2.INTER_LINEAR
+        values, (right - left, bottom - top), interpolation=cv2.INTER_CUBIC
     )
     levels = np.rint(np.clip(heat, 0.0, 1.0) * 255).astype(np.uint8)
     colours = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)
