@@ -35,6 +35,9 @@ def pytest_load_initial_conftests() -> Generator[None, object, object]:
         # A worker reads no addopts: this is how it finds this plugin in time.
         os.environ["PYTEST_PLUGINS"] = __name__
         os.environ["CHESTX_ENV"] = "development"
+        # Playwright keeps an event loop in this thread from its first test on, and
+        # Django would refuse the database to every test after it.
+        os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     point_at_servers(
         Path(os.environ[_SESSION_DIR]), worker_number=_worker_number(worker)
     )
