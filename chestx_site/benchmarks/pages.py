@@ -12,7 +12,7 @@ from chestx_site.benchmarks.figures import Figures, spread
 from chestx_site.benchmarks.site import BrowserSession, Site, running_demo
 
 SIZES = (1_000, 100_000)
-_ROUNDS = 150
+_ROUNDS = 100
 _WARM_UP = 15
 _FILL = "from chestx_site.benchmarks.records import fill; fill({size}, '{path}')"
 

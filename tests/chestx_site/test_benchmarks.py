@@ -1,0 +1,157 @@
+"""What the benchmarks say and send; how fast it is, they measure themselves."""
+
+from __future__ import annotations
+
+import json
+from io import BytesIO, StringIO
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+from pytest_django import Settings
+
+from chestx_site.benchmarks import films, records
+from chestx_site.benchmarks.figures import (
+    GOALS,
+    BenchmarkError,
+    Goal,
+    keep,
+    spread,
+    table,
+    this_machine,
+)
+from chestx_site.management.commands import bench
+from diagnoses.models import Finding, WorklistEntry
+from diagnoses.pages import listing
+from patients.containers import Kind, check_whole
+from patients.dicom import read_header
+from patients.models import Patient, Study
+from patients.search import studies_found
+from tests.factories import ModelVersionFactory, UserFactory
+
+HERE = Path(__file__).parents[2]
+
+
+def test_a_goal_knows_which_way_is_better() -> None:
+    fast = Goal("a", "b", "c", "x", 15, at_least=True)
+    quick = Goal("a", "b", "c", "s", 0.5, at_least=False)
+    assert fast.met(15)
+    assert not fast.met(14.9)
+    assert quick.met(0.5)
+    assert not quick.met(0.51)
+
+
+def test_every_goal_names_a_benchmark() -> None:
+    assert {goal.benchmark for goal in GOALS} == set(bench.BENCHMARKS)
+
+
+def test_spread_of_times() -> None:
+    found = spread([0.1] * 95 + [0.2] * 5, unit="s")
+    assert found == {"median_s": 0.1, "p95_s": 0.105, "max_s": 0.2, "n": 100}
+
+
+def test_a_missed_goal_is_said() -> None:
+    lines = list(table({"upload": {"p95_s": 0.7}}, this_machine(HERE)))
+    assert any("0.7" in line and "MISSED" in line for line in lines)
+    lines = list(table({"upload": {"p95_s": 0.3}}, this_machine(HERE)))
+    assert any("0.3" in line and line.endswith(": met") for line in lines)
+
+
+def test_figures_are_kept_beside_those_of_others(tmp_path: Path) -> None:
+    path, machine = tmp_path / "benchmarks" / "results.json", this_machine(HERE)
+    keep(path, {"upload": {"p95_s": 1}}, machine)
+    keep(path, {"inference": {"ratio": 20}}, machine)
+    keep(path, {"upload": {"p95_s": 2}}, machine)
+    kept = json.loads(path.read_text())
+    assert list(kept) == ["inference", "upload"]
+    assert kept["upload"]["p95_s"] == 2
+    assert kept["inference"]["machine"]["cores"] >= 1
+
+
+@pytest.fixture
+def _quick_benchmark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let a benchmark measure nothing, and keep its figures elsewhere."""
+    monkeypatch.setitem(bench.BENCHMARKS, "inference", lambda say: {"ratio": 21.5})
+    monkeypatch.setattr(bench, "RESULTS", tmp_path / "results.json")
+
+
+@pytest.mark.usefixtures("_quick_benchmark")
+def test_one_benchmark_says_its_figures_as_json(tmp_path: Path) -> None:
+    out = StringIO()
+    call_command("bench", "inference", "--json", stdout=out)
+    said = json.loads(out.getvalue())
+    assert said["ratio"] == 21.5
+    assert said["machine"]["cpu"]
+    assert json.loads((tmp_path / "results.json").read_text())["inference"]
+
+
+@pytest.mark.usefixtures("_quick_benchmark")
+def test_an_unknown_or_failing_benchmark_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(CommandError, match="no benchmark nonsense"):
+        call_command("bench", "nonsense")
+
+    def broken(say: object) -> dict[str, object]:
+        raise BenchmarkError("the demo did not start")
+
+    monkeypatch.setitem(bench.BENCHMARKS, "upload", broken)
+    with pytest.raises(CommandError, match="upload: the demo did not start"):
+        call_command("bench", "upload")
+
+
+@pytest.mark.django_db
+def test_made_up_records_are_found_as_real_ones(tmp_path: Path) -> None:
+    user = UserFactory()
+    ModelVersionFactory(
+        state="active", card={"labels": [{"name": "Normal"}, {"name": "Other"}]}
+    )
+    path = tmp_path / "addresses.json"
+    records.fill(30, str(path))
+    records.fill(50, str(path))
+    asked = json.loads(path.read_text())
+    assert Study.objects.count() == WorklistEntry.objects.count() == 50
+    assert Finding.objects.count() == 100
+    assert listing.visible_entries(user).count() == 50
+    for words in ("names", "identifiers", "accession_numbers"):
+        assert asked[words]
+        assert all(studies_found(word).exists() for word in asked[words])
+    assert Patient.objects.filter(pk__in=asked["patients"]).count() == len(
+        asked["patients"]
+    )
+
+
+@pytest.mark.slow
+def test_drawn_films_are_objects_of_their_own() -> None:
+    uids = set()
+    for content in films.drawn_films(3):
+        file = BytesIO(content)
+        check_whole(file, Kind.DICOM)
+        header = read_header(file)
+        uids.add(header.sop_instance_uid)
+        assert (header.rows, header.columns, header.bits_stored) == (2000, 2000, 16)
+    assert len(uids) == 3
+
+
+def test_without_samples_there_is_no_jpeg_2000(
+    settings: Settings, tmp_path: Path
+) -> None:
+    settings.CHESTX_DATA = tmp_path
+    assert not list(films.jpeg_2000_films(3))
+
+
+@pytest.mark.slow
+def test_without_samples_jpegs_are_drawn(settings: Settings, tmp_path: Path) -> None:
+    settings.CHESTX_DATA = tmp_path
+    source, pictures = films.jpeg_pictures()
+    assert source == "drawn"
+    for picture in pictures:
+        check_whole(BytesIO(picture), Kind.JPEG)
+
+
+def test_the_jpeg_2000_sample_is_sent_under_new_uids(chestx_data: Path) -> None:
+    uids = {
+        read_header(BytesIO(content)).sop_instance_uid
+        for content in films.jpeg_2000_films(3)
+    }
+    assert len(uids) == 3
