@@ -110,26 +110,30 @@ def _add_study(
     batch.studies.append(study)
     prediction = _add_film(batch, study, number, model=model)
     leading = _add_findings(batch, prediction, rng, model=model)
-    batch.entries.append(
-        WorklistEntry(
-            study=study,
-            department=department,
-            priority=study.priority,
-            received_at=at,
-            status=prediction.status,
-            films=1,
-            films_waiting=0,
-            films_unread=0,
-            prediction=prediction,
-            finding=leading,
-            flagged=leading.positive,
-        )
+    batch.entries.append(_entry(study, prediction, leading))
+
+
+def _entry(study: Study, prediction: Prediction, leading: Finding) -> WorklistEntry:
+    """Return the line of the worklist, as `refresh_entry` would write it."""
+    return WorklistEntry(
+        study=study,
+        department=study.department,
+        priority=study.priority,
+        received_at=study.received_at,
+        status=prediction.status,
+        films=1,
+        films_waiting=0,
+        films_unread=0,
+        prediction=prediction,
+        finding=leading,
+        flagged=leading.positive,
     )
 
 
 def _add_film(
     batch: _Batch, study: Study, number: int, *, model: ModelVersion
 ) -> Prediction:
+    digest = hashlib.sha256(str(number).encode()).hexdigest()
     series = Series(
         study=study,
         series_instance_uid=_uid(),
@@ -137,25 +141,7 @@ def _add_film(
         body_part_examined="CHEST",
         view_position="PA",
     )
-    digest = hashlib.sha256(str(number).encode()).hexdigest()
-    instance = Instance(
-        series=series,
-        sop_instance_uid=_uid(),
-        sop_class_uid="1.2.840.10008.5.1.4.1.1.1.1",
-        transfer_syntax_uid="1.2.840.10008.1.2.1",
-        rows=2000,
-        columns=2000,
-        frames=1,
-        size_bytes=8_000_000,
-        synthetic=True,
-        object_sha256=digest,
-        dataset_sha256=digest,
-        header_sha256=digest,
-        pixel_sha256=digest,
-        hash_rule=1,
-        header={},
-        received_at=study.received_at,
-    )
+    instance = _instance(series, digest)
     prediction = Prediction(
         instance=instance,
         model_version=model,
@@ -172,6 +158,27 @@ def _add_film(
     batch.instances.append(instance)
     batch.predictions.append(prediction)
     return prediction
+
+
+def _instance(series: Series, digest: str) -> Instance:
+    return Instance(
+        series=series,
+        sop_instance_uid=_uid(),
+        sop_class_uid="1.2.840.10008.5.1.4.1.1.1.1",
+        transfer_syntax_uid="1.2.840.10008.1.2.1",
+        rows=2000,
+        columns=2000,
+        frames=1,
+        size_bytes=8_000_000,
+        synthetic=True,
+        object_sha256=digest,
+        dataset_sha256=digest,
+        header_sha256=digest,
+        pixel_sha256=digest,
+        hash_rule=1,
+        header={},
+        received_at=series.study.received_at,
+    )
 
 
 def _add_findings(
