@@ -244,6 +244,10 @@ INFERENCE_CACHE_DIR = Path(env.str("INFERENCE_CACHE_DIR", str(VAR_DIR / "inferen
 INFERENCE_CONCURRENCY = env.int("INFERENCE_CONCURRENCY", 1)
 INFERENCE_NUM_THREADS = env.int("INFERENCE_NUM_THREADS", 0)
 INFERENCE_LEASE_S = env.float("INFERENCE_LEASE_S", 20)
+if not 0 < INFERENCE_LEASE_S <= 60:
+    raise ImproperlyConfigured(
+        f"INFERENCE_LEASE_S is {INFERENCE_LEASE_S:g}; it must be over 0 and at most 60."
+    )
 INFERENCE_HARD_LIMIT_S = env.int("INFERENCE_HARD_LIMIT_S", 120)
 INFERENCE_MAX_LOST_WORKERS = env.int("INFERENCE_MAX_LOST_WORKERS", 5)
 # A film gains one priority step a term of waiting, so that routine moves under

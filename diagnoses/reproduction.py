@@ -8,6 +8,7 @@ from enum import StrEnum
 from accounts.errors import Conflict
 from diagnoses.models import Prediction
 from diagnoses.worker import LoadedModels, read_instance
+from ml.errors import MlError
 from ml.inference import Reading
 
 # What other cores or another patch release of a library may move a float32 result by.
@@ -40,9 +41,10 @@ def reproduce(
         prediction: The run to make again.
         models: The models to run it with; by default loaded here.
 
+    Where film or model cannot be read any more, nothing can be compared.
+
     Raises:
         Conflict: It has no result to compare with.
-        MlError: The film or the model cannot be read any more.
     """
     model_version = prediction.model_version
     if prediction.status != Prediction.Status.SUCCEEDED or model_version is None:
@@ -50,12 +52,18 @@ def reproduce(
             f"This prediction is {prediction.status}: it has no result to make again.",
             reason_code="no_result",
         )
-    run = read_instance(
-        prediction.instance,
-        frame=prediction.frame,
-        model_version=model_version,
-        models=models or LoadedModels(),
-    )
+    try:
+        run = read_instance(
+            prediction.instance,
+            frame=prediction.frame,
+            model_version=model_version,
+            models=models or LoadedModels(),
+        )
+    except MlError as error:
+        return Reproduction(Verdict.NOT_COMPARABLE, None, error.message)
+    except OSError as error:
+        explanation = f"the stored file cannot be read: {error.strerror or error}"
+        return Reproduction(Verdict.NOT_COMPARABLE, None, explanation)
     other = _other_conditions(prediction, run.reading)
     if other:
         return Reproduction(Verdict.NOT_COMPARABLE, None, other)

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -220,8 +220,3 @@ def packed_film(display: np.ndarray) -> np.ndarray:
 def with_split(rows: Iterable[ManifestRow], split: str) -> list[ManifestRow]:
     """Return the rows of one split."""
     return [row for row in rows if row.split == split]
-
-
-def as_split(rows: Iterable[ManifestRow], split: str) -> list[ManifestRow]:
-    """Return the rows as if they stood in another split."""
-    return [replace(row, split=split) for row in rows]

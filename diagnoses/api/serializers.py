@@ -12,6 +12,8 @@ from diagnoses.models import Finding, ModelVersion, Prediction
 from diagnoses.uploads import TakenFile
 from patients.models import Priority, Upload
 
+NOTICE = "Decision support, not for diagnosis."
+
 
 class PriorityField(serializers.ChoiceField):
     """A priority by its word, as it is sent."""
@@ -165,6 +167,8 @@ class PredictionSerializer(serializers.ModelSerializer):
     priority = PriorityField()
     findings = FindingSerializer(many=True)
     heatmap = serializers.SerializerMethodField()
+    notice = serializers.SerializerMethodField()
+    model_url = serializers.SerializerMethodField()
 
     class Meta:
         model = Prediction
@@ -187,6 +191,8 @@ class PredictionSerializer(serializers.ModelSerializer):
             "milliseconds",
             "findings",
             "heatmap",
+            "notice",
+            "model_url",
             "input_sha256",
             "provenance",
         )
@@ -198,6 +204,18 @@ class PredictionSerializer(serializers.ModelSerializer):
         if prediction.status != Prediction.Status.SUCCEEDED:
             return None
         path = reverse("prediction-heatmap", args=[prediction.pk])
+        return self.context["request"].build_absolute_uri(path)
+
+    def get_notice(self, prediction: Prediction) -> str:
+        """Return what stands beside every result."""
+        return NOTICE
+
+    @extend_schema_field(serializers.URLField(allow_null=True))
+    def get_model_url(self, prediction: Prediction) -> str | None:
+        """Return where the card with the model's limits is."""
+        if prediction.model_version is None:
+            return None
+        path = reverse("model-detail", args=[prediction.model_version.name])
         return self.context["request"].build_absolute_uri(path)
 
 

@@ -72,6 +72,13 @@ def test_an_unknown_environment_is_refused() -> None:
     assert "it must be 'development' or 'production'" in refused.stderr
 
 
+@pytest.mark.slow
+def test_a_lease_over_a_minute_is_refused() -> None:
+    refused = manage("check", INFERENCE_LEASE_S="61")
+    assert refused.returncode != 0
+    assert "at most 60" in refused.stderr
+
+
 def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("from-a-file")
     key = setting("SECRET_KEY", SECRET_KEY_FILE=str(tmp_path / "key"))

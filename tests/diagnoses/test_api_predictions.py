@@ -67,6 +67,16 @@ def test_a_result_reads_as_the_contract_says(chest_model: ModelVersion) -> None:
     assert (body["study"], body["patient"]) == (str(study.pk), str(study.patient_id))
 
 
+def test_a_result_names_its_use_and_where_its_limits_stand(
+    chest_model: ModelVersion,
+) -> None:
+    client = program()
+    body = client.get(f"{URL}{_read(model_version=chest_model).pk}/").json()
+    assert body["notice"] == "Decision support, not for diagnosis."
+    card = client.get(body["model_url"]).json()["card"]
+    assert "limits" in card
+
+
 def test_a_film_that_no_model_reads_says_why() -> None:
     prediction = PredictionFactory(
         failed=True, status="rejected", model_version=None, reason_code="no_model"

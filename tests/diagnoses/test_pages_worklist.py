@@ -99,6 +99,7 @@ def test_a_positive_finding_is_marked_and_normal_never_is(client: Client) -> Non
     assert "0.97" in page
     assert page.count('class="mark positive"') == 1
     assert "Decision support, not for diagnosis" in page
+    assert "What the models can and cannot tell" in page
 
 
 def test_what_has_no_score_says_why_and_has_no_bar(client: Client) -> None:

@@ -14,6 +14,8 @@ from diagnoses.claims import Claimed
 from diagnoses.models import ModelVersion, Prediction
 from diagnoses.reproduction import reproduce
 from diagnoses.worker import LoadedModels, read_claimed
+from ml.errors import ModelError
+from patients.storage import local_path
 from tests.diagnoses.fakes import PROBABILITIES, FakeModel
 
 
@@ -70,6 +72,25 @@ def test_other_conditions_are_not_comparable(
     made = reproduce(succeeded, models=changed_models(**{condition: "other"}))
     assert made.verdict == "not comparable"
     assert condition in made.explanation
+
+
+def test_without_the_stored_film_there_is_nothing_to_compare_with(
+    succeeded: Prediction, models: LoadedModels
+) -> None:
+    with local_path(succeeded.instance) as path:
+        path.unlink()
+    made = reproduce(succeeded, models=models)
+    assert (made.verdict, made.greatest_difference) == ("not comparable", None)
+    assert "cannot be read" in made.explanation
+
+
+def test_without_its_weights_a_result_is_not_comparable(succeeded: Prediction) -> None:
+    def missing(model_version: ModelVersion) -> FakeModel:
+        raise ModelError("The weights are not in the storage.")
+
+    made = reproduce(succeeded, models=LoadedModels(loader=missing))
+    assert made.verdict == "not comparable"
+    assert "weights" in made.explanation
 
 
 def test_without_a_result_there_is_nothing_to_make_again(queued: Prediction) -> None:

@@ -94,7 +94,48 @@ def test_overlays_are_written_where_asked_and_do_not_replace_each_other(
     assert len(pictures) == 2
     for path in pictures:
         assert cv2.imread(str(path)).shape[:2] == chest_like().shape
-    assert "film.png: " in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "film.png: " in told
+    assert "Decision support, not for diagnosis" in told
+    assert "card.json" in told
+
+
+def test_a_folder_for_overlays_that_cannot_be_made_is_told_before_any_film(
+    files: dict[str, Path],
+    tiny_weights_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    use_tiny_model(monkeypatch, tiny_weights_dir)
+    taken = files["cut.png"]
+    with pytest.raises(CommandError, match="cannot be made"):
+        call_command("predict", str(files["film.png"]), f"--heatmap={taken}")
+    assert capsys.readouterr().out == ""
+
+
+def test_an_overlay_that_cannot_be_written_does_not_stop_the_others(
+    files: dict[str, Path],
+    tiny_weights_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    use_tiny_model(monkeypatch, tiny_weights_dir)
+    # As long as a name may be; that of its overlay is longer.
+    long = files["film.png"].rename(tmp_path / f"{'n' * 250}.png")
+    folder = tmp_path / "maps"
+    with pytest.raises(CommandError, match="1 of 2"):
+        call_command(
+            "predict",
+            str(long),
+            str(files["film.dcm"]),
+            f"--heatmap={folder}",
+            "--json",
+        )
+    told = capsys.readouterr()
+    assert len(told.out.splitlines()) == 2
+    assert "no overlay" in told.err
+    assert len(list(folder.iterdir())) == 1
 
 
 def test_an_unknown_model_ends_with_what_there_is(

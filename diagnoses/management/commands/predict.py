@@ -13,7 +13,12 @@ from django.core.management.base import BaseCommand, CommandError
 from ml.errors import ModelError
 from ml.file_reading import FileReading, read_file, write_overlay
 from ml.inference import LoadedModel, load_model
-from ml.registry import default_card, get_card
+from ml.registry import Card, default_card, get_card
+
+DECISION_SUPPORT = (
+    "Decision support, not for diagnosis. "
+    "What {name} {version} cannot tell stands in {card}."
+)
 
 
 class Command(BaseCommand):
@@ -33,18 +38,29 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Score each file; exit with status 1 if one could not be read."""
+        if options["heatmap"]:
+            _make_folder(options["heatmap"])
         model = self._load(options["model"])
-        failed = 0
-        for path in options["files"]:
-            outcome = read_file(model, path)
-            failed += outcome.status == "failed"
-            line = json.dumps(outcome.to_json()) if options["json"] else said(outcome)
-            self.stdout.write(line)
-            self.stdout.flush()
-            if options["heatmap"] and outcome.reading is not None:
-                write_overlay(outcome, options["heatmap"])
+        if not options["json"]:
+            self.stdout.write(_decision_support(model.card))
+        paths: list[Path] = options["files"]
+        failed = sum(not self._answer(model, path, options) for path in paths)
         if failed:
-            raise CommandError(f"{failed} of {len(options['files'])} files failed.")
+            raise CommandError(f"{failed} of {len(paths)} files failed.")
+
+    def _answer(self, model: LoadedModel, path: Path, options: dict[str, Any]) -> bool:
+        """Score one file and print its line; return whether all of it was done."""
+        outcome = read_file(model, path)
+        line = json.dumps(outcome.to_json()) if options["json"] else said(outcome)
+        self.stdout.write(line)
+        self.stdout.flush()
+        if options["heatmap"] and outcome.reading is not None:
+            try:
+                write_overlay(outcome, options["heatmap"])
+            except OSError as error:
+                self.stderr.write(f"{path}: no overlay: {error.strerror or error}.")
+                return False
+        return outcome.status != "failed"
 
     def _load(self, name: str | None) -> LoadedModel:
         try:
@@ -56,6 +72,22 @@ class Command(BaseCommand):
             )
         except ModelError as error:
             raise CommandError(error.message) from error
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        said_of_it = error.strerror or error
+        raise CommandError(f"{folder} cannot be made: {said_of_it}.") from error
+
+
+def _decision_support(card: Card) -> str:
+    return DECISION_SUPPORT.format(
+        name=card.name,
+        version=card.version,
+        card=card.weights_file.with_name("card.json"),
+    )
 
 
 def said(outcome: FileReading) -> str:

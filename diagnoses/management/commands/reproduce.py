@@ -11,7 +11,6 @@ from django.core.management.base import BaseCommand, CommandError
 from accounts.errors import ChestXError
 from diagnoses.models import Prediction
 from diagnoses.reproduction import Verdict, reproduce
-from ml.errors import MlError
 
 
 class Command(BaseCommand):
@@ -33,7 +32,7 @@ class Command(BaseCommand):
             raise CommandError("There is no such prediction.", returncode=2)
         try:
             made_again = reproduce(prediction)
-        except (ChestXError, MlError) as error:
+        except ChestXError as error:
             raise CommandError(error.message, returncode=2) from error
         said = f"{made_again.verdict}: {made_again.explanation}"
         if made_again.verdict != Verdict.AGREE:
