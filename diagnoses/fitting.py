@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from django.conf import settings
 from pydicom.datadict import tag_for_keyword
@@ -26,11 +28,9 @@ _KEYWORDS = (
     "ViewPosition",
     "PatientOrientation",
     "PhotometricInterpretation",
-    "NumberOfFrames",
-    "ViewCodeSequence",
     *DESCRIPTION_KEYWORDS,
 )
-_JSON_TAGS = frozenset(f"{tag_for_keyword(keyword):08X}" for keyword in _KEYWORDS)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,40 @@ class Verdict:
 
 def facts_of(instance: Instance) -> FilmFacts:
     """Return the facts of a stored film that decide whether a model may read it."""
-    header = {tag: instance.header[tag] for tag in _JSON_TAGS & set(instance.header)}
-    facts = facts_of_dataset(Dataset.from_json(header), picture=instance.picture)
+    facts = facts_of_dataset(_dataset_of(instance.header), picture=instance.picture)
     return replace(facts, colour=instance.colour, frames=instance.frames or 0)
+
+
+def _dataset_of(header: Mapping[str, Any]) -> Dataset:
+    """Return what the rules read of a header, and of that what is what it should be.
+
+    A header holds anything: a number that is none, a text where a sequence belongs.
+    The archive keeps it, and a rule reads it as not given.
+    """
+    known = {tag: header[tag] for tag in map(_json_tag, _KEYWORDS) if tag in header}
+    views, meaning = _json_tag("ViewCodeSequence"), _json_tag("CodeMeaning")
+    items = header.get(views, {}).get("Value", ())
+    named = [
+        item[meaning] for item in items if isinstance(item, dict) and meaning in item
+    ]
+    dataset = Dataset()
+    for tag, element in known.items():
+        dataset.update(_loaded(tag, element))
+    dataset.ViewCodeSequence = [_loaded(meaning, element) for element in named]
+    return dataset
+
+
+def _json_tag(keyword: str) -> str:
+    return f"{tag_for_keyword(keyword):08X}"
+
+
+def _loaded(tag: str, element: Mapping[str, Any]) -> Dataset:
+    """Return a dataset of one element of DICOM JSON, empty where it is not valid."""
+    try:
+        return Dataset.from_json({tag: element})
+    except (ValueError, TypeError, AttributeError) as error:
+        logger.info("Element %s of a header says nothing: %s", tag, type(error))
+        return Dataset()
 
 
 def judge(instance: Instance, *, requested: str = "") -> list[Verdict]:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
 
 from ml.errors import FilmRejected
 from ml.pixels import frame_count
@@ -168,8 +170,10 @@ def _view(dataset: Dataset) -> str:
     towards the front or the back belong to a view from the side.
     """
     view = _text(dataset, "ViewPosition").upper()
-    orientation = dataset.get("PatientOrientation") or []
-    first = str(orientation[0]) if len(orientation) else ""
+    orientation = dataset.get("PatientOrientation")
+    # Whatever else a broken header has there says nothing of the view.
+    given = isinstance(orientation, str | MultiValue) and len(orientation) > 0
+    first = str(orientation[0]) if given else ""
     if not view and first[:1] in ("A", "P"):
         return "LATERAL"
     return view
@@ -180,7 +184,8 @@ def _descriptions(dataset: Dataset) -> Iterable[str]:
         text = _text(dataset, keyword).lower()
         if text:
             yield text
-    for item in dataset.get("ViewCodeSequence") or []:
+    codes = dataset.get("ViewCodeSequence")
+    for item in codes if isinstance(codes, Sequence) else ():
         text = _text(item, "CodeMeaning").lower()
         if text:
             yield text

@@ -49,6 +49,27 @@ def test_the_receiver_queues_and_hints_after_the_commit(
     assert hints == [1]
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"00280008": {"vr": "IS", "Value": ["abc"]}},
+        {"00200020": {"vr": "US", "Value": [1]}},
+        {"00540220": {"vr": "LO", "Value": ["PA"]}},
+        {"00540220": {"vr": "SQ", "items": 3}},
+        {"00540220": {"vr": "SQ", "Value": [{"00080104": {"vr": "US", "Value": [1]}}]}},
+        {"00540220": {"vr": "SQ", "Value": [{"00200013": {"vr": "IS", "Value": "a"}}]}},
+        {"0008103E": {"vr": "UR", "Value": ["a b"]}},
+    ],
+)
+def test_what_is_broken_in_a_header_costs_no_upload(
+    chest_model: ModelVersion, broken: dict[str, object]
+) -> None:
+    film = film_row(header=header() | broken)
+    [row] = queue_predictions(film)
+    row.refresh_from_db()
+    assert row.status == "queued"
+
+
 def test_a_broker_that_is_down_costs_no_upload(
     chest_model: ModelVersion,
     monkeypatch: pytest.MonkeyPatch,

@@ -85,6 +85,15 @@ def test_rows_that_run_to_the_front_are_a_view_from_the_side(tiny_card: Card) ->
     assert rejection.reason_code == "lateral_view"
 
 
+@pytest.mark.parametrize("keyword", ["PatientOrientation", "ViewCodeSequence"])
+def test_a_number_where_none_belongs_says_nothing(keyword: str) -> None:
+    header = Dataset()
+    header.Modality = "DX"
+    header.add_new(keyword, "US", 1)
+    facts = facts_of_dataset(header)
+    assert (facts.modality, facts.view_position, facts.descriptions) == ("DX", "", ())
+
+
 def test_a_coded_view_is_read() -> None:
     code = Dataset()
     code.CodeMeaning = "Lateral"
