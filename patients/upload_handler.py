@@ -8,10 +8,14 @@ from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler
 from django.http import HttpRequest, QueryDict
+from django.http.multipartparser import MultiPartParser
 from django.utils.datastructures import MultiValueDict
 
 from accounts.errors import TooLarge
 from patients.temporary import new_temporary_file
+
+# Stands for a file name of which nothing is left without its folders.
+NAMELESS = "unnamed"
 
 
 class LimitedUploadedFile(UploadedFile):
@@ -41,6 +45,14 @@ class LimitedUploadedFile(UploadedFile):
         return self.file.name
 
 
+class KeepingMultiPartParser(MultiPartParser):
+    """Django's parser, but a file whose name is none (`..`, `/`) is not left out."""
+
+    def sanitize_file_name(self, file_name: str) -> str:
+        """Return what may be used of a name, and where nothing may, a word for it."""
+        return super().sanitize_file_name(file_name) or NAMELESS
+
+
 class LimitedUploadHandler(FileUploadHandler):
     """Write each file to disk and hash it; throw away what is over the limit of a file.
 
@@ -51,6 +63,7 @@ class LimitedUploadHandler(FileUploadHandler):
 
     chunk_size = 256 * 1024
     file: LimitedUploadedFile
+    _parsing = False
 
     def handle_raw_input(
         self,
@@ -60,9 +73,12 @@ class LimitedUploadHandler(FileUploadHandler):
         boundary: bytes,
         encoding: str | None = None,
     ) -> tuple[QueryDict, MultiValueDict] | None:
-        """Read nothing of a request that is too large."""
-        if content_length <= settings.MAX_REQUEST_BYTES:
+        """Read the request so that no file is left out; nothing if it is too large."""
+        if self._parsing:
             return None
+        if content_length <= settings.MAX_REQUEST_BYTES:
+            self._parsing = True
+            return KeepingMultiPartParser(META, input_data, [self], encoding).parse()
         if self.request is not None:
             self.request.too_large = True
         return QueryDict(encoding=encoding), MultiValueDict()

@@ -105,7 +105,10 @@ def prediction_url(prediction: Prediction, *, request: Request) -> str:
 
 
 class UploadSerializer(serializers.ModelSerializer):
-    """One file that was sent. What the form claimed is left out: it may name others."""
+    """One file that was sent. What the form claimed is left out: it may name others.
+
+    The ids of a film that the caller may not see are null (`film_visible`).
+    """
 
     user = serializers.CharField(source="user.username", allow_null=True, default=None)
     study = serializers.UUIDField(
@@ -135,6 +138,13 @@ class UploadSerializer(serializers.ModelSerializer):
             "resolved_at",
         )
         read_only_fields = fields
+
+    def to_representation(self, upload: Upload) -> dict[str, Any]:
+        """Return the row, without the ids of what the caller may not see."""
+        shown = super().to_representation(upload)
+        if not upload.film_visible:
+            shown |= dict.fromkeys(("patient", "study", "instance"))
+        return shown
 
 
 class FindingSerializer(serializers.ModelSerializer):

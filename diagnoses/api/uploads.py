@@ -2,8 +2,10 @@
 
 from http import HTTPStatus
 from typing import Any, ClassVar
+from uuid import UUID
 
 from django.db import models
+from django.db.models import Exists, OuterRef
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
@@ -25,7 +27,7 @@ from diagnoses.api.serializers import (
 from diagnoses.uploads import TakenFiles, take_files
 from patients.identity import Claims, checked
 from patients.ingest import record_refusal
-from patients.models import Upload
+from patients.models import Instance, Upload
 from patients.upload_handler import check_request_size
 
 CLAIM_FIELDS = (
@@ -49,13 +51,23 @@ class UploadFilter(filters.FilterSet):
     created_before = filters.IsoDateTimeFilter(
         field_name="created_at", lookup_expr="lt"
     )
-    patient = filters.UUIDFilter(field_name="instance__series__study__patient")
-    study = filters.UUIDFilter(field_name="instance__series__study")
-    instance = filters.UUIDFilter(field_name="instance")
+    patient = filters.UUIDFilter(
+        field_name="instance__series__study__patient", method="of_visible_film"
+    )
+    study = filters.UUIDFilter(
+        field_name="instance__series__study", method="of_visible_film"
+    )
+    instance = filters.UUIDFilter(field_name="instance", method="of_visible_film")
 
     class Meta:
         model = Upload
         fields = ("outcome", "door", "reason_code", "sha256")
+
+    def of_visible_film(
+        self, uploads: models.QuerySet[Upload], path: str, key: UUID
+    ) -> models.QuerySet[Upload]:
+        """Keep the uploads of it, as far as the caller may know that they are."""
+        return uploads.filter(film_visible=True, **{path: key})
 
 
 class UploadViewSet(
@@ -75,9 +87,18 @@ class UploadViewSet(
     ordering = ("-created_at",)
 
     def get_queryset(self) -> models.QuerySet[Upload]:
-        """Return the uploads that the user may see."""
-        return Upload.objects.visible_to(self.request.user).select_related(
-            "user", "instance__series__study"
+        """Return the uploads that the user may see, and whether also their films.
+
+        Whoever sent a copy of another department's film sees that it was sent, and
+        not whose it is.
+        """
+        user = self.request.user
+        films = Instance.objects.visible_to(user).filter(pk=OuterRef("instance_id"))
+        return (
+            Upload.objects.visible_to(user)
+            .annotate(film_visible=Exists(films))
+            .select_related("user", "instance__series__study")
+            .defer("instance__header")
         )
 
     @extend_schema(
@@ -102,6 +123,7 @@ class UploadViewSet(
         _refuse_too_large(request)
         form = request.data
         _refuse_unknown_fields(form)
+        _refuse_files_as_fields(form)
         claims = Claims(**{name: form.get(name, "") for name in CLAIM_FIELDS})
         taken = take_files(
             form.getlist("file"),
@@ -158,11 +180,22 @@ def _refuse_unknown_fields(form: Any) -> None:
             reason_code="unknown_fields",
             fields={name: ["There is no such field."] for name in unknown},
         )
-    if isinstance(form.get("file"), str):
+    if any(isinstance(part, str) for part in form.getlist("file")):
         raise InvalidInput(
             "'file' must be a file, not text.",
             reason_code="no_file",
             fields={"file": ["This part has no file name."]},
+        )
+
+
+def _refuse_files_as_fields(form: Any) -> None:
+    texts = {*CLAIM_FIELDS, "model"} & set(form)
+    wrong = sorted(name for name in texts if not isinstance(form.get(name), str))
+    if wrong:
+        raise InvalidInput(
+            f"Text is expected, not a file: {', '.join(wrong)}.",
+            reason_code="invalid_fields",
+            fields={name: ["This is a file, not text."] for name in wrong},
         )
 
 

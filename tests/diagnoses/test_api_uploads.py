@@ -153,6 +153,36 @@ def test_a_field_that_does_not_exist_is_not_overlooked(field: str) -> None:
     assert not Instance.objects.exists()
 
 
+@pytest.mark.parametrize("field", ["patient_id", "birth_date", "priority", "model"])
+def test_a_file_in_the_place_of_a_text_is_named(field: str) -> None:
+    parts = {"file": SimpleUploadedFile("film.dcm", _film())}
+    answer = program().post(URL, {**parts, field: SimpleUploadedFile("x.txt", b"P-1")})
+    assert answer.status_code == 400
+    assert list(answer.json()["fields"]) == [field]
+    assert not Instance.objects.exists()
+
+
+def test_a_text_beside_the_files_is_named() -> None:
+    film = SimpleUploadedFile("film.dcm", _film())
+    answer = program().post(URL, {"file": ["text", film]})
+    assert answer.status_code == 400
+    assert answer.json()["reason_code"] == "no_file"
+
+
+def test_a_file_with_no_name_to_use_is_taken_beside_its_siblings() -> None:
+    def part(name: str, content: bytes) -> bytes:
+        said = f'Content-Disposition: form-data; name="file"; filename="{name}"'
+        return b"--b\r\n" + said.encode() + b"\r\n\r\n" + content + b"\r\n"
+
+    body = part("..", _film()) + part("a.dcm", _film()) + b"--b--\r\n"
+    answer = program().generic(
+        "POST", URL, body, content_type="multipart/form-data; boundary=b"
+    )
+    assert answer.status_code == 202
+    named = [(file["name"], file["outcome"]) for file in answer.json()["files"]]
+    assert named == [("unnamed", "stored"), ("a.dcm", "stored")]
+
+
 def test_a_model_that_does_not_exist_is_named() -> None:
     answer = _send(program(), _film(), model="no-such-model")
     assert answer.status_code == 400
@@ -251,10 +281,18 @@ def test_a_duplicate_of_what_another_department_received_tells_no_ids() -> None:
     stranger = UserFactory(
         role=Role.TECHNOLOGIST, departments=[emergency], primary_department=emergency
     )
-    (file,) = _send(program(user=stranger), film).json()["files"]
+    client = program(user=stranger)
+    (file,) = _send(client, film).json()["files"]
     assert file["outcome"] == "duplicate"
     assert file["instance"] is file["patient"] is None
     assert file["predictions"] == []
+    (row,) = client.get(URL).json()["results"]
+    one = client.get(f"{URL}{row['id']}/").json()
+    assert row == one
+    assert (row["outcome"], row["original_name"]) == ("duplicate", "film.dcm")
+    assert row["instance"] is row["study"] is row["patient"] is None
+    known = f"{URL}?instance={Instance.objects.get().pk}"
+    assert client.get(known).json()["results"] == []
 
 
 def test_a_browser_session_needs_the_forms_token() -> None:

@@ -90,6 +90,23 @@ def test_an_empty_file_arrives_as_one() -> None:
     assert file.sha256 == hashlib.sha256(b"").hexdigest()
 
 
+@pytest.mark.parametrize("name", ["..", ".", "/", "a/..", "\\", "&#47;", "\x01", " /"])
+def test_a_file_whose_name_is_none_is_not_left_out(name: str) -> None:
+    """Django leaves such files out without a word."""
+    parts = "".join(
+        f'--b\r\nContent-Disposition: form-data; name="file"; filename="{one}"\r\n\r\n'
+        f"{content}\r\n"
+        for one, content in (("a.png", "first"), (name, "second"), ("c.png", "third"))
+    )
+    request = RequestFactory().post(
+        "/", f"{parts}--b--\r\n", content_type="multipart/form-data; boundary=b"
+    )
+    REQUESTS.append(request)
+    files = request.FILES.getlist("file")
+    assert [file.read() for file in files] == [b"first", b"second", b"third"]
+    assert [file.name for file in files] == ["a.png", "unnamed", "c.png"]
+
+
 def test_a_request_over_the_limit_is_not_read(settings: Settings) -> None:
     settings.MAX_REQUEST_BYTES = 1000
     request = posted(("a", b"x" * 2000))
