@@ -24,6 +24,19 @@ _ADDRESSES = 100
 _SYLLABLES = [c + v for c in "bdfgklmnprstvz" for v in "aeiou"]
 _PRIORITIES = (*[Priority.ROUTINE] * 17, *[Priority.URGENT] * 2, Priority.STAT)
 _THRESHOLD = 0.5
+_WORKER = "benchmark"
+
+# Of every made-up run, the labels that it has no finding of: all far below.
+_OTHER_FINDINGS = """
+INSERT INTO diagnoses_finding (id, prediction_id, position, label, probability,
+                               calibrated, threshold, threshold_source, positive)
+SELECT gen_random_uuid(), run.id, %s, said.label, 0.01, false, %s, 'card', false
+FROM diagnoses_prediction AS run CROSS JOIN (SELECT %s::text AS label) AS said
+WHERE run.worker = 'benchmark' AND NOT EXISTS (
+    SELECT FROM diagnoses_finding AS there
+    WHERE there.prediction_id = run.id AND there.label = said.label
+)
+"""
 
 
 @dataclass
@@ -58,6 +71,8 @@ def fill(size: int, path: str) -> None:
         _batch(made, count, department=department, model=model).insert()
         made += count
     with connection.cursor() as cursor:
+        for position, label in enumerate(_labels(model)):
+            cursor.execute(_OTHER_FINDINGS, [position, _THRESHOLD, label])
         cursor.execute("ANALYZE")
     Path(path).write_text(json.dumps(_addresses(size)), encoding="utf-8")
 
@@ -109,7 +124,7 @@ def _add_study(
     )
     batch.studies.append(study)
     prediction = _add_film(batch, study, number, model=model)
-    leading = _add_findings(batch, prediction, rng, model=model)
+    leading = _add_leading(batch, prediction, rng, labels=_labels(model))
     batch.entries.append(_entry(study, prediction, leading))
 
 
@@ -148,6 +163,7 @@ def _add_film(
         status=Prediction.Status.SUCCEEDED,
         priority=study.priority,
         attempt=1,
+        worker=_WORKER,
         input_sha256=digest,
         queued_at=study.received_at,
         started_at=study.received_at,
@@ -181,29 +197,24 @@ def _instance(series: Series, digest: str) -> Instance:
     )
 
 
-def _add_findings(
-    batch: _Batch, prediction: Prediction, rng: random.Random, *, model: ModelVersion
+def _add_leading(
+    batch: _Batch, prediction: Prediction, rng: random.Random, *, labels: list[str]
 ) -> Finding:
-    """Add a score of every label of the card, and return the highest."""
-    labels = [label["name"] for label in model.card["labels"]]
-    shares = [rng.random() ** 4 for _ in labels]
-    findings = []
-    for position, (label, share) in enumerate(zip(labels, shares, strict=True)):
-        probability = share / sum(shares)
-        findings.append(
-            Finding(
-                prediction=prediction,
-                position=position,
-                label=label,
-                probability=probability,
-                calibrated=False,
-                threshold=_THRESHOLD,
-                threshold_source=Finding.ThresholdSource.CARD,
-                positive=probability >= _THRESHOLD,
-            )
-        )
-    batch.findings += findings
-    return max(findings, key=lambda finding: finding.probability)
+    """Add the highest score of a run; `_OTHER_FINDINGS` adds those below it."""
+    position = rng.randrange(len(labels))
+    probability = rng.uniform(1 / len(labels), 1.0)
+    finding = Finding(
+        prediction=prediction,
+        position=position,
+        label=labels[position],
+        probability=probability,
+        calibrated=False,
+        threshold=_THRESHOLD,
+        threshold_source=Finding.ThresholdSource.CARD,
+        positive=probability >= _THRESHOLD,
+    )
+    batch.findings.append(finding)
+    return finding
 
 
 def _addresses(size: int) -> dict[str, list[str]]:
@@ -225,6 +236,10 @@ def _among_studies(patients: list[Patient]) -> models.QuerySet[Study]:
     return Study.objects.filter(patient__in=patients).order_by("study_instance_uid")[
         :_ADDRESSES
     ]
+
+
+def _labels(model: ModelVersion) -> list[str]:
+    return [label["name"] for label in model.card["labels"]]
 
 
 def _word(rng: random.Random, syllables: int) -> str:
