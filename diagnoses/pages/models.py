@@ -55,7 +55,7 @@ def curves(request: HttpRequest, name: str) -> HttpResponse:
     path = _curves(_chosen(request, _versions_of(name)))
     if not path.is_file():
         raise NotFound("This version came without training curves.")
-    # Drawn by a plotting library, with styles inside: as a picture it runs nothing.
+    # Whatever an SVG holds: opened as a page of its own, it runs nothing.
     return FileResponse(
         path.open("rb"),
         content_type="image/svg+xml",
