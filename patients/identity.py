@@ -145,21 +145,26 @@ def identify(header: Header, claims: Claims) -> Identity:
     )
 
 
-def refuse_other_patient(claims: Claims, study: Study) -> None:
+def refuse_other_patient(claims: Claims, study: Study, *, whose: Identity) -> None:
     """Refuse a form that names another patient than the one a known film belongs to.
+
+    Args:
+        claims: What the form says.
+        study: Of the known film.
+        whose: Header and form taken together, which agree: who issued the identifier
+            may stand in the header alone.
 
     Raises:
         InvalidInput: identity_mismatch.
     """
     if not claims.patient_id:
         return
-    claimed = (claims.patient_id, claims.issuer or settings.DEFAULT_ISSUER)
     patient = study.patient
     known = (
         (patient.patient_id, patient.issuer),
         (study.received_patient_id, study.received_issuer),
     )
-    if claimed not in known:
+    if whose.key not in known:
         raise mismatch(
             "the record of this film, which is already stored,", ["patient_id"]
         )

@@ -147,7 +147,7 @@ def _settle(
         try:
             known = duplicates.known_object(film)
             if known is not None:
-                return _keep_duplicate(film, known, sending, receipt)
+                return _keep_duplicate(film, known, whose, sending, receipt)
             return _store(film, whose, sending, receipt)
         except DataError as error:
             logger.warning(
@@ -167,12 +167,16 @@ def _settle(
 
 
 def _keep_duplicate(
-    film: IncomingFilm, known: Instance, sending: Sending, receipt: Receipt
+    film: IncomingFilm,
+    known: Instance,
+    whose: Identity,
+    sending: Sending,
+    receipt: Receipt,
 ) -> IngestResult:
     """Answer a copy of a stored object with that object; new is only that it came."""
     recognised: Recognised = duplicates.recognise(film, known)
     study = known.series.study
-    identity.refuse_other_patient(sending.claims, study)
+    identity.refuse_other_patient(sending.claims, study, whose=whose)
     with transaction.atomic(durable=True):
         placement.raise_priority(study, sending.claims.priority)
         upload = uploads.record_kept(

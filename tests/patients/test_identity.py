@@ -157,6 +157,13 @@ def test_a_form_cannot_claim_a_known_film_without_patient_id() -> None:
 
 
 @pytest.mark.django_db
+def test_a_known_film_agrees_with_a_form_that_leaves_the_issuer_to_the_header() -> None:
+    content = film_bytes(PatientID="P-1", IssuerOfPatientID="ELSEWHERE")
+    outcomes = [send(content, patient_id="P-1").outcome for _ in range(2)]
+    assert outcomes == [Outcome.STORED, Outcome.DUPLICATE]
+
+
+@pytest.mark.django_db
 def test_a_patient_is_an_identifier_and_its_issuer() -> None:
     here = send(film_bytes())
     there = send(film_bytes(IssuerOfPatientID="ELSEWHERE"))
