@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from functools import partial
 
-from django.core.files.storage import default_storage
 from django.db import connection, transaction
 from django.db.models import QuerySet
 
@@ -25,7 +24,7 @@ from patients.models import (
     Study,
     Upload,
 )
-from patients.storage import discard_quarantined, object_key
+from patients.storage import discard_quarantined, remove_object_if_orphan
 
 DELETE = audit.AuditAction.DELETE
 
@@ -151,10 +150,6 @@ def _erase_uploads(instances: QuerySet[Instance], erased: Erased) -> None:
 def _delete_objects(erased: Erased) -> None:
     """Delete the bytes that nothing refers to any more."""
     for sha256 in erased.objects:
-        if not Instance.objects.filter(object_sha256=sha256).exists():
-            default_storage.delete(object_key(sha256))
+        remove_object_if_orphan(sha256)
     for sha256 in erased.quarantined:
-        if not Upload.objects.filter(
-            sha256=sha256, outcome=Upload.Outcome.CONFLICT
-        ).exists():
-            discard_quarantined(sha256)
+        discard_quarantined(sha256)

@@ -1,5 +1,7 @@
 """What a person decides about a file in quarantine, and about a flag on a study."""
 
+from functools import partial
+
 from django.db import transaction
 from django.db.models.functions import Now
 from django.http import HttpRequest
@@ -136,18 +138,7 @@ def _resolve(
 
 
 def _delete_bytes_after_commit(upload: Upload) -> None:
-    """Delete the quarantined bytes, unless another conflict waits for or keeps them."""
-    needed = Upload.objects.filter(
-        outcome=Upload.Outcome.CONFLICT,
-        sha256=upload.sha256,
-        resolution__in=("", Upload.Resolution.KEPT_STORED),
-    )
-
-    def delete() -> None:
-        if not needed.exists():
-            storage.discard_quarantined(upload.sha256)
-
-    transaction.on_commit(delete)
+    transaction.on_commit(partial(storage.discard_quarantined, upload.sha256))
 
 
 def _decided_before() -> Conflict:

@@ -20,7 +20,7 @@ from django.core.files.storage import FileSystemStorage, default_storage
 from django.db import connection, transaction
 from django.utils._os import safe_makedirs
 
-from patients.models import Instance
+from patients.models import Instance, Upload
 from patients.temporary import CHUNK_BYTES, on_disk
 
 ORPHAN_AGE = timedelta(days=1)
@@ -110,8 +110,26 @@ def put_object(file: BinaryIO, *, sha256: str = "") -> str:
     return _put(file, object_key(sha256))
 
 
+def remove_object_if_orphan(sha256: str) -> bool:
+    """Delete an object unless an Instance names it; return whether it was deleted.
+
+    Whoever stores the same bytes at this moment is waited for: its Instance counts.
+    """
+    with transaction.atomic():
+        _lock_object_alone(sha256)
+        if Instance.objects.filter(object_sha256=sha256).exists():
+            return False
+        default_storage.delete(object_key(sha256))
+    return True
+
+
 def quarantine(file: BinaryIO, sha256: str) -> str:
-    """Keep the bytes of a conflict under `quarantine/<sha256>` and return the key."""
+    """Keep the bytes of a conflict under `quarantine/<sha256>` and return the key.
+
+    Call it inside the transaction that makes the Upload, as `put_object`.
+    """
+    if connection.in_atomic_block:
+        _lock_object(sha256)
     return _put(file, f"quarantine/{sha256}")
 
 
@@ -125,9 +143,25 @@ def open_quarantined(sha256: str) -> File:
     return default_storage.open(f"quarantine/{sha256}", "rb")
 
 
-def discard_quarantined(sha256: str) -> None:
-    """Delete the bytes of a conflict that a person resolved so."""
-    default_storage.delete(f"quarantine/{sha256}")
+def discard_quarantined(sha256: str) -> bool:
+    """Delete the bytes of a conflict unless another one waits for or keeps them.
+
+    A conflict with the same bytes that comes at this moment is waited for.
+
+    Returns:
+        Whether they were deleted.
+    """
+    needed = Upload.objects.filter(
+        outcome=Upload.Outcome.CONFLICT,
+        sha256=sha256,
+        resolution__in=("", Upload.Resolution.KEPT_STORED),
+    )
+    with transaction.atomic():
+        _lock_object_alone(sha256)
+        if needed.exists():
+            return False
+        default_storage.delete(f"quarantine/{sha256}")
+    return True
 
 
 @contextlib.contextmanager
@@ -215,6 +249,14 @@ def _lock_object(sha256: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_advisory_xact_lock_shared(%s, %s)",
+            [_OBJECT_LOCK, _lock_number(sha256)],
+        )
+
+
+def _lock_object_alone(sha256: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(%s, %s)",
             [_OBJECT_LOCK, _lock_number(sha256)],
         )
 

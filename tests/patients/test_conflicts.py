@@ -272,7 +272,7 @@ def test_sent_again_a_new_study_goes_where_the_sender_sent_it() -> None:
 
 def test_bytes_that_are_gone_cannot_be_sent_again() -> None:
     upload = conflicting().upload
-    storage.discard_quarantined(upload.sha256)
+    default_storage.delete(f"quarantine/{upload.sha256}")
     with pytest.raises(NotFound):
         resolutions.send_again(upload, actor=UserFactory(role=Role.ADMIN))
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import InMemoryStorage, default_storage
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from pytest_django import Settings
 
 from patients import storage
@@ -91,6 +92,7 @@ def test_bytes_are_on_disk_before_they_have_their_name(
     assert events[2:] == ["sync"] * 2  # the folder that was made, and the one above
 
 
+@pytest.mark.django_db
 def test_conflicts_wait_in_quarantine(folder: Path) -> None:
     key = storage.quarantine(io.BytesIO(b"other"), "cd" * 32)
     assert key == f"quarantine/{'cd' * 32}"
@@ -197,8 +199,50 @@ def test_the_sweep_spares_what_an_open_transaction_stores() -> None:
         other.close()
 
 
+@pytest.mark.parametrize(
+    "remove", [storage.remove_object_if_orphan, storage.discard_quarantined]
+)
 @pytest.mark.django_db(transaction=True)
-def test_storing_holds_that_lock_until_the_transaction_ends() -> None:
+def test_nothing_is_removed_that_an_open_transaction_stores(
+    remove: Callable[[str], bool],
+) -> None:
+    """Its row is not committed yet: whoever deletes waits for it."""
+    sha256, path = put(b"film")
+    storage.quarantine(io.BytesIO(b"film"), sha256)
+    other = connection.copy()
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute(
+                "SELECT pg_advisory_xact_lock_shared(%s, %s)",
+                [storage._OBJECT_LOCK, storage._lock_number(sha256)],
+            )
+            with transaction.atomic(), connection.cursor() as own:
+                own.execute("SET LOCAL lock_timeout = '100ms'")
+                with pytest.raises(OperationalError):
+                    remove(sha256)
+            cursor.execute("ROLLBACK")
+        assert path.exists()
+        assert default_storage.exists(f"quarantine/{sha256}")
+        assert remove(sha256)
+    finally:
+        other.close()
+
+
+@pytest.mark.parametrize(
+    "store",
+    [
+        lambda: storage.put_object(io.BytesIO(b"film")),
+        lambda: storage.quarantine(
+            io.BytesIO(b"film"), hashlib.sha256(b"film").hexdigest()
+        ),
+    ],
+    ids=["object", "quarantine"],
+)
+@pytest.mark.django_db(transaction=True)
+def test_storing_holds_that_lock_until_the_transaction_ends(
+    store: Callable[[], str],
+) -> None:
     sha256 = hashlib.sha256(b"film").hexdigest()
     other = connection.copy()
 
@@ -212,7 +256,7 @@ def test_storing_holds_that_lock_until_the_transaction_ends() -> None:
 
     try:
         with transaction.atomic():
-            storage.put_object(io.BytesIO(b"film"))
+            store()
             assert not is_free()
         assert is_free()
     finally:
