@@ -237,7 +237,7 @@ def _shape(elements: Elements, *, has_pixels: bool) -> dict[str, Any]:
         raise InvalidInput(error.message, reason_code=error.reason_code) from error
     frames = elements.integer(tags.NUMBER_OF_FRAMES) or 1
     bits = elements.integer(tags.BITS_STORED)
-    if not 1 <= frames <= _LARGEST_INTEGER or (bits or 0) > _MOST_BITS:
+    if not 1 <= frames <= _LARGEST_INTEGER or not 0 <= (bits or 0) <= _MOST_BITS:
         raise InvalidInput(
             "The header describes an image that cannot be.",
             reason_code="invalid_header",

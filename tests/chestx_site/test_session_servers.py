@@ -40,6 +40,19 @@ def test_this_session_runs_on_servers_of_its_own() -> None:
         assert client.info("server")["server_name"] == "valkey"
 
 
+def test_a_statement_that_fails_leaves_no_value_in_the_log() -> None:
+    """Two films that make one patient at once fail so, as a matter of course."""
+    log = Path(os.environ["CHESTX_TEST_SESSION_DIR"]) / "services/log/postgresql.log"
+    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as client:
+        client.execute("CREATE TEMP TABLE person (name text UNIQUE, sex char(1))")
+        insert = "INSERT INTO person VALUES ('Wachtmeister', 'F')"
+        client.execute(insert)
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            client.execute(insert)
+    assert wait_until(lambda: "person_name_key" in log.read_text(), timeout_s=5)
+    assert "Wachtmeister" not in log.read_text()
+
+
 def test_each_worker_has_a_redis_database_and_a_state_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -301,6 +301,11 @@ def test_sizes_are_checked_before_anything_is_decoded() -> None:
     assert reason(written(with_raw(0x00280008, "IS", "-1"))) == "invalid_header"
 
 
+def test_bits_that_cannot_be_are_refused() -> None:
+    dataset = with_raw(0x00280101, "SS", -12)
+    assert reason(written(dataset)) == "invalid_header"
+
+
 def test_a_long_identifier_is_refused_not_cut() -> None:
     dataset = with_raw(0x00100020, "LO", "7" * 65)
     assert reason(written(dataset)) == "invalid_header"
