@@ -243,8 +243,16 @@ def _patient(identity: Identity) -> Patient:
 
 
 def _fill_patient(patient: Patient, identity: Identity) -> None:
-    """Take from the film what the record lacks; what it has is a person's to change."""
-    if demographics_differ(identity, patient):
+    """Take from the film what the record lacks; what it has is a person's to change.
+
+    A film that came under another identifier, and followed its study to this patient,
+    says nothing of them.
+    """
+    own = identity.patient_id is None or identity.key == (
+        patient.patient_id,
+        patient.issuer,
+    )
+    if not own or demographics_differ(identity, patient):
         return
     gained: dict[str, object] = {}
     if identity.name and not names.name_of(patient):

@@ -70,6 +70,19 @@ def test_the_identity_that_a_study_came_with_follows_it(admin: User) -> None:
     assert elsewhere.patient.patient_id == "WRONG"
 
 
+def test_a_film_under_the_former_identity_says_nothing_of_the_new_patient(
+    admin: User,
+) -> None:
+    uid, nameless = generate_uid(), {"PatientName": None, "PatientBirthDate": None}
+    study = send(film_bytes(StudyInstanceUID=uid, PatientID="P-1", **nameless)).study
+    send(film_bytes(PatientID="P-2", **nameless))
+    assign_study(study, patient_id="P-2", actor=admin)
+    later = send(film_bytes(StudyInstanceUID=uid, PatientID="P-1", PatientName="D^J"))
+    assert (later.outcome, later.patient.patient_id) == (Upload.Outcome.STORED, "P-2")
+    later.patient.refresh_from_db()
+    assert (later.patient.family_name, later.patient.birth_date) == ("", None)
+
+
 def test_a_duplicate_is_known_under_either_identity(admin: User) -> None:
     content = film_bytes(PatientID=None)
     study = send(content, patient_id="WRONG").study

@@ -1,5 +1,7 @@
 """The folder door: all of a folder, resumable, with a manifest that says whose."""
 
+import os
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +118,19 @@ def test_bad_files_are_named_and_end_with_an_error(
     assert "2 stored" in said
     assert "2 refused" in said
     assert said.endswith("2 of 4 files were not taken.")
+
+
+@pytest.mark.django_db
+def test_a_name_on_disk_that_is_no_text_is_told_as_far_as_it_goes(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / os.fsdecode(b"n\xffte.txt")).write_text("no film")
+    out = TextIOWrapper(BytesIO(), encoding="utf-8")
+    with pytest.raises(CommandError, match="1 of 1 files"):
+        call_command("import_studies", str(tmp_path), stdout=out)
+    out.seek(0)
+    assert "n\ufffdte.txt: " in out.read()
+    assert Upload.objects.get().original_name == "n\ufffdte.txt"
 
 
 @pytest.mark.django_db

@@ -17,7 +17,7 @@ from rich.progress import (
 from accounts.access import Action, may
 from accounts.errors import InvalidInput
 from accounts.models import Department, User
-from patients.identity import Claims
+from patients.identity import Claims, storable
 from patients.importing import (
     POSTPONED,
     SKIPPED,
@@ -100,7 +100,8 @@ class Command(BaseCommand):
 
     def _summarise(self, summary: ImportSummary, folder: Path, *, total: int) -> None:
         for path, reason in summary.troubles:
-            self.stdout.write(f"{path.relative_to(folder)}: {reason}")
+            # A name on disk is bytes; what is no UTF-8 in it cannot be printed.
+            self.stdout.write(storable(f"{path.relative_to(folder)}: {reason}"))
         self.stdout.write(f"{total} files")
         for outcome, words in _WORDS.items():
             if summary.counts[outcome]:
