@@ -7,6 +7,7 @@ bucket can take the place of the disk.
 
 import contextlib
 import hashlib
+import logging
 import os
 import re
 import tempfile
@@ -20,9 +21,11 @@ from django.core.files.storage import FileSystemStorage, default_storage
 from django.db import connection, transaction
 from django.utils._os import safe_makedirs
 
+from accounts.errors import Unavailable
 from patients.models import Instance, Upload
 from patients.temporary import CHUNK_BYTES, on_disk
 
+logger = logging.getLogger(__name__)
 ORPHAN_AGE = timedelta(days=1)
 # First key of the advisory locks of this module; the second says which object.
 _OBJECT_LOCK = 0x0B1EC7
@@ -103,6 +106,9 @@ def put_object(file: BinaryIO, *, sha256: str = "") -> str:
     Args:
         file: Read from its start; left at its end.
         sha256: Of the whole file, where the caller has computed it.
+
+    Raises:
+        Unavailable: The disk is full or gone; nothing was stored.
     """
     sha256 = sha256 or _sha256_of(file)
     if connection.in_atomic_block:
@@ -231,9 +237,16 @@ def _put(file: BinaryIO, key: str) -> str:
         if refresh:
             refresh(key)
             return key
-    return default_storage.save(
-        key, file if isinstance(file, File) else File(file, key)
-    )
+    try:
+        return default_storage.save(
+            key, file if isinstance(file, File) else File(file, key)
+        )
+    except OSError as error:
+        logger.exception("The storage takes no files")
+        raise Unavailable(
+            "The storage takes no files at the moment. Please send this one again.",
+            reason_code="storage_unavailable",
+        ) from error
 
 
 def _sha256_of(file: BinaryIO) -> str:

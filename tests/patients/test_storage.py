@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -15,8 +16,9 @@ from django.core.files.storage import InMemoryStorage, default_storage
 from django.db import OperationalError, connection, transaction
 from pytest_django import Settings
 
+from accounts.errors import Unavailable
 from patients import storage
-from patients.models import Instance
+from patients.models import Instance, Upload
 from tests.dicom_factory import film_bytes
 from tests.patients.sending import send
 
@@ -73,9 +75,24 @@ def test_a_write_that_fails_leaves_nothing(folder: Path) -> None:
         def read(self, size: int | None = -1, /) -> bytes:
             raise OSError("the disk is gone")
 
-    with pytest.raises(OSError, match="gone"):
+    with pytest.raises(Unavailable) as fault:
         storage.put_object(Broken(b"x"), sha256="ab" * 32)
+    assert fault.value.reason_code == "storage_unavailable"
     assert not [p for p in folder.rglob("*") if p.is_file()]
+
+
+@pytest.mark.django_db
+def test_a_full_disk_is_a_passing_fault_that_leaves_no_film(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*said: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(Unavailable):
+        send(film_bytes())
+    assert not Instance.objects.exists()
+    assert not Upload.objects.exists()
 
 
 def test_bytes_are_on_disk_before_they_have_their_name(
