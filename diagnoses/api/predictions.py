@@ -111,8 +111,9 @@ class PredictionViewSet(
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Answer one run. While it waits it says nothing of the patient: no event."""
         prediction = self.get_object()
-        if prediction.finished:
-            self.record_read(AuditAction.VIEW, [prediction], object_uuid=prediction.pk)
+        if not prediction.finished:
+            return Response({**self.get_serializer(prediction).data, "patient": None})
+        self.record_read(AuditAction.VIEW, [prediction], object_uuid=prediction.pk)
         return Response(self.get_serializer(prediction).data)
 
     @extend_schema(

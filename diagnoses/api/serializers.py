@@ -173,7 +173,12 @@ class PredictionSerializer(serializers.ModelSerializer):
         source="model_version.version", allow_null=True, default=None
     )
     study = serializers.UUIDField(source="instance.series.study_id")
-    patient = serializers.UUIDField(source="instance.series.study.patient_id")
+    patient = serializers.UUIDField(
+        source="instance.series.study.patient_id",
+        allow_null=True,
+        help_text="Null in the answer about one run that waits: asking for its status "
+        "tells nothing of the patient.",
+    )
     priority = PriorityField()
     findings = FindingSerializer(many=True)
     heatmap = serializers.SerializerMethodField()

@@ -89,8 +89,10 @@ def test_a_film_that_no_model_reads_says_why() -> None:
 
 def test_asking_while_it_waits_leaves_no_event_and_a_result_leaves_one() -> None:
     client, waiting, ended = program(), PredictionFactory(), _read()
-    client.get(f"{URL}{waiting.pk}/")
+    answer = client.get(f"{URL}{waiting.pk}/")
     assert _events() == []
+    assert answer.json()["status"] == "queued"
+    assert str(waiting.instance.series.study.patient_id).encode() not in answer.content
     client.get(f"{URL}{ended.pk}/")
     (event,) = _events()
     assert (event.action, event.object_kind) == ("view", "prediction")
