@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydicom.dataset import Dataset
 
-from ml.errors import FilmRejected, MlError
+from ml.errors import FilmRejected, ImageError, MlError
 from ml.gate import FilmFacts, check_header, check_image, facts_of_dataset
 from ml.inference import LoadedModel, Reading
 from ml.overlay import overlay_png
 from ml.pictures import channels_differ
 from ml.pixels import (
+    DICOM_ERRORS,
     PREAMBLE_LENGTH,
     display_frame,
     is_colour,
@@ -117,7 +119,7 @@ def write_overlay(outcome: FileReading, folder: Path, *, size: int = 1024) -> Pa
 def _fitting_display(model: LoadedModel, data: bytes) -> np.ndarray:
     if data[PREAMBLE_LENGTH : PREAMBLE_LENGTH + 4] == b"DICM":
         dataset = read_dataset(data)
-        _raise(check_header(model.card, facts_of_dataset(dataset)))
+        _raise(check_header(model.card, _facts(dataset)))
         display, colour = display_frame(dataset), is_colour(dataset)
     else:
         picture = read_picture(data)
@@ -128,6 +130,15 @@ def _fitting_display(model: LoadedModel, data: bytes) -> np.ndarray:
         display = picture_display(picture)
     _raise(check_image(display, colour=colour))
     return display
+
+
+def _facts(dataset: Dataset) -> FilmFacts:
+    try:
+        return facts_of_dataset(dataset)
+    except DICOM_ERRORS as error:
+        raise ImageError(
+            "The header is damaged.", reason_code="invalid_header"
+        ) from error
 
 
 def _raise(rejection: FilmRejected | None) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels import apply_color_lut, get_decoder
 from pydicom.pixels.decoders.base import Decoder
 from pydicom.uid import (
@@ -57,6 +57,10 @@ __all__ = [
 
 PREAMBLE_LENGTH = 128
 
+# Elements are parsed when they are first asked for, so that a damaged one may show
+# itself at any of them.
+DICOM_ERRORS = (InvalidDicomError, BytesLengthException, *DECODER_ERRORS)
+
 # Pillow reads JPEG pictures, so it reads baseline JPEG in DICOM too: decoders may
 # differ by a grey level, and a film is the same input through every door. OpenJPEG
 # and the RLE decoder in Rust are the fastest of theirs, and lossless is lossless.
@@ -90,15 +94,15 @@ def read_stored_frame(dataset: Dataset, frame: int = 0) -> np.ndarray:
         ImageError: With what is wrong.
     """
     decoder = _decoder(dataset)
-    if not 0 <= frame < frame_count(dataset):
-        raise ImageError(f"The image has no frame {frame + 1}.")
     try:
+        if not 0 <= frame < frame_count(dataset):
+            raise ImageError(f"The image has no frame {frame + 1}.")
         _check_codestream(dataset, frame)
         values, _ = decoder.as_array(
             dataset, index=frame, raw=True, decoding_plugin=_plugin(dataset, decoder)
         )
         return _without_stray_bits(dataset, values)
-    except DECODER_ERRORS as error:
+    except DICOM_ERRORS as error:
         raise _unreadable(error) from error
 
 
@@ -119,31 +123,39 @@ def display_frame(dataset: Dataset, frame: int = 0) -> np.ndarray:
         ImageError: The pixels cannot be decoded or a table is damaged.
     """
     stored = read_stored_frame(dataset, frame)
-    if stored.ndim == 3:
-        colours, bits = _rgb_or_luma(dataset, stored)
-        if colours.ndim == 2:
-            return to_uint16(colours, bits=bits)
-        return luminance(colours, bits=bits)
     try:
+        if stored.ndim == 3:
+            colours, bits = _rgb_or_luma(dataset, stored)
+            if colours.ndim == 2:
+                return to_uint16(colours, bits=bits)
+            return luminance(colours, bits=bits)
         if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
             colours, bits = _from_palette(dataset, stored)
             return luminance(colours, bits=bits)
         return display_curve(dataset, stored, frame=frame)
-    except DECODER_ERRORS as error:
+    except DICOM_ERRORS as error:
         raise _unreadable(error) from error
 
 
 def is_colour(dataset: Dataset, frame: int = 0) -> bool:
-    """Say whether a frame shows colour: more than equal channels and a small stamp."""
+    """Say whether a frame shows colour: more than equal channels and a small stamp.
+
+    Raises:
+        ImageError: The pixels cannot be decoded.
+    """
+    try:
+        return _shows_colour(dataset, frame)
+    except DICOM_ERRORS as error:
+        raise _unreadable(error) from error
+
+
+def _shows_colour(dataset: Dataset, frame: int) -> bool:
     interpretation = str(dataset.get("PhotometricInterpretation", ""))
     if interpretation.startswith("MONOCHROME"):
         return False
     stored = read_stored_frame(dataset, frame)
     if interpretation == "PALETTE COLOR":
-        try:
-            colours, bits = _from_palette(dataset, stored)
-        except DECODER_ERRORS as error:
-            raise _unreadable(error) from error
+        colours, bits = _from_palette(dataset, stored)
         return channels_differ(colours, bits=bits)
     if stored.ndim != 3:
         return False
@@ -176,7 +188,7 @@ def read_dataset(data: bytes) -> Dataset:
     """
     try:
         return dcmread(io.BytesIO(data))
-    except (InvalidDicomError, *DECODER_ERRORS) as error:
+    except DICOM_ERRORS as error:
         raise ImageError("The file cannot be read as a DICOM file.") from error
 
 
@@ -186,7 +198,7 @@ def _decoder(dataset: Dataset) -> Decoder:
         raise ImageError("The object has no pixels.", reason_code="no_pixels")
     try:
         rows, columns = int(dataset.Rows), int(dataset.Columns)
-    except (AttributeError, TypeError, ValueError) as error:
+    except DICOM_ERRORS as error:
         raise ImageError(
             "The header does not say how many rows and columns the image has.",
             reason_code="no_pixels",

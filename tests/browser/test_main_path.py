@@ -133,9 +133,7 @@ def test_a_server_that_is_busy_is_asked_again(visit: Visit, phantom: Path) -> No
     assert len(asked) == 2
 
 
-def test_a_study_turns_into_its_result_by_itself_and_so_does_the_worklist(
-    visit: Visit, phantom: Path
-) -> None:
+def test_the_worklist_shows_by_itself_what_arrives(visit: Visit, phantom: Path) -> None:
     reader = visit("radiologist")
     reader.goto("/?sort=newest")
     sender = visit("technologist")

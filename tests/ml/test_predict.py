@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
 
+from ml.pixels import PREAMBLE_LENGTH
 from tests.ml.films import chest_like, dataset_of, encoded, file_of
 from tests.ml.test_evaluation import use_tiny_model
 
@@ -136,6 +138,30 @@ def test_an_overlay_that_cannot_be_written_does_not_stop_the_others(
     assert len(told.out.splitlines()) == 2
     assert "no overlay" in told.err
     assert len(list(folder.iterdir())) == 1
+
+
+@pytest.mark.parametrize("keyword", ["Modality", "Columns", "NumberOfFrames"])
+def test_a_damaged_element_fails_its_file_and_stops_no_other(
+    keyword: str,
+    files: dict[str, Path],
+    tiny_weights_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    use_tiny_model(monkeypatch, tiny_weights_dir)
+    film = dataset_of(chest_like(), NumberOfFrames=1)
+    stored = file_of(film)
+    tag = struct.pack("<HH", film[keyword].tag.group, film[keyword].tag.element)
+    place = stored.index(tag + film[keyword].VR.encode(), PREAMBLE_LENGTH) + 4
+    # A value representation that the standard does not have.
+    files["cut.png"].write_bytes(stored[:place] + b"U\0" + stored[place + 2 :])
+    paths = (str(files["cut.png"]), str(files["film.dcm"]))
+    with pytest.raises(CommandError, match="1 of 2"):
+        call_command("predict", *paths, "--json")
+    damaged, whole = lines_of(capsys)
+    assert (damaged["status"], whole["status"]) == ("failed", "succeeded")
+    assert damaged["reason_code"] in ("invalid_header", "no_pixels")
+    assert damaged["reason"]
 
 
 def test_an_unknown_model_ends_with_what_there_is(

@@ -188,6 +188,7 @@ def test_the_card_is_bound_to_the_weights_and_says_what_it_must() -> None:
     assert card.weights_file.stat().st_size < 50_000_000
     assert len(card.labels) == 6
     assert "not for diagnosis" in card.intended_use
+    assert any("Sources differ by class" in limit for limit in card.limits)
     assert {row["label"] for row in card.training_data} == set(card.label_names)
     assert all(row["licence"] and row["ages"] for row in card.training_data)
     for name in ("val", "val_kermany", "val_kermany_bacterial_viral"):
