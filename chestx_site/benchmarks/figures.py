@@ -123,7 +123,7 @@ def table(figures: Mapping[str, Figures], machine: Machine) -> Iterator[str]:
         yield ""
         yield name
         for key, value in _flat(found):
-            yield f"  {key:<40}{value}"
+            yield f"  {key:<42}{value}"
 
 
 def _flat(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from statistics import median
 
+from chestx_site.benchmarks.cpu import cpu_seconds, used_per_film
 from chestx_site.benchmarks.figures import Figures, spread
 from chestx_site.benchmarks.films import drawn_films, jpeg_2000_films
 from chestx_site.benchmarks.site import RestClient, running_demo
@@ -26,7 +27,10 @@ def measure(say: Callable[[str], None]) -> Figures:
         for content in drawn_films(_WARM_UP):
             client.result(client.upload("warm-up.dcm", content))
         say(f"Upload: {_FILMS} drawn films, one at a time")
+        used = cpu_seconds(site.var_dir)
         figures = _one_at_a_time(client, drawn_films(_FILMS))
+        after = cpu_seconds(site.var_dir)
+        figures["cpu_seconds_a_film_of"] = used_per_film(used, after, _FILMS)
         say("Upload: the JPEG 2000 sample")
         compressed = _one_at_a_time(client, jpeg_2000_films(_JPEG_2000_FILMS))
         return figures | ({"jpeg_2000": compressed} if compressed else {})

@@ -1,0 +1,55 @@
+"""Where the time of the processors goes: to which part of a running ChestX."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+# What a command line says about the part it belongs to; the first that fits counts.
+_PARTS = (
+    ("decode_child", "decoder"),
+    ("gunicorn", "web"),
+    ("celery", "worker"),
+    ("sweeper", "sweeper"),
+    ("postgres", "database"),
+    ("valkey", "broker"),
+)
+# Fields of /proc/PID/stat behind the name: user and system time, own and of children
+# that ended (proc(5), fields 14 to 17).
+_TIMES = slice(11, 15)
+
+
+def cpu_seconds(var_dir: Path) -> Counter[str]:
+    """Return the processor time that each part of the site in this folder has used."""
+    used: Counter[str] = Counter()
+    mark = os.fsencode(var_dir)
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes()
+            if mark not in (process / "environ").read_bytes() + command:
+                continue
+            fields = (process / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it ended meanwhile, or is another user's
+        used[_part_of(command.decode(errors="replace"))] += (
+            sum(map(int, fields[_TIMES])) / _TICKS_A_SECOND
+        )
+    return used
+
+
+def used_per_film(
+    before: Counter[str], after: Counter[str], films: int
+) -> dict[str, float]:
+    """Return the processor seconds a film, part by part, the greatest first."""
+    used = {part: (after[part] - before[part]) / films for part in after}
+    return {
+        part: round(seconds, 4)
+        for part, seconds in sorted(used.items(), key=lambda item: -item[1])
+        if seconds >= 0.0001
+    }
+
+
+def _part_of(command: str) -> str:
+    return next((part for mark, part in _PARTS if mark in command), "others")
