@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from axes.handlers.database import AxesDatabaseHandler
+from axes.handlers.proxy import AxesProxyHandler
+from django.conf import settings
 
 from tests.chestx_site.programs import ROOT, environment
 
@@ -114,3 +117,12 @@ def test_every_setting_is_documented() -> None:
     documented = set(re.findall(r"^\| `([A-Z_]+)` \|", guide, flags=re.MULTILINE))
     assert len(read) > 20
     assert documented == read
+
+
+def test_sessions_cache_and_lock_out_do_not_live_in_the_broker() -> None:
+    """With the broker down people sign in and read on."""
+    assert settings.SESSION_ENGINE == "django.contrib.sessions.backends.db"
+    backends = [cache["BACKEND"] for cache in settings.CACHES.values()]
+    assert not [backend for backend in backends if "redis" in backend.lower()]
+    handler = AxesProxyHandler.get_implementation()
+    assert isinstance(handler, AxesDatabaseHandler)
