@@ -16,7 +16,7 @@ _CLIENTS = 4
 # Only the end is waited for, and what is asked meanwhile takes time from the films.
 _POLL_S = 0.25
 _WARM_UP = 12
-_FILMS = 120
+_FILMS = 200
 
 
 def measure(say: Callable[[str], None]) -> Figures:
