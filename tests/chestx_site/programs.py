@@ -24,7 +24,13 @@ from chestx_site.processes import wait_until
 ROOT = Path(__file__).parents[2]
 PASSWORD = "Test-4711-password"
 # What the test session sets for itself, and a program of its own must not inherit.
-SESSION_ONLY = ("DATABASE_URL", "REDIS_URL", "PYTEST_PLUGINS", "SECRET_KEY")
+SESSION_ONLY = (
+    "DATABASE_URL",
+    "REDIS_URL",
+    "PYTEST_PLUGINS",
+    "SECRET_KEY",
+    "DJANGO_ALLOW_ASYNC_UNSAFE",
+)
 
 
 def free_port() -> int:
