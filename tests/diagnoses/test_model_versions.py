@@ -12,7 +12,7 @@ from django.core.files.storage import default_storage
 from django.core.management import CommandError, call_command
 
 from accounts.errors import Conflict
-from accounts.models import AuditEvent
+from accounts.models import AuditEvent, Role
 from diagnoses.model_versions import (
     activate,
     activate_for_demo,
@@ -170,7 +170,8 @@ def test_the_latest_threshold_in_force_counts(chest_model: ModelVersion) -> None
 def test_a_person_activates_by_command_and_the_trail_knows(library: Library) -> None:
     library.add("1", b"network")
     sync_models()
-    UserFactory(username="chief")
+    UserFactory(username="chief", role=Role.ADMIN)
+    UserFactory(username="reader", role=Role.RADIOLOGIST)
     said = StringIO()
     decision = ("chestx6-resnet50", "1", "--user", "chief", "--reason", "validated")
     call_command("activate_model", *decision, stdout=said)
@@ -179,10 +180,26 @@ def test_a_person_activates_by_command_and_the_trail_knows(library: Library) -> 
     assert default_model() is not None
     call_command("activate_model", *decision, "--retire", stdout=said)
     assert default_model() is None
+    with pytest.raises(CommandError, match="Only an administrator"):
+        call_command(
+            "activate_model", "chestx6-resnet50", "1", user="reader", reason="x"
+        )
     with pytest.raises(CommandError, match="no such user"):
         call_command(
             "activate_model", "chestx6-resnet50", "1", user="nobody", reason="x"
         )
+
+
+def test_nothing_is_activated_that_cannot_be_recorded(
+    library: Library, broken_trail: None
+) -> None:
+    library.add("1", b"network")
+    sync_models()
+    UserFactory(username="chief", role=Role.ADMIN)
+    decision = ("chestx6-resnet50", "1", "--user", "chief", "--reason", "validated")
+    with pytest.raises(CommandError, match="audit trail"):
+        call_command("activate_model", *decision)
+    assert default_model() is None
 
 
 def test_damaged_weights_in_the_storage_are_refused(library: Library) -> None:

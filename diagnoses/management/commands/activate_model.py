@@ -6,8 +6,11 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
 
 from accounts import audit
+from accounts.access import Action, may
+from accounts.errors import ChestXError
 from accounts.models import User
 from diagnoses.model_versions import activate, retire
 from diagnoses.models import ModelVersion
@@ -31,14 +34,26 @@ class Command(BaseCommand):
         if model_version is None or actor is None:
             missing = "user" if model_version else "installed version"
             raise CommandError(f"There is no such {missing}.")
-        change = retire if options["retire"] else activate
-        change(model_version, actor=actor, reason=options["reason"])
-        audit.record(
-            action=audit.AuditAction.CHANGE,
-            actor=actor,
-            door=audit.AuditDoor.COMMAND,
-            object_kind="model_version",
-            object_uuid=model_version.pk,
-            detail={"state": model_version.state, "reason": options["reason"]},
-        )
+        if not may(actor, Action.ADMINISTER):
+            raise CommandError("Only an administrator may decide: name one by --user.")
+        try:
+            self._decide(model_version, actor, options)
+        except ChestXError as error:
+            raise CommandError(error.message) from error
         self.stdout.write(f"{model_version} is {model_version.state}")
+
+    def _decide(
+        self, model_version: ModelVersion, actor: User, options: dict[str, Any]
+    ) -> None:
+        """Change the state only together with the event that says who did."""
+        change = retire if options["retire"] else activate
+        with transaction.atomic():
+            change(model_version, actor=actor, reason=options["reason"])
+            audit.record(
+                action=audit.AuditAction.CHANGE,
+                actor=actor,
+                door=audit.AuditDoor.COMMAND,
+                object_kind="model_version",
+                object_uuid=model_version.pk,
+                detail={"state": model_version.state, "reason": options["reason"]},
+            )
