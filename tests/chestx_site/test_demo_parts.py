@@ -12,6 +12,7 @@ from django.db import OperationalError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from chestx_site import ports
+from chestx_site.demo import Demo
 from chestx_site.lasting_secrets import kept_secret
 from chestx_site.watchdog import QueueWatchdog
 
@@ -74,3 +75,12 @@ def test_an_alarm_is_taken_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert watchdog._alarm.wait(5)
     monkeypatch.setattr(watchdog, "_stalled", lambda: False)
     assert watchdog.take_alarm()
+
+
+def test_real_files_are_loaded_instead_of_phantoms_where_a_folder_is_named(
+    tmp_path: Path,
+) -> None:
+    drawn = Demo(say=lambda sentence: None)
+    real = Demo(say=lambda sentence: None, load_from=tmp_path)
+    assert drawn._loader.command[-1] == "demo_patients"
+    assert real._loader.command[-2:] == ["import_studies", str(tmp_path.resolve())]
