@@ -77,12 +77,17 @@ class DecoderProcess:
         self.start()
         deadline = time.monotonic() + timeout_s
         process = self._running()
+        line = json.dumps(request).encode() + b"\n"
         try:
-            os.write(process.stdin.fileno(), json.dumps(request).encode() + b"\n")
+            os.write(process.stdin.fileno(), line)
+            return self._receive(deadline)
         except BrokenPipeError as error:
             self.stop()
             raise DecoderDiedError from error
-        return self._receive(deadline)
+        except BaseException:
+            # What is left in the pipe would be the answer to the next caller.
+            self.stop()
+            raise
 
     def stop(self) -> None:
         """Kill the child, if there is one, and wait for its end."""

@@ -276,6 +276,24 @@ def test_busy_for_too_long_is_a_passing_fault(
     assert outcome == ["decoder_killed"]
 
 
+@pytest.mark.usefixtures("fresh_child")
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+def test_an_answer_that_was_not_read_is_nobody_elses(
+    stored: Store, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    first, second = (stored(written(film(pixels=grey_pixels(n)))) for n in (1, 2))
+    expected = decode.display(second)
+
+    def fail(*said: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DecoderProcess, "_fill", fail)
+        with pytest.raises(error):
+            decode.display(first)
+    assert np.array_equal(decode.display(second), expected)
+
+
 def test_threads_get_their_own_answers(stored: Store) -> None:
     films = [film(pixels=grey_pixels(seed)) for seed in range(4)]
     paths = [stored(written(f)) for f in films]
