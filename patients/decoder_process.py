@@ -148,7 +148,8 @@ class DecoderProcess:
             payload[: len(have)] = have
             self._pending.clear()
             self._fill(payload, len(have), deadline)
-        except (DecoderDiedError, DecoderHungError):
+        except BaseException:
+            # Whatever it was: what is left in the pipe is nobody else's answer.
             self.stop()
             raise
         return head, payload
