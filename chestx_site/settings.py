@@ -259,7 +259,6 @@ REDIS_URL = env.str("REDIS_URL", "") or embedded.redis_url(VAR_DIR)
 # --- Language and time -------------------------------------------------------
 LANGUAGE_CODE = "en"
 USE_I18N = True
-LOCALE_PATHS = [BASE_DIR / "chestx_site" / "locale"]
 USE_TZ = True
 TIME_ZONE = env.str("TIME_ZONE", "UTC")
 
