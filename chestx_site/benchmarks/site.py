@@ -28,10 +28,11 @@ from django.conf import settings
 
 from chestx_site.benchmarks.figures import BenchmarkError
 from chestx_site.demo import HOST
-from chestx_site.processes import wait_until
+from chestx_site.processes import ChildProcess, wait_until
 
 FINISHED = frozenset({"succeeded", "rejected", "failed"})
 _LONGEST_START_S = 300.0
+_LONGEST_STOP_S = 30.0
 _LONGEST_READING_S = 120.0
 _ANSWER_TIMEOUT_S = 60.0
 # Asking costs the server time too, so not more often than the answer is worth.
@@ -50,9 +51,11 @@ class Site:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment of the demo and of commands on its record."""
-        ours = {k: v for k, v in os.environ.items() if not k.endswith("_URL")}
-        return ours | {
+        """What the environment of the demo, and of commands on its record, has more."""
+        return {
+            # Empty: the demo's own servers.
+            "DATABASE_URL": "",
+            "REDIS_URL": "",
             "VAR_DIR": str(self.var_dir),
             "PORT": str(self.port),
             "DEMO_PASSWORD": self.password,
@@ -68,7 +71,7 @@ class Site:
         done = subprocess.run(  # noqa: S603 - our own commands
             [sys.executable, "manage.py", *arguments],
             cwd=settings.BASE_DIR,
-            env=self.environment,
+            env={**os.environ, **self.environment},
             capture_output=True,
             text=True,
             check=False,
@@ -91,29 +94,30 @@ def running_demo(say: Callable[[str], None]) -> Iterator[Site]:
     folder.chmod(0o711)  # PostgreSQL's own user passes through
     site = Site(folder / "var", _free_port(), secrets.token_urlsafe(12))
     say(f"Starting a demo on port {site.port}")
-    log = folder / "demo.log"
-    with log.open("wb") as out:
-        demo = subprocess.Popen(
-            [sys.executable, "manage.py", "demo"],
-            cwd=settings.BASE_DIR,
-            env=site.environment,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+    demo = ChildProcess(
+        name="demo",
+        command=[sys.executable, "manage.py", "demo"],
+        log=folder / "demo.log",
+        environment=site.environment,
+        working_dir=settings.BASE_DIR,
+        # Killed outright, it could not stop its own children.
+        death_signal=signal.SIGTERM,
+        stop_timeout_s=_LONGEST_STOP_S,
+    )
     try:
-        _wait_for(demo, site, log)
+        demo.start()
+        _wait_for(demo, site)
         yield site
     finally:
-        demo.send_signal(signal.SIGTERM)
-        demo.wait()
+        demo.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _wait_for(demo: subprocess.Popen[bytes], site: Site, log: Path) -> None:
+def _wait_for(demo: ChildProcess, site: Site) -> None:
+    log = site.var_dir.parent / "demo.log"
+
     def ready() -> bool:
-        if demo.poll() is not None:
+        if not demo.is_alive():
             return True
         if _LOADED not in log.read_bytes():
             return False
@@ -123,9 +127,8 @@ def _wait_for(demo: subprocess.Popen[bytes], site: Site, log: Path) -> None:
             return False
 
     in_time = wait_until(ready, timeout_s=_LONGEST_START_S, interval_s=1.0)
-    if not in_time or demo.poll() is not None:
-        said = log.read_text("utf-8", errors="replace")[-2000:]
-        raise BenchmarkError(f"The demo did not start:\n{said}")
+    if not in_time or not demo.is_alive():
+        raise BenchmarkError(f"The demo did not start:\n{demo.log_tail(lines=20)}")
 
 
 class RestClient:

@@ -11,7 +11,14 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from chestx_site.benchmarks import inference, pages, throughput, upload
-from chestx_site.benchmarks.figures import BenchmarkError, keep, table, this_machine
+from chestx_site.benchmarks.figures import (
+    BenchmarkError,
+    Figures,
+    keep,
+    table,
+    this_machine,
+)
+from chestx_site.supervisor import StopRequested, stop_requests
 
 BENCHMARKS = {
     "inference": inference.measure,
@@ -51,10 +58,7 @@ class Command(BaseCommand):
         machine = this_machine(settings.BASE_DIR)
         figures = {}
         for name in chosen:
-            try:
-                figures[name] = BENCHMARKS[name](self._say)
-            except BenchmarkError as error:
-                raise CommandError(f"{name}: {error}") from error
+            figures[name] = self._measure(name)
             keep(RESULTS, {name: figures[name]}, machine)
         if options["json"]:
             said = figures[chosen[0]] if len(chosen) == 1 else dict(figures)
@@ -62,6 +66,16 @@ class Command(BaseCommand):
             return
         for line in table(figures, machine):
             self.stdout.write(line)
+
+    def _measure(self, name: str) -> Figures:
+        """Run one benchmark; what it has started ends with it, also when stopped."""
+        try:
+            with stop_requests():
+                return BENCHMARKS[name](self._say)
+        except BenchmarkError as error:
+            raise CommandError(f"{name}: {error}") from error
+        except StopRequested as request:
+            raise CommandError(f"Stopped ({request}).") from request
 
     def _say(self, sentence: str) -> None:
         self.stderr.write(sentence)
