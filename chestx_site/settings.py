@@ -288,4 +288,6 @@ LOGGING = {
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", "INFO")},
+    # Its warnings quote the values of headers: names of patients.
+    "loggers": {"pydicom": {"level": "CRITICAL"}},
 }
