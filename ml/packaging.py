@@ -60,7 +60,7 @@ THRESHOLD_METHOD = (
 NORMALISATION = {
     "preprocessing_version": PREPROCESSING_VERSION,
     "method": "borders trimmed, 4 % cut off each side, squashed to a square by area "
-    "interpolation, histogram equalised with limited slope",
+    "interpolation, softened, histogram equalised with limited slope",
     "mean": INPUT_MEAN,
     "standard_deviation": INPUT_STANDARD_DEVIATION,
 }

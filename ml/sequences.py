@@ -9,7 +9,7 @@ import numpy as np
 
 from ml.augmentation import Augmentation, vary
 from ml.datasets import PackedFilms
-from ml.preprocessing import equalise, normalise, squash
+from ml.preprocessing import equalise, normalise, soften, squash
 
 
 class FilmSequence(keras.utils.PyDataset):
@@ -53,7 +53,7 @@ def plain_inputs(
     """Return packed films as the network sees them at inference, float32."""
     # In 16 bits, as inference has them: squashing rounds to the values it is given.
     deep = [films.film(i).astype(np.uint16) * np.uint16(257) for i in indices]
-    squares = [squash(film, size=size) for film in deep]
+    squares = [soften(squash(film, size=size)) for film in deep]
     return np.stack([normalise(equalise(square)) for square in squares])
 
 
