@@ -26,26 +26,41 @@ class StopRequested(BaseException):
     """SIGTERM, SIGINT or SIGHUP came, and whatever runs now is to be left."""
 
 
+class _Request:
+    """The signal that asked this process to stop; "" while none has."""
+
+    signal_name = ""
+
+
 @contextmanager
 def stop_requests() -> Generator[None, None, None]:
     """Turn the first signal to stop into StopRequested, and ignore further ones.
 
     Handlers are set explicitly, because a shell starts background jobs with SIGINT
-    ignored.
+    ignored. Where Python swallows the exception (in a fork hook or a finaliser), the
+    request is not lost: `raise_if_stop_requested` raises it again.
     """
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
     def request(number: int, frame: FrameType | None) -> None:
         for each in numbers:
             signal.signal(each, signal.SIG_IGN)
-        raise StopRequested(signal.Signals(number).name)
+        _Request.signal_name = signal.Signals(number).name
+        raise_if_stop_requested()
 
     before = {number: signal.signal(number, request) for number in numbers}
     try:
         yield
     finally:
+        _Request.signal_name = ""
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def raise_if_stop_requested() -> None:
+    """Raise StopRequested if a signal came that nobody has heard yet."""
+    if _Request.signal_name:
+        raise StopRequested(_Request.signal_name)
 
 
 @dataclass
@@ -94,6 +109,7 @@ class Supervisor:
     def run(self, *, every_look: Callable[[], None] | None = None) -> None:
         """Look after the children until StopRequested comes."""
         while True:
+            raise_if_stop_requested()
             self.look_after()
             if every_look:
                 every_look()

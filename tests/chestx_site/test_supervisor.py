@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Generator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -214,6 +215,17 @@ def test_the_first_signal_stops_and_further_ones_wait(number: signal.Signals) ->
             os.kill(os.getpid(), number)
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_request_that_python_swallowed_is_heard_at_the_next_look(
+    supervisor: Supervisor,
+) -> None:
+    """As in a fork hook, where an exception is printed and forgotten."""
+    with stop_requests():
+        with suppress(StopRequested):
+            os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(StopRequested, match="SIGTERM"):
+            supervisor.run()
 
 
 def test_handlers_are_given_back() -> None:
