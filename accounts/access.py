@@ -26,6 +26,7 @@ class Action(StrEnum):
     READ_IMAGES = "read_images"
     READ_RESULTS = "read_results"
     READ_MODELS = "read_models"
+    READ_SHADOW = "read_shadow"
     RETRY_PREDICTION = "retry_prediction"
     REVIEW = "review"
     RESOLVE_CONFLICT = "resolve_conflict"
@@ -45,7 +46,7 @@ ALLOWED: dict[str, frozenset[Action]] = {
     ),
     Role.CLINICIAN: frozenset(_READS),
     Role.TECHNOLOGIST: frozenset(_READS | {Action.UPLOAD, Action.RETRY_PREDICTION}),
-    Role.DATA_SCIENTIST: frozenset({Action.READ_MODELS}),
+    Role.DATA_SCIENTIST: frozenset({Action.READ_MODELS, Action.READ_SHADOW}),
     Role.AUDITOR: frozenset(
         {Action.READ_PATIENTS, Action.READ_MODELS, Action.READ_AUDIT}
     ),

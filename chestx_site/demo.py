@@ -28,7 +28,8 @@ from chestx_site.processes import ChildProcess, wait_until
 from chestx_site.supervisor import StopRequested, Supervisor
 from chestx_site.watchdog import QueueWatchdog
 from diagnoses import sweeper
-from diagnoses.model_versions import activate_for_demo, sync_models
+from diagnoses.model_states import activate_for_demo
+from diagnoses.model_versions import sync_models
 from ml.errors import MlError
 
 HOST = "127.0.0.1"

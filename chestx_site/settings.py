@@ -236,6 +236,9 @@ DEFAULT_DEPARTMENT = env.str("DEFAULT_DEPARTMENT", "radiology")
 
 # --- Models and the queue ----------------------------------------------------
 DEFAULT_MODEL = env.str("DEFAULT_MODEL", "chestx6-resnet50")
+OTHER_DEFAULT_MODELS = env.list(
+    "OTHER_DEFAULT_MODELS", default=["brain-tumour-xception"]
+)
 # What a picture without a header is taken for, unless the model named at upload
 # reads something else.
 PICTURE_MODALITY = env.str("PICTURE_MODALITY", "DX")
@@ -243,6 +246,24 @@ PICTURE_BODY_PART = env.str("PICTURE_BODY_PART", "CHEST")
 INFERENCE_CACHE_DIR = Path(env.str("INFERENCE_CACHE_DIR", str(VAR_DIR / "inference")))
 INFERENCE_CONCURRENCY = env.int("INFERENCE_CONCURRENCY", 1)
 INFERENCE_NUM_THREADS = env.int("INFERENCE_NUM_THREADS", 0)
+# What runs a pass, and in which precision. A GPU worker: INFERENCE_DEVICE=gpu,
+# INFERENCE_RUNNER=keras with KERAS_BACKEND tensorflow or jax, a batch size, and
+# `celery … -Q inference.gpu`; INFERENCE_QUEUES names everywhere who is to be hinted.
+
+
+def _one_of(name: str, *known: str) -> str:
+    """Return a variable that is one of these words, the first where it is not set."""
+    value: str = env.str(name, known[0])
+    if value not in known:
+        raise ImproperlyConfigured(f"{name} is {value!r}; it must be one of {known}.")
+    return value
+
+
+INFERENCE_DEVICE = _one_of("INFERENCE_DEVICE", "cpu", "gpu")
+INFERENCE_RUNNER = _one_of("INFERENCE_RUNNER", "openvino", "keras")
+INFERENCE_PRECISION = _one_of("INFERENCE_PRECISION", "float32", "bfloat16")
+INFERENCE_BATCH_SIZE = env.int("INFERENCE_BATCH_SIZE", 1)
+INFERENCE_QUEUES = env.list("INFERENCE_QUEUES", default=["inference"])
 INFERENCE_LEASE_S = env.float("INFERENCE_LEASE_S", 20)
 if not 0 < INFERENCE_LEASE_S <= 60:
     raise ImproperlyConfigured(

@@ -41,16 +41,22 @@ class Claimed:
 
 # Each waiting row gains one step of priority a term of waiting. All gain alike, so the
 # order of two rows never changes, and a routine film waits for a bounded time under
-# constant stat. SKIP LOCKED: workers never wait for one another; MATERIALIZED: the
-# rows are picked once, whatever plan the update gets.
+# constant stat. Shadow runs stand one step below routine. SKIP LOCKED: workers never
+# wait for one another; MATERIALIZED: the rows are picked once, whatever plan the
+# update gets.
 _CLAIM = """
 WITH pick AS MATERIALIZED (
-    SELECT id FROM diagnoses_prediction
+    SELECT id FROM diagnoses_prediction AS waiting
     WHERE status = 'queued' AND not_before <= statement_timestamp()
-    ORDER BY priority
+        AND NOT EXISTS (
+            SELECT FROM diagnoses_modelversion AS model
+            WHERE model.id = waiting.model_version_id
+                AND model.card ? 'runs_on' AND NOT model.card -> 'runs_on' ? %(device)s
+        )
+    ORDER BY CASE WHEN shadow THEN -1 ELSE priority END
         + extract(epoch FROM statement_timestamp() - queued_at) / %(ageing_s)s DESC, id
     LIMIT %(count)s
-    FOR UPDATE SKIP LOCKED
+    FOR UPDATE OF waiting SKIP LOCKED
 )
 UPDATE diagnoses_prediction AS claimed
 SET status = 'running',
@@ -70,12 +76,14 @@ WHERE id = %(prediction_id)s AND status = 'running' AND attempt = %(attempt)s
 """
 
 
-def claim(worker: str, *, count: int = 1) -> list[Claimed]:
+def claim(worker: str, *, count: int = 1, device: str = "cpu") -> list[Claimed]:
     """Take the best queued rows: stat, urgent, routine, with an ageing term.
 
     Args:
         worker: Who asks; kept with the row.
         count: How many at most: 1 on a CPU, a batch on a GPU.
+        device: "cpu" or "gpu"; a model whose card says where it runs, and not there,
+            is left to others.
 
     Returns:
         The rows, fewer or none where fewer wait.
@@ -83,6 +91,7 @@ def claim(worker: str, *, count: int = 1) -> list[Claimed]:
     values = {
         "worker": worker[: Prediction._meta.get_field("worker").max_length],
         "count": count,
+        "device": device,
         "ageing_s": settings.INFERENCE_AGEING_S,
         "lease_s": settings.INFERENCE_LEASE_S,
     }

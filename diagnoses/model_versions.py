@@ -2,7 +2,7 @@
 
 Cards and weights come with the code (`ml/weights`); `sync_models` makes rows of them
 and keeps the weights in the storage by their hash, where they stay while a result
-refers to them.
+refers to them. Who may use a version is decided in `diagnoses.model_states`.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from django.db.models.functions import Now
 from accounts.errors import Conflict, InvalidInput
 from accounts.models import User
 from diagnoses.models import Finding, ModelVersion, OperatingPoint
-from diagnoses.worklist import rebuild_worklist
+from diagnoses.worklist import default_rank, rebuild_worklist
 from ml import registry
 from ml.errors import ModelError
+from ml.members import Member
 
 logger = logging.getLogger(__name__)
 
-DEMO_REASON = "demo"
 _CHUNK_BYTES = 1024 * 1024
 
 
@@ -48,7 +48,13 @@ class Threshold:
 def active_models() -> list[ModelVersion]:
     """Return the active model versions, the default model's first."""
     versions = ModelVersion.objects.filter(state=ModelVersion.State.ACTIVE)
-    return sorted(versions, key=lambda m: (m.name != settings.DEFAULT_MODEL, m.name))
+    return sorted(versions, key=lambda m: (default_rank(m.name), m.name))
+
+
+def shadow_models() -> list[ModelVersion]:
+    """Return the versions that read every film that fits, unseen by readers."""
+    versions = ModelVersion.objects.filter(state=ModelVersion.State.SHADOW)
+    return list(versions.order_by("name", "version"))
 
 
 def default_model() -> ModelVersion | None:
@@ -89,7 +95,32 @@ def check_requested_model(name: str) -> None:
 
 def card_of(model_version: ModelVersion) -> registry.Card:
     """Return the card as it was when the version was installed."""
-    return registry.parse_card(model_version.card, folder=_weights_folder())
+    return registry.parse_card(model_version.card, folder=_folder_of(model_version))
+
+
+def members_of(model_version: ModelVersion) -> list[ModelVersion]:
+    """Return the installed members of an ensemble, in the order of its card.
+
+    Raises:
+        ModelError: One is not installed, or with other weights.
+    """
+    return [_installed(member) for member in card_of(model_version).members]
+
+
+def _installed(member: Member) -> ModelVersion:
+    found = ModelVersion.objects.filter(
+        name=member.name,
+        version=member.version,
+        weights_sha256=member.weights_sha256,
+    ).first()
+    if found is None:
+        raise ModelError(
+            f"{member.name} {member.version} with the weights "
+            f"{member.weights_sha256[:12]}… is not installed, and an ensemble is made "
+            "of it.",
+            reason_code="member_missing",
+        )
+    return found
 
 
 def thresholds_of(model_version: ModelVersion) -> dict[str, Threshold]:
@@ -115,8 +146,8 @@ def thresholds_of(model_version: ModelVersion) -> dict[str, Threshold]:
 def sync_models(actor: User | None = None) -> list[ModelVersion]:
     """Make rows of the cards that came with the code, and keep their weights.
 
-    May run twice: what is installed stays as it is. A card without weights is left
-    out, as its model cannot run.
+    May run twice: what is installed stays as it is. A card without weights is listed
+    and cannot be used; with the weights that come later it is installed.
 
     Returns:
         The versions that are newly installed.
@@ -125,29 +156,33 @@ def sync_models(actor: User | None = None) -> list[ModelVersion]:
         Conflict: A version is installed already with other weights.
         ModelError: Weights do not have the hash that their card says.
     """
-    installed = [_install(card, actor=actor) for card in registry.list_cards()]
+    # Ensembles last: what they are made of has to be there.
+    cards = sorted(registry.list_cards(), key=lambda card: bool(card.members))
+    installed = [_install(card, actor=actor) for card in cards]
     rebuild_worklist()
     return [model_version for model_version in installed if model_version]
 
 
 def _install(card: registry.Card, *, actor: User | None) -> ModelVersion | None:
-    if card.weights_sha256 is None:
-        logger.warning("%s %s has no weights: left out", card.name, card.version)
-        return None
     known = ModelVersion.objects.filter(name=card.name, version=card.version).first()
-    if known:
-        _refuse_other_weights(known, card)
-        _keep_weights(card)
+    if card.weights_sha256 is None:
+        _list(card, known, actor=actor)
         return None
-    _keep_weights(card)
+    if known and known.has_weights:
+        _refuse_other_weights(known, card)
+        _keep_files(card)
+        return None
+    _keep_files(card)
     with transaction.atomic():
-        model_version = ModelVersion.objects.create(
+        model_version, _ = ModelVersion.objects.update_or_create(
             name=card.name,
             version=card.version,
-            weights_sha256=card.weights_sha256,
-            card=dict(card.raw),
-            state_changed_by=actor,
-            state_reason="installed",
+            defaults={
+                "weights_sha256": card.weights_sha256,
+                "card": dict(card.raw),
+                "state_changed_by": actor,
+                "state_reason": "installed",
+            },
         )
         OperatingPoint.objects.bulk_create(
             OperatingPoint(
@@ -162,6 +197,29 @@ def _install(card: registry.Card, *, actor: User | None) -> ModelVersion | None:
     return model_version
 
 
+def _list(
+    card: registry.Card, known: ModelVersion | None, *, actor: User | None
+) -> None:
+    """Keep the card of a model whose weights were not shipped.
+
+    Raises:
+        Conflict: The version is installed with weights.
+    """
+    if known is not None and known.has_weights:
+        _refuse_other_weights(known, card)
+    ModelVersion.objects.update_or_create(
+        name=card.name,
+        version=card.version,
+        defaults={"weights_sha256": "", "card": dict(card.raw)},
+        create_defaults={
+            "weights_sha256": "",
+            "card": dict(card.raw),
+            "state_changed_by": actor,
+            "state_reason": "listed: no weights shipped",
+        },
+    )
+
+
 def _refuse_other_weights(known: ModelVersion, card: registry.Card) -> None:
     if known.weights_sha256 != card.weights_sha256:
         raise Conflict(
@@ -170,6 +228,12 @@ def _refuse_other_weights(known: ModelVersion, card: registry.Card) -> None:
             "another version: give the card a new version number.",
             reason_code="model_version_differs",
         )
+    if known.card != dict(card.raw):
+        logger.warning(
+            "The card of %s says something else than when it was installed; what was "
+            "installed stays. A new version number installs it anew.",
+            known,
+        )
 
 
 def weights_key(sha256: str) -> str:
@@ -177,50 +241,83 @@ def weights_key(sha256: str) -> str:
     return f"weights/{sha256}"
 
 
-def _keep_weights(card: registry.Card) -> None:
-    """Copy a card's weights into the storage, once."""
-    key = weights_key(str(card.weights_sha256))
-    if not card.weights_file.exists():
-        raise ModelError(f"The weights {card.weights_file} are missing.")
-    with card.weights_file.open("rb") as weights:
-        _check_hash(weights, str(card.weights_sha256))
-        weights.seek(0)
+def gate_key(name: str, version: str) -> str:
+    """Return the name under which the storage keeps what a version's gate learned."""
+    return f"gates/{name}-{version}.npz"
+
+
+def _keep_files(card: registry.Card) -> None:
+    """Copy what a card needs to run into the storage, once.
+
+    An ensemble has nothing of its own; its members have.
+    """
+    for member in card.members:
+        _installed(member)
+    if not card.members:
+        _keep(
+            card.weights_file,
+            weights_key(str(card.weights_sha256)),
+            sha256=str(card.weights_sha256),
+        )
+    if card.gate_file is not None:
+        _keep(card.gate_file, gate_key(card.name, card.version))
+
+
+def _keep(file: Path, key: str, *, sha256: str = "") -> None:
+    if not file.exists():
+        raise ModelError(f"The weights {file} are missing.")
+    with file.open("rb") as content:
+        if sha256:
+            _check_hash(content, sha256)
+            content.seek(0)
         if not default_storage.exists(key):
-            default_storage.save(key, File(weights))
+            default_storage.save(key, File(content))
 
 
 def local_weights(model_version: ModelVersion) -> Path:
     """Return the weights as a local file, copied out of the storage once.
 
+    What the version's gate learned comes with them, and lies beside them.
+
     Raises:
         ModelError: The storage has them not, or with another hash.
     """
-    sha256 = model_version.weights_sha256
-    folder = _weights_folder()
-    local = folder / f"{sha256}.keras"
+    card = card_of(model_version)
+    if card.gate_file is not None:
+        _fetch(gate_key(card.name, card.version), card.gate_file, model_version)
+    if not card.members:
+        sha256 = model_version.weights_sha256
+        _fetch(weights_key(sha256), card.weights_file, model_version, sha256=sha256)
+    return card.weights_file
+
+
+def _fetch(
+    key: str, local: Path, model_version: ModelVersion, *, sha256: str = ""
+) -> None:
     if local.exists():
-        return local
-    if not default_storage.exists(weights_key(sha256)):
+        return
+    if not default_storage.exists(key):
         raise ModelError(
             f"The weights of {model_version} are not in the storage. "
             "Run `python manage.py sync_models`."
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    local.parent.mkdir(parents=True, exist_ok=True)
     with (
-        default_storage.open(weights_key(sha256)) as stored,
-        tempfile.NamedTemporaryFile(dir=folder, delete=False) as copy,
+        default_storage.open(key) as stored,
+        tempfile.NamedTemporaryFile(dir=local.parent, delete=False) as copy,
     ):
         shutil.copyfileobj(stored, copy, _CHUNK_BYTES)
         copy.flush()
         os.fsync(copy.fileno())
-    with Path(copy.name).open("rb") as written:
-        _check_hash(written, sha256)
+    if sha256:
+        with Path(copy.name).open("rb") as written:
+            _check_hash(written, sha256)
     Path(copy.name).replace(local)
-    return local
 
 
-def _weights_folder() -> Path:
-    return Path(settings.INFERENCE_CACHE_DIR) / "weights"
+def _folder_of(model_version: ModelVersion) -> Path:
+    """Return where the files of a version lie on this machine: of it and no other."""
+    return Path(settings.INFERENCE_CACHE_DIR) / "weights" / str(model_version.pk)
 
 
 def _check_hash(weights: BinaryIO, expected: str) -> None:
@@ -230,56 +327,3 @@ def _check_hash(weights: BinaryIO, expected: str) -> None:
             f"The weights have the sha256 {found[:12]}… and not {expected[:12]}…, as "
             "the card says. They are damaged or of another version."
         )
-
-
-def activate(model_version: ModelVersion, *, actor: User | None, reason: str) -> None:
-    """Let a version read the films that fit; it replaces the version before."""
-    with transaction.atomic():
-        versions = ModelVersion.objects.select_for_update().filter(
-            name=model_version.name
-        )
-        for version in versions:
-            if version.state == ModelVersion.State.ACTIVE and (
-                version.pk != model_version.pk
-            ):
-                _change_state(version, ModelVersion.State.RETIRED, actor, reason)
-        _change_state(model_version, ModelVersion.State.ACTIVE, actor, reason)
-
-
-def retire(model_version: ModelVersion, *, actor: User | None, reason: str) -> None:
-    """Let a version read no further films; what waits for it is still read."""
-    with transaction.atomic():
-        _change_state(model_version, ModelVersion.State.RETIRED, actor, reason)
-
-
-def activate_for_demo() -> list[ModelVersion]:
-    """Activate the newest version of each model, except where a person decided."""
-    activated = []
-    for name in sorted(set(ModelVersion.objects.values_list("name", flat=True))):
-        versions = list(ModelVersion.objects.filter(name=name))
-        decided = any(
-            version.state != ModelVersion.State.INSTALLED
-            and version.state_reason != DEMO_REASON
-            for version in versions
-        )
-        newest = max(versions, key=lambda version: version.installed_at)
-        if not decided and newest.state != ModelVersion.State.ACTIVE:
-            activate(newest, actor=None, reason=DEMO_REASON)
-            activated.append(newest)
-    return activated
-
-
-def _change_state(
-    model_version: ModelVersion,
-    state: ModelVersion.State,
-    actor: User | None,
-    reason: str,
-) -> None:
-    model_version.state = state
-    model_version.state_changed_by = actor
-    model_version.state_changed_at = Now()
-    model_version.state_reason = reason
-    model_version.save(
-        update_fields=("state", "state_changed_by", "state_changed_at", "state_reason")
-    )
-    model_version.refresh_from_db(fields=("state_changed_at",))

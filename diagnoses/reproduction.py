@@ -58,6 +58,8 @@ def reproduce(
             frame=prediction.frame,
             model_version=model_version,
             models=models or LoadedModels(),
+            # Whether the film may be scored was decided then.
+            apply_gate=False,
         )
     except MlError as error:
         return Reproduction(Verdict.NOT_COMPARABLE, None, error.message)

@@ -22,16 +22,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, Max, Q, QuerySet
 from django.db.models.functions import Now
 
-from accounts.errors import Conflict
 from accounts.models import User
 from diagnoses.claims import Claimed
 from diagnoses.fitting import Verdict, judge
 from diagnoses.hints import send_hints
 from diagnoses.model_versions import Threshold
-from diagnoses.models import Finding, HeatMap, Prediction
+from diagnoses.models import Finding, HeatMap, ModelVersion, Prediction
 from diagnoses.signals import prediction_finished
 from diagnoses.worklist import lock_study, refresh_entry
 from ml.errors import FilmRejected
@@ -39,6 +38,7 @@ from patients.models import Instance, Origin, Study
 
 if TYPE_CHECKING:
     from ml.inference import Reading
+    from ml.readings import Score
 
 logger = logging.getLogger(__name__)
 
@@ -59,12 +59,14 @@ class Run:
         thresholds: What its scores were judged by, a label.
         object_sha256: Of the stored bytes that were read.
         pixel_sha256: Of the stored pixel values, "" where they were not hashed.
+        gate_note: What is to be said of the gate, "" where it let the film in.
     """
 
     reading: Reading
     thresholds: Mapping[str, Threshold] = field(default_factory=dict)
     object_sha256: str = ""
     pixel_sha256: str = ""
+    gate_note: str = ""
 
 
 def queue_predictions(
@@ -78,7 +80,8 @@ def queue_predictions(
 
     Runs inside the transaction that stores the film; after its commit the workers get
     a hint. A duplicate (`created` false) is queued only for a requested model that
-    has not read it. Where no model fits, one rejected row says why.
+    has not read it. Where no model fits, one rejected row says why. Models in shadow
+    read every new film that fits, too.
 
     Returns:
         The rows that were written, queued or rejected.
@@ -96,7 +99,7 @@ def queue_predictions(
         written = [
             _write(instance, verdict, actor=actor, priority=study.priority)
             for verdict in verdicts
-            if created or not _has_been_asked(instance, verdict)
+            if created or not (verdict.shadow or _has_been_asked(instance, verdict))
         ]
         _follow_priority(study)
         refresh_entry(study.pk)
@@ -105,8 +108,18 @@ def queue_predictions(
 
 def _has_been_asked(instance: Instance, verdict: Verdict) -> bool:
     return Prediction.objects.filter(
-        instance=instance, frame=0, model_version=verdict.model_version
+        instance=instance, frame=0, model_version=verdict.model_version, shadow=False
     ).exists()
+
+
+def next_run(
+    instance: Instance, version: ModelVersion | None, *, frame: int = 0
+) -> int:
+    """Return the number of the next run: what ran in shadow counts, too."""
+    last = Prediction.objects.filter(
+        instance=instance, frame=frame, model_version=version
+    ).aggregate(run=Max("run"))["run"]
+    return (last or 0) + 1
 
 
 def _write(
@@ -115,6 +128,8 @@ def _write(
     prediction = Prediction(
         instance=instance,
         model_version=verdict.model_version,
+        run=next_run(instance, verdict.model_version),
+        shadow=verdict.shadow,
         requested_by=actor,
         priority=priority,
         hinted_at=Now(),
@@ -130,45 +145,6 @@ def _write(
     else:
         transaction.on_commit(partial(send_hints, 1), robust=True)
     return prediction
-
-
-def retry_prediction(prediction: Prediction, *, actor: User | None) -> Prediction:
-    """Ask for another run of a failed prediction: a new row with run + 1.
-
-    Raises:
-        Conflict: It has not failed, or another run is there already.
-    """
-    with transaction.atomic():
-        study = lock_study(prediction.instance.series.study_id)
-        same_film = Prediction.objects.filter(
-            instance=prediction.instance,
-            frame=prediction.frame,
-            model_version=prediction.model_version,
-        )
-        latest = same_film.order_by("-run").first()
-        if latest is None or latest.pk != prediction.pk:
-            raise Conflict(
-                "This film has been run again already.", reason_code="already_retried"
-            )
-        if not latest.retriable:
-            raise Conflict(
-                f"Only a failed prediction can be run again; this one is "
-                f"{latest.status}.",
-                reason_code="not_failed",
-            )
-        again = Prediction.objects.create(
-            instance=prediction.instance,
-            frame=prediction.frame,
-            model_version=prediction.model_version,
-            run=latest.run + 1,
-            requested_by=actor,
-            priority=study.priority,
-            hinted_at=Now(),
-        )
-        refresh_entry(study.pk)
-        transaction.on_commit(partial(send_hints, 1), robust=True)
-    again.refresh_from_db()
-    return again
 
 
 def set_priority(study: Study, *, priority: int) -> None:
@@ -326,6 +302,9 @@ def _is_finished_by(claimed: Claimed) -> bool:
 
 
 def _announce(prediction: Prediction) -> None:
+    """Say that a run has ended; of one in shadow nobody is told."""
+    if prediction.shadow:
+        return
     refresh_entry(prediction.instance.series.study_id)
     prediction_finished.send(sender=Prediction, prediction=prediction)
 
@@ -347,18 +326,22 @@ def _save_findings(prediction: Prediction, run: Run) -> None:
             operating_point_id=threshold.operating_point_id if threshold else None,
             positive=score.positive,
         )
-        rows, columns = score.grid.shape
-        heat_map = HeatMap(
-            finding=finding,
-            rows=rows,
-            columns=columns,
-            scale=score.scale,
-            values=np.ascontiguousarray(score.grid, dtype="<f2").tobytes(),
-        )
         findings.append(finding)
-        heat_maps.append(heat_map)
+        if score.grid.size:
+            heat_maps.append(_heat_map(finding, score))
     Finding.objects.bulk_create(findings)
     HeatMap.objects.bulk_create(heat_maps)
+
+
+def _heat_map(finding: Finding, score: Score) -> HeatMap:
+    rows, columns = score.grid.shape
+    return HeatMap(
+        finding=finding,
+        rows=rows,
+        columns=columns,
+        scale=score.scale,
+        values=np.ascontiguousarray(score.grid, dtype="<f2").tobytes(),
+    )
 
 
 def _provenance(claimed: Claimed, run: Run) -> dict[str, object]:
@@ -374,6 +357,13 @@ def _provenance(claimed: Claimed, run: Run) -> dict[str, object]:
         "python": platform.python_version(),
         "machine": platform.machine(),
         "software_version": settings.SOFTWARE_VERSION,
+        "gate": {**reading.gate.to_json(), "note": run.gate_note}
+        if reading.gate
+        else None,
+        "label_set": list(reading.label_set),
+        "certainty": {
+            score.label: score.certainty for score in reading.scores if score.certainty
+        },
         "object_sha256": run.object_sha256,
         # Who finished it: equal to the row's attempt, or the fence has a hole.
         "attempt": claimed.attempt,

@@ -18,7 +18,7 @@ from django.db.models import Min, Q, QuerySet
 from django.db.models.functions import Greatest, Now
 
 from diagnoses.claims import DATABASE_GONE, Claimed
-from diagnoses.hints import BROKER_ERRORS, hints_waiting, send_hints
+from diagnoses.hints import BROKER_ERRORS, hints_waiting, send_hints_to
 from diagnoses.models import Prediction
 from diagnoses.runs import count_lost_worker
 from patients.storage import sweep_orphans
@@ -93,10 +93,12 @@ def repeat_lost_hints() -> int:
     )
     if not overdue.exists():
         return 0
-    missing = min(waiting.count() - hints_waiting(), _MOST_AT_ONCE)
-    if missing <= 0:
-        return 0
-    sent = send_hints(missing)
+    films = waiting.count()
+    sent = sum(
+        send_hints_to(queue, min(films - there, _MOST_AT_ONCE))
+        for queue, there in hints_waiting().items()
+        if films > there
+    )
     if sent:
         overdue.update(hinted_at=Now())
     return sent
@@ -119,15 +121,22 @@ def stalled(*, for_s: float = STALLED_AFTER_S) -> bool:
     if not waiting.exists() or at_work.exists():
         return False
     claimed_lately = Prediction.objects.filter(started_at__gt=since)
-    return not claimed_lately.exists() and hints_waiting() > 0
+    return not claimed_lately.exists() and any(hints_waiting().values())
 
 
 def delayed_since() -> datetime | None:
-    """Return since when the longest waiting film waits, if that is worth telling."""
-    waiting = _claimable().aggregate(
-        since=Min(
-            Greatest("queued_at", "not_before"),
-            filter=Q(queued_at__lt=Now() - DELAY, not_before__lt=Now() - DELAY),
+    """Return since when the longest waiting film waits, if that is worth telling.
+
+    Runs in shadow may wait: nobody looks for them.
+    """
+    waiting = (
+        _claimable()
+        .filter(shadow=False)
+        .aggregate(
+            since=Min(
+                Greatest("queued_at", "not_before"),
+                filter=Q(queued_at__lt=Now() - DELAY, not_before__lt=Now() - DELAY),
+            )
         )
     )
     since: datetime | None = waiting["since"]

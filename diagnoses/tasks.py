@@ -15,6 +15,7 @@ from celery.signals import worker_process_init
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
+from diagnoses.batches import read_batch
 from diagnoses.claims import DATABASE_GONE, Claimed, on_fresh_connection
 from diagnoses.hints import TASK
 from diagnoses.runs import fail
@@ -30,7 +31,7 @@ models = LoadedModels()
 
 @worker_process_init.connect
 def _warm_up(**_: Any) -> None:
-    """Load the active models before the first film, in each process of its own."""
+    """Load a model before the first film, in each process of its own; others after."""
     connection_created.connect(_end_frozen_transactions, dispatch_uid=TASK)
     models.warm_up()
 
@@ -49,9 +50,23 @@ def _end_frozen_transactions(connection: BaseDatabaseWrapper, **_: Any) -> None:
 
 @shared_task(name=TASK)
 def run_next() -> None:
-    """Claim the best waiting film, if there is one, and read it."""
-    for claimed in claim_next(worker_name()):
+    """Claim the best waiting film, if there is one, and read it; on a GPU a batch."""
+    for claimed in _left_of_batch(claim_next(worker_name())):
         _read(claimed)
+
+
+def _left_of_batch(claims: list[Claimed]) -> list[Claimed]:
+    """Read several films at once; return those that are to be read by themselves."""
+    if len(claims) < 2:
+        return claims
+    try:
+        return read_batch(claims, models=models)
+    except DATABASE_GONE:
+        # Their leases expire, and the sweeper gives them back.
+        raise
+    except Exception:
+        logger.exception("A batch failed unexpectedly; its films are read one by one")
+        return claims
 
 
 def _read(claimed: Claimed) -> None:

@@ -10,12 +10,15 @@ import hashlib
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from threading import RLock, Thread
 
 import numpy as np
 from billiard.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
+from django.db import connection
 
 from accounts.errors import ChestXError
 from diagnoses.claims import (
@@ -25,10 +28,14 @@ from diagnoses.claims import (
     claim,
     on_fresh_connection,
 )
+from diagnoses.gates import gate_note
 from diagnoses.model_versions import (
+    Threshold,
     active_models,
     card_of,
     local_weights,
+    members_of,
+    shadow_models,
     thresholds_of,
 )
 from diagnoses.models import ModelVersion, Prediction
@@ -40,17 +47,21 @@ from diagnoses.runs import (
     put_back,
     reject,
 )
+from ml.ensemble import EnsembleModel
 from ml.errors import FilmRejected, MlError
 from ml.gate import check_image
 from ml.inference import LoadedModel, load_model
 from ml.pixels import display_frame, is_colour, read_dataset
+from ml.readings import Reading
 from patients.models import Instance
 from patients.storage import local_path
 
 logger = logging.getLogger(__name__)
 
 Ending = Callable[[], bool]
-Loader = Callable[[ModelVersion], LoadedModel]
+Model = LoadedModel | EnsembleModel
+Loader = Callable[[ModelVersion], Model]
+_EMPTY_FILM = np.zeros((64, 64), np.uint16)
 
 
 def worker_name() -> str:
@@ -77,42 +88,87 @@ def load(model_version: ModelVersion) -> LoadedModel:
         weights_path=local_weights(model_version),
         cache_dir=settings.INFERENCE_CACHE_DIR,
         threads=threads_per_worker(),
+        runner=settings.INFERENCE_RUNNER,
+        precision=settings.INFERENCE_PRECISION,
     )
 
 
 class LoadedModels:
-    """The models of this process, by version: loaded once, when first asked for."""
+    """The models of this process, by version: loaded once, when first asked for.
+
+    An ensemble is made of the members that this process has anyway. Two threads may
+    ask for one model: the second waits until the first has loaded it.
+    """
 
     def __init__(self, loader: Loader = load) -> None:
         self._loader = loader
-        self._loaded: dict[str, LoadedModel] = {}
+        self._loaded: dict[str, Model] = {}
+        self._loading: defaultdict[str, RLock] = defaultdict(RLock)
 
-    def get(self, model_version: ModelVersion) -> LoadedModel:
+    def get(self, model_version: ModelVersion) -> Model:
         """Return a model, loading it first if it is new to this process.
 
         Raises:
             ModelError: The weights are missing or have another hash.
         """
         key = str(model_version.pk)
-        if key not in self._loaded:
-            self._loaded[key] = self._loader(model_version)
-        return self._loaded[key]
+        with self._loading[key]:
+            if key not in self._loaded:
+                self._loaded[key] = self._load(model_version)
+            return self._loaded[key]
 
-    def warm_up(self) -> None:
-        """Load every active model, the default's first, and pass an empty film through.
+    def _load(self, model_version: ModelVersion) -> Model:
+        card = card_of(model_version)
+        if not card.members:
+            return self._loader(model_version)
+        return EnsembleModel(card, [self.get(m) for m in members_of(model_version)])
+
+    def warm_up(self) -> Thread:
+        """Load the default model, then from a thread of its own every other in use.
 
         What fails here is only slower later: films load what they need.
+
+        Returns:
+            The thread, started; the first model is ready.
         """
+        in_use: list[ModelVersion] = []
         try:
-            for model_version in active_models():
-                self.get(model_version).read(np.zeros((64, 64), np.uint16))
+            in_use = [*active_models(), *shadow_models()]
+            self._warm(in_use[:1])
         except (*DATABASE_GONE, MlError, OSError) as error:
-            logger.warning("Not every model is warm: %s", error)
+            logger.warning("No model is warm: %s", error)
+        others = Thread(
+            target=self._warm_others, args=(in_use[1:],), name="warm-up", daemon=True
+        )
+        others.start()
+        return others
+
+    def _warm(self, model_versions: Sequence[ModelVersion]) -> None:
+        for model_version in model_versions:
+            self.get(model_version).read(_EMPTY_FILM, apply_gate=False)
+
+    def _warm_others(self, model_versions: Sequence[ModelVersion]) -> None:
+        try:
+            for model_version in model_versions:
+                try:
+                    self._warm([model_version])
+                except (*DATABASE_GONE, MlError, OSError) as error:
+                    logger.warning("%s is not warm: %s", model_version, error)
+        finally:
+            # This thread's own.
+            connection.close()
 
 
 def claim_next(worker: str) -> list[Claimed]:
-    """Claim the film that is to be read next, if one waits."""
-    return on_fresh_connection(partial(claim, worker))
+    """Claim what is to be read next: a film on a CPU, a batch on a GPU, or nothing."""
+    return on_fresh_connection(
+        partial(
+            claim,
+            worker,
+            count=settings.INFERENCE_BATCH_SIZE,
+            device=settings.INFERENCE_DEVICE,
+        )
+    )
 
 
 def read_claimed(claimed: Claimed, *, models: LoadedModels) -> bool:
@@ -189,8 +245,12 @@ def read_instance(
     frame: int,
     model_version: ModelVersion,
     models: LoadedModels,
+    apply_gate: bool = True,
 ) -> Run:
     """Decode one frame of a stored film and let a model read it.
+
+    What the demo drew and marked itself is scored whatever the gate says, and told so:
+    a drawing is none of the films that the gate was fitted to.
 
     Raises:
         FilmRejected: The picture may not be scored.
@@ -199,17 +259,42 @@ def read_instance(
         OSError: The storage cannot be read.
     """
     model = models.get(model_version)
-    display, colour = _pixels(instance, frame)
-    if rejection := check_image(display, colour=colour):
-        raise rejection
+    display = checked_display(instance, frame)
     thresholds = thresholds_of(model_version)
     values = {label: threshold.value for label, threshold in thresholds.items()}
+    reading = model.read(
+        display,
+        thresholds=values,
+        apply_gate=apply_gate and not instance.synthetic,
+    )
+    return run_of(instance, reading, thresholds)
+
+
+def run_of(
+    instance: Instance, reading: Reading, thresholds: Mapping[str, Threshold]
+) -> Run:
+    """Return a reading of a stored film with what it was given."""
     return Run(
-        reading=model.read(display, thresholds=values),
+        reading=reading,
         thresholds=thresholds,
+        gate_note=gate_note(reading, synthetic=instance.synthetic),
         object_sha256=instance.object_sha256,
         pixel_sha256=instance.pixel_sha256 or "",
     )
+
+
+def checked_display(instance: Instance, frame: int) -> np.ndarray:
+    """Return what a film shows, uint16 (H, W), once it may be scored by that.
+
+    Raises:
+        FilmRejected: The picture may not be scored.
+        ImageError: The pixels cannot be read, or the stored bytes are damaged.
+        OSError: The storage cannot be read.
+    """
+    display, colour = _pixels(instance, frame)
+    if rejection := check_image(display, colour=colour):
+        raise rejection
+    return display
 
 
 def _pixels(instance: Instance, frame: int) -> tuple[np.ndarray, bool]:

@@ -2,21 +2,26 @@
 
 A film is one received instance. Its status is that of the latest run of the default
 model, or, where that model never had it, the worst of the others. `queued` stands for
-running too: a line is not written when a worker starts.
+running too: a line is not written when a worker starts. What models in shadow say
+never reaches a line.
+
+The default is DEFAULT_MODEL; of a film that it does not read, the first of
+OTHER_DEFAULT_MODELS that does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 
 from diagnoses.models import Finding, Prediction, WorklistEntry
 from ml.gate import LATERAL_VIEWS
-from ml.labels import NEGATIVE_LABELS
+from ml.labels import NOTHING_FOUND_LABELS
 from patients.models import Instance, Origin, Study
 
 Status = Prediction.Status
@@ -50,11 +55,24 @@ class _Run:
 
     prediction_id: UUID
     status: Status
-    of_default: bool
+    model: str | None
+
+
+def default_names() -> tuple[str, ...]:
+    """Return the default models' names: the first that reads a film speaks of it."""
+    return (settings.DEFAULT_MODEL, *settings.OTHER_DEFAULT_MODELS)
+
+
+def default_rank(name: str) -> int:
+    """Return the place of a model among the default ones; behind them for others."""
+    names = default_names()
+    return names.index(name) if name in names else len(names)
 
 
 def latest_runs(instance_ids: Iterable[UUID]) -> dict[UUID, list[Prediction]]:
     """Return the latest run of each model on each instance, the default model's first.
+
+    What ran in shadow is not among them: `latest_shadow_runs`.
 
     Args:
         instance_ids: Keys of instances.
@@ -64,22 +82,39 @@ def latest_runs(instance_ids: Iterable[UUID]) -> dict[UUID, list[Prediction]]:
         "No model fits" gives way to any model's run.
     """
     runs: dict[UUID, dict[str | None, Prediction]] = {pk: {} for pk in instance_ids}
-    predictions = (
-        Prediction.objects.filter(instance_id__in=list(runs))
-        .select_related("model_version")
-        .defer("geometry", "provenance", "model_version__card")
-        .order_by("queued_at", "run")
-    )
-    for prediction in predictions:
+    for prediction in _in_order_of_asking(list(runs), shadow=False):
         version = prediction.model_version
         runs[prediction.instance_id][version.name if version else None] = prediction
     return {pk: _in_order(by_model) for pk, by_model in runs.items()}
 
 
+def latest_shadow_runs(instance_id: UUID) -> list[Prediction]:
+    """Return the latest shadow run of each version on one instance.
+
+    Only for who may see them: the caller has checked that.
+    """
+    latest = {
+        prediction.model_version_id: prediction
+        for prediction in _in_order_of_asking([instance_id], shadow=True)
+    }
+    return sorted(latest.values(), key=lambda run: str(run.model_version))
+
+
+def _in_order_of_asking(
+    instance_ids: Sequence[UUID], *, shadow: bool
+) -> QuerySet[Prediction]:
+    return (
+        Prediction.objects.filter(instance_id__in=instance_ids, shadow=shadow)
+        .select_related("model_version")
+        .defer("geometry", "provenance", "model_version__card")
+        .order_by("queued_at", "run")
+    )
+
+
 def _in_order(by_model: dict[str | None, Prediction]) -> list[Prediction]:
     if len(by_model) > 1:
         by_model = {name: run for name, run in by_model.items() if name is not None}
-    names = sorted(by_model, key=lambda n: (n != settings.DEFAULT_MODEL, n or ""))
+    names = sorted(by_model, key=lambda n: (default_rank(n or ""), n or ""))
     return [by_model[name] for name in names]
 
 
@@ -120,18 +155,25 @@ def rebuild_worklist() -> int:
         How many studies were looked at: those with a run of the default model that
         their line does not speak of, and those whose line speaks of another model.
     """
-    of_default = Prediction.objects.filter(
-        model_version__name=settings.DEFAULT_MODEL, status=Status.SUCCEEDED
+    spoken_of = "prediction__model_version__name"
+    succeeded = Prediction.objects.filter(status=Status.SUCCEEDED, shadow=False)
+    of_default = succeeded.filter(model_version__name=settings.DEFAULT_MODEL)
+    of_defaults = succeeded.filter(model_version__name__in=default_names())
+    lines = WorklistEntry.objects.order_by()
+    speak = lines.filter(prediction__isnull=False)
+    wrong = (
+        speak.exclude(**{f"{spoken_of}__in": default_names()}),
+        speak.exclude(**{spoken_of: settings.DEFAULT_MODEL}).filter(
+            study__series__instances__predictions__in=of_default
+        ),
+        lines.filter(
+            prediction__isnull=True,
+            study__series__instances__predictions__in=of_defaults,
+        ),
     )
-    speak_of_another = WorklistEntry.objects.filter(prediction__isnull=False).exclude(
-        prediction__model_version__name=settings.DEFAULT_MODEL
-    )
-    say_nothing = WorklistEntry.objects.filter(
-        prediction__isnull=True,
-        study__series__instances__predictions__in=of_default,
-    )
-    studies = set(speak_of_another.values_list("study_id", flat=True))
-    studies |= set(say_nothing.values_list("study_id", flat=True))
+    studies: set[UUID] = set()
+    for found in wrong:
+        studies |= set(found.values_list("study_id", flat=True))
     for study_id in studies:
         refresh_entry(study_id)
     return len(studies)
@@ -144,8 +186,8 @@ def _entry(study: Study, films: dict[UUID, str]) -> WorklistEntry:
         run.prediction_id
         for film, view in films.items()
         if view.upper() not in LATERAL_VIEWS
-        for run in runs.get(film, [])
-        if run.of_default and run.status == Status.SUCCEEDED
+        for run in _of_default(runs.get(film, []))
+        if run.status == Status.SUCCEEDED
     )
     worst = min(statuses, key=SEVERITY.index)
     return WorklistEntry(
@@ -167,13 +209,12 @@ def _runs_of(films: Iterable[UUID]) -> dict[UUID, list[_Run]]:
     """Return the latest run of each model on each film, in one narrow query."""
     latest: dict[UUID, dict[str | None, _Run]] = {}
     rows = (
-        Prediction.objects.filter(instance_id__in=list(films))
+        Prediction.objects.filter(instance_id__in=list(films), shadow=False)
         .order_by("queued_at", "run")
         .values_list("instance_id", "pk", "status", "model_version__name")
     )
     for film, prediction_id, status, name in rows:
-        of_default = name == settings.DEFAULT_MODEL
-        run = _Run(prediction_id, Status(status), of_default)
+        run = _Run(prediction_id, Status(status), name)
         latest.setdefault(film, {})[name] = run
     for by_model in latest.values():
         if len(by_model) > 1:
@@ -181,10 +222,19 @@ def _runs_of(films: Iterable[UUID]) -> dict[UUID, list[_Run]]:
     return {film: list(by_model.values()) for film, by_model in latest.items()}
 
 
+def _of_default(runs: list[_Run]) -> list[_Run]:
+    """Return the run of a film's default model: the first that did not turn it away."""
+    names = default_names()
+    known = sorted(
+        (run for run in runs if run.model in names),
+        key=lambda run: (run.status == Status.REJECTED, names.index(str(run.model))),
+    )
+    return known[:1]
+
+
 def _film_status(runs: list[_Run]) -> Status:
     """Decide one film; a film that nothing was ever queued for is unread."""
-    of_default = [run for run in runs if run.of_default]
-    statuses = [run.status for run in of_default or runs]
+    statuses = [run.status for run in _of_default(runs) or runs]
     return min(statuses, key=SEVERITY.index, default=Status.REJECTED)
 
 
@@ -203,4 +253,4 @@ def _leading_finding(prediction_ids: Iterable[UUID]) -> Finding | None:
 
 
 def _is_alarming(finding: Finding) -> bool:
-    return finding.positive and finding.label not in NEGATIVE_LABELS
+    return finding.positive and finding.label not in NOTHING_FOUND_LABELS

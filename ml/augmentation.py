@@ -39,7 +39,7 @@ def vary(
     """Return a varied network input of a cropped film.
 
     Args:
-        film: uint8 (height, width), cropped by the geometry of inference.
+        film: uint16 (height, width), cropped by the geometry of inference.
         size: Side of the square.
         rng: Decides every variation.
         strength: How strongly.

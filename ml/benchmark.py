@@ -1,147 +1,108 @@
-"""Inference with heat maps against the usual way, in one run, with the same weights.
+"""The usual way to read a film, for comparison: `model.predict` and GradientTape.
 
-The usual way is Keras' `model.predict` followed by Grad-CAM of the top class with
-TensorFlow's GradientTape. Both begin with the display values of the same films.
+Keras' `predict`, then Grad-CAM of the top class with TensorFlow's GradientTape: what
+tutorials show. It has the same weights and begins with the same preprocessing as ours.
 """
 
 from __future__ import annotations
 
 import importlib
-import statistics
-import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from ml.calibration import probabilities
 from ml.errors import ModelError
-from ml.inference import load_model
+from ml.inference import LoadedModel
 from ml.preprocessing import preprocess
 from ml.registry import Card
 from ml.weights_file import load_network
 
 
-def compare_with_gradient_tape(
-    card: Card,
-    films: Sequence[np.ndarray],
-    *,
-    cache_dir: Path,
-    rounds: int = 20,
-    threads: int = 0,
-) -> dict[str, Any]:
-    """Time our reading of films, with every label's grid, against the usual way.
+@dataclass(frozen=True)
+class UsualReading:
+    """Probabilities (labels,), the index of the top label, and its grid (h, w)."""
 
-    Args:
-        card: The model; both ways use its weights.
-        films: uint16 (H, W) display values.
-        cache_dir: Kept graphs.
-        rounds: How often each film is read, after a warm-up.
-        threads: Threads of our pass; 0 leaves it to the runtime.
-
-    Returns:
-        `ratio` (usual over ours, of the medians), both medians and 95th percentiles in
-        milliseconds, and by how much the results of the two ways differ at most.
-
-    Raises:
-        ModelError: TensorFlow is not installed, or is not Keras' backend.
-    """
-    ours = load_model(card, cache_dir=cache_dir, threads=threads)
-    usual = usual_reader(card)
-    differences = [_difference(ours, usual, film) for film in films]
-    usual_ms: list[float] = []
-    ours_ms: list[float] = []
-    # In turns, so that whatever else the machine does meets both.
-    for _ in range(rounds):
-        for film in films:
-            usual_ms.append(_milliseconds(usual, film))
-        for film in films:
-            ours_ms.append(_milliseconds(ours.read, film))
-    ours_median = statistics.median(ours_ms)
-    usual_median = statistics.median(usual_ms)
-    return {
-        "ratio": round(usual_median / ours_median, 2),
-        "ours_ms_median": round(ours_median, 2),
-        "ours_ms_p95": round(float(np.percentile(ours_ms, 95)), 2),
-        "usual_ms_median": round(usual_median, 2),
-        "usual_ms_p95": round(float(np.percentile(usual_ms, 95)), 2),
-        "films": len(films),
-        "rounds": rounds,
-        "input_size": card.input_size,
-        "grids_ours": len(card.labels),
-        "grids_usual": 1,
-        "probability_difference": max(p for p, _ in differences),
-        "grid_difference": max(g for _, g in differences),
-        "model": card.name,
-        "version": card.version,
-    }
+    probabilities: np.ndarray
+    top: int
+    grid: np.ndarray
 
 
-def usual_reader(
-    card: Card,
-) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, int]]:
-    """Return the usual way as a function from a film to logits, grid and label index.
+class UsualReader:
+    """A network under Keras on TensorFlow, read as tutorials read it."""
 
-    Raises:
-        ModelError: TensorFlow is not installed, or is not Keras' backend.
-    """
-    import keras
+    def __init__(self, card: Card) -> None:
+        """Load the network.
 
-    if keras.backend.backend() != "tensorflow":
-        raise ModelError("The comparison needs Keras on its TensorFlow backend.")
-    try:
-        # Only the comparison needs it: Keras has no GradientTape of its own.
-        tensorflow = importlib.import_module("tensorflow")
-    except ImportError as error:
-        raise ModelError(
-            "The comparison needs TensorFlow: pip install -r requirements.txt"
-        ) from error
-    network = load_network(card, card.weights_file)
-    classifier = keras.Model(network.inputs, network.outputs[0])
+        Raises:
+            ModelError: TensorFlow is not installed, or is not Keras' backend.
+        """
+        import keras
 
-    def read(display: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-        film, _ = preprocess(
-            display, size=card.input_size, channels=card.input_channels
+        if keras.backend.backend() != "tensorflow":
+            raise ModelError("The comparison needs Keras on its TensorFlow backend.")
+        try:
+            # Only the comparison needs it: Keras has no GradientTape of its own.
+            self._tensorflow = importlib.import_module("tensorflow")
+        except ImportError as error:
+            raise ModelError(
+                "The comparison needs TensorFlow: pip install -r requirements.txt"
+            ) from error
+        self._card = card
+        self._network = load_network(card, card.weights_file)
+        self._classifier = keras.Model(self._network.inputs, self._network.outputs[0])
+
+    def read(self, display: np.ndarray) -> UsualReading:
+        """Read one film, display values uint16 (H, W)."""
+        return self.read_many([display])[0]
+
+    def read_many(self, displays: Sequence[np.ndarray]) -> list[UsualReading]:
+        """Read films with one call of `predict` and one tape."""
+        size, channels = self._card.input_size, self._card.input_channels
+        films = np.stack(
+            [preprocess(each, size=size, channels=channels)[0] for each in displays]
         )
-        logits = classifier.predict(film[None], verbose=0)[0]
-        top = int(np.argmax(logits))
+        logits = self._classifier.predict(films, verbose=0)
+        tops = logits.argmax(axis=1)
+        grids = self._grids(films, tops)
+        found = probabilities(
+            logits,
+            task=self._card.task,
+            names=self._card.label_names,
+            calibration=self._card.calibration,
+        )
+        return [
+            UsualReading(found[i], int(tops[i]), grids[i]) for i in range(len(films))
+        ]
+
+    def _grids(self, films: np.ndarray, tops: np.ndarray) -> np.ndarray:
+        tensorflow = self._tensorflow
         with tensorflow.GradientTape() as tape:
-            _, maps = network(film[None], training=False)
+            _, maps = self._network(films, training=False)
             tape.watch(maps)
             # The head again, so that the tape sees the maps before it.
-            score = _head(network, maps)[:, top]
+            pooled = self._network.get_layer("pool")(maps)
+            logits = self._network.get_layer("logits")(pooled)
+            score = tensorflow.reduce_sum(
+                tensorflow.gather(logits, tops, axis=1, batch_dims=1)
+            )
         weights = tensorflow.reduce_mean(tape.gradient(score, maps), axis=(1, 2))
         raw = tensorflow.nn.relu(
             tensorflow.reduce_sum(maps * weights[:, None, None, :], axis=-1)
-        ).numpy()[0]
-        largest = raw.max()
-        return logits, raw / largest if largest > 0 else raw, top
-
-    return read
+        ).numpy()
+        largest = raw.max(axis=(1, 2), keepdims=True)
+        return raw / np.where(largest > 0, largest, 1.0)
 
 
-def _head(network: Any, maps: Any) -> Any:
-    return network.get_layer("logits")(network.get_layer("pool")(maps))
-
-
-def _difference(
-    ours: Any, usual: Callable[..., Any], film: np.ndarray
+def differences(
+    ours: LoadedModel, usual: UsualReader, film: np.ndarray
 ) -> tuple[float, float]:
     """Return the largest differences of probabilities and of the top label's grid."""
-    reading = ours.read(film)
-    logits, grid, top = usual(film)
-    scaled = logits / float(ours.card.calibration.get("temperature", 1.0))
-    expected = np.exp(scaled - scaled.max())
-    expected /= expected.sum()
+    reading, expected = ours.read(film, apply_gate=False), usual.read(film)
     found = np.array([score.probability for score in reading.scores])
-    cells = reading.scores[top].grid.astype(np.float32)
+    cells = reading.scores[expected.top].grid.astype(np.float32)
     return (
-        float(np.abs(found - expected).max()),
-        float(np.abs(cells - grid).max()),
+        float(np.abs(found - expected.probabilities).max()),
+        float(np.abs(cells - expected.grid).max()),
     )
-
-
-def _milliseconds(read: Callable[[np.ndarray], Any], film: np.ndarray) -> float:
-    began = time.perf_counter()
-    read(film)
-    return (time.perf_counter() - began) * 1000.0

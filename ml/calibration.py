@@ -1,11 +1,27 @@
-"""From logits to probabilities: one temperature (Guo et al. 2017), and thresholds."""
+"""From logits to probabilities: how a card says it, and how that is fitted.
+
+Softmax models have one temperature (Guo et al. 2017). Sigmoid models have a slope and
+an intercept a label (Platt 1999). Both are fitted on patients that training did not
+see.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 # Searched on a grid of logarithms: one parameter needs no optimiser.
 TEMPERATURES = np.exp(np.linspace(np.log(0.2), np.log(5.0), 401))
+# Fewer films of a kind than this say too little to call a score a probability.
+LEAST_FILMS = 10
+# A few films must not turn or flatten what the network learned: slope and intercept are
+# held near those that change nothing, as strongly as these deviations say.
+SLOPE_DEVIATION = 0.5
+INTERCEPT_DEVIATION = 2.0
+SMALLEST_SLOPE = 0.05
+NEWTON_STEPS = 50
 
 
 def softmax(logits: np.ndarray, *, temperature: float = 1.0) -> np.ndarray:
@@ -21,11 +37,119 @@ def sigmoid(logits: np.ndarray, *, temperature: float = 1.0) -> np.ndarray:
 
 
 def probabilities(
-    logits: np.ndarray, *, task: str, temperature: float = 1.0
+    logits: np.ndarray,
+    *,
+    task: str,
+    names: Sequence[str] = (),
+    calibration: Mapping[str, Any] | None = None,
 ) -> np.ndarray:
-    """Return probabilities of a "softmax" or "sigmoid" model, float64."""
-    activation = softmax if task == "softmax" else sigmoid
-    return activation(logits, temperature=temperature)
+    """Return probabilities as a card's calibration says, float64.
+
+    Args:
+        logits: float (..., labels).
+        task: "softmax" or "sigmoid".
+        names: The labels in the order of the logits; needed for a slope a label.
+        calibration: The card's object of that name; without it, nothing is changed.
+    """
+    told = calibration or {}
+    temperature = float(told.get("temperature", 1.0))
+    if task == "softmax":
+        return softmax(logits, temperature=temperature)
+    if told.get("platt"):
+        lines = np.array([told["platt"][name] for name in names], np.float64)
+        logits = logits.astype(np.float64) * lines[:, 0] + lines[:, 1]
+    return sigmoid(logits, temperature=temperature)
+
+
+def calibrated_labels(
+    names: Sequence[str], calibration: Mapping[str, Any]
+) -> frozenset[str]:
+    """Return the labels whose scores are probabilities."""
+    if not calibration.get("calibrated", False):
+        return frozenset()
+    return frozenset(names) - frozenset(calibration.get("too_few", ()))
+
+
+def fit_calibration(
+    logits: np.ndarray,
+    positive: np.ndarray,
+    known: np.ndarray,
+    *,
+    task: str,
+    names: Sequence[str],
+) -> dict[str, Any]:
+    """Fit what a card's `calibration` says of how scores become probabilities.
+
+    Args:
+        logits: float (films, labels) of patients that training did not see.
+        positive: bool (films, labels).
+        known: bool (films, labels), where the truth is known.
+        task: "softmax" or "sigmoid".
+        names: The labels in the order of the logits.
+
+    Returns:
+        {calibrated, method, temperature} or {calibrated, method, platt, too_few}:
+        labels with fewer than LEAST_FILMS films of a kind keep to scores.
+    """
+    if task == "softmax":
+        temperature = fit_temperature(logits, positive.argmax(axis=1))
+        return {
+            "calibrated": True,
+            "method": "temperature",
+            "temperature": round(temperature, 4),
+        }
+    lines: dict[str, list[float]] = {}
+    too_few: list[str] = []
+    for i, name in enumerate(names):
+        rows = known[:, i]
+        lines[name] = [
+            round(part, 4) for part in fit_platt(logits[rows, i], positive[rows, i])
+        ]
+        kinds = (int(positive[rows, i].sum()), int((~positive[rows, i]).sum()))
+        if min(kinds) < LEAST_FILMS:
+            too_few.append(name)
+    return {
+        "calibrated": len(too_few) < len(names),
+        "method": "platt",
+        "platt": lines,
+        "too_few": too_few,
+    }
+
+
+def fit_platt(logits: np.ndarray, positive: np.ndarray) -> tuple[float, float]:
+    """Return the slope and intercept that turn logits into log odds.
+
+    The targets are Platt's, a little off 0 and 1; slope and intercept are held near 1
+    and 0, so that few films change little, and the slope never turns the order round.
+
+    Args:
+        logits: float (films,).
+        positive: bool (films,).
+
+    Returns:
+        Slope and intercept; (1, 0) where films of one kind are missing.
+    """
+    positives = int(positive.sum())
+    negatives = len(positive) - positives
+    if positives == 0 or negatives == 0:
+        return 1.0, 0.0
+    target = np.where(
+        positive, (positives + 1.0) / (positives + 2.0), 1.0 / (negatives + 2.0)
+    )
+    design = np.stack([logits.astype(np.float64), np.ones(len(logits))], axis=1)
+    prior = 1.0 / np.square([SLOPE_DEVIATION, INTERCEPT_DEVIATION])
+    start = np.array([1.0, 0.0])
+    line = start.copy()
+    for _ in range(NEWTON_STEPS):
+        found = sigmoid(design @ line)
+        slope = design.T @ (found - target) + prior * (line - start)
+        curvature = (design * (found * (1.0 - found))[:, None]).T @ design
+        step = np.linalg.solve(curvature + np.diag(prior), slope)
+        # Never more than a unit at once: a full step may overshoot far from the end.
+        line = line - step / max(1.0, float(np.abs(step).max()))
+        if float(np.abs(step).max()) < 1e-8:
+            break
+    return max(float(line[0]), SMALLEST_SLOPE), float(line[1])
 
 
 def negative_log_likelihood(

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     import keras
 
 
+WEIGHTS = "weights.npz"
+BEST = "best-weights.npz"
+
+
 @dataclass
 class RunState:
     """How far a run has come; `history` has one entry an epoch."""
@@ -24,6 +28,7 @@ class RunState:
     fingerprint: str
     epoch: int = 0
     elapsed_s: float = 0.0
+    head_only: bool = False
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -35,11 +40,11 @@ def save_checkpoint(
     optimizer: keras.optimizers.Optimizer,
 ) -> Path:
     """Write weights, optimizer and state into one folder, then give it its name."""
-    final = run_dir / f"epoch-{state.epoch:04d}"
+    final = run_dir / _name(state)
     temporary = run_dir / f"{final.name}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    np.savez(temporary / "weights.npz", *_arrays(model.variables))
+    np.savez(temporary / WEIGHTS, *_arrays(model.variables))
     np.savez(temporary / "optimizer.npz", *_arrays(optimizer.variables))
     (temporary / "state.json").write_text(json.dumps(asdict(state)))
     shutil.rmtree(final, ignore_errors=True)
@@ -72,10 +77,34 @@ def restore(
     found = _checkpoints(run_dir)
     if not found:
         raise TrainingError(f"There is no checkpoint in {run_dir}.")
-    _assign(model.variables, found[-1] / "weights.npz")
+    _assign(model.variables, found[-1] / WEIGHTS)
     if optimizer is not None:
         optimizer.build(model.trainable_variables)
         _assign(optimizer.variables, found[-1] / "optimizer.npz")
+
+
+def keep_as_best(run_dir: Path, state: RunState) -> None:
+    """Keep the weights just written, whatever is removed later."""
+    _copy_whole(run_dir / _name(state) / WEIGHTS, run_dir / BEST)
+
+
+def settle_on_best(run_dir: Path, state: RunState, *, model: keras.Model) -> None:
+    """Put the best weights into a model and into the newest checkpoint."""
+    best = run_dir / BEST
+    if best.exists():
+        _assign(model.variables, best)
+        _copy_whole(best, run_dir / _name(state) / WEIGHTS)
+
+
+def _copy_whole(source: Path, target: Path) -> None:
+    """Copy a file so that it appears under its name only when it is whole."""
+    temporary = target.with_suffix(".tmp")
+    shutil.copyfile(source, temporary)
+    temporary.replace(target)
+
+
+def _name(state: RunState) -> str:
+    return f"epoch-{state.epoch:04d}"
 
 
 def _arrays(variables: list[keras.Variable]) -> list[np.ndarray]:

@@ -1,34 +1,52 @@
-"""Films for training and measuring: the manifest, patient-wise parts, the film cache.
+"""Films for training and measuring: rows of a data set, and parts of it by patient.
 
 A manifest is a CSV with at least the columns path and labels (joined by |); dataset,
-split, patient_id, view and licence are used where they are there.
+split, patient_id, view, licence, sex, age_years, modality, boxes, original_width and
+original_height are used where they are there.
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
-import json
-import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
-import numpy as np
-
+from ml.boxes import Box, boxes_of
 from ml.errors import TrainingError
+from ml.film_cache import PackedFilms, pack_films, packed_film
 from ml.labels import resolve
-from ml.pixels import read_display
-from ml.preprocessing import PREPROCESSING_VERSION, crop, find_geometry
 
-# Longest side of a packed film: twice the largest input and more.
-PACKED_SIDE = 384
+__all__ = [
+    "LabelledFilm",
+    "ManifestRow",
+    "PackedFilms",
+    "Selection",
+    "age_of",
+    "drawn_percent",
+    "hold_out",
+    "pack_films",
+    "packed_film",
+    "read_manifest",
+    "refuse_shared_patients",
+    "select_films",
+    "sex_of",
+    "with_split",
+]
+
+AGE = re.compile(r"(\d+(?:\.\d+)?)([DWMY]?)")
+AGE_UNITS_A_YEAR = {"Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}
+OLDEST_YEARS = 130.0
 
 
 @dataclass(frozen=True)
 class ManifestRow:
-    """One film of a manifest, with the labels it carries there."""
+    """One film of a manifest, with the labels it carries there.
+
+    `sex` is F, M, O or "" where it is not known; `age_years` None likewise.
+    """
 
     path: str
     dataset: str
@@ -37,6 +55,12 @@ class ManifestRow:
     view: str
     licence: str
     labels: tuple[str, ...]
+    sex: str = ""
+    age_years: float | None = None
+    modality: str = ""
+    boxes: tuple[Box, ...] = ()
+    original_width: int | None = None
+    original_height: int | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +88,7 @@ def read_manifest(path: Path) -> list[ManifestRow]:
         TrainingError: The file is not there or lacks the columns path and labels.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as lines:
+        with path.open(newline="", encoding="utf-8-sig") as lines:
             reader = csv.DictReader(lines)
             missing = {"path", "labels"} - set(reader.fieldnames or ())
             if missing:
@@ -86,7 +110,35 @@ def _manifest_row(values: dict[str, str]) -> ManifestRow:
         view=(values.get("view") or "").upper(),
         licence=values.get("licence") or "",
         labels=tuple(label for label in labels if label),
+        sex=sex_of(values.get("sex") or ""),
+        age_years=age_of(values.get("age_years") or ""),
+        modality=(values.get("modality") or "").upper(),
+        boxes=boxes_of(values.get("boxes") or ""),
+        original_width=_pixels(values.get("original_width") or ""),
+        original_height=_pixels(values.get("original_height") or ""),
     )
+
+
+def _pixels(text: str) -> int | None:
+    return int(text) if text.strip().isdigit() and int(text) > 0 else None
+
+
+def sex_of(text: str) -> str:
+    """Return DICOM's letter (PS3.3 C.7.1.1: M, F or O) for a word, or nothing."""
+    letter = text.strip().upper()[:1]
+    return letter if letter in ("M", "F", "O") else ""
+
+
+def age_of(text: str) -> float | None:
+    """Return years for a number or a DICOM age string (PS3.5 6.2, AS: 008M).
+
+    An age above 130 is none: ChestX-ray14 has some of over 400 years.
+    """
+    found = AGE.fullmatch(text.strip().upper())
+    if found is None:
+        return None
+    years = float(found[1]) / AGE_UNITS_A_YEAR[found[2] or "Y"]
+    return years if years <= OLDEST_YEARS else None
 
 
 def refuse_shared_patients(rows: Iterable[ManifestRow]) -> None:
@@ -134,87 +186,15 @@ def hold_out(
     stay: list[LabelledFilm] = []
     aside: list[LabelledFilm] = []
     for film in films:
-        digest = hashlib.sha256(film.row.patient.encode()).digest()
-        drawn = int.from_bytes(digest[:4], "big") % 100
+        drawn = drawn_percent(film.row.patient)
         (aside if drawn < percent else stay).append(film)
     return stay, aside
 
 
-@dataclass(frozen=True)
-class PackedFilms:
-    """Cropped films in one memory-mapped file; `film(i)` is uint8 (height, width)."""
-
-    values: np.ndarray
-    offsets: np.ndarray
-    shapes: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.shapes)
-
-    def film(self, index: int) -> np.ndarray:
-        """Return film `index`, uint8 (height, width), cropped, not yet squashed."""
-        height, width = (int(x) for x in self.shapes[index])
-        start = int(self.offsets[index])
-        return self.values[start : start + height * width].reshape(height, width)
-
-
-def pack_films(paths: Sequence[str], *, root: Path, cache_dir: Path) -> PackedFilms:
-    """Crop films once, by the geometry of inference, into a small cache.
-
-    The cache is named after the paths, their sizes and the preprocessing version, and
-    is written to a temporary name first: an interrupted run leaves nothing half-made.
-
-    Raises:
-        TrainingError: A film is missing or cannot be read.
-    """
-    key = _cache_key(paths, root)
-    values_path = cache_dir / f"films-{key}.u8"
-    index_path = cache_dir / f"films-{key}.json"
-    if not index_path.exists():
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        _write_cache(paths, root, values_path, index_path)
-    shapes = np.array(json.loads(index_path.read_text()), np.int64).reshape(-1, 2)
-    sizes = shapes[:, 0] * shapes[:, 1]
-    offsets = np.concatenate(([0], np.cumsum(sizes)[:-1])) if len(sizes) else sizes
-    return PackedFilms(np.memmap(values_path, np.uint8, "r"), offsets, shapes)
-
-
-def _cache_key(paths: Sequence[str], root: Path) -> str:
-    digest = hashlib.sha256(f"{PREPROCESSING_VERSION} {PACKED_SIDE}".encode())
-    for path in paths:
-        try:
-            size = (root / path).stat().st_size
-        except OSError as error:
-            raise TrainingError(f"The film {path} is not in {root}.") from error
-        digest.update(f"{path}\0{size}\0".encode())
-    return digest.hexdigest()[:24]
-
-
-def _write_cache(
-    paths: Sequence[str], root: Path, values_path: Path, index_path: Path
-) -> None:
-    shapes: list[tuple[int, int]] = []
-    temporary = values_path.with_suffix(f".{os.getpid()}.tmp")
-    with temporary.open("wb") as out:
-        for path in paths:
-            film = packed_film(read_display((root / path).read_bytes()))
-            shapes.append(film.shape)
-            out.write(film.tobytes())
-    temporary.replace(values_path)
-    temporary_index = index_path.with_suffix(f".{os.getpid()}.tmp")
-    temporary_index.write_text(json.dumps(shapes))
-    temporary_index.replace(index_path)
-
-
-def packed_film(display: np.ndarray) -> np.ndarray:
-    """Crop a uint16 film and bring it to 8 bits and at most PACKED_SIDE a side."""
-    film = crop(display, find_geometry(display, size=PACKED_SIDE))
-    longest = max(film.shape)
-    if longest > PACKED_SIDE:
-        share = PACKED_SIDE / longest
-        height, width = (max(1, round(side * share)) for side in film.shape)
-        film = cv2.resize(film, (width, height), interpolation=cv2.INTER_AREA)
-    return np.ascontiguousarray((film // 257).astype(np.uint8))
+def drawn_percent(name: str) -> int:
+    """Return 0 to 99, always the same for a name."""
+    digest = hashlib.sha256(name.encode()).digest()
+    return int.from_bytes(digest[:4], "big") % 100
 
 
 def with_split(rows: Iterable[ManifestRow], split: str) -> list[ManifestRow]:

@@ -56,7 +56,8 @@ class FilmRejected(MlError):  # noqa: N818 - an outcome, not a fault
     """The film may not be scored by this model.
 
     reason_code: wrong_modality, wrong_body_part, lateral_view, colour_image,
-    blank_image, multi_frame or no_model.
+    blank_image, multi_frame, wrong_age, unlike_training_films, inverted, rotated,
+    cropped or no_model.
     """
 
     default_reason_code = "no_model"

@@ -2,71 +2,31 @@
 
 Softmax models choose the label with the highest probability; of a film's labels the
 most specific one that the model knows is the truth, and films without a single one
-are left out and listed. Sigmoid models call each label by its threshold; Normal and
-No Finding are known negatives of every label, and a film that has one of the model's
-labels is a negative of those it does not have.
+are left out and listed. Sigmoid models call each label by its threshold; `ml.truth`
+says which labels of a film are known.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ml.datasets import ManifestRow, select_films
-from ml.errors import MlError
+from ml import weighted_metrics as metrics
+from ml.datasets import ManifestRow
+from ml.errors import MlError, ModelError
+from ml.figures import ScoredFilms, summarise
 from ml.inference import LoadedModel
-from ml.labels import NEGATIVE_LABELS, known_labels
-from ml.metrics import (
-    accuracy,
-    auc,
-    balanced_accuracy,
-    bootstrap_interval,
-    confusion,
-    mean_auc,
-    precision_recall_f1,
-)
 from ml.pixels import read_display
 from ml.registry import Card
+from ml.resampling import Measure, with_interval
+from ml.truth import truth_of
+from ml.uncertainty_checks import check_uncertainty
 
-DIGITS = 4
 Progress = Callable[[int, int], None]
 Change = Callable[[np.ndarray], np.ndarray]
-
-
-@dataclass(frozen=True)
-class Truth:
-    """What the manifest says: bool (films, labels), and where that is known."""
-
-    rows: tuple[ManifestRow, ...]
-    positive: np.ndarray
-    known: np.ndarray
-    unknown: tuple[str, ...]
-    ambiguous: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class ScoredFilms:
-    """Probabilities of the films that could be read, with their truth.
-
-    `scores`, `positive` and `known` are (films, labels).
-    """
-
-    card: Card
-    rows: tuple[ManifestRow, ...]
-    scores: np.ndarray
-    positive: np.ndarray
-    known: np.ndarray
-    left_out: dict[str, Any]
-
-    @property
-    def patients(self) -> list[str]:
-        """The patient of each film."""
-        return [row.patient for row in self.rows]
 
 
 def evaluate(
@@ -89,6 +49,7 @@ def score_films(
     root: Path,
     progress: Progress = lambda done, total: None,
     change: Change = lambda display: display,
+    thresholds: Mapping[str, float] | None = None,
 ) -> ScoredFilms:
     """Read every film of a manifest whose truth the model knows.
 
@@ -98,6 +59,7 @@ def score_films(
         root: The folder that the paths of the rows start from.
         progress: Called with how many films are done, of how many.
         change: What is done to display values before, to see what a figure rests on.
+        thresholds: Label to threshold; the card's where one is missing.
     """
     truth = truth_of(model.card, rows)
     scores, failed = _read_all(model, truth.rows, root, progress, change)
@@ -115,51 +77,66 @@ def score_films(
             "skipped_ambiguous": list(truth.ambiguous),
             "failed": [{"path": p, "reason": r} for p, r in failed.items()],
         },
+        thresholds={**model.card.thresholds, **(thresholds or {})},
     )
 
 
-def report_of(scored: ScoredFilms, *, weights_sha256: str) -> dict[str, Any]:
+def thresholds_of(card: Card, name: str) -> Mapping[str, float]:
+    """Return the thresholds of an operating point of a card.
+
+    Raises:
+        ModelError: The card has no operating point of that name.
+    """
+    points = card.raw.get("operating_points") or {}
+    if name not in points:
+        known = ", ".join(sorted(points)) or "none"
+        raise ModelError(
+            f"{card.name} {card.version} has no operating point {name!r}; "
+            f"known: {known}."
+        )
+    return {label: float(value) for label, value in points[name].items()}
+
+
+def refuse_nothing(scored: ScoredFilms, *, root: Path) -> None:
+    """Refuse to report on no film at all, and say why there is none.
+
+    Raises:
+        ModelError: No film was measured.
+    """
+    if scored.rows:
+        return
+    failed = scored.left_out["failed"]
+    if failed:
+        why = (
+            f"none of {len(failed)} films could be read under {root}; the first: "
+            f"{failed[0]['path']}: {failed[0]['reason']}"
+        )
+    elif scored.left_out["skipped"]:
+        why = (
+            f"none of {scored.left_out['skipped']} films has a label that "
+            f"{scored.card.name} knows ({', '.join(scored.card.label_names)})."
+        )
+    else:
+        why = "no row of the manifest is of the split and data sets asked for."
+    raise ModelError(f"Nothing was measured: {why}", reason_code="nothing_measured")
+
+
+def report_of(
+    scored: ScoredFilms, *, weights_sha256: str, threshold_source: str = "card"
+) -> dict[str, Any]:
     """Return the figures as a JSON object; values that are not defined are null."""
     card = scored.card
-    return {
+    report = {
         "model": card.name,
         "version": card.version,
         "weights_sha256": weights_sha256,
-        "threshold_source": "card",
+        "threshold_source": threshold_source,
         **scored.left_out,
         **summarise(scored),
     }
-
-
-def truth_of(card: Card, rows: Sequence[ManifestRow]) -> Truth:
-    """Decide the truth of each film for a model, and which films it leaves out."""
-    if card.task == "softmax":
-        selection = select_films(rows, card.label_names)
-        chosen = [film.class_index for film in selection.films]
-        positive = np.eye(len(card.labels), dtype=bool)[np.array(chosen, int)]
-        return Truth(
-            rows=tuple(film.row for film in selection.films),
-            positive=positive,
-            known=np.ones_like(positive),
-            unknown=selection.unknown,
-            ambiguous=selection.ambiguous,
-        )
-    return _multi_label_truth(card, rows)
-
-
-def _multi_label_truth(card: Card, rows: Sequence[ManifestRow]) -> Truth:
-    kept: list[ManifestRow] = []
-    positive: list[list[bool]] = []
-    unknown: list[str] = []
-    for row in rows:
-        found = set(known_labels(row.labels, card.label_names))
-        if not found and not NEGATIVE_LABELS & set(row.labels):
-            unknown.append(row.path)
-            continue
-        kept.append(row)
-        positive.append([name in found for name in card.label_names])
-    table = np.array(positive, bool).reshape(-1, len(card.labels))
-    return Truth(tuple(kept), table, np.ones_like(table), tuple(unknown), ())
+    if card.raw.get("uncertainty") and scored.rows:
+        report["uncertainty"] = check_uncertainty(scored)
+    return report
 
 
 def _read_all(
@@ -174,7 +151,9 @@ def _read_all(
     failed: dict[str, str] = {}
     for number, row in enumerate(rows):
         try:
-            reading = model.read(change(read_display((root / row.path).read_bytes())))
+            display = change(read_display((root / row.path).read_bytes()))
+            # Every film counts: `evaluate_gate` says which the gate would refuse.
+            reading = model.read(display, apply_gate=False)
             scores[number] = [score.probability for score in reading.scores]
         except MlError as error:
             failed[row.path] = error.message
@@ -184,134 +163,43 @@ def _read_all(
     return scores, failed
 
 
-def summarise(scored: ScoredFilms) -> dict[str, Any]:
-    """Turn scores and truth into figures with intervals."""
-    card, scores = scored.card, scored.scores
-    positive, known, patients = scored.positive, scored.known, scored.patients
-    called = _called(card, scores)
-
-    def interval(name: str) -> dict[str, float | None]:
-        def value(films: np.ndarray) -> float:
-            return _figure(
-                name, card, scores[films], called[films], positive[films], known[films]
-            )
-
-        return figure_with_interval(value, patients)
-
-    return {
-        "accuracy": interval("accuracy"),
-        "balanced_accuracy": interval("balanced_accuracy"),
-        "mean_auc": interval("mean_auc"),
-        "labels": _per_label(card, scores, called, positive, known),
-        "confusion": _confusion(card, called, positive),
-        "patients": len(set(patients)),
-    }
-
-
 def pair_figures(scored: ScoredFilms, first: str, second: str) -> dict[str, Any]:
     """Measure how two labels of a softmax model are told apart among their own films.
 
-    The score is p(first) / (p(first) + p(second)); the call is the larger of the two.
+    Either side may be several labels joined by +, whose probabilities are summed. The
+    score is p(first) / (p(first) + p(second)); the call is the larger of the two.
     """
-    names = list(scored.card.label_names)
-    a, b = names.index(first), names.index(second)
-    inside = scored.positive[:, a] | scored.positive[:, b]
-    pair, truth = scored.scores[inside][:, [a, b]], scored.positive[inside, a]
-    share = pair[:, 0] / np.maximum(pair.sum(axis=1), 1e-12)
-    patients = [p for p, ok in zip(scored.patients, inside, strict=True) if ok]
+    inside = pair_films(scored, first, second)
     return {
         "pair": [first, second],
-        "n": int(inside.sum()),
-        "auc": figure_with_interval(lambda f: auc(share[f], truth[f]), patients),
-        "balanced_accuracy": figure_with_interval(
-            lambda f: balanced_accuracy(truth[f], share[f] >= 0.5), patients
-        ),
+        "n": len(inside.rows),
+        **{
+            name: with_interval(
+                pair_measure(inside, first, second, name), inside.counts
+            )
+            for name in ("auc", "balanced_accuracy")
+        },
     }
 
 
-def figure_with_interval(
-    value: Callable[[np.ndarray], float], patients: Sequence[str]
-) -> dict[str, float | None]:
-    """Return {value, low, high} of a figure of film indices, over patients."""
-    if not patients:
-        return {"value": None, "low": None, "high": None}
-    low, high = bootstrap_interval(value, patients)
-    return {
-        "value": _rounded(value(np.arange(len(patients)))),
-        "low": _rounded(low),
-        "high": _rounded(high),
-    }
+def pair_films(scored: ScoredFilms, first: str, second: str) -> ScoredFilms:
+    """Return the films of two sides."""
+    sides = _columns(scored, first) + _columns(scored, second)
+    return scored.chosen(scored.positive[:, sides].any(axis=1))
 
 
-def _called(card: Card, scores: np.ndarray) -> np.ndarray:
-    """Return bool (films, labels): what the model says, by argmax or thresholds."""
-    if card.task == "softmax":
-        return np.eye(len(card.labels), dtype=bool)[scores.argmax(axis=1)]
-    limits = np.array([card.thresholds[name] for name in card.label_names])
-    return scores >= limits
+def pair_measure(inside: ScoredFilms, first: str, second: str, figure: str) -> Measure:
+    """Return how "auc" or "balanced_accuracy" of a pair is computed from weights."""
+    a, b = _columns(inside, first), _columns(inside, second)
+    ours, theirs = inside.scores[:, a].sum(axis=1), inside.scores[:, b].sum(axis=1)
+    share = ours / np.maximum(ours + theirs, 1e-12)
+    truth = inside.positive[:, a].any(axis=1)
+    if figure == "auc":
+        return lambda weights: metrics.auc(share, truth, weights)
+    return lambda weights: metrics.balanced_accuracy(truth, share >= 0.5, weights)
 
 
-def _figure(
-    name: str,
-    card: Card,
-    scores: np.ndarray,
-    called: np.ndarray,
-    positive: np.ndarray,
-    known: np.ndarray,
-) -> float:
-    if name == "mean_auc":
-        return mean_auc(scores, positive, known)
-    if card.task == "softmax":
-        measure = accuracy if name == "accuracy" else balanced_accuracy
-        return measure(positive.argmax(axis=1), called.argmax(axis=1))
-    per_label = []
-    for i in range(scores.shape[1]):
-        truth, said = positive[known[:, i], i], called[known[:, i], i]
-        if name == "accuracy" and len(truth):
-            per_label.append(accuracy(truth, said))
-        elif name == "balanced_accuracy" and truth.any() and not truth.all():
-            per_label.append(balanced_accuracy(truth, said))
-    return float(np.mean(per_label)) if per_label else math.nan
-
-
-def _per_label(
-    card: Card,
-    scores: np.ndarray,
-    called: np.ndarray,
-    positive: np.ndarray,
-    known: np.ndarray,
-) -> dict[str, dict[str, float | int | None]]:
-    labels: dict[str, dict[str, float | int | None]] = {}
-    for i, name in enumerate(card.label_names):
-        rows = known[:, i]
-        precision, recall, f1 = precision_recall_f1(called[rows, i], positive[rows, i])
-        labels[name] = {
-            "precision": _rounded(precision),
-            "recall": _rounded(recall),
-            "f1": _rounded(f1),
-            "auc": _rounded(auc(scores[rows, i], positive[rows, i])),
-            "positives": int(positive[rows, i].sum()),
-        }
-    return labels
-
-
-def _confusion(
-    card: Card, called: np.ndarray, positive: np.ndarray
-) -> Mapping[str, Any]:
-    """Return rows of truth by columns of choice; for sigmoid models a table a label."""
-    names = list(card.label_names)
-    if card.task == "softmax":
-        truth, chosen = positive.argmax(axis=1), called.argmax(axis=1)
-        table = confusion(truth, chosen, classes=len(names))
-        return {"labels": names, "rows_are": "truth", "matrix": table.tolist()}
-    tables = [
-        confusion(
-            positive[:, i].astype(int), called[:, i].astype(int), classes=2
-        ).tolist()
-        for i in range(len(names))
-    ]
-    return {"labels": names, "rows_are": "truth", "matrices": tables}
-
-
-def _rounded(value: float) -> float | None:
-    return round(float(value), DIGITS) if math.isfinite(value) else None
+def _columns(scored: ScoredFilms, side: str) -> list[int]:
+    """Return the columns of the labels of one side of a pair."""
+    names = list(scored.card.label_names)
+    return [names.index(name) for name in side.split("+")]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
-from ml.errors import FilmRejected, ImageError, MlError
+from ml.errors import FilmRejected, ImageError, MlError, ModelError
 from ml.gate import FilmFacts, check_header, check_image, facts_of_dataset
 from ml.inference import LoadedModel, Reading
 from ml.overlay import overlay_png
@@ -67,9 +67,11 @@ class FileReading:
                     "threshold": score.threshold,
                     "threshold_source": "card",
                     "positive": score.positive,
+                    "certainty": score.certainty,
                 }
                 for score in scores
             ],
+            "label_set": list(self.reading.label_set) if self.reading else [],
             "milliseconds": round(self.milliseconds, 1),
         }
 
@@ -99,10 +101,13 @@ def write_overlay(outcome: FileReading, folder: Path, *, size: int = 1024) -> Pa
 
     Raises:
         ValueError: The file was not scored.
+        ModelError: The model gives no heat maps.
     """
     if outcome.reading is None or outcome.display is None:
         raise ValueError("only a scored film has a heat map")
     best = max(outcome.reading.scores, key=lambda score: score.probability)
+    if not best.grid.size:
+        raise ModelError(f"{outcome.reading.model} gives no heat maps.")
     folder.mkdir(parents=True, exist_ok=True)
     label = best.label.lower().replace(" ", "-")
     target = _free_name(folder, f"{outcome.path.stem}.{label}")

@@ -1,7 +1,9 @@
 """Which films a model may score, by what the header and the picture say.
 
 Only clear cases are turned away: another modality or body part, a view from the
-side, colour, an empty picture, several frames. Nothing here was tuned on phantoms.
+side, an age that the card excludes, colour, an empty picture, several frames. What the
+network itself sees is asked next, in `ml.feature_gate`. Nothing here was tuned on
+phantoms.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import date, datetime
 
 import cv2
 import numpy as np
@@ -18,6 +21,7 @@ from pydicom.sequence import Sequence
 
 from ml.errors import FilmRejected
 from ml.pixels import frame_count
+from ml.preprocessing import percentiles, reduce
 from ml.registry import Card
 
 DESCRIPTION_KEYWORDS = (
@@ -43,6 +47,11 @@ OTHER_PARTS = re.compile(
 )
 CHEST_WORDS = re.compile(r"\b(chest|thorax|thoracic|lungs?|cxr|rib\s?cage|ribs?)\b")
 
+# PS3.5 6.2, AS: 018M is an age of 18 months.
+AGE_STRING = re.compile(r"(\d{3})([DWMY])")
+DAYS_A_YEAR = 365.25
+AGE_UNITS_A_YEAR = {"D": DAYS_A_YEAR, "W": DAYS_A_YEAR / 7, "M": 12.0, "Y": 1.0}
+
 BLANK_THUMBNAIL = 64
 # Less contrast than this, between the 1st and 99th percentile of the thumbnail, shows
 # nothing: a plain sheet, or noise that averages out.
@@ -61,6 +70,7 @@ class FilmFacts:
     frames: int
     picture: bool
     colour: bool | None = None
+    age_years: float | None = None
 
 
 def facts_of_dataset(dataset: Dataset, *, picture: bool = False) -> FilmFacts:
@@ -78,6 +88,7 @@ def facts_of_dataset(dataset: Dataset, *, picture: bool = False) -> FilmFacts:
         photometric_interpretation=_text(dataset, "PhotometricInterpretation"),
         frames=frame_count(dataset),
         picture=picture,
+        age_years=_age_years(dataset),
     )
 
 
@@ -90,6 +101,8 @@ def check_header(card: Card, facts: FilmFacts) -> FilmRejected | None:
         )
     if facts.colour:
         return _colour_rejection()
+    if rejection := _check_age(card, facts.age_years):
+        return rejection
     if facts.picture:
         # A picture says nothing of itself: it is taken for what the model reads.
         return None
@@ -112,8 +125,10 @@ def check_image(display: np.ndarray, *, colour: bool) -> FilmRejected | None:
     if colour:
         return _colour_rejection()
     shape = (BLANK_THUMBNAIL, BLANK_THUMBNAIL)
-    thumbnail = cv2.resize(display, shape, interpolation=cv2.INTER_AREA)
-    low, high = np.percentile(thumbnail, (1, 99))
+    small, _ = reduce(display, side=2 * BLANK_THUMBNAIL)
+    thumbnail = cv2.resize(small, shape, interpolation=cv2.INTER_AREA)
+    values = thumbnail.astype(np.float32).ravel()
+    low, high = percentiles(values, (1.0, 99.0))
     if high - low < BLANK_CONTRAST * 65535:
         return FilmRejected(
             "The image is blank: it has next to no contrast.",
@@ -124,7 +139,7 @@ def check_image(display: np.ndarray, *, colour: bool) -> FilmRejected | None:
 
 def _colour_rejection() -> FilmRejected:
     return FilmRejected(
-        "The image is in colour; the model reads grey radiographs.",
+        "The image is in colour; the model reads grey images.",
         reason_code="colour_image",
     )
 
@@ -135,8 +150,7 @@ def _check_body_part(card: Card, facts: FilmFacts) -> FilmRejected | None:
         # Devices add to it: "CHEST_PA", "CHEST, PORTABLE".
         fits = bool(set(re.split(r"[^A-Z]+", part)) & set(card.body_parts))
     else:
-        words = " ".join(facts.descriptions)
-        fits = bool(CHEST_WORDS.search(words)) or not OTHER_PARTS.search(words)
+        fits = not _names_another_part(card, " ".join(facts.descriptions))
         part = "not given, but the description names another"
     if fits:
         return None
@@ -146,7 +160,36 @@ def _check_body_part(card: Card, facts: FilmFacts) -> FilmRejected | None:
     )
 
 
+def _names_another_part(card: Card, words: str) -> bool:
+    """Say whether descriptions name a part of the body, and none of the card."""
+    own = "|".join(re.escape(part.lower()) for part in card.body_parts)
+    if re.search(rf"\b({own})\b", words):
+        return False
+    is_chest = bool(CHEST_WORDS.search(words))
+    if "CHEST" in card.body_parts:
+        return not is_chest and bool(OTHER_PARTS.search(words))
+    return is_chest or bool(OTHER_PARTS.search(words))
+
+
+def _check_age(card: Card, age_years: float | None) -> FilmRejected | None:
+    """Refuse an age that is known and that the card excludes."""
+    if card.age_range is None or age_years is None:
+        return None
+    youngest, oldest = card.age_range
+    # A person of 17 is 17 until the next birthday.
+    if youngest <= age_years < oldest + 1:
+        return None
+    return FilmRejected(
+        f"The patient was {age_years:.0f} years old; the model reads films of "
+        f"{youngest:g} to {oldest:g} years.",
+        reason_code="wrong_age",
+    )
+
+
 def _check_view(card: Card, facts: FilmFacts) -> FilmRejected | None:
+    if not card.views:
+        # Slices, for instance, have no view that a radiograph has.
+        return None
     view = facts.view_position
     if view:
         sideways = view in LATERAL_VIEWS or view.startswith(("LATERAL", "LL ", "RL "))
@@ -194,3 +237,26 @@ def _descriptions(dataset: Dataset) -> Iterable[str]:
 def _text(dataset: Dataset, keyword: str) -> str:
     value = dataset.get(keyword)
     return "" if value is None else str(value).strip()
+
+
+def _age_years(dataset: Dataset) -> float | None:
+    """Return the age at the examination as the header says it, else None."""
+    found = AGE_STRING.fullmatch(_text(dataset, "PatientAge").upper())
+    if found:
+        return int(found[1]) / AGE_UNITS_A_YEAR[found[2]]
+    taken = _date(dataset, "StudyDate")
+    return age_between(_date(dataset, "PatientBirthDate"), taken)
+
+
+def age_between(birth_date: date | None, taken: date | None) -> float | None:
+    """Return the years between two days; None where they are not in this order."""
+    if birth_date is None or taken is None or taken < birth_date:
+        return None
+    return (taken - birth_date).days / DAYS_A_YEAR
+
+
+def _date(dataset: Dataset, keyword: str) -> date | None:
+    try:
+        return datetime.strptime(_text(dataset, keyword), "%Y%m%d").date()  # noqa: DTZ007 - a day
+    except ValueError:
+        return None

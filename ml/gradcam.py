@@ -1,24 +1,30 @@
 """Grad-CAM without a backward pass (Selvaraju et al. 2017), for every label at once.
 
 The gradient of a label's logit by the last convolution's maps depends only on the
-head behind them. For global average pooling and a dense layer it is the dense weight
-divided by the number of positions, the same at each; so Grad-CAM's weights, the means
-of the gradient over the positions, are known before any film is. Always the logit:
-the gradient of a softmax's own output vanishes where it is sure.
+head behind them (`ml.heads`). For global average pooling and a dense layer it is the
+dense weight divided by the number of positions, the same for every film; where the
+head has more layers, its exact gradient is worked out in NumPy. Always the logit: the
+gradient of a softmax's own output vanishes where it is sure.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from ml.heads import Head
 
-def grids(maps: np.ndarray, kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+
+def no_grids(labels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the empty grids of a model that cannot say where a score comes from."""
+    return np.zeros((labels, 0, 0), np.float16), np.zeros(labels, np.float32)
+
+
+def grids(maps: np.ndarray, head: Head) -> tuple[np.ndarray, np.ndarray]:
     """Return the Grad-CAM grid of every label.
 
     Args:
         maps: float (rows, columns, features), the last convolution's maps.
-        kernel: float (features, labels), weights of the dense layer behind a global
-            average pooling of the maps.
+        head: What stands between the maps and the logits.
 
     Returns:
         float16 (labels, rows, columns) scaled to at most 1, and float32 (labels,),
@@ -26,7 +32,7 @@ def grids(maps: np.ndarray, kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]
         a grid of zeros and the scale 0.
     """
     rows, columns, features = maps.shape
-    weights = kernel.astype(np.float32) / (rows * columns)
+    weights = head.weights(maps)
     raw = maps.reshape(-1, features).astype(np.float32) @ weights
     raw = np.maximum(raw, 0.0).T.reshape(-1, rows, columns)
     scales = raw.max(axis=(1, 2))

@@ -7,28 +7,22 @@ backend. So a worker never imports Keras, and nothing that goes wrong there stay
 from __future__ import annotations
 
 import argparse
-import ctypes
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
-import numpy as np
-
+from ml.child_process import ChildFailed, end_with_parent, run_module
 from ml.errors import ModelError
-from ml.registry import Card
+from ml.head_layers import head_of_network
+from ml.registry import GRAPH_FORMAT, Card
 from ml.weights_file import network_of_file
 
 # Raised when the exported graph changes: kept graphs of older code are left alone.
-EXPORT_VERSION = "1"
+EXPORT_VERSION = "2"
 EXPORT_TIMEOUT_S = 300
 GRAPH_NAME = "graph.xml"
 HEAD_NAME = "head.npz"
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
-_PR_SET_PDEATHSIG = 1
 
 
 def graph_folder(card: Card, weights: Path, *, sha256: str, cache_dir: Path) -> Path:
@@ -46,7 +40,10 @@ def graph_folder(card: Card, weights: Path, *, sha256: str, cache_dir: Path) -> 
     final.parent.mkdir(parents=True, exist_ok=True)
     own = Path(tempfile.mkdtemp(prefix=".export-", dir=final.parent))
     try:
-        _export_in_child(card, weights, own)
+        if card.weights_format == GRAPH_FORMAT:
+            unpack_graph(weights, own)
+        else:
+            _export_in_child(card, weights, own)
         try:
             own.rename(final)
         except OSError:
@@ -59,37 +56,22 @@ def graph_folder(card: Card, weights: Path, *, sha256: str, cache_dir: Path) -> 
 
 
 def _export_in_child(card: Card, weights: Path, folder: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "ml.graph_export",
+    arguments = [
         f"--weights={weights.resolve()}",
         f"--architecture={card.architecture}",
         f"--classes={len(card.labels)}",
         f"--channels={card.input_channels}",
         f"--out={folder.resolve()}",
-        f"--parent={os.getpid()}",
     ]
-    environment = os.environ | {"KERAS_BACKEND": "openvino"}
-    environment["PYTHONPATH"] = os.pathsep.join(
-        part for part in (str(PROJECT_ROOT), os.environ.get("PYTHONPATH", "")) if part
-    )
     try:
-        # Our own module, with arguments of our own making.
-        done = subprocess.run(  # noqa: S603
-            command,
-            env=environment,
-            cwd=PROJECT_ROOT,
-            capture_output=True,
-            text=True,
-            timeout=EXPORT_TIMEOUT_S,
-            check=False,
+        run_module(
+            "ml.graph_export",
+            arguments,
+            keras_backend="openvino",
+            timeout_s=EXPORT_TIMEOUT_S,
         )
-    except subprocess.TimeoutExpired as error:
-        raise _failed(card, "it took too long") from error
-    if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or ["no reason given"]
-        raise _failed(card, lines[-1])
+    except ChildFailed as failure:
+        raise _failed(card, str(failure)) from failure
 
 
 def _failed(card: Card, reason: str) -> ModelError:
@@ -102,28 +84,37 @@ def _failed(card: Card, reason: str) -> ModelError:
 def export(
     weights: Path, *, architecture: str, classes: int, channels: int, folder: Path
 ) -> None:
-    """Write the graph with the outputs (logits, maps) and the head's weights."""
+    """Write the graph with the outputs (logits, maps), and the head by itself.
+
+    A network without maps gives logits alone, and has no head.
+    """
     network = network_of_file(
         weights, architecture=architecture, classes=classes, channels=channels
     )
     network.export(str(folder / GRAPH_NAME), format="openvino", verbose=False)
-    kernel, bias = (
-        np.asarray(array, np.float32)
-        for array in network.get_layer("logits").get_weights()
-    )
-    np.savez(folder / HEAD_NAME, kernel=kernel, bias=bias)
+    if len(network.outputs) > 1:
+        head_of_network(network).save(folder / HEAD_NAME)
 
 
-def _end_with_parent(parent_pid: int) -> None:
-    """Ask the kernel to end this process with the worker that wants the graph.
+def pack_graph(graph: Path, packed: Path) -> None:
+    """Write an OpenVINO graph, `.xml` with its `.bin`, as one file of weights."""
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+        for part in (graph, graph.with_suffix(".bin")):
+            archive.write(part, GRAPH_NAME.replace(".xml", part.suffix))
 
-    An export takes seconds and both cores; one for a worker that was killed would
-    hold up the next.
+
+def unpack_graph(packed: Path, folder: Path) -> None:
+    """Write the graph of a weights file that is one already.
+
+    Raises:
+        ModelError: It is none.
     """
-    if ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-        raise OSError("prctl(PR_SET_PDEATHSIG) was refused")
-    if os.getppid() != parent_pid:
-        sys.exit("the process that wanted the graph has ended")
+    try:
+        with zipfile.ZipFile(packed) as archive:
+            for name in (GRAPH_NAME.replace(".xml", ".bin"), GRAPH_NAME):
+                (folder / name).write_bytes(archive.read(name))
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise ModelError(f"{packed.name} holds no graph.") from error
 
 
 def main() -> None:
@@ -136,7 +127,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--parent", type=int, required=True)
     arguments = parser.parse_args()
-    _end_with_parent(arguments.parent)
+    end_with_parent(arguments.parent)
     export(
         arguments.weights,
         architecture=arguments.architecture,

@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,58 +21,38 @@ import numpy as np
 
 from ml import gradcam
 from ml.calibration import probabilities
-from ml.errors import ModelError
+from ml.ensemble import EnsembleModel, load_ensemble
+from ml.errors import FilmRejected, ModelError
+from ml.feature_gate import FeatureGate, GateResult, load_gate
 from ml.graph_export import GRAPH_NAME, HEAD_NAME, graph_folder
+from ml.head_layers import head_of_network
+from ml.heads import Head, load_head
 from ml.preprocessing import PREPROCESSING_VERSION, Geometry, preprocess
-from ml.registry import Card
+from ml.readings import Reading, scores_of
+from ml.registry import GRAPH_FORMAT, Card
 from ml.weights_file import load_network, verify
 
-PRECISION = "float32"
+# What OpenVINO calls the precisions that a pass may have.
+PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 
-
-@dataclass(frozen=True)
-class Score:
-    """What a model says of one label.
-
-    `probability` is a score until `calibrated`. `grid` is float16 (rows, columns),
-    scaled to at most 1; `scale` is its largest value before.
-    """
-
-    label: str
-    probability: float
-    calibrated: bool
-    threshold: float
-    positive: bool
-    grid: np.ndarray
-    scale: float
-
-
-@dataclass(frozen=True)
-class Reading:
-    """The scores of one film, and everything needed to make them again."""
-
-    model: str
-    version: str
-    weights_sha256: str
-    preprocessing_version: str
-    backend: str
-    precision: str
-    library_versions: Mapping[str, str]
-    input_sha256: str
-    geometry: Geometry
-    scores: tuple[Score, ...]
-    milliseconds: float
+NO_MAPS = np.zeros((0, 0, 0), np.float32)
 
 
 class Runner(Protocol):
     """A network that is ready: logits and last maps of one input."""
 
     backend: str
+    precision: str
     library_versions: Mapping[str, str]
-    kernel: np.ndarray
+    # None: the network shows no maps, and those that it gives are empty.
+    head: Head | None
 
     def run(self, film: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Map float32 (size, size, channels) to logits (labels,) and maps (h, w, f)."""
+        ...
+
+    def run_many(self, films: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Map films, one axis more in front, to logits and maps of each."""
         ...
 
 
@@ -81,20 +62,27 @@ class OpenVinoRunner:
     backend = "openvino"
 
     def __init__(
-        self, card: Card, weights: Path, *, sha256: str, cache_dir: Path, threads: int
+        self,
+        card: Card,
+        weights: Path,
+        *,
+        sha256: str,
+        cache_dir: Path,
+        threads: int,
+        precision: str,
     ) -> None:
         import openvino
 
         folder = graph_folder(card, weights, sha256=sha256, cache_dir=cache_dir)
-        with np.load(folder / HEAD_NAME) as head:
-            self.kernel = head["kernel"]
+        self.head = load_head(folder / HEAD_NAME) if card.heat_maps else None
         core = openvino.Core()
+        self.precision = _fitting(precision, core)
         graph = core.read_model(folder / GRAPH_NAME)
         size = card.input_size
         graph.reshape([1, size, size, card.input_channels])
         options: dict[str, Any] = {
             # By itself OpenVINO may choose bfloat16, which moves scores.
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": PRECISIONS[self.precision],
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": "1",
             "CACHE_DIR": str(cache_dir / "compiled"),
@@ -111,22 +99,33 @@ class OpenVinoRunner:
         """Run one pass; a compiled request serves one thread at a time."""
         with self._lock:
             self._request.infer([film[None]])
-            logits, maps = (
-                self._request.get_output_tensor(i).data[0].copy() for i in range(2)
+            logits, *maps = (
+                self._request.get_output_tensor(i).data[0].copy()
+                for i in range(1 if self.head is None else 2)
             )
-        return logits, maps
+        return logits, maps[0] if maps else NO_MAPS
+
+    def run_many(self, films: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Run one pass a film: a batch brings a CPU nothing, and holds up the first."""
+        outputs = [self.run(film) for film in films]
+        return np.stack([o[0] for o in outputs]), np.stack([o[1] for o in outputs])
 
 
 class KerasRunner:
-    """The same network under Keras, on the backend that KERAS_BACKEND chooses."""
+    """The same network under Keras, on the backend that KERAS_BACKEND chooses.
 
-    def __init__(self, card: Card, weights: Path) -> None:
+    In bfloat16 it computes in mixed precision: weights, logits and maps are float32.
+    """
+
+    def __init__(self, card: Card, weights: Path, *, precision: str) -> None:
         import keras
 
-        self._network = load_network(card, weights)
-        self.kernel = np.asarray(
-            self._network.get_layer("logits").get_weights()[0], np.float32
-        )
+        if card.weights_format == GRAPH_FORMAT:
+            raise ModelError(f"{card.name} is an OpenVINO graph: Keras cannot run it.")
+        self.precision = precision
+        dtype = "float32" if precision == "float32" else f"mixed_{precision}"
+        self._network = load_network(card, weights, dtype=dtype)
+        self.head = head_of_network(self._network) if card.heat_maps else None
         backend = keras.backend.backend()
         self.backend = f"keras-{backend}"
         self.library_versions: Mapping[str, str] = _versions(
@@ -135,52 +134,142 @@ class KerasRunner:
 
     def run(self, film: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Run one pass."""
-        logits, maps = self._network.predict_on_batch(film[None])
-        return np.asarray(logits)[0], np.asarray(maps)[0]
+        logits, maps = self.run_many(film[None])
+        return logits[0], maps[0]
+
+    def run_many(self, films: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Run one compiled pass.
+
+        A batch is filled up to a power of two with films of zeros: each size is
+        compiled once, and there are few.
+        """
+        count = len(films)
+        missing = (1 << (count - 1).bit_length()) - count
+        full = np.pad(films, ((0, missing), (0, 0), (0, 0), (0, 0)))
+        outputs = self._network.predict_on_batch(full)
+        if self.head is None:
+            return np.asarray(outputs)[:count], np.stack([NO_MAPS] * count)
+        logits, maps = outputs
+        return np.asarray(logits)[:count], np.asarray(maps)[:count]
 
 
 class LoadedModel:
     """A card with its network, ready to read films."""
 
-    def __init__(self, card: Card, runner: Runner, *, sha256: str) -> None:
+    def __init__(
+        self,
+        card: Card,
+        runner: Runner,
+        *,
+        sha256: str,
+        gate: FeatureGate | None = None,
+    ) -> None:
         self.card = card
         self.runner = runner
         self.weights_sha256 = sha256
-        self._temperature = float(card.calibration.get("temperature", 1.0))
+        self.gate = gate
 
     def read(
-        self, display: np.ndarray, *, thresholds: Mapping[str, float] | None = None
+        self,
+        display: np.ndarray,
+        *,
+        thresholds: Mapping[str, float] | None = None,
+        apply_gate: bool = True,
     ) -> Reading:
-        """Score a film. Whether it may be scored is the caller's to check, `ml.gate`.
+        """Score a film. What its header says is the caller's to check, `ml.gate`.
 
         Args:
             display: uint16 (H, W), as `ml.pixels.display_frame` gives it.
             thresholds: Label to threshold; the card's where one is missing.
+            apply_gate: False: score the film whatever the gate says, and tell it.
 
         Returns:
             A score and a grid for every label of the card, in its order.
+
+        Raises:
+            FilmRejected: The model's own gate refuses the film.
         """
         began = time.perf_counter()
-        film, geometry = preprocess(
-            display, size=self.card.input_size, channels=self.card.input_channels
+        film, geometry = self._prepared(display)
+        outputs = self.runner.run(film)
+        reading = self._reading(
+            film, geometry, outputs, thresholds=thresholds, apply_gate=apply_gate
         )
-        logits, maps = self.runner.run(film)
+        milliseconds = (time.perf_counter() - began) * 1000.0
+        return replace(reading, milliseconds=milliseconds)
+
+    def read_many(
+        self,
+        displays: Sequence[np.ndarray],
+        *,
+        thresholds: Mapping[str, float] | None = None,
+        apply_gate: bool = True,
+    ) -> list[Reading | FilmRejected]:
+        """Score several films in one pass; see `read`.
+
+        Returns:
+            For each film its reading, or why the gate refuses it. The time of each is
+            its share of the whole.
+        """
+        began = time.perf_counter()
+        if not displays:
+            return []
+        prepared = [self._prepared(display) for display in displays]
+        films = np.stack([film for film, _ in prepared])
+        logits, maps = self.runner.run_many(films)
+        found: list[Reading | FilmRejected] = []
+        for i, (film, geometry) in enumerate(prepared):
+            outputs = logits[i], maps[i]
+            try:
+                found.append(
+                    self._reading(
+                        film,
+                        geometry,
+                        outputs,
+                        thresholds=thresholds,
+                        apply_gate=apply_gate,
+                    )
+                )
+            except FilmRejected as rejection:
+                found.append(rejection)
+        share = (time.perf_counter() - began) * 1000.0 / len(displays)
+        return [
+            replace(each, milliseconds=share) if isinstance(each, Reading) else each
+            for each in found
+        ]
+
+    def _prepared(self, display: np.ndarray) -> tuple[np.ndarray, Geometry]:
+        return preprocess(
+            display,
+            size=self.card.input_size,
+            channels=self.card.input_channels,
+            scaling=self.card.scaling,
+        )
+
+    def _reading(
+        self,
+        film: np.ndarray,
+        geometry: Geometry,
+        outputs: tuple[np.ndarray, np.ndarray],
+        *,
+        thresholds: Mapping[str, float] | None,
+        apply_gate: bool,
+    ) -> Reading:
+        """Judge one film's outputs; how long it took is not known yet."""
+        logits, maps = outputs
+        gate = self._judged(maps, film, apply_gate=apply_gate)
         found = probabilities(
-            logits, task=self.card.task, temperature=self._temperature
+            logits,
+            task=self.card.task,
+            names=self.card.label_names,
+            calibration=self.card.calibration,
         )
-        cells, scales = gradcam.grids(maps, self.runner.kernel)
-        limits = {**self.card.thresholds, **(thresholds or {})}
-        scores = tuple(
-            Score(
-                label=name,
-                probability=float(found[i]),
-                calibrated=self.card.calibrated,
-                threshold=float(limits[name]),
-                positive=bool(found[i] >= limits[name]),
-                grid=cells[i],
-                scale=float(scales[i]),
-            )
-            for i, name in enumerate(self.card.label_names)
+        if self.runner.head is None:
+            cells, scales = gradcam.no_grids(len(logits))
+        else:
+            cells, scales = gradcam.grids(maps, self.runner.head)
+        scores, label_set = scores_of(
+            self.card, found, thresholds=thresholds or {}, grids=cells, scales=scales
         )
         return Reading(
             model=self.card.name,
@@ -188,13 +277,26 @@ class LoadedModel:
             weights_sha256=self.weights_sha256,
             preprocessing_version=PREPROCESSING_VERSION,
             backend=self.runner.backend,
-            precision=PRECISION,
+            precision=self.runner.precision,
             library_versions=self.runner.library_versions,
             input_sha256=hashlib.sha256(film.tobytes()).hexdigest(),
             geometry=geometry,
             scores=scores,
-            milliseconds=(time.perf_counter() - began) * 1000.0,
+            label_set=label_set,
+            milliseconds=0.0,
+            gate=gate,
         )
+
+    def _judged(
+        self, maps: np.ndarray, film: np.ndarray, *, apply_gate: bool
+    ) -> GateResult | None:
+        """Ask the gate before anything is scored; None where the model has none."""
+        if self.gate is None:
+            return None
+        result = replace(self.gate.judge(maps, film), applied=apply_gate)
+        if result.refused and apply_gate:
+            raise result.rejection()
+        return result
 
 
 def load_model(
@@ -204,30 +306,57 @@ def load_model(
     cache_dir: Path,
     threads: int = 0,
     runner: str = "openvino",
-) -> LoadedModel:
+    precision: str = "float32",
+) -> LoadedModel | EnsembleModel:
     """Load a model whose weights are those of its card.
 
     Args:
-        card: The model's card.
+        card: The model's card; an ensemble's members are found beside it.
         weights_path: Where the weights are; without it, beside the card.
         cache_dir: Kept graphs and compiled networks; may be shared by processes.
         threads: Threads of one pass; 0 leaves it to the runtime.
         runner: "openvino" or "keras".
+        precision: "float32" or "bfloat16", of the pass alone; OpenVINO keeps to
+            float32 where the processor has no bfloat16.
 
     Raises:
-        ModelError: The weights are missing or others, or the runner is unknown.
+        ModelError: Weights or gate are missing or others, or the runner is unknown.
     """
+    if precision not in PRECISIONS:
+        raise ModelError(
+            f"There is no precision {precision!r}; known: {', '.join(PRECISIONS)}."
+        )
+    if card.members:
+        load_member = partial(
+            load_model,
+            cache_dir=cache_dir,
+            threads=threads,
+            runner=runner,
+            precision=precision,
+        )
+        return load_ensemble(card, load_member)
     weights = weights_path or card.weights_file
     sha256 = verify(card, weights)
     if runner == "openvino":
         ready: Runner = OpenVinoRunner(
-            card, weights, sha256=sha256, cache_dir=cache_dir, threads=threads
+            card,
+            weights,
+            sha256=sha256,
+            cache_dir=cache_dir,
+            threads=threads,
+            precision=precision,
         )
     elif runner == "keras":
-        ready = KerasRunner(card, weights)
+        ready = KerasRunner(card, weights, precision=precision)
     else:
         raise ModelError(f"There is no runner {runner!r}; known: openvino, keras.")
-    return LoadedModel(card, ready, sha256=sha256)
+    return LoadedModel(card, ready, sha256=sha256, gate=load_gate(card))
+
+
+def _fitting(precision: str, core: Any) -> str:
+    """Return the precision asked for, or float32 where the processor lacks it."""
+    able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return precision if precision != "bfloat16" or "BF16" in able else "float32"
 
 
 def _versions(*distributions: str) -> dict[str, str]:

@@ -24,6 +24,40 @@ CHESTX6_LABELS = (
     Label("Emphysema", "Emphysema", "87433001"),
 )
 
+NIH15_LABELS = (
+    Label("Atelectasis", "Atelectasis", "46621007"),
+    Label("Cardiomegaly", "Cardiomegaly", "8186001"),
+    Label("Consolidation", "Consolidation", "95436008"),
+    Label("Edema", "Pulmonary oedema", "19242006"),
+    Label("Effusion", "Pleural effusion", "60046008"),
+    Label("Emphysema", "Emphysema", "87433001"),
+    Label("Fibrosis", "Pulmonary fibrosis", "51615001"),
+    Label("Hernia", "Diaphragmatic hernia", "39839004"),
+    Label("Infiltration", "Infiltration", "409609008"),
+    Label("Mass", "Lung mass", "309529002"),
+    Label("No Finding", "No finding", "17621005"),
+    Label("Nodule", "Lung nodule", "427359005"),
+    Label("Pleural_Thickening", "Pleural thickening", "196075003"),
+    Label("Pneumonia", "Pneumonia", "233604007"),
+    Label("Pneumothorax", "Pneumothorax", "36118008"),
+)
+
+PNEUMONIA_LABELS = (Label("Pneumonia", "Pneumonia", "233604007"),)
+TUBERCULOSIS_LABELS = (Label("Tuberculosis", "Tuberculosis", "154283005"),)
+
+BRAIN_TUMOUR_LABELS = (
+    Label("Glioma", "Glioma", "393564001"),
+    Label("Meningioma", "Meningioma", "302820008"),
+    Label("Pituitary tumour", "Pituitary tumour", "127024001"),
+    Label("No tumour", "No tumour", "17621005"),
+)
+
+# Every label that some chest film here carries: what a pre-training learns.
+CHEST_LABELS = (
+    *NIH15_LABELS,
+    *(label for label in CHESTX6_LABELS if label.name not in ("Normal", "Emphysema")),
+)
+
 # What data sets call something that a model calls otherwise.
 SYNONYMS = {"No Finding": "Normal"}
 
@@ -34,6 +68,9 @@ PARENTS = {
 }
 
 NEGATIVE_LABELS = frozenset({"Normal", "No Finding"})
+# Never marked as positive, however high: they say that nothing was found. Of a film of
+# the chest 'No tumour' would say nothing, so it is none of the labels above.
+NOTHING_FOUND_LABELS = NEGATIVE_LABELS | {"No tumour"}
 
 
 @dataclass(frozen=True)

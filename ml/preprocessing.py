@@ -11,12 +11,19 @@ is nearly the same input.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import cv2
 import numpy as np
 
-PREPROCESSING_VERSION = "2"
+# 3: large films are halved first. Smaller ones, among them every training film, are
+# to the bit what 2 made of them.
+PREPROCESSING_VERSION = "3"
+
+# A film is halved while its shorter side stays at least as long as this. Halving is
+# one vectorised pass, and all that follows touches a few percent of the pixels.
+REDUCED_SIDE = 480
 
 # The borders are found on a thumbnail: single pixels and compression noise are gone.
 THUMBNAIL_SIZE = 128
@@ -37,6 +44,32 @@ HISTOGRAM_BINS = 256
 EQUALISATION_SLOPE = 3.0
 INPUT_MEAN = 0.5
 INPUT_STANDARD_DEVIATION = 0.25
+
+OUR_SCALING = "ours"
+# Means and deviations of ImageNet's channels, as networks from there expect them.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STANDARD_DEVIATION = (0.229, 0.224, 0.225)
+# The same in the older convention: 0 to 255, blue first, nothing divided.
+CAFFE_MEAN = (103.939, 116.779, 123.68)
+# From values of 0..1, float (size, size, channels), to what a network was fed in
+# training. Of the networks of `keras.applications`, Xception takes -1-1, ResNet50 and
+# VGG caffe, DenseNet imagenet.
+SCALINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "0-1": lambda film: film,
+    "0-255": lambda film: film * 255.0,
+    "-1-1": lambda film: film * 2.0 - 1.0,
+    "imagenet": lambda film: (
+        (film - _of_channels(IMAGENET_MEAN, film))
+        / _of_channels(IMAGENET_STANDARD_DEVIATION, film)
+    ),
+    "caffe": lambda film: film * 255.0 - _of_channels(CAFFE_MEAN, film),
+}
+
+
+def _of_channels(values: tuple[float, ...], film: np.ndarray) -> np.ndarray:
+    """Return a value a channel; a single one gets their mean."""
+    given = np.array(values, np.float32)
+    return given if film.shape[-1] == len(values) else given.mean(keepdims=True)
 
 
 @dataclass(frozen=True)
@@ -73,7 +106,7 @@ class Geometry:
 
 
 def preprocess(
-    display: np.ndarray, *, size: int, channels: int = 1
+    display: np.ndarray, *, size: int, channels: int = 1, scaling: str = OUR_SCALING
 ) -> tuple[np.ndarray, Geometry]:
     """Turn a film into the network's input.
 
@@ -81,13 +114,60 @@ def preprocess(
         display: uint16 (height, width), 0 black to 65535 white.
         size: Side of the square.
         channels: How often the grey channel is repeated.
+        scaling: Ours, or for networks from elsewhere a name in `SCALINGS`: then the
+            whole film is squashed and nothing but its values is changed.
 
     Returns:
-        float32 (size, size, channels), about -2 to 2, and the geometry used.
+        float32 (size, size, channels), ours about -2 to 2, and the geometry used.
     """
-    geometry = find_geometry(display, size=size)
-    square = soften(squash(crop(display, geometry), size=size))
+    if scaling != OUR_SCALING:
+        return _scaled(display, size=size, channels=channels, scaling=scaling)
+    small, factor = reduce(display)
+    found = find_geometry(small, size=size)
+    square = soften(squash(crop(small, found), size=size))
+    geometry = _in_source(found, display, factor)
     return normalise(equalise(square), channels=channels), geometry
+
+
+def _scaled(
+    display: np.ndarray, *, size: int, channels: int, scaling: str
+) -> tuple[np.ndarray, Geometry]:
+    height, width = display.shape
+    square = squash(display.astype(np.float32), size=size) / 65535.0
+    film = SCALINGS[scaling](np.repeat(square[..., None], channels, axis=2))
+    whole = Geometry(height, width, 0, 0, height, width, size)
+    return np.ascontiguousarray(film, np.float32), whole
+
+
+def reduce(display: np.ndarray, *, side: int = REDUCED_SIDE) -> tuple[np.ndarray, int]:
+    """Halve a large film, uint16 (height, width), by means of 2 x 2 pixels.
+
+    Returns:
+        The film, at least `side` pixels high and wide unless it came smaller, and how
+        many of its pixels a pixel stands for, along each side. An odd last
+        row or column is left out.
+    """
+    factor = 1
+    while min(display.shape) // 2 >= side:
+        height, width = (length // 2 for length in display.shape)
+        even = display[: 2 * height, : 2 * width]
+        display = cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)
+        factor *= 2
+    return display, factor
+
+
+def _in_source(found: Geometry, display: np.ndarray, factor: int) -> Geometry:
+    """Return a box of the reduced film as a box of the film itself."""
+    height, width = display.shape
+    return Geometry(
+        source_height=height,
+        source_width=width,
+        top=found.top * factor,
+        left=found.left * factor,
+        height=found.height * factor,
+        width=found.width * factor,
+        size=found.size,
+    )
 
 
 def find_geometry(display: np.ndarray, *, size: int) -> Geometry:
@@ -96,7 +176,7 @@ def find_geometry(display: np.ndarray, *, size: int) -> Geometry:
     shape = (THUMBNAIL_SIZE, THUMBNAIL_SIZE)
     thumbnail = cv2.resize(display, shape, interpolation=cv2.INTER_AREA)
     thumbnail = thumbnail.astype(np.float32)
-    low, high = np.percentile(thumbnail, (0.5, 99.5))
+    low, high = percentiles(thumbnail.ravel(), (0.5, 99.5))
     limit = UNIFORM_SHARE * float(high - low)
     top, bottom = _trimmed(_spread(thumbnail, axis=1), limit)
     left, right = _trimmed(_spread(thumbnail, axis=0), limit)
@@ -114,8 +194,26 @@ def find_geometry(display: np.ndarray, *, size: int) -> Geometry:
 
 
 def _spread(thumbnail: np.ndarray, *, axis: int) -> np.ndarray:
-    low, high = np.percentile(thumbnail, (10, 90), axis=axis)
+    low, high = percentiles(np.moveaxis(thumbnail, axis, 0), (10.0, 90.0))
     return high - low
+
+
+def percentiles(values: np.ndarray, asked: tuple[float, ...]) -> np.ndarray:
+    """Return percentiles along the first axis, as `np.percentile` does, to the bit.
+
+    Sorting float32 is vectorised, and faster by far than the partitions made there.
+
+    Args:
+        values: float32 (count, …).
+        asked: Percent, 0 to 100.
+    """
+    ordered = np.sort(values, axis=0)
+    place = (len(ordered) - 1) * np.true_divide(asked, np.float32(100))
+    below = np.floor(place).astype(np.intp)
+    before, after = ordered[below], ordered[np.minimum(below + 1, len(ordered) - 1)]
+    share = (place - below).reshape(-1, *[1] * (values.ndim - 1))
+    step = after - before
+    return np.where(share >= 0.5, after - step * (1 - share), before + step * share)
 
 
 def _trimmed(spread: np.ndarray, limit: float) -> tuple[float, float]:
@@ -172,7 +270,7 @@ def equalise(square: np.ndarray) -> np.ndarray:
         float32 (height, width) in 0..1; a film without contrast becomes 0.5.
     """
     values = square.astype(np.float32)
-    low, high = (float(x) for x in np.percentile(values, (0.5, 99.5)))
+    low, high = (float(x) for x in percentiles(values.ravel(), (0.5, 99.5)))
     if high <= low:
         return np.full(values.shape, 0.5, np.float32)
     counts, _ = np.histogram(values, bins=HISTOGRAM_BINS, range=(low, high))
@@ -183,7 +281,8 @@ def equalise(square: np.ndarray) -> np.ndarray:
     # The bins are equally wide: a place on the curve is found without a search.
     place = np.clip((values - low) * (HISTOGRAM_BINS / (high - low)), 0, HISTOGRAM_BINS)
     below = np.minimum(place.astype(np.int32), HISTOGRAM_BINS - 1)
-    risen = curve[below] + (place - below) * np.diff(curve)[below]
+    slope = np.take(np.diff(curve), below)
+    risen = np.take(curve, below) + (place - below) * slope
     return risen.astype(np.float32)
 
 

@@ -13,9 +13,17 @@ from typing import Any
 
 from ml.errors import ModelError
 from ml.labels import Label
+from ml.members import Member, ensemble_sha256, members_of
 
 WEIGHTS_DIR = Path(__file__).resolve().parent / "weights"
 TASKS = ("softmax", "sigmoid")
+DEVICES = ("cpu", "gpu")
+# The architecture of a network that came in a file and is run as it is.
+IMPORTED = "imported"
+# What a weights file holds where it is not `.keras`: an OpenVINO graph, packed.
+GRAPH_FORMAT = "openvino"
+# Where weights would be, had the model any: the folder is what counts.
+NO_WEIGHTS_NAME = "weights.keras"
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,69 @@ class Card:
         """Whether scores were calibrated on films that training did not see."""
         return bool(self.calibration.get("calibrated", False))
 
+    @property
+    def imported(self) -> bool:
+        """Whether the model came in a file from elsewhere."""
+        return self.raw.get("imported") is not None
+
+    @property
+    def heat_maps(self) -> bool:
+        """Whether the model can say where a score comes from."""
+        return bool(self.raw.get("heat_maps", True))
+
+    @property
+    def scaling(self) -> str:
+        """How display values become the network's input; see `ml.preprocessing`."""
+        return str(self.normalisation.get("scaling", "ours"))
+
+    @property
+    def weights_format(self) -> str:
+        """Return what the weights file holds: "keras" or "openvino"."""
+        return str((self.raw.get("weights") or {}).get("format", "keras"))
+
+    @property
+    def no_weights_reason(self) -> str:
+        """Why the model came without weights, "" where the card does not say."""
+        return str(self.raw.get("no_weights_reason") or "")
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """The models whose mean this one is; none for a network of its own."""
+        return members_of(self.raw)
+
+    @property
+    def runs_on(self) -> tuple[str, ...]:
+        """Which kinds of worker may run it: cpu, gpu."""
+        return tuple(self.raw.get("runs_on") or DEVICES)
+
+    @property
+    def age_range(self) -> tuple[float, float] | None:
+        """Youngest and oldest age in years that the card allows; None: not checked."""
+        found = self.raw["accepts"].get("age_years")
+        return (float(found[0]), float(found[1])) if found else None
+
+    @property
+    def gate(self) -> Mapping[str, Any] | None:
+        """What the card says of its gate in feature space; None: it has none."""
+        return self.raw.get("gate")
+
+    @property
+    def gate_file(self) -> Path | None:
+        """Where the gate's statistics are: beside the weights."""
+        if self.gate is None:
+            return None
+        return self.weights_file.with_name(Path(self.gate["file"]).name)
+
+    @property
+    def shortcuts(self) -> Mapping[str, Any] | None:
+        """What the model could read off a film's source; None: not measured."""
+        return self.raw.get("shortcuts")
+
+    @property
+    def heat_map_measures(self) -> Mapping[str, Any] | None:
+        """Whether the model's heat maps say something; None: not measured."""
+        return self.raw.get("heat_map_measures")
+
 
 def list_cards(*, weights_dir: Path | None = None) -> list[Card]:
     """Return every card, by name and then version, oldest first.
@@ -70,7 +141,7 @@ def list_cards(*, weights_dir: Path | None = None) -> list[Card]:
 def get_card(
     name: str, version: str | None = None, *, weights_dir: Path | None = None
 ) -> Card:
-    """Return one card, without a version the newest.
+    """Return one card, without a version the newest that has weights.
 
     Raises:
         ModelError: There is no such model.
@@ -83,7 +154,13 @@ def get_card(
         raise ModelError(
             f"There is no model {wanted}; known: {known}.", reason_code="no_model"
         )
-    return found[-1]
+    return _newest(found)
+
+
+def _newest(cards: list[Card]) -> Card:
+    """Return the last of cards, oldest first: of those that can run, if any can."""
+    usable = [card for card in cards if card.weights_sha256]
+    return (usable or cards)[-1]
 
 
 def default_card(*, weights_dir: Path | None = None) -> Card:
@@ -99,7 +176,7 @@ def default_card(*, weights_dir: Path | None = None) -> Card:
         raise ModelError(
             "No model for chest films is installed.", reason_code="no_model"
         )
-    return chosen[-1]
+    return _newest(chosen)
 
 
 def read_card(path: Path) -> Card:
@@ -138,7 +215,10 @@ def parse_card(raw: Mapping[str, Any], *, folder: Path) -> Card:
 
 
 def _card(raw: dict[str, Any], folder: Path) -> Card:
-    weights = raw["weights"]
+    # An ensemble has no file; nor has a model whose weights were not shipped.
+    absent = raw["weights"] is None
+    weights = {"file": NO_WEIGHTS_NAME} if absent else raw["weights"]
+    sha256 = ensemble_sha256(raw) if members_of(raw) else weights.get("sha256")
     return Card(
         name=raw["name"],
         version=raw["version"],
@@ -159,7 +239,7 @@ def _card(raw: dict[str, Any], folder: Path) -> Card:
         normalisation=raw["input"]["normalisation"],
         # Only a name: a card must not point out of its folder.
         weights_file=folder / Path(weights["file"]).name,
-        weights_sha256=weights.get("sha256"),
+        weights_sha256=sha256,
         metrics=raw["metrics"],
         training_data=tuple(raw["training_data"]),
         intended_use=raw["intended_use"],

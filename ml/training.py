@@ -20,21 +20,31 @@ import cv2
 import numpy as np
 
 from ml.architectures import build
-from ml.checkpoints import RunState, load_state, restore, save_checkpoint
+from ml.checkpoints import (
+    RunState,
+    keep_as_best,
+    load_state,
+    restore,
+    save_checkpoint,
+    settle_on_best,
+)
+from ml.classifiers import compiled, set_dropout
 from ml.datasets import (
-    LabelledFilm,
+    ManifestRow,
     PackedFilms,
-    hold_out,
+    drawn_percent,
     pack_films,
     read_manifest,
     refuse_shared_patients,
-    select_films,
     with_split,
 )
 from ml.errors import TrainingError
-from ml.metrics import balanced_accuracy
-from ml.recipes import Recipe
+from ml.held_out import HELD_OUT_LOSS, best_epoch, is_enough, log_loss
+from ml.initial_weights import initialise
+from ml.metrics import balanced_accuracy, mean_auc
+from ml.recipes import Recipe, Refinements, Stage
 from ml.sequences import FilmSequence, evenly_drawn, plain_inputs
+from ml.truth import Truth, films_of, sigmoid_truth, softmax_truth
 
 if TYPE_CHECKING:
     import keras
@@ -48,9 +58,9 @@ CPU_FLAGS = Path("/proc/cpuinfo")
 class TrainingData:
     """Films of a run: learned from, kept aside for calibration, and looked at."""
 
-    train: tuple[LabelledFilm, ...]
-    held_out: tuple[LabelledFilm, ...]
-    val: tuple[LabelledFilm, ...]
+    train: Truth
+    held_out: Truth
+    val: Truth
     unknown: tuple[str, ...]
     ambiguous: tuple[str, ...]
 
@@ -75,24 +85,42 @@ def gather(recipe: Recipe, *, manifest: Path, limit: int = 0) -> TrainingData:
     Raises:
         TrainingError: A patient stands in two splits, or a label has no film.
     """
-    rows = read_manifest(manifest)
+    return gather_rows(recipe, read_manifest(manifest), limit=limit)
+
+
+def gather_rows(
+    recipe: Recipe, rows: Sequence[ManifestRow], *, limit: int = 0
+) -> TrainingData:
+    """Sort films into the parts of a run; see `gather`."""
     refuse_shared_patients(rows)
-    names = recipe.label_names
-    selected = select_films(with_split(rows, "train"), names)
-    train, held_out = hold_out(selected.films, percent=recipe.held_out_percent)
-    val = select_films(with_split(rows, "val"), names)
-    missing = set(names) - {film.label for film in train}
-    if missing:
-        raise TrainingError(f"No training film has: {', '.join(sorted(missing))}.")
-    if limit:
-        train = train[:: max(1, len(train) // limit)]
-    return TrainingData(
-        train=tuple(train),
-        held_out=tuple(held_out),
-        val=tuple(val.films),
-        unknown=selected.unknown + val.unknown,
-        ambiguous=selected.ambiguous + val.ambiguous,
+    if recipe.datasets:
+        rows = [row for row in rows if row.dataset in ("", *recipe.datasets)]
+    told = _truth(recipe, with_split(rows, "train"))
+    val = _truth(recipe, with_split(rows, "val"))
+    aside = np.array(
+        [drawn_percent(row.patient) < recipe.held_out_percent for row in told.rows],
+        bool,
     )
+    train = films_of(told, np.flatnonzero(~aside))
+    if limit:
+        step = max(1, len(train.rows) // limit)
+        train = films_of(train, np.arange(0, len(train.rows), step))
+    seen = train.positive.any(axis=0)
+    missing = [n for n, ok in zip(recipe.label_names, seen, strict=True) if not ok]
+    if missing:
+        raise TrainingError(f"No training film has: {', '.join(missing)}.")
+    return TrainingData(
+        train=train,
+        held_out=films_of(told, np.flatnonzero(aside)),
+        val=val,
+        unknown=told.unknown + val.unknown,
+        ambiguous=told.ambiguous + val.ambiguous,
+    )
+
+
+def _truth(recipe: Recipe, rows: Sequence[ManifestRow]) -> Truth:
+    tell = softmax_truth if recipe.task == "softmax" else sigmoid_truth
+    return tell(rows, recipe.label_names)
 
 
 class Run:
@@ -109,37 +137,57 @@ class Run:
         budget: Budget,
         precision: str = "float32",
         report: Report = lambda entry: None,
+        on_batch: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         import keras
 
         self.recipe, self.data, self.report = recipe, data, report
-        self.run_dir, self.budget = run_dir, budget
-        self.train_films = _pack(data.train, root, cache_dir)
-        self.val_films = _pack(data.val, root, cache_dir)
+        self.run_dir, self.budget, self.on_batch = run_dir, budget, on_batch
+        self.root, self.cache_dir = root, cache_dir
+        self.train_films = pack_rows(data.train.rows, root, cache_dir)
+        self.val_films = pack_rows(data.val.rows, root, cache_dir)
+        self.groups = film_groups(data.train)
         keras.utils.set_random_seed(recipe.seed)
         self.network = build(
-            recipe.architecture, classes=len(recipe.labels), dtype=precision
+            recipe.architecture,
+            classes=len(recipe.labels),
+            dtype=precision,
+            size=recipe.stages[0].size,
         )
-        self.classifier = _compiled(self.network, recipe)
+        set_dropout(self.network, recipe.refinements.dropout)
         self.state = self._begin_or_resume()
 
     def _begin_or_resume(self) -> RunState:
-        fingerprint = _fingerprint(self.recipe, self.data)
+        fingerprint = fingerprint_of(self.recipe, self.data)
         state = load_state(self.run_dir)
         if state is None:
+            initialise(self.network, self.recipe.init)
+            self._compile(head_only=self.recipe.stages[0].head_only)
             return RunState(self.recipe.name, fingerprint)
         if state.fingerprint != fingerprint:
             raise TrainingError(
                 f"{self.run_dir} holds a run with another recipe or other films; "
                 "choose another --run folder."
             )
+        self._compile(head_only=state.head_only)
         restore(self.run_dir, model=self.network, optimizer=self.classifier.optimizer)
         return state
 
+    def _compile(self, *, head_only: bool) -> None:
+        self.head_only = head_only
+        self.classifier = compiled(
+            self.network, self.recipe, self.data.train, head_only=head_only
+        )
+
     def train(self) -> RunState:
         """Train until the budget is used up, with a checkpoint after each epoch."""
+        patience = self.recipe.refinements.patience
         while self.progress(share=0.0, since=None) < 1.0:
+            if is_enough(self.state.history, patience=patience):
+                break
             self._epoch()
+        if patience:
+            settle_on_best(self.run_dir, self.state, model=self.network)
         return self.state
 
     def progress(self, *, share: float, since: float | None) -> float:
@@ -150,7 +198,10 @@ class Run:
 
     def _epoch(self) -> None:
         since = time.monotonic()
-        size = self._size(self.progress(share=0.0, since=since))
+        stage = self._stage(self.progress(share=0.0, since=since))
+        size = stage.size
+        if stage.head_only != self.head_only:
+            self._compile(head_only=stage.head_only)
         sequence = self._sequence(size)
         pace = _pace_callback(self, since=since, batches=len(sequence))
         past = self.classifier.fit(
@@ -162,18 +213,18 @@ class Run:
             "films": pace.batches_done * self.recipe.batch_size,
             "learning_rate": float(self.classifier.optimizer.learning_rate),
             "loss": round(float(past.history["loss"][-1]), 4),
-            "accuracy": round(float(past.history["accuracy"][-1]), 4),
+            **_shown(past.history, "accuracy"),
             **self._measure(size),
+            **self._measure_held_out(size),
         }
         self._keep(entry, seconds=time.monotonic() - since)
 
     def _sequence(self, size: int) -> FilmSequence:
         return FilmSequence(
             self.train_films,
-            labels=_classes(self.data.train),
+            targets=targets_of(self.data.train),
             indices=self._draw(),
             size=size,
-            classes=len(self.recipe.labels),
             batch_size=self.recipe.batch_size,
             seed=self.recipe.seed + self.state.epoch,
             strength=self.recipe.augmentation,
@@ -182,6 +233,7 @@ class Run:
     def _keep(self, entry: dict[str, Any], *, seconds: float) -> None:
         """Write the checkpoint of a finished epoch, then report it."""
         self.state.epoch += 1
+        self.state.head_only = self.head_only
         self.state.elapsed_s += seconds
         entry["elapsed_s"] = round(self.state.elapsed_s, 1)
         self.state.history.append(entry)
@@ -191,19 +243,25 @@ class Run:
             model=self.network,
             optimizer=self.classifier.optimizer,
         )
+        if entry["epoch"] == best_epoch(self.state.history):
+            keep_as_best(self.run_dir, self.state)
         self.report(entry)
 
-    def _size(self, progress: float) -> int:
+    def _stage(self, progress: float) -> Stage:
         begun = [stage for stage in self.recipe.stages if stage.begins <= progress]
-        return begun[-1].size
+        return begun[-1]
 
     def _draw(self) -> np.ndarray:
-        rng = np.random.default_rng((self.recipe.seed, self.state.epoch))
-        shares = [self.recipe.class_shares[name] for name in self.recipe.label_names]
-        count = min(self.recipe.epoch_films, 8 * len(self.data.train))
-        return evenly_drawn(
-            _classes(self.data.train), shares=shares, count=count, rng=rng
-        )
+        recipe, train = self.recipe, self.data.train
+        rng = np.random.default_rng((recipe.seed, self.state.epoch))
+        if recipe.class_shares:
+            groups = train.positive.argmax(axis=1)
+            shares = [recipe.class_shares[name] for name in recipe.label_names]
+        else:
+            groups = self.groups
+            shares = list(np.bincount(groups) ** recipe.balance)
+        count = min(recipe.epoch_films, 8 * len(train.rows))
+        return evenly_drawn(groups, shares=shares, count=count, rng=rng)
 
     def learning_rate(self, progress: float) -> float:
         """Return the rate at a share of the run: a short rise, then a half cosine."""
@@ -217,22 +275,54 @@ class Run:
 
     def _measure(self, size: int) -> dict[str, Any]:
         """Measure on val, for the curves only: nothing is chosen by these figures."""
-        if not self.data.val:
+        val = self.data.val
+        if not val.rows:
             return {}
         logits = predict_logits(self.network, self.val_films, size=size)
-        truth = _classes(self.data.val)
-        chosen = logits.argmax(axis=1)
-        measured = {
-            "val_accuracy": round(float((chosen == truth).mean()), 4),
-            "val_balanced_accuracy": round(balanced_accuracy(truth, chosen), 4),
-        }
-        if self.recipe.measured_dataset:
-            name = self.recipe.measured_dataset
-            inside = np.array([film.row.dataset == name for film in self.data.val])
-            if inside.any():
-                figure = balanced_accuracy(truth[inside], chosen[inside])
-                measured[f"val_balanced_accuracy_{name}"] = round(figure, 4)
+        measured = {"val": merit(self.recipe, logits, val)}
+        name = self.recipe.measured_dataset
+        inside = [i for i, row in enumerate(val.rows) if row.dataset == name]
+        if 0 < len(inside) < len(val.rows):
+            own = films_of(val, np.array(inside))
+            measured[f"val_{name}"] = merit(self.recipe, logits[inside], own)
         return measured
+
+    def _measure_held_out(self, size: int) -> dict[str, float]:
+        """Measure on held-out train patients, by whom the run may be ended."""
+        if not self.recipe.refinements.patience:
+            return {}
+        if not self.data.held_out.rows:
+            raise TrainingError("No train patient is held out: nothing ends this run.")
+        films = pack_rows(self.data.held_out.rows, self.root, self.cache_dir)
+        logits = predict_logits(self.network, films, size=size)
+        loss = log_loss(self.recipe.task, logits, self.data.held_out)
+        return {HELD_OUT_LOSS: round(loss, 4)}
+
+
+def merit(recipe: Recipe, logits: np.ndarray, truth: Truth) -> float:
+    """Return balanced accuracy of a softmax model, mean AUC of a sigmoid one."""
+    if recipe.task == "softmax":
+        chosen = logits.argmax(axis=1)
+        return round(balanced_accuracy(truth.positive.argmax(axis=1), chosen), 4)
+    return round(mean_auc(logits, truth.positive, truth.known), 4)
+
+
+def targets_of(truth: Truth) -> np.ndarray:
+    """Return float32 (films, labels): 1 where it is there, 0 not, -1 nobody knows."""
+    return np.where(truth.known, truth.positive, -1.0).astype(np.float32)
+
+
+def film_groups(truth: Truth) -> np.ndarray:
+    """Return int (films,): films of one source with the same rarest label."""
+    counts = truth.positive.sum(axis=0)
+    rarest = np.where(truth.positive, counts, np.inf).argmin(axis=1)
+    rarest = np.where(truth.positive.any(axis=1), rarest, -1)
+    names = [f"{row.dataset} {r}" for row, r in zip(truth.rows, rarest, strict=True)]
+    return np.unique(names, return_inverse=True)[1]
+
+
+def _shown(history: dict[str, list[float]], name: str) -> dict[str, float]:
+    return {name: round(float(history[name][-1]), 4)} if name in history else {}
 
 
 def predict_logits(
@@ -247,34 +337,9 @@ def predict_logits(
     return np.concatenate(parts)
 
 
-def _pack(films: Sequence[LabelledFilm], root: Path, cache_dir: Path) -> PackedFilms:
-    return pack_films([film.row.path for film in films], root=root, cache_dir=cache_dir)
-
-
-def _classes(films: Sequence[LabelledFilm]) -> np.ndarray:
-    return np.array([film.class_index for film in films], np.int64)
-
-
-def _compiled(network: keras.Model, recipe: Recipe) -> keras.Model:
-    import keras
-
-    classifier = keras.Model(network.inputs, network.outputs[0])
-    optimizer = keras.optimizers.AdamW(
-        recipe.peak_learning_rate,
-        weight_decay=recipe.weight_decay,
-        global_clipnorm=1.0,
-    )
-    # Decay pulls on what is multiplied with the film, not on shifts and scales.
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    classifier.compile(
-        optimizer=optimizer,
-        loss=keras.losses.CategoricalCrossentropy(
-            from_logits=True, label_smoothing=recipe.label_smoothing
-        ),
-        metrics=["accuracy"],
-        jit_compile=False,
-    )
-    return classifier
+def pack_rows(rows: Sequence[ManifestRow], root: Path, cache_dir: Path) -> PackedFilms:
+    """Return the cached films of these rows."""
+    return pack_films([row.path for row in rows], root=root, cache_dir=cache_dir)
 
 
 def _pace_callback(run: Run, *, since: float, batches: int) -> Any:
@@ -292,15 +357,19 @@ def _pace_callback(run: Run, *, since: float, batches: int) -> Any:
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             self.batches_done = batch + 1
+            run.on_batch(batch + 1, batches)
             if run.budget.minutes and run.progress(share=0.0, since=since) >= 1.0:
                 self.model.stop_training = True
 
     return Pace()
 
 
-def _fingerprint(recipe: Recipe, data: TrainingData) -> str:
-    paths = [film.row.path for film in data.train]
+def fingerprint_of(recipe: Recipe, data: TrainingData) -> str:
+    """Return what tells a run from another: its recipe and the films it learns from."""
+    paths = [row.path for row in data.train.rows]
     told = asdict(replace(recipe, version=""))
+    if recipe.refinements == Refinements():
+        del told["refinements"]
     text = json.dumps([told, paths], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from ml.architectures import build
 from ml.errors import ModelError
-from ml.registry import Card
+from ml.registry import IMPORTED, Card
 
 if TYPE_CHECKING:
     import keras
 
 CHUNK_BYTES = 1 << 20
+# Built-in layers that hold a program of their own.
+CODE_LAYERS = frozenset({"FlaxLayer", "JaxLayer", "TFSMLayer", "TorchModuleWrapper"})
 
 
 def file_sha256(path: Path) -> str:
@@ -49,11 +51,17 @@ def verify(card: Card, weights: Path) -> str:
     Raises:
         ModelError: The file is missing or another one.
     """
+    if card.weights_sha256 is None:
+        raise ModelError(
+            f"No weights were shipped with {card.name} {card.version}. "
+            f"{card.no_weights_reason}".rstrip(),
+            reason_code="no_weights",
+        )
     found = file_sha256(weights)
-    if card.weights_sha256 is None or found != card.weights_sha256:
+    if found != card.weights_sha256:
         raise ModelError(
             f"The weights of {card.name} {card.version} are not those of its card "
-            f"(sha256 {found[:12]}, expected {str(card.weights_sha256)[:12]}).",
+            f"(sha256 {found[:12]}, expected {card.weights_sha256[:12]}).",
             reason_code="weights_differ",
         )
     return found
@@ -68,7 +76,13 @@ def save_weights(
         The sha256 of the file, which appears under its name only when it is whole.
     """
     classes = network.outputs[0].shape[-1]
-    small = build(architecture, classes=classes, channels=channels, dtype="float16")
+    small = build(
+        architecture,
+        classes=classes,
+        channels=channels,
+        dtype="float16",
+        size=network.inputs[0].shape[1],
+    )
     _copy(network, small)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.keras")
     small.save(temporary)
@@ -76,8 +90,13 @@ def save_weights(
     return file_sha256(path)
 
 
-def load_network(card: Card, weights: Path) -> keras.Model:
-    """Build a card's float32 network with the weights of a verified file.
+def load_network(card: Card, weights: Path, *, dtype: str = "float32") -> keras.Model:
+    """Build a card's network with the weights of a verified file.
+
+    Args:
+        card: The model's card.
+        weights: Its file.
+        dtype: A Keras dtype policy with float32 variables.
 
     Raises:
         ModelError: The file is not what the card says, or holds what is not let in.
@@ -88,25 +107,35 @@ def load_network(card: Card, weights: Path) -> keras.Model:
         architecture=card.architecture,
         classes=len(card.labels),
         channels=card.input_channels,
+        dtype=dtype,
     )
 
 
 def network_of_file(
-    weights: Path, *, architecture: str, classes: int, channels: int
+    weights: Path,
+    *,
+    architecture: str,
+    classes: int,
+    channels: int,
+    dtype: str = "float32",
 ) -> keras.Model:
-    """Build a float32 network with the arrays of a `.keras` file.
+    """Build a network with float32 variables and the arrays of a `.keras` file.
+
+    An imported network is not one that this project builds: it is opened as it is.
 
     Raises:
         ModelError: The file is damaged, holds foreign layers, or another network.
     """
-    import keras
-
-    _refuse_foreign_layers(weights)
-    try:
-        small = keras.saving.load_model(weights, compile=False, safe_mode=True)
-    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise ModelError(f"The weights {weights.name} cannot be loaded.") from error
-    network = build(architecture, classes=classes, channels=channels)
+    small = open_weights(weights)
+    if architecture == IMPORTED:
+        return small
+    network = build(
+        architecture,
+        classes=classes,
+        channels=channels,
+        dtype=dtype,
+        size=small.inputs[0].shape[1],
+    )
     try:
         _copy(small, network)
     except ValueError as error:
@@ -116,11 +145,28 @@ def network_of_file(
     return network
 
 
+def open_weights(weights: Path) -> keras.Model:
+    """Open a `.keras` file of built-in layers only, as it was saved.
+
+    Raises:
+        ModelError: The file is damaged or holds foreign layers.
+    """
+    import keras
+
+    _refuse_foreign_layers(weights)
+    try:
+        return keras.saving.load_model(weights, compile=False, safe_mode=True)
+    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
+        raise ModelError(f"The weights {weights.name} cannot be loaded.") from error
+
+
 def _copy(source: keras.Model, target: keras.Model) -> None:
     """Assign every array of `source` to the layer of the same name in `target`."""
     import keras
 
     for layer in target.layers:
+        if not layer.variables:
+            continue
         arrays = source.get_layer(layer.name).variables
         if len(arrays) != len(layer.variables):
             raise ValueError(f"layer {layer.name} differs")
@@ -136,23 +182,34 @@ def _refuse_foreign_layers(weights: Path) -> None:
             config = json.loads(archive.read("config.json"))
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ModelError(f"{weights.name} is not a .keras file.") from error
+    check_configuration(config, file_name=weights.name)
+
+
+def check_configuration(config: Any, *, file_name: str) -> None:
+    """Refuse a network's configuration that holds more than Keras' own layers.
+
+    Args:
+        config: What a file says of its network, read as JSON.
+        file_name: For the sentence that refuses.
+
+    Raises:
+        ModelError: It holds a class of somebody's own, or one that runs code.
+    """
     for part in _objects(config):
         name, module = str(part.get("class_name")), str(part.get("module") or "")
-        foreign = module.split(".")[0] not in ("keras", "builtins", "")
-        if foreign or "Lambda" in name or part.get("registered_name") is not None:
-            _check_registered(part, name, foreign, weights)
-
-
-def _check_registered(
-    part: dict[str, Any], name: str, foreign: bool, weights: Path
-) -> None:
-    # Keras writes the registered name of its own Functional class, and no other.
-    if not foreign and "Lambda" not in name and part["registered_name"] == name:
-        return
-    raise ModelError(
-        f"{weights.name} holds {name}, which is not one of the layers let in.",
-        reason_code="weights_refused",
-    )
+        # Keras writes the registered name of its own Functional class, and no other.
+        registered = part.get("registered_name")
+        foreign = (
+            module.split(".")[0] not in ("keras", "builtins", "")
+            or registered not in (None, name)
+            or "lambda" in name.lower()
+            or name in CODE_LAYERS
+        )
+        if foreign:
+            raise ModelError(
+                f"{file_name} holds {name}, which is not one of the layers let in.",
+                reason_code="weights_refused",
+            )
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from django.utils import timezone
 from accounts import audit
 from accounts.models import User
 from accounts.tokens import issue_token
-from diagnoses.models import Finding, Prediction
+from diagnoses.models import Finding, Prediction, SiteAcceptance, StateChange
 from diagnoses.worklist import refresh_entry
 from patients.models import Instance, Patient, PatientAssignment, Study
 from tests.diagnoses.fakes import installed_model, stored_film
@@ -62,6 +62,16 @@ class Record:
 def make_record(user: User) -> Record:
     """Make a patient whose film was read, and a row of everything the admin shows."""
     model_version = installed_model()
+    SiteAcceptance.objects.create(
+        model_version=model_version,
+        figures={},
+        films=1,
+        patients=1,
+        manifest_sha256="a" * 64,
+    )
+    StateChange.objects.create(
+        model_version=model_version, to_state="active", reason="tests"
+    )
     patient = PatientFactory(
         patient_id=MRN, family_name=FAMILY_NAME, name_folded=FAMILY_NAME.casefold()
     )

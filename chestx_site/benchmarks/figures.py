@@ -47,7 +47,21 @@ class Goal:
 
 
 GOALS = (
-    Goal("inference", "ratio", "film with heat maps, times faster", "x", 15, True),
+    Goal(
+        "inference", "ratio", "film with heat maps, usual way over ours", "x", 20, True
+    ),
+    Goal(
+        *("inference", "tensorflow_ratio", "TensorFlow compiled pass over ours", "x"),
+        *(1.5, True),
+    ),
+    Goal(
+        *("inference", "onnxruntime_ratio", "onnxruntime's bare pass over ours", "x"),
+        *(1.0, True),
+    ),
+    Goal(
+        *("inference", "over_bare_pass", "ours over OpenVINO's bare pass", "x"),
+        *(1.3, False),
+    ),
     Goal("upload", "p95_s", "drawn film to stored result, p95", "s", 0.5, False),
     Goal("throughput", "films_per_s", "films sent, read and stored", "/s", 8, True),
     Goal("pages", "ratio", "p95 with 100,000 studies over 1,000", "x", 1.5, False),
@@ -122,8 +136,18 @@ def table(figures: Mapping[str, Figures], machine: Machine) -> Iterator[str]:
     for name, found in figures.items():
         yield ""
         yield name
-        for key, value in _flat(found):
+        for key, value in _flat({k: v for k, v in found.items() if k != "ways"}):
             yield f"  {key:<42}{value}"
+        yield from _ways(found.get("ways", {}))
+
+
+def _ways(ways: Mapping[str, Figures]) -> Iterator[str]:
+    """Return a line for each way that was compared, below its columns."""
+    columns = list(next(iter(ways.values()), {}))
+    if columns:
+        yield "  " + " " * 24 + "".join(f"{c.replace('_', ' '):>24}" for c in columns)
+    for name, row in ways.items():
+        yield f"  {name:<24}" + "".join(f"{row[column]:>24}" for column in columns)
 
 
 def _flat(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,40 +1,312 @@
-"""One film with the heat maps of all labels, against the usual way of the top one's."""
+"""One film with the heat maps of all labels, against the other ways to run a network.
+
+Each way is a process of its own (`ways/child.py`), started one after the other, which
+is the cold start, and then asked in turns, so that whatever else the machine does meets
+all of them. Ours and the usual way begin with display values and end with heat maps;
+the bare passes begin with the prepared input and give logits and maps. So the ratios
+against bare passes are between our whole call and a part of the other's.
+"""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
+import cv2
+import numpy as np
 from django.conf import settings
 
 from chestx_site.benchmarks.figures import BenchmarkError, Figures
-from ml.benchmark import compare_with_gradient_tape
+from ml.datasets import read_manifest, with_split
 from ml.errors import MlError
-from ml.registry import get_card
+from ml.labels import known_labels
+from ml.registry import Card, get_card
 from patients.chest_drawing import BITS, draw_chest
 
-_FILMS = 4
-_ROUNDS = 25
+FILM_SHAPE = (2500, 2000)
+_FILMS = 3
+_ROUNDS = 10
+_BATCHES = (1, 8, 32)
+_BATCH_TURNS = 3
+_REAL_FILMS = 200
+_PRECISIONS = ("float32", "bfloat16")
+# Ways that export or compile once and keep it.
+_KEEPING = ("ours", "openvino_pass", "onnx_pass")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A way and how it is called in the table."""
+
+    name: str
+    module: str
+    precision: str = "float32"
+
+
+WAYS = (
+    Compared("ours float32", "ours"),
+    Compared("ours bfloat16", "ours", "bfloat16"),
+    Compared("OpenVINO float32", "openvino_pass"),
+    Compared("OpenVINO bfloat16", "openvino_pass", "bfloat16"),
+    Compared("onnxruntime", "onnx_pass"),
+    Compared("TensorFlow compiled", "tensorflow_pass"),
+    Compared("predict + GradientTape", "keras_tape"),
+)
+
+
+class WayProcess:
+    """A way that runs, and is asked."""
+
+    def __init__(self, way: Compared, *, card: Card, films: Path) -> None:
+        """Start it and wait for its first result.
+
+        Raises:
+            BenchmarkError: It ended before.
+        """
+        self.way = way
+        command = [
+            *(sys.executable, "-m", "chestx_site.benchmarks.ways.child", way.module),
+            f"--card={card.weights_file.with_name('card.json')}",
+            f"--films={films}",
+            f"--cache={settings.INFERENCE_CACHE_DIR}",
+            f"--threads={settings.INFERENCE_NUM_THREADS}",
+            f"--precision={way.precision}",
+            f"--parent={os.getpid()}",
+        ]
+        environment = os.environ | {
+            "KERAS_BACKEND": "tensorflow",
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+        }
+        self._log = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 - as the process
+        began = time.perf_counter()
+        # Our own module, with arguments of our own making.
+        self._process = subprocess.Popen(  # noqa: S603
+            command,
+            cwd=settings.BASE_DIR,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+        )
+        try:
+            self.first = np.array(self._answer()["first"])
+        except BaseException:
+            self.end()
+            raise
+        self.cold_start_s = time.perf_counter() - began
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.end()
+
+    def ask(self, what: str, **values: Any) -> Any:
+        """Ask the process something; see `ways/child.py`.
+
+        Raises:
+            BenchmarkError: It has ended.
+        """
+        if self._process.stdin is None or self._process.poll() is not None:
+            raise BenchmarkError(f"{self.way.name} has ended.")
+        self._process.stdin.write(json.dumps({"ask": what, **values}) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def end(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+        self._log.close()
+
+    def _answer(self) -> Any:
+        line = self._process.stdout.readline() if self._process.stdout else ""
+        if not line:
+            self._process.wait()
+            self._log.seek(0)
+            said = self._log.read().strip().splitlines() or ["nothing"]
+            raise BenchmarkError(
+                f"{self.way.name} gave no answer; it said: {said[-1]} "
+                "(It needs all of requirements-test.txt.)"
+            )
+        return json.loads(line)
 
 
 def measure(say: Callable[[str], None]) -> Figures:
-    """Time both ways in turns, on drawn films, with the default model's weights.
+    """Measure every way in this one run, on drawn films, with the default model.
 
     Raises:
-        BenchmarkError: TensorFlow is not installed, or the model is not there.
+        BenchmarkError: A way cannot be run, or the model is not there.
     """
-    say("Inference: loading both ways")
-    # Read by Keras when it is imported, which nothing has done yet.
-    os.environ["KERAS_BACKEND"] = "tensorflow"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    films = [draw_chest(seed) << (16 - BITS) for seed in range(_FILMS)]
     try:
-        return compare_with_gradient_tape(
-            get_card(settings.DEFAULT_MODEL),
-            films,
-            cache_dir=settings.INFERENCE_CACHE_DIR,
-            rounds=_ROUNDS,
-            threads=settings.INFERENCE_NUM_THREADS,
-        )
+        card = get_card(settings.DEFAULT_MODEL)
     except MlError as error:
         raise BenchmarkError(error.message) from error
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        films = Path(folder) / "films.npy"
+        np.save(films, drawn_films())
+        processes = {
+            way.name: stack.enter_context(_started(way, card, films, say))
+            for way in WAYS
+        }
+        say("Inference: measuring in turns")
+        latencies = _latencies(list(processes.values()))
+        # Before the batches: what 32 large films take is not the way's.
+        memory = {name: each.ask("memory")["most"] for name, each in processes.items()}
+        throughput = _throughput(list(processes.values()))
+        table = {
+            name: _figures(latencies[name], throughput[name])
+            | {
+                "cold_start_s": round(process.cold_start_s, 2),
+                "memory_mb": memory[name],
+            }
+            for name, process in processes.items()
+        }
+        say("Inference: comparing bfloat16 with float32")
+        agreement = _agreement(card, processes)
+    return {
+        **ratios({name: float(row["median_ms"]) for name, row in table.items()}),
+        "ways": table,
+        "agreement": agreement,
+        "gpu": "not measured here: no accelerator",
+        "film": "x".join(map(str, FILM_SHAPE)),
+        "input_size": card.input_size,
+        "grids_ours": len(card.labels),
+        "grids_usual": 1,
+        "model": card.name,
+        "version": card.version,
+    }
+
+
+def _started(
+    way: Compared, card: Card, films: Path, say: Callable[[str], None]
+) -> WayProcess:
+    say(f"Inference: starting {way.name}")
+    if way.module in _KEEPING:
+        # What a first start ever keeps for the next is no cold start.
+        WayProcess(way, card=card, films=films).end()
+    return WayProcess(way, card=card, films=films)
+
+
+def drawn_films() -> np.ndarray:
+    """Return drawn films as large as films are, uint16 (films, 2500, 2000)."""
+    height, width = FILM_SHAPE
+    return np.stack(
+        [
+            cv2.resize(draw_chest(seed) << (16 - BITS), (width, height))
+            for seed in range(_FILMS)
+        ]
+    )
+
+
+def ratios(median_ms: dict[str, float]) -> Figures:
+    """Return how many times faster our whole call is, in our best precision.
+
+    Args:
+        median_ms: The median latency of every way of `WAYS`.
+    """
+    ours = {p: median_ms[f"ours {p}"] for p in _PRECISIONS}
+    best = min(ours, key=lambda precision: ours[precision])
+    usual = median_ms["predict + GradientTape"]
+    bare = median_ms["OpenVINO float32"]
+    return {
+        "ratio": round(usual / ours[best], 2),
+        "ratio_float32": round(usual / ours["float32"], 2),
+        "ratio_bfloat16": round(usual / ours["bfloat16"], 2),
+        "best_precision": best,
+        "tensorflow_ratio": round(median_ms["TensorFlow compiled"] / ours[best], 2),
+        "onnxruntime_ratio": round(median_ms["onnxruntime"] / ours[best], 2),
+        "over_bare_pass": round(ours["float32"] / bare, 2),
+    }
+
+
+def _latencies(processes: Sequence[WayProcess]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {each.way.name: [] for each in processes}
+    for process in processes:
+        process.ask("one", rounds=1)
+    for _ in range(_ROUNDS):
+        for process in processes:
+            found[process.way.name] += process.ask("one", rounds=2)
+    return found
+
+
+def _throughput(processes: Sequence[WayProcess]) -> dict[str, dict[str, float]]:
+    """Return films a second by batch size: the median of a few turns."""
+    found: dict[str, dict[str, float]] = {each.way.name: {} for each in processes}
+    for size in _BATCHES:
+        taken: dict[str, list[float]] = {each.way.name: [] for each in processes}
+        for process in processes:
+            process.ask("many", size=size, rounds=1)
+        for _ in range(_BATCH_TURNS):
+            for process in processes:
+                taken[process.way.name] += process.ask("many", size=size, rounds=2)
+        for name, times in taken.items():
+            found[name][str(size)] = round(size * 1000.0 / statistics.median(times), 1)
+    return found
+
+
+def _figures(latencies: list[float], throughput: dict[str, float]) -> Figures:
+    return {
+        "median_ms": round(statistics.median(latencies), 2),
+        "p95_ms": round(float(np.percentile(latencies, 95)), 2),
+        **{f"films_per_s_batch_{size}": value for size, value in throughput.items()},
+    }
+
+
+def _agreement(card: Card, processes: dict[str, WayProcess]) -> Figures:
+    """Say how far bfloat16 is from float32, and float32 from the usual way."""
+    paths = real_films(card)
+    ours = {p: processes[f"ours {p}"] for p in _PRECISIONS}
+    usual = processes["predict + GradientTape"]
+    difference = np.abs(ours["float32"].first - usual.first).max()
+    told: Figures = {"probability_difference_to_usual": float(f"{difference:.2g}")}
+    if not paths:
+        return told | {"real_films": 0, "why": "CHESTX_DATA has no manifest"}
+    exact, rounded = (
+        np.array(ours[p].ask("probabilities", paths=paths)) for p in _PRECISIONS
+    )
+    limits = np.array([card.thresholds[name] for name in card.label_names])
+    same = ((exact >= limits) == (rounded >= limits)).all(axis=1)
+    return told | {
+        "real_films": len(paths),
+        "largest_probability_difference": round(
+            float(np.abs(exact - rounded).max()), 5
+        ),
+        "same_positives_share": round(float(same.mean()), 4),
+        "films_with_other_positives": int((~same).sum()),
+        "same_top_label_share": round(
+            float((exact.argmax(axis=1) == rounded.argmax(axis=1)).mean()), 4
+        ),
+    }
+
+
+def real_films(card: Card) -> list[str]:
+    """Return paths of val films that the model has a label for, evenly drawn."""
+    root = Path(settings.CHESTX_DATA)
+    manifest = root / "manifest.csv"
+    if not manifest.is_file():
+        return []
+    rows = [
+        row
+        for row in with_split(read_manifest(manifest), "val")
+        if known_labels(row.labels, card.label_names)
+    ]
+    step = max(1, len(rows) // _REAL_FILMS)
+    return [str(root / row.path) for row in rows[::step]]

@@ -92,7 +92,9 @@ class FaultStack:
         for name in ("incoming", "objects", "static"):
             (self.var_dir / name).mkdir(mode=0o700, exist_ok=True)
         self.manage("migrate", "--verbosity", "0")
-        self.manage("sync_models", "--activate-for-demo")
+        # One model: the trial counts one run a film.
+        only = f"--only={settings.DEFAULT_MODEL}"
+        self.manage("sync_models", "--activate-for-demo", only)
         self.manage("shell", "--verbosity", "0", "-c", MAKE_USERS)
         self.manage("shell", "--verbosity", "0", "-c", WARM_UP)
         for child in (self.web, self.worker, self.sweeper):

@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from accounts.access import Action, require
+from accounts.access import Action, require, scopes_of
 from accounts.audit import AuditAction, AuditDoor
 from accounts.audited import AuditedReadMixin
 from accounts.errors import InvalidInput
@@ -68,7 +68,7 @@ class PredictionFilter(filters.FilterSet):
 
     class Meta:
         model = Prediction
-        fields = ("reason_code",)
+        fields = ("reason_code", "shadow")
 
     def with_positive(
         self, queryset: models.QuerySet[Prediction], name: str, label: str
@@ -102,7 +102,9 @@ class PredictionViewSet(
     def get_queryset(self) -> models.QuerySet[Prediction]:
         """Return the runs that the user may see, without their grids."""
         return (
-            Prediction.objects.visible_to(self.request.user)
+            Prediction.objects.visible_to(
+                self.request.user, scopes=scopes_of(self.request)
+            )
             .select_related("model_version", "instance__series__study")
             .defer("geometry", "model_version__card", "instance__header")
             .prefetch_related("findings")

@@ -8,7 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from diagnoses.models import Finding, ModelVersion, Prediction
+from diagnoses.models import Finding, Prediction
 from diagnoses.uploads import TakenFile
 from patients.models import Priority, Upload
 
@@ -150,6 +150,10 @@ class UploadSerializer(serializers.ModelSerializer):
 class FindingSerializer(serializers.ModelSerializer):
     """What the run says about one label: a score, once calibrated a probability."""
 
+    certainty = serializers.SerializerMethodField(
+        help_text='confident, borderline or not sure; "" where the card claims nothing.'
+    )
+
     class Meta:
         model = Finding
         fields = (
@@ -159,8 +163,14 @@ class FindingSerializer(serializers.ModelSerializer):
             "threshold",
             "threshold_source",
             "positive",
+            "certainty",
         )
         read_only_fields = fields
+
+    def get_certainty(self, finding: Finding) -> str:
+        """Return the word that was stored with the run."""
+        words = finding.prediction.provenance.get("certainty") or {}
+        return str(words.get(finding.label, ""))
 
 
 class PredictionSerializer(serializers.ModelSerializer):
@@ -181,6 +191,9 @@ class PredictionSerializer(serializers.ModelSerializer):
     )
     priority = PriorityField()
     findings = FindingSerializer(many=True)
+    label_set = serializers.SerializerMethodField(
+        help_text="The labels that the model does not rule out, at its stated coverage."
+    )
     heatmap = serializers.SerializerMethodField()
     notice = serializers.SerializerMethodField()
     model_url = serializers.SerializerMethodField()
@@ -195,6 +208,7 @@ class PredictionSerializer(serializers.ModelSerializer):
             "model",
             "version",
             "run",
+            "shadow",
             "patient",
             "study",
             "instance",
@@ -205,6 +219,7 @@ class PredictionSerializer(serializers.ModelSerializer):
             "finished_at",
             "milliseconds",
             "findings",
+            "label_set",
             "heatmap",
             "notice",
             "model_url",
@@ -212,6 +227,10 @@ class PredictionSerializer(serializers.ModelSerializer):
             "provenance",
         )
         read_only_fields = fields
+
+    def get_label_set(self, prediction: Prediction) -> list[str]:
+        """Return the labels that were stored with the run."""
+        return list(prediction.provenance.get("label_set") or ())
 
     @extend_schema_field(serializers.URLField(allow_null=True))
     def get_heatmap(self, prediction: Prediction) -> str | None:
@@ -232,22 +251,3 @@ class PredictionSerializer(serializers.ModelSerializer):
             return None
         path = reverse("model-detail", args=[prediction.model_version.name])
         return self.context["request"].build_absolute_uri(path)
-
-
-class ModelVersionSerializer(serializers.ModelSerializer):
-    """One version of a model with its card; never its weights."""
-
-    class Meta:
-        model = ModelVersion
-        fields = (
-            "id",
-            "name",
-            "version",
-            "state",
-            "state_changed_at",
-            "state_reason",
-            "installed_at",
-            "weights_sha256",
-            "card",
-        )
-        read_only_fields = fields

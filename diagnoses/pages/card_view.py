@@ -1,7 +1,6 @@
 """A model's card as a page: figures with intervals, data, limits, what is not known."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
@@ -9,67 +8,21 @@ from django.urls import reverse
 
 from diagnoses.model_versions import card_of
 from diagnoses.models import ModelVersion
+from diagnoses.pages.card_figures import (
+    Cell,
+    LabelRow,
+    coverage_groups,
+    figure_groups,
+)
 from diagnoses.pages.moments import moment_words
-from diagnoses.pages.signs import MODEL_STATES, Sign
+from diagnoses.pages.signs import MODEL_STATES, NO_WEIGHTS, Sign
 from ml.registry import Card
 
-_FIGURES = (
-    ("balanced_accuracy", "Balanced accuracy"),
-    ("accuracy", "Accuracy"),
-    ("mean_auc", "Mean AUC over the labels"),
-    ("auc", "AUC"),
-)
-_LABEL_FIGURES = (
-    ("precision", "Precision"),
-    ("recall", "Recall"),
-    ("f1", "F1"),
-    ("auc", "AUC"),
-    ("positives", "Films"),
-)
 _SOURCE_COLUMNS = ("Label", "Films", "Patients", "Whom, and where from", "Licence")
-# Parts of a metric's key, as `ml.packaging` writes them, in words.
-_CHANGED_SUFFIX = "_crop_equalise"
-_CHANGED_WORDS = ", borders cropped and histograms equalised"
 METRICS_NOTE = (
     "In brackets: 95 % intervals by bootstrap over patients. Validation films come "
     "from the sources that the model learned from; elsewhere it may read less well."
 )
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A named value; `hash`: to be set in a fixed width."""
-
-    name: str
-    value: str
-    hash: bool = False
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A figure with its interval."""
-
-    name: str
-    value: str
-    interval: str = ""
-
-
-@dataclass(frozen=True)
-class LabelRow:
-    """A row of a table: a name, and its cells."""
-
-    name: str
-    cells: Sequence[Cell]
-
-
-@dataclass(frozen=True)
-class FigureGroup:
-    """What was measured on one set of films."""
-
-    title: str
-    figures: Sequence[Figure]
-    columns: Sequence[str]
-    labels: Sequence[LabelRow]
 
 
 def card_summary(version: ModelVersion) -> dict[str, Any]:
@@ -80,6 +33,7 @@ def card_summary(version: ModelVersion) -> dict[str, Any]:
         "version": version.version,
         "url": reverse("model", args=[version.name]),
         "state": state_sign(version),
+        "no_weights_reason": _no_weights_reason(version),
         "intended_use": card.intended_use,
         "labels": [label.display for label in card.labels],
     }
@@ -106,12 +60,16 @@ def card_page(
         "name": version.name,
         "version": version.version,
         "state": state_sign(version),
+        "no_weights_reason": _no_weights_reason(version),
         "versions": _ways_to(versions, shown=version),
         "intended_use": card.intended_use,
         "ages": card.ages,
         "limits": card.limits,
         "not_measured": card.not_measured,
-        "metrics": figure_groups(card.metrics, label_names=card.label_names),
+        "metrics": [
+            *figure_groups(card.metrics, label_names=card.label_names),
+            *coverage_groups(card),
+        ],
         "metrics_note": " ".join((METRICS_NOTE, str(card.raw.get("val_use", "")))),
         "training_columns": _SOURCE_COLUMNS,
         "training_data": [_source(source) for source in card.training_data],
@@ -124,6 +82,16 @@ def card_page(
         "thresholds_method": str(card.raw["thresholds"].get("method", "")),
         "facts": _facts(version, card),
     }
+
+
+def _no_weights_reason(version: ModelVersion) -> str:
+    """Return why nobody can use a version that came without weights."""
+    if version.has_weights:
+        return ""
+    return str(
+        version.card.get("no_weights_reason")
+        or "No weights were shipped with this card."
+    )
 
 
 def _ways_to(
@@ -153,75 +121,10 @@ def _threshold_rows(
 
 
 def state_sign(version: ModelVersion) -> Sign:
-    """Return the sign of a version's state."""
+    """Return the sign of a version's state; without weights there is but one."""
+    if not version.has_weights:
+        return NO_WEIGHTS
     return MODEL_STATES[ModelVersion.State(version.state)]
-
-
-def figure_groups(
-    metrics: Mapping[str, Any], *, label_names: Sequence[str]
-) -> list[FigureGroup]:
-    """Return the sets of films that a card has figures for, labels in its order."""
-    return [
-        FigureGroup(
-            title=_title(key, measured),
-            figures=_figures(measured),
-            columns=[word for _, word in _LABEL_FIGURES],
-            labels=_label_rows(measured.get("labels") or {}, label_names),
-        )
-        for key, measured in metrics.items()
-        if isinstance(measured, Mapping)
-    ]
-
-
-def _title(key: str, measured: Mapping[str, Any]) -> str:
-    changed = key.endswith(_CHANGED_SUFFIX)
-    split, _, rest = key.removesuffix(_CHANGED_SUFFIX).partition("_")
-    pair = measured.get("pair") or []
-    films = "Validation films" if split == "val" else f"{split.capitalize()} films"
-    # After the split comes the data set; after that, what a pair is made of.
-    of = f" of {rest.split('_')[0]}" if rest else ""
-    against = f": {' against '.join(pair)}" if pair else ""
-    return films + of + (_CHANGED_WORDS if changed else "") + against
-
-
-def _figures(measured: Mapping[str, Any]) -> list[Figure]:
-    counted = [
-        f"{measured[name]} {name if name != 'n' else 'films'}"
-        for name in ("n", "patients")
-        if measured.get(name) is not None
-    ]
-    figures = [Figure("Measured on", ", ".join(counted))] if counted else []
-    for name, word in _FIGURES:
-        value = measured.get(name)
-        if isinstance(value, Mapping):
-            interval = f"{_two(value.get('low'))}–{_two(value.get('high'))}"
-            figures.append(Figure(word, _two(value.get("value")), interval))
-    return figures
-
-
-def _label_rows(
-    labels: Mapping[str, Mapping[str, Any]], label_names: Sequence[str]
-) -> list[LabelRow]:
-    """Return a row for each label that any film had."""
-    return [
-        LabelRow(
-            name,
-            [
-                Cell(
-                    word,
-                    str(found.get(key)) if key == "positives" else _two(found.get(key)),
-                )
-                for key, word in _LABEL_FIGURES
-            ],
-        )
-        # The database keeps no order of keys.
-        for name in label_names
-        if (found := labels.get(name)) and found.get("positives")
-    ]
-
-
-def _two(value: object) -> str:
-    return f"{value:.2f}" if isinstance(value, int | float) else "–"
 
 
 def _source(source: Mapping[str, Any]) -> LabelRow:
@@ -249,7 +152,7 @@ def _facts(version: ModelVersion, card: Card) -> list[Cell]:
         if card.calibrated
         else "not calibrated: scores, not probabilities"
     )
-    training = card.raw.get("training", {})
+    training = card.raw.get("training") or {}
     facts = [
         Cell("Architecture", card.architecture),
         Cell(
@@ -265,6 +168,12 @@ def _facts(version: ModelVersion, card: Card) -> list[Cell]:
         Cell(
             "State", f"{version.state} since {moment_words(version.state_changed_at)}"
         ),
-        Cell("Weights sha256", version.weights_sha256, hash=True),
+        Cell("Made of", ", ".join(f"{m.name} {m.version}" for m in card.members)),
+        Cell("Runs on", " or ".join(card.runs_on).upper()),
+        Cell(
+            "Identity sha256" if card.members else "Weights sha256",
+            version.weights_sha256,
+            hash=True,
+        ),
     ]
     return [fact for fact in facts if fact.value]

@@ -8,7 +8,7 @@ from django.views.decorators.http import require_safe
 from accounts.access import Action, require
 from accounts.errors import InvalidInput, NotFound
 from diagnoses.heat_maps import SIZES, grid_of
-from diagnoses.models import HeatMap
+from diagnoses.models import Finding, HeatMap
 from diagnoses.pages.trail import record_read
 from ml import overlay
 from patients import decode
@@ -77,8 +77,8 @@ def heat_layer(request: HttpRequest, finding_id: UUID) -> HttpResponse:
 
 
 def _is_visible(heat_map: HeatMap, request: HttpRequest) -> bool:
-    seen = Instance.objects.visible_to(request.user)
-    return seen.filter(pk=heat_map.finding.prediction.instance_id).exists()
+    seen = Finding.objects.visible_to(request.user)
+    return seen.filter(pk=heat_map.finding_id).exists()
 
 
 def _size(request: HttpRequest) -> int | None:

@@ -5,14 +5,17 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from diagnoses.models import Finding
-from ml.labels import NEGATIVE_LABELS
+from ml.labels import NOTHING_FOUND_LABELS
 
 DIGITS = (2, 3, 4)
 
 
 @dataclass(frozen=True)
 class FindingLine:
-    """What is shown of a finding. `marked`: above its threshold, and not Normal."""
+    """What is shown of a finding.
+
+    `marked`: above its threshold, and not Normal. `certainty`: how sure, in a word.
+    """
 
     key: UUID
     display: str
@@ -21,6 +24,7 @@ class FindingLine:
     positive: bool
     calibrated: bool
     marked: bool
+    certainty: str = ""
     url: str = ""
     layer_url: str = ""
     current: bool = False
@@ -71,6 +75,7 @@ def finding_line(
     finding: Finding,
     *,
     display: str = "",
+    certainty: str = "",
     url: str = "",
     layer_url: str = "",
     current: bool = False,
@@ -83,7 +88,8 @@ def finding_line(
         threshold=finding.threshold,
         positive=finding.positive,
         calibrated=finding.calibrated,
-        marked=finding.positive and finding.label not in NEGATIVE_LABELS,
+        marked=finding.positive and finding.label not in NOTHING_FOUND_LABELS,
+        certainty=certainty,
         url=url,
         layer_url=layer_url,
         current=current,
@@ -95,7 +101,7 @@ def in_reading_order(findings: Iterable[Finding]) -> list[Finding]:
     return sorted(
         findings,
         key=lambda finding: (
-            not (finding.positive and finding.label not in NEGATIVE_LABELS),
+            not (finding.positive and finding.label not in NOTHING_FOUND_LABELS),
             -finding.probability,
             finding.position,
         ),

@@ -2,15 +2,33 @@
 
 from pathlib import Path
 
-from django.http import FileResponse, HttpRequest, HttpResponse
+from django.contrib import messages
+from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
-from django.views.decorators.http import require_safe
+from django.urls import reverse
+from django.utils.http import urlencode
+from django.views.decorators.http import require_POST, require_safe
 
-from accounts.access import Action, require
-from accounts.errors import NotFound
+from accounts.access import Action, may, require
+from accounts.audit import AuditDoor
+from accounts.errors import ChestXError, InvalidInput, NotFound
+from diagnoses.model_states import (
+    Decision,
+    activate,
+    retire,
+    roll_back,
+    run_in_shadow,
+)
 from diagnoses.model_versions import thresholds_of
 from diagnoses.models import ModelVersion
+from diagnoses.operating_points import choose_named_set, set_operating_point
 from diagnoses.pages.card_view import card_page, card_summary
+from diagnoses.pages.version_view import (
+    acceptances_of,
+    choices_of,
+    history_of,
+    threshold_changes_of,
+)
 from ml.registry import WEIGHTS_DIR
 
 
@@ -29,6 +47,7 @@ def models(request: HttpRequest) -> HttpResponse:
         {
             "section": "models",
             "models": [card_summary(version) for version in listed.values()],
+            "may_compare": may(request.user, Action.READ_SHADOW),
         },
     )
 
@@ -45,7 +64,95 @@ def model(request: HttpRequest, name: str) -> HttpResponse:
     page = card_page(
         shown, versions=versions, thresholds=values, has_curves=_curves(shown).is_file()
     )
-    return render(request, "models/page.html", {"section": "models", "model": page})
+    acceptances = acceptances_of(shown)
+    return render(
+        request,
+        "models/page.html",
+        {
+            "section": "models",
+            "model": page,
+            "acceptances": acceptances,
+            "history": history_of(shown),
+            "threshold_changes": threshold_changes_of(shown),
+            "choices": choices_of(shown, acceptances=acceptances)
+            if may(request.user, Action.ADMINISTER)
+            else {},
+            "may_compare": may(request.user, Action.READ_SHADOW),
+        },
+    )
+
+
+@require_POST
+def decide(request: HttpRequest, name: str) -> HttpResponse:
+    """Change who may use a version, or go back to the one before; then show it."""
+    require(request, Action.ADMINISTER)
+    versions = _versions_of(name)
+    decision = _decision(request)
+    chosen = request.POST.get("decision", "")
+    shown = _named(request.POST.get("version", ""), versions)
+    try:
+        if chosen == "rollback":
+            shown = roll_back(name, decision=decision).model_version
+        elif chosen == "activate":
+            without = request.POST.get("without_acceptance", "")
+            activate(shown, decision=decision, without_acceptance=without)
+        elif chosen == "shadow":
+            run_in_shadow(shown, decision=decision)
+        elif chosen == "retire":
+            retire(shown, decision=decision)
+        else:
+            raise InvalidInput("There is no such decision.")
+    except ChestXError as error:
+        return _back(request, shown, error)
+    return _back(request, shown, f"{shown} is {shown.state}, from the next film on.")
+
+
+@require_POST
+def thresholds(request: HttpRequest, name: str) -> HttpResponse:
+    """Judge by other thresholds from the next film on; then show the version."""
+    require(request, Action.ADMINISTER)
+    shown = _named(request.POST.get("version", ""), _versions_of(name))
+    decision = _decision(request)
+    named_set = request.POST.get("set", "")
+    try:
+        if named_set:
+            choose_named_set(shown, name=named_set, decision=decision)
+        else:
+            set_operating_point(
+                shown,
+                label=request.POST.get("label", ""),
+                value=_number(request.POST.get("value", "")),
+                decision=decision,
+            )
+    except ChestXError as error:
+        return _back(request, shown, error)
+    return _back(request, shown, "Set. What was judged before stays as it was.")
+
+
+def _decision(request: HttpRequest) -> Decision:
+    reason = request.POST.get("reason", "")
+    return Decision(request.user, reason, AuditDoor.WEB, request)
+
+
+def _number(written: str) -> float:
+    try:
+        return float(written)
+    except ValueError as error:
+        raise InvalidInput("The threshold is a number from 0 to 1.") from error
+
+
+def _back(
+    request: HttpRequest, shown: ModelVersion, said: ChestXError | str
+) -> HttpResponse:
+    """Show the version again, with what became of the decision."""
+    if isinstance(said, ChestXError):
+        if not said.permanent:
+            raise said
+        messages.error(request, said.message)
+    else:
+        messages.success(request, said)
+    asked = urlencode({"version": shown.version})
+    return HttpResponseRedirect(f"{reverse('model', args=[shown.name])}?{asked}")
 
 
 @require_safe
@@ -75,12 +182,16 @@ def _versions_of(name: str) -> list[ModelVersion]:
 def _chosen(request: HttpRequest, versions: list[ModelVersion]) -> ModelVersion:
     named = request.GET.get("version", "")
     if named:
-        found = next((one for one in versions if one.version == named), None)
-        if found is None:
-            raise NotFound("There is no such version of this model.")
-        return found
+        return _named(named, versions)
     active = ModelVersion.State.ACTIVE
     return next((one for one in versions if one.state == active), versions[0])
+
+
+def _named(number: str, versions: list[ModelVersion]) -> ModelVersion:
+    found = next((one for one in versions if one.version == number), None)
+    if found is None:
+        raise NotFound("There is no such version of this model.")
+    return found
 
 
 def _curves(version: ModelVersion) -> Path:

@@ -13,9 +13,10 @@ from django.utils import timezone
 from accounts.access import Action, may
 from accounts.models import User
 from diagnoses.models import Finding, HeatMap, ModelVersion, Prediction
+from diagnoses.pages.certainty_words import RunCertainty, certainties_of
 from diagnoses.pages.finding_lines import FindingLine, finding_line, in_reading_order
 from diagnoses.pages.signs import Sign, status_sign
-from diagnoses.worklist import latest_runs
+from diagnoses.worklist import latest_runs, latest_shadow_runs
 from patients.models import Instance
 
 _Status = Prediction.Status
@@ -41,9 +42,12 @@ class Reading:
     measure: str = "score"
     findings: Sequence[FindingLine] = ()
     provenance: str = ""
+    certainty: str = ""
+    gate_note: str = ""
     heading: str = ""
     sentence: str = ""
     retry_url: str = ""
+    shadow: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,21 +63,30 @@ def readings_of(
 ) -> list[Reading]:
     """Return what each model's latest run said about a film, the default model's first.
 
+    Whoever may see shadow runs finds them last, marked as what readers do not see;
+    they never lay a heat map over the film by themselves.
+
     Args:
         instance: The film.
         user: Who looks: decides about heat maps and about trying again.
         chosen_finding: Whose heat map lies over the film; without it, that of the
             strongest marked finding.
     """
-    runs = latest_runs([instance.pk])[instance.pk]
+    told = latest_runs([instance.pk])[instance.pk]
+    in_shadow = latest_shadow_runs(instance.pk) if may(user, Action.READ_SHADOW) else []
+    runs = [*told, *in_shadow]
     findings = _findings_of(runs)
     words = _words_of(runs)
-    current = chosen_finding or _strongest_marked(runs, findings)
+    certainties = certainties_of(runs)
+    gate_notes = _gate_notes_of(runs)
+    current = chosen_finding or _strongest_marked(told, findings)
     return [
         _reading(
             run,
             findings=findings.get(run.pk, []),
             words=words.get(run.model_version_id, _ModelWords()),
+            certainty=certainties.get(run.pk, RunCertainty()),
+            gate_note=gate_notes.get(run.pk, ""),
             user=user,
             current=current,
         )
@@ -116,6 +129,14 @@ def _words_of(runs: Sequence[Prediction]) -> dict[UUID | None, _ModelWords]:
     }
 
 
+def _gate_notes_of(runs: Sequence[Prediction]) -> dict[UUID, str]:
+    """Return what is to be said of the gate, of the runs where there is something."""
+    noted = Prediction.objects.filter(
+        pk__in=[run.pk for run in runs], provenance__gate__note__gt=""
+    )
+    return dict(noted.values_list("pk", "provenance__gate__note"))
+
+
 def _strongest_marked(
     runs: Sequence[Prediction], findings: Mapping[UUID, Sequence[Finding]]
 ) -> UUID | None:
@@ -132,6 +153,8 @@ def _reading(
     *,
     findings: Sequence[Finding],
     words: _ModelWords,
+    certainty: RunCertainty,
+    gate_note: str,
     user: User,
     current: UUID | None,
 ) -> Reading:
@@ -146,13 +169,23 @@ def _reading(
         model_url=_model_url(version) if version else "",
         measure="probability" if calibrated else "score",
         findings=[
-            _line(finding, run, words=words, user=user, current=current)
+            _line(
+                finding,
+                run,
+                words=words,
+                certainty=certainty,
+                user=user,
+                current=current,
+            )
             for finding in findings
         ],
         provenance=_provenance(run, words) if findings else "",
+        certainty=certainty.sentence(words.displays),
+        gate_note=gate_note,
         heading=_HEADINGS.get(_Status(run.status), ""),
         sentence=_sentence(run),
         retry_url=_retry_url(run, user),
+        shadow=run.shadow,
     )
 
 
@@ -161,6 +194,7 @@ def _line(
     run: Prediction,
     *,
     words: _ModelWords,
+    certainty: RunCertainty,
     user: User,
     current: UUID | None,
 ) -> FindingLine:
@@ -169,6 +203,7 @@ def _line(
     return finding_line(
         finding,
         display=words.displays.get(finding.label, ""),
+        certainty=certainty.word(finding.label, positive=finding.positive),
         url=f"?{chosen}",
         layer_url=reverse("heat-layer", args=[finding.pk]) if drawn else "",
         current=finding.pk == current,

@@ -92,7 +92,9 @@ def _reasons_of(entries: Iterable[WorklistEntry]) -> dict[UUID, str]:
         return {}
     return dict(
         Prediction.objects.filter(
-            instance__series__study__in=rejected, status=_Status.REJECTED
+            instance__series__study__in=rejected,
+            status=_Status.REJECTED,
+            shadow=False,
         )
         .order_by("queued_at")
         .values_list("instance__series__study", "reason_code")

@@ -36,6 +36,11 @@ NOT_SCORED_WORDS = {
     "colour_image": "Colour picture",
     "blank_image": "Blank picture",
     "multi_frame": "Several frames",
+    "wrong_age": "Other age",
+    "unlike_training_films": "No film it knows",
+    "inverted": "Inverted",
+    "rotated": "Turned",
+    "cropped": "Cut",
     "no_model": "No model for it",
 }
 
@@ -49,9 +54,11 @@ OUTCOMES = {
 _State = ModelVersion.State
 MODEL_STATES = {
     _State.INSTALLED: Sign("queued", "○", "Installed, not in use"),
+    _State.SHADOW: Sign("running", "◐", "In shadow"),
     _State.ACTIVE: Sign("succeeded", "✓", "In use"),
     _State.RETIRED: Sign("rejected", "⊘", "Retired"),
 }
+NO_WEIGHTS = Sign("rejected", "⊘", "No weights shipped")
 
 
 def status_sign(status: str, *, reason_code: str = "") -> Sign:

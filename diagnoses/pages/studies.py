@@ -105,7 +105,8 @@ def changes(request: HttpRequest, study_id: UUID) -> HttpResponse:
     shown = _study_of(request, study_id)
     film = _chosen_film(request, shown, _films_of(shown))
     runs = list(
-        Prediction.objects.filter(instance=film)
+        Prediction.objects.visible_to(request.user)
+        .filter(instance=film)
         .order_by("pk")
         .values_list("pk", "status")
     )
@@ -200,7 +201,8 @@ def _readings_context(
     said: Sequence[Reading],
 ) -> dict[str, Any]:
     runs = sorted(
-        Prediction.objects.filter(instance=film)
+        Prediction.objects.visible_to(request.user)
+        .filter(instance=film)
         .order_by("pk")
         .values_list("pk", "status")
     )

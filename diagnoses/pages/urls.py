@@ -2,7 +2,15 @@
 
 from django.urls import path
 
-from diagnoses.pages import films, models, patients, studies, uploads, worklist
+from diagnoses.pages import (
+    comparisons,
+    films,
+    models,
+    patients,
+    studies,
+    uploads,
+    worklist,
+)
 
 urlpatterns = [
     path("", worklist.worklist, name="worklist"),
@@ -17,6 +25,9 @@ urlpatterns = [
     path("upload/", uploads.upload, name="upload"),
     path("uploads/<uuid:upload_id>/result/", uploads.result, name="upload-result"),
     path("models/", models.models, name="models"),
+    path("models/compare/", comparisons.comparison, name="model-compare"),
     path("models/<slug:name>/", models.model, name="model"),
+    path("models/<slug:name>/decide/", models.decide, name="model-decide"),
+    path("models/<slug:name>/thresholds/", models.thresholds, name="model-thresholds"),
     path("models/<slug:name>/curves.svg", models.curves, name="model-curves"),
 ]

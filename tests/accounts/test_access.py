@@ -40,6 +40,7 @@ def test_every_role_is_decided() -> None:
         (Action.ADMINISTER, {"admin"}),
         (Action.RESOLVE_CONFLICT, {"admin"}),
         (Action.READ_MODELS, set(Role)),
+        (Action.READ_SHADOW, {"data_scientist", "admin"}),
     ],
 )
 def test_who_may_do_what(action: Action, roles: set[str]) -> None:

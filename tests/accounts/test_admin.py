@@ -241,15 +241,25 @@ def test_a_model_is_activated_with_a_reason_that_is_kept(administrator: Client) 
     version = installed_model(state="installed")
     chosen = {"action": "activate_versions", "_selected_action": [version.pk]}
     path = _changelist(type(version))
-    administrator.post(path, chosen)
+    measured_elsewhere = {"reason": "validated", "without_acceptance": "elsewhere"}
+    for said in ({}, {"reason": "validated"}, {"without_acceptance": "elsewhere"}):
+        administrator.post(path, {**chosen, **said})
+        version.refresh_from_db()
+        assert version.state == "installed"
+    administrator.post(path, {**chosen, **measured_elsewhere})
     version.refresh_from_db()
-    assert version.state == "installed"
-    administrator.post(path, {**chosen, "reason": "validated here"})
-    version.refresh_from_db()
-    assert (version.state, version.state_reason) == ("active", "validated here")
+    assert (version.state, version.state_reason) == ("active", "validated")
     assert version.state_changed_by == administrator.user
     event = AuditEvent.objects.get(action="change")
-    assert event.detail == {"state": "activate", "reason": "validated here"}
+    assert (event.detail["state"], event.detail["reason"]) == ("active", "validated")
+    assert event.detail["without_acceptance"] == "elsewhere"
+    for action, state in (
+        ("shadow_versions", "shadow"),
+        ("retire_versions", "retired"),
+    ):
+        administrator.post(path, {**chosen, "action": action, "reason": "tests"})
+        version.refresh_from_db()
+        assert version.state == state
 
 
 def test_a_threshold_is_added_for_a_label_of_the_card_only(
@@ -257,10 +267,11 @@ def test_a_threshold_is_added_for_a_label_of_the_card_only(
 ) -> None:
     version = installed_model()
     path = reverse("admin:diagnoses_operatingpoint_add")
-    given = {"model_version": version.pk, "value": "0.4", "method": "Youden on val"}
+    given = {"model_version": version.pk, "value": "0.4", "reason": "Youden on val"}
     refused = administrator.post(path, {**given, "label": "Broken rib"})
     assert refused.status_code == 200
     assert "One of:" in str(refused.context["errors"])
     administrator.post(path, {**given, "label": "Normal"})
     point = version.operating_points.get(label="Normal")
     assert (point.value, point.set_by) == (0.4, administrator.user)
+    assert point.reason == "Youden on val"

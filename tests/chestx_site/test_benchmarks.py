@@ -6,11 +6,12 @@ import json
 from io import BytesIO, StringIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
-from chestx_site.benchmarks import films, records
+from chestx_site.benchmarks import films, inference, records
 from chestx_site.benchmarks.figures import (
     GOALS,
     BenchmarkError,
@@ -20,6 +21,7 @@ from chestx_site.benchmarks.figures import (
     table,
     this_machine,
 )
+from chestx_site.benchmarks.inference import Compared, WayProcess
 from chestx_site.management.commands import bench
 from diagnoses.models import Finding, WorklistEntry
 from diagnoses.pages import listing
@@ -28,6 +30,8 @@ from patients.dicom import read_header
 from patients.models import Patient, Study
 from patients.search import studies_found
 from tests.factories import ModelVersionFactory, UserFactory
+from tests.ml.conftest import install, tiny_network
+from tests.ml.films import chest_like, encoded
 
 HERE = Path(__file__).parents[2]
 
@@ -55,6 +59,63 @@ def test_a_missed_goal_is_said() -> None:
     assert any("0.7" in line and "MISSED" in line for line in lines)
     lines = list(table({"upload": {"p95_s": 0.3}}, this_machine(HERE)))
     assert any("0.3" in line and line.endswith(": met") for line in lines)
+
+
+def test_ratios_hold_our_whole_call_against_the_others() -> None:
+    found = inference.ratios(
+        {
+            "ours float32": 12.0,
+            "ours bfloat16": 8.0,
+            "OpenVINO float32": 10.0,
+            "OpenVINO bfloat16": 6.0,
+            "onnxruntime": 16.0,
+            "TensorFlow compiled": 28.0,
+            "predict + GradientTape": 320.0,
+        }
+    )
+    assert found["best_precision"] == "bfloat16"
+    assert (found["ratio"], found["ratio_float32"]) == (40.0, 26.67)
+    assert (found["tensorflow_ratio"], found["onnxruntime_ratio"]) == (3.5, 2.0)
+    assert found["over_bare_pass"] == 1.2
+
+
+def test_every_way_has_a_line_of_the_table() -> None:
+    figures = {
+        **dict.fromkeys((goal.figure for goal in GOALS), 1.0),
+        "ways": {"ours": {"median_ms": 8.5}, "usual": {"median_ms": 320.0}},
+    }
+    lines = list(table({"inference": figures}, this_machine(HERE)))
+    assert any("ours" in line and "8.5" in line for line in lines)
+    assert any("usual" in line and "320" in line for line in lines)
+
+
+@pytest.mark.slow
+def test_a_way_answers_from_a_process_of_its_own(
+    settings: Settings, tmp_path: Path
+) -> None:
+    settings.INFERENCE_CACHE_DIR = tmp_path / "cache"
+    settings.INFERENCE_NUM_THREADS = 1
+    card = install(tmp_path, tiny_network())
+    shown = tmp_path / "films.npy"
+    np.save(shown, np.stack([chest_like(seed=seed) for seed in range(2)]))
+    picture = tmp_path / "film.png"
+    picture.write_bytes(encoded(chest_like(), ".png"))
+    for way in (Compared("ours", "ours"), Compared("bare", "openvino_pass")):
+        with WayProcess(way, card=card, films=shown) as process:
+            assert process.first.shape == (3,)
+            assert len(process.ask("one", rounds=2)) == 4
+            assert len(process.ask("many", size=8, rounds=1)) == 1
+            assert process.ask("memory")["most"] > 10
+            [again] = process.ask("probabilities", paths=[str(picture)])
+            assert again == pytest.approx(process.first.tolist(), rel=1e-3)
+
+
+@pytest.mark.slow
+def test_a_way_that_cannot_start_says_why(settings: Settings, tmp_path: Path) -> None:
+    settings.INFERENCE_CACHE_DIR = tmp_path
+    card = install(tmp_path, tiny_network())
+    with pytest.raises(BenchmarkError, match=r"nothing\.npy"):
+        WayProcess(Compared("ours", "ours"), card=card, films=tmp_path / "nothing.npy")
 
 
 def test_figures_are_kept_beside_those_of_others(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,10 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from diagnoses.model_versions import card_of
 from diagnoses.models import ModelVersion, OperatingPoint
-from ml.inference import LoadedModel, Reading, Score
+from ml.errors import FilmRejected
+from ml.inference import LoadedModel
 from ml.preprocessing import PREPROCESSING_VERSION, preprocess
+from ml.readings import Reading, Score
 from ml.registry import Card
 from patients.models import Instance
 from patients.storage import put_object
@@ -25,7 +27,7 @@ PROBABILITIES = {"Normal": 0.1, "Bacterial pneumonia": 0.7, "Tuberculosis": 0.2}
 DX = "1.2.840.10008.5.1.4.1.1.1.1"
 
 
-def card_json(name: str = "chestx6-resnet50", **accepts: list[str]) -> dict[str, Any]:
+def card_json(name: str = "chestx6-resnet50", **accepts: Any) -> dict[str, Any]:
     """Return a whole card as JSON."""
     return {
         "name": name,
@@ -55,7 +57,7 @@ def card_json(name: str = "chestx6-resnet50", **accepts: list[str]) -> dict[str,
 
 
 def installed_model(
-    name: str = "chestx6-resnet50", *, state: str = "active", **accepts: list[str]
+    name: str = "chestx6-resnet50", *, state: str = "active", **accepts: Any
 ) -> ModelVersion:
     """Return an installed version of a fake model, with one operating point."""
     model_version: ModelVersion = ModelVersionFactory(
@@ -76,7 +78,11 @@ class FakeModel(LoadedModel):
         self._before = before
 
     def read(
-        self, display: np.ndarray, *, thresholds: Mapping[str, float] | None = None
+        self,
+        display: np.ndarray,
+        *,
+        thresholds: Mapping[str, float] | None = None,
+        apply_gate: bool = True,
     ) -> Reading:
         """Answer with PROBABILITIES."""
         self.films += 1
@@ -109,6 +115,20 @@ class FakeModel(LoadedModel):
             scores=scores,
             milliseconds=1.0,
         )
+
+    def read_many(
+        self,
+        displays: Sequence[np.ndarray],
+        *,
+        thresholds: Mapping[str, float] | None = None,
+        apply_gate: bool = True,
+    ) -> list[Reading | FilmRejected]:
+        """Answer for each film; remember how many came together."""
+        self.batches = [*getattr(self, "batches", []), len(displays)]
+        return [
+            self.read(display, thresholds=thresholds, apply_gate=apply_gate)
+            for display in displays
+        ]
 
 
 def fake_loader(model_version: ModelVersion) -> LoadedModel:

@@ -14,7 +14,7 @@ from accounts.models import AuditEvent, Role
 from diagnoses.models import Finding, ModelVersion, Prediction
 from diagnoses.worklist import refresh_entry
 from tests.clients import program
-from tests.diagnoses.fakes import stored_film
+from tests.diagnoses.fakes import card_json, stored_film
 from tests.factories import (
     DepartmentFactory,
     FindingFactory,
@@ -59,6 +59,7 @@ def test_a_result_reads_as_the_contract_says(chest_model: ModelVersion) -> None:
             "threshold": 0.5,
             "threshold_source": "card",
             "positive": value >= 0.5,
+            "certainty": "",
         }
         for label, value in [("Normal", 0.1), ("Bacterial pneumonia", 0.9)]
     ]
@@ -316,7 +317,11 @@ def test_models_read_with_their_cards_for_those_who_see_no_names(
 def test_by_its_name_the_active_version_of_a_model_is_read() -> None:
     versions = [
         ModelVersion.objects.create(
-            name="m", version=version, weights_sha256="a" * 64, card={}, state=state
+            name="m",
+            version=version,
+            weights_sha256="a" * 64,
+            card=card_json("m"),
+            state=state,
         )
         for version, state in [("1", "active"), ("2", "installed")]
     ]

@@ -10,11 +10,14 @@ from io import StringIO
 import pytest
 from celery import current_app
 from django.core.management import call_command
+from pytest_django.fixtures import Settings
 
-from diagnoses.hints import QUEUE, TASK, hints_waiting, send_hints
+from diagnoses.hints import TASK, hints_waiting, send_hints
 from diagnoses.models import ModelVersion, Prediction
 from diagnoses.runs import queue_predictions
 from tests.diagnoses.fakes import film_row
+
+QUEUE = "inference"
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +28,15 @@ def _empty_broker() -> None:
 
 def test_hints_are_counted() -> None:
     assert send_hints(3) == 3
-    assert hints_waiting() == 3
+    assert hints_waiting() == {QUEUE: 3}
+
+
+def test_every_kind_of_worker_is_told(settings: Settings) -> None:
+    settings.INFERENCE_QUEUES = [QUEUE, "inference.gpu"]
+    with current_app.connection_for_write() as connection:
+        connection.default_channel.client.delete("inference.gpu")
+    assert send_hints(2) == 2
+    assert hints_waiting() == {QUEUE: 2, "inference.gpu": 2}
 
 
 def test_a_hint_carries_nothing() -> None:
@@ -63,4 +74,4 @@ def test_the_sweeper_sweeps_once_by_command(chest_model: ModelVersion) -> None:
         "0 rows given back, 1 hints repeated",
         "0 rows given back, 0 hints repeated",
     ]
-    assert hints_waiting() == 1
+    assert hints_waiting() == {QUEUE: 1}

@@ -12,14 +12,11 @@ from django.core.files.storage import default_storage
 from django.core.management import CommandError, call_command
 
 from accounts.errors import Conflict
-from accounts.models import AuditEvent, Role
+from diagnoses.model_states import Decision, activate, activate_for_demo
 from diagnoses.model_versions import (
-    activate,
-    activate_for_demo,
     active_models,
     default_model,
     local_weights,
-    retire,
     sync_models,
     thresholds_of,
     weights_key,
@@ -27,7 +24,7 @@ from diagnoses.model_versions import (
 from diagnoses.models import ModelVersion, OperatingPoint
 from ml import registry
 from ml.errors import ModelError
-from tests.diagnoses.fakes import LABELS, card_json, installed_model
+from tests.diagnoses.fakes import LABELS, card_json
 from tests.factories import UserFactory
 
 
@@ -38,13 +35,20 @@ class Library:
         self.folder = folder
 
     def add(
-        self, version: str, weights: bytes | None, name: str = "chestx6-resnet50"
+        self,
+        version: str,
+        weights: bytes | None,
+        name: str = "chestx6-resnet50",
+        gate: bytes | None = None,
     ) -> None:
         folder = self.folder / name / version
         folder.mkdir(parents=True, exist_ok=True)
         card = card_json(name) | {"version": version}
         sha256 = hashlib.sha256(weights).hexdigest() if weights else None
         card["weights"] = {"file": "weights.keras", "sha256": sha256}
+        if gate:
+            card["gate"] = {"file": "gate.npz"}
+            (folder / "gate.npz").write_bytes(gate)
         (folder / "card.json").write_text(json.dumps(card))
         if weights:
             (folder / "weights.keras").write_bytes(weights)
@@ -96,9 +100,28 @@ def test_weights_that_are_not_those_of_the_card_are_refused(library: Library) ->
     assert not ModelVersion.objects.exists()
 
 
-def test_a_card_without_weights_is_left_out(library: Library) -> None:
+def test_a_card_without_weights_is_listed_and_installed_once_they_come(
+    library: Library,
+) -> None:
     library.add("1", None)
-    assert sync_models() == []
+    for _ in range(2):
+        assert sync_models() == []
+    listed = ModelVersion.objects.get()
+    assert (listed.state, listed.has_weights) == ("installed", False)
+    assert activate_for_demo() == []
+    library.add("1", b"trained elsewhere")
+    [version] = sync_models()
+    assert (version.pk, version.has_weights) == (listed.pk, True)
+    assert version.operating_points.count() == len(LABELS)
+    library.add("1", None)
+    with pytest.raises(Conflict, match="new version number"):
+        sync_models()
+
+
+def test_what_a_gate_learned_is_kept_with_its_version(library: Library) -> None:
+    library.add("1", b"network", gate=b"statistics")
+    [version] = sync_models()
+    assert local_weights(version).with_name("gate.npz").read_bytes() == b"statistics"
 
 
 def test_missing_weights_are_named(library: Library) -> None:
@@ -107,23 +130,6 @@ def test_missing_weights_are_named(library: Library) -> None:
     default_storage.delete(weights_key(version.weights_sha256))
     with pytest.raises(ModelError, match="sync_models"):
         local_weights(version)
-
-
-def test_activating_retires_the_version_before(db: None) -> None:
-    first = installed_model()
-    person = UserFactory()
-    second = ModelVersion.objects.create(
-        name=first.name, version="2", weights_sha256="1" * 64, card=card_json()
-    )
-    for _ in range(2):
-        activate(second, actor=person, reason="better")
-    first.refresh_from_db()
-    second.refresh_from_db()
-    assert (first.state, second.state) == ("retired", "active")
-    assert (second.state_changed_by, second.state_reason) == (person, "better")
-    assert default_model() == second
-    retire(second, actor=person, reason="worse after all")
-    assert default_model() is None
 
 
 def test_the_demo_activates_the_newest_version(library: Library) -> None:
@@ -142,7 +148,8 @@ def test_the_demo_activates_the_newest_version(library: Library) -> None:
 def test_the_demo_leaves_a_persons_decision_alone(library: Library) -> None:
     library.add("1", b"network")
     [version] = sync_models()
-    activate(version, actor=UserFactory(), reason="validated here")
+    decision = Decision(UserFactory(), "validated here", "command")
+    activate(version, decision=decision, without_acceptance="validated elsewhere")
     library.add("2", b"better network")
     sync_models()
     assert activate_for_demo() == []
@@ -165,41 +172,6 @@ def test_the_latest_threshold_in_force_counts(chest_model: ModelVersion) -> None
         "operating_point",
     )
     assert (thresholds["Normal"].value, thresholds["Normal"].source) == (0.5, "card")
-
-
-def test_a_person_activates_by_command_and_the_trail_knows(library: Library) -> None:
-    library.add("1", b"network")
-    sync_models()
-    UserFactory(username="chief", role=Role.ADMIN)
-    UserFactory(username="reader", role=Role.RADIOLOGIST)
-    said = StringIO()
-    decision = ("chestx6-resnet50", "1", "--user", "chief", "--reason", "validated")
-    call_command("activate_model", *decision, stdout=said)
-    event = AuditEvent.objects.get(object_kind="model_version")
-    assert (event.actor_name, event.detail["reason"]) == ("chief", "validated")
-    assert default_model() is not None
-    call_command("activate_model", *decision, "--retire", stdout=said)
-    assert default_model() is None
-    with pytest.raises(CommandError, match="Only an administrator"):
-        call_command(
-            "activate_model", "chestx6-resnet50", "1", user="reader", reason="x"
-        )
-    with pytest.raises(CommandError, match="no such user"):
-        call_command(
-            "activate_model", "chestx6-resnet50", "1", user="nobody", reason="x"
-        )
-
-
-def test_nothing_is_activated_that_cannot_be_recorded(
-    library: Library, broken_trail: None
-) -> None:
-    library.add("1", b"network")
-    sync_models()
-    UserFactory(username="chief", role=Role.ADMIN)
-    decision = ("chestx6-resnet50", "1", "--user", "chief", "--reason", "validated")
-    with pytest.raises(CommandError, match="audit trail"):
-        call_command("activate_model", *decision)
-    assert default_model() is None
 
 
 def test_damaged_weights_in_the_storage_are_refused(library: Library) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import date
 
 import pytest
 from django.db import transaction
@@ -13,12 +14,13 @@ from diagnoses import runs
 from diagnoses.claims import Claimed, claim
 from diagnoses.model_versions import check_requested_model
 from diagnoses.models import ModelVersion, Prediction, WorklistEntry
-from diagnoses.runs import fail, queue_predictions, retry_prediction, set_priority
+from diagnoses.retries import retry_prediction
+from diagnoses.runs import fail, queue_predictions, set_priority
 from diagnoses.signals import prediction_finished
 from patients.models import Instance, Origin, Priority
 from patients.signals import instance_stored
 from tests.diagnoses.fakes import film_row, header, installed_model
-from tests.factories import StudyFactory, UserFactory
+from tests.factories import PatientFactory, StudyFactory, UserFactory
 
 Capture = Callable[..., AbstractContextManager[list[Callable[[], object]]]]
 
@@ -240,3 +242,12 @@ def test_only_failed_runs_are_asked_for_again(queued: Prediction) -> None:
     with pytest.raises(Conflict) as caught:
         retry_prediction(queued, actor=None)
     assert caught.value.reason_code == "not_failed"
+
+
+@pytest.mark.django_db
+def test_an_age_that_the_card_excludes_is_turned_away_by_the_record_too() -> None:
+    installed_model(age_years=[18, 99])
+    patient = PatientFactory(birth_date=date(2015, 5, 1))
+    study = StudyFactory(patient=patient, study_date=date(2021, 5, 1))
+    [row] = queue_predictions(film_row(series__study=study))
+    assert (row.status, row.reason_code) == ("rejected", "wrong_age")

@@ -13,7 +13,7 @@ from pytest_django.fixtures import Settings
 
 from diagnoses import sweeper
 from diagnoses.claims import Claimed, claim
-from diagnoses.hints import QUEUE, hints_waiting, send_hints
+from diagnoses.hints import hints_waiting, send_hints
 from diagnoses.models import ModelVersion, Prediction
 from diagnoses.sweeper import (
     delayed_since,
@@ -24,6 +24,8 @@ from diagnoses.sweeper import (
     sweep_once,
 )
 from tests.factories import PredictionFactory
+
+QUEUE = "inference"
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +67,7 @@ def test_what_was_given_back_gets_a_hint_at_once(claimed: Claimed) -> None:
     expire(claimed)
     sweep = sweep_once()
     assert (sweep.given_back, sweep.hints) == (1, 1)
-    assert hints_waiting() == 1
+    assert hints_waiting() == {QUEUE: 1}
 
 
 @pytest.mark.django_db(transaction=True)
@@ -97,7 +99,7 @@ def test_a_row_that_a_frozen_worker_has_locked_does_not_stop_the_others(
 def test_hints_of_an_emptied_broker_are_repeated(chest_model: ModelVersion) -> None:
     PredictionFactory.create_batch(5, model_version=chest_model, hinted_at=ago(10))
     assert repeat_lost_hints() == 5
-    assert hints_waiting() == 5
+    assert hints_waiting() == {QUEUE: 5}
     assert repeat_lost_hints() == 0, "they were hinted just now"
 
 
@@ -107,7 +109,7 @@ def test_hints_do_not_pile_up(chest_model: ModelVersion) -> None:
     assert repeat_lost_hints() == 2
     Prediction.objects.update(hinted_at=ago(10))
     assert repeat_lost_hints() == 0
-    assert hints_waiting() == 5
+    assert hints_waiting() == {QUEUE: 5}
 
 
 def test_a_fresh_film_is_left_to_its_own_hint(chest_model: ModelVersion) -> None:

@@ -208,14 +208,14 @@ def test_models_are_loaded_once(chest_model: ModelVersion) -> None:
         return FakeModel(worker.card_of(model_version))
 
     models = LoadedModels(loader=load)
-    models.warm_up()
+    models.warm_up().join()
     assert loaded == [chest_model]
     assert models.get(chest_model) is models.get(chest_model)
     assert loaded == [chest_model]
 
 
 def test_a_worker_starts_although_a_model_is_broken(chest_model: ModelVersion) -> None:
-    LoadedModels(loader=raising(ModelError("Damaged."))).warm_up()
+    LoadedModels(loader=raising(ModelError("Damaged."))).warm_up().join()
 
 
 def test_processes_share_the_cores(

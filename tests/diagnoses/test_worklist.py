@@ -6,6 +6,7 @@ import threading
 
 import pytest
 from django.db import connection
+from django.db.models.functions import Now
 from pytest_django.fixtures import Settings
 
 from diagnoses.claims import claim
@@ -197,3 +198,39 @@ def test_two_films_that_end_at_once_are_both_counted() -> None:
         thread.join()
     entry = WorklistEntry.objects.get(study=study)
     assert (entry.status, entry.films_waiting) == ("succeeded", 0)
+
+
+def test_that_nothing_was_found_is_never_marked(
+    study: Study, chest_model: ModelVersion
+) -> None:
+    brain = installed_model("brain-tumour-xception")
+    film = film_row(series__study=study)
+    read(film, brain, **{"No tumour": (0.9, 0.5), "Glioma": (0.1, 0.5)})
+    entry = entry_of(study)
+    assert (entry.finding.label, entry.flagged) == ("No tumour", False)
+
+
+def test_a_film_that_the_default_does_not_read_has_a_default_of_its_own(
+    study: Study, chest_model: ModelVersion
+) -> None:
+    brain = installed_model("brain-tumour-xception")
+    other = installed_model("another-brain-net")
+    slice_of_brain = film_row(series__study=study)
+    read(slice_of_brain, other, Glioma=(0.95, 0.5))
+    assert entry_of(study).finding is None
+    strongest = read(slice_of_brain, brain, Glioma=(0.9, 0.5))
+    entry = entry_of(study)
+    assert (entry.prediction, entry.flagged) == (strongest, True)
+    runs = latest_runs([slice_of_brain.pk])[slice_of_brain.pk]
+    assert [run.model_version for run in runs] == [brain, other]
+    # Turned away by the chest model, at somebody's wish: the other still speaks.
+    Prediction.objects.create(
+        instance=slice_of_brain,
+        model_version=chest_model,
+        status="rejected",
+        reason_code="wrong_modality",
+        reason="MR.",
+        finished_at=Now(),
+    )
+    assert entry_of(study).prediction == strongest
+    assert rebuild_worklist() == 0

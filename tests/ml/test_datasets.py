@@ -9,15 +9,16 @@ import pytest
 
 from ml.datasets import (
     hold_out,
-    pack_films,
     read_manifest,
     refuse_shared_patients,
     select_films,
     with_split,
 )
 from ml.errors import TrainingError
+from ml.film_cache import pack_films
+from ml.preprocessing import crop, find_geometry
 from ml.sequences import evenly_drawn
-from tests.ml.films import write_films, write_manifest
+from tests.ml.films import chest_like, encoded, write_films, write_manifest
 
 NAMES = ["Normal", "Bacterial pneumonia"]
 
@@ -30,6 +31,22 @@ def test_a_manifest_is_read_with_what_it_has(tmp_path: Path) -> None:
     [row] = read_manifest(path)
     assert row.labels == ("Pneumonia", "Bacterial pneumonia")
     assert row.patient == "a.png"
+    assert (row.sex, row.age_years) == ("", None)
+
+
+def test_sex_and_age_are_read_where_a_manifest_has_them(tmp_path: Path) -> None:
+    films = [("F", "33"), ("male", "018M"), ("unknown", "414"), ("O", "old")]
+    rows = [
+        {"path": f"{i}.png", "labels": "Normal", "sex": sex, "age_years": age}
+        for i, (sex, age) in enumerate(films)
+    ]
+    read = read_manifest(write_manifest(tmp_path / "m.csv", rows))
+    assert [(row.sex, row.age_years) for row in read] == [
+        ("F", 33.0),
+        ("M", 1.5),
+        ("", None),
+        ("O", None),
+    ]
 
 
 def test_a_manifest_without_labels_is_refused(tmp_path: Path) -> None:
@@ -88,9 +105,30 @@ def test_the_cache_is_made_once_and_holds_the_films(tmp_path: Path) -> None:
     )
 
 
+def test_a_film_of_16_bits_keeps_them(tmp_path: Path) -> None:
+    deep = chest_like(71, 63)
+    films = {"shallow.png": (deep // 257).astype(np.uint8), "deep.png": deep}
+    # The odd number of bytes of the first must not shift the values of the second.
+    for name, film in films.items():
+        (tmp_path / name).write_bytes(encoded(film, ".png"))
+    packed = pack_films(list(films), root=tmp_path, cache_dir=tmp_path / "cache")
+    assert [packed.film(i).dtype for i in range(2)] == [np.uint8, np.uint16]
+    box = find_geometry(deep, size=384)
+    assert np.array_equal(packed.film(1), crop(deep, box))
+    assert np.array_equal(packed.deep_film(1), packed.film(1))
+    assert np.array_equal(packed.deep_film(0), packed.film(0).astype(np.uint16) * 257)
+
+
 def test_a_missing_film_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"none\.png"):
         pack_films(["none.png"], root=tmp_path, cache_dir=tmp_path / "cache")
+
+
+def test_a_film_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n torn")
+    with pytest.raises(TrainingError, match=r"^torn\.png: "):
+        pack_films(["torn.png"], root=tmp_path, cache_dir=tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob("*.json"))
 
 
 def test_films_are_drawn_by_share_and_none_twice_before_all_once() -> None:

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from django.core.management import CommandError, call_command
 import ml.inference
 from ml.datasets import read_manifest
 from ml.evaluation import evaluate, pair_figures, score_films, truth_of
+from ml.evaluation_report import PICTURES
+from ml.heads import Dense, GlobalPooling, Head
 from ml.inference import LoadedModel
 from ml.registry import Card
 from ml.shortcuts import crop_and_equalise
@@ -26,8 +29,11 @@ class ScriptedRunner:
     """A network that says what the film's brightness says."""
 
     backend = "scripted"
+    precision = "float32"
     library_versions: dict[str, str] = {}  # noqa: RUF012 - as the protocol has it
-    kernel = np.zeros((2, 3), np.float32)
+    head = Head(
+        [GlobalPooling("average"), Dense(np.zeros((2, 3)), np.zeros(3, np.float32))]
+    )
 
     def __init__(self, logits: list[list[float]]) -> None:
         self.logits = [np.array(each, np.float32) for each in logits]
@@ -73,13 +79,13 @@ def test_softmax_figures_are_those_worked_out_by_hand(
     # Only Normal (1 of 2) and Bacterial (2 of 2) are present.
     assert report["balanced_accuracy"]["value"] == 0.75
     assert report["accuracy"]["low"] <= 0.75 <= report["accuracy"]["high"]
-    assert report["labels"]["Bacterial pneumonia"] == {
-        "precision": 0.6667,
-        "recall": 1.0,
-        "f1": 0.8,
-        "auc": report["labels"]["Bacterial pneumonia"]["auc"],
-        "positives": 2,
-    }
+    bacterial = report["labels"]["Bacterial pneumonia"]
+    assert (bacterial["precision"], bacterial["recall"]) == (0.6667, 1.0)
+    assert (bacterial["f1"], bacterial["positives"]) == (0.8, 2)
+    assert (bacterial["sensitivity"], bacterial["specificity"]) == (1.0, 0.5)
+    assert not bacterial["claimed"]
+    assert report["too_few"] == list(NAMES)
+    assert report["mean_auc_claimed"]["value"] is None
     assert report["labels"]["Viral pneumonia"]["recall"] is None
     assert report["labels"]["Viral pneumonia"]["auc"] is None
     assert report["confusion"]["matrix"] == [[1, 1, 0], [0, 2, 0], [0, 0, 0]]
@@ -125,6 +131,31 @@ def test_films_that_cannot_be_read_are_listed(tiny_card: Card, tmp_path: Path) -
     report = evaluate(scripted(tiny_card, [[5, 0, 0]]), rows, root=tmp_path)
     assert (report["n"], report["skipped"]) == (1, 2)
     assert [film["path"] for film in report["failed"]] == ["1.png", "2.png"]
+
+
+def test_labels_with_enough_films_are_claimed_and_groups_told(
+    tiny_card: Card, tmp_path: Path
+) -> None:
+    labels = ["Normal", "Bacterial pneumonia"] * 30
+    manifest = made_up(
+        tmp_path,
+        labels,
+        dataset=["a"] * 50 + ["b"] * 10,
+        view=["AP", "PA"] * 30,
+        sex=["F"] * 60,
+        age_years=["5", "70"] * 30,
+    )
+    logits = [[3.0, 0.0, 0.0], [0.0, 3.0, 0.0]] * 30
+    report = evaluate(
+        scripted(tiny_card, logits), read_manifest(manifest), root=tmp_path
+    )
+    assert report["labels_claimed"] == ["Normal", "Bacterial pneumonia"]
+    assert report["labels"]["Normal"]["intervals"]["auc"] == [1.0, 1.0]
+    groups = report["groups"]
+    assert groups["dataset"]["a"]["claimed"]
+    assert not groups["dataset"]["b"]["claimed"]
+    assert groups["view"]["AP"]["n"] == groups["age_years"]["65 and over"]["n"] == 30
+    assert groups["sex"]["F"]["accuracy"]["value"] == 1.0
 
 
 def test_nothing_to_measure_gives_nulls(tiny_card: Card, tmp_path: Path) -> None:
@@ -190,6 +221,66 @@ def test_the_command_prints_one_json_object(
         call_command("evaluate_model", *arguments, "--pair", "Normal")
     with pytest.raises(CommandError, match="known: tiny"):
         call_command("evaluate_model", "none", *arguments[1:])
+    call_command("evaluate_model", *arguments, "--json", "--dataset=a,b")
+    assert json.loads(capsys.readouterr().out)["n"] == 3
+    call_command("compare_models", "tiny", "tiny/1.0.0", *arguments[1:], "--json")
+    compared = json.loads(capsys.readouterr().out)
+    assert compared["figures"]["accuracy"]["difference"]["value"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--dataset", "elsewhere"], "no row of the manifest"),
+        (["--root", "nowhere"], "nowhere is no folder"),
+        (["--root", "empty"], "none of 3 films could be read under empty"),
+        (["--operating-point", "none"], "no operating point"),
+    ],
+)
+def test_the_command_fails_where_nothing_was_measured(
+    more: list[str],
+    said: str,
+    tiny_weights_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    use_tiny_model(monkeypatch, tiny_weights_dir)
+    manifest = made_up(tmp_path, ["Normal"] * 3, dataset=["a"] * 3)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--manifest", str(manifest), "--root", str(tmp_path)]
+    with pytest.raises(CommandError, match=said):
+        call_command("evaluate_model", "tiny", *arguments, *more)
+
+
+def test_a_report_has_every_picture_and_the_baseline(
+    tiny_weights_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_tiny_model(monkeypatch, tiny_weights_dir)
+    labels = ["Normal", "Bacterial pneumonia"] * 60
+    manifest = made_up(
+        tmp_path,
+        labels,
+        split=["val"] * 60 + ["train"] * 60,
+        dataset=["a"] * 120,
+    )
+    call_command(
+        "evaluate_model",
+        "tiny",
+        *("--manifest", str(manifest), "--root", str(tmp_path)),
+        *("--split", "val", "--baseline", "--report", str(tmp_path / "report")),
+        *("--pair", "Normal,Bacterial pneumonia"),
+    )
+    written = {path.name for path in (tmp_path / "report").iterdir()}
+    pictures = {f"{name}.svg" for name in PICTURES if name != "learning-curves"}
+    assert written == {"report.md", "report.html", *pictures}
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert page.count("<svg") == len(pictures)
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "source not separable from disease" in text
+    assert "Without lungs" in text
+    for picture in pictures:
+        ElementTree.parse(tmp_path / "report" / picture)  # noqa: S314 - our own
 
 
 def use_tiny_model(monkeypatch: pytest.MonkeyPatch, weights_dir: Path) -> None:
@@ -198,6 +289,6 @@ def use_tiny_model(monkeypatch: pytest.MonkeyPatch, weights_dir: Path) -> None:
 
     class QuickRunner(ml.inference.KerasRunner):
         def __init__(self, card: Card, weights: Path, **options: Any) -> None:
-            super().__init__(card, weights)
+            super().__init__(card, weights, precision=options["precision"])
 
     monkeypatch.setattr("ml.inference.OpenVinoRunner", QuickRunner)

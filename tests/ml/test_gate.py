@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydicom import config as pydicom_config
 from pydicom.dataset import Dataset
 
 from ml.gate import FilmFacts, check_header, check_image, facts_of_dataset
-from ml.registry import Card
+from ml.registry import Card, parse_card
 from tests.ml.films import chest_like, dataset_of
 
 CHEST = FilmFacts(
@@ -121,3 +122,73 @@ def test_colour_is_turned_away() -> None:
     rejection = check_image(chest_like(), colour=True)
     assert rejection is not None
     assert rejection.reason_code == "colour_image"
+
+
+def with_accepts(card: Card, **accepts: Any) -> Card:
+    """Return a card that accepts something else."""
+    raw = {**card.raw, "accepts": {**card.raw["accepts"], **accepts}}
+    return parse_card(raw, folder=card.weights_file.parent)
+
+
+@pytest.mark.parametrize(
+    ("age_years", "code"),
+    [
+        (None, None),
+        (17.9, "wrong_age"),
+        (18.0, None),
+        (90.5, None),
+        (91.0, "wrong_age"),
+    ],
+)
+def test_an_age_that_the_card_excludes_is_turned_away_where_it_is_known(
+    tiny_card: Card, age_years: float | None, code: str | None
+) -> None:
+    adults = with_accepts(tiny_card, age_years=[18, 90])
+    assert reason(adults, age_years=age_years) == code
+    assert reason(adults, age_years=age_years, picture=True) == code
+
+
+def test_a_card_without_ages_asks_for_none(tiny_card: Card) -> None:
+    assert reason(tiny_card, age_years=2.0) is None
+
+
+@pytest.mark.parametrize(
+    ("attributes", "age_years"),
+    [
+        ({"PatientAge": "018M"}, 1.5),
+        ({"PatientAge": "067Y", "PatientBirthDate": "20000101"}, 67.0),
+        ({"PatientBirthDate": "20000101", "StudyDate": "20100101"}, 10.0),
+        ({"PatientBirthDate": "20100101", "StudyDate": "20000101"}, None),
+        ({"PatientAge": "old", "PatientBirthDate": "19"}, None),
+        ({}, None),
+    ],
+)
+def test_the_age_at_the_examination_is_read(
+    attributes: dict[str, str], age_years: float | None
+) -> None:
+    header = Dataset()
+    for keyword, value in attributes.items():
+        with pydicom_config.disable_value_validation():
+            setattr(header, keyword, value)
+    found = facts_of_dataset(header).age_years
+    assert found == (None if age_years is None else pytest.approx(age_years, abs=0.01))
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"descriptions": ("brain with contrast",)}, None),
+        ({"descriptions": ("t1 axial",)}, None),
+        ({"descriptions": ("knee left",)}, "wrong_body_part"),
+        ({"descriptions": ("thorax",)}, "wrong_body_part"),
+        ({"modality": "DX"}, "wrong_modality"),
+    ],
+)
+def test_a_model_of_the_head_has_words_of_its_own(
+    tiny_card: Card, changes: dict[str, Any], code: str | None
+) -> None:
+    brain = with_accepts(
+        tiny_card, modalities=["MR"], body_parts=["HEAD", "BRAIN"], views=[]
+    )
+    slice_facts = {"modality": "MR", "body_part_examined": "", "view_position": ""}
+    assert reason(brain, **{**slice_facts, **changes}) == code

@@ -101,7 +101,7 @@ def test_a_bootstrap_of_nothing_defined_is_nan() -> None:
 
 def test_probabilities_of_a_softmax_add_up() -> None:
     logits = np.array([[1000.0, 0.0, -1000.0], [0.0, 0.0, 0.0]])
-    found = probabilities(logits, task="softmax", temperature=2.0)
+    found = probabilities(logits, task="softmax", calibration={"temperature": 2.0})
     assert np.allclose(found.sum(axis=1), 1)
     assert np.isfinite(found).all()
 

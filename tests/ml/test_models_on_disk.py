@@ -36,6 +36,20 @@ def test_the_newest_version_is_the_card(tmp_path: Path) -> None:
     assert default_card(weights_dir=tmp_path).version == "1.10.0"
 
 
+def test_a_card_without_weights_is_listed_and_cannot_be_loaded(tmp_path: Path) -> None:
+    why = {"weights": None, "no_weights_reason": "No data of this kind."}
+    written(tmp_path, card_json(name="other", **why))
+    card = get_card("other", weights_dir=tmp_path)
+    with pytest.raises(ModelError, match=r"No weights were shipped.*No data") as caught:
+        load_model(card, cache_dir=tmp_path)
+    assert caught.value.reason_code == "no_weights"
+    shipped = {"file": "weights.keras", "sha256": "0" * 64}
+    written(tmp_path, card_json(name="other", version="0.9.0", weights=shipped))
+    assert get_card("other", weights_dir=tmp_path).version == "0.9.0"
+    assert default_card(weights_dir=tmp_path).version == "0.9.0"
+    assert get_card("other", card.version, weights_dir=tmp_path) == card
+
+
 def test_an_unknown_model_says_what_there_is(tmp_path: Path) -> None:
     written(tmp_path, card_json())
     with pytest.raises(ModelError, match="known: tiny"):
@@ -87,14 +101,16 @@ def test_a_card_cannot_point_out_of_its_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("runner", ["openvino", "keras"])
-@pytest.mark.parametrize("sha256", [None, "0" * 64])
+@pytest.mark.parametrize(
+    ("sha256", "reason_code"), [(None, "no_weights"), ("0" * 64, "weights_differ")]
+)
 def test_weights_of_another_hash_are_refused(
-    tiny_card: Card, tmp_path: Path, runner: str, sha256: str | None
+    tiny_card: Card, tmp_path: Path, runner: str, sha256: str | None, reason_code: str
 ) -> None:
     card = replace(tiny_card, weights_sha256=sha256)
     with pytest.raises(ModelError) as caught:
         load_model(card, cache_dir=tmp_path, runner=runner)
-    assert caught.value.reason_code == "weights_differ"
+    assert caught.value.reason_code == reason_code
 
 
 def test_a_changed_byte_in_the_weights_is_noticed(

@@ -6,9 +6,20 @@ import cv2
 import numpy as np
 import pytest
 
-from ml.datasets import packed_film
+from ml.film_cache import PackedFilms, packed_film
 from ml.overlay import heat_layer
-from ml.preprocessing import Geometry, crop, equalise, find_geometry, preprocess
+from ml.preprocessing import (
+    Geometry,
+    crop,
+    equalise,
+    find_geometry,
+    normalise,
+    percentiles,
+    preprocess,
+    reduce,
+    soften,
+    squash,
+)
 from ml.sequences import plain_inputs
 from tests.ml.films import chest_like, encoded
 
@@ -95,11 +106,10 @@ def test_training_sees_a_film_as_inference_does() -> None:
     packed = packed_film(film)
     assert np.array_equal(packed.astype(np.uint16) * 257, crop(film, _box(film)))
 
-    class OneFilm:
-        def film(self, index: int) -> np.ndarray:
-            return packed
-
-    trained_on = plain_inputs(OneFilm(), [0], size=64)[0]
+    films = PackedFilms(
+        packed.ravel(), offsets=np.array([0]), shapes=np.array([(*packed.shape, 1)])
+    )
+    trained_on = plain_inputs(films, [0], size=64)[0]
     assert np.abs(trained_on - preprocess(film, size=64)[0]).max() < 0.05
 
 
@@ -125,3 +135,33 @@ def test_a_hot_cell_is_drawn_where_the_film_was_hot() -> None:
         geometry.left : geometry.left + geometry.width,
     ] = 0
     assert not outside.any()
+
+
+def test_a_film_of_the_size_of_training_films_is_not_reduced() -> None:
+    film = chest_like(959, 1500)
+    same, factor = reduce(film)
+    assert same is film
+    assert factor == 1
+
+
+@pytest.mark.parametrize("shape", [(1,), (2,), (9,), (128, 128), (25600,)])
+def test_percentiles_are_those_of_numpy_to_the_bit(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(3)
+    asked = (0.5, 10.0, 50.0, 90.0, 99.5)
+    for _ in range(20):
+        values = rng.integers(0, 65535, shape).astype(np.float32)
+        expected = np.percentile(values, asked, axis=0)
+        assert np.array_equal(percentiles(values, asked), expected)
+
+
+def test_a_large_film_is_halved_and_its_box_is_in_its_own_pixels() -> None:
+    film = chest_like(2001, 2500, border=200)
+    small, factor = reduce(film)
+    assert (small.shape, factor) == ((600, 725), 4)
+    square, geometry = preprocess(film, size=160)
+    whole = find_geometry(film, size=160)
+    assert (geometry.source_height, geometry.source_width) == film.shape
+    for name in ("top", "left", "height", "width"):
+        assert abs(getattr(geometry, name) - getattr(whole, name)) <= 3 * factor
+    again = soften(squash(crop(film, whole), size=160))
+    assert np.abs(square[..., 0] - normalise(equalise(again))[..., 0]).mean() < 0.1

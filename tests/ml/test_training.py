@@ -17,9 +17,12 @@ import pytest
 
 from ml.augmentation import Augmentation, vary
 from ml.checkpoints import load_state
+from ml.datasets import read_manifest, with_split
 from ml.errors import TrainingError
+from ml.evaluation import evaluate
 from ml.inference import load_model
 from ml.labels import CHESTX6_LABELS
+from ml.model_facts import FACTS
 from ml.packaging import package
 from ml.pixels import read_display
 from ml.recipes import CHESTX6_RESNET50, Recipe, Stage, get_recipe
@@ -173,7 +176,10 @@ def test_kill_9_leaves_a_checkpoint_to_go_on_from(root: Path, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_a_run_becomes_a_model_that_reads_films(root: Path, tmp_path: Path) -> None:
+def test_a_run_becomes_a_model_that_reads_films(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FACTS, RECIPE.name, replace(FACTS["chestx6-resnet50"]))
     # More steps than the other runs take: here it has to have learned something.
     recipe = replace(RECIPE, epoch_films=96, peak_learning_rate=1e-2)
     budget = Budget(epochs=12)
@@ -195,12 +201,16 @@ def test_a_run_becomes_a_model_that_reads_films(root: Path, tmp_path: Path) -> N
     assert [p.name for p in folder.parent.iterdir()] == ["0.1.0"]
     card = read_card(folder / "card.json")
     assert card.calibrated
+    assert set(card.raw["operating_points"]) > {"youden", "plain_0.5"}
+    assert card.raw["uncertainty"]["method"] == "conformal"
     assert card.raw["training"]["epochs"] == 12
     assert {row["label"] for row in card.training_data} == set(NAMES)
-    assert card.metrics["val"]["n"] == 24
-    # Drawn films are easy: a run that learns nothing stays at a third.
-    assert card.metrics["val"]["balanced_accuracy"]["value"] > 0.6
     model = load_model(card, cache_dir=root / "cache")
+    val = with_split(read_manifest(root / "manifest.csv"), "val")
+    measured = evaluate(model, val, root=root)
+    assert measured["n"] == 24
+    # Drawn films are easy: a run that learns nothing stays at a third.
+    assert measured["balanced_accuracy"]["value"] > 0.6
     reading = model.read(read_display((root / "val-0-0.png").read_bytes()))
     assert sum(score.probability for score in reading.scores) == pytest.approx(1)
 

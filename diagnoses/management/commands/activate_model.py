@@ -1,4 +1,4 @@
-"""Let a version of a model read films from now on."""
+"""Decide who may use a version of a model."""
 
 from __future__ import annotations
 
@@ -6,54 +6,75 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import transaction
 
-from accounts import audit
-from accounts.access import Action, may
+from accounts.audit import AuditDoor
 from accounts.errors import ChestXError
-from accounts.models import User
-from diagnoses.model_versions import activate, retire
-from diagnoses.models import ModelVersion
+from diagnoses.management.decisions import administrator, installed_version
+from diagnoses.model_states import (
+    Decision,
+    activate,
+    retire,
+    roll_back,
+    run_in_shadow,
+)
+from diagnoses.models import StateChange
 
 
 class Command(BaseCommand):
-    help = "Activate a version of a model (it replaces the active one), or retire it."
+    help = (
+        "Activate a version of a model (it replaces the active one), let it run in "
+        "shadow, retire it, or roll back to the version that was active before. It "
+        "takes effect on the next film."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("name")
-        parser.add_argument("version")
+        parser.add_argument(
+            "version", nargs="?", default="", help="Without it, the one installed last."
+        )
         parser.add_argument("--reason", required=True, help="Kept with the decision.")
         parser.add_argument("--user", required=True, help="Who decides: a user name.")
-        parser.add_argument("--retire", action="store_true", help="Retire it instead.")
+        parser.add_argument(
+            "--without-acceptance",
+            default="",
+            metavar="REASON",
+            help="Why it may be used although accept_model did not measure it here.",
+        )
+        instead = parser.add_mutually_exclusive_group()
+        instead.add_argument(
+            "--shadow",
+            action="store_true",
+            help="Let it read every film that fits; readers see nothing of it.",
+        )
+        instead.add_argument("--retire", action="store_true", help="Retire it instead.")
+        instead.add_argument(
+            "--rollback",
+            action="store_true",
+            help="Go back to the version that was active before; takes no version.",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        model_version = ModelVersion.objects.filter(
-            name=options["name"], version=options["version"]
-        ).first()
-        actor = User.objects.filter(username=options["user"]).first()
-        if model_version is None or actor is None:
-            missing = "user" if model_version else "installed version"
-            raise CommandError(f"There is no such {missing}.")
-        if not may(actor, Action.ADMINISTER):
-            raise CommandError("Only an administrator may decide: name one by --user.")
+        actor = administrator(options["user"])
+        decision = Decision(actor, options["reason"], AuditDoor.COMMAND)
         try:
-            self._decide(model_version, actor, options)
+            change = _decide(options, decision)
         except ChestXError as error:
             raise CommandError(error.message) from error
-        self.stdout.write(f"{model_version} is {model_version.state}")
+        self.stdout.write(f"{change.model_version} is {change.to_state}")
 
-    def _decide(
-        self, model_version: ModelVersion, actor: User, options: dict[str, Any]
-    ) -> None:
-        """Change the state only together with the event that says who did."""
-        change = retire if options["retire"] else activate
-        with transaction.atomic():
-            change(model_version, actor=actor, reason=options["reason"])
-            audit.record(
-                action=audit.AuditAction.CHANGE,
-                actor=actor,
-                door=audit.AuditDoor.COMMAND,
-                object_kind="model_version",
-                object_uuid=model_version.pk,
-                detail={"state": model_version.state, "reason": options["reason"]},
-            )
+
+def _decide(options: dict[str, Any], decision: Decision) -> StateChange:
+    if options["rollback"]:
+        if options["version"]:
+            raise CommandError("--rollback takes no version: it goes back by one.")
+        return roll_back(options["name"], decision=decision)
+    version = installed_version(options["name"], options["version"])
+    if options["retire"]:
+        return retire(version, decision=decision)
+    if options["shadow"]:
+        return run_in_shadow(version, decision=decision)
+    return activate(
+        version,
+        decision=decision,
+        without_acceptance=options["without_acceptance"],
+    )

@@ -60,6 +60,8 @@ class Command(BaseCommand):
             except OSError as error:
                 self.stderr.write(f"{path}: no overlay: {error.strerror or error}.")
                 return False
+            except ModelError as error:
+                self.stderr.write(f"{path}: no overlay: {error.message}")
         return outcome.status != "failed"
 
     def _load(self, name: str | None) -> LoadedModel:

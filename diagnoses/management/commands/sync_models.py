@@ -8,7 +8,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts.errors import ChestXError
-from diagnoses.model_versions import activate_for_demo, sync_models
+from diagnoses.model_states import activate_for_demo
+from diagnoses.model_versions import sync_models
 from ml.errors import MlError
 
 
@@ -25,6 +26,9 @@ class Command(BaseCommand):
             action="store_true",
             help="Activate the newest version of each model that nobody decided about.",
         )
+        parser.add_argument(
+            "--only", default="", metavar="NAME", help="Activate only this model."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -34,5 +38,5 @@ class Command(BaseCommand):
         for model_version in installed:
             self.stdout.write(f"installed {model_version}")
         if options["activate_for_demo"]:
-            for model_version in activate_for_demo():
+            for model_version in activate_for_demo(only=options["only"]):
                 self.stdout.write(f"activated {model_version}")

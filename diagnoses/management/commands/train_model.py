@@ -1,4 +1,4 @@
-"""`manage.py train_model`: from random weights to a model folder with its card."""
+"""`manage.py train_model`: from first weights to a model folder with its card."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from rich.console import Console
+from rich.progress import Progress
 
+from diagnoses.management.dataset_options import add_dataset_options, rows_of
+from diagnoses.management.recipe_options import add_recipe_options, asked_for
 from ml.errors import MlError
 from ml.packaging import package
-from ml.recipes import Recipe, get_recipe
+from ml.recipes import Recipe
 from ml.registry import WEIGHTS_DIR
 from ml.training import (
     PRECISIONS,
@@ -20,7 +24,7 @@ from ml.training import (
     Run,
     TrainingData,
     fitting_precision,
-    gather,
+    gather_rows,
     leave_cores_to_the_network,
 )
 
@@ -28,15 +32,14 @@ from ml.training import (
 class Command(BaseCommand):
     """Train a model; an interrupted run goes on where it was."""
 
-    help = "Train a model from random weights; started again, it goes on."
+    help = "Train a model by its recipe; started again, it goes on."
     requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the command line."""
         training = settings.VAR_DIR / "training"
         parser.add_argument("name", metavar="NAME")
-        parser.add_argument("--manifest", type=Path, required=True, metavar="CSV")
-        parser.add_argument("--root", type=Path, required=True, metavar="DIR")
+        add_dataset_options(parser)
         length = parser.add_mutually_exclusive_group()
         length.add_argument("--epochs", type=int, help="default: 40")
         length.add_argument("--minutes", type=float, help="follow the clock instead")
@@ -51,13 +54,14 @@ class Command(BaseCommand):
             action="store_true",
             help="write the newest checkpoint of a run as a model, train no further",
         )
+        add_recipe_options(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Train, then write weights, card and curves."""
         try:
-            recipe = get_recipe(options["name"])
+            recipe = asked_for(options["name"], options)
             run_dir = options["run"] or settings.VAR_DIR / "training" / recipe.name
-            data = gather(recipe, manifest=options["manifest"])
+            data = gather_rows(recipe, rows_of(options))
             self._say_what_is_left_out(data)
             budget = Budget(options["minutes"] or 0.0, options["epochs"] or 40)
             if not options["package_only"]:
@@ -77,9 +81,10 @@ class Command(BaseCommand):
 
     def _say_what_is_left_out(self, data: TrainingData) -> None:
         self.stdout.write(
-            f"{len(data.train)} films to learn from, {len(data.held_out)} held out for "
-            f"calibration, {len(data.val)} to look at; left out: {len(data.unknown)} "
-            f"without a label of the model, {len(data.ambiguous)} ambiguous"
+            f"{len(data.train.rows)} films to learn from, {len(data.held_out.rows)} "
+            f"held out for calibration, {len(data.val.rows)} to look at; left out: "
+            f"{len(data.unknown)} without a label of the model, {len(data.ambiguous)} "
+            "ambiguous"
         )
         for path in data.ambiguous:
             self.stdout.write(f"ambiguous: {path}")
@@ -93,16 +98,21 @@ class Command(BaseCommand):
         options: dict[str, Any],
     ) -> None:
         leave_cores_to_the_network()
-        Run(
-            recipe,
-            data=data,
-            root=options["root"],
-            run_dir=run_dir,
-            cache_dir=options["cache"],
-            budget=budget,
-            precision=options["precision"] or fitting_precision(),
-            report=self._report,
-        ).train()
+        with Progress(console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("batches of the epoch")
+            Run(
+                recipe,
+                data=data,
+                root=options["root"],
+                run_dir=run_dir,
+                cache_dir=options["cache"],
+                budget=budget,
+                precision=options["precision"] or fitting_precision(),
+                report=self._report,
+                on_batch=lambda done, total: bar.update(
+                    task, completed=done, total=total
+                ),
+            ).train()
 
     def _report(self, entry: dict[str, Any]) -> None:
         self.stdout.write(json.dumps(entry))

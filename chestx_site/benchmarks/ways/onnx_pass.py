@@ -1,0 +1,57 @@
+"""ONNX Runtime on the exported network: the pass and nothing else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import onnxruntime
+
+from chestx_site.benchmarks.ways import Setting
+
+
+class OnnxPass:
+    """A session for batches of any size."""
+
+    whole = False
+
+    def __init__(self, setting: Setting) -> None:
+        """Open the exported network; the first time it is made, in another process."""
+        sha256 = setting.card.weights_sha256
+        path = setting.cache_dir / "onnx" / f"{sha256}.onnx"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            card = setting.card.weights_file.with_name("card.json")
+            command = [
+                *(sys.executable, "-m", "chestx_site.benchmarks.ways.onnx_export"),
+                *(str(card), str(path)),
+            ]
+            # Our own module, with arguments of our own making.
+            subprocess.run(  # noqa: S603
+                command,
+                env=os.environ | {"KERAS_BACKEND": "tensorflow"},
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = setting.threads
+        self._session = onnxruntime.InferenceSession(
+            path, options, providers=["CPUExecutionProvider"]
+        )
+        self._input = self._session.get_inputs()[0].name
+
+    def one(self, film: np.ndarray) -> np.ndarray:
+        """Run one pass; logits."""
+        return self._infer(film[None])[0]
+
+    def many(self, films: np.ndarray) -> None:
+        """Run one pass of a batch."""
+        self._infer(films)
+
+    def _infer(self, films: np.ndarray) -> np.ndarray:
+        return self._session.run(None, {self._input: films})[0]
+
+
+load = OnnxPass

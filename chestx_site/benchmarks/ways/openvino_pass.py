@@ -1,0 +1,59 @@
+"""OpenVINO itself: the graph that the workers run, the pass and nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+import openvino
+
+from chestx_site.benchmarks.ways import Setting
+from ml.graph_export import GRAPH_NAME, graph_folder
+
+_HINTS = {"float32": "f32", "bfloat16": "bf16"}
+
+
+class OpenVinoPass:
+    """A compiled graph for each batch size asked for."""
+
+    whole = False
+
+    def __init__(self, setting: Setting) -> None:
+        """Read the graph that `ml.inference` keeps, or make it."""
+        card = setting.card
+        folder = graph_folder(
+            card,
+            card.weights_file,
+            sha256=str(card.weights_sha256),
+            cache_dir=setting.cache_dir,
+        )
+        self._path = folder / GRAPH_NAME
+        self._core = openvino.Core()
+        self._shape = (card.input_size, card.input_size, card.input_channels)
+        self._options = {
+            "INFERENCE_PRECISION_HINT": _HINTS[setting.precision],
+            "PERFORMANCE_HINT": "LATENCY",
+            "CACHE_DIR": str(setting.cache_dir / "compiled"),
+        }
+        if setting.threads:
+            self._options["INFERENCE_NUM_THREADS"] = str(setting.threads)
+        self._requests: dict[int, openvino.InferRequest] = {}
+
+    def one(self, film: np.ndarray) -> np.ndarray:
+        """Run one pass; logits."""
+        return self._infer(film[None])[0]
+
+    def many(self, films: np.ndarray) -> None:
+        """Run one pass of a batch."""
+        self._infer(films)
+
+    def _infer(self, films: np.ndarray) -> np.ndarray:
+        request = self._requests.get(len(films))
+        if request is None:
+            graph = self._core.read_model(self._path)
+            graph.reshape([len(films), *self._shape])
+            compiled = self._core.compile_model(graph, "CPU", self._options)
+            request = self._requests[len(films)] = compiled.create_infer_request()
+        request.infer([films])
+        return request.get_output_tensor(0).data
+
+
+load = OpenVinoPass

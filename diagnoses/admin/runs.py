@@ -1,0 +1,279 @@
+"""Runs and what they said."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db import models
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from accounts.access import Action, may
+from accounts.audit import AuditDoor
+from accounts.audited_admin import AuditedAdmin
+from accounts.errors import ChestXError
+from diagnoses.models import Finding, HeatMap, Prediction, WorklistEntry
+from diagnoses.retries import retry_for
+from patients.models import Study
+
+
+def study_link(study: Study) -> SafeString:
+    """Return the way to the study's page."""
+    return format_html('<a href="{}">{}</a>', reverse("study", args=[study.pk]), study)
+
+
+def admin_link(row: models.Model) -> SafeString:
+    """Return the way to the row's own page on the admin site."""
+    view = f"admin:{row._meta.app_label}_{row._meta.model_name}_change"
+    return format_html('<a href="{}">{}</a>', reverse(view, args=[row.pk]), row)
+
+
+class FindingInline(admin.TabularInline):
+    """What the run said, label by label."""
+
+    model = Finding
+    fields = ("label", "probability", "calibrated", "threshold", "positive")
+    readonly_fields = fields
+    extra = 0
+    can_delete = False
+    show_change_link = True
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Whoever may see the run may see its findings."""
+        return True
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Only a run writes findings."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody edits findings."""
+        return False
+
+
+class OfAFilm(AuditedAdmin):
+    """What belongs to one film, with the way to its study and image."""
+
+    @admin.display(description="study")
+    def study(self, row: Any) -> SafeString:
+        """Return the way to the study's page."""
+        return study_link(self.instance_of(row).series.study)
+
+    @admin.display(description="image")
+    def image(self, row: Any) -> SafeString:
+        """Return the way to the instance's row."""
+        return admin_link(self.instance_of(row))
+
+    def instance_of(self, row: Any) -> Any:
+        """Return the film that the row is about."""
+        return row.instance
+
+
+@admin.register(Prediction)
+class PredictionAdmin(OfAFilm):
+    """Runs and their place in the queue."""
+
+    patient_path = "instance__series__study__patient_id"
+    inlines = (FindingInline,)
+    actions = ("retry",)
+    list_display = (
+        "short_key",
+        "study",
+        "status",
+        "reason_code",
+        "priority",
+        "model_version",
+        "run",
+        "shadow",
+        "queued_at",
+        "finished_at",
+    )
+    list_filter = (
+        "status",
+        "shadow",
+        "priority",
+        "model_version",
+        "reason_code",
+        "queued_at",
+    )
+    list_select_related = ("model_version", "instance__series__study")
+    search_keys = ("id", "instance", "instance__series__study")
+    search_fields = (
+        "=instance__sop_instance_uid",
+        "=instance__series__study__accession_number",
+        "=instance__series__study__patient__patient_id",
+    )
+    search_help_text = "A key, a SOP Instance UID, an accession number or an MRN."
+    fields = (
+        "study",
+        "image",
+        "frame",
+        "model_version",
+        "run",
+        "shadow",
+        "status",
+        "reason_code",
+        "reason",
+        "priority",
+        "attempt",
+        "lost_workers",
+        "worker",
+        "requested_by",
+        "queued_at",
+        "not_before",
+        "started_at",
+        "lease_expires_at",
+        "finished_at",
+        "milliseconds",
+        "pixel_sha256",
+        "input_sha256",
+        "geometry",
+        "provenance",
+    )
+    readonly_fields = fields
+
+    @admin.display(description="key")
+    def short_key(self, prediction: Prediction) -> str:
+        """Return enough of the key to tell runs apart."""
+        return str(prediction.pk)[:8]
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Prediction]:
+        """Return the runs without what is large: headers and cards."""
+        runs = super().get_queryset(request)
+        return runs.defer("instance__header", "model_version__card")
+
+    def has_retry_permission(self, request: HttpRequest) -> bool:
+        """Whether the user's role may ask for another run."""
+        return may(request.user, Action.RETRY_PREDICTION)
+
+    @admin.action(description="Run again (failed ones)", permissions=("retry",))
+    def retry(
+        self, request: HttpRequest, queryset: models.QuerySet[Prediction]
+    ) -> None:
+        """Queue another run of each chosen one that failed; say which could not be."""
+        queued = 0
+        for prediction in queryset:
+            try:
+                retry_for(
+                    request.user, prediction, door=AuditDoor.ADMIN, request=request
+                )
+                queued += 1
+            except ChestXError as error:
+                if not error.permanent:
+                    raise
+                said = f"{prediction.pk}: {error.message}"
+                self.message_user(request, said, messages.WARNING)
+        if queued:
+            self.message_user(request, f"Queued again: {queued}.")
+
+
+@admin.register(Finding)
+class FindingAdmin(OfAFilm):
+    """What runs said, label by label."""
+
+    patient_path = "prediction__instance__series__study__patient_id"
+    list_display = (
+        "label",
+        "probability",
+        "threshold",
+        "positive",
+        "calibrated",
+        "run",
+        "study",
+    )
+    list_filter = ("positive", "calibrated", "label", "prediction__model_version")
+    list_select_related = (
+        "prediction__model_version",
+        "prediction__instance__series__study",
+    )
+    search_keys = ("prediction", "prediction__instance__series__study")
+    search_fields = (
+        "=prediction__instance__series__study__accession_number",
+        "=prediction__instance__series__study__patient__patient_id",
+    )
+    search_help_text = "The key of a run, an accession number or an MRN."
+    fields = (
+        "study",
+        "image",
+        "run",
+        "label",
+        "probability",
+        "calibrated",
+        "threshold",
+        "threshold_source",
+        "operating_point",
+        "positive",
+    )
+    readonly_fields = fields
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Finding]:
+        """Return the findings without what is large: headers and cards."""
+        findings = super().get_queryset(request)
+        return findings.defer(
+            "prediction__instance__header", "prediction__model_version__card"
+        )
+
+    def instance_of(self, row: Finding) -> Any:
+        """Return the film that the finding is about."""
+        return row.prediction.instance
+
+    @admin.display(description="run")
+    def run(self, finding: Finding) -> SafeString:
+        """Return the way to the run."""
+        return admin_link(finding.prediction)
+
+
+@admin.register(HeatMap)
+class HeatMapAdmin(AuditedAdmin):
+    """Where runs looked: the size of each grid. Pictures are on the study's page."""
+
+    patient_path = "finding__prediction__instance__series__study__patient_id"
+    list_display = ("finding", "rows", "columns", "scale")
+    list_select_related = ("finding",)
+    search_keys = ("finding", "finding__prediction")
+    search_fields = ("=finding__label",)
+    search_help_text = "The key of a finding or a run, or a label."
+    fields = ("finding", "rows", "columns", "scale")
+    readonly_fields = fields
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[HeatMap]:
+        """Return the heat maps without their grids."""
+        return super().get_queryset(request).defer("values")
+
+
+@admin.register(WorklistEntry)
+class WorklistEntryAdmin(AuditedAdmin):
+    """The lines of the worklist, as they are kept beside the studies."""
+
+    patient_path = "study__patient_id"
+    list_display = (
+        "study",
+        "status",
+        "priority",
+        "department",
+        "films",
+        "films_waiting",
+        "films_unread",
+        "flagged",
+        "received_at",
+    )
+    list_filter = ("status", "priority", "flagged", "department")
+    list_select_related = ("study", "department")
+    search_keys = ("study", "study__patient")
+    search_fields = ("=study__accession_number", "=study__patient__patient_id")
+    search_help_text = "An accession number or an MRN."
+    fields = (
+        "study",
+        "department",
+        "priority",
+        "received_at",
+        "status",
+        "films",
+        "films_waiting",
+        "films_unread",
+        "prediction",
+        "finding",
+        "flagged",
+    )
+    readonly_fields = fields

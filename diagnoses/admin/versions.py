@@ -1,0 +1,191 @@
+"""Versions of models: who may use them, and by which thresholds they judge."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ActionForm
+from django.db import models
+from django.http import HttpRequest
+
+from accounts.access import Action, may
+from accounts.audit import AuditDoor
+from accounts.audited_admin import AuditedAdmin
+from accounts.errors import ChestXError
+from diagnoses.model_states import Decision, activate, retire, run_in_shadow
+from diagnoses.model_versions import card_of
+from diagnoses.models import (
+    ModelVersion,
+    OperatingPoint,
+    SiteAcceptance,
+    StateChange,
+)
+from diagnoses.operating_points import set_operating_point
+
+
+class ReasonForm(ActionForm):
+    """The action, and why it is done."""
+
+    reason = forms.CharField(required=False, max_length=256, label="Reason")
+    without_acceptance = forms.CharField(
+        required=False, max_length=256, label="Reason for no measurement here"
+    )
+
+
+@admin.register(ModelVersion)
+class ModelVersionAdmin(AuditedAdmin):
+    """Installed versions; every transition asks for a reason."""
+
+    list_display = ("name", "version", "state", "state_changed_at", "state_reason")
+    list_filter = ("state", "name")
+    search_fields = ("name", "version", "weights_sha256")
+    action_form = ReasonForm
+    actions = ("activate_versions", "shadow_versions", "retire_versions")
+    fields = (
+        "name",
+        "version",
+        "state",
+        "state_changed_by",
+        "state_changed_at",
+        "state_reason",
+        "installed_at",
+        "weights_sha256",
+        "card",
+    )
+    readonly_fields = fields
+
+    @admin.action(description="Activate (replaces the active version)")
+    def activate_versions(
+        self, request: HttpRequest, queryset: models.QuerySet[ModelVersion]
+    ) -> None:
+        """Let the chosen versions read films."""
+        without = request.POST.get("without_acceptance", "")
+        self._decide(request, queryset, activate, without_acceptance=without)
+
+    @admin.action(description="Run in shadow (reads films, unseen by readers)")
+    def shadow_versions(
+        self, request: HttpRequest, queryset: models.QuerySet[ModelVersion]
+    ) -> None:
+        """Let the chosen versions read films, and show readers nothing of it."""
+        self._decide(request, queryset, run_in_shadow)
+
+    @admin.action(description="Retire (reads no further films)")
+    def retire_versions(
+        self, request: HttpRequest, queryset: models.QuerySet[ModelVersion]
+    ) -> None:
+        """Let the chosen versions read no further films."""
+        self._decide(request, queryset, retire)
+
+    def _decide(
+        self,
+        request: HttpRequest,
+        queryset: models.QuerySet[ModelVersion],
+        decide: Any,
+        **said: str,
+    ) -> None:
+        reason = request.POST.get("reason", "")
+        decision = Decision(request.user, reason, AuditDoor.ADMIN, request)
+        for version in queryset:
+            try:
+                decide(version, decision=decision, **said)
+            except ChestXError as error:
+                if not error.permanent:
+                    raise
+                self.message_user(request, error.message, messages.ERROR)
+            else:
+                self.message_user(request, f"{version}: {version.state}.")
+
+
+@admin.register(StateChange)
+class StateChangeAdmin(AuditedAdmin):
+    """Who let a version do what, when and why."""
+
+    list_display = (
+        "model_version",
+        "from_state",
+        "to_state",
+        "rollback",
+        "changed_by",
+        "changed_at",
+        "reason",
+    )
+    list_filter = ("to_state", "rollback", "model_version")
+    list_select_related = ("model_version", "changed_by")
+    search_fields = ("reason", "model_version__name")
+    fields = (*list_display, "acceptance", "without_acceptance")
+    readonly_fields = fields
+
+
+@admin.register(SiteAcceptance)
+class SiteAcceptanceAdmin(AuditedAdmin):
+    """What versions measured on the films of this site."""
+
+    list_display = (
+        "model_version",
+        "films",
+        "patients",
+        "measured_by",
+        "measured_at",
+    )
+    list_filter = ("model_version",)
+    list_select_related = ("model_version", "measured_by")
+    search_fields = ("model_version__name", "manifest_sha256")
+    fields = (*list_display, "manifest_sha256", "figures")
+    readonly_fields = fields
+
+
+class OperatingPointForm(forms.ModelForm):
+    """A threshold for a label that the model has, and why."""
+
+    reason = forms.CharField(max_length=256)
+
+    class Meta:
+        model = OperatingPoint
+        fields = ("model_version", "label", "value", "reason")
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse a label that is not on the card."""
+        given = super().clean() or self.cleaned_data
+        version = given.get("model_version")
+        if version is not None:
+            known = card_of(version).label_names
+            if given.get("label") not in known:
+                self.add_error("label", f"One of: {', '.join(known)}.")
+        return given
+
+
+@admin.register(OperatingPoint)
+class OperatingPointAdmin(AuditedAdmin):
+    """Thresholds from a moment on: added, never changed."""
+
+    form = OperatingPointForm
+    list_display = (
+        "model_version",
+        "label",
+        "value",
+        "method",
+        "reason",
+        "set_by",
+        "effective_from",
+    )
+    list_filter = ("model_version", "label")
+    list_select_related = ("model_version", "set_by")
+    search_fields = ("label", "method", "model_version__name")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """A new threshold replaces the one before, which stays to be seen."""
+        return may(request.user, Action.ADMINISTER)
+
+    def save_model(
+        self,
+        request: HttpRequest,
+        obj: OperatingPoint,
+        form: forms.ModelForm,
+        change: bool,
+    ) -> None:
+        """Set it like every other door does, and show the row that this made."""
+        decision = Decision(request.user, obj.reason, AuditDoor.ADMIN, request)
+        made = set_operating_point(
+            obj.model_version, label=obj.label, value=obj.value, decision=decision
+        )
+        obj.pk = made.pk

@@ -1,0 +1,245 @@
+"""How models, what was decided about them and how two compare read in JSON."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from diagnoses.comparison import Agreement, Comparison, FilmComparison
+from diagnoses.model_versions import thresholds_of
+from diagnoses.models import (
+    ModelVersion,
+    OperatingPoint,
+    SiteAcceptance,
+    StateChange,
+)
+
+
+class ModelVersionSerializer(serializers.ModelSerializer):
+    """One version of a model with its card; never its weights."""
+
+    weights_sha256 = serializers.SerializerMethodField(
+        help_text="Null: no weights shipped, so nobody can use it."
+    )
+
+    class Meta:
+        model = ModelVersion
+        fields = (
+            "id",
+            "name",
+            "version",
+            "state",
+            "state_changed_at",
+            "state_reason",
+            "installed_at",
+            "has_weights",
+            "weights_sha256",
+            "card",
+        )
+        read_only_fields = fields
+
+    def get_weights_sha256(self, version: ModelVersion) -> str | None:
+        """Return the hash, or null."""
+        return version.weights_sha256 or None
+
+
+class _ByAPerson(serializers.ModelSerializer):
+    """A row that says who made it, by the user name."""
+
+    def by(self, row: Any, attribute: str) -> str | None:
+        """Return the user name; null for a command without one."""
+        user = getattr(row, attribute)
+        return user.get_username() if user else None
+
+
+class StateChangeSerializer(_ByAPerson):
+    """Who let a version do what, when and why."""
+
+    from_state = serializers.CharField(help_text="Empty: not known.")
+    to_state = serializers.CharField()
+    changed_by = serializers.SerializerMethodField()
+
+    class Meta:
+        model = StateChange
+        fields = (
+            "from_state",
+            "to_state",
+            "rollback",
+            "reason",
+            "acceptance",
+            "without_acceptance",
+            "changed_by",
+            "changed_at",
+        )
+        read_only_fields = fields
+
+    def get_changed_by(self, change: StateChange) -> str | None:
+        """Return who decided."""
+        return self.by(change, "changed_by")
+
+
+class SiteAcceptanceSerializer(_ByAPerson):
+    """What a version measured on the films of this site."""
+
+    measured_by = serializers.SerializerMethodField()
+
+    class Meta:
+        model = SiteAcceptance
+        fields = (
+            "id",
+            "films",
+            "patients",
+            "figures",
+            "manifest_sha256",
+            "measured_by",
+            "measured_at",
+        )
+        read_only_fields = fields
+
+    def get_measured_by(self, acceptance: SiteAcceptance) -> str | None:
+        """Return who measured."""
+        return self.by(acceptance, "measured_by")
+
+
+class OperatingPointSerializer(_ByAPerson):
+    """The threshold of a label from a moment on."""
+
+    set_by = serializers.SerializerMethodField()
+
+    class Meta:
+        model = OperatingPoint
+        fields = (
+            "id",
+            "label",
+            "value",
+            "method",
+            "reason",
+            "set_by",
+            "effective_from",
+        )
+        read_only_fields = fields
+
+    def get_set_by(self, point: OperatingPoint) -> str | None:
+        """Return who set it."""
+        return self.by(point, "set_by")
+
+
+class ModelDetailSerializer(ModelVersionSerializer):
+    """One version with what was decided about it and measured with it here."""
+
+    thresholds = serializers.SerializerMethodField(help_text="In force now, by label.")
+    state_changes = StateChangeSerializer(many=True)
+    acceptances = SiteAcceptanceSerializer(many=True)
+
+    class Meta(ModelVersionSerializer.Meta):
+        fields = (
+            *ModelVersionSerializer.Meta.fields,
+            "thresholds",
+            "state_changes",
+            "acceptances",
+        )
+        read_only_fields = fields
+
+    def get_thresholds(self, version: ModelVersion) -> dict[str, float]:
+        """Return by which values it judges now."""
+        return {
+            label: threshold.value
+            for label, threshold in thresholds_of(version).items()
+        }
+
+
+class DecisionSerializer(serializers.Serializer):
+    """A decision about a version: which one, and why."""
+
+    version = serializers.CharField(
+        required=False, help_text="Without it, the one installed last."
+    )
+    reason = serializers.CharField(max_length=256)
+
+
+class ActivationSerializer(DecisionSerializer):
+    """A decision to activate: also why without a measurement on this site's films."""
+
+    without_acceptance = serializers.CharField(
+        required=False, allow_blank=True, max_length=256
+    )
+
+
+class RollbackSerializer(serializers.Serializer):
+    """A decision to go back to the version that was active before."""
+
+    reason = serializers.CharField(max_length=256)
+
+
+class NewOperatingPointSerializer(DecisionSerializer):
+    """A label and its threshold, or the name of a set that the card offers."""
+
+    label = serializers.CharField(required=False)
+    value = serializers.FloatField(required=False, min_value=0, max_value=1)
+    set = serializers.CharField(required=False)
+
+    def validate(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Take one of the two ways, not both and not none."""
+        by_hand = "label" in given and "value" in given
+        if by_hand == ("set" in given):
+            raise serializers.ValidationError("Send label and value, or set.")
+        return given
+
+
+class ComparisonSerializer(serializers.Serializer):
+    """Two versions on the films that both have read."""
+
+    first = serializers.CharField()
+    second = serializers.CharField()
+    films = serializers.IntegerField()
+    films_differing = serializers.IntegerField()
+    highest = serializers.DictField(allow_null=True)
+    labels = serializers.ListField(child=serializers.DictField())
+    differing = serializers.ListField(child=serializers.DictField())
+
+
+def comparison_json(found: Comparison) -> dict[str, Any]:
+    """Return a comparison; films by their keys, the most different first."""
+    return {
+        "first": str(found.first),
+        "second": str(found.second),
+        "films": found.films,
+        "films_differing": found.films_differing,
+        "highest": _agreement(found.highest) if found.highest else None,
+        "labels": [
+            {
+                "label": label.label,
+                "both": label.both,
+                "first_only": label.first_only,
+                "second_only": label.second_only,
+                "neither": label.neither,
+                "mean_difference": label.mean_difference,
+                "greatest_difference": label.greatest_difference,
+                **_agreement(label.agreement),
+            }
+            for label in found.labels
+        ],
+        "differing": [_film(film) for film in found.differing],
+    }
+
+
+def _agreement(agreement: Agreement) -> dict[str, Any]:
+    return {"agreement": agreement.share, "cohens_kappa": agreement.kappa}
+
+
+def _film(film: FilmComparison) -> dict[str, Any]:
+    return {
+        "instance": str(film.instance_id),
+        "frame": film.frame,
+        "greatest_difference": film.greatest_difference,
+        "labels": [
+            {
+                "label": label.label,
+                "first": label.first.probability,
+                "first_positive": label.first.positive,
+                "second": label.second.probability,
+                "second_positive": label.second.positive,
+            }
+            for label in film.labels
+            if label.differs
+        ],
+    }

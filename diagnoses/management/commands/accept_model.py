@@ -1,0 +1,92 @@
+"""Measure a version of a model on the hospital's own labelled films."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from rich.console import Console
+from rich.progress import Progress
+
+from accounts.errors import ChestXError
+from accounts.models import User
+from diagnoses.acceptance import LabelledFilms, accept_model
+from diagnoses.management.decisions import administrator, installed_version
+from diagnoses.models import ModelVersion, SiteAcceptance
+from diagnoses.worker import LoadedModels
+from ml.errors import MlError
+
+
+class Command(BaseCommand):
+    help = (
+        "Measure an installed version on films of this site and keep the figures, "
+        "with 95 % intervals over patients, beside the card's. Activating a version "
+        "asks for it. Nothing is activated here."
+    )
+
+    def create_parser(self, *args: Any, **options: Any) -> ArgumentParser:
+        """Let Django's own --version give way to that of a model."""
+        return super().create_parser(*args, conflict_handler="resolve", **options)
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("name", metavar="NAME")
+        parser.add_argument(
+            "--version",
+            dest="model_version",
+            default="",
+            help="Without it, the one installed last.",
+        )
+        parser.add_argument(
+            "--manifest",
+            type=Path,
+            required=True,
+            metavar="CSV",
+            help="Columns path and labels (joined by |); patient_id for intervals.",
+        )
+        parser.add_argument(
+            "--root", type=Path, required=True, metavar="DIR", help="Of the paths."
+        )
+        parser.add_argument("--user", default="", help="Who measures: a user name.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        actor = administrator(options["user"]) if options["user"] else None
+        version = installed_version(options["name"], options["model_version"])
+        if not version.has_weights:
+            raise CommandError(f"{version} came without weights: nothing can run it.")
+        films = LabelledFilms(options["manifest"], options["root"])
+        try:
+            acceptance = self._measure(version, films, actor)
+        except (ChestXError, MlError) as error:
+            raise CommandError(error.message) from error
+        for line in said(acceptance):
+            self.stdout.write(line)
+
+    def _measure(
+        self, version: ModelVersion, films: LabelledFilms, actor: User | None
+    ) -> SiteAcceptance:
+        model = LoadedModels().get(version)
+        with Progress(console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("films", total=None)
+            return accept_model(
+                version,
+                films=films,
+                model=model,
+                actor=actor,
+                progress=lambda done, total: bar.update(
+                    task, completed=done, total=total
+                ),
+            )
+
+
+def said(acceptance: SiteAcceptance) -> list[str]:
+    """Return the figures for people."""
+    lines = [f"{acceptance.model_version}: measured on {acceptance}"]
+    for name in ("accuracy", "balanced_accuracy", "mean_auc"):
+        figure = acceptance.figures.get(name)
+        if figure:
+            value, low, high = (figure[key] for key in ("value", "low", "high"))
+            lines.append(f"{name.replace('_', ' ')}: {value} ({low} to {high})")
+    lines.append("Kept. Activating this version may rest on it.")
+    return lines

@@ -1,0 +1,55 @@
+"""`manage.py compare_models`: two models on the same films, with a paired test."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from diagnoses.management.dataset_options import add_dataset_options, rows_of
+from diagnoses.management.scoring import card_named, chosen_rows, read_films
+from ml.comparison import compare_scored, said
+from ml.errors import MlError
+
+
+class Command(BaseCommand):
+    """Say what one model has over another, and whether by chance."""
+
+    help = (
+        "Compare two models on the same films: differences by resampling patients, "
+        "McNemar's test."
+    )
+    requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the command line."""
+        parser.add_argument("first", metavar="NAME[/VERSION]")
+        parser.add_argument("second", metavar="NAME[/VERSION]")
+        add_dataset_options(parser)
+        parser.add_argument("--split", help="only rows of this split")
+        parser.add_argument(
+            "--dataset",
+            action="extend",
+            nargs="+",
+            metavar="NAME",
+            help="only rows of these data sets, joined by commas or repeated",
+        )
+        parser.add_argument("--json", action="store_true")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Read the films with both and print the differences."""
+        try:
+            rows = chosen_rows(
+                rows_of(options), split=options["split"], datasets=options["dataset"]
+            )
+            scored = [
+                read_films(card_named(options[which]), rows, root=options["root"])[0]
+                for which in ("first", "second")
+            ]
+            report = compare_scored(*scored)
+        except MlError as error:
+            raise CommandError(error.message) from error
+        text = json.dumps(report) if options["json"] else "\n".join(said(report))
+        self.stdout.write(text)

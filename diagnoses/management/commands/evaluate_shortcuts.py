@@ -1,0 +1,57 @@
+"""`manage.py evaluate_shortcuts`: what a model reads off what is not in the lungs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from django.conf import settings
+
+from diagnoses.management.measuring import Done, MeasuringCommand, Report, told
+from ml.datasets import ManifestRow, with_split
+from ml.inference import LoadedModel
+from ml.shortcuts.measures import measure_shortcuts
+
+
+class Command(MeasuringCommand):
+    """Measure how a model depends on the source of a film."""
+
+    help = (
+        "Measure whether a model's features tell the source of a film, what changes "
+        "to its borders do to its figures, and how much heat lies outside the lungs."
+    )
+
+    def measured(
+        self, model: LoadedModel, rows: list[ManifestRow], root: Path, done: Done
+    ) -> Report:
+        """Fit the classifiers of the source to train, and measure on val."""
+        return measure_shortcuts(
+            model,
+            with_split(rows, "train"),
+            with_split(rows, "val"),
+            root,
+            settings.INFERENCE_CACHE_DIR,
+            progress=done,
+        )
+
+    def said(self, report: Report) -> str:
+        """Return the figures for people."""
+        lines = [
+            f"{report['model']} {report['version']}: {report['films']} films of val"
+        ]
+        for pair in report.get("sources", {"pairs": []})["pairs"]:
+            first, second = pair["sources"]
+            auc = told(pair["auc"])
+            lines.append(f"{pair['label']}, {first} or {second}: AUC {auc}")
+        for part, changes in report["changes"].items():
+            for change, figures in changes.items():
+                if change != "films":
+                    all_told = ", ".join(f"{k} {told(v)}" for k, v in figures.items())
+                    lines.append(f"{part}, {change}: {all_told}")
+        for label, figures in (
+            report.get("heat_outside_lungs", {}).get("labels", {}).items()
+        ):
+            lines.append(
+                f"{label}: heat outside the lungs {told(figures['outside'])}, "
+                f"spread evenly {told(figures['outside_if_even'])}"
+            )
+        return "\n".join(lines)

@@ -1,0 +1,51 @@
+"""`manage.py fit_gate`: fit the gate of an installed model on train films."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from diagnoses.management.dataset_options import add_dataset_options, rows_of
+from ml.datasets import refuse_shared_patients, with_split
+from ml.errors import MlError
+from ml.gate_fitting import fit_gate, held_out_rows
+from ml.gate_trial import reads
+from ml.registry import get_card
+
+
+class Command(BaseCommand):
+    """Write gate.npz beside a model's weights, and what its card says of it."""
+
+    help = "Fit a model's gate on train films; val is not looked at."
+    requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the command line."""
+        parser.add_argument("name", metavar="NAME")
+        parser.add_argument("--model-version", metavar="VERSION", dest="version_name")
+        add_dataset_options(parser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Fit, and print the card's new entry."""
+        try:
+            card = get_card(options["name"], options["version_name"])
+            rows = rows_of(options)
+            refuse_shared_patients(rows)
+            own = [row for row in with_split(rows, "train") if reads(card, row)]
+            stay, aside = held_out_rows(own, name=card.name)
+            entry = fit_gate(
+                card.weights_file.parent,
+                stay,
+                aside,
+                options["root"],
+                settings.INFERENCE_CACHE_DIR,
+            )
+        except MlError as error:
+            raise CommandError(error.message) from error
+        except OSError as error:
+            raise CommandError(f"A file cannot be read: {error}.") from error
+        self.stdout.write(json.dumps(entry, indent=2))

@@ -1,0 +1,134 @@
+"""`manage.py import_model`: a network that somebody else trained becomes a model."""
+
+from __future__ import annotations
+
+import re
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from diagnoses.management.made_up_films import made_up_films
+from ml.errors import MlError
+from ml.exchange.importing import (
+    SCALING_NAMES,
+    Imported,
+    ImportRequest,
+    import_model,
+    named,
+)
+from ml.pixels import read_display
+from ml.registry import TASKS, WEIGHTS_DIR
+
+BODY_PARTS = {"MR": "BRAIN"}
+
+
+class Command(BaseCommand):
+    """Import a Keras file or a SavedModel folder."""
+
+    help = (
+        "Import a .keras or .h5 file, or a SavedModel folder, as a model that "
+        "sync_models installs and a person may activate. Nothing of it is measured."
+    )
+    requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
+
+    def create_parser(self, *args: Any, **options: Any) -> CommandParser:
+        """Let --version be the model's, and -1-1 be a value."""
+        parser = super().create_parser(*args, conflict_handler="resolve", **options)
+        # What this matches is no option; argparse has no public way to say so.
+        parser._negative_number_matcher = re.compile(r"^-\d")
+        return parser
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the command line."""
+        parser.add_argument("file", type=Path, metavar="FILE")
+        parser.add_argument(
+            "--labels", required=True, metavar="A,B", help="in the order of the outputs"
+        )
+        parser.add_argument("--name", default="", help="default: the file's")
+        parser.add_argument("--version", default="1.0.0", dest="model_version")
+        parser.add_argument("--task", choices=TASKS, default="softmax")
+        parser.add_argument("--size", type=int, help="where the network takes any")
+        parser.add_argument("--modality", default="CR,DX,RG", metavar="CR,DX")
+        parser.add_argument("--body-part", help="default: CHEST, of MR BRAIN")
+        parser.add_argument(
+            "--scaling",
+            choices=SCALING_NAMES,
+            default="0-255",
+            help="what the input's values were in training; ours: with this project's "
+            "whole preprocessing. Default: 0-255, for networks that scale inside",
+        )
+        parser.add_argument(
+            "--activation",
+            choices=("logits", "probabilities"),
+            default="",
+            help="what the outputs are; a Keras network shows it",
+        )
+        parser.add_argument(
+            "--sanity", type=Path, metavar="DIR", help="a few films; default: phantoms"
+        )
+        parser.add_argument("--out", type=Path, default=WEIGHTS_DIR, metavar="DIR")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Import, and say what the sanity films showed."""
+        modalities = _parts(options["modality"].upper())
+        part = options["body_part"] or BODY_PARTS.get(modalities[0], "CHEST")
+        request = ImportRequest(
+            file=options["file"],
+            labels=_parts(options["labels"]),
+            name="",
+            version=options["model_version"],
+            task=options["task"],
+            size=options["size"],
+            scaling=options["scaling"],
+            activation=options["activation"],
+            modalities=modalities,
+            body_parts=_parts(part.upper()),
+        )
+        try:
+            imported = import_model(
+                named(request, options["name"]),
+                films=_films(options["sanity"]),
+                weights_dir=options["out"],
+                cache_dir=settings.INFERENCE_CACHE_DIR,
+            )
+        except MlError as error:
+            raise CommandError(error.message) from error
+        self.stdout.write(said(imported))
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(","))
+
+
+def _films(folder: Path | None) -> dict[str, np.ndarray]:
+    """Read the sanity set; files that are no films are an error, not left out."""
+    if folder is None:
+        return made_up_films()
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.is_file())
+        return {path.name: read_display(path.read_bytes()) for path in paths}
+    except OSError as error:
+        raise CommandError(f"{folder} cannot be read: {error.strerror}.") from error
+
+
+def said(imported: Imported) -> str:
+    """Return what came of it for people."""
+    checked = imported.checked
+    lines = [
+        f"written: {imported.folder}",
+        f"{checked['films']} films read: scores from {checked['lowest']} to "
+        f"{checked['highest']}; {checked['labels_with_heat_maps']} labels with heat "
+        "maps",
+    ]
+    if "differs_from_the_file_by" in checked:
+        apart = checked["differs_from_the_file_by"]
+        lines.append(f"differs from the file by at most {apart:.2g}")
+    lines.append(
+        "Nothing was measured. Install it with sync_models; it is offered to readers "
+        "only once a person activates it."
+    )
+    return "\n".join(lines)

@@ -1,0 +1,92 @@
+"""`manage.py make_ensemble`: several models as one, by a card without weights."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from rich.console import Console
+from rich.progress import Progress
+
+from ml.datasets import read_manifest
+from ml.ensemble_card import build_ensemble_card, measured_card, write_card
+from ml.errors import MlError
+from ml.inference import load_model
+from ml.registry import WEIGHTS_DIR, Card, get_card
+
+
+class Command(BaseCommand):
+    """Write the card of an ensemble, with thresholds fitted and figures measured."""
+
+    help = (
+        "Make one model of several that are there: the mean of their calibrated "
+        "probabilities, for the labels that at least two of them know."
+    )
+    requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the command line."""
+        parser.add_argument("name", metavar="NAME")
+        parser.add_argument(
+            "--members",
+            nargs="+",
+            required=True,
+            metavar="MODEL[/VERSION]",
+            help="the newest version of a model, or a certain one",
+        )
+        parser.add_argument("--card-version", default="1.0.0", metavar="VERSION")
+        parser.add_argument("--manifest", type=Path, metavar="CSV")
+        parser.add_argument("--root", type=Path, metavar="DIR")
+        parser.add_argument("--models", type=Path, default=WEIGHTS_DIR, metavar="DIR")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Write the card; without a manifest nothing is fitted, and it says so."""
+        if (options["manifest"] is None) != (options["root"] is None):
+            raise CommandError("--manifest and --root go together.")
+        models: Path = options["models"]
+        try:
+            members = [_member(text, models) for text in options["members"]]
+            raw = build_ensemble_card(
+                members, name=options["name"], version=options["card_version"]
+            )
+            if options["manifest"]:
+                raw = self._measured(raw, members, options)
+            written = write_card(raw, weights_dir=models)
+        except MlError as error:
+            raise CommandError(error.message) from error
+        labels = ", ".join(raw["combination"]["labels"])
+        self.stdout.write(f"{len(members)} members; {labels}\nwritten: {written}")
+
+    def _measured(
+        self, raw: dict[str, Any], members: list[Card], options: dict[str, Any]
+    ) -> dict[str, Any]:
+        rows = read_manifest(options["manifest"])
+        loaded = [
+            load_model(
+                card,
+                cache_dir=settings.INFERENCE_CACHE_DIR,
+                threads=settings.INFERENCE_NUM_THREADS,
+            )
+            for card in members
+        ]
+        with Progress(console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("films", total=None)
+            return measured_card(
+                raw,
+                loaded,
+                rows=rows,
+                root=options["root"],
+                command=f"python manage.py evaluate_model {raw['name']} --manifest "
+                '"$CHESTX_DATA/manifest.csv" --root "$CHESTX_DATA" --split val --json',
+                progress=lambda done, total: bar.update(
+                    task, completed=done, total=total
+                ),
+            )
+
+
+def _member(text: str, models: Path) -> Card:
+    name, _, version = text.partition("/")
+    return get_card(name, version or None, weights_dir=models)

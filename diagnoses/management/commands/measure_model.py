@@ -1,0 +1,54 @@
+"""`manage.py measure_model`: write a packaged model's figures into its card."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from diagnoses.management.dataset_options import add_dataset_options, rows_of
+from ml.errors import MlError
+from ml.measuring import PARTS, measure_model
+from ml.registry import WEIGHTS_DIR, get_card
+
+
+class Command(BaseCommand):
+    """Fit the gate of a packaged model and measure all that its card tells."""
+
+    help = "Fit a model's gate, measure it on val, write the figures into its card."
+    requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the command line."""
+        parser.add_argument("name", metavar="NAME")
+        add_dataset_options(parser)
+        parser.add_argument(
+            "--model-version", help="default: the newest", metavar="VERSION"
+        )
+        parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+        parser.add_argument(
+            "--cache", type=Path, default=settings.VAR_DIR / "training" / "cache"
+        )
+        parser.add_argument("--out", type=Path, default=WEIGHTS_DIR, metavar="DIR")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Measure; what is measured stands in the card as soon as all of it is."""
+        try:
+            card = get_card(
+                options["name"], options["model_version"], weights_dir=options["out"]
+            )
+            folder = options["out"] / card.name / card.version
+            measure_model(
+                folder,
+                rows_of(options),
+                root=options["root"],
+                cache_dir=options["cache"],
+                parts=options["parts"],
+                say=lambda text: self.stdout.write(text),
+            )
+        except MlError as error:
+            raise CommandError(error.message) from error
+        self.stdout.write(f"written: {folder / 'card.json'}")

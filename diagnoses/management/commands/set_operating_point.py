@@ -1,0 +1,85 @@
+"""Judge a label by another threshold from the next film on."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from accounts.audit import AuditDoor
+from accounts.errors import ChestXError
+from diagnoses.management.decisions import administrator, installed_version
+from diagnoses.model_states import Decision
+from diagnoses.models import ModelVersion, OperatingPoint
+from diagnoses.operating_points import choose_named_set, set_operating_point
+
+
+class Command(BaseCommand):
+    help = (
+        "Set the threshold of one label, or all of them to a set that the card "
+        "offers. What was judged before stays as it was judged."
+    )
+
+    def create_parser(self, *args: Any, **options: Any) -> ArgumentParser:
+        """Let Django's own --version give way to that of a model."""
+        return super().create_parser(*args, conflict_handler="resolve", **options)
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("name", metavar="NAME")
+        parser.add_argument("label", nargs="?", metavar="LABEL")
+        parser.add_argument("value", nargs="?", type=float, metavar="VALUE")
+        parser.add_argument(
+            "--set",
+            dest="named_set",
+            help="Instead: youden, sensitivity_95, original …",
+        )
+        parser.add_argument(
+            "--version",
+            dest="model_version",
+            default="",
+            help="Without it, the active one, else the one installed last.",
+        )
+        parser.add_argument("--reason", required=True, help="Kept with the decision.")
+        parser.add_argument("--user", required=True, help="Who decides: a user name.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        by_hand = options["label"] is not None and options["value"] is not None
+        if by_hand == bool(options["named_set"]) or (
+            options["named_set"] and options["label"] is not None
+        ):
+            raise CommandError("Give a LABEL and its VALUE, or --set NAME.")
+        decision = Decision(
+            administrator(options["user"]), options["reason"], AuditDoor.COMMAND
+        )
+        version = _version(options["name"], options["model_version"])
+        try:
+            points = _set(version, options, decision)
+        except ChestXError as error:
+            raise CommandError(error.message) from error
+        for point in points:
+            self.stdout.write(f"{version}: {point.label} from {point.value:g}")
+
+
+def _version(name: str, version: str) -> ModelVersion:
+    active = ModelVersion.objects.filter(
+        name=name, state=ModelVersion.State.ACTIVE
+    ).first()
+    if active is not None and not version:
+        return active
+    return installed_version(name, version)
+
+
+def _set(
+    version: ModelVersion, options: dict[str, Any], decision: Decision
+) -> list[OperatingPoint]:
+    if options["named_set"]:
+        return choose_named_set(version, name=options["named_set"], decision=decision)
+    return [
+        set_operating_point(
+            version,
+            label=options["label"],
+            value=options["value"],
+            decision=decision,
+        )
+    ]

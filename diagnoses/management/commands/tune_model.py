@@ -1,0 +1,88 @@
+"""`manage.py tune_model`: search for better values of a recipe, never asking val."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from diagnoses.management.dataset_options import add_dataset_options, rows_of
+from ml.errors import MlError
+from ml.recipes import get_recipe
+from ml.training import (
+    PRECISIONS,
+    fitting_precision,
+    gather_rows,
+    leave_cores_to_the_network,
+)
+from ml.tuning import BEST_NAME, Search, tune
+
+
+class Command(BaseCommand):
+    """Tune a recipe; an interrupted search goes on where it was."""
+
+    help = (
+        "Search for learning rate, weight decay, strength of augmentation, label "
+        "smoothing and dropout by the likelihood of held-out train patients; started "
+        "again, it goes on."
+    )
+    requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the command line."""
+        training = settings.VAR_DIR / "training"
+        parser.add_argument("name", metavar="NAME")
+        add_dataset_options(parser)
+        parser.add_argument(
+            "--trials", type=int, default=20, help="finished ones in all; default: 20"
+        )
+        parser.add_argument(
+            "--minutes", type=float, default=0.0, help="stop after; default: never"
+        )
+        parser.add_argument(
+            "--epochs", type=int, default=4, help="of each trial; default: 4"
+        )
+        parser.add_argument(
+            "--films", type=int, default=0, help="learn from about so many only"
+        )
+        parser.add_argument("--run", type=Path, help="folder of the study")
+        parser.add_argument("--cache", type=Path, default=training / "cache")
+        parser.add_argument("--precision", choices=PRECISIONS)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Search, then say what to train with."""
+        try:
+            recipe = get_recipe(options["name"])
+            study_dir = (
+                options["run"]
+                or settings.VAR_DIR / "training" / f"{recipe.name}-tuning"
+            )
+            leave_cores_to_the_network()
+            best = tune(
+                Search(
+                    recipe,
+                    data=gather_rows(recipe, rows_of(options), limit=options["films"]),
+                    root=options["root"],
+                    study_dir=study_dir,
+                    cache_dir=options["cache"],
+                    epochs=options["epochs"],
+                    precision=options["precision"] or fitting_precision(),
+                ),
+                trials=options["trials"],
+                minutes=options["minutes"],
+                report=self._report,
+            )
+        except MlError as error:
+            raise CommandError(error.message) from error
+        self._report(best)
+        self.stdout.write(
+            f"train with: train_model {recipe.name} --params {study_dir / BEST_NAME}"
+        )
+
+    def _report(self, entry: dict[str, Any]) -> None:
+        self.stdout.write(json.dumps(entry))
+        self.stdout.flush()

@@ -1,0 +1,113 @@
+"""What a training run may do otherwise than its recipe says."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ml.architectures import ARCHITECTURES
+from ml.errors import TrainingError
+from ml.recipes import Recipe, Stage, get_recipe
+from ml.tuned_params import read_params, with_params
+
+FOCAL_GAMMA = 2.0
+# The networks halve a film five times.
+SIZE_STEP = 32
+
+
+def add_recipe_options(parser: ArgumentParser) -> None:
+    """Declare what may differ: --architecture, --init, --params, --loss and so on."""
+    parser.add_argument(
+        "--architecture",
+        choices=sorted(ARCHITECTURES),
+        help="another network, from random weights if --init says nothing else",
+    )
+    parser.add_argument(
+        "--as-version",
+        metavar="VERSION",
+        help="version that the model gets, so that it replaces no other",
+    )
+    parser.add_argument(
+        "--init",
+        metavar="SOURCE",
+        help="random, imagenet, a .keras file, or NAME/VERSION of an installed model",
+    )
+    parser.add_argument(
+        "--params", type=Path, metavar="JSON", help="values that tune_model found"
+    )
+    parser.add_argument(
+        "--loss",
+        choices=("cross-entropy", "focal"),
+        default="cross-entropy",
+        help="focal: films count less the surer the network is of them",
+    )
+    parser.add_argument(
+        "--class-weights",
+        action="store_true",
+        help="draw films as the data are, and let rare labels count more in the loss",
+    )
+    parser.add_argument(
+        "--patience",
+        type=int,
+        default=0,
+        metavar="EPOCHS",
+        help="end after so many without gain on held-out train patients; keep the best",
+    )
+    _add_size_options(parser)
+
+
+def _add_size_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--seed", type=int, help="of first weights and all drawing")
+    parser.add_argument(
+        "--size", type=int, help="side of the films at the end; earlier phases scale"
+    )
+    parser.add_argument("--epoch-films", type=int, help="films in an epoch")
+    parser.add_argument("--batch-size", type=int, help="films in a step")
+
+
+def asked_for(name: str, options: dict[str, Any]) -> Recipe:
+    """Return the recipe of a model with what the options change of it.
+
+    Raises:
+        TrainingError: There is no such recipe, the file of --params is not one, or
+            another network would take the place of the recipe's own.
+    """
+    recipe = get_recipe(name, architecture=options["architecture"] or "")
+    if options["architecture"]:
+        if not options["as_version"]:
+            raise TrainingError("Another architecture needs --as-version, too.")
+        recipe = replace(recipe, init="random")
+    if options["params"]:
+        recipe = with_params(recipe, read_params(options["params"]))
+    if options["class_weights"]:
+        recipe = replace(recipe, class_shares={}, balance=1.0)
+    refinements = replace(
+        recipe.refinements,
+        focal_gamma=FOCAL_GAMMA if options["loss"] == "focal" else 0.0,
+        class_weights=options["class_weights"],
+        patience=options["patience"],
+    )
+    return replace(
+        recipe,
+        version=options["as_version"] or recipe.version,
+        init=options["init"] or recipe.init,
+        seed=recipe.seed if options["seed"] is None else options["seed"],
+        epoch_films=options["epoch_films"] or recipe.epoch_films,
+        batch_size=options["batch_size"] or recipe.batch_size,
+        stages=_at_size(recipe.stages, options["size"]),
+        refinements=refinements,
+    )
+
+
+def _at_size(stages: tuple[Stage, ...], size: int | None) -> tuple[Stage, ...]:
+    """Return the phases of a run that ends at a size; earlier ones in proportion."""
+    last = stages[-1].size
+
+    def scaled(stage: Stage) -> int:
+        if not size or stage.size == last:
+            return size or stage.size
+        return max(1, round(stage.size * size / last / SIZE_STEP)) * SIZE_STEP
+
+    return tuple(replace(stage, size=scaled(stage)) for stage in stages)

@@ -1,0 +1,79 @@
+"""What commands that measure models have in common: which model, which films."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from django.conf import settings
+from rich.console import Console
+from rich.progress import Progress
+
+from ml.datasets import ManifestRow
+from ml.evaluation import Change, refuse_nothing, score_films
+from ml.figures import ScoredFilms
+from ml.inference import load_model
+from ml.registry import Card, get_card
+
+
+def card_named(text: str) -> Card:
+    """Return the card of NAME, the newest version, or of NAME/VERSION.
+
+    Raises:
+        ModelError: There is no such model.
+    """
+    name, _, version = text.partition("/")
+    return get_card(name, version or None)
+
+
+def chosen_rows(
+    rows: Sequence[ManifestRow],
+    *,
+    split: str | None,
+    datasets: Sequence[str] | None,
+) -> list[ManifestRow]:
+    """Return the rows of a split and of data sets; every one where none is named.
+
+    Args:
+        rows: The rows of a manifest.
+        split: The split asked for.
+        datasets: The data sets asked for, several in one joined by a comma.
+    """
+    wanted = {name for each in datasets or () for name in each.split(",") if name}
+    return [
+        row
+        for row in rows
+        if (not split or row.split == split) and (not wanted or row.dataset in wanted)
+    ]
+
+
+def read_films(
+    card: Card,
+    rows: Sequence[ManifestRow],
+    *,
+    root: Path,
+    change: Change = lambda display: display,
+    thresholds: Mapping[str, float] | None = None,
+) -> tuple[ScoredFilms, str]:
+    """Read films with a model under a progress bar; return them and its weights' hash.
+
+    Raises:
+        ModelError: The model cannot be loaded, or there is no film to measure.
+    """
+    model = load_model(
+        card,
+        cache_dir=settings.INFERENCE_CACHE_DIR,
+        threads=settings.INFERENCE_NUM_THREADS,
+    )
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(card.name, total=len(rows))
+        scored = score_films(
+            model,
+            rows,
+            root=root,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            change=change,
+            thresholds=thresholds,
+        )
+    refuse_nothing(scored, root=root)
+    return scored, model.weights_sha256

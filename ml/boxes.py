@@ -1,0 +1,81 @@
+"""Boxes that readers drew around findings, as a manifest carries them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ml.errors import TrainingError
+from ml.labels import PARENTS
+
+# What the box list of ChestX-ray14 calls otherwise than its label list.
+BOX_SYNONYMS = {"Infiltrate": "Infiltration"}
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle in pixels of the original image, before anyone resized it."""
+
+    label: str
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+def boxes_of(text: str) -> tuple[Box, ...]:
+    """Read a JSON list of [label, x, y, width, height].
+
+    Raises:
+        TrainingError: It is not one.
+    """
+    if not text:
+        return ()
+    try:
+        return tuple(
+            Box(str(label), *(float(value) for value in place))
+            for label, *place in json.loads(text)
+        )
+    except (ValueError, TypeError) as error:
+        raise TrainingError(f"Boxes cannot be read: {text[:80]}.") from error
+
+
+def labels_of_box(label: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the labels of a model that a box speaks of.
+
+    A box of a more general label speaks of all its kinds: Pneumonia of bacterial and
+    of viral pneumonia.
+    """
+    label = BOX_SYNONYMS.get(label, label)
+    if label in names:
+        return (label,)
+    return tuple(name for name in names if PARENTS.get(name) == label)
+
+
+def box_mask(
+    boxes: Sequence[Box], *, original: tuple[int, int], shape: tuple[int, int]
+) -> np.ndarray:
+    """Draw boxes into a stored film.
+
+    Args:
+        boxes: In pixels of the original image.
+        original: Its width and height.
+        shape: The stored film's height and width.
+
+    Returns:
+        bool `shape`, true within any of the boxes.
+    """
+    across, down = shape[1] / original[0], shape[0] / original[1]
+    mask = np.zeros(shape, bool)
+    for box in boxes:
+        rows = slice(
+            max(0, round(box.top * down)), round((box.top + box.height) * down)
+        )
+        columns = slice(
+            max(0, round(box.left * across)), round((box.left + box.width) * across)
+        )
+        mask[rows, columns] = True
+    return mask

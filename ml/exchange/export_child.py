@@ -1,0 +1,139 @@
+"""The part of an export that needs Keras, in a process of its own.
+
+`python -m ml.exchange.export_child`: writes a network in another format, runs what was
+written, by the program that such files are made for, and keeps what that says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ml.child_process import end_with_parent
+from ml.weights_file import network_of_file
+
+if TYPE_CHECKING:
+    import keras
+
+ASKED_NAME = "asked.json"
+INPUTS_NAME = "inputs.npy"
+OUTPUTS_NAME = "outputs.npz"
+EXPORTED_NAMES = {
+    "onnx": "exported.onnx",
+    "openvino": "exported.xml",
+    "savedmodel": "exported",
+    "tflite": "exported.tflite",
+}
+# What Keras calls the formats.
+KERAS_FORMATS = {
+    "onnx": "onnx",
+    "openvino": "openvino",
+    "savedmodel": "tf_saved_model",
+    "tflite": "litert",
+}
+LOGITS_RANK = 2
+
+Outputs = list[np.ndarray]
+
+
+def export(network: keras.Model, file: Path, *, file_format: str, size: int) -> None:
+    """Write a network in a format of `KERAS_FORMATS`."""
+    import keras
+
+    channels = network.inputs[0].shape[-1]
+    # Keras writes ONNX only of what was called before.
+    network(np.zeros((1, size, size, channels), np.float32), training=False)
+    options: dict[str, Any] = {}
+    if file_format == "tflite":
+        # Its programs want to know how much memory a film takes.
+        shape = (1, size, size, channels)
+        options["input_signature"] = [keras.InputSpec(shape=shape, dtype="float32")]
+    network.export(
+        str(file), format=KERAS_FORMATS[file_format], verbose=False, **options
+    )
+
+
+def run_exported(file: Path, films: np.ndarray, *, file_format: str) -> Outputs:
+    """Run an exported file on films, one at a time; return each output of all."""
+    run = RUNNERS[file_format](file)
+    each = [run(film[None]) for film in films]
+    return [np.concatenate(parts) for parts in zip(*each, strict=True)]
+
+
+def _by_onnxruntime(file: Path) -> Callable[[np.ndarray], Outputs]:
+    # Named by requirements.txt only: the other formats do without it.
+    onnxruntime = importlib.import_module("onnxruntime")
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda film: [np.asarray(o) for o in session.run(None, {name: film})]
+
+
+def _by_openvino(file: Path) -> Callable[[np.ndarray], Outputs]:
+    import openvino
+
+    core = openvino.Core()
+    options = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = core.compile_model(core.read_model(file), "CPU", options)
+    return lambda film: [np.array(o) for o in compiled([film]).values()]
+
+
+def _by_tensorflow(folder: Path) -> Callable[[np.ndarray], Outputs]:
+    import keras
+
+    layer = keras.layers.TFSMLayer(str(folder), call_endpoint="serve")
+
+    def run(film: np.ndarray) -> Outputs:
+        outputs = layer(film)
+        values = outputs.values() if isinstance(outputs, dict) else outputs
+        several = isinstance(values, list | tuple) or isinstance(outputs, dict)
+        return [np.asarray(o) for o in (values if several else [values])]
+
+    return run
+
+
+# OpenVINO reads `.tflite` files too, by code that shares nothing with what wrote them.
+RUNNERS: dict[str, Callable[[Path], Callable[[np.ndarray], Outputs]]] = {
+    "onnx": _by_onnxruntime,
+    "openvino": _by_openvino,
+    "savedmodel": _by_tensorflow,
+    "tflite": _by_openvino,
+}
+
+
+def sorted_out(outputs: Outputs) -> dict[str, np.ndarray]:
+    """Return outputs by what they are: formats keep neither names nor order."""
+    return {
+        "logits" if output.ndim == LOGITS_RANK else "maps": output for output in outputs
+    }
+
+
+def main() -> None:
+    """Export as a JSON file in the folder says."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    arguments = parser.parse_args()
+    end_with_parent(arguments.parent)
+    folder: Path = arguments.folder
+    asked = json.loads((folder / ASKED_NAME).read_text(encoding="utf-8"))
+    network = network_of_file(
+        Path(asked["weights"]),
+        architecture=asked["architecture"],
+        classes=asked["classes"],
+        channels=asked["channels"],
+    )
+    file = folder / EXPORTED_NAMES[asked["format"]]
+    export(network, file, file_format=asked["format"], size=asked["size"])
+    films = np.load(folder / INPUTS_NAME)
+    outputs = run_exported(file, films, file_format=asked["format"])
+    np.savez(folder / OUTPUTS_NAME, allow_pickle=False, **sorted_out(outputs))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""From any Keras network to one flat graph with the outputs (logits, maps).
+
+Users nest a whole Xception as one layer, scale the input inside, end with a softmax.
+Here everything is one graph of fresh layers with names of its own; what does nothing
+once a network is trained is left out; the last activation is taken off; and the maps
+of the last convolution become an output, if the gradient of what follows is known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ml.errors import ModelError
+from ml.head_layers import IDLE_LAYERS, head_of_network, made_by
+
+if TYPE_CHECKING:
+    import keras
+
+# Varies films in training only.
+VARYING_LAYERS = frozenset(
+    {
+        "RandomBrightness",
+        "RandomColorJitter",
+        "RandomContrast",
+        "RandomFlip",
+        "RandomGaussianBlur",
+        "RandomHue",
+        "RandomRotation",
+        "RandomSaturation",
+        "RandomShear",
+        "RandomTranslation",
+        "RandomZoom",
+    }
+)
+POOLINGS = frozenset({"AveragePooling2D", "MaxPooling2D"})
+POINTWISE = frozenset(
+    {"Activation", "BatchNormalization", "ELU", "LeakyReLU", "PReLU", "ReLU"}
+)
+ACTIVATIONS_OF_TASKS = {"softmax": "softmax", "sigmoid": "sigmoid"}
+MAP_RANK = 4
+
+
+@dataclass(frozen=True)
+class Flat:
+    """A flat network, and what was found out about it.
+
+    `network` has the outputs (logits, maps), or logits alone where `no_maps` says why.
+    `activation` is what was taken off its end, "" where there was nothing.
+    """
+
+    network: keras.Model
+    activation: str
+    last_convolution: str
+    no_maps: str
+
+
+def flatten(model: keras.Model, *, size: int, channels: int) -> Flat:
+    """Rebuild a network as a flat graph for one input size.
+
+    Args:
+        model: Any functional or sequential network with one input and one output.
+        size: Side of the input.
+        channels: Channels of the input.
+
+    Raises:
+        ModelError: It is no such network.
+    """
+    import keras
+
+    film = keras.Input((size, size, channels), name="film")
+    try:
+        outputs = _Copier()(model, film)
+    except (ValueError, TypeError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"The network cannot be rebuilt: {reason}") from error
+    if isinstance(outputs, list | tuple) and len(outputs) == 1:
+        (outputs,) = outputs
+    if isinstance(outputs, list | tuple | dict):
+        raise ModelError("The network has several outputs; one is wanted.")
+    logits, activation = _without_activation(outputs)
+    try:
+        maps = _last_maps(logits)
+        network = keras.Model(film, [logits, maps])
+        head_of_network(network)
+    except ModelError as error:
+        return Flat(keras.Model(film, logits), activation, "", error.message)
+    except (AttributeError, ValueError):
+        reason = "A layer of the head is used elsewhere, too."
+        return Flat(keras.Model(film, logits), activation, "", reason)
+    return Flat(network, activation, made_by(maps)[0].name, "")
+
+
+class _Copier:
+    """Calls fresh copies of layers, once for each layer however often it is used."""
+
+    def __init__(self) -> None:
+        self._copies: dict[int, keras.layers.Layer] = {}
+        self._names: set[str] = set()
+
+    def __call__(self, operation: Any, *inputs: Any, **options: Any) -> Any:
+        """Apply a layer, or everything inside a network, to symbolic tensors."""
+        import keras
+
+        kind = type(operation).__name__
+        if isinstance(operation, keras.Sequential):
+            for layer in operation.layers:
+                inputs = (self(layer, *inputs),)
+            return inputs[0]
+        if isinstance(operation, keras.Model):
+            if not hasattr(operation, "_run_through_graph"):
+                raise ModelError(f"{kind} is a network of somebody's own class.")
+            return operation._run_through_graph(
+                inputs, operation_fn=lambda inner: partial(self, inner)
+            )
+        if kind in IDLE_LAYERS or kind in VARYING_LAYERS:
+            return inputs[0]
+        options = {k: v for k, v in options.items() if k not in ("training", "mask")}
+        if not isinstance(operation, keras.layers.Layer):
+            return operation(*inputs, **options)
+        return self._called(operation, *inputs, **options)
+
+    def _called(self, layer: keras.layers.Layer, *inputs: Any, **options: Any) -> Any:
+        """Call a layer's copy, made and filled at the first call."""
+        import keras
+
+        if id(layer) in self._copies:
+            return self._copies[id(layer)](*inputs, **options)
+        config = layer.get_config() | {"name": self._free_name(layer.name)}
+        config["dtype"] = "float32"
+        copy = layer.__class__.from_config(config)
+        copy.trainable = False
+        outputs = copy(*inputs, **options)
+        copy.set_weights(layer.get_weights())
+        if isinstance(copy, keras.layers.Normalization):
+            copy.finalize_state()
+        self._copies[id(layer)] = copy
+        return outputs
+
+    def _free_name(self, name: str) -> str:
+        name = name.replace("/", "_")
+        free, number = name, 1
+        while free in self._names or free == "film":
+            number += 1
+            free = f"{name}_{number}"
+        self._names.add(free)
+        return free
+
+
+def _without_activation(
+    outputs: keras.KerasTensor,
+) -> tuple[keras.KerasTensor, str]:
+    """Take softmax or sigmoid off the end; return the logits and what it was."""
+    import keras
+
+    layer, inputs = made_by(outputs)
+    if isinstance(layer, keras.layers.Softmax):
+        return inputs[0], "softmax"
+    function = getattr(layer, "activation", None)
+    name = getattr(function, "__name__", "linear") if function else "linear"
+    if name == "linear":
+        return outputs, ""
+    if name not in ACTIVATIONS_OF_TASKS:
+        raise ModelError(f"The network ends with {name}; softmax or sigmoid is wanted.")
+    if isinstance(layer, keras.layers.Activation):
+        return inputs[0], name
+    # The layer is our copy: what it computes is changed for nobody else.
+    layer.activation = keras.activations.linear
+    return outputs, name
+
+
+def _last_maps(logits: keras.KerasTensor) -> keras.KerasTensor:
+    """Return the maps of the last convolution, before any pooling behind it.
+
+    Raises:
+        ModelError: No single way leads there, or they have no extent.
+    """
+    tensor = logits
+    while len(tensor.shape) != MAP_RANK:
+        tensor = _before(tensor)
+    found = _before_poolings(tensor)
+    if min(found.shape[1], found.shape[2]) < 2:
+        raise ModelError("The last maps have a single position: no place to show.")
+    return found
+
+
+def _before_poolings(tensor: keras.KerasTensor) -> keras.KerasTensor:
+    """Go back over what is done to each value, and over the poolings before it."""
+    found, pooled = tensor, False
+    while True:
+        kind = type(made_by(tensor)[0]).__name__
+        if kind in POOLINGS:
+            pooled = True
+        elif pooled or kind not in POINTWISE:
+            return found
+        tensor = _before(tensor)
+        if pooled:
+            found = tensor
+
+
+def _before(tensor: keras.KerasTensor) -> keras.KerasTensor:
+    layer, inputs = made_by(tensor)
+    if len(inputs) != 1:
+        raise ModelError(
+            f"{layer.name} joins or begins several ways: the head is no chain."
+        )
+    return inputs[0]

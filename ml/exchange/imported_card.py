@@ -1,0 +1,129 @@
+"""The card of an imported model: what is known of it, and that nothing was measured."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ml.labels import CHESTX6_LABELS, Label
+from ml.preprocessing import OUR_SCALING, PREPROCESSING_VERSION
+from ml.registry import IMPORTED
+
+if TYPE_CHECKING:
+    from ml.exchange.importing import ImportRequest
+
+PLAIN_THRESHOLD = 0.5
+INTENDED_USE = (
+    "Decision support, not for diagnosis. Imported from a file: what it is good for is "
+    "for those to say who trained it, and for an acceptance on films of this house."
+)
+NOT_OFFERED = (
+    "Not offered to readers until a person activates it, with an acceptance on "
+    "labelled films of this house or a written reason."
+)
+NOT_MEASURED = (
+    "Everything: no figure of this model comes from this project.",
+    "Whether the films here are like those that it learned from.",
+    "Calibration: its scores are not probabilities.",
+)
+OUR_METHOD = "as every model of this project"
+WHOLE_FILM = "the whole film squashed to a square by area interpolation; values as "
+
+
+def card_of_import(
+    request: ImportRequest,
+    found: Mapping[str, Any],
+    *,
+    weights_name: str,
+    weights_sha256: str,
+    source_sha256: str,
+) -> dict[str, Any]:
+    """Return the JSON of an imported model's card.
+
+    Args:
+        request: What the user said.
+        found: What the network itself says; see `ml.exchange.import_child`.
+        weights_name: Name of the weights file.
+        weights_sha256: Its hash.
+        source_sha256: The hash of the user's own file or folder.
+    """
+    return {
+        "name": request.name,
+        "version": request.version,
+        "architecture": IMPORTED,
+        "last_convolution": found["last_convolution"],
+        "heat_maps": not found["no_maps"],
+        "task": request.task,
+        "labels": [_label(name) for name in request.labels],
+        "accepts": {
+            "modalities": list(request.modalities),
+            "body_parts": list(request.body_parts),
+            "views": ["AP", "PA"],
+            "ages": "not known",
+        },
+        "input": _input(request, found),
+        "weights": {
+            "file": weights_name,
+            "sha256": weights_sha256,
+            "format": found["format"],
+            "precision": "float32",
+        },
+        "imported": {
+            "file": request.file.name,
+            "source_sha256": source_sha256,
+            "on": dt.datetime.now(dt.UTC).date().isoformat(),
+            "activation": found["activation"],
+            "parameters": found["parameters"],
+            "no_heat_maps_because": found["no_maps"],
+        },
+        **_nothing_measured(request, found),
+    }
+
+
+def _input(request: ImportRequest, found: Mapping[str, Any]) -> dict[str, Any]:
+    ours = request.scaling == OUR_SCALING
+    return {
+        "size": found["size"],
+        "channels": found["channels"],
+        "normalisation": {
+            "scaling": request.scaling,
+            "preprocessing_version": PREPROCESSING_VERSION,
+            "method": OUR_METHOD if ours else WHOLE_FILM + request.scaling,
+        },
+    }
+
+
+def _nothing_measured(
+    request: ImportRequest, found: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {
+        "calibration": {"calibrated": False},
+        "thresholds": {
+            "values": dict.fromkeys(request.labels, PLAIN_THRESHOLD),
+            "method": f"{PLAIN_THRESHOLD} for every label; fitted to nothing",
+        },
+        "training_data": [],
+        "metrics": {},
+        "intended_use": INTENDED_USE,
+        "limits": _limits(request, found),
+        "not_measured": list(NOT_MEASURED),
+    }
+
+
+def _label(name: str) -> dict[str, str]:
+    known = {label.name: label for label in CHESTX6_LABELS}
+    label = known.get(name, Label(name, name, ""))
+    return {"name": label.name, "display": label.display, "snomed": label.snomed}
+
+
+def _limits(request: ImportRequest, found: Mapping[str, Any]) -> list[str]:
+    limits = [
+        f"Imported from {request.file.name}; nothing of it was measured here.",
+        NOT_OFFERED,
+        "It has no gate of its own: only header rules and image checks stand before "
+        "it.",
+    ]
+    if found["no_maps"]:
+        limits.append(f"It has no heat maps. {found['no_maps']}")
+    return limits

@@ -1,0 +1,74 @@
+"""A film as a model saw it, with the heat of every label."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ml import gradcam
+from ml.calibration import sigmoid, softmax
+from ml.datasets import ManifestRow
+from ml.inference import LoadedModel, Runner
+from ml.pixels import read_display
+from ml.preprocessing import Geometry, preprocess
+from ml.registry import Card
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One pass: the network's input, scores, and heat in units of the logit.
+
+    `square` is float32 (size, size, channels), `scores` float (labels,), `heat`
+    float32 (labels, rows, columns).
+    """
+
+    square: np.ndarray
+    geometry: Geometry
+    scores: np.ndarray
+    heat: np.ndarray
+
+
+def explain(model: LoadedModel, row: ManifestRow, root: Path) -> Explained:
+    """Read a film of a manifest; the gate is not asked.
+
+    Raises:
+        MlError: Its pixels cannot be read.
+        OSError: The file cannot be read.
+    """
+    card = model.card
+    display = read_display((root / row.path).read_bytes())
+    square, geometry = preprocess(
+        display, size=card.input_size, channels=card.input_channels
+    )
+    logits, heat = heat_of(model.runner, square)
+    return Explained(square, geometry, scores_of(card, logits), heat)
+
+
+def heat_of(runner: Runner, square: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return logits (labels,) and heat float32 (labels, rows, columns) of an input."""
+    logits, maps = runner.run(square)
+    cells, scales = gradcam.grids(maps, runner.head)
+    return logits, cells.astype(np.float32) * scales[:, None, None]
+
+
+def signed_heat(runner: Runner, square: np.ndarray) -> np.ndarray:
+    """Return heat with what speaks against a label, too: float32 like `heat_of`'s."""
+    _, maps = runner.run(square)
+    rows, columns, features = maps.shape
+    raw = maps.reshape(-1, features).astype(np.float32) @ runner.head.weights(maps)
+    return raw.T.reshape(-1, rows, columns)
+
+
+def scores_of(card: Card, logits: np.ndarray) -> np.ndarray:
+    """Return uncalibrated scores, float64 (labels,): calibration keeps their order."""
+    return softmax(logits) if card.task == "softmax" else sigmoid(logits)
+
+
+def enlarged(grid: np.ndarray, *, size: int) -> np.ndarray:
+    """Return a grid over the whole square, float32 (size, size), as it is drawn."""
+    return cv2.resize(
+        grid.astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC
+    )

@@ -1,0 +1,89 @@
+"""Operating points: a threshold a label, chosen for a stated purpose.
+
+They are fitted on patients that training did not see; the plain ones are those that
+published systems use without fitting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ml.calibration import youden_threshold
+
+SENSITIVITIES = (0.95, 0.98)
+PLAIN = (0.4, 0.5)
+# Beyond it, few or far too easily separated films would set limits nobody understands.
+THRESHOLD_RANGE = (0.02, 0.9)
+# With fewer films of a kind, a fitted threshold would be chance.
+LEAST_FILMS = 8
+DIGITS = 4
+
+
+def operating_points(
+    probability: np.ndarray,
+    positive: np.ndarray,
+    known: np.ndarray,
+    *,
+    names: Sequence[str],
+    task: str,
+) -> dict[str, dict[str, float]]:
+    """Return the thresholds of every operating point.
+
+    Args:
+        probability: float (films, labels), calibrated.
+        positive: bool (films, labels).
+        known: bool (films, labels), where the truth is known.
+        names: The labels in the order of the columns.
+        task: "softmax" or "sigmoid".
+
+    Returns:
+        {"youden": {label: threshold}, "sensitivity_95": …, "sensitivity_98": …,
+        "plain_0.4": …, "plain_0.5": …}. A label with fewer than LEAST_FILMS films of
+        a kind keeps its plain threshold: 0.5, or for sigmoid models twice
+        its mean score where that is lower: a rare label seldom comes to 0.5.
+    """
+    points: dict[str, dict[str, float]] = {"youden": {}}
+    points |= {f"sensitivity_{round(100 * s)}": {} for s in SENSITIVITIES}
+    points |= {f"plain_{value:g}": dict.fromkeys(names, value) for value in PLAIN}
+    for i, name in enumerate(names):
+        scores, truth = probability[known[:, i], i], positive[known[:, i], i]
+        kinds = (int(truth.sum()), int((~truth).sum()))
+        if min(kinds) < LEAST_FILMS:
+            share = float(scores.mean()) if len(scores) else 0.5
+            plain = 0.5 if task == "softmax" else _within_range(min(0.5, 2.0 * share))
+            fitted = dict.fromkeys(("youden", *_sensitivity_names()), plain)
+        else:
+            fitted = {"youden": _within_range(youden_threshold(scores, truth))}
+            for share in SENSITIVITIES:
+                cut = threshold_for_sensitivity(scores, truth, share)
+                fitted[f"sensitivity_{round(100 * share)}"] = _within_range(cut)
+        for point, value in fitted.items():
+            points[point][name] = value
+    return points
+
+
+def threshold_for_sensitivity(
+    scores: np.ndarray, positive: np.ndarray, sensitivity: float
+) -> float:
+    """Return the highest threshold that still calls this share of the positives.
+
+    Args:
+        scores: float (films,).
+        positive: bool (films,), at least one of them true.
+        sensitivity: Share of the positives to call, 0 to 1.
+    """
+    wanted = np.sort(scores[positive])[::-1]
+    needed = int(np.ceil(sensitivity * len(wanted) - 1e-9))
+    return float(wanted[max(0, needed - 1)])
+
+
+def _sensitivity_names() -> list[str]:
+    return [f"sensitivity_{round(100 * share)}" for share in SENSITIVITIES]
+
+
+def _within_range(threshold: float) -> float:
+    low, high = THRESHOLD_RANGE
+    # Rounded down: the film that set it must still be called.
+    return float(np.floor(np.clip(threshold, low, high) * 10**DIGITS) / 10**DIGITS)

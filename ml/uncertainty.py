@@ -1,0 +1,294 @@
+"""What a model cannot tell: sets of labels, and the words for how sure a score is.
+
+Softmax models: split conformal sets (least ambiguous sets, Sadinle et al. 2019), with a
+quantile a class where enough films have it, so that hard classes are covered, too. A
+label is in the set while its probability is at least 1 - quantile.
+
+Sigmoid models: a band a label. Below it the label is ruled out, above it it is there,
+inside nobody should lean on the score. Its ends are the conformal quantiles of films
+with and without the label, so both kinds are covered.
+
+Coverage is the share of films whose truth is not ruled out. A second, stricter
+coverage tells 'confident' from 'borderline'.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+CONFIDENT, BORDERLINE, NOT_SURE = "confident", "borderline", "not sure"
+COVERAGE = 0.9
+# Of the errors that the stated coverage allows, the stricter one allows half.
+STRICTER = 0.5
+# A class with fewer films than this has the quantile of all films.
+LEAST_CLASS_FILMS = 20
+LEAST_BAND_FILMS = 10
+DIGITS = 6
+
+
+@dataclass(frozen=True)
+class Certainty:
+    """How sure a reading is: a word a label, and the labels not ruled out."""
+
+    words: tuple[str, ...]
+    label_set: tuple[str, ...]
+
+
+def fit_uncertainty(
+    probability: np.ndarray,
+    positive: np.ndarray,
+    known: np.ndarray,
+    *,
+    task: str,
+    names: Sequence[str],
+    patients: Sequence[str],
+    coverage: float = COVERAGE,
+) -> dict[str, Any]:
+    """Return what a card's `uncertainty` says, fitted on these films.
+
+    Args:
+        probability: float (films, labels), calibrated, of patients that neither
+            training nor the temperature saw.
+        positive: bool (films, labels).
+        known: bool (films, labels), where the truth is known.
+        task: "softmax" or "sigmoid".
+        names: The labels in the order of the columns.
+        patients: The patient of each film.
+        coverage: The share of films whose truth must not be ruled out.
+    """
+    fitted = _fit_sets if task == "softmax" else _fit_bands
+    stricter = 1.0 - (1.0 - coverage) * STRICTER
+    with_label = (positive & known).sum(axis=0).tolist()
+    return {
+        "coverage": coverage,
+        "stricter_coverage": round(stricter, 4),
+        "calibrated_on": {
+            "films": len(patients),
+            "patients": len(set(patients)),
+            "films_with": dict(zip(names, with_label, strict=True)),
+        },
+        **fitted(probability, positive, known, names, (coverage, stricter)),
+    }
+
+
+def _fit_sets(
+    probability: np.ndarray,
+    positive: np.ndarray,
+    known: np.ndarray,
+    names: Sequence[str],
+    coverages: tuple[float, float],
+) -> dict[str, Any]:
+    told: dict[str, Any] = {"method": "conformal"}
+    for prefix, coverage in zip(("", "stricter_"), coverages, strict=True):
+        every, by_class = _class_quantiles(probability, positive, names, coverage)
+        told |= {f"{prefix}quantile": every, f"{prefix}quantiles": by_class}
+    return told
+
+
+def _fit_bands(
+    probability: np.ndarray,
+    positive: np.ndarray,
+    known: np.ndarray,
+    names: Sequence[str],
+    coverages: tuple[float, float],
+) -> dict[str, Any]:
+    bands, strict = (_bands(probability, positive, known, names, c) for c in coverages)
+    return {
+        "method": "abstain",
+        "bands": bands,
+        "stricter_bands": strict,
+        "too_few": [name for name in names if name not in bands],
+    }
+
+
+def conformal_quantile(values: np.ndarray, coverage: float) -> float:
+    """Return the value that a new one stays below with at least this probability.
+
+    It is the ceil((n + 1) coverage)-th smallest (Vovk et al.), infinite where there
+    are too few values for the coverage.
+    """
+    rank = math.ceil((len(values) + 1) * coverage - 1e-9)
+    if rank > len(values):
+        return math.inf
+    return float(np.sort(values)[rank - 1])
+
+
+def _class_quantiles(
+    probability: np.ndarray,
+    positive: np.ndarray,
+    names: Sequence[str],
+    coverage: float,
+) -> tuple[float, dict[str, float]]:
+    truth = positive.argmax(axis=1)
+    unlike = 1.0 - probability[np.arange(len(truth)), truth]
+    every = _rounded_up(conformal_quantile(unlike, coverage))
+    by_class = {
+        name: _rounded_up(conformal_quantile(unlike[truth == i], coverage))
+        for i, name in enumerate(names)
+        if int((truth == i).sum()) >= LEAST_CLASS_FILMS
+    }
+    return every, by_class
+
+
+def _rounded_up(quantile: float) -> float:
+    """Round so that no film leaves its set; 1 puts every label into it."""
+    scale = 10.0**DIGITS
+    return min(1.0, math.ceil(quantile * scale) / scale) if quantile < 1.0 else 1.0
+
+
+def _rounded_down(value: float) -> float:
+    scale = 10.0**DIGITS
+    return math.floor(value * scale) / scale if value > 0.0 else 0.0
+
+
+def _bands(
+    probability: np.ndarray,
+    positive: np.ndarray,
+    known: np.ndarray,
+    names: Sequence[str],
+    coverage: float,
+) -> dict[str, list[float]]:
+    bands: dict[str, list[float]] = {}
+    for i, name in enumerate(names):
+        found = probability[known[:, i], i]
+        has_it = positive[known[:, i], i]
+        if min(int(has_it.sum()), int((~has_it).sum())) < LEAST_BAND_FILMS:
+            continue
+        low = -conformal_quantile(-found[has_it], coverage)
+        high = conformal_quantile(found[~has_it], coverage)
+        if low > high:
+            # Told apart well enough: whatever lies between serves both kinds.
+            low = high = (low + high) / 2.0
+        bands[name] = [_rounded_down(low), _rounded_up(high)]
+    return bands
+
+
+def certainty_of(
+    probability: np.ndarray,
+    called: np.ndarray,
+    *,
+    names: Sequence[str],
+    uncertainty: Mapping[str, Any] | None,
+) -> Certainty:
+    """Return the words and the set of one film.
+
+    'not sure': the truth may be either, or the call by the threshold says other than
+    the set; 'borderline': so at the stricter coverage; 'confident': at neither. ""
+    where the card claims nothing for a label.
+
+    Args:
+        probability: float (labels,).
+        called: bool (labels,), what the thresholds say.
+        names: The labels in the order of the columns.
+        uncertainty: The card's object of that name.
+    """
+    if not uncertainty:
+        return Certainty(("",) * len(names), ())
+    plain = _answers(probability, names, uncertainty, prefix="")
+    strict = _answers(probability, names, uncertainty, prefix="stricter_")
+    words = tuple(
+        _word(one, other, call=bool(call))
+        for one, other, call in zip(plain, strict, called, strict=True)
+    )
+    label_set = tuple(
+        name
+        for name, answer, call in zip(names, plain, called, strict=True)
+        if answer in {"yes", "open"} or (answer == "" and call)
+    )
+    return Certainty(words, label_set)
+
+
+def _word(plain: str, strict: str, *, call: bool) -> str:
+    said = "yes" if call else "no"
+    if not plain:
+        return ""
+    if plain != said:
+        return NOT_SURE
+    return CONFIDENT if strict == said else BORDERLINE
+
+
+def _answers(
+    probability: np.ndarray,
+    names: Sequence[str],
+    uncertainty: Mapping[str, Any],
+    *,
+    prefix: str,
+) -> list[str]:
+    """Return yes, no, open or "" (nothing is claimed) a label."""
+    if uncertainty["method"] == "conformal":
+        inside = conformal_sets(probability[None], names, uncertainty, prefix=prefix)[0]
+        alone = int(inside.sum()) == 1
+        return [("yes" if alone else "open") if one else "no" for one in inside]
+    bands = uncertainty[f"{prefix}bands"]
+    return [
+        _side(float(value), bands.get(name))
+        for value, name in zip(probability, names, strict=True)
+    ]
+
+
+def _side(value: float, band: Sequence[float] | None) -> str:
+    if band is None:
+        return ""
+    low, high = band
+    if low < high and low <= value <= high:
+        return "open"
+    return "yes" if value >= high else "no"
+
+
+def conformal_sets(
+    probability: np.ndarray,
+    names: Sequence[str],
+    uncertainty: Mapping[str, Any],
+    *,
+    prefix: str = "",
+) -> np.ndarray:
+    """Return bool (films, labels): which labels are not ruled out; never none.
+
+    Where nothing is left, the likeliest label stays: that can only cover more.
+    """
+    every = float(uncertainty[f"{prefix}quantile"])
+    by_class = uncertainty.get(f"{prefix}quantiles", {})
+    limits = np.array([1.0 - float(by_class.get(name, every)) for name in names])
+    # Rounding of the card's figures must not put a film out of its own set.
+    inside = probability >= limits - 10.0**-DIGITS
+    likeliest = np.eye(len(names), dtype=bool)[probability.argmax(axis=1)]
+    return inside | (likeliest & ~inside.any(axis=1, keepdims=True))
+
+
+def not_ruled_out(
+    probability: np.ndarray,
+    positive: np.ndarray,
+    *,
+    names: Sequence[str],
+    uncertainty: Mapping[str, Any],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return where the truth is not ruled out, and where the answer is left open.
+
+    Args:
+        probability: float (films, labels).
+        positive: bool (films, labels).
+        names: The labels in the order of the columns.
+        uncertainty: The card's object of that name.
+
+    Returns:
+        bool (films, 1) of a softmax model, (films, labels) of a sigmoid one; labels
+        without a band are neither.
+    """
+    if uncertainty["method"] == "conformal":
+        inside = conformal_sets(probability, names, uncertainty)
+        covered = (inside & positive).any(axis=1, keepdims=True)
+        return covered, inside.sum(axis=1, keepdims=True) > 1
+    covered = np.zeros(probability.shape, bool)
+    left_open = np.zeros(probability.shape, bool)
+    for i, name in enumerate(names):
+        band = uncertainty["bands"].get(name)
+        sides = np.array([_side(float(value), band) for value in probability[:, i]])
+        wrong = np.where(positive[:, i], "no", "yes")
+        covered[:, i] = (sides != wrong) & (sides != "")
+        left_open[:, i] = sides == "open"
+    return covered, left_open

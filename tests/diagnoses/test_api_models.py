@@ -1,0 +1,142 @@
+"""Models by REST: who may use them is decided there, too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.http import HttpResponse
+from django.test import Client
+
+from accounts.models import AuditEvent, Role
+from diagnoses.model_versions import default_model
+from diagnoses.models import ModelVersion
+from tests.clients import person, program
+from tests.diagnoses.fakes import card_json
+from tests.factories import ModelVersionFactory
+
+pytestmark = pytest.mark.django_db
+NAME = "chestx6-resnet50"
+
+
+def version(number: str, *, weights: bool = True, **more: Any) -> ModelVersion:
+    made: ModelVersion = ModelVersionFactory(
+        name=NAME,
+        version=number,
+        state="installed",
+        card=card_json(NAME) | {"version": number} | more,
+        weights_sha256="1" * 64 if weights else "",
+    )
+    return made
+
+
+def decide(client: Client, decision: str, **given: str) -> HttpResponse:
+    return client.post(
+        f"/api/v1/models/{NAME}/{decision}/",
+        {"reason": "tests", **given},
+        content_type="application/json",
+    )
+
+
+def test_an_administrator_decides_and_rolls_back() -> None:
+    version("1"), version("2")
+    chief = program(Role.ADMIN)
+    refused = decide(chief, "activate", version="1")
+    assert refused.status_code == 409
+    assert refused.json()["reason_code"] == "no_acceptance"
+    for number in ("1", "2"):
+        answer = decide(
+            chief, "activate", version=number, without_acceptance="measured elsewhere"
+        )
+        assert (answer.status_code, answer.json()["state"]) == (200, "active")
+    back = decide(chief, "rollback").json()
+    assert (back["version"], back["state_changes"][0]["rollback"]) == ("1", True)
+    assert back["state_changes"][0]["changed_by"] == chief.user.username
+    assert default_model().version == "1"
+    assert decide(chief, "rollback").status_code == 409
+    assert decide(chief, "shadow", version="2").json()["state"] == "shadow"
+    assert decide(chief, "retire", version="2").json()["state"] == "retired"
+    assert AuditEvent.objects.filter(object_kind="model_version", door="rest").exists()
+
+
+def test_a_reason_is_asked_for() -> None:
+    version("1")
+    answer = decide(program(Role.ADMIN), "shadow", reason=" ")
+    assert answer.status_code == 400
+    assert "reason" in answer.json()["fields"]
+
+
+@pytest.mark.parametrize("role", [Role.RADIOLOGIST, Role.DATA_SCIENTIST, Role.AUDITOR])
+def test_nobody_else_decides(role: Role) -> None:
+    version("1")
+    for decision in ("activate", "shadow", "retire", "rollback"):
+        assert decide(program(role), decision).status_code == 403
+        answer = person(role).post(
+            f"/models/{NAME}/decide/", {"decision": decision, "reason": "tests"}
+        )
+        assert answer.status_code == 403
+    answer = person(role).post(f"/models/{NAME}/thresholds/", {"reason": "tests"})
+    assert answer.status_code == 403
+
+
+def test_one_version_is_answered_by_its_number() -> None:
+    version("1"), version("2")
+    client = program(Role.CLINICIAN)
+    path = f"/api/v1/models/{NAME}/"
+    assert client.get(path).json()["version"] == "2"
+    assert client.get(f"{path}?version=1").json()["version"] == "1"
+    assert client.get(f"{path}?version=9").status_code == 404
+
+
+def test_a_model_without_weights_is_listed_and_not_offered() -> None:
+    version("1", weights=False, no_weights_reason="no data of this kind")
+    [listed] = program(Role.CLINICIAN).get("/api/v1/models/").json()["results"]
+    assert (listed["has_weights"], listed["weights_sha256"]) == (False, None)
+    client = person(Role.ADMIN)
+    assert "No weights shipped: no data" in client.get("/models/").content.decode()
+    page = client.get(f"/models/{NAME}/").content.decode()
+    assert "No weights shipped" in page
+    assert 'name="decision"' not in page
+    assert f'value="{NAME}"' not in client.get("/upload/").content.decode()
+
+
+def test_the_page_decides_and_shows_its_history() -> None:
+    version("1"), version("2")
+    client = person(Role.ADMIN)
+    for number in ("1", "2"):
+        said = client.post(
+            f"/models/{NAME}/decide/",
+            {
+                "decision": "activate",
+                "version": number,
+                "reason": f"because {number}",
+                "without_acceptance": "measured elsewhere",
+            },
+            follow=True,
+        ).content.decode()
+        assert "from the next film on" in said
+        assert f"because {number}" in said
+        assert "measured elsewhere" in said
+    assert "Roll back to 1" in said
+    back = {"decision": "rollback", "version": "2", "reason": "worse"}
+    said = client.post(f"/models/{NAME}/decide/", back, follow=True).content.decode()
+    assert f"{NAME} 1 is active" in said
+    assert default_model().version == "1"
+    back["decision"] = "no such thing"
+    said = client.post(f"/models/{NAME}/decide/", back, follow=True).content.decode()
+    assert "no such decision" in said
+
+
+def test_the_page_sets_thresholds() -> None:
+    made = version("1", operating_points={"original": {"Normal": 0.4}})
+    client = person(Role.ADMIN)
+    assert "original" in client.get(f"/models/{NAME}/").content.decode()
+    path = f"/models/{NAME}/thresholds/"
+    by_hand = {"version": "1", "label": "Normal", "value": "0.37", "reason": "decided"}
+    said = client.post(path, by_hand, follow=True).content.decode()
+    assert "0.37" in said
+    assert "decided" in said
+    client.post(path, {"version": "1", "set": "original", "reason": "as published"})
+    assert made.operating_points.filter(value=0.4).exists()
+    said = client.post(path, {**by_hand, "value": "much"}, follow=True).content.decode()
+    assert "a number from 0 to 1" in said

@@ -1,0 +1,67 @@
+"""Probabilities a label, by the method of the card; few films change little."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ml.calibration import (
+    calibrated_labels,
+    fit_calibration,
+    fit_platt,
+    probabilities,
+    sigmoid,
+)
+
+
+def test_a_slope_and_an_intercept_a_label() -> None:
+    calibration = {"platt": {"b": [2.0, -1.0], "a": [1.0, 0.0]}}
+    found = probabilities(
+        np.array([0.5, 0.5]), task="sigmoid", names=("a", "b"), calibration=calibration
+    )
+    assert found == pytest.approx([sigmoid(np.array(0.5)), 0.5])
+
+
+def test_platt_undoes_overconfidence_and_wrong_prevalence() -> None:
+    rng = np.random.default_rng(0)
+    honest = rng.normal(-1.0, 1.5, 6000)
+    positive = rng.random(6000) < sigmoid(honest)
+    slope, intercept = fit_platt(honest * 2.5 + 1.0, positive)
+    assert slope == pytest.approx(1 / 2.5, rel=0.1)
+    assert intercept == pytest.approx(-1 / 2.5, abs=0.1)
+
+
+def test_few_films_change_little_and_never_turn_the_order_round() -> None:
+    logits = np.array([3.0, -1.0, 0.5, 2.0])
+    worst = fit_platt(logits, np.array([False, True, True, False]))
+    assert worst[0] > 0
+    assert fit_platt(logits, np.zeros(4, bool)) == (1.0, 0.0)
+    apart = np.array([5.0, 6.0, -5.0, -6.0])
+    separated = fit_platt(apart, apart > 0)
+    assert 0.3 < separated[0] < 3.0
+
+
+def test_labels_with_few_films_keep_to_scores() -> None:
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=(200, 2))
+    positive = logits > 0
+    known = np.ones_like(positive)
+    known[:, 1] = False
+    known[:12, 1] = True
+    told = fit_calibration(
+        logits, positive, known, task="sigmoid", names=("often", "rarely")
+    )
+    assert told["too_few"] == ["rarely"]
+    assert calibrated_labels(("often", "rarely"), told) == {"often"}
+    assert calibrated_labels(("often",), {"calibrated": False}) == frozenset()
+
+
+def test_a_softmax_model_gets_a_temperature() -> None:
+    rng = np.random.default_rng(2)
+    logits = rng.normal(size=(500, 3)) * 2
+    positive = np.eye(3, dtype=bool)[logits.argmax(axis=1)]
+    told = fit_calibration(
+        logits, positive, np.ones_like(positive), task="softmax", names="abc"
+    )
+    assert told["method"] == "temperature"
+    assert told["temperature"] < 0.5

@@ -1,0 +1,125 @@
+"""Runners for GPU workers, tried on a CPU: backends, batches, precision."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ml.errors import FilmRejected, ModelError
+from ml.inference import KerasRunner, load_model
+from ml.readings import Reading
+from ml.registry import Card
+from tests.ml.films import chest_like
+
+
+def numbers(reading: Reading | FilmRejected) -> np.ndarray:
+    assert isinstance(reading, Reading)
+    return np.array([score.probability for score in reading.scores])
+
+
+def test_a_batch_says_of_each_film_what_it_says_alone(
+    tiny_card: Card, cache_dir: Path
+) -> None:
+    model = load_model(tiny_card, cache_dir=cache_dir, runner="keras")
+    films = [chest_like(seed=seed) for seed in range(3)]
+    together = model.read_many(films)
+    for film, reading in zip(films, together, strict=True):
+        alone = model.read(film)
+        assert np.abs(numbers(reading) - numbers(alone)).max() < 1e-5
+        assert isinstance(reading, Reading)
+        assert reading.input_sha256 == alone.input_sha256
+        assert np.abs(reading.scores[0].grid - alone.scores[0].grid).max() <= 2**-9
+    assert model.read_many([]) == []
+
+
+def test_batches_are_filled_up_so_that_few_sizes_are_compiled(
+    tiny_card: Card, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(tiny_card, cache_dir=cache_dir, runner="keras")
+    runner = model.runner
+    assert isinstance(runner, KerasRunner)
+    sizes: list[int] = []
+    run = runner._network.predict_on_batch
+    monkeypatch.setattr(
+        runner._network,
+        "predict_on_batch",
+        lambda films: sizes.append(len(films)) or run(films),
+    )
+    for count in (1, 3, 4):
+        assert len(model.read_many([chest_like()] * count)) == count
+    assert sizes == [1, 4, 4]
+
+
+def test_mixed_precision_is_near_and_says_so(tiny_card: Card, cache_dir: Path) -> None:
+    exact = load_model(tiny_card, cache_dir=cache_dir, runner="keras")
+    rounded = load_model(
+        tiny_card, cache_dir=cache_dir, runner="keras", precision="bfloat16"
+    )
+    one, two = exact.read(chest_like()), rounded.read(chest_like())
+    assert (one.precision, two.precision) == ("float32", "bfloat16")
+    assert 0 < np.abs(numbers(one) - numbers(two)).max() < 0.05
+
+
+def test_an_unknown_precision_is_refused(tiny_card: Card, cache_dir: Path) -> None:
+    with pytest.raises(ModelError, match="known: float32, bfloat16"):
+        load_model(tiny_card, cache_dir=cache_dir, precision="int8")
+
+
+@pytest.mark.slow
+def test_openvino_in_bfloat16_says_what_it_ran_in(
+    tiny_card: Card, cache_dir: Path
+) -> None:
+    exact = load_model(tiny_card, cache_dir=cache_dir, threads=1).read(chest_like())
+    asked = load_model(tiny_card, cache_dir=cache_dir, threads=1, precision="bfloat16")
+    reading = asked.read(chest_like())
+    able = "avx512_bf16" in Path("/proc/cpuinfo").read_text("utf-8")
+    assert reading.precision == ("bfloat16" if able else "float32")
+    assert np.abs(numbers(reading) - numbers(exact)).max() < 0.05
+    many = asked.read_many([chest_like(), chest_like(seed=1)])
+    assert np.array_equal(numbers(many[0]), numbers(reading))
+
+
+READ_UNDER_JAX = """
+import json, sys
+from pathlib import Path
+from ml.inference import load_model
+from ml.registry import read_card
+from tests.ml.films import chest_like
+model = load_model(read_card(Path(sys.argv[1])), cache_dir=Path("."), runner="keras")
+found = model.read_many([chest_like(seed=seed) for seed in range(3)])
+print(json.dumps({
+    "backend": found[0].backend,
+    "probabilities": [[s.probability for s in each.scores] for each in found],
+    "tensorflow": "tensorflow" in sys.modules,
+}))
+"""
+
+
+@pytest.mark.slow
+def test_jax_says_what_tensorflow_says(tiny_card: Card, cache_dir: Path) -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            READ_UNDER_JAX,
+            str(tiny_card.weights_file.with_name("card.json")),
+        ],
+        env=os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["backend"] == "keras-jax"
+    assert not told["tensorflow"]
+    here = load_model(tiny_card, cache_dir=cache_dir, runner="keras").read_many(
+        [chest_like(seed=seed) for seed in range(3)]
+    )
+    expected = np.stack([numbers(reading) for reading in here])
+    assert np.abs(np.array(told["probabilities"]) - expected).max() < 1e-4

@@ -1,0 +1,157 @@
+"""Coverage holds on films that were not used to fit it; words follow the sets."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from ml.calibration import sigmoid, softmax
+from ml.uncertainty import (
+    certainty_of,
+    conformal_quantile,
+    conformal_sets,
+    fit_uncertainty,
+    not_ruled_out,
+)
+
+NAMES = ("a", "b", "c")
+
+
+def test_the_quantile_counts_the_film_to_come() -> None:
+    values = np.arange(1.0, 20.0)
+    assert conformal_quantile(values, 0.9) == 18.0
+    assert conformal_quantile(values, 0.95) == 19.0
+    assert conformal_quantile(values[:8], 0.9) == math.inf
+
+
+def drawn_softmax(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(count, 3)) * [2.0, 1.0, 1.0]
+    found = softmax(logits)
+    truth = (rng.random((count, 1)) > found.cumsum(axis=1)).sum(axis=1).clip(0, 2)
+    # Overconfident, and most so in one class: sets must still cover each.
+    return softmax(logits * [3.0, 1.5, 1.0]), np.eye(3, dtype=bool)[truth]
+
+
+def test_sets_cover_every_class_of_films_not_seen() -> None:
+    found, positive = drawn_softmax(3000, 0)
+    told = fit_uncertainty(
+        found,
+        positive,
+        np.ones_like(positive),
+        task="softmax",
+        names=NAMES,
+        patients=[str(i) for i in range(3000)],
+    )
+    fresh, truth = drawn_softmax(6000, 1)
+    covered, left_open = not_ruled_out(fresh, truth, names=NAMES, uncertainty=told)
+    for i in range(3):
+        assert covered[truth[:, i]].mean() == pytest.approx(0.9, abs=0.025)
+    assert 0 < left_open.mean() < 1
+    assert conformal_sets(fresh, NAMES, told).any(axis=1).all()
+
+
+def test_bands_cover_films_with_and_without_the_label() -> None:
+    def drawn(seed: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng(seed)
+        positive = rng.random((4000, 1)) < 0.2
+        return sigmoid(rng.normal(-2, 1.5, (4000, 1)) + 3.0 * positive), positive
+
+    found, positive = drawn(0)
+    told = fit_uncertainty(
+        found,
+        positive,
+        np.ones_like(positive),
+        task="sigmoid",
+        names=("a",),
+        patients=[str(i) for i in range(4000)],
+    )
+    fresh, truth = drawn(1)
+    covered, left_open = not_ruled_out(fresh, truth, names=("a",), uncertainty=told)
+    assert covered[truth].mean() == pytest.approx(0.9, abs=0.03)
+    assert covered[~truth].mean() == pytest.approx(0.9, abs=0.03)
+    assert 0.1 < left_open.mean() < 0.9
+
+
+def test_labels_with_few_films_claim_nothing() -> None:
+    found = np.array([[0.2], [0.8]] * 6)
+    told = fit_uncertainty(
+        found,
+        found > 0.5,
+        np.ones_like(found, bool),
+        task="sigmoid",
+        names=("a",),
+        patients=[str(i) for i in range(12)],
+    )
+    assert told["too_few"] == ["a"]
+    said = certainty_of(
+        np.array([0.9]), np.array([True]), names=("a",), uncertainty=told
+    )
+    assert (said.words, said.label_set) == (("",), ("a",))
+
+
+SETS = {
+    "method": "conformal",
+    "quantile": 0.7,
+    "quantiles": {},
+    "stricter_quantile": 0.9,
+    "stricter_quantiles": {},
+}
+
+
+@pytest.mark.parametrize(
+    ("found", "words", "label_set"),
+    [
+        ([0.95, 0.03, 0.02], ("confident", "confident", "confident"), ("a",)),
+        ([0.80, 0.15, 0.05], ("borderline", "borderline", "confident"), ("a",)),
+        ([0.55, 0.40, 0.05], ("not sure", "not sure", "confident"), ("a", "b")),
+    ],
+)
+def test_words_follow_the_sets(
+    found: list[float], words: tuple[str, ...], label_set: tuple[str, ...]
+) -> None:
+    values = np.array(found)
+    said = certainty_of(values, values >= 0.5, names=NAMES, uncertainty=SETS)
+    assert (said.words, said.label_set) == (words, label_set)
+
+
+def test_a_call_against_the_set_is_not_sure() -> None:
+    said = certainty_of(
+        np.array([0.8, 0.15, 0.05]),
+        np.array([True, True, False]),
+        names=NAMES,
+        uncertainty=SETS,
+    )
+    assert said.words[1] == "not sure"
+
+
+@pytest.mark.parametrize(
+    ("value", "called", "word"),
+    [
+        (0.9, True, "confident"),
+        (0.65, True, "borderline"),
+        (0.5, True, "not sure"),
+        (0.25, False, "borderline"),
+        (0.1, False, "confident"),
+        (0.25, True, "not sure"),
+    ],
+)
+def test_words_follow_the_bands(value: float, called: bool, word: str) -> None:
+    bands = {
+        "method": "abstain",
+        "bands": {"a": [0.3, 0.6]},
+        "stricter_bands": {"a": [0.2, 0.7]},
+    }
+    said = certainty_of(
+        np.array([value]), np.array([called]), names=("a",), uncertainty=bands
+    )
+    assert said.words == (word,)
+
+
+def test_a_card_without_it_says_nothing() -> None:
+    said = certainty_of(
+        np.array([0.5]), np.array([True]), names=("a",), uncertainty=None
+    )
+    assert (said.words, said.label_set) == (("",), ())
