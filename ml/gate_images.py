@@ -1,7 +1,7 @@
 """Images that no chest or brain model may score, to try a gate with.
 
 Made of val films, drawn, and found in folders and in what is installed here anyway:
-test objects of pydicom, sample pictures of matplotlib, scikit-image, scikit-learn.
+test objects of pydicom, sample pictures of scikit-image.
 """
 
 from __future__ import annotations
@@ -37,12 +37,8 @@ SEED = 977
 MADE_WRONG_EACH = 60
 DRAWN_EACH = 40
 SHORTEST_SIDE = 32
-# Folders of installed packages, with what their pictures show.
-PICTURES = (
-    ("matplotlib", "mpl-data/sample_data"),
-    ("skimage", "data"),
-    ("sklearn", "datasets/images"),
-)
+# Folders of installed packages.
+PICTURES = ("skimage", "data")
 OBJECTS = ("pydicom", "data/test_files")
 DOCUMENTS_OF = ("Django", "numpy", "pydicom", "keras", "celery", "pillow")
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
@@ -199,8 +195,7 @@ def _lines(package: str, number: int) -> list[str]:
 
 def _photographs() -> Iterator[TrialImage]:
     """Yield pictures whole and in quarters, in grey; colour ones as they are, too."""
-    for package, inside in PICTURES:
-        yield from _pictures(_package_folder(package, inside), "photograph")
+    yield from _pictures(_package_folder(*PICTURES), "photograph")
 
 
 def _pictures(folder: Path | None, kind: str) -> Iterator[TrialImage]:

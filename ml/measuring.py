@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ml.baseline import measure_baseline, pair_beside
+from ml.baseline import NOT_SEPARABLE, measure_baseline, pair_beside
 from ml.datasets import ManifestRow, with_split
 from ml.evaluation import pair_figures, report_of, score_films
 from ml.gate_fitting import fit_gate, held_out_rows
@@ -41,7 +41,7 @@ FIGURES = (
     "groups",
     "uncertainty",
 )
-PARTS = ("gate", "metrics", "shortcuts", "heat_maps")
+PARTS = ("gate_fit", "gate", "metrics", "shortcuts", "heat_maps")
 ARGUMENTS = '--manifest "$CHESTX_DATA/manifest.csv" --root "$CHESTX_DATA"'
 Say = Callable[[str], None]
 
@@ -53,6 +53,7 @@ def measure_model(
     root: Path,
     cache_dir: Path,
     parts: Sequence[str] = PARTS,
+    before: Path | None = None,
     say: Say = lambda text: None,
 ) -> dict[str, Any]:
     """Measure a packaged model and write what was found into its card.
@@ -63,18 +64,21 @@ def measure_model(
         root: The folder that the paths of the rows start from.
         cache_dir: Kept graphs and features.
         parts: Which of PARTS; the others stay as the card has them.
+        before: Folder of the same model trained without what works against
+            shortcuts; its shortcuts are measured beside the model's own.
         say: Called with what is measured next.
 
     Returns:
         The card's JSON.
     """
     facts = facts_of(read_card(folder / CARD_NAME).name)
-    if "gate" in parts:
-        say("the gate")
+    if "gate_fit" in parts:
+        say("fitting the gate")
         _fit_gate(folder, rows, root, cache_dir)
     model = load_model(read_card(folder / CARD_NAME), cache_dir=cache_dir)
     found: dict[str, Any] = {}
     if "gate" in parts:
+        say("the gate")
         found["gate"] = _tried(model, rows, root)
     if "metrics" in parts:
         found["metrics"] = {}
@@ -87,12 +91,46 @@ def measure_model(
         say("shortcuts")
         learned, val = _learned(model.card.name, known), with_split(known, "val")
         found["shortcuts"] = measure_shortcuts(model, learned, val, root, cache_dir)
+        if before:
+            say("shortcuts before")
+            found["shortcuts"]["before"] = _before(
+                before, learned, val, root, cache_dir
+            )
     if "heat_maps" in parts:
         say("heat maps")
         found["heat_map_measures"] = measure_heat_maps(model, known, root, cache_dir)
     raw = json.loads((folder / CARD_NAME).read_text(encoding="utf-8")) | found
+    raw["limits"] = [*facts.limits, *_not_separable(raw["metrics"])]
+    raw["not_measured"] = list(facts.not_measured)
     write_card(folder, raw)
     return raw
+
+
+def _before(
+    folder: Path,
+    learned: Sequence[ManifestRow],
+    val: Sequence[ManifestRow],
+    root: Path,
+    cache_dir: Path,
+) -> dict[str, Any]:
+    """Return the shortcuts of the model in `folder`, and how it was trained."""
+    model = load_model(read_card(folder / CARD_NAME), cache_dir=cache_dir)
+    found = measure_shortcuts(model, learned, val, root, cache_dir)
+    return {
+        "training": model.card.raw.get("training") or {},
+        "weights_sha256": model.weights_sha256,
+        **{name: found[name] for name in ("changes", "sources") if name in found},
+    }
+
+
+def _not_separable(metrics: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the sentence on figures that a classifier without lungs reaches, too."""
+    told = [
+        f"{key}: {', '.join(name.replace('_', ' ') for name in names)}"
+        for key, measured in metrics.items()
+        if (names := measured.get("baseline", {}).get("not_separable"))
+    ]
+    return [f"{NOT_SEPARABLE.capitalize()} by {'; '.join(told)}."] if told else []
 
 
 def _tried(

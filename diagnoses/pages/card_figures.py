@@ -29,7 +29,7 @@ SUREST = (0.5, 0.8, 1.0)
 # Parts of a metric's key, as `ml.packaging` writes them, in words.
 _CHANGED_SUFFIX = "_crop_equalise"
 _CHANGE = "crop-equalise"
-_CHANGED_WORDS = {
+CHANGED_WORDS = {
     _CHANGE: ", borders cropped and histograms equalised",
     "crop-tenth": ", the outer tenth cropped and histograms equalised",
     "corners-masked": ", corners masked",
@@ -68,12 +68,14 @@ class LabelRow:
 
 @dataclass(frozen=True)
 class FigureGroup:
-    """What was measured on one set of films."""
+    """What was measured on one set of films, and the command that does it again."""
 
     title: str
     figures: Sequence[Figure]
     columns: Sequence[str]
     labels: Sequence[LabelRow]
+    rows_are: str = "Label"
+    command: str = ""
 
 
 def figure_groups(
@@ -96,6 +98,7 @@ def figure_group(
         figures=_figures(measured),
         columns=[word for _, word in _LABEL_FIGURES],
         labels=_label_rows(measured.get("labels") or {}, label_names),
+        command=str(measured.get("command", "")),
     )
 
 
@@ -108,7 +111,7 @@ def _title(key: str, measured: Mapping[str, Any]) -> str:
     changed = changes[0] if changes else _CHANGE if _CHANGED_SUFFIX in key else ""
     films = "Validation films" if split == "val" else f"{split.capitalize()} films"
     of = f" of {' and '.join(datasets)}" if datasets else ""
-    return films + of + _CHANGED_WORDS.get(changed, "") + _pair_words(measured)
+    return films + of + CHANGED_WORDS.get(changed, "") + _pair_words(measured)
 
 
 def _values_of(option: str, told: Sequence[str]) -> list[str]:
@@ -139,8 +142,7 @@ def _figures(measured: Mapping[str, Any]) -> list[Figure]:
     for name, word in _FIGURES:
         value = measured.get(name)
         if isinstance(value, Mapping):
-            interval = f"{two(value.get('low'))}–{two(value.get('high'))}"
-            figures.append(Figure(word, two(value.get("value")), interval))
+            figures.append(interval_figure(word, value))
             figures += _without_lungs(word, measured.get("baseline") or {}, name)
     pair = measured.get("pair")
     if isinstance(pair, Mapping):
@@ -159,14 +161,7 @@ def _without_lungs(word: str, told: Mapping[str, Any], name: str) -> list[Figure
     if not beside:
         return []
     named = (("without lungs", "baseline"), ("lead over that", "lead"))
-    figures = [
-        Figure(
-            f"{word}, {said}",
-            two(beside[key].get("value")),
-            f"{two(beside[key].get('low'))}–{two(beside[key].get('high'))}",
-        )
-        for said, key in named
-    ]
+    figures = [interval_figure(f"{word}, {said}", beside[key]) for said, key in named]
     if beside.get("verdict"):
         figures.append(Figure(str(beside["verdict"]).capitalize(), word))
     return figures
@@ -187,8 +182,8 @@ def coverage_groups(card: Card) -> list[FigureGroup]:
     checked = max(claimed, key=lambda told: int(told["n"]))
     figures = [
         Figure("Stated", two(checked["stated_coverage"])),
-        _coverage_figure("Truth not ruled out", checked["coverage"]),
-        _coverage_figure("Answer left open", checked["left_open"]),
+        interval_figure("Truth not ruled out", checked["coverage"]),
+        interval_figure("Answer left open", checked["left_open"]),
     ]
     risks = {share: risk for share, risk in checked.get("risk_coverage") or ()}
     figures += [
@@ -207,7 +202,8 @@ def coverage_groups(card: Card) -> list[FigureGroup]:
     ]
 
 
-def _coverage_figure(name: str, told: Mapping[str, Any]) -> Figure:
+def interval_figure(name: str, told: Mapping[str, Any]) -> Figure:
+    """Return a {value, low, high} under a name."""
     interval = f"{two(told.get('low'))}–{two(told.get('high'))}"
     return Figure(name, two(told.get("value")), interval)
 
@@ -258,4 +254,5 @@ def _label_rows(
 
 
 def two(value: object) -> str:
+    """Return a figure with two places, a dash where there is none."""
     return f"{value:.2f}" if isinstance(value, int | float) else "–"

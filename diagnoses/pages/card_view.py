@@ -8,6 +8,11 @@ from django.urls import reverse
 
 from diagnoses.model_versions import card_of
 from diagnoses.models import ModelVersion
+from diagnoses.pages.card_evidence import (
+    gate_groups,
+    heat_map_groups,
+    shortcut_groups,
+)
 from diagnoses.pages.card_figures import (
     Cell,
     LabelRow,
@@ -70,6 +75,10 @@ def card_page(
             *figure_groups(card.metrics, label_names=card.label_names),
             *coverage_groups(card),
         ],
+        "gate": gate_groups(card),
+        "shortcuts": shortcut_groups(card),
+        "shortcuts_statement": str((card.shortcuts or {}).get("statement", "")),
+        "heat_maps": heat_map_groups(card),
         "metrics_note": " ".join((METRICS_NOTE, str(card.raw.get("val_use", "")))),
         "training_columns": _SOURCE_COLUMNS,
         "training_data": [_source(source) for source in card.training_data],

@@ -100,7 +100,6 @@ def measure_shortcuts(
         raise ModelError(
             "An ensemble has no features of its own: measure each of its members."
         )
-    read = read_changed(model, rows_val, root, progress=progress)
     card = model.card
     read = read_changed(model, rows_val, root, progress=progress)
     baselines = baseline_figures(card, read, rows_train, root)

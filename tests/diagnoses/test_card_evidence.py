@@ -5,8 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from diagnoses.pages.card_evidence import (
+    gate_groups,
+    heat_map_groups,
+    shortcut_groups,
+)
 from diagnoses.pages.card_figures import coverage_groups, figure_groups
-from ml.registry import parse_card
+from ml.registry import Card, parse_card
 from tests.diagnoses.fakes import LABELS, card_json
 
 
@@ -68,3 +73,85 @@ def test_what_no_lungs_reach_stands_beside_the_figure() -> None:
         assert [figures[n] for n in figures if n.endswith(verdict)] == [
             word.rpartition(": ")[2]
         ]
+
+
+def share(refused: float) -> dict[str, float]:
+    return {"n": 50, "refused": 1, "share": refused, "low": 0.0, "high": 0.99}
+
+
+def card_with(**found: Any) -> Card:
+    return parse_card({**card_json(), **found}, folder=Path())
+
+
+def test_what_the_gate_refuses_is_told_by_source_and_kind() -> None:
+    kinds = {"noise": share(1.0), "half a film": share(0.5)}
+    tried = {
+        "command": "python manage.py evaluate_gate tiny --json",
+        "real": {
+            "refused": share(0.01),
+            "by_source": {"kermany": share(0.02)},
+            "by_view": {"AP": share(0.02)},
+            "by_age": {},
+        },
+        "must_be_refused": {"refused": share(0.9), "auroc": 0.991, "by_kind": kinds},
+    }
+    films, wrong = gate_groups(card_with(gate={"val": tried}))
+    assert films.figures[0].value == "1.0%"
+    assert [row.name for row in films.labels] == ["kermany"]
+    assert [cell.value for cell in wrong.labels[1].cells] == ["50", "50%", "0%–99%"]
+    assert wrong.command.endswith("tiny --json")
+    assert gate_groups(card_with()) == []
+
+
+def test_shortcuts_are_told_by_change_source_and_heat() -> None:
+    changes = {
+        "films": 80,
+        "none": {"mean_auc": interval(0.9)},
+        "corners-masked": {
+            "mean_auc": interval(0.8),
+            "mean_auc_change": interval(-0.1),
+        },
+    }
+    pair = {"label": "Normal", "sources": ["kermany", "nih"], "auc": interval(0.99)}
+    heat = {"films": 9, "outside": interval(0.4), "outside_if_even": interval(0.6)}
+    changed, sources, outside = shortcut_groups(
+        card_with(
+            shortcuts={
+                "command": "python manage.py evaluate_shortcuts tiny --json",
+                "changes": {"all": changes},
+                "sources": {"pairs": [pair]},
+                "heat_outside_lungs": {"labels": {LABELS[0]: heat}},
+            }
+        )
+    )
+    assert changed.columns == ["Mean AUC", "Mean AUC, change"]
+    assert [row.name for row in changed.labels] == ["As they are", "Corners masked"]
+    assert changed.labels[1].cells[1].value == "-0.10 (-0.20 to +0.00)"
+    assert sources.labels[0].name == "Normal: kermany or nih"
+    assert [cell.value for cell in outside.labels[0].cells] == ["9", "0.40", "0.60"]
+
+
+def test_heat_maps_are_told_beside_chance_and_a_missed_check_is_said() -> None:
+    hits = {"hit": interval(0.2), "random": interval(0.1), "centre": interval(0.3)}
+    orders = {order: interval(0.5) for order in ("heat", "random", "centre")}
+    pointing, curves = heat_map_groups(
+        card_with(
+            heat_map_measures={
+                "command": "python manage.py evaluate_heat_maps tiny --json",
+                "pointing_game": {"all": {"films_and_labels": 7, **hits}},
+                "insertion_deletion": {
+                    "films": 60,
+                    "insertion": orders,
+                    "deletion": orders,
+                },
+                "randomisation": {
+                    "stages": [{"rank_correlation": interval(0.8)}],
+                    "passed": False,
+                },
+            }
+        )
+    )
+    cells = [cell.value for cell in pointing.labels[0].cells]
+    assert cells == ["7", "0.20 (0.10–0.30)", "0.10", "0.30"]
+    told = {figure.name: figure.value for figure in curves.figures}
+    assert told["Weight randomisation check"] == "NOT passed"

@@ -20,6 +20,7 @@ from diagnoses.claims import (
 )
 from diagnoses.models import ModelVersion, Prediction
 from patients.models import Priority
+from tests.diagnoses.fakes import installed_model
 from tests.factories import PredictionFactory
 
 
@@ -82,6 +83,17 @@ def test_routine_moves_under_constant_stat(
         waiting(Priority.STAT, for_s=0, model=chest_model)
         taken.append(claim_one())
     assert set(routine) <= set(taken)
+
+
+def test_first_answers_come_before_second_ones(
+    chest_model: ModelVersion, settings: Settings
+) -> None:
+    settings.INFERENCE_AGEING_S = 600
+    other = installed_model(name="other-net")
+    second = waiting(Priority.ROUTINE, for_s=30, model=other)
+    first = waiting(Priority.ROUTINE, for_s=0, model=chest_model)
+    urgent = waiting(Priority.URGENT, for_s=0, model=other)
+    assert [claim_one() for _ in range(3)] == [urgent, first, second]
 
 
 def test_a_film_that_backs_off_is_left_alone(queued: Prediction) -> None:

@@ -30,6 +30,13 @@ class Command(BaseCommand):
         )
         parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
         parser.add_argument(
+            "--before",
+            type=Path,
+            metavar="DIR",
+            help="the model trained without what works against shortcuts, to measure "
+            "its shortcuts, too",
+        )
+        parser.add_argument(
             "--cache", type=Path, default=settings.VAR_DIR / "training" / "cache"
         )
         parser.add_argument("--out", type=Path, default=WEIGHTS_DIR, metavar="DIR")
@@ -47,6 +54,7 @@ class Command(BaseCommand):
                 root=options["root"],
                 cache_dir=options["cache"],
                 parts=options["parts"],
+                before=options["before"],
                 say=lambda text: self.stdout.write(text),
             )
         except MlError as error:
