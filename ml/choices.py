@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ml.architectures import FIXED_SIZE, build
+from ml.architectures import FIXED_SIZE
 from ml.calibration import (
     expected_calibration_error,
     fit_calibration,
@@ -21,7 +21,6 @@ from ml.calibration import (
 from ml.datasets import drawn_percent
 from ml.film_cache import PackedFilms
 from ml.held_out import log_loss
-from ml.initial_weights import initialise
 from ml.operating_points import operating_points
 from ml.recipes import Recipe
 from ml.training import predict_logits
@@ -30,7 +29,6 @@ from ml.uncertainty import fit_uncertainty
 
 # Films may be read a little larger than they were learned at (Touvron et al. 2019).
 SIZE_STEPS = (1.0, 1.2)
-START_SHARES = (0.0, 0.3, 0.5, 0.7)
 
 
 @dataclass(frozen=True)
@@ -88,38 +86,6 @@ def choose(
         operating_points=_points(recipe, found[first], fitted),
         uncertainty=_uncertainty(recipe, found[~first], others),
     )
-
-
-def average_with_start(
-    recipe: Recipe, network: Any, held_out: Truth, films: PackedFilms, *, size: int
-) -> float:
-    """Average a fine-tuned network with what it began from, where its recipe says so.
-
-    Between both lie networks that are often better than either (Wortsman et al. 2022,
-    arXiv:2109.01903). The share is chosen on held-out training patients.
-
-    Returns:
-        The share of the start, 0 where nothing is averaged.
-    """
-    if not recipe.averages_with_start:
-        return 0.0
-    start = build(recipe.architecture, classes=len(recipe.labels), size=size)
-    initialise(start, recipe.init)
-    began, ended = start.get_weights(), network.get_weights()
-    losses: dict[float, float] = {}
-    for share in START_SHARES:
-        network.set_weights(_mixed(began, ended, share))
-        logits = predict_logits(network, films, size=size)
-        losses[share] = log_loss(recipe.task, logits, held_out)
-    best = min(losses, key=lambda share: losses[share])
-    network.set_weights(_mixed(began, ended, best))
-    return best
-
-
-def _mixed(
-    began: list[np.ndarray], ended: list[np.ndarray], share: float
-) -> list[np.ndarray]:
-    return [share * a + (1.0 - share) * b for a, b in zip(began, ended, strict=True)]
 
 
 def _first_half(recipe: Recipe, held_out: Truth) -> np.ndarray:

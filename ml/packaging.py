@@ -19,7 +19,7 @@ from typing import Any
 
 from ml.architectures import build
 from ml.checkpoints import RunState, load_state, restore
-from ml.choices import Choices, average_with_start, choose
+from ml.choices import Choices, choose
 from ml.curves import curves_svg
 from ml.errors import TrainingError
 from ml.model_facts import DATASETS, VAL_USE, facts_of
@@ -28,7 +28,7 @@ from ml.preprocessing import (
     INPUT_STANDARD_DEVIATION,
     PREPROCESSING_VERSION,
 )
-from ml.recipes import Recipe
+from ml.recipes import RECIPES, Recipe
 from ml.training import Budget, TrainingData, pack_rows
 from ml.weights_file import save_weights
 
@@ -77,11 +77,8 @@ def package(
         save_weights(network, pretrained, architecture=recipe.architecture)
         return pretrained
     films = pack_rows(data.held_out.rows, root, cache_dir)
-    start_share = average_with_start(
-        recipe, network, data.held_out, films, size=learned
-    )
     choices = choose(recipe, network, data.held_out, films, learned=learned)
-    training = _training(recipe, data, state, budget) | {"share_of_start": start_share}
+    training = _training(recipe, data, state, budget)
 
     def fill(folder: Path) -> None:
         sha256 = save_weights(
@@ -167,12 +164,14 @@ def _training_data(recipe: Recipe, data: TrainingData) -> list[dict[str, Any]]:
 def _training(
     recipe: Recipe, data: TrainingData, state: RunState, budget: Budget
 ) -> dict[str, Any]:
-    length = f"--epochs {budget.epochs}"
+    options = f"--epochs {budget.epochs}"
     if budget.minutes:
-        length = f"--minutes {budget.minutes:g}"
+        options = f"--minutes {budget.minutes:g}"
+    if recipe.init != getattr(RECIPES.get(recipe.name), "init", recipe.init):
+        options += f" --init {recipe.init}"
     return {
         "command": f"python manage.py train_model {recipe.name} "
-        f'--manifest "$CHESTX_DATA/manifest.csv" --root "$CHESTX_DATA" {length}',
+        f'--manifest "$CHESTX_DATA/manifest.csv" --root "$CHESTX_DATA" {options}',
         "begins_from": recipe.init,
         "phases": "head, then everything"
         if any(stage.head_only for stage in recipe.stages)
@@ -191,6 +190,7 @@ def _training(
         "peak_learning_rate": recipe.peak_learning_rate,
         "weight_decay": recipe.weight_decay,
         "label_smoothing": recipe.label_smoothing,
+        "augmentation": asdict(recipe.augmentation),
         **asdict(recipe.refinements),
     }
 

@@ -59,8 +59,6 @@ class Recipe:
             every group alike.
         stages: Film sizes, and phases in which only the head learns.
         init: Where the weights begin, see `ml.initial_weights`.
-        averages_with_start: Whether the packaged weights lie between those that the
-            run began from and those it ended with, see `ml.packaging`.
         measured_dataset: The source within which figures mean most.
         packaged: Whether it becomes a model; a pre-training does not.
     """
@@ -84,7 +82,6 @@ class Recipe:
     measured_dataset: str = ""
     seed: int = 20260
     init: str = "random"
-    averages_with_start: bool = False
     augmentation: Augmentation = field(default_factory=Augmentation)
     packaged: bool = True
     refinements: Refinements = field(default_factory=Refinements)
@@ -115,7 +112,6 @@ CHESTX6_RESNET50 = Recipe(
     ),
     peak_learning_rate=6e-4,
     init="chestx6-resnet50/1.0.1",
-    averages_with_start=True,
     measured_dataset="kermany",
 )
 
@@ -165,9 +161,10 @@ NIH15_XCEPTION = Recipe(
     task="sigmoid",
     datasets=("nih", "nih-emphysema"),
     balance=0.7,
-    stages=(Stage(0.0, 96), Stage(0.6, 128)),
+    stages=(Stage(0.0, 96, head_only=True), Stage(0.02, 96), Stage(0.4, 128)),
     epoch_films=2000,
-    peak_learning_rate=1.5e-3,
+    peak_learning_rate=6e-4,
+    init="var/training/chest-xception/chest-xception.keras",
     held_out_percent=12,
     measured_dataset="nih-emphysema",
 )
