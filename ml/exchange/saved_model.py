@@ -48,7 +48,7 @@ def read_saved_model(folder: Path) -> openvino.Model:
     if not (folder / FILE_OF_A_SAVED_MODEL).is_file():
         raise ModelError(f"{folder.name} is no SavedModel folder.")
     try:
-        graph = openvino.convert_model(folder)
+        graph = openvino.Core().read_model(folder)
     except (*failures, RuntimeError, ValueError, TypeError) as error:
         unknown = UNKNOWN_OPERATIONS.search(str(error))
         reason = "its graph cannot be read"
