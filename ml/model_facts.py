@@ -250,8 +250,10 @@ FACTS: dict[str, Facts] = {
             "the labels with enough films (0.60 reached), each above 0.5 with its "
             "interval (Atelectasis is; Effusion, Mass and Pneumothorax are not). A "
             "classifier without lungs does as well. Tried: twenty minutes from random "
-            "weights on a busy machine; the pre-training on all chest films was "
-            "begun, not ended.",
+            "weights, which are these; from them 40 minutes of pre-training on all "
+            "training chest films and 18 on the NIH films gave 0.59. What limits it: "
+            "1,893 films of 224 pixels with labels mined from reports, passed a few "
+            "times on two CPU cores.",
             REPORTS_LIMIT,
             "Emphysema: nearly every film with it comes from one crop, nearly every "
             "film without from another; source cannot be told from disease, and no "

@@ -161,10 +161,9 @@ NIH15_XCEPTION = Recipe(
     task="sigmoid",
     datasets=("nih", "nih-emphysema"),
     balance=0.7,
-    stages=(Stage(0.0, 96, head_only=True), Stage(0.02, 96), Stage(0.4, 128)),
+    stages=(Stage(0.0, 96), Stage(0.6, 128)),
     epoch_films=2000,
-    peak_learning_rate=6e-4,
-    init="var/training/chest-xception/chest-xception.keras",
+    peak_learning_rate=1.5e-3,
     held_out_percent=12,
     measured_dataset="nih-emphysema",
 )
