@@ -307,8 +307,12 @@ LOGGING = {
     "formatters": {
         "line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}
     },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "formatter": "line"},
+        "nowhere": {"class": "logging.NullHandler"},
+    },
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", "INFO")},
-    # Its warnings quote the values of headers: names of patients.
-    "loggers": {"pydicom": {"level": "CRITICAL"}},
+    # Its warnings quote the values of headers: names of patients. A level would not
+    # last: pydicom sets its own when it is imported.
+    "loggers": {"pydicom": {"handlers": ["nowhere"], "propagate": False}},
 }

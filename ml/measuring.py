@@ -76,26 +76,16 @@ def measure_model(
         say("fitting the gate")
         _fit_gate(folder, rows, root, cache_dir)
     model = load_model(read_card(folder / CARD_NAME), cache_dir=cache_dir)
+    known = truth_of(model.card, rows).rows
     found: dict[str, Any] = {}
     if "gate" in parts:
         say("the gate")
         found["gate"] = _tried(model, rows, root)
     if "metrics" in parts:
-        found["metrics"] = {}
-        for measurement in facts.measurements:
-            say(measurement.key)
-            measured = _measured(model, measurement, facts, rows, root)
-            found["metrics"][measurement.key] = measured
-    known = truth_of(model.card, rows).rows
+        found["metrics"] = _metrics(model, facts, rows, root, say)
     if "shortcuts" in parts and facts.shortcuts:
         say("shortcuts")
-        learned, val = _learned(model.card.name, known), with_split(known, "val")
-        found["shortcuts"] = measure_shortcuts(model, learned, val, root, cache_dir)
-        if before:
-            say("shortcuts before")
-            found["shortcuts"]["before"] = _before(
-                before, learned, val, root, cache_dir
-            )
+        found["shortcuts"] = _shortcuts(model, known, root, cache_dir, before)
     if "heat_maps" in parts:
         say("heat maps")
         found["heat_map_measures"] = measure_heat_maps(model, known, root, cache_dir)
@@ -104,6 +94,34 @@ def measure_model(
     raw["not_measured"] = list(facts.not_measured)
     write_card(folder, raw)
     return raw
+
+
+def _metrics(
+    model: LoadedModel,
+    facts: Facts,
+    rows: Sequence[ManifestRow],
+    root: Path,
+    say: Say,
+) -> dict[str, Any]:
+    found = {}
+    for measurement in facts.measurements:
+        say(measurement.key)
+        found[measurement.key] = _measured(model, measurement, facts, rows, root)
+    return found
+
+
+def _shortcuts(
+    model: LoadedModel,
+    known: Sequence[ManifestRow],
+    root: Path,
+    cache_dir: Path,
+    before: Path | None,
+) -> dict[str, Any]:
+    learned, val = _learned(model.card.name, known), with_split(known, "val")
+    found = measure_shortcuts(model, learned, val, root, cache_dir)
+    if before:
+        found["before"] = _before(before, learned, val, root, cache_dir)
+    return found
 
 
 def _before(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
+import pydicom.config
 import pytest
 from axes.handlers.database import AxesDatabaseHandler
 from axes.handlers.proxy import AxesProxyHandler
@@ -126,3 +129,16 @@ def test_sessions_cache_and_lock_out_do_not_live_in_the_broker() -> None:
     assert not [backend for backend in backends if "redis" in backend.lower()]
     handler = AxesProxyHandler.get_implementation()
     assert isinstance(handler, AxesDatabaseHandler)
+
+
+def test_what_pydicom_says_of_headers_reaches_no_log() -> None:
+    log = StringIO()
+    handler = logging.StreamHandler(log)
+    logging.root.addHandler(handler)
+    try:
+        pydicom.config.debug(False, False)  # as it does when it is imported
+        logging.getLogger("pydicom.values").warning("Invalid value: 'DOE^JANE'")
+        logging.getLogger("patients").warning("A film was refused")
+    finally:
+        logging.root.removeHandler(handler)
+    assert log.getvalue() == "A film was refused\n"
