@@ -49,13 +49,18 @@ def gate_groups(card: Card) -> list[FigureGroup]:
     }
     return [
         FigureGroup(
-            "Films of the split val", figures, _REFUSED_COLUMNS, _refused(films)
+            "Films of the split val",
+            figures,
+            _REFUSED_COLUMNS,
+            _refused(films),
+            rows_are="Source and view",
         ),
         FigureGroup(
             "What must be refused, by its pixels alone",
             [],
             _REFUSED_COLUMNS,
             _refused(wrong["by_kind"]),
+            rows_are="Kind",
             command=str(val["command"]),
         ),
     ]
@@ -146,7 +151,7 @@ def _changed_group(title: str, changes: Mapping[str, Any]) -> FigureGroup:
         words = CHANGED_WORDS.get(change, "").removeprefix(", ") or "as they are"
         rows.append(_row(words.capitalize(), columns, *values))
     figures = [Figure("Measured on", f"{changes['films']} films")]
-    return FigureGroup(title, figures, columns, rows, rows_are="Films")
+    return FigureGroup(title, figures, columns, rows, rows_are="Change")
 
 
 def _signed(told: Mapping[str, Any]) -> str:

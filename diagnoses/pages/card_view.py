@@ -77,7 +77,7 @@ def card_page(
         ],
         "gate": gate_groups(card),
         "shortcuts": shortcut_groups(card),
-        "shortcuts_statement": str((card.shortcuts or {}).get("statement", "")),
+        "shortcuts_statement": _shortcuts_statement(card),
         "heat_maps": heat_map_groups(card),
         "metrics_note": " ".join((METRICS_NOTE, str(card.raw.get("val_use", "")))),
         "training_columns": _SOURCE_COLUMNS,
@@ -91,6 +91,11 @@ def card_page(
         "thresholds_method": str(card.raw["thresholds"].get("method", "")),
         "facts": _facts(version, card),
     }
+
+
+def _shortcuts_statement(card: Card) -> str:
+    """Return what a classifier without lungs does as well, in words."""
+    return str((card.shortcuts or {}).get("statement", "")).replace("_", " ")
 
 
 def _no_weights_reason(version: ModelVersion) -> str:
