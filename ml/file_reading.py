@@ -42,6 +42,7 @@ class FileReading:
 
     path: Path
     model: str
+    version: str
     status: str = "failed"
     reason_code: str = ""
     reason: str = ""
@@ -55,7 +56,7 @@ class FileReading:
         return {
             "path": str(self.path),
             "model": self.model,
-            "version": self.reading.version if self.reading else None,
+            "version": self.version,
             "status": self.status,
             "reason_code": self.reason_code,
             "reason": self.reason,
@@ -79,7 +80,8 @@ class FileReading:
 def read_file(model: LoadedModel, path: Path) -> FileReading:
     """Score a DICOM file or picture; what is wrong with it ends up in the result."""
     began = time.perf_counter()
-    outcome = FileReading(path=path, model=model.card.name)
+    card = model.card
+    outcome = FileReading(path=path, model=card.name, version=card.version)
     try:
         outcome.display = _fitting_display(model, path.read_bytes())
         outcome.reading = model.read(outcome.display)

@@ -218,9 +218,7 @@ def _curves_group(told: Mapping[str, Any]) -> FigureGroup:
             for order, words in _ORDERS.items()
         ),
         interval_figure("Alike after the weights are destroyed", last),
-        Figure(
-            "Weight randomisation check", "passed" if random["passed"] else "NOT passed"
-        ),
+        Figure("Weight randomisation check", _check_words(random["passed"], last)),
     ]
     return _with_command(
         FigureGroup(
@@ -231,6 +229,12 @@ def _curves_group(told: Mapping[str, Any]) -> FigureGroup:
         ),
         told,
     )
+
+
+def _check_words(passed: bool, last: Mapping[str, Any]) -> str:
+    if last.get("value") is None:
+        return "cannot be told: the maps of the destroyed network are flat"
+    return "passed" if passed else "NOT passed"
 
 
 def _with_command(group: FigureGroup, told: Mapping[str, Any]) -> FigureGroup:

@@ -62,6 +62,7 @@ def test_every_file_has_its_line_and_a_bad_one_the_exit_status(
         "cut.png": "failed",
         "none.png": "failed",
     }
+    assert {line["version"] for line in lines.values()} == {"1.0.0"}
     assert lines["knee.dcm"]["reason_code"] == "wrong_body_part"
     assert lines["photo.png"]["reason_code"] == "colour_image"
     assert lines["cut.png"]["reason"]
