@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ml.exchange.import_request import ImportRequest
 from ml.labels import CHESTX6_LABELS, Label
 from ml.preprocessing import OUR_SCALING, PREPROCESSING_VERSION
 from ml.registry import IMPORTED
-
-if TYPE_CHECKING:
-    from ml.exchange.importing import ImportRequest
 
 PLAIN_THRESHOLD = 0.5
 INTENDED_USE = (

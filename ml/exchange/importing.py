@@ -18,6 +18,7 @@ from ml.calibration import sigmoid, softmax
 from ml.child_process import ChildFailed, run_module
 from ml.errors import ModelError
 from ml.exchange.import_child import FILMS_NAME, REPORT_NAME, WEIGHTS_NAMES
+from ml.exchange.import_request import ImportRequest
 from ml.exchange.imported_card import card_of_import
 from ml.exchange.saved_model import folder_sha256
 from ml.inference import LoadedModel, load_model
@@ -33,25 +34,6 @@ SCALING_NAMES = (*SCALINGS, OUR_SCALING)
 TOLERANCE = 1e-3
 # Less than this, over all sanity films, is one answer to everything.
 CONSTANT = 1e-6
-
-
-@dataclass(frozen=True)
-class ImportRequest:
-    """What a user says of the file; what the network itself says is found out.
-
-    `size` may be None where the network says it, `activation` "" where it shows.
-    """
-
-    file: Path
-    labels: tuple[str, ...]
-    name: str
-    version: str = "1.0.0"
-    task: str = "softmax"
-    size: int | None = None
-    scaling: str = "0-255"
-    activation: str = ""
-    modalities: tuple[str, ...] = ("CR", "DX", "RG")
-    body_parts: tuple[str, ...] = ("CHEST",)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from ml.errors import ModelError
-from ml.exchange.importing import ImportRequest, import_model
+from ml.exchange.import_request import ImportRequest
+from ml.exchange.importing import import_model
 from ml.exchange.saved_model import folder_sha256
 from ml.inference import load_model
 from ml.preprocessing import SCALINGS, preprocess

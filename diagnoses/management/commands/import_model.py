@@ -13,10 +13,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from diagnoses.management.made_up_films import made_up_films
 from ml.errors import MlError
+from ml.exchange.import_request import ImportRequest
 from ml.exchange.importing import (
     SCALING_NAMES,
     Imported,
-    ImportRequest,
     import_model,
     named,
 )
