@@ -125,7 +125,7 @@ TUBERCULOSIS_RESNET50 = Recipe(
     stages=(Stage(0.0, 128, head_only=True), Stage(0.2, 128)),
     epoch_films=1600,
     peak_learning_rate=3e-4,
-    init="chestx6-resnet50/1.1.0",
+    init="chestx6-resnet50/1.0.1",
 )
 
 PNEUMONIA_CNN = Recipe(

@@ -15,6 +15,8 @@ from ml.architectures import build
 from ml.errors import TrainingError
 from ml.imagenet import ORIGINS, imagenet_arrays, translated
 from ml.initial_weights import initialise
+from ml.recipes import RECIPES, Recipe
+from ml.registry import WEIGHTS_DIR
 from tests.ml.conftest import tiny_network
 
 
@@ -138,3 +140,9 @@ def assert_complete(target: keras.Model, arrays: dict[str, list[np.ndarray]]) ->
         if layer.weights and layer.name != "logits":
             shapes = [tuple(v.shape) for v in layer.weights]
             assert [a.shape for a in arrays[layer.name]] == shapes, layer.name
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
+def test_every_recipe_begins_from_what_comes_with_the_project(recipe: Recipe) -> None:
+    installed = WEIGHTS_DIR / recipe.init / "weights.keras"
+    assert recipe.init == "random" or installed.is_file()
