@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -24,6 +25,18 @@ def card_named(text: str) -> Card:
     """
     name, _, version = text.partition("/")
     return get_card(name, version or None)
+
+
+def add_choice_options(parser: ArgumentParser) -> None:
+    """Declare which of the films are read; see `chosen_rows`."""
+    parser.add_argument("--split", help="only rows of this split")
+    parser.add_argument(
+        "--dataset",
+        action="extend",
+        nargs="+",
+        metavar="NAME",
+        help="only rows of these data sets, joined by commas or repeated",
+    )
 
 
 def chosen_rows(

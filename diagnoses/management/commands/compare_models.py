@@ -9,7 +9,12 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from diagnoses.management.dataset_options import add_dataset_options, rows_of
-from diagnoses.management.scoring import card_named, chosen_rows, read_films
+from diagnoses.management.scoring import (
+    add_choice_options,
+    card_named,
+    chosen_rows,
+    read_films,
+)
 from ml.comparison import compare_scored, said
 from ml.errors import MlError
 
@@ -28,14 +33,7 @@ class Command(BaseCommand):
         parser.add_argument("first", metavar="NAME[/VERSION]")
         parser.add_argument("second", metavar="NAME[/VERSION]")
         add_dataset_options(parser)
-        parser.add_argument("--split", help="only rows of this split")
-        parser.add_argument(
-            "--dataset",
-            action="extend",
-            nargs="+",
-            metavar="NAME",
-            help="only rows of these data sets, joined by commas or repeated",
-        )
+        add_choice_options(parser)
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -15,7 +15,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from diagnoses.management.dataset_options import add_dataset_options, rows_of
-from diagnoses.management.scoring import card_named, chosen_rows, read_films
+from diagnoses.management.scoring import (
+    add_choice_options,
+    card_named,
+    chosen_rows,
+    read_films,
+)
 from ml.baseline import measure_baseline, pair_beside
 from ml.datasets import ManifestRow
 from ml.errors import MlError
@@ -38,14 +43,7 @@ class Command(BaseCommand):
         """Declare the command line."""
         parser.add_argument("name", metavar="NAME[/VERSION]")
         add_dataset_options(parser)
-        parser.add_argument("--split", help="only rows of this split")
-        parser.add_argument(
-            "--dataset",
-            action="extend",
-            nargs="+",
-            metavar="NAME",
-            help="only rows of these data sets, joined by commas or repeated",
-        )
+        add_choice_options(parser)
         parser.add_argument(
             "--pair",
             metavar="A,B",
