@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from diagnoses.management.dataset_options import add_dataset_options, rows_of
+from diagnoses.management.scoring import card_named
 from ml.datasets import ManifestRow
 from ml.errors import MlError
 from ml.inference import LoadedModel, load_model
-from ml.registry import get_card
 
 Report = dict[str, Any]
 Done = Callable[[int, int], None]
@@ -53,8 +53,7 @@ class MeasuringCommand(BaseCommand):
         raise NotImplementedError
 
     def _report(self, options: dict[str, Any]) -> Report:
-        name, _, version = options["name"].partition("/")
-        card = get_card(name, version or None)
+        card = card_named(options["name"])
         rows = rows_of(options)
         model = load_model(
             card,
