@@ -17,7 +17,15 @@ from ml.preprocessing import equalise, normalise, squash
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How strongly films are varied; the defaults are those of the ChestX6 model."""
+    """How strongly films are varied; the defaults are those of the chest models.
+
+    Attributes:
+        lung_crop_probability: How often a film is cut around its lungs, in place of
+            a box of random area and place.
+        lung_margin: How far such a cut stays outside the lungs, each side by itself,
+            as shares of their width or height.
+        lungs_only_probability: How often all but the lungs is one grey.
+    """
 
     smallest_area: float = 0.55
     aspect_range: tuple[float, float] = (0.75, 1.35)
@@ -31,10 +39,23 @@ class Augmentation:
     patch_probability: float = 0.3
     largest_patch: float = 0.25
     blur_probability: float = 0.2
+    lung_crop_probability: float = 0.0
+    lung_margin: tuple[float, float] = (-0.03, 0.20)
+    lungs_only_probability: float = 0.0
+
+    @property
+    def looks_for_lungs(self) -> bool:
+        """Whether the lungs of the films must be known."""
+        return self.lung_crop_probability > 0 or self.lungs_only_probability > 0
 
 
 def vary(
-    film: np.ndarray, *, size: int, rng: np.random.Generator, strength: Augmentation
+    film: np.ndarray,
+    *,
+    size: int,
+    rng: np.random.Generator,
+    strength: Augmentation,
+    lungs: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return a varied network input of a cropped film.
 
@@ -43,11 +64,18 @@ def vary(
         size: Side of the square.
         rng: Decides every variation.
         strength: How strongly.
+        lungs: bool mask of any size over the film; None or empty: not known.
 
     Returns:
         float32 (size, size, 1).
     """
-    view = _random_view(film, rng, strength)
+    around = None
+    if lungs is not None and lungs.any():
+        if rng.random() < strength.lungs_only_probability:
+            film = _only_lungs(film, lungs)
+        if rng.random() < strength.lung_crop_probability:
+            around = lungs
+    view = _random_view(film, rng, strength, around=around)
     if rng.random() < strength.mirror_probability:
         view = view[:, ::-1]
     square = squash(np.ascontiguousarray(view), size=size)
@@ -59,16 +87,38 @@ def vary(
     return normalise(values)
 
 
+def _only_lungs(film: np.ndarray, lungs: np.ndarray) -> np.ndarray:
+    """Give all but the lungs their median grey, as `ml.shortcuts` tries later."""
+    height, width = film.shape
+    mask = cv2.resize(lungs.astype(np.float32), (width, height)) >= 0.5
+    return (
+        np.where(mask, film, np.uint16(np.median(film[mask]))) if mask.any() else film
+    )
+
+
 def _random_view(
-    film: np.ndarray, rng: np.random.Generator, strength: Augmentation
+    film: np.ndarray,
+    rng: np.random.Generator,
+    strength: Augmentation,
+    *,
+    around: np.ndarray | None,
 ) -> np.ndarray:
-    """Rotate a little, then cut out a box of random area, place and aspect ratio."""
+    """Rotate a little, then cut out a random box, around the lungs where asked."""
     height, width = film.shape
     angle = float(rng.uniform(-1, 1)) * strength.rotation_degrees
     turn = cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1.0)
     turned = cv2.warpAffine(
         film, turn, (width, height), borderMode=cv2.BORDER_REFLECT_101
     )
+    if around is None:
+        return turned[_random_box(height, width, rng, strength)]
+    return turned[_box_around(around, height, width, rng, strength)]
+
+
+def _random_box(
+    height: int, width: int, rng: np.random.Generator, strength: Augmentation
+) -> tuple[slice, slice]:
+    """Return a box of random area, place and aspect ratio."""
     area = float(rng.uniform(strength.smallest_area, 1.0))
     narrow, wide = (math.log(x) for x in strength.aspect_range)
     aspect = math.exp(float(rng.uniform(narrow, wide)))
@@ -76,7 +126,31 @@ def _random_view(
     box_height = min(height, max(8, round(height * math.sqrt(area / aspect))))
     left = int(rng.integers(0, width - box_width + 1))
     top = int(rng.integers(0, height - box_height + 1))
-    return turned[top : top + box_height, left : left + box_width]
+    return slice(top, top + box_height), slice(left, left + box_width)
+
+
+def _box_around(
+    lungs: np.ndarray,
+    height: int,
+    width: int,
+    rng: np.random.Generator,
+    strength: Augmentation,
+) -> tuple[slice, slice]:
+    """Return the box of the lungs with a random margin at each side.
+
+    The lungs are taken where they lay before the film was turned a little: the
+    margins vary by more than that moves them.
+    """
+    box = []
+    for axis, side in ((1, height), (0, width)):
+        filled = np.flatnonzero(lungs.any(axis=axis)) / lungs.shape[1 - axis]
+        first, last = float(filled[0]), float(filled[-1]) + 1 / lungs.shape[1 - axis]
+        before, after = rng.uniform(*strength.lung_margin, 2) * (last - first)
+        begin = min(max(0, round((first - before) * side)), side - 8)
+        box.append(
+            slice(begin, max(begin + 8, min(side, round((last + after) * side))))
+        )
+    return box[0], box[1]
 
 
 def _random_tone(

@@ -35,12 +35,13 @@ class PackedFilms:
     """Cropped films in one memory-mapped file of bytes.
 
     `shapes` is int64 (films, 3): height, width, bytes a pixel; `offsets` says where in
-    `values`, uint8, each begins.
+    `values`, uint8, each begins. `key` names the films: paths, sizes, preprocessing.
     """
 
     values: np.ndarray
     offsets: np.ndarray
     shapes: np.ndarray
+    key: str
 
     def __len__(self) -> int:
         return len(self.shapes)
@@ -81,7 +82,7 @@ def pack_films(paths: Sequence[str], *, root: Path, cache_dir: Path) -> PackedFi
     # An empty file cannot be mapped.
     empty = np.zeros(0, np.uint8)
     values = np.memmap(values_path, np.uint8, "r") if len(sizes) else empty
-    return PackedFilms(values, offsets, shapes)
+    return PackedFilms(values, offsets, shapes, key)
 
 
 def _cache_key(paths: Sequence[str], root: Path) -> str:

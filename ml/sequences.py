@@ -25,11 +25,13 @@ class FilmSequence(keras.utils.PyDataset):
         batch_size: int,
         seed: int,
         strength: Augmentation,
+        lungs: np.ndarray | None = None,
     ) -> None:
+        """Take the films; `lungs` are their masks, see `ml.lung_masks`."""
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=8)
         self.films, self.targets, self.indices = films, targets, indices
         self.size, self.batch_size = size, batch_size
-        self.seed, self.strength = seed, strength
+        self.seed, self.strength, self.lungs = seed, strength, lungs
 
     def __len__(self) -> int:
         return len(self.indices) // self.batch_size
@@ -42,7 +44,11 @@ class FilmSequence(keras.utils.PyDataset):
         # histogram, and equalising moves the film by 0.05 of a standard deviation.
         inputs = [
             vary(
-                self.films.deep_film(i), size=self.size, rng=rng, strength=self.strength
+                self.films.deep_film(i),
+                size=self.size,
+                rng=rng,
+                strength=self.strength,
+                lungs=None if self.lungs is None else self.lungs[i],
             )
             for i in chosen
         ]

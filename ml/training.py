@@ -41,6 +41,7 @@ from ml.datasets import (
 from ml.errors import TrainingError
 from ml.held_out import HELD_OUT_LOSS, best_epoch, is_enough, log_loss
 from ml.initial_weights import initialise
+from ml.lung_masks import lung_masks
 from ml.metrics import balanced_accuracy, mean_auc
 from ml.recipes import Recipe, Refinements, Stage
 from ml.sequences import FilmSequence, evenly_drawn, plain_inputs
@@ -146,6 +147,11 @@ class Run:
         self.root, self.cache_dir = root, cache_dir
         self.train_films = pack_rows(data.train.rows, root, cache_dir)
         self.val_films = pack_rows(data.val.rows, root, cache_dir)
+        self.lungs = (
+            lung_masks(self.train_films, cache_dir=cache_dir)
+            if recipe.augmentation.looks_for_lungs
+            else None
+        )
         self.groups = film_groups(data.train)
         keras.utils.set_random_seed(recipe.seed)
         self.network = build(
@@ -228,6 +234,7 @@ class Run:
             batch_size=self.recipe.batch_size,
             seed=self.recipe.seed + self.state.epoch,
             strength=self.recipe.augmentation,
+            lungs=self.lungs,
         )
 
     def _keep(self, entry: dict[str, Any], *, seconds: float) -> None:

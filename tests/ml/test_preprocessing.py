@@ -107,7 +107,10 @@ def test_training_sees_a_film_as_inference_does() -> None:
     assert np.array_equal(packed.astype(np.uint16) * 257, crop(film, _box(film)))
 
     films = PackedFilms(
-        packed.ravel(), offsets=np.array([0]), shapes=np.array([(*packed.shape, 1)])
+        packed.ravel(),
+        offsets=np.array([0]),
+        shapes=np.array([(*packed.shape, 1)]),
+        key="one",
     )
     trained_on = plain_inputs(films, [0], size=64)[0]
     assert np.abs(trained_on - preprocess(film, size=64)[0]).max() < 0.05

@@ -44,7 +44,10 @@ RECIPE = Recipe(
     held_out_percent=25,
     measured_dataset="drawn",
     augmentation=Augmentation(
-        smallest_area=0.8, border_probability=0.0, patch_probability=0.0
+        smallest_area=0.8,
+        border_probability=0.0,
+        patch_probability=0.0,
+        lung_crop_probability=0.3,
     ),
 )
 
