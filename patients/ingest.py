@@ -146,9 +146,11 @@ def _settle(
     for _ in range(LONGEST_RACE):
         try:
             known = duplicates.known_object(film)
-            if known is not None:
-                return _keep_duplicate(film, known, whose, sending, receipt)
-            return _store(film, whose, sending, receipt)
+            if known is None:
+                return _store(film, whose, sending, receipt)
+            kept = _keep_duplicate(film, known, whose, sending, receipt)
+            if kept is not None:
+                return kept
         except DataError as error:
             logger.warning(
                 "a value of an upload does not fit the record: %s", type(error)
@@ -172,12 +174,18 @@ def _keep_duplicate(
     whose: Identity,
     sending: Sending,
     receipt: Receipt,
-) -> IngestResult:
-    """Answer a copy of a stored object with that object; new is only that it came."""
+) -> IngestResult | None:
+    """Answer a copy of a stored object with that object; new is only that it came.
+
+    Returns:
+        None where the object was erased meanwhile: the copy is new again.
+    """
     recognised: Recognised = duplicates.recognise(film, known)
     study = known.series.study
     identity.refuse_other_patient(sending.claims, study, whose=whose)
     with transaction.atomic(durable=True):
+        if not placement.lock_study(study):
+            return None
         placement.raise_priority(study, sending.claims.priority)
         upload = uploads.record_kept(
             sending,

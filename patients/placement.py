@@ -86,6 +86,11 @@ def belongs_to(study: Study, identity: Identity) -> bool:
     )
 
 
+def lock_study(study: Study) -> bool:
+    """Keep a study from being erased in this transaction; False: it was already."""
+    return Study.objects.select_for_update(no_key=True).filter(pk=study.pk).exists()
+
+
 def raise_priority(study: Study, priority: Priority | None) -> None:
     """Raise a study's priority; it never sinks by a film that comes later."""
     if priority is not None and priority > study.priority:

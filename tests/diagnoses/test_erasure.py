@@ -14,10 +14,15 @@ from diagnoses.erasure import erase_patient, erase_study
 from diagnoses.models import Finding, HeatMap, ModelVersion, Prediction, WorklistEntry
 from diagnoses.runs import queue_predictions
 from diagnoses.worker import LoadedModels, read_claimed
+from patients import duplicates
+from patients.duplicates import Recognised
+from patients.incoming import IncomingFilm
 from patients.models import Instance, Patient, Series, Study, Upload
 from patients.storage import object_key
 from tests.diagnoses.fakes import stored_film
+from tests.dicom_factory import film_bytes
 from tests.factories import UploadFactory, UserFactory
+from tests.patients.sending import send
 
 RECORD = (Patient, Study, Series, Instance, Upload)
 SAID = (Prediction, Finding, HeatMap, WorklistEntry)
@@ -94,3 +99,23 @@ def test_only_an_administrator_erases_by_command(
     assert "1 studies" in said.getvalue()
     with pytest.raises(CommandError, match="no such patient"):
         call_command("erase", *order, "--user", "root")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_copy_of_a_film_that_is_erased_meanwhile_is_stored_as_new(
+    admin: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = film_bytes()
+    first = send(content)
+    recognise = duplicates.recognise
+
+    def erase_meanwhile(film: IncomingFilm, known: Instance) -> Recognised:
+        recognised = recognise(film, known)
+        erase_study(known.series.study, actor=admin, reason="meanwhile")
+        return recognised
+
+    monkeypatch.setattr(duplicates, "recognise", erase_meanwhile)
+    again = send(content)
+    assert again.outcome == Upload.Outcome.STORED
+    assert Instance.objects.get().pk == again.instance.pk != first.instance.pk
+    assert default_storage.exists(object_key(again.instance.object_sha256))
