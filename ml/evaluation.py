@@ -29,19 +29,6 @@ Progress = Callable[[int, int], None]
 Change = Callable[[np.ndarray], np.ndarray]
 
 
-def evaluate(
-    model: LoadedModel,
-    rows: Sequence[ManifestRow],
-    *,
-    root: Path,
-    progress: Progress = lambda done, total: None,
-    change: Change = lambda display: display,
-) -> dict[str, Any]:
-    """Read every film of a manifest and measure; see `score_films` and `report_of`."""
-    scored = score_films(model, rows, root=root, progress=progress, change=change)
-    return report_of(scored, weights_sha256=model.weights_sha256)
-
-
 def score_films(
     model: LoadedModel,
     rows: Sequence[ManifestRow],

@@ -1,12 +1,8 @@
-"""Figures of merit and their intervals, in NumPy."""
+"""Figures of merit of one set of films, in NumPy."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import numpy as np
-
-INTERVAL_PERCENT = (2.5, 97.5)
 
 
 def accuracy(truth: np.ndarray, chosen: np.ndarray) -> float:
@@ -53,61 +49,8 @@ def mean_auc(scores: np.ndarray, truth: np.ndarray, known: np.ndarray) -> float:
     return float(np.mean(finite)) if finite else float("nan")
 
 
-def precision_recall_f1(
-    called: np.ndarray, positive: np.ndarray
-) -> tuple[float, float, float]:
-    """Return precision, recall and F1 of bool (films,) arrays; NaN where undefined."""
-    hits = float((called & positive).sum())
-    precision = _ratio(hits, float(called.sum()))
-    recall = _ratio(hits, float(positive.sum()))
-    return (
-        precision,
-        recall,
-        _ratio(2.0 * hits, float(called.sum() + positive.sum())),
-    )
-
-
 def confusion(truth: np.ndarray, chosen: np.ndarray, *, classes: int) -> np.ndarray:
     """Return int (classes, classes): a row a true class, a column a chosen one."""
     table = np.zeros((classes, classes), np.int64)
     np.add.at(table, (truth, chosen), 1)
     return table
-
-
-def bootstrap_interval(
-    figure: Callable[[np.ndarray], float],
-    patients: Sequence[str],
-    *,
-    rounds: int = 1000,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Return the 95 % interval of a figure by resampling patients, not films.
-
-    Films of one patient resemble each other; resampling films would take them for
-    independent and give too narrow an interval.
-
-    Args:
-        figure: Maps int indices of films, with repetitions, to a value or NaN.
-        patients: The patient of each film.
-        rounds: Number of resamples.
-        seed: Decides them.
-    """
-    _, owner = np.unique(np.asarray(patients), return_inverse=True)
-    films = np.argsort(owner, kind="stable")
-    starts = np.searchsorted(owner[films], np.arange(owner.max() + 2))
-    groups = [films[starts[i] : starts[i + 1]] for i in range(owner.max() + 1)]
-    rng = np.random.default_rng(seed)
-    values = []
-    for _ in range(rounds):
-        drawn = rng.integers(0, len(groups), len(groups))
-        value = figure(np.concatenate([groups[i] for i in drawn]))
-        if np.isfinite(value):
-            values.append(value)
-    if not values:
-        return float("nan"), float("nan")
-    low, high = np.percentile(values, INTERVAL_PERCENT)
-    return float(low), float(high)
-
-
-def _ratio(part: float, whole: float) -> float:
-    return part / whole if whole else float("nan")

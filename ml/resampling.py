@@ -12,9 +12,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ml.metrics import INTERVAL_PERCENT
-
 ROUNDS = 1000
+INTERVAL_PERCENT = (2.5, 97.5)
 DIGITS = 4
 # Weights handed to a figure at once: more would only take memory.
 CHUNK_VALUES = 2_000_000

@@ -13,8 +13,8 @@ import pytest
 from django.core.management import CommandError, call_command
 
 import ml.inference
-from ml.datasets import read_manifest
-from ml.evaluation import evaluate, pair_figures, score_films, truth_of
+from ml.datasets import ManifestRow, read_manifest
+from ml.evaluation import pair_figures, report_of, score_films, truth_of
 from ml.evaluation_report import PICTURES
 from ml.heads import Dense, GlobalPooling, Head
 from ml.inference import LoadedModel
@@ -48,6 +48,12 @@ def scripted(card: Card, logits: list[list[float]]) -> LoadedModel:
     return LoadedModel(card, ScriptedRunner(logits), sha256="f" * 64)
 
 
+def measured(model: LoadedModel, rows: list[ManifestRow], root: Path) -> dict[str, Any]:
+    return report_of(
+        score_films(model, rows, root=root), weights_sha256=model.weights_sha256
+    )
+
+
 def made_up(root: Path, labels: list[str], **more: list[str]) -> Path:
     film = encoded((chest_like(64, 64) // 257).astype(np.uint8), ".png")
     rows = []
@@ -71,7 +77,7 @@ def test_softmax_figures_are_those_worked_out_by_hand(
     ]
     rows = read_manifest(made_up(tmp_path, labels))
     model = scripted(tiny_card, [[5, 0, 0], [0, 5, 0], [0, 5, 0], [0, 5, 1]])
-    report = evaluate(model, rows, root=tmp_path)
+    report = measured(model, rows, tmp_path)
     assert json.loads(json.dumps(report)) == report
     assert (report["n"], report["skipped"], report["skipped_unknown"]) == (4, 2, 1)
     assert report["skipped_ambiguous"] == ["5.png"]
@@ -102,7 +108,7 @@ def test_sigmoid_figures_follow_the_thresholds(tiny_card: Card, tmp_path: Path) 
     labels = ["No Finding", "Normal", "Bacterial pneumonia", "Glioma"]
     rows = read_manifest(made_up(tmp_path, labels))
     model = scripted(card, [[-5, -5], [5, -5], [5, 5]])
-    report = evaluate(model, rows, root=tmp_path)
+    report = measured(model, rows, tmp_path)
     assert (report["n"], report["skipped"]) == (3, 1)
     # Bacterial: 2 of 3 right. Viral: 2 of 3 right. Their mean:
     assert report["accuracy"]["value"] == 0.6667
@@ -128,7 +134,7 @@ def test_films_that_cannot_be_read_are_listed(tiny_card: Card, tmp_path: Path) -
     rows = read_manifest(made_up(tmp_path, ["Normal", "Normal", "Normal"]))
     (tmp_path / "1.png").write_bytes(b"no picture")
     (tmp_path / "2.png").unlink()
-    report = evaluate(scripted(tiny_card, [[5, 0, 0]]), rows, root=tmp_path)
+    report = measured(scripted(tiny_card, [[5, 0, 0]]), rows, tmp_path)
     assert (report["n"], report["skipped"]) == (1, 2)
     assert [film["path"] for film in report["failed"]] == ["1.png", "2.png"]
 
@@ -146,9 +152,7 @@ def test_labels_with_enough_films_are_claimed_and_groups_told(
         age_years=["5", "70"] * 30,
     )
     logits = [[3.0, 0.0, 0.0], [0.0, 3.0, 0.0]] * 30
-    report = evaluate(
-        scripted(tiny_card, logits), read_manifest(manifest), root=tmp_path
-    )
+    report = measured(scripted(tiny_card, logits), read_manifest(manifest), tmp_path)
     assert report["labels_claimed"] == ["Normal", "Bacterial pneumonia"]
     assert report["labels"]["Normal"]["intervals"]["auc"] == [1.0, 1.0]
     groups = report["groups"]
@@ -160,7 +164,7 @@ def test_labels_with_enough_films_are_claimed_and_groups_told(
 
 def test_nothing_to_measure_gives_nulls(tiny_card: Card, tmp_path: Path) -> None:
     rows = read_manifest(made_up(tmp_path, ["Glioma"]))
-    report = evaluate(scripted(tiny_card, []), rows, root=tmp_path)
+    report = measured(scripted(tiny_card, []), rows, tmp_path)
     assert report["n"] == 0
     assert report["accuracy"] == {"value": None, "low": None, "high": None}
 

@@ -18,10 +18,8 @@ from ml.labels import CHESTX6_LABELS, resolve
 from ml.metrics import (
     auc,
     balanced_accuracy,
-    bootstrap_interval,
     confusion,
     mean_auc,
-    precision_recall_f1,
 )
 
 CHESTX6 = [label.name for label in CHESTX6_LABELS]
@@ -69,34 +67,9 @@ def test_balanced_accuracy_is_over_the_classes_present() -> None:
     assert balanced_accuracy(truth, np.array([0, 0, 2, 1])) == pytest.approx(5 / 6)
 
 
-def test_precision_recall_and_f1() -> None:
-    called = np.array([True, True, False, False])
-    positive = np.array([True, False, True, False])
-    assert precision_recall_f1(called, positive) == (0.5, 0.5, 0.5)
-    nothing = precision_recall_f1(np.zeros(4, bool), np.zeros(4, bool))
-    assert all(math.isnan(value) for value in nothing)
-
-
 def test_confusion_has_a_row_a_truth() -> None:
     table = confusion(np.array([0, 0, 1]), np.array([0, 1, 1]), classes=2)
     assert table.tolist() == [[1, 1], [0, 1]]
-
-
-def test_the_bootstrap_resamples_patients_not_films() -> None:
-    right = np.array([1.0] * 50 + [0.0] * 50)
-    ours = bootstrap_interval(lambda f: right[f].mean(), [str(i) for i in range(100)])
-    two_patients = bootstrap_interval(
-        lambda f: right[f].mean(), ["a"] * 50 + ["b"] * 50
-    )
-    assert 0.35 < ours[0] < 0.45
-    assert 0.55 < ours[1] < 0.65
-    assert two_patients == (0.0, 1.0)
-
-
-def test_a_bootstrap_of_nothing_defined_is_nan() -> None:
-    low, high = bootstrap_interval(lambda films: math.nan, ["a", "b"])
-    assert math.isnan(low)
-    assert math.isnan(high)
 
 
 def test_probabilities_of_a_softmax_add_up() -> None:

@@ -19,7 +19,7 @@ from ml.augmentation import Augmentation, vary
 from ml.checkpoints import load_state
 from ml.datasets import read_manifest, with_split
 from ml.errors import TrainingError
-from ml.evaluation import evaluate
+from ml.evaluation import report_of, score_films
 from ml.inference import load_model
 from ml.labels import CHESTX6_LABELS
 from ml.model_facts import FACTS
@@ -210,7 +210,8 @@ def test_a_run_becomes_a_model_that_reads_films(
     assert {row["label"] for row in card.training_data} == set(NAMES)
     model = load_model(card, cache_dir=root / "cache")
     val = with_split(read_manifest(root / "manifest.csv"), "val")
-    measured = evaluate(model, val, root=root)
+    scored = score_films(model, val, root=root)
+    measured = report_of(scored, weights_sha256=model.weights_sha256)
     assert measured["n"] == 24
     # Drawn films are easy: a run that learns nothing stays at a third.
     assert measured["balanced_accuracy"]["value"] > 0.6
