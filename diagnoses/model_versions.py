@@ -57,13 +57,6 @@ def shadow_models() -> list[ModelVersion]:
     return list(versions.order_by("name", "version"))
 
 
-def default_model() -> ModelVersion | None:
-    """Return the active version of the default model, if there is one."""
-    return ModelVersion.objects.filter(
-        name=settings.DEFAULT_MODEL, state=ModelVersion.State.ACTIVE
-    ).first()
-
-
 def requested_model(name: str) -> ModelVersion:
     """Return the active version of the model that an upload names.
 

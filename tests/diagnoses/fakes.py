@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from django.conf import settings
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
@@ -25,6 +26,13 @@ from tests.factories import InstanceFactory, ModelVersionFactory
 LABELS = ("Normal", "Bacterial pneumonia", "Tuberculosis")
 PROBABILITIES = {"Normal": 0.1, "Bacterial pneumonia": 0.7, "Tuberculosis": 0.2}
 DX = "1.2.840.10008.5.1.4.1.1.1.1"
+
+
+def default_model() -> ModelVersion | None:
+    """Return the active version of the default model, if there is one."""
+    return ModelVersion.objects.filter(
+        name=settings.DEFAULT_MODEL, state=ModelVersion.State.ACTIVE
+    ).first()
 
 
 def card_json(name: str = "chestx6-resnet50", **accepts: Any) -> dict[str, Any]:

@@ -9,10 +9,9 @@ from django.http import HttpResponse
 from django.test import Client
 
 from accounts.models import AuditEvent, Role
-from diagnoses.model_versions import default_model
 from diagnoses.models import ModelVersion
 from tests.clients import person, program
-from tests.diagnoses.fakes import card_json
+from tests.diagnoses.fakes import card_json, default_model
 from tests.factories import ModelVersionFactory
 
 pytestmark = pytest.mark.django_db

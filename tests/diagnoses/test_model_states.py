@@ -18,10 +18,10 @@ from diagnoses.model_states import (
     run_in_shadow,
     version_before,
 )
-from diagnoses.model_versions import active_models, default_model, shadow_models
+from diagnoses.model_versions import active_models, shadow_models
 from diagnoses.models import ModelVersion, SiteAcceptance, StateChange
 from diagnoses.runs import queue_predictions
-from tests.diagnoses.fakes import card_json, film_row
+from tests.diagnoses.fakes import card_json, default_model, film_row
 from tests.factories import ModelVersionFactory, UserFactory
 
 pytestmark = pytest.mark.django_db

@@ -15,7 +15,6 @@ from accounts.errors import Conflict
 from diagnoses.model_states import Decision, activate, activate_for_demo
 from diagnoses.model_versions import (
     active_models,
-    default_model,
     local_weights,
     sync_models,
     thresholds_of,
@@ -24,7 +23,7 @@ from diagnoses.model_versions import (
 from diagnoses.models import ModelVersion, OperatingPoint
 from ml import registry
 from ml.errors import ModelError
-from tests.diagnoses.fakes import LABELS, card_json
+from tests.diagnoses.fakes import LABELS, card_json, default_model
 from tests.factories import UserFactory
 
 
