@@ -25,6 +25,8 @@ class Augmentation:
         lung_margin: How far such a cut stays outside the lungs, each side by itself,
             as shares of their width or height.
         lungs_only_probability: How often all but the lungs is one grey.
+        mixing: Alpha of mixup (Zhang et al. 2018, arXiv:1710.09412); 0 is none.
+            Softmax models only: an unknown label has no share.
     """
 
     smallest_area: float = 0.55
@@ -42,6 +44,7 @@ class Augmentation:
     lung_crop_probability: float = 0.0
     lung_margin: tuple[float, float] = (-0.03, 0.20)
     lungs_only_probability: float = 0.0
+    mixing: float = 0.0
 
     @property
     def looks_for_lungs(self) -> bool:
@@ -85,6 +88,25 @@ def vary(
     _mask_borders(values, rng, strength)
     _mask_patch(values, rng, strength)
     return normalise(values)
+
+
+def mix(
+    inputs: np.ndarray, targets: np.ndarray, *, rng: np.random.Generator, alpha: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Blend each film of a batch with another, and their targets alike.
+
+    Args:
+        inputs: float32 (batch, size, size, channels).
+        targets: float32 (batch, labels), each known.
+        rng: Decides pairs and shares.
+        alpha: Of the Beta distribution that the shares come from.
+    """
+    others = rng.permutation(len(inputs))
+    share = rng.beta(alpha, alpha, len(inputs)).astype(np.float32)
+    kept = share[:, None, None, None]
+    blended = kept * inputs + (1 - kept) * inputs[others]
+    wanted = share[:, None] * targets + (1 - share[:, None]) * targets[others]
+    return blended, wanted
 
 
 def _only_lungs(film: np.ndarray, lungs: np.ndarray) -> np.ndarray:

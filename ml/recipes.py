@@ -113,7 +113,9 @@ CHESTX6_RESNET50 = Recipe(
     peak_learning_rate=6e-4,
     init="chestx6-resnet50/1.0.1",
     measured_dataset="kermany",
-    augmentation=Augmentation(lung_crop_probability=0.5, lungs_only_probability=0.15),
+    augmentation=Augmentation(
+        lung_crop_probability=0.5, lungs_only_probability=0.15, mixing=0.3
+    ),
 )
 
 TUBERCULOSIS_RESNET50 = Recipe(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import keras
 import numpy as np
 
-from ml.augmentation import Augmentation, vary
+from ml.augmentation import Augmentation, mix, vary
 from ml.datasets import PackedFilms
 from ml.preprocessing import equalise, normalise, soften, squash
 
@@ -52,7 +52,10 @@ class FilmSequence(keras.utils.PyDataset):
             )
             for i in chosen
         ]
-        return np.stack(inputs), self.targets[chosen]
+        films, targets = np.stack(inputs), self.targets[chosen]
+        if self.strength.mixing:
+            return mix(films, targets, rng=rng, alpha=self.strength.mixing)
+        return films, targets
 
 
 def plain_inputs(

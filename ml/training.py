@@ -142,6 +142,8 @@ class Run:
     ) -> None:
         import keras
 
+        if recipe.augmentation.mixing and recipe.task != "softmax":
+            raise TrainingError(f"{recipe.name}: only softmax models mix films.")
         self.recipe, self.data, self.report = recipe, data, report
         self.run_dir, self.budget, self.on_batch = run_dir, budget, on_batch
         self.root, self.cache_dir = root, cache_dir

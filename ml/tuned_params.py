@@ -85,4 +85,7 @@ def scaled(augmentation: Augmentation, strength: float) -> Augmentation:
         border_probability=min(1.0, strength * augmentation.border_probability),
         patch_probability=min(1.0, strength * augmentation.patch_probability),
         blur_probability=min(1.0, strength * augmentation.blur_probability),
+        lung_crop_probability=min(1.0, strength * augmentation.lung_crop_probability),
+        lungs_only_probability=min(1.0, strength * augmentation.lungs_only_probability),
+        mixing=strength * augmentation.mixing,
     )

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ml.augmentation import Augmentation, vary
+from ml.augmentation import Augmentation, mix, vary
 from ml.checkpoints import load_state
 from ml.datasets import read_manifest, with_split
 from ml.errors import TrainingError
@@ -228,6 +228,23 @@ def test_variations_keep_shape_and_range() -> None:
         assert varied.dtype == np.float32
         assert np.isfinite(varied).all()
         assert np.abs(varied).max() < 6
+
+
+def test_mixed_films_have_as_much_of_both_as_their_targets_say() -> None:
+    inputs = np.stack([np.full((4, 4, 1), i, np.float32) for i in range(8)])
+    films, targets = mix(
+        inputs, np.eye(8, dtype=np.float32), rng=np.random.default_rng(0), alpha=0.5
+    )
+    assert films.dtype == targets.dtype == np.float32
+    assert np.allclose(targets.sum(axis=1), 1)
+    assert np.allclose(films[:, 0, 0, 0], targets @ np.arange(8), atol=1e-5)
+    assert (targets.max(axis=1) < 1).any()
+
+
+def test_unknown_labels_are_not_mixed(root: Path, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, task="sigmoid", augmentation=Augmentation(mixing=0.2))
+    with pytest.raises(TrainingError, match="only softmax"):
+        run_of(root, tmp_path / "run", 1, recipe)
 
 
 def test_variations_are_decided_by_the_seed() -> None:

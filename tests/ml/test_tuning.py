@@ -68,11 +68,12 @@ def test_values_that_make_no_sense_are_refused(
 
 
 def test_variations_are_scaled_from_none_to_more() -> None:
-    usual = Augmentation()
+    usual = Augmentation(lung_crop_probability=0.4, mixing=0.2)
     none = scaled(usual, 0.0)
     assert none.aspect_range == (1.0, 1.0)
     assert none.smallest_area == 1.0
     assert (none.rotation_degrees, none.border_probability) == (0, 0)
+    assert (none.mixing, none.looks_for_lungs) == (0, False)
     assert none.mirror_probability == usual.mirror_probability
     more = scaled(usual, 1.5)
     assert more.aspect_range[0] < usual.aspect_range[0]
