@@ -178,6 +178,7 @@ def _training(
         else "everything",
         "epochs": state.epoch,
         "epochs_by_size": dict(Counter(str(e["size"]) for e in state.history)),
+        "precision": sorted({entry["precision"] for entry in state.history}),
         "films_seen": sum(int(entry["films"]) for entry in state.history),
         "minutes": round(state.elapsed_s / 60, 1),
         "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}",

@@ -188,7 +188,7 @@ NIH15_CNN = Recipe(
 
 BRAIN_TUMOUR_XCEPTION = Recipe(
     name="brain-tumour-xception",
-    version="1.0.0",
+    version="1.1.0",
     architecture="xception",
     labels=BRAIN_TUMOUR_LABELS,
     datasets=("brain-mri",),

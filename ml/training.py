@@ -146,7 +146,7 @@ class Run:
             raise TrainingError(f"{recipe.name}: only softmax models mix films.")
         self.recipe, self.data, self.report = recipe, data, report
         self.run_dir, self.budget, self.on_batch = run_dir, budget, on_batch
-        self.root, self.cache_dir = root, cache_dir
+        self.root, self.cache_dir, self.precision = root, cache_dir, precision
         self.train_films = pack_rows(data.train.rows, root, cache_dir)
         self.val_films = pack_rows(data.val.rows, root, cache_dir)
         self.lungs = (
@@ -218,6 +218,7 @@ class Run:
         entry = {
             "epoch": self.state.epoch + 1,
             "size": size,
+            "precision": self.precision,
             "films": pace.batches_done * self.recipe.batch_size,
             "learning_rate": float(self.classifier.optimizer.learning_rate),
             "loss": round(float(past.history["loss"][-1]), 4),
