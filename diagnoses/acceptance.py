@@ -1,7 +1,9 @@
 """Site acceptance: what a version measures on the hospital's own labelled films.
 
 Judged by the thresholds in force here, and kept beside the figures of the card, which
-were measured elsewhere. Whoever activates a version is asked for it.
+were measured elsewhere. Whoever activates a version is asked for it. Softmax models
+answer by their highest probability; what the thresholds make of a film, which is what
+readers see marked, stands as `sensitivity_at_threshold` and `specificity_at_threshold`.
 """
 
 from __future__ import annotations

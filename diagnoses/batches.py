@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from accounts.errors import ChestXError
-from diagnoses.claims import Claimed, Heartbeat, on_fresh_connection
+from diagnoses.claims import Claimed, on_fresh_connection
 from diagnoses.model_versions import thresholds_of
 from diagnoses.models import ModelVersion, Prediction
 from diagnoses.runs import complete_prediction, reject
@@ -43,6 +42,8 @@ class Waiting:
 def read_batch(claims: Sequence[Claimed], *, models: LoadedModels) -> list[Claimed]:
     """Read claimed films together, model by model, and save each film's end.
 
+    The caller keeps their leases, until it has read those that are left, too.
+
     Returns:
         Those that are to be read one by one.
 
@@ -50,14 +51,11 @@ def read_batch(claims: Sequence[Claimed], *, models: LoadedModels) -> list[Claim
         OperationalError, InterfaceError: The database stayed away; leases expire.
     """
     done: set[Claimed] = set()
-    with ExitStack() as heartbeats:
-        for claimed in claims:
-            heartbeats.enter_context(Heartbeat(claimed))
-        for group in _groups(claims):
-            try:
-                done |= _read_group(group, models)
-            except LEFT_TO_SINGLE_READING as error:
-                logger.warning("A batch is read film by film: %s", type(error).__name__)
+    for group in _groups(claims):
+        try:
+            done |= _read_group(group, models)
+        except LEFT_TO_SINGLE_READING as error:
+            logger.warning("A batch is read film by film: %s", type(error).__name__)
     return [claimed for claimed in claims if claimed not in done]
 
 

@@ -100,23 +100,34 @@ def retire(model_version: ModelVersion, *, decision: Decision) -> StateChange:
         return _change(model_version, State.RETIRED, decision)
 
 
-def roll_back(name: str, *, decision: Decision) -> StateChange:
+def roll_back(name: str, *, decision: Decision, to: str = "") -> StateChange:
     """Go back to the version of a model that was active before the present one.
 
     It was accepted when it was activated: nothing but a reason is asked for.
 
+    Args:
+        name: The model.
+        decision: Who decides, and why.
+        to: The version that whoever decides expects; "" leaves it open.
+
     Raises:
         InvalidInput: No reason is given.
-        Conflict: No version was active before.
+        Conflict: No version was active before, or another than is expected: somebody
+            rolled back meanwhile.
     """
     with transaction.atomic():
-        # Locked before looking: of two that roll back, the second sees the first.
-        list(ModelVersion.objects.select_for_update().filter(name=name))
+        _lock_versions(name)
         before = version_before(name)
         if before is None:
             raise Conflict(
                 f"No version of {name} was active before the present one.",
                 reason_code="nothing_to_roll_back_to",
+            )
+        if to not in ("", before.version):
+            raise Conflict(
+                f"Going back would lead to {before} by now, not to {name} {to}: "
+                "somebody decided meanwhile. Look at the model again.",
+                reason_code="decided_meanwhile",
             )
         return _activate(before, decision, rollback=True)
 
@@ -131,8 +142,8 @@ def version_before(name: str) -> ModelVersion | None:
         model_version__name=name, to_state=State.ACTIVE
     ).order_by("changed_at")
     for key, rollback in activations.values_list("model_version", "rollback"):
-        if rollback and key in path:
-            del path[path.index(key) + 1 :]
+        if rollback and path[-2:-1] == [key]:
+            path.pop()
         elif path[-1:] != [key]:
             path.append(key)
     return ModelVersion.objects.get(pk=path[-2]) if len(path) > 1 else None
@@ -197,12 +208,9 @@ def _activate(
     without_acceptance: str = "",
     rollback: bool = False,
 ) -> StateChange:
-    others = (
-        ModelVersion.objects.select_for_update()
-        .filter(name=model_version.name, state=State.ACTIVE)
-        .exclude(pk=model_version.pk)
-    )
-    for other in others:
+    _lock_versions(model_version.name)
+    active = ModelVersion.objects.filter(name=model_version.name, state=State.ACTIVE)
+    for other in active.exclude(pk=model_version.pk):
         _change(other, State.RETIRED, decision)
     return _change(
         model_version,
@@ -212,6 +220,12 @@ def _activate(
         without_acceptance=without_acceptance,
         rollback=rollback,
     )
+
+
+def _lock_versions(name: str) -> None:
+    """Let decisions about one model through one by one: look at it only after this."""
+    versions = ModelVersion.objects.filter(name=name).order_by("pk")
+    list(versions.select_for_update())
 
 
 def _change(

@@ -234,9 +234,9 @@ def weights_key(sha256: str) -> str:
     return f"weights/{sha256}"
 
 
-def gate_key(name: str, version: str) -> str:
-    """Return the name under which the storage keeps what a version's gate learned."""
-    return f"gates/{name}-{version}.npz"
+def gate_key(sha256: str) -> str:
+    """Return the name under which the storage keeps what a gate learned."""
+    return f"gates/{sha256}.npz"
 
 
 def _keep_files(card: registry.Card) -> None:
@@ -253,16 +253,16 @@ def _keep_files(card: registry.Card) -> None:
             sha256=str(card.weights_sha256),
         )
     if card.gate_file is not None:
-        _keep(card.gate_file, gate_key(card.name, card.version))
+        sha256 = str(card.gate["sha256"])
+        _keep(card.gate_file, gate_key(sha256), sha256=sha256)
 
 
-def _keep(file: Path, key: str, *, sha256: str = "") -> None:
+def _keep(file: Path, key: str, *, sha256: str) -> None:
     if not file.exists():
         raise ModelError(f"The weights {file} are missing.")
     with file.open("rb") as content:
-        if sha256:
-            _check_hash(content, sha256)
-            content.seek(0)
+        _check_hash(content, sha256)
+        content.seek(0)
         if not default_storage.exists(key):
             default_storage.save(key, File(content))
 
@@ -277,16 +277,15 @@ def local_weights(model_version: ModelVersion) -> Path:
     """
     card = card_of(model_version)
     if card.gate_file is not None:
-        _fetch(gate_key(card.name, card.version), card.gate_file, model_version)
+        sha256 = str(card.gate["sha256"])
+        _fetch(gate_key(sha256), card.gate_file, model_version, sha256=sha256)
     if not card.members:
         sha256 = model_version.weights_sha256
         _fetch(weights_key(sha256), card.weights_file, model_version, sha256=sha256)
     return card.weights_file
 
 
-def _fetch(
-    key: str, local: Path, model_version: ModelVersion, *, sha256: str = ""
-) -> None:
+def _fetch(key: str, local: Path, model_version: ModelVersion, *, sha256: str) -> None:
     if local.exists():
         return
     if not default_storage.exists(key):
@@ -302,9 +301,8 @@ def _fetch(
         shutil.copyfileobj(stored, copy, _CHUNK_BYTES)
         copy.flush()
         os.fsync(copy.fileno())
-    if sha256:
-        with Path(copy.name).open("rb") as written:
-            _check_hash(written, sha256)
+    with Path(copy.name).open("rb") as written:
+        _check_hash(written, sha256)
     Path(copy.name).replace(local)
 
 

@@ -11,16 +11,22 @@ from accounts.audit import AuditAction
 from accounts.errors import Conflict
 from accounts.models import User
 from diagnoses.hints import send_hints
-from diagnoses.models import Prediction
-from diagnoses.runs import next_run
+from diagnoses.models import ModelVersion, Prediction
+from diagnoses.runs import next_run, queue_predictions
 from diagnoses.worklist import lock_study, refresh_entry
+
+State = ModelVersion.State
 
 
 def retry_prediction(prediction: Prediction, *, actor: User | None) -> Prediction:
     """Ask for another run of a failed prediction: a new row with run + 1.
 
+    A version that was taken out of use meanwhile reads nothing more: the one in use
+    reads the film in its place.
+
     Raises:
-        Conflict: It has not failed, or another run is there already.
+        Conflict: It has not failed, another run is there already, or no version of
+            the model is in use.
     """
     with transaction.atomic():
         study = lock_study(prediction.instance.series.study_id)
@@ -41,6 +47,8 @@ def retry_prediction(prediction: Prediction, *, actor: User | None) -> Predictio
                 f"{latest.status}.",
                 reason_code="not_failed",
             )
+        if not _may_still_read(latest):
+            return _read_by_successor(latest, actor=actor)
         again = Prediction.objects.create(
             instance=prediction.instance,
             frame=prediction.frame,
@@ -59,6 +67,31 @@ def retry_prediction(prediction: Prediction, *, actor: User | None) -> Predictio
     return again
 
 
+def _may_still_read(prediction: Prediction) -> bool:
+    state = prediction.model_version.state
+    return state == State.ACTIVE or (prediction.shadow and state == State.SHADOW)
+
+
+def _read_by_successor(prediction: Prediction, *, actor: User | None) -> Prediction:
+    version = prediction.model_version
+    in_use = ModelVersion.objects.filter(name=version.name, state=State.ACTIVE)
+    if prediction.shadow or not in_use.exists():
+        raise Conflict(
+            f"{version} reads no films any more, and no other version does in its "
+            "place.",
+            reason_code="retired_model",
+        )
+    written = queue_predictions(
+        prediction.instance, requested_model=version.name, actor=actor, created=False
+    )
+    if not written:
+        raise Conflict(
+            f"The version of {version.name} that is in use has this film already.",
+            reason_code="already_retried",
+        )
+    return written[0]
+
+
 def retry_for(
     actor: User,
     prediction: Prediction,
@@ -75,7 +108,7 @@ def retry_for(
         request: The HTTP request, for the trail.
 
     Raises:
-        Conflict: It has not failed, or another run is there already.
+        Conflict: It cannot be run again; see `retry_prediction`.
         AuditUnavailable: The event could not be written; nothing was queued.
     """
     with transaction.atomic():

@@ -7,6 +7,7 @@ the same hint, or one too many, finds nothing and ends.
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,12 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
 from diagnoses.batches import read_batch
-from diagnoses.claims import DATABASE_GONE, Claimed, on_fresh_connection
+from diagnoses.claims import (
+    DATABASE_GONE,
+    Claimed,
+    Heartbeat,
+    on_fresh_connection,
+)
 from diagnoses.hints import TASK
 from diagnoses.runs import fail
 from diagnoses.worker import LoadedModels, claim_next, read_claimed, worker_name
@@ -51,14 +57,21 @@ def _end_frozen_transactions(connection: BaseDatabaseWrapper, **_: Any) -> None:
 @shared_task(name=TASK)
 def run_next() -> None:
     """Claim the best waiting film, if there is one, and read it; on a GPU a batch."""
-    for claimed in _left_of_batch(claim_next(worker_name())):
-        _read(claimed)
+    claims = claim_next(worker_name())
+    if len(claims) < 2:
+        for claimed in claims:
+            _read(claimed)
+        return
+    with ExitStack() as heartbeats:
+        # Of all of them to the end: what a batch leaves waits while others are read.
+        for claimed in claims:
+            heartbeats.enter_context(Heartbeat(claimed))
+        for claimed in _left_of_batch(claims):
+            _read(claimed)
 
 
 def _left_of_batch(claims: list[Claimed]) -> list[Claimed]:
     """Read several films at once; return those that are to be read by themselves."""
-    if len(claims) < 2:
-        return claims
     try:
         return read_batch(claims, models=models)
     except DATABASE_GONE:

@@ -11,7 +11,7 @@ OTHER_DEFAULT_MODELS that does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -56,6 +56,7 @@ class _Run:
     prediction_id: UUID
     status: Status
     model: str | None
+    reason_code: str
 
 
 def default_names() -> tuple[str, ...]:
@@ -205,16 +206,38 @@ def _entry(study: Study, films: dict[UUID, str]) -> WorklistEntry:
     )
 
 
+def rejection_reasons(study_ids: Collection[UUID]) -> dict[UUID, str]:
+    """Return why studies have no score: the reason code of the run that decided it.
+
+    Of several films that were rejected, the one that came first speaks. A study none
+    of whose films was rejected has no reason.
+    """
+    films = dict(
+        Instance.objects.filter(series__study__in=study_ids, origin=Origin.RECEIVED)
+        .order_by("received_at", "pk")
+        .values_list("pk", "series__study")
+    )
+    runs = _runs_of(films)
+    reasons: dict[UUID, str] = {}
+    for film, study in films.items():
+        decided = _deciding(runs.get(film, []))
+        if decided and _film_status(decided) == Status.REJECTED:
+            reasons.setdefault(study, decided[0].reason_code)
+    return reasons
+
+
 def _runs_of(films: Iterable[UUID]) -> dict[UUID, list[_Run]]:
     """Return the latest run of each model on each film, in one narrow query."""
     latest: dict[UUID, dict[str | None, _Run]] = {}
     rows = (
         Prediction.objects.filter(instance_id__in=list(films), shadow=False)
         .order_by("queued_at", "run")
-        .values_list("instance_id", "pk", "status", "model_version__name")
+        .values_list(
+            "instance_id", "pk", "status", "model_version__name", "reason_code"
+        )
     )
-    for film, prediction_id, status, name in rows:
-        run = _Run(prediction_id, Status(status), name)
+    for film, prediction_id, status, name, reason_code in rows:
+        run = _Run(prediction_id, Status(status), name, reason_code)
         latest.setdefault(film, {})[name] = run
     for by_model in latest.values():
         if len(by_model) > 1:
@@ -232,9 +255,14 @@ def _of_default(runs: list[_Run]) -> list[_Run]:
     return known[:1]
 
 
+def _deciding(runs: list[_Run]) -> list[_Run]:
+    """Return the runs that decide a film's status: the default model's, if any."""
+    return _of_default(runs) or runs
+
+
 def _film_status(runs: list[_Run]) -> Status:
     """Decide one film; a film that nothing was ever queued for is unread."""
-    statuses = [run.status for run in _of_default(runs) or runs]
+    statuses = [run.status for run in _deciding(runs)]
     return min(statuses, key=SEVERITY.index, default=Status.REJECTED)
 
 

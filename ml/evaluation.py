@@ -118,6 +118,8 @@ def report_of(
         "version": card.version,
         "weights_sha256": weights_sha256,
         "threshold_source": threshold_source,
+        # By what a label counts as called in accuracy, sensitivity, precision and F1.
+        "called_by": "highest" if card.task == "softmax" else "threshold",
         **scored.left_out,
         **summarise(scored),
     }

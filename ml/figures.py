@@ -41,6 +41,8 @@ LABEL_INTERVALS = (
     "average_precision",
     "sensitivity",
     "specificity",
+    "sensitivity_at_threshold",
+    "specificity_at_threshold",
     "precision",
     "f1",
     "expected_calibration_error",
@@ -74,6 +76,11 @@ class ScoredFilms:
         """Bool (films, labels): what the model says, by argmax or thresholds."""
         if self.card.task == "softmax":
             return np.eye(len(self.card.labels), dtype=bool)[self.scores.argmax(axis=1)]
+        return self.marked
+
+    @cached_property
+    def marked(self) -> np.ndarray:
+        """Bool (films, labels): what a reader sees marked, which is by thresholds."""
         limits = np.array([self.thresholds[name] for name in self.card.label_names])
         return self.scores >= limits
 
@@ -170,12 +177,15 @@ def label_measure(scored: ScoredFilms, label: int, figure: str) -> Measure:
     rows = scored.known[:, label]
     scores, called = scored.scores[rows, label], scored.called[rows, label]
     has_it = scored.positive[rows, label]
+    marked = scored.marked[rows, label]
     everyone = np.ones(int(rows.sum()), bool)
     measures: dict[str, Measure] = {
         "auc": lambda w: metrics.auc(scores, has_it, w),
         "average_precision": lambda w: metrics.average_precision(scores, has_it, w),
         "sensitivity": lambda w: metrics.share(called, has_it, w),
         "specificity": lambda w: metrics.share(~called, ~has_it, w),
+        "sensitivity_at_threshold": lambda w: metrics.share(marked, has_it, w),
+        "specificity_at_threshold": lambda w: metrics.share(~marked, ~has_it, w),
         "precision": lambda w: metrics.share(has_it, called, w),
         "f1": lambda w: metrics.f1(called, has_it, w),
         "accuracy": lambda w: metrics.share(called == has_it, everyone, w),

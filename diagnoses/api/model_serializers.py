@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.db.models import Prefetch, prefetch_related_objects
 from rest_framework import serializers
 
 from diagnoses.comparison import Agreement, Comparison, FilmComparison
@@ -139,6 +140,17 @@ class ModelDetailSerializer(ModelVersionSerializer):
         )
         read_only_fields = fields
 
+    def to_representation(self, version: ModelVersion) -> dict[str, Any]:
+        """Return the version, its people looked up at once."""
+        prefetch_related_objects(
+            [version],
+            Prefetch("state_changes", StateChange.objects.select_related("changed_by")),
+            Prefetch(
+                "acceptances", SiteAcceptance.objects.select_related("measured_by")
+            ),
+        )
+        return super().to_representation(version)
+
     def get_thresholds(self, version: ModelVersion) -> dict[str, float]:
         """Return by which values it judges now."""
         return {
@@ -167,10 +179,24 @@ class ActivationSerializer(DecisionSerializer):
 class RollbackSerializer(serializers.Serializer):
     """A decision to go back to the version that was active before."""
 
+    to = serializers.CharField(
+        required=False,
+        help_text="The version that you expect to go back to: 409 where it is another "
+        "by now. Without it, whichever was active before.",
+    )
     reason = serializers.CharField(max_length=256)
 
 
-class NewOperatingPointSerializer(DecisionSerializer):
+class InUseSerializer(DecisionSerializer):
+    """A decision about the version in use, where no other is named."""
+
+    version = serializers.CharField(
+        required=False,
+        help_text="Without it, the active one, else the one installed last.",
+    )
+
+
+class NewOperatingPointSerializer(InUseSerializer):
     """A label and its threshold, or the name of a set that the card offers."""
 
     label = serializers.CharField(required=False)

@@ -26,6 +26,7 @@ from diagnoses.api.model_serializers import (
     ActivationSerializer,
     ComparisonSerializer,
     DecisionSerializer,
+    InUseSerializer,
     ModelDetailSerializer,
     ModelVersionSerializer,
     NewOperatingPointSerializer,
@@ -132,11 +133,12 @@ class ModelViewSet(
         """Let a version read every film that fits, unseen by readers."""
         return self._decide(_given(DecisionSerializer, request), run_in_shadow)
 
-    @extend_schema(request=DecisionSerializer, responses={200: ModelDetailSerializer})
+    @extend_schema(request=InUseSerializer, responses={200: ModelDetailSerializer})
     @action(detail=True, methods=["post"])
     def retire(self, request: Request, name: str) -> Response:
-        """Let a version read no further films."""
-        return self._decide(_given(DecisionSerializer, request), retire)
+        """Let a version read no further films: without `version` the active one."""
+        given = _given(InUseSerializer, request)
+        return self._decide(given, retire, _active_first())
 
     @extend_schema(request=RollbackSerializer, responses={200: ModelDetailSerializer})
     @action(detail=True, methods=["post"])
@@ -144,7 +146,7 @@ class ModelViewSet(
         """Go back to the version that was active before, from the next film on."""
         given = _given(RollbackSerializer, request)
         self._version("")
-        change = roll_back(name, decision=self._decision(given))
+        change = roll_back(name, decision=self._decision(given), to=given.get("to", ""))
         return self._shown(change.model_version)
 
     @extend_schema(responses={200: OperatingPointSerializer(many=True)}, filters=False)
@@ -215,9 +217,13 @@ class ModelViewSet(
         return known[written]
 
     def _decide(
-        self, given: dict[str, Any], decide: Callable[..., Any], **said: str
+        self,
+        given: dict[str, Any],
+        decide: Callable[..., Any],
+        *order: Any,
+        **said: str,
     ) -> Response:
-        version = self._version(given.get("version", ""))
+        version = self._version(given.get("version", ""), *order)
         decide(version, decision=self._decision(given), **said)
         return self._shown(version)
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.urls import reverse
+from django.utils.http import urlencode
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -247,7 +248,9 @@ class PredictionSerializer(serializers.ModelSerializer):
     @extend_schema_field(serializers.URLField(allow_null=True))
     def get_model_url(self, prediction: Prediction) -> str | None:
         """Return where the card with the model's limits is."""
-        if prediction.model_version is None:
+        version = prediction.model_version
+        if version is None:
             return None
-        path = reverse("model-detail", args=[prediction.model_version.name])
-        return self.context["request"].build_absolute_uri(path)
+        path = reverse("model-detail", args=[version.name])
+        asked = urlencode({"version": version.version})
+        return self.context["request"].build_absolute_uri(f"{path}?{asked}")

@@ -26,6 +26,17 @@ def installed_version(name: str, version: str = "") -> ModelVersion:
     return chosen
 
 
+def version_in_use(name: str, version: str = "") -> ModelVersion:
+    """Return a version by its number, without one the active one.
+
+    Raises:
+        CommandError: It is not installed.
+    """
+    active = ModelVersion.objects.filter(name=name, state=ModelVersion.State.ACTIVE)
+    in_use = None if version else active.first()
+    return in_use or installed_version(name, version)
+
+
 def administrator(username: str) -> User:
     """Return the administrator who decides.
 

@@ -17,12 +17,20 @@ _FIGURES = (
     ("expected_calibration_error", "Calibration error (ECE)"),
 )
 _LABEL_FIGURES = (
-    ("precision", "Precision"),
-    ("recall", "Recall"),
-    ("f1", "F1"),
     ("auc", "AUC"),
-    ("positives", "Films"),
+    ("sensitivity", "Sensitivity"),
+    ("specificity", "Specificity"),
+    ("precision", "Precision"),
+    ("f1", "F1"),
 )
+# Of softmax models the figures before rest on the highest probability, what a reader
+# sees marked on the threshold.
+_MARK_FIGURES = (
+    ("sensitivity_at_threshold", "Sensitivity of the mark"),
+    ("specificity_at_threshold", "Specificity of the mark"),
+)
+_FILMS = "Films"
+TOO_FEW = "too few"
 _COVERAGE_COLUMNS = ("Films", "Not ruled out", "Left open")
 # Of the risk-coverage curve: how many are wrong among the surest answers.
 SUREST = (0.5, 0.8, 1.0)
@@ -93,11 +101,15 @@ def figure_group(
     title: str, measured: Mapping[str, Any], *, label_names: Sequence[str]
 ) -> FigureGroup:
     """Return what was measured on one set of films, labels in the card's order."""
+    labels = measured.get("labels") or {}
+    shown = _LABEL_FIGURES
+    if _marks_differ(labels):
+        shown = (*_LABEL_FIGURES, *_MARK_FIGURES)
     return FigureGroup(
         title=title,
         figures=_figures(measured),
-        columns=[word for _, word in _LABEL_FIGURES],
-        labels=_label_rows(measured.get("labels") or {}, label_names),
+        columns=[*(word for _, word in shown), _FILMS],
+        labels=_label_rows(labels, label_names, shown),
         command=str(measured.get("command", "")),
     )
 
@@ -223,7 +235,7 @@ def _coverage_row(name: str, told: Mapping[str, Any]) -> LabelRow:
     values = (
         (two(told["coverage"]["value"]), two(told["left_open"]["value"]))
         if told["claimed"]
-        else ("too few", "–")
+        else (TOO_FEW, "–")
     )
     cells = (str(told["n"]), *values)
     return LabelRow(
@@ -232,25 +244,41 @@ def _coverage_row(name: str, told: Mapping[str, Any]) -> LabelRow:
     )
 
 
+def _marks_differ(labels: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether a mark says another thing than the figures: of softmax models it does."""
+    return any(
+        key in found and found[key] != found.get(key.removesuffix("_at_threshold"))
+        for found in labels.values()
+        for key, _ in _MARK_FIGURES
+    )
+
+
 def _label_rows(
-    labels: Mapping[str, Mapping[str, Any]], label_names: Sequence[str]
+    labels: Mapping[str, Mapping[str, Any]],
+    label_names: Sequence[str],
+    shown: Sequence[tuple[str, str]],
 ) -> list[LabelRow]:
-    """Return a row for each label that any film had."""
+    """Return a row for each label that any film had; too few films have no figures."""
     return [
         LabelRow(
             name,
             [
-                Cell(
-                    word,
-                    str(found.get(key)) if key == "positives" else two(found.get(key)),
-                )
-                for key, word in _LABEL_FIGURES
+                *(Cell(word, _label_figure(found, key)) for key, word in shown),
+                Cell(_FILMS, str(found["positives"])),
             ],
         )
         # The database keeps no order of keys.
         for name in label_names
         if (found := labels.get(name)) and found.get("positives")
     ]
+
+
+def _label_figure(found: Mapping[str, Any], key: str) -> str:
+    if not found.get("claimed", True):
+        return TOO_FEW
+    low, high = (found.get("intervals") or {}).get(key) or (None, None)
+    interval = "" if low is None else f" ({two(low)}–{two(high)})"
+    return f"{two(found.get(key))}{interval}"
 
 
 def two(value: object) -> str:

@@ -88,7 +88,7 @@ def card_page(
             else ""
         ),
         "label_rows": _threshold_rows(card, thresholds),
-        "thresholds_method": str(card.raw["thresholds"].get("method", "")),
+        "thresholds_note": _thresholds_note(card, thresholds),
         "facts": _facts(version, card),
     }
 
@@ -121,6 +121,18 @@ def _ways_to(
     ]
 
 
+def _thresholds_note(card: Card, thresholds: Mapping[str, float]) -> str:
+    """Say where the thresholds in force come from, and what the figures rest on."""
+    if dict(thresholds) == dict(card.thresholds):
+        return str(card.raw["thresholds"].get("method", ""))
+    return "set here, as told below; the card's figures were measured at its own"
+
+
+def threshold_words(value: float) -> str:
+    """Return a threshold with the four digits that cards keep."""
+    return f"{value:.4g}"
+
+
 def _threshold_rows(
     card: Card, thresholds: Mapping[str, float]
 ) -> list[dict[str, str]]:
@@ -128,7 +140,7 @@ def _threshold_rows(
         {
             "display": label.display,
             "snomed": label.snomed,
-            "threshold": f"{thresholds[label.name]:.2f}",
+            "threshold": threshold_words(thresholds[label.name]),
         }
         for label in card.labels
     ]

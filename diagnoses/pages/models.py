@@ -92,7 +92,8 @@ def decide(request: HttpRequest, name: str) -> HttpResponse:
     shown = _named(request.POST.get("version", ""), versions)
     try:
         if chosen == "rollback":
-            shown = roll_back(name, decision=decision).model_version
+            back_to = request.POST.get("back_to", "")
+            shown = roll_back(name, decision=decision, to=back_to).model_version
         elif chosen == "activate":
             without = request.POST.get("without_acceptance", "")
             activate(shown, decision=decision, without_acceptance=without)

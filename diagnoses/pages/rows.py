@@ -1,6 +1,6 @@
 """A row of the worklist and of a patient's history: a study in two lines and a bar."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -21,6 +21,7 @@ from diagnoses.pages.identity_lines import (
 )
 from diagnoses.pages.moments import waiting_words
 from diagnoses.pages.signs import PRIORITIES, Sign, status_sign
+from diagnoses.worklist import rejection_reasons
 from patients.models import Priority, Series
 
 _Status = Prediction.Status
@@ -75,7 +76,8 @@ def rows_of(study_ids: Sequence[UUID], *, user: User) -> list[Row]:
         )
     )
     by_key = {entry.study_id: entry for entry in entries}
-    reasons = _reasons_of(by_key.values())
+    rejected = [e.study_id for e in by_key.values() if e.status == _Status.REJECTED]
+    reasons = rejection_reasons(rejected) if rejected else {}
     shows_results = may(user, Action.READ_RESULTS)
     now = timezone.now()
     return [
@@ -83,22 +85,6 @@ def rows_of(study_ids: Sequence[UUID], *, user: User) -> list[Row]:
         for key in study_ids
         if key in by_key
     ]
-
-
-def _reasons_of(entries: Iterable[WorklistEntry]) -> dict[UUID, str]:
-    """Return why the rejected of these studies have no score: one query for all."""
-    rejected = [e.study_id for e in entries if e.status == _Status.REJECTED]
-    if not rejected:
-        return {}
-    return dict(
-        Prediction.objects.filter(
-            instance__series__study__in=rejected,
-            status=_Status.REJECTED,
-            shadow=False,
-        )
-        .order_by("queued_at")
-        .values_list("instance__series__study", "reason_code")
-    )
 
 
 def _row(

@@ -30,7 +30,7 @@ STATUSES = {
     _Status.FAILED: Sign("failed", "✕", "Failed"),
 }
 NOT_SCORED_WORDS = {
-    "wrong_body_part": "Not a chest film",
+    "wrong_body_part": "Other body part",
     "wrong_modality": "Other modality",
     "lateral_view": "Lateral view",
     "colour_image": "Colour picture",

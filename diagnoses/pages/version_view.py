@@ -11,6 +11,7 @@ from diagnoses.model_states import version_before
 from diagnoses.models import ModelVersion, SiteAcceptance, StateChange
 from diagnoses.operating_points import named_sets
 from diagnoses.pages.card_figures import FigureGroup, figure_group
+from diagnoses.pages.card_view import threshold_words
 from diagnoses.pages.moments import moment_words
 from diagnoses.pages.signs import MODEL_STATES, Sign
 
@@ -88,7 +89,7 @@ def threshold_changes_of(version: ModelVersion) -> list[ThresholdChange]:
     return [
         ThresholdChange(
             label=point.label,
-            value=f"{point.value:.2f}",
+            value=threshold_words(point.value),
             said=f"{point.method}, {_who_and_when(point.set_by, point.effective_from)}",
             reason=point.reason,
         )

@@ -48,13 +48,16 @@ def test_an_administrator_decides_and_rolls_back() -> None:
             chief, "activate", version=number, without_acceptance="measured elsewhere"
         )
         assert (answer.status_code, answer.json()["state"]) == (200, "active")
-    back = decide(chief, "rollback").json()
+    elsewhere = decide(chief, "rollback", to="9")
+    assert elsewhere.json()["reason_code"] == "decided_meanwhile"
+    back = decide(chief, "rollback", to="1").json()
     assert (back["version"], back["state_changes"][0]["rollback"]) == ("1", True)
     assert back["state_changes"][0]["changed_by"] == chief.user.username
     assert default_model().version == "1"
     assert decide(chief, "rollback").status_code == 409
     assert decide(chief, "shadow", version="2").json()["state"] == "shadow"
-    assert decide(chief, "retire", version="2").json()["state"] == "retired"
+    retired = decide(chief, "retire").json()
+    assert (retired["version"], retired["state"]) == ("1", "retired"), "the active one"
     assert AuditEvent.objects.filter(object_kind="model_version", door="rest").exists()
 
 

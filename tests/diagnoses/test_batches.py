@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 from pytest_django.fixtures import Settings
@@ -60,6 +62,30 @@ def test_the_task_reads_a_batch_where_the_worker_takes_batches(
     for _ in range(3):
         tasks.run_next()
     assert one_model.model.batches == [2]
+    assert ends() == [("succeeded", "")] * 3
+
+
+def test_films_that_a_batch_leaves_are_kept_until_each_is_read(
+    one_model: OneModel, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "models", one_model)
+    settings.INFERENCE_BATCH_SIZE = 3
+    kept: list[int] = []
+    read = one_model.model.read
+
+    def no_memory(*args: object, **kwargs: object) -> list[Reading]:
+        raise MemoryError
+
+    def count_leases(*args: object, **kwargs: object) -> Reading:
+        kept.append(sum(t.name == "heartbeat" for t in threading.enumerate()))
+        return read(*args, **kwargs)
+
+    monkeypatch.setattr(one_model.model, "read_many", no_memory)
+    monkeypatch.setattr(one_model.model, "read", count_leases)
+    queue_films(3)
+    tasks.run_next()
+    # Three of the batch, and the one of the film that is read.
+    assert kept == [4, 4, 4]
     assert ends() == [("succeeded", "")] * 3
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, connections, transaction
 
 from accounts.errors import Conflict, InvalidInput
 from accounts.models import AuditEvent, Role
@@ -156,6 +158,25 @@ def test_rolling_back_twice_goes_back_two_versions() -> None:
     assert active_number() == "1"
 
 
+def test_a_second_click_does_not_roll_back_a_second_time() -> None:
+    activated("1"), activated("2"), activated("3")
+    roll_back(NAME, decision=BECAUSE, to="2")
+    with pytest.raises(Conflict) as caught:
+        roll_back(NAME, decision=BECAUSE, to="2")
+    assert caught.value.reason_code == "decided_meanwhile"
+    assert active_number() == "2"
+
+
+def test_rolling_back_to_what_was_active_twice_forgets_only_the_last() -> None:
+    first = activated("1")
+    activated("2")
+    activate(first, decision=BECAUSE, without_acceptance="tests")
+    activated("3")
+    roll_back(NAME, decision=BECAUSE)
+    assert active_number() == "1"
+    assert version_before(NAME).version == "2"
+
+
 def test_who_was_rolled_back_can_be_activated_and_rolled_back_again() -> None:
     activated("1")
     second = activated("2")
@@ -172,6 +193,24 @@ def test_a_retired_version_is_not_what_a_rollback_goes_back_to() -> None:
     retire(second, decision=BECAUSE)
     roll_back(NAME, decision=BECAUSE)
     assert active_number() == "1"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_activated_at_once_one_is_active_and_the_other_retired() -> None:
+    activated("1")
+    pair, barrier = [version("2"), version("3")], threading.Barrier(2)
+
+    def activate_now(chosen: ModelVersion) -> None:
+        barrier.wait()
+        try:
+            activate(chosen, decision=BECAUSE, without_acceptance="tests")
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(activate_now, pair))
+    states = ModelVersion.objects.order_by("state").values_list("state", flat=True)
+    assert list(states) == ["active", "retired", "retired"]
 
 
 @pytest.mark.parametrize("model", [StateChange, SiteAcceptance])
@@ -219,7 +258,9 @@ def test_a_person_decides_by_command() -> None:
     assert active_number() == "2"
     decide("--rollback")
     assert active_number() == "1"
-    decide("1", "--retire")
+    with pytest.raises(CommandError, match="active before"):
+        decide("1", "--rollback")
+    decide("--retire")
     assert active_number() is None
     assert said.getvalue().splitlines()[-1] == f"{NAME} 1 is retired"
     for user, complaint in (("reader", "Only an administrator"), ("x", "no such user")):
@@ -227,5 +268,3 @@ def test_a_person_decides_by_command() -> None:
             decide("2", "--shadow", user=user)
     with pytest.raises(CommandError, match="no such installed version"):
         decide("9")
-    with pytest.raises(CommandError, match="takes no version"):
-        decide("2", "--rollback")

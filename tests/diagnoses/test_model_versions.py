@@ -46,7 +46,8 @@ class Library:
         sha256 = hashlib.sha256(weights).hexdigest() if weights else None
         card["weights"] = {"file": "weights.keras", "sha256": sha256}
         if gate:
-            card["gate"] = {"file": "gate.npz"}
+            learned = hashlib.sha256(gate).hexdigest()
+            card["gate"] = {"file": "gate.npz", "sha256": learned}
             (folder / "gate.npz").write_bytes(gate)
         (folder / "card.json").write_text(json.dumps(card))
         if weights:
@@ -121,6 +122,13 @@ def test_what_a_gate_learned_is_kept_with_its_version(library: Library) -> None:
     library.add("1", b"network", gate=b"statistics")
     [version] = sync_models()
     assert local_weights(version).with_name("gate.npz").read_bytes() == b"statistics"
+
+
+def test_a_gate_that_is_not_its_cards_is_refused_at_once(library: Library) -> None:
+    library.add("1", b"network", gate=b"statistics")
+    (library.folder / "chestx6-resnet50/1/gate.npz").write_bytes(b"of another fit")
+    with pytest.raises(ModelError, match="as the card says"):
+        sync_models()
 
 
 def test_missing_weights_are_named(library: Library) -> None:

@@ -61,14 +61,23 @@ def test_figures_stand_with_their_intervals_and_name_their_films() -> None:
                 "patients": 530,
                 "balanced_accuracy": {"value": 0.671, "low": 0.6122, "high": 0.7036},
                 "labels": {
-                    "Normal": {"precision": 0.75, "recall": None, "positives": 215},
+                    "Normal": {
+                        "auc": 0.9,
+                        "precision": 0.75,
+                        "sensitivity": 0.8,
+                        "sensitivity_at_threshold": 0.85,
+                        "intervals": {"auc": [0.85, 0.94]},
+                        "claimed": True,
+                        "positives": 215,
+                    },
                     "Tuberculosis": {"positives": 0},
+                    "COVID-19": {"auc": 0.0, "claimed": False, "positives": 1},
                 },
             },
             "val_kermany_crop_equalise": {"n": 2, "pair": ["A", "B"]},
             "val_expected_calibration_error": 0.05,
         },
-        label_names=("Tuberculosis", "Normal"),
+        label_names=("Tuberculosis", "Normal", "COVID-19"),
     )
 
     assert [group.title for group in groups] == [
@@ -79,8 +88,16 @@ def test_figures_stand_with_their_intervals_and_name_their_films() -> None:
     counted, accuracy = groups[0].figures
     assert counted.value == "900 films, 530 patients"
     assert (accuracy.value, accuracy.interval) == ("0.67", "0.61–0.70")
-    (normal,) = groups[0].labels
-    assert [cell.value for cell in normal.cells] == ["0.75", "–", "–", "–", "215"]
+    normal, covid = (
+        {cell.name: cell.value for cell in label.cells} for label in groups[0].labels
+    )
+    assert (normal["AUC"], normal["Precision"]) == ("0.90 (0.85–0.94)", "0.75")
+    assert (normal["Sensitivity"], normal["Sensitivity of the mark"]) == (
+        "0.80",
+        "0.85",
+    )
+    assert normal["Films"] == "215"
+    assert (covid["AUC"], covid["Films"]) == ("too few", "1")
 
 
 def test_the_threshold_in_force_is_shown_and_not_the_cards() -> None:

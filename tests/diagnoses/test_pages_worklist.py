@@ -15,8 +15,10 @@ from accounts.audit import AuditAction
 from accounts.models import AuditEvent, AuditSubject, Role
 from diagnoses.models import WorklistEntry
 from diagnoses.pages import listing
+from diagnoses.worklist import refresh_entry
 from patients.models import Instance, Priority, Study
 from tests.clients import person
+from tests.diagnoses.fakes import installed_model
 from tests.diagnoses.page_rows import (
     NOON,
     failed,
@@ -25,7 +27,13 @@ from tests.diagnoses.page_rows import (
     study_with_film,
     waiting,
 )
-from tests.factories import DepartmentFactory, PatientFactory, StudyFactory, UserFactory
+from tests.factories import (
+    DepartmentFactory,
+    PatientFactory,
+    PredictionFactory,
+    StudyFactory,
+    UserFactory,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -114,6 +122,24 @@ def test_what_has_no_score_says_why_and_has_no_bar(client: Client) -> None:
     assert "the model could not read it" in page
     assert "waiting for the model" in page
     assert '<svg class="bar' not in page
+
+
+def test_the_reason_shown_is_the_default_models_and_no_other_ones(
+    client: Client,
+) -> None:
+    film = study_with_film()
+    rejected(film, "rotated", "Turned by 90 degrees.")
+    PredictionFactory(
+        instance=film,
+        model_version=installed_model("tuberculosis-resnet50"),
+        status="rejected",
+        finished_at=NOON,
+        reason_code="unlike_training_films",
+    )
+    refresh_entry(film.series.study_id)
+    page = html(client)
+    assert "Turned" in page
+    assert "No film it knows" not in page
 
 
 def test_each_filter_shows_and_counts_its_own(client: Client) -> None:

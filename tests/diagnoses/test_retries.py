@@ -5,7 +5,13 @@ import pytest
 from accounts.models import AuditEvent, Role
 from diagnoses.models import ModelVersion, Prediction
 from tests.clients import person
-from tests.factories import DepartmentFactory, PredictionFactory, UserFactory
+from tests.diagnoses.fakes import film_row
+from tests.factories import (
+    DepartmentFactory,
+    ModelVersionFactory,
+    PredictionFactory,
+    UserFactory,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -54,4 +60,39 @@ def test_without_its_event_nothing_is_queued(
     client = person(Role.TECHNOLOGIST)
     request.getfixturevalue("broken_trail")
     assert client.post(f"/predictions/{failed.pk}/retry/").status_code == 503
+    assert Prediction.objects.count() == 1
+
+
+def successor_of(version: ModelVersion) -> ModelVersion:
+    """Retire a version and return the one in use in its place."""
+    ModelVersion.objects.filter(pk=version.pk).update(state="retired")
+    return ModelVersionFactory(
+        name=version.name,
+        version="2",
+        state="active",
+        card=version.card | {"version": "2"},
+        weights_sha256="2" * 64,
+    )
+
+
+def test_the_version_in_use_reads_what_a_withdrawn_one_failed_on(
+    chest_model: ModelVersion,
+) -> None:
+    run = PredictionFactory(failed=True, model_version=chest_model, instance=film_row())
+    successor = successor_of(chest_model)
+    client = person(Role.TECHNOLOGIST)
+    assert client.post(f"/predictions/{run.pk}/retry/").status_code == 302
+    again = Prediction.objects.exclude(pk=run.pk).get()
+    assert (again.model_version, again.status) == (successor, "queued")
+    assert client.post(f"/predictions/{run.pk}/retry/").status_code == 409
+    assert Prediction.objects.count() == 2
+
+
+def test_a_withdrawn_version_without_a_successor_reads_nothing_more(
+    failed: Prediction,
+) -> None:
+    ModelVersion.objects.update(state="retired")
+    answer = person(Role.TECHNOLOGIST).post(f"/predictions/{failed.pk}/retry/")
+    assert answer.status_code == 409
+    assert b"reads no films any more" in answer.content
     assert Prediction.objects.count() == 1

@@ -9,7 +9,11 @@ from django.core.management.base import BaseCommand, CommandError
 
 from accounts.audit import AuditDoor
 from accounts.errors import ChestXError
-from diagnoses.management.decisions import administrator, installed_version
+from diagnoses.management.decisions import (
+    administrator,
+    installed_version,
+    version_in_use,
+)
 from diagnoses.model_states import (
     Decision,
     activate,
@@ -30,7 +34,11 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("name")
         parser.add_argument(
-            "version", nargs="?", default="", help="Without it, the one installed last."
+            "version",
+            nargs="?",
+            default="",
+            help="Without it, the one installed last; to retire, the active one; to "
+            "roll back, whichever was active before.",
         )
         parser.add_argument("--reason", required=True, help="Kept with the decision.")
         parser.add_argument("--user", required=True, help="Who decides: a user name.")
@@ -50,7 +58,8 @@ class Command(BaseCommand):
         instead.add_argument(
             "--rollback",
             action="store_true",
-            help="Go back to the version that was active before; takes no version.",
+            help="Go back to the version that was active before; VERSION says which "
+            "one that should be.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -65,12 +74,11 @@ class Command(BaseCommand):
 
 def _decide(options: dict[str, Any], decision: Decision) -> StateChange:
     if options["rollback"]:
-        if options["version"]:
-            raise CommandError("--rollback takes no version: it goes back by one.")
-        return roll_back(options["name"], decision=decision)
-    version = installed_version(options["name"], options["version"])
+        return roll_back(options["name"], decision=decision, to=options["version"])
     if options["retire"]:
+        version = version_in_use(options["name"], options["version"])
         return retire(version, decision=decision)
+    version = installed_version(options["name"], options["version"])
     if options["shadow"]:
         return run_in_shadow(version, decision=decision)
     return activate(
