@@ -20,6 +20,8 @@ class Augmentation:
     """How strongly films are varied; the defaults are those of the chest models.
 
     Attributes:
+        mirror_probability: Only where either side may be left: a mirrored chest has
+            its heart on the right.
         lung_crop_probability: How often a film is cut around its lungs, in place of
             a box of random area and place.
         lung_margin: How far such a cut stays outside the lungs, each side by itself,
@@ -32,7 +34,7 @@ class Augmentation:
     smallest_area: float = 0.55
     aspect_range: tuple[float, float] = (0.75, 1.35)
     rotation_degrees: float = 10.0
-    mirror_probability: float = 0.5
+    mirror_probability: float = 0.0
     gamma_log_range: float = 0.35
     contrast_range: float = 0.25
     brightness_range: float = 0.10

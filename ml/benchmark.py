@@ -61,7 +61,12 @@ class UsualReader:
         """Read films with one call of `predict` and one tape."""
         size, channels = self._card.input_size, self._card.input_channels
         films = np.stack(
-            [preprocess(each, size=size, channels=channels)[0] for each in displays]
+            [
+                preprocess(
+                    each, size=size, channels=channels, scaling=self._card.scaling
+                )[0]
+                for each in displays
+            ]
         )
         logits = self._classifier.predict(films, verbose=0)
         tops = logits.argmax(axis=1)

@@ -9,9 +9,11 @@ only measured.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ml.calibration import LEAST_FILMS, expected_calibration_error
 from ml.datasets import ManifestRow, drawn_percent, with_split
@@ -21,6 +23,7 @@ from ml.evaluation import report_of, score_films
 from ml.figures import HEADLINES, ScoredFilms
 from ml.labels import CHEST_LABELS, PARENTS, SYNONYMS, Label
 from ml.operating_points import operating_points
+from ml.recipes import RECIPES
 from ml.registry import Card, parse_card
 
 RULE = (
@@ -226,10 +229,12 @@ def measured_card(
         for row in with_split(rows, "train")
         if drawn_percent(row.patient) < HELD_OUT_PERCENT
     ]
+    # Below this, a member's own calibration was fitted to the patient's films.
+    fitted_below = max(_percent(member) // 2 for member in raw["members"])
     scored = _scored(raw, members, held_out, root, progress)
     if not len(scored.scores):
         raise ModelError("No film of the split train was kept out of learning.")
-    card = raw | _fitted(scored)
+    card = raw | _fitted(scored, fitted_below=fitted_below)
     found = _scored(card, members, with_split(rows, "val"), root, progress)
     report = report_of(found, weights_sha256="")
     card["metrics"] = {
@@ -249,8 +254,19 @@ def _scored(
     return score_films(model, rows, root=root, progress=progress)
 
 
-def _fitted(scored: ScoredFilms) -> dict[str, Any]:
-    """Return thresholds and calibration, as they are on films kept out of learning."""
+def _percent(member: Mapping[str, Any]) -> int:
+    recipe = RECIPES.get(member["name"])
+    return recipe.held_out_percent if recipe else HELD_OUT_PERCENT
+
+
+def _fitted(scored: ScoredFilms, *, fitted_below: int) -> dict[str, Any]:
+    """Return thresholds and calibration, as they are on films kept out of learning.
+
+    The calibration is checked on those patients alone to whom no member's own was
+    fitted.
+    """
+    drawn = np.array([drawn_percent(patient) for patient in scored.patients], int)
+    unseen = drawn >= fitted_below
     names = scored.card.label_names
     points = operating_points(
         scored.scores, scored.positive, scored.known, names=names, task="sigmoid"
@@ -258,7 +274,7 @@ def _fitted(scored: ScoredFilms) -> dict[str, Any]:
     gaps: dict[str, float] = {}
     scores_only: list[str] = []
     for i, name in enumerate(names):
-        known = scored.known[:, i]
+        known = scored.known[:, i] & unseen
         found, positive = scored.scores[known, i], scored.positive[known, i]
         if min(int(positive.sum()), int((~positive).sum())) < LEAST_FILMS:
             scores_only.append(name)
@@ -266,15 +282,15 @@ def _fitted(scored: ScoredFilms) -> dict[str, Any]:
         gaps[name] = round(expected_calibration_error(found, positive), DIGITS)
         if gaps[name] > LARGEST_CALIBRATION_ERROR:
             scores_only.append(name)
-    patients = len(set(scored.patients))
+    checked = {p for p, ok in zip(scored.patients, unseen, strict=True) if ok}
     return {
         "thresholds": {"values": points["youden"], "method": FITTED_METHOD},
         "operating_points": points,
         "calibration": {
             "calibrated": len(scores_only) < len(names),
             "method": "mean of calibrated members, as it is",
-            "checked_on": f"{len(scored.rows)} films of {patients} patients of the "
-            "train split that every member kept out of learning",
+            "checked_on": f"{int(unseen.sum())} films of {len(checked)} patients of "
+            "the train split that every member kept out of learning and calibration",
             "expected_calibration_error": gaps,
             # Too few films to know, or a gap over 0.05: called scores.
             "too_few": scores_only,

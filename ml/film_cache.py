@@ -35,7 +35,8 @@ class PackedFilms:
     """Cropped films in one memory-mapped file of bytes.
 
     `shapes` is int64 (films, 3): height, width, bytes a pixel; `offsets` says where in
-    `values`, uint8, each begins. `key` names the films: paths, sizes, preprocessing.
+    `values`, uint8, each begins. `key` names the films: paths, sizes, times and the
+    preprocessing.
     """
 
     values: np.ndarray
@@ -86,13 +87,15 @@ def pack_films(paths: Sequence[str], *, root: Path, cache_dir: Path) -> PackedFi
 
 
 def _cache_key(paths: Sequence[str], root: Path) -> str:
-    digest = hashlib.sha256(f"{PREPROCESSING_VERSION} {PACKED_SIDE} 16".encode())
+    told = f"{PREPROCESSING_VERSION} {PACKED_SIDE} 16 {root.resolve()}"
+    digest = hashlib.sha256(told.encode())
     for path in paths:
         try:
-            size = (root / path).stat().st_size
+            facts = (root / path).stat()
         except OSError as error:
             raise TrainingError(f"The film {path} is not in {root}.") from error
-        digest.update(f"{path}\0{size}\0".encode())
+        # Uncompressed films are all of one size: a corrected one tells by its time.
+        digest.update(f"{path}\0{facts.st_size}\0{facts.st_mtime_ns}\0".encode())
     return digest.hexdigest()[:24]
 
 

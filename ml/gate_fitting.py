@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ml.datasets import ManifestRow, drawn_percent
+from ml.errors import MlError
 from ml.feature_gate import (
     CLASSES,
     MEASURES,
@@ -77,12 +78,19 @@ def fit_gate(
         The card's new entry "gate".
 
     Raises:
-        MlError: There are no films, or the model cannot be loaded.
+        MlError: There are no films, or the model cannot be loaded or has no maps.
     """
     card_path = model_folder / "card.json"
     raw = json.loads(card_path.read_text(encoding="utf-8"))
     raw.pop("gate", None)
-    model = load_model(parse_card(raw, folder=model_folder), cache_dir=cache_dir)
+    card = parse_card(raw, folder=model_folder)
+    if not card.heat_maps:
+        raise MlError(
+            f"{card.name} {card.version} gives scores only: without its last maps "
+            "there is nothing to fit a gate to.",
+            reason_code="no_maps",
+        )
+    model = load_model(card, cache_dir=cache_dir)
     chosen = choose(train_rows, each=FILMS_A_SOURCE, seed=SEED)
     learned = look_at(model, chosen, root=root, wrong_each=WRONG_A_FILM, seed=SEED)
     aside = choose(held_out_rows, each=HELD_OUT_A_SOURCE, seed=SEED)

@@ -19,7 +19,6 @@ from ml.errors import MlError
 from ml.feature_gate import CLASSES, Seen, seen_of
 from ml.inference import LoadedModel
 from ml.pixels import read_display
-from ml.preprocessing import preprocess
 
 FULL = 65535
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
@@ -107,11 +106,7 @@ def look_at(
 
 def look(model: LoadedModel, display: np.ndarray) -> Seen:
     """Return what the gate looks at of one film."""
-    film, _ = preprocess(
-        np.ascontiguousarray(display),
-        size=model.card.input_size,
-        channels=model.card.input_channels,
-    )
+    film, _ = model.prepared(np.ascontiguousarray(display))
     _, maps = model.runner.run(film)
     return seen_of(maps, film)
 

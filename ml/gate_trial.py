@@ -28,7 +28,6 @@ from ml.gate_images import (
 from ml.inference import LoadedModel
 from ml.metrics import auc
 from ml.pixels import read_display
-from ml.preprocessing import preprocess
 from ml.registry import Card
 
 # Two-sided 95 % of the normal distribution.
@@ -105,11 +104,7 @@ def judge(model: LoadedModel, image: TrialImage) -> Judged:
     """Let the picture checks and the gate judge an image; its header is not asked."""
     if rejection := check_image(image.display, colour=image.colour):
         return Judged(image.kind, image.name, math.inf, rejection.reason_code)
-    film, _ = preprocess(
-        image.display,
-        size=model.card.input_size,
-        channels=model.card.input_channels,
-    )
+    film, _ = model.prepared(image.display)
     _, maps = model.runner.run(film)
     if model.gate is None:
         raise MlError(f"{model.card.name} {model.card.version} has no gate.")

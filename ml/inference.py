@@ -190,7 +190,7 @@ class LoadedModel:
             FilmRejected: The model's own gate refuses the film.
         """
         began = time.perf_counter()
-        film, geometry = self._prepared(display)
+        film, geometry = self.prepared(display)
         outputs = self.runner.run(film)
         reading = self._reading(
             film, geometry, outputs, thresholds=thresholds, apply_gate=apply_gate
@@ -214,7 +214,7 @@ class LoadedModel:
         began = time.perf_counter()
         if not displays:
             return []
-        prepared = [self._prepared(display) for display in displays]
+        prepared = [self.prepared(display) for display in displays]
         films = np.stack([film for film, _ in prepared])
         logits, maps = self.runner.run_many(films)
         found: list[Reading | FilmRejected] = []
@@ -238,7 +238,8 @@ class LoadedModel:
             for each in found
         ]
 
-    def _prepared(self, display: np.ndarray) -> tuple[np.ndarray, Geometry]:
+    def prepared(self, display: np.ndarray) -> tuple[np.ndarray, Geometry]:
+        """Return a film as this model's network takes it, and where it was cut."""
         return preprocess(
             display,
             size=self.card.input_size,

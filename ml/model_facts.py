@@ -103,8 +103,8 @@ DATASETS: dict[str, dict[str, str]] = {
 
 VAL_USE = (
     "The val split was looked at after each epoch, for the curves, and chose nothing: "
-    "neither epoch, size, calibration, thresholds nor sets. The last epoch was kept; "
-    "the rest comes from training patients held out from learning."
+    "neither epoch, size, calibration, thresholds nor sets. The {kept} was "
+    "kept; the rest comes from training patients held out from learning."
 )
 
 

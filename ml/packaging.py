@@ -28,8 +28,8 @@ from ml.preprocessing import (
     INPUT_STANDARD_DEVIATION,
     PREPROCESSING_VERSION,
 )
-from ml.recipes import RECIPES, Recipe
-from ml.training import Budget, TrainingData, pack_rows
+from ml.recipes import Recipe
+from ml.training import TrainingData, pack_rows
 from ml.weights_file import save_weights
 
 WEIGHTS_NAME = "weights.keras"
@@ -56,9 +56,11 @@ def package(
     run_dir: Path,
     cache_dir: Path,
     weights_dir: Path,
-    budget: Budget,
+    command: str,
 ) -> Path:
     """Write the newest checkpoint of a run as a model folder; return it.
+
+    `command` is what trained it, as the card repeats it.
 
     Everything is written beside its place and moved there when it is complete. A
     pre-training becomes one `.keras` file, from which other runs begin.
@@ -78,7 +80,7 @@ def package(
         return pretrained
     films = pack_rows(data.held_out.rows, root, cache_dir)
     choices = choose(recipe, network, data.held_out, films, learned=learned)
-    training = _training(recipe, data, state, budget)
+    training = _training(recipe, data, state) | {"command": command}
 
     def fill(folder: Path) -> None:
         sha256 = save_weights(
@@ -133,7 +135,11 @@ def _card(recipe: Recipe, choices: Choices, sha256: str) -> dict[str, Any]:
         "training_data": [],
         "training": {},
         "metrics": {},
-        "val_use": VAL_USE,
+        "val_use": VAL_USE.format(
+            kept="epoch with the smallest loss on films held out"
+            if recipe.refinements.patience
+            else "last epoch"
+        ),
         "intended_use": facts.intended_use,
         "limits": list(facts.limits),
         "not_measured": list(facts.not_measured),
@@ -161,17 +167,8 @@ def _training_data(recipe: Recipe, data: TrainingData) -> list[dict[str, Any]]:
     ]
 
 
-def _training(
-    recipe: Recipe, data: TrainingData, state: RunState, budget: Budget
-) -> dict[str, Any]:
-    options = f"--epochs {budget.epochs}"
-    if budget.minutes:
-        options = f"--minutes {budget.minutes:g}"
-    if recipe.init != getattr(RECIPES.get(recipe.name), "init", recipe.init):
-        options += f" --init {recipe.init}"
+def _training(recipe: Recipe, data: TrainingData, state: RunState) -> dict[str, Any]:
     return {
-        "command": f"python manage.py train_model {recipe.name} "
-        f'--manifest "$CHESTX_DATA/manifest.csv" --root "$CHESTX_DATA" {options}',
         "begins_from": recipe.init,
         "phases": "head, then everything"
         if any(stage.head_only for stage in recipe.stages)

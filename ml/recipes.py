@@ -204,7 +204,10 @@ BRAIN_TUMOUR_XCEPTION = Recipe(
     measured_dataset="brain-mri",
     # Slices of three planes: either side may be left. No lungs, no shortcut by letters.
     augmentation=Augmentation(
-        smallest_area=0.6, rotation_degrees=15.0, border_probability=0.15
+        smallest_area=0.6,
+        rotation_degrees=15.0,
+        border_probability=0.15,
+        mirror_probability=0.5,
     ),
 )
 

@@ -134,7 +134,13 @@ def list_cards(*, weights_dir: Path | None = None) -> list[Card]:
         ModelError: A card cannot be read.
     """
     folder = weights_dir or WEIGHTS_DIR
-    cards = [read_card(path) for path in folder.glob("*/*/card.json")]
+    # A folder with a dot is one that is being written, or was left by a crash.
+    paths = [
+        path
+        for path in folder.glob("*/*/card.json")
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+    cards = [read_card(path) for path in paths]
     return sorted(cards, key=lambda card: (card.name, _version_key(card.version)))
 
 

@@ -95,7 +95,9 @@ def gather_rows(
     """Sort films into the parts of a run; see `gather`."""
     refuse_shared_patients(rows)
     if recipe.datasets:
-        rows = [row for row in rows if row.dataset in ("", *recipe.datasets)]
+        ours = [row for row in rows if row.dataset in ("", *recipe.datasets)]
+        # None of ours: somebody's own data, all of which are meant.
+        rows = ours or rows
     told = _truth(recipe, with_split(rows, "train"))
     val = _truth(recipe, with_split(rows, "val"))
     aside = np.array(

@@ -231,6 +231,11 @@ def trial_folder(study_dir: Path, params: Mapping[str, float]) -> Path:
     return study_dir / f"trial-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
+def _values_of(trial: optuna.trial.FrozenTrial) -> Mapping[str, float]:
+    """Return a trial's values, drawn already or waiting to be tried as asked."""
+    return trial.params or trial.system_attrs.get("fixed_params", {})
+
+
 def _keep_best(
     search: Search, study: optuna.Study, own: Mapping[str, float]
 ) -> dict[str, Any]:
@@ -239,9 +244,14 @@ def _keep_best(
     if not completed:
         return {}
     best = min(completed, key=lambda trial: trial.value)
-    kept = trial_folder(search.study_dir, best.params)
+    # Those that were interrupted go on from their checkpoints.
+    unfinished = study.get_trials(states=(TrialState.RUNNING, TrialState.WAITING))
+    kept = {
+        trial_folder(search.study_dir, params)
+        for params in (best.params, *(_values_of(trial) for trial in unfinished))
+    }
     for folder in search.study_dir.glob("trial-*"):
-        if folder != kept:
+        if folder not in kept:
             shutil.rmtree(folder)
     recipes_own = trial_folder(search.study_dir, own)
     told = {

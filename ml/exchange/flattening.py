@@ -157,6 +157,10 @@ def _without_activation(
     layer, inputs = made_by(outputs)
     if isinstance(layer, keras.layers.Softmax):
         return inputs[0], "softmax"
+    # Written as a function, keras.activations.sigmoid(x), it is an operation.
+    operation = type(layer).__name__.lower()
+    if not isinstance(layer, keras.layers.Layer) and operation in ACTIVATIONS_OF_TASKS:
+        return inputs[0], operation
     function = getattr(layer, "activation", None)
     name = getattr(function, "__name__", "linear") if function else "linear"
     if name == "linear":

@@ -124,7 +124,9 @@ def _build(
     _write(own, card)
     model = load_model(read_card(own / "card.json"), cache_dir=cache_dir)
     assert isinstance(model, LoadedModel)  # noqa: S101 - the card names no members
-    card["imported"]["checked"] = _sanity(model, films, found["original"])
+    card["imported"]["checked"] = _sanity(
+        model, films, found["original"], told_logits=request.activation == "logits"
+    )
     _write(own, card)
     return card["imported"]["checked"]
 
@@ -159,14 +161,20 @@ def _opened_in_child(
 
 
 def _sanity(
-    model: LoadedModel, films: Mapping[str, np.ndarray], original: Any
+    model: LoadedModel,
+    films: Mapping[str, np.ndarray],
+    original: Any,
+    *,
+    told_logits: bool,
 ) -> dict[str, Any]:
     """Read the sanity films as they will be read; refuse what makes no sense.
 
     Raises:
         ModelError: An output is not finite, or the same for every film, or not what
-            the user's own file says.
+            the user's own file says; or what was taken for logits are probabilities.
     """
+    if original is not None and not told_logits:
+        _refuse_hidden_probabilities(model, np.array(original, np.float64))
     readings = [model.read(film) for film in films.values()]
     scores = np.array([[s.probability for s in reading.scores] for reading in readings])
     if not np.isfinite(scores).all() or scores.min() < 0 or scores.max() > 1:
@@ -194,6 +202,21 @@ def _sanity(
                 f"The imported network differs from the file by {apart:.2g}."
             )
     return checked
+
+
+def _refuse_hidden_probabilities(model: LoadedModel, outputs: np.ndarray) -> None:
+    """Refuse outputs that had their softmax or sigmoid where it was not found."""
+    if model.card.raw["imported"]["activation"]:
+        return
+    told = outputs.min() >= 0 and outputs.max() <= 1
+    if model.card.task == "softmax":
+        told = told and np.allclose(outputs.sum(axis=-1), 1, atol=1e-3)
+    if told:
+        raise ModelError(
+            "The network's outputs are probabilities already, by a layer that was not "
+            "recognised: end it with a softmax or sigmoid. If they are logits that "
+            "happen to lie from 0 to 1, say --activation logits."
+        )
 
 
 def _probabilities(model: LoadedModel, original: Sequence[Any]) -> np.ndarray:

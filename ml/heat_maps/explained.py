@@ -13,7 +13,7 @@ from ml.calibration import sigmoid, softmax
 from ml.datasets import ManifestRow
 from ml.inference import LoadedModel, Runner
 from ml.pixels import read_display
-from ml.preprocessing import Geometry, preprocess
+from ml.preprocessing import Geometry
 from ml.registry import Card
 
 
@@ -38,13 +38,10 @@ def explain(model: LoadedModel, row: ManifestRow, root: Path) -> Explained:
         MlError: Its pixels cannot be read.
         OSError: The file cannot be read.
     """
-    card = model.card
     display = read_display((root / row.path).read_bytes())
-    square, geometry = preprocess(
-        display, size=card.input_size, channels=card.input_channels
-    )
+    square, geometry = model.prepared(display)
     logits, heat = heat_of(model.runner, square)
-    return Explained(square, geometry, scores_of(card, logits), heat)
+    return Explained(square, geometry, scores_of(model.card, logits), heat)
 
 
 def heat_of(runner: Runner, square: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -23,7 +23,7 @@ from ml.heat_maps.randomisation import (
     randomisation_figures,
 )
 from ml.inference import LoadedModel
-from ml.labels import NEGATIVE_LABELS
+from ml.labels import NOTHING_FOUND_LABELS
 from ml.truth import truth_of
 
 # Films of val on which curves are drawn and weights destroyed: each takes some sixty
@@ -152,7 +152,7 @@ def _chosen(
     rows = truth_of(model.card, rows).rows
 
     def place(row: ManifestRow) -> tuple[bool, bytes]:
-        normal = bool(NEGATIVE_LABELS & set(row.labels))
+        normal = bool(NOTHING_FOUND_LABELS & set(row.labels))
         return normal, hashlib.sha256(row.path.encode()).digest()
 
     return sorted(rows, key=place)[:films]
@@ -171,7 +171,7 @@ def _hottest_wanted(model: LoadedModel, film: Explained) -> int | None:
     order = np.argsort(-film.scores)
     names = model.card.label_names
     for label in order:
-        if names[label] not in NEGATIVE_LABELS and film.heat[label].any():
+        if names[label] not in NOTHING_FOUND_LABELS and film.heat[label].any():
             return int(label)
     return None
 

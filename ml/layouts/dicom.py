@@ -139,7 +139,7 @@ def _row(
     root: Path, file: Path, line: dict[str, str], labels: tuple[str, ...]
 ) -> ManifestRow:
     header = _header(file)
-    path = file.relative_to(root).as_posix()
+    path = _below(root, file)
     return ManifestRow(
         path=path,
         dataset=line.get("dataset", "").strip() or root.resolve().name,
@@ -152,6 +152,13 @@ def _row(
         sex=sex_of(_text(header, "PatientSex")),
         age_years=_age_years(header),
     )
+
+
+def _below(root: Path, file: Path) -> str:
+    for base, each in ((root, file), (root.resolve(), file.resolve())):
+        if each.is_relative_to(base):
+            return each.relative_to(base).as_posix()
+    raise TrainingError(f"{file} of the table is not below {root}.")
 
 
 def _age_years(header: Dataset) -> float | None:

@@ -57,6 +57,8 @@ BRAIN_LABELS = frozenset({"Glioma", "Meningioma", "Pituitary tumour", "No tumour
 PERSON = re.compile(r"person(\d+)_(bacteria|virus)_\d+", re.IGNORECASE)
 NUMBERED = re.compile(r"(bacteria|virus|normal)-(\d+)-\d+", re.IGNORECASE)
 KIND = re.compile(r"(?:person\d+_)?(bacteria|virus)[_-]\d+", re.IGNORECASE)
+# The name that viewers give to any export, too: believed of a normal film among
+# films of pneumonia alone.
 NORMAL_FILM = re.compile(r"((?:NORMAL\d+-)?IM-\d+)-\d+", re.IGNORECASE)
 NIH_FILM = re.compile(r"(\d{8})_\d{3}")
 
@@ -77,15 +79,26 @@ def read_class_folders(root: Path) -> list[ManifestRow]:
         raise TrainingError(f"{root} holds no folders <class> or <split>/<class>.")
     labels = {label for _, folder, _ in found for label in _labels(folder, "")}
     dataset = _dataset_of(root, labels)
+    beside_pneumonia = "Pneumonia" in labels
     return [
-        _row(film.relative_to(root).as_posix(), split, folder, dataset)
+        _row(
+            film.relative_to(root).as_posix(),
+            split,
+            folder,
+            dataset,
+            beside_pneumonia=beside_pneumonia,
+        )
         for split, folder, film in found
     ]
 
 
-def _row(path: str, split: str, folder: str, dataset: str) -> ManifestRow:
+def _row(
+    path: str, split: str, folder: str, dataset: str, *, beside_pneumonia: bool
+) -> ManifestRow:
     name = Path(path).stem
-    known = _kermany_patient(name)
+    labels = _labels(folder, name)
+    normal = beside_pneumonia and labels == ("Normal",)
+    known = _kermany_patient(name, normal=normal)
     nih = NIH_FILM.fullmatch(name)
     patient = known or (f"nih-{int(nih[1])}" if nih else "")
     return ManifestRow(
@@ -97,17 +110,17 @@ def _row(path: str, split: str, folder: str, dataset: str) -> ManifestRow:
         # All films of Kermany et al. are AP.
         view="AP" if known else "",
         licence="CC BY 4.0" if known else "",
-        labels=_labels(folder, name),
+        labels=labels,
     )
 
 
-def _kermany_patient(name: str) -> str:
+def _kermany_patient(name: str, *, normal: bool) -> str:
     """Return who a film of Kermany et al. shows, or nothing where it is not theirs."""
     if found := PERSON.match(name):
         return f"kermany-person{found[1]}-{found[2].lower()}"
     if found := NUMBERED.match(name):
         return f"kermany-{found[1].lower()}-{found[2]}"
-    if found := NORMAL_FILM.match(name):
+    if normal and (found := NORMAL_FILM.match(name)):
         return f"kermany-{found[1]}"
     return ""
 

@@ -37,11 +37,13 @@ def is_nih_table(names: Iterable[str]) -> bool:
 def read_nih(root: Path, labels_csv: Path | None = None) -> list[ManifestRow]:
     """Read ChestX-ray14: split by the official lists where they are there.
 
-    A film in neither list has no split and is not learned from. Films of the table
-    that are not on disk are left out: many work with some of the twelve parts.
+    Where there is a list, a film in none is left out: it may be one of the official
+    test. Films of the table that are not on disk are left out, too: many work with
+    some of the twelve parts.
 
     Raises:
-        TrainingError: There is no table, it lacks a column, or no film of it is there.
+        TrainingError: There is no table, it lacks a column, no film of it is there,
+            or the list of the test is there without that of the training.
     """
     table = labels_csv or find_nih_table(root)
     if table is None:
@@ -51,6 +53,8 @@ def read_nih(root: Path, labels_csv: Path | None = None) -> list[ManifestRow]:
         raise TrainingError(f"{table} lacks columns: {', '.join(NEEDED_COLUMNS)}.")
     films, splits = _films(root), _splits(root, table.parent)
     lines = read_table(table)
+    if splits:
+        lines = _listed(lines, splits, table)
     rows = [
         _row(line, films[line["imageindex"]], splits)
         for line in lines
@@ -74,12 +78,30 @@ def read_nih(root: Path, labels_csv: Path | None = None) -> list[ManifestRow]:
     return rows
 
 
+def _listed(
+    lines: list[dict[str, str]], splits: dict[str, str], table: Path
+) -> list[dict[str, str]]:
+    """Return the lines of films that an official list names; tell of the others."""
+    if "train" not in splits.values():
+        raise TrainingError(
+            f"{', '.join(LISTS)}: the list of the training films is not beside {table}."
+        )
+    listed = [line for line in lines if line.get("imageindex") in splits]
+    if len(listed) < len(lines):
+        logger.warning(
+            "%d films of %s are in no official list and left out: they may be test",
+            len(lines) - len(listed),
+            table.name,
+        )
+    return listed
+
+
 def _row(line: dict[str, str], path: str, splits: dict[str, str]) -> ManifestRow:
     patient = line["patientid"].strip()
     return ManifestRow(
         path=path,
         dataset=DATASET,
-        split=splits.get(line["imageindex"], "") if splits else "train",
+        split=splits[line["imageindex"]] if splits else "train",
         patient=f"{DATASET}-{patient.lstrip('0') or patient}",
         view=line.get("viewposition", "").strip().upper(),
         licence=LICENCE,

@@ -8,6 +8,7 @@ source only. The classifier is linear (ridge regression), as the head is.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
@@ -21,7 +22,7 @@ from ml.errors import MlError
 from ml.inference import LoadedModel
 from ml.labels import NEGATIVE_LABELS, PARENTS
 from ml.pixels import read_display
-from ml.preprocessing import PREPROCESSING_VERSION, preprocess
+from ml.preprocessing import PREPROCESSING_VERSION
 from ml.resampling import patient_counts, with_interval
 from ml.truth import findings_of
 
@@ -179,11 +180,11 @@ def features_of(
     """
     digest = hashlib.sha256(f"{model.weights_sha256} {PREPROCESSING_VERSION}".encode())
     for row in rows:
-        digest.update(f"{row.path}\0{_size(root / row.path)}\0".encode())
+        digest.update(f"{_facts(root / row.path)}\0".encode())
     kept = cache_dir / "features" / f"{digest.hexdigest()[:32]}.npz"
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
-        temporary = kept.with_suffix(".tmp.npz")
+        temporary = kept.with_suffix(f".{os.getpid()}.tmp.npz")
         read, features = _features(model, rows, root)
         np.savez(temporary, read=read, features=features)
         temporary.replace(kept)
@@ -191,14 +192,17 @@ def features_of(
         return [rows[i] for i in arrays["read"]], arrays["features"]
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else -1
+def _facts(path: Path) -> tuple[str, int, int]:
+    """Return what tells a file from another, or from what it was."""
+    if not path.exists():
+        return str(path), -1, -1
+    found = path.stat()
+    return str(path.resolve()), found.st_size, found.st_mtime_ns
 
 
 def _features(
     model: LoadedModel, rows: Sequence[ManifestRow], root: Path
 ) -> tuple[np.ndarray, np.ndarray]:
-    card = model.card
     read, features = [], []
     for number, row in enumerate(rows):
         try:
@@ -206,9 +210,7 @@ def _features(
         except (MlError, OSError):
             # What cannot be read is left out here; the accuracy figures list it.
             continue
-        film, _ = preprocess(
-            display, size=card.input_size, channels=card.input_channels
-        )
+        film, _ = model.prepared(display)
         _, maps = model.runner.run(film)
         read.append(number)
         features.append(maps.reshape(-1, maps.shape[-1]).mean(axis=0))

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError, call_command, load_command_class
+from pytest_django.fixtures import Settings
 
+from diagnoses.management.command_lines import training_command
 from diagnoses.management.recipe_options import add_recipe_options, asked_for
 from ml.datasets import with_split
 from ml.layouts import read_dataset
@@ -130,3 +132,26 @@ def test_options_change_the_recipe(
     assert [stage.size for stage in asked("--size=299").stages] == [224, 299]
     assert asked().stages == grown.stages
     assert (large.epoch_films, large.batch_size) == (9000, 64)
+
+
+def test_a_cards_command_says_what_decided_the_run_and_no_folder_of_this_machine(
+    settings: Settings, tmp_path: Path
+) -> None:
+    settings.CHESTX_DATA = tmp_path
+    parser = load_command_class("diagnoses", "train_model").create_parser("", "")
+    given = [
+        "nih15-cnn",
+        f"--root={tmp_path}",
+        f"--manifest={tmp_path / 'manifest.csv'}",
+        "--minutes=7.5",
+        "--architecture=densenet121",
+        "--as-version=2.0.0",
+        "--class-weights",
+        f"--run={tmp_path / 'run'}",
+        f"--out={tmp_path / 'out'}",
+    ]
+    assert training_command(vars(parser.parse_args(given))) == (
+        'python manage.py train_model nih15-cnn --manifest "$CHESTX_DATA/manifest.csv" '
+        '--root "$CHESTX_DATA" --minutes 7.5 --as-version 2.0.0 '
+        "--architecture densenet121 --class-weights"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -103,6 +104,19 @@ def test_the_cache_is_made_once_and_holds_the_films(tmp_path: Path) -> None:
         np.array_equal(first.film(i), again.film(i)) and first.film(i).std() > 0
         for i in range(len(paths))
     )
+
+
+def test_a_corrected_film_of_the_same_size_is_read_again(tmp_path: Path) -> None:
+    def cached(film: np.ndarray) -> np.ndarray:
+        cv2.imwrite(str(tmp_path / "film.bmp"), film)
+        packed = pack_films(["film.bmp"], root=tmp_path, cache_dir=tmp_path / "cache")
+        return packed.film(0)
+
+    film = (chest_like(64, 64) // 257).astype(np.uint8)
+    before, size = cached(film), (tmp_path / "film.bmp").stat().st_size
+    inverted = cached(255 - film)
+    assert (tmp_path / "film.bmp").stat().st_size == size
+    assert not np.array_equal(before, inverted)
 
 
 def test_a_film_of_16_bits_keeps_them(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
@@ -63,6 +64,23 @@ def test_a_keras_file_becomes_a_model_with_heat_maps(
     assert not reading.scores[0].calibrated
     with pytest.raises(CommandError, match="choose another --version"):
         call_command("import_model", str(file), *arguments, *places)
+
+
+@pytest.mark.slow
+def test_probabilities_that_look_like_logits_are_refused(
+    tmp_path: Path, cache_dir: Path
+) -> None:
+    theirs = foreign.flat_cnn()
+    behind = keras.layers.Reshape((3,))(theirs.outputs[0])
+    keras.Model(theirs.inputs, behind).save(tmp_path / "theirs.keras")
+    with pytest.raises(ModelError, match="probabilities already"):
+        import_model(
+            request(tmp_path / "theirs.keras"),
+            films=FILMS,
+            weights_dir=tmp_path / "weights",
+            cache_dir=cache_dir,
+        )
+    assert not list((tmp_path / "weights").rglob("card.json"))
 
 
 @pytest.mark.slow

@@ -77,6 +77,21 @@ def test_a_network_with_dense_layers_is_rebuilt_with_its_maps(
     assert_equal_to_gradient_tape(ours, SIZE, head_of_network(ours))
 
 
+@pytest.mark.parametrize("name", ["softmax", "sigmoid"])
+def test_an_activation_written_as_a_function_is_taken_off(
+    folder: Path, name: str
+) -> None:
+    plain = foreign.flat_cnn()
+    plain.layers[-1].activation = keras.activations.linear
+    ended = keras.activations.get(name)(plain.outputs[0])
+    theirs = keras.Model(plain.inputs, ended)
+    found = import_network(asked(saved(theirs, folder), task=name), folder=folder)
+    assert found["activation"] == name
+    logits, _ = open_weights(folder / "weights.keras").predict_on_batch(some_films(3))
+    expected = theirs.predict_on_batch(some_films(3))
+    assert np.abs(of_logits(logits, name) - expected).max() < 1e-5
+
+
 def test_a_network_inside_a_network_becomes_one_graph(folder: Path) -> None:
     theirs = foreign.nested()
     file = saved(theirs, folder)

@@ -108,6 +108,25 @@ def test_parts_of_chest_xray14_that_are_not_there_are_left_out(
         read_dataset(tmp_path)
 
 
+def test_a_film_in_no_official_list_is_not_learned_from(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_nih(tmp_path)
+    (tmp_path / "test_list.txt").unlink()
+    with caplog.at_level(logging.WARNING):
+        rows = read_dataset(tmp_path)
+    assert {row.patient for row in rows} == {"nih-1"}
+    assert "2 films of Data_Entry_2017.csv are in no official list" in caplog.text
+
+
+def test_the_official_test_list_without_that_of_training_is_refused(
+    tmp_path: Path,
+) -> None:
+    (write_nih(tmp_path) / "train_val_list.txt").unlink()
+    with pytest.raises(TrainingError, match="list of the training films"):
+        read_dataset(tmp_path)
+
+
 def test_a_patient_in_both_official_lists_is_refused_by_name(tmp_path: Path) -> None:
     write_nih(tmp_path)
     (tmp_path / "train_val_list.txt").write_text("00000001_000.png\n")
@@ -156,6 +175,14 @@ def test_kermany_folders_name_patient_and_kind(tmp_path: Path) -> None:
     assert {path: row.split for path, row in rows.items()} == {
         path: path.split("/")[0] for path in rows
     }
+
+
+def test_names_that_any_viewer_gives_are_not_taken_for_kermanys(tmp_path: Path) -> None:
+    for kind in ("glioma", "notumor"):
+        write(tmp_path / "train" / kind / "IM-0001-0001.jpeg")
+    rows = read_dataset(tmp_path)
+    assert {row.dataset for row in rows} == {"brain-mri"}
+    assert len({row.patient for row in rows}) == 2
 
 
 def test_the_archives_own_folder_is_looked_into(tmp_path: Path) -> None:
@@ -321,6 +348,11 @@ def test_a_dicom_table_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         r"2 films .*1\.9, 1\.8",
     )
     refused([{"path": "1.dcm", "labels": "Normal"}] * 2, r"twice: 1\.dcm")
+    dicom_file(tmp_path.parent / "elsewhere.dcm", PatientID="P2")
+    refused(
+        [{"path": str(tmp_path.parent / "elsewhere.dcm"), "labels": "Normal"}],
+        "not below",
+    )
     write(tmp_path / "2.dcm", b"no DICOM")
     refused(
         [{"path": path, "labels": "Normal"} for path in ("1.dcm", "2.dcm")],

@@ -36,6 +36,13 @@ def test_the_newest_version_is_the_card(tmp_path: Path) -> None:
     assert default_card(weights_dir=tmp_path).version == "1.10.0"
 
 
+def test_a_folder_that_is_being_written_is_no_model(tmp_path: Path) -> None:
+    written(tmp_path, card_json(version="1.0.0"))
+    half_made = tmp_path / "tiny" / ".1.1.0.77.tmp"
+    (tmp_path / "tiny" / "1.0.0").rename(half_made)
+    assert list_cards(weights_dir=tmp_path) == []
+
+
 def test_a_card_without_weights_is_listed_and_cannot_be_loaded(tmp_path: Path) -> None:
     why = {"weights": None, "no_weights_reason": "No data of this kind."}
     written(tmp_path, card_json(name="other", **why))

@@ -27,7 +27,7 @@ from ml.packaging import package
 from ml.pixels import read_display
 from ml.recipes import CHESTX6_RESNET50, Recipe, Stage, get_recipe
 from ml.registry import read_card
-from ml.training import Budget, Run, gather
+from ml.training import Budget, Run, gather, gather_rows
 from tests.ml.films import chest_like, write_films
 
 NAMES = ("Normal", "Bacterial pneumonia", "Viral pneumonia")
@@ -185,7 +185,6 @@ def test_a_run_becomes_a_model_that_reads_films(
     monkeypatch.setitem(FACTS, RECIPE.name, replace(FACTS["chestx6-resnet50"]))
     # More steps than the other runs take: here it has to have learned something.
     recipe = replace(RECIPE, epoch_films=96, peak_learning_rate=1e-2)
-    budget = Budget(epochs=12)
     run_of(root, tmp_path / "run", 12, recipe=recipe).train()
     folder = package(
         recipe,
@@ -194,7 +193,7 @@ def test_a_run_becomes_a_model_that_reads_films(
         run_dir=tmp_path / "run",
         cache_dir=root / "cache",
         weights_dir=tmp_path / "weights",
-        budget=budget,
+        command="train it",
     )
     assert sorted(p.name for p in folder.iterdir()) == [
         "card.json",
@@ -228,6 +227,17 @@ def test_variations_keep_shape_and_range() -> None:
         assert varied.dtype == np.float32
         assert np.isfinite(varied).all()
         assert np.abs(varied).max() < 6
+
+
+def test_films_of_somebodys_own_are_learned_from_whatever_their_source_is_called(
+    root: Path,
+) -> None:
+    rows = read_manifest(root / "manifest.csv")
+    ours = replace(RECIPE, datasets=("kermany",))
+    assert len(gather_rows(ours, rows).train.rows) > 0
+    mixed = [replace(row, dataset="kermany") for row in rows[::2]] + rows[1::2]
+    learned = gather_rows(ours, mixed).train.rows
+    assert {row.dataset for row in learned} == {"kermany"}
 
 
 def test_mixed_films_have_as_much_of_both_as_their_targets_say() -> None:

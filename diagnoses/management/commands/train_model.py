@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.progress import Progress
 
+from diagnoses.management.command_lines import training_command
 from diagnoses.management.dataset_options import add_dataset_options, rows_of
 from diagnoses.management.recipe_options import add_recipe_options, asked_for
 from ml.errors import MlError
@@ -73,7 +74,7 @@ class Command(BaseCommand):
                 run_dir=run_dir,
                 cache_dir=options["cache"],
                 weights_dir=options["out"],
-                budget=budget,
+                command=training_command(options),
             )
         except MlError as error:
             raise CommandError(error.message) from error
