@@ -1,8 +1,8 @@
 """From logits to probabilities: how a card says it, and how that is fitted.
 
-Softmax models have one temperature (Guo et al. 2017). Sigmoid models have a slope and
-an intercept a label (Platt 1999). Both are fitted on patients that training did not
-see.
+Softmax models have an intercept a label and one temperature (vector scaling with a
+common slope, Guo et al. 2017). Sigmoid models have a slope and an intercept a label
+(Platt 1999). Both are fitted on patients that training did not see.
 """
 
 from __future__ import annotations
@@ -48,12 +48,14 @@ def probabilities(
     Args:
         logits: float (..., labels).
         task: "softmax" or "sigmoid".
-        names: The labels in the order of the logits; needed for a slope a label.
+        names: The labels in the order of the logits; needed for what is told by label.
         calibration: The card's object of that name; without it, nothing is changed.
     """
     told = calibration or {}
     temperature = float(told.get("temperature", 1.0))
     if task == "softmax":
+        if told.get("intercepts"):
+            logits = logits + np.array([told["intercepts"][name] for name in names])
         return softmax(logits, temperature=temperature)
     if told.get("platt"):
         lines = np.array([told["platt"][name] for name in names], np.float64)
@@ -88,14 +90,17 @@ def fit_calibration(
         names: The labels in the order of the logits.
 
     Returns:
-        {calibrated, method, temperature} or {calibrated, method, platt, too_few}:
-        labels with fewer than LEAST_FILMS films of a kind keep to scores.
+        {calibrated, method, intercepts, temperature} or {calibrated, method, platt,
+        too_few}: labels with fewer than LEAST_FILMS films of a kind keep to scores.
     """
     if task == "softmax":
-        temperature = fit_temperature(logits, positive.argmax(axis=1))
+        classes = positive.argmax(axis=1)
+        intercepts = fit_intercepts(logits, classes).round(4)
+        temperature = fit_temperature(logits + intercepts, classes)
         return {
             "calibrated": True,
-            "method": "temperature",
+            "method": "intercepts, then temperature",
+            "intercepts": dict(zip(names, intercepts.tolist(), strict=True)),
             "temperature": round(temperature, 4),
         }
     lines: dict[str, list[float]] = {}
@@ -114,6 +119,40 @@ def fit_calibration(
         "platt": lines,
         "too_few": too_few,
     }
+
+
+def fit_intercepts(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Return what is added to each class's logits so that none is favoured.
+
+    Training draws classes by its own shares and varies films more than readers do,
+    which leaves some classes too strong on films as they are. Fitted with a common
+    slope by maximum likelihood, every class weighing the same however many films it
+    has, and held near 0, so that few films change little.
+
+    Args:
+        logits: float (films, classes).
+        classes: int (films,), the truth.
+
+    Returns:
+        float64 (classes,), in units of the logits; 0 for a class without a film.
+    """
+    # Only fitting needs it: workers do without.
+    from scipy.optimize import minimize
+
+    counts = np.bincount(classes, minlength=logits.shape[1])
+    present = counts > 0
+    weights = 1.0 / counts[classes]
+    weights *= len(classes) / weights.sum()
+    rows = np.arange(len(classes))
+
+    def loss(values: np.ndarray) -> float:
+        scaled = logits * np.exp(values[0]) + values[1:] * present
+        log_sums = np.logaddexp.reduce(scaled, axis=1)
+        held = np.square(values[1:] / INTERCEPT_DEVIATION).sum() / 2.0
+        return float(weights @ (log_sums - scaled[rows, classes]) + held)
+
+    found = minimize(loss, np.zeros(1 + logits.shape[1])).x
+    return found[1:] * present / np.exp(found[0])
 
 
 def fit_platt(logits: np.ndarray, positive: np.ndarray) -> tuple[float, float]:

@@ -94,7 +94,7 @@ class Recipe:
 
 CHESTX6_RESNET50 = Recipe(
     name="chestx6-resnet50",
-    version="1.1.0",
+    version="1.3.0",
     architecture="resnet50",
     labels=CHESTX6_LABELS,
     class_shares={
@@ -111,7 +111,7 @@ CHESTX6_RESNET50 = Recipe(
         Stage(0.55, 160),
     ),
     peak_learning_rate=6e-4,
-    init="chestx6-resnet50/1.0.1",
+    init="chestx6-resnet50/1.2.0",
     measured_dataset="kermany",
     augmentation=Augmentation(
         lung_crop_probability=0.5, lungs_only_probability=0.15, mixing=0.3
@@ -128,7 +128,7 @@ TUBERCULOSIS_RESNET50 = Recipe(
     stages=(Stage(0.0, 128, head_only=True), Stage(0.2, 128)),
     epoch_films=1600,
     peak_learning_rate=3e-4,
-    init="chestx6-resnet50/1.0.1",
+    init="chestx6-resnet50/1.2.0",
 )
 
 PNEUMONIA_CNN = Recipe(

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from ml import gradcam
-from ml.calibration import sigmoid, softmax
+from ml.calibration import probabilities
 from ml.datasets import ManifestRow
 from ml.inference import LoadedModel, Runner
 from ml.pixels import read_display
@@ -60,8 +60,10 @@ def signed_heat(runner: Runner, square: np.ndarray) -> np.ndarray:
 
 
 def scores_of(card: Card, logits: np.ndarray) -> np.ndarray:
-    """Return uncalibrated scores, float64 (labels,): calibration keeps their order."""
-    return softmax(logits) if card.task == "softmax" else sigmoid(logits)
+    """Return the probabilities that a reader is shown, float64 (labels,)."""
+    return probabilities(
+        logits, task=card.task, names=card.label_names, calibration=card.calibration
+    )
 
 
 def enlarged(grid: np.ndarray, *, size: int) -> np.ndarray:

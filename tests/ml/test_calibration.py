@@ -8,6 +8,7 @@ import pytest
 from ml.calibration import (
     calibrated_labels,
     fit_calibration,
+    fit_intercepts,
     fit_platt,
     probabilities,
     sigmoid,
@@ -63,5 +64,24 @@ def test_a_softmax_model_gets_a_temperature() -> None:
     told = fit_calibration(
         logits, positive, np.ones_like(positive), task="softmax", names="abc"
     )
-    assert told["method"] == "temperature"
+    assert told["method"] == "intercepts, then temperature"
     assert told["temperature"] < 0.5
+
+
+def test_a_class_that_was_favoured_is_taken_back_and_an_absent_one_left_alone() -> None:
+    rng = np.random.default_rng(2)
+    classes = rng.choice(3, 3000, p=(0.7, 0.2, 0.1))
+    honest = rng.normal(size=(3000, 4))
+    honest[np.arange(3000), classes] += 2.0
+    found = fit_intercepts(honest + np.array([1.5, 0.0, 0.0, 0.0]), classes)
+    assert found[0] - found[1] == pytest.approx(-1.5, abs=0.2)
+    assert found[2] - found[1] == pytest.approx(0.0, abs=0.25)
+    assert found[3] == 0.0
+
+
+def test_intercepts_are_added_before_the_temperature() -> None:
+    calibration = {"intercepts": {"b": 1.0, "a": 0.0}, "temperature": 2.0}
+    found = probabilities(
+        np.array([1.0, 0.0]), task="softmax", names=("a", "b"), calibration=calibration
+    )
+    assert found == pytest.approx([0.5, 0.5])
