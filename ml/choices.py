@@ -13,11 +13,8 @@ from typing import Any
 import numpy as np
 
 from ml.architectures import FIXED_SIZE
-from ml.calibration import (
-    expected_calibration_error,
-    fit_calibration,
-    probabilities,
-)
+from ml.calibration import expected_calibration_error, probabilities
+from ml.calibration_fitting import fit_calibration
 from ml.datasets import drawn_percent
 from ml.film_cache import PackedFilms
 from ml.held_out import log_loss

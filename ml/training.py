@@ -151,11 +151,9 @@ class Run:
         self.root, self.cache_dir, self.precision = root, cache_dir, precision
         self.train_films = pack_rows(data.train.rows, root, cache_dir)
         self.val_films = pack_rows(data.val.rows, root, cache_dir)
-        self.lungs = (
-            lung_masks(self.train_films, cache_dir=cache_dir)
-            if recipe.augmentation.looks_for_lungs
-            else None
-        )
+        self.lungs = None
+        if recipe.augmentation.looks_for_lungs:
+            self.lungs = lung_masks(self.train_films, cache_dir=cache_dir)
         self.groups = film_groups(data.train)
         keras.utils.set_random_seed(recipe.seed)
         self.network = build(

@@ -246,12 +246,10 @@ def _keep_best(
     best = min(completed, key=lambda trial: trial.value)
     # Those that were interrupted go on from their checkpoints.
     unfinished = study.get_trials(states=(TrialState.RUNNING, TrialState.WAITING))
-    kept = {
-        trial_folder(search.study_dir, params)
-        for params in (best.params, *(_values_of(trial) for trial in unfinished))
-    }
+    kept = trial_folder(search.study_dir, best.params)
+    spared = {trial_folder(search.study_dir, _values_of(trial)) for trial in unfinished}
     for folder in search.study_dir.glob("trial-*"):
-        if folder not in kept:
+        if folder != kept and folder not in spared:
             shutil.rmtree(folder)
     recipes_own = trial_folder(search.study_dir, own)
     told = {

@@ -5,14 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ml.calibration import (
-    calibrated_labels,
-    fit_calibration,
-    fit_intercepts,
-    fit_platt,
-    probabilities,
-    sigmoid,
-)
+from ml.calibration import calibrated_labels, fit_platt, probabilities, sigmoid
+from ml.calibration_fitting import fit_calibration, fit_intercepts
 
 
 def test_a_slope_and_an_intercept_a_label() -> None:
