@@ -115,9 +115,7 @@ def _only_lungs(film: np.ndarray, lungs: np.ndarray) -> np.ndarray:
     """Give all but the lungs their median grey, as `ml.shortcuts` tries later."""
     height, width = film.shape
     mask = cv2.resize(lungs.astype(np.float32), (width, height)) >= 0.5
-    return (
-        np.where(mask, film, np.uint16(np.median(film[mask]))) if mask.any() else film
-    )
+    return np.where(mask, film, np.uint16(np.median(film[mask])))
 
 
 def _random_view(

@@ -4,7 +4,7 @@ import pytest
 
 from accounts.models import AuditEvent, Role
 from diagnoses.models import ModelVersion, Prediction
-from tests.clients import person
+from tests.clients import person, program
 from tests.diagnoses.fakes import film_row
 from tests.factories import (
     DepartmentFactory,
@@ -96,3 +96,17 @@ def test_a_withdrawn_version_without_a_successor_reads_nothing_more(
     assert answer.status_code == 409
     assert b"reads no films any more" in answer.content
     assert Prediction.objects.count() == 1
+
+
+def test_over_rest_the_run_of_the_successor_is_answered(
+    chest_model: ModelVersion,
+) -> None:
+    # The film is of a kind that the version in use turns away: it ends at once.
+    run = PredictionFactory(
+        failed=True, model_version=chest_model, instance=film_row(colour=True)
+    )
+    successor_of(chest_model)
+    answer = program(Role.TECHNOLOGIST).post(f"/api/v1/predictions/{run.pk}/retry/")
+    assert answer.status_code == 202
+    assert answer.json()["status"] == "rejected"
+    assert answer.json()["finished_at"][:2] == "20"
