@@ -277,7 +277,8 @@ def _label_figure(found: Mapping[str, Any], key: str) -> str:
     if not found.get("claimed", True):
         return TOO_FEW
     low, high = (found.get("intervals") or {}).get(key) or (None, None)
-    interval = "" if low is None else f" ({two(low)}–{two(high)})"
+    # A word joiner: the interval stands on one line, under its value if need be.
+    interval = "" if low is None else f" ({two(low)}–\u2060{two(high)})"
     return f"{two(found.get(key))}{interval}"
 
 

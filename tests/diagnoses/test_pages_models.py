@@ -91,7 +91,7 @@ def test_figures_stand_with_their_intervals_and_name_their_films() -> None:
     normal, covid = (
         {cell.name: cell.value for cell in label.cells} for label in groups[0].labels
     )
-    assert (normal["AUC"], normal["Precision"]) == ("0.90 (0.85–0.94)", "0.75")
+    assert (normal["AUC"], normal["Precision"]) == ("0.90 (0.85–\u20600.94)", "0.75")
     assert (normal["Sensitivity"], normal["Sensitivity of the mark"]) == (
         "0.80",
         "0.85",
