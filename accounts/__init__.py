@@ -1,0 +1,1 @@
+"""Users, roles, departments, tokens, access decisions and the audit trail."""

@@ -5,7 +5,7 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.routers import SimpleRouter
 
-from accounts.api import TokenView
+from accounts.api.sign_in import TokenView
 from diagnoses.api import routes as diagnoses_routes
 from patients.api import routes as patients_routes
 

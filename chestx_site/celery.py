@@ -12,7 +12,7 @@ from typing import Any
 from celery import Celery
 from celery.signals import worker_init, worker_process_init
 
-from chestx_site.processes import die_with_parent
+from chestx_site.supervision.processes import die_with_parent
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chestx_site.settings")
 

@@ -58,7 +58,7 @@ AUTH_USER_MODEL = "accounts.User"
 
 INSTALLED_APPS = [
     "chestx_site",
-    "chestx_site.admin_config.ChestXAdminConfig",
+    "chestx_site.web.admin_config.ChestXAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -78,9 +78,9 @@ INSTALLED_APPS = [
     "diagnoses",
 ]
 MIDDLEWARE = [
-    "chestx_site.middleware.DatabaseDownMiddleware",
+    "chestx_site.web.middleware.DatabaseDownMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "chestx_site.middleware.SecurityHeadersMiddleware",
+    "chestx_site.web.middleware.SecurityHeadersMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -103,7 +103,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "chestx_site.context.site",
+                "chestx_site.web.context.site",
             ]
         },
     }
@@ -195,15 +195,15 @@ REST_FRAMEWORK = {
         "accounts.tokens.ScopedTokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["accounts.permissions.ActionPermission"],
+    "DEFAULT_PERMISSION_CLASSES": ["accounts.api.permissions.ActionPermission"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_FILTER_BACKENDS": [
         "django_filters.rest_framework.DjangoFilterBackend",
-        "chestx_site.paging.KnownOrderingFilter",
+        "chestx_site.web.paging.KnownOrderingFilter",
     ],
-    "DEFAULT_PAGINATION_CLASS": "chestx_site.paging.CursorPagination",
+    "DEFAULT_PAGINATION_CLASS": "chestx_site.web.paging.CursorPagination",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "chestx_site.problems.problem_response",
+    "EXCEPTION_HANDLER": "chestx_site.web.problems.problem_response",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
 SPECTACULAR_SETTINGS = {
@@ -223,7 +223,7 @@ MAX_FILE_BYTES = env.int("MAX_FILE_MB", 512) * 1024 * 1024
 MAX_REQUEST_BYTES = env.int("MAX_REQUEST_MB", 4096) * 1024 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 DATA_UPLOAD_MAX_NUMBER_FILES = env.int("MAX_FILES_A_REQUEST", 500)
-FILE_UPLOAD_HANDLERS = ["patients.upload_handler.LimitedUploadHandler"]
+FILE_UPLOAD_HANDLERS = ["patients.files.upload_handler.LimitedUploadHandler"]
 # Where files grow while they come (made by the upload handler): on the file system
 # of the objects.
 INCOMING_DIR = VAR_DIR / "incoming"

@@ -3,7 +3,8 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from chestx_site import api, health
+from chestx_site import api
+from chestx_site.web import health
 
 urlpatterns = [
     path("healthz", health.healthz, name="healthz"),
@@ -14,4 +15,4 @@ urlpatterns = [
     path("admin/", admin.site.urls),
 ]
 # A lost database is 503 also where no view was reached.
-handler500 = "chestx_site.middleware.server_error"
+handler500 = "chestx_site.web.middleware.server_error"

@@ -1,0 +1,1 @@
+"""What models say about images, and where people read it."""

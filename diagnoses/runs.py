@@ -1,7 +1,7 @@
 """The life of a prediction: queued with its film, claimed by a worker, finished once.
 
 Rows are queued in the transaction that stores the film: they are the outbox. A worker
-(`diagnoses.worker`) claims a row (`diagnoses.claims`) and ends it here, in one
+(`diagnoses.worker.read`) claims a row (`diagnoses.leases`) and ends it here, in one
 transaction, only where it still holds the row: status is running AND the attempt is
 its own. Otherwise the result is thrown away. Everything here may happen twice.
 
@@ -26,10 +26,10 @@ from django.db.models import F, Max, Q, QuerySet
 from django.db.models.functions import Now
 
 from accounts.models import User
-from diagnoses.claims import Claimed
-from diagnoses.fitting import Verdict, judge
+from diagnoses.eligibility import Verdict, judge
+from diagnoses.governance.versions import Threshold
 from diagnoses.hints import send_hints
-from diagnoses.model_versions import Threshold
+from diagnoses.leases import Claimed
 from diagnoses.models import Finding, HeatMap, ModelVersion, Prediction
 from diagnoses.signals import prediction_finished
 from diagnoses.worklist import lock_study, refresh_entry
@@ -38,7 +38,7 @@ from patients.models import Instance, Origin, Study
 
 if TYPE_CHECKING:
     from ml.inference import Reading
-    from ml.readings import Score
+    from ml.model_output import Score
 
 logger = logging.getLogger(__name__)
 

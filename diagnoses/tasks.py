@@ -16,16 +16,16 @@ from celery.signals import worker_process_init
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
-from diagnoses.batches import read_batch
-from diagnoses.claims import (
+from diagnoses.hints import TASK
+from diagnoses.leases import (
     DATABASE_GONE,
     Claimed,
     Heartbeat,
     on_fresh_connection,
 )
-from diagnoses.hints import TASK
 from diagnoses.runs import fail
-from diagnoses.worker import LoadedModels, claim_next, read_claimed, worker_name
+from diagnoses.worker.batches import read_batch
+from diagnoses.worker.read import LoadedModels, claim_next, read_claimed, worker_name
 
 logger = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ from django.http import HttpRequest
 
 from accounts.errors import InvalidInput, Unavailable
 from accounts.models import User
-from diagnoses.model_versions import check_requested_model
+from diagnoses.governance.versions import check_requested_model
 from diagnoses.models import Prediction
 from diagnoses.worklist import latest_runs
-from patients.identity import Claims
+from patients.identity.submitted import Claims
 from patients.ingest import IngestResult, ingest_instance
 from patients.models import Instance, Upload
 

@@ -20,7 +20,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from diagnoses.models import Finding, Prediction, WorklistEntry
-from ml.gate import LATERAL_VIEWS
+from ml.gate.header import LATERAL_VIEWS
 from ml.labels import NOTHING_FOUND_LABELS
 from patients.models import Instance, Origin, Study
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ml.calibration import probabilities
+from ml.cards.card import Card
 from ml.errors import ModelError
 from ml.inference import LoadedModel
+from ml.networks.weights_file import load_network
 from ml.preprocessing import preprocess
-from ml.registry import Card
-from ml.weights_file import load_network
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from ml.cards.card import Card, get_card
+from ml.cards.ensemble_spec import sources_of
 from ml.errors import ModelError
-from ml.members import sources_of
+from ml.model_output import Reading, scores_of
 from ml.preprocessing import Geometry
-from ml.readings import Reading, scores_of
-from ml.registry import Card, get_card
 
 
 class ReadsFilms(Protocol):

@@ -19,18 +19,18 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ml import gradcam
 from ml.calibration import probabilities
+from ml.cards.card import GRAPH_FORMAT, Card
 from ml.ensemble import EnsembleModel, load_ensemble
 from ml.errors import FilmRejected, ModelError
-from ml.feature_gate import FeatureGate, GateResult, load_gate
-from ml.graph_export import GRAPH_NAME, HEAD_NAME, graph_folder
-from ml.head_layers import head_of_network
-from ml.heads import Head, load_head
+from ml.gate.out_of_distribution import FeatureGate, GateResult, load_gate
+from ml.model_output import Reading, scores_of
+from ml.networks import gradcam
+from ml.networks.head_layers import head_of_network
+from ml.networks.heads import Head, load_head
+from ml.networks.openvino_export import GRAPH_NAME, HEAD_NAME, graph_folder
+from ml.networks.weights_file import load_network, verify
 from ml.preprocessing import PREPROCESSING_VERSION, Geometry, preprocess
-from ml.readings import Reading, scores_of
-from ml.registry import GRAPH_FORMAT, Card
-from ml.weights_file import load_network, verify
 
 # What OpenVINO calls the precisions that a pass may have.
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
@@ -176,7 +176,7 @@ class LoadedModel:
         thresholds: Mapping[str, float] | None = None,
         apply_gate: bool = True,
     ) -> Reading:
-        """Score a film. What its header says is the caller's to check, `ml.gate`.
+        """Score a film. The caller checks its header first (`ml.gate.header`).
 
         Args:
             display: uint16 (H, W), as `ml.pixels.display_frame` gives it.

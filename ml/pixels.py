@@ -24,10 +24,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from ml.codestreams import jpeg2000_size, jpeg_size
 from ml.errors import ImageError
-from ml.grey_curve import display_curve
-from ml.pictures import (
+from ml.images.codestreams import jpeg2000_size, jpeg_size
+from ml.images.pictures import (
     DECODER_ERRORS,
     MAX_PIXELS_PER_FRAME,
     Picture,
@@ -38,6 +37,7 @@ from ml.pictures import (
     read_picture,
     to_uint16,
 )
+from ml.images.voi_lut import display_curve
 
 __all__ = [
     "MAX_PIXELS_PER_FRAME",

@@ -1,7 +1,7 @@
 """The one place that decodes pixels in web and ingest: in a child that may die of them.
 
 A hostile file can make a decoder hang, eat memory or crash. So one long-lived child a
-process decodes (`patients.decode_child`), under a memory and a time limit; it is made
+process decodes (`patients.decoder.child`), under a memory and a time limit; it is made
 when first needed, never inherited by a fork, and replaced when it dies.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from django.conf import settings
 
 from accounts.errors import InvalidInput, Unavailable
-from patients.decoder_process import (
+from patients.decoder.process import (
     DecoderDiedError,
     DecoderHungError,
     DecoderProcess,

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from accounts.errors import InvalidInput, Unavailable
 from accounts.models import Department, User
-from patients.identity import Claims, checked
+from patients.identity.submitted import Claims, checked
 from patients.incoming import receipt_of
 from patients.ingest import IngestResult, ingest_instance
 from patients.models import Upload

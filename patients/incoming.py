@@ -11,12 +11,15 @@ from typing import BinaryIO
 from django.conf import settings
 
 from accounts.errors import InvalidInput, TooLarge
-from patients import containers, decode, dicom, hashes, pictures, storage
-from patients.containers import Kind
+from patients import decode, storage
 from patients.decode import PixelFacts
-from patients.dicom import Header, PatientIdentity
-from patients.hashes import ObjectHashes
-from patients.identity import Claims
+from patients.dicom import hashes
+from patients.dicom.hashes import ObjectHashes
+from patients.dicom.header import Header, PatientIdentity, read_header
+from patients.files import containers
+from patients.files.containers import Kind
+from patients.identity.submitted import Claims
+from patients.secondary_capture import wrap_picture
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ def opened(
     Args:
         file: Open for reading, and seekable.
         receipt: From `receipt_of`.
-        claims: As `identity.checked` returned them; they are part of a picture's UIDs.
+        claims: As `submitted.checked` returned them; they are part of a picture's UIDs.
 
     Raises:
         InvalidInput: The file is not whole, no image, or its header cannot be read.
@@ -132,7 +135,7 @@ def opened(
 
 def _film(path: Path, *, sha256: str, picture: bool) -> IncomingFilm:
     with path.open("rb") as file:
-        header = dicom.read_header(file)
+        header = read_header(file)
         if not sha256:
             file.seek(0)
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -150,7 +153,7 @@ def _as_picture(file: BinaryIO, kind: Kind, claims: Claims) -> Iterator[BinaryIO
     identity = PatientIdentity(
         patient_id=claims.patient_id or None, issuer=claims.issuer
     )
-    with pictures.wrap_picture(
+    with wrap_picture(
         file, kind, identity=identity, accession_number=claims.accession_number
     ) as wrapped:
         yield wrapped

@@ -16,11 +16,13 @@ from django.http import HttpRequest
 
 from accounts.errors import ChestXError, InvalidInput, Unavailable
 from accounts.models import Department, User
-from patients import duplicates, identity, incoming, placement, storage, uploads
-from patients.conflicts import Conflicting
-from patients.duplicates import Recognised
-from patients.hashes import HASH_RULE
-from patients.identity import Claims, Identity
+from patients import incoming, placement, storage, uploads
+from patients.conflicts import duplicates
+from patients.conflicts.duplicates import Recognised
+from patients.conflicts.quarantine import Conflicting
+from patients.dicom.hashes import HASH_RULE
+from patients.identity import submitted
+from patients.identity.submitted import Claims, Identity
 from patients.incoming import IncomingFilm, Receipt
 from patients.models import Instance, Origin, Patient, Series, Study, Upload
 from patients.placement import Placing
@@ -102,9 +104,9 @@ def ingest_instance(
     )
     receipt = incoming.receipt_of(file)
     try:
-        sending = replace(sending, claims=identity.checked(claims))
+        sending = replace(sending, claims=submitted.checked(claims))
         with incoming.opened(file, receipt=receipt, claims=sending.claims) as film:
-            whose = identity.identify(film.header, sending.claims)
+            whose = submitted.identify(film.header, sending.claims)
             return _settle(film, whose, sending, receipt)
     except Conflicting as conflict:
         return _conflict(sending, receipt, conflict, file=file)
@@ -182,7 +184,7 @@ def _keep_duplicate(
     """
     recognised: Recognised = duplicates.recognise(film, known)
     study = known.series.study
-    identity.refuse_other_patient(sending.claims, study, whose=whose)
+    submitted.refuse_other_patient(sending.claims, study, whose=whose)
     with transaction.atomic(durable=True):
         if not placement.lock_study(study):
             return None
@@ -304,7 +306,7 @@ def _result(
     instance: Instance | None = None,
 ) -> IngestResult:
     return IngestResult(
-        name=identity.storable(sending.name),
+        name=submitted.storable(sending.name),
         outcome=Upload.Outcome(upload.outcome),
         reason_code=upload.reason_code,
         reason=upload.reason,

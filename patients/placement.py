@@ -11,11 +11,11 @@ from django.db import connection
 from django.db.models import Q, QuerySet
 
 from accounts.models import Department, User
-from patients import names
-from patients.conflicts import Conflicting, ConflictReason
-from patients.dicom import Header
+from patients.conflicts.quarantine import Conflicting, ConflictReason
+from patients.dicom.header import Header
 from patients.flags import flag
-from patients.identity import Identity, demographics_differ
+from patients.identity import names
+from patients.identity.submitted import Identity, demographics_differ
 from patients.models import Instance, Patient, Priority, Series, Study, StudyFlag
 
 # First key of the advisory lock under which films of one accession number are placed.

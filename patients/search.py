@@ -13,7 +13,7 @@ from uuid import UUID
 from django.contrib.postgres.fields import ArrayField
 from django.db.models import BooleanField, F, Func, Q, QuerySet, UUIDField, Value
 
-from patients import names
+from patients.identity import names
 from patients.models import Patient, Study
 
 MOST_WORDS = 8

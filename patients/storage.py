@@ -22,8 +22,8 @@ from django.db import connection, transaction
 from django.utils._os import safe_makedirs
 
 from accounts.errors import Unavailable
+from patients.files.temporary import CHUNK_BYTES, on_disk
 from patients.models import Instance, Upload
-from patients.temporary import CHUNK_BYTES, on_disk
 
 logger = logging.getLogger(__name__)
 ORPHAN_AGE = timedelta(days=1)

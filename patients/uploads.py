@@ -12,8 +12,8 @@ from accounts.audit import AuditAction
 from accounts.errors import ChestXError
 from accounts.models import AuditEvent, Department, User
 from patients import storage
-from patients.conflicts import Conflicting
-from patients.identity import Claims, storable
+from patients.conflicts.quarantine import Conflicting
+from patients.identity.submitted import Claims, storable
 from patients.incoming import Receipt
 from patients.models import Instance, Origin, Upload
 

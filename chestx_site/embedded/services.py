@@ -17,7 +17,7 @@ from chestx_site.embedded.places import (
 )
 from chestx_site.embedded.postgresql import EmbeddedPostgreSQL
 from chestx_site.embedded.redis import EmbeddedRedis
-from chestx_site.processes import ChildProcess, wait_until
+from chestx_site.supervision.processes import ChildProcess, wait_until
 
 # Recovery after a crash reads the log of the database first.
 LONGEST_START_S = 120.0

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from django.conf import settings
 
-from chestx_site.demo import CELERY, GUNICORN, HOST
 from chestx_site.embedded.places import (
     EmbeddedServiceError,
     database_url,
@@ -25,12 +24,13 @@ from chestx_site.embedded.places import (
     state_dir,
 )
 from chestx_site.embedded.services import EmbeddedServices
-from chestx_site.processes import ChildProcess, wait_until
-from chestx_site.supervisor import Supervisor
+from chestx_site.supervision.demo import CELERY, GUNICORN, HOST
+from chestx_site.supervision.processes import ChildProcess, wait_until
+from chestx_site.supervision.supervisor import Supervisor
 
 LONGEST_START_S = 120.0
 # The graph of a model is made once from its weights: not part of what is tried here.
-WARM_UP = "from diagnoses.worker import LoadedModels; LoadedModels().warm_up()"
+WARM_UP = "from diagnoses.worker.read import LoadedModels; LoadedModels().warm_up()"
 MAKE_USERS = (
     "import os; from accounts.demo import create_demo_users; "
     "create_demo_users(os.environ['DEMO_PASSWORD'])"

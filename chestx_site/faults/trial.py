@@ -15,11 +15,18 @@ import numpy as np
 import psycopg
 from pydicom.uid import generate_uid
 
-from chestx_site.faults.doors import Door, FolderDoor, RestDoor, Sent, WebDoor, send_all
 from chestx_site.faults.injections import Fault, Injected, Injector, plan
 from chestx_site.faults.record import Counts, Record
+from chestx_site.faults.sources import (
+    Door,
+    FolderDoor,
+    RestDoor,
+    Sent,
+    WebDoor,
+    send_all,
+)
 from chestx_site.faults.stack import FaultStack
-from patients.phantom import phantom_dataset
+from patients.phantom.dataset import phantom_dataset
 
 LOOK_INTERVAL_S = 0.02
 CHESTS = 6

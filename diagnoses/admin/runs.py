@@ -10,11 +10,11 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from accounts.access import Action, may
+from accounts.admin.audited import AuditedAdmin
 from accounts.audit import AuditDoor
-from accounts.audited_admin import AuditedAdmin
 from accounts.errors import ChestXError
 from diagnoses.models import Finding, HeatMap, Prediction, WorklistEntry
-from diagnoses.retries import retry_for
+from diagnoses.worker.retries import retry_for
 from patients.models import Study
 
 

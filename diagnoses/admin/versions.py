@@ -9,18 +9,18 @@ from django.db import models
 from django.http import HttpRequest
 
 from accounts.access import Action, may
+from accounts.admin.audited import AuditedAdmin
 from accounts.audit import AuditDoor
-from accounts.audited_admin import AuditedAdmin
 from accounts.errors import ChestXError
-from diagnoses.model_states import Decision, activate, retire, run_in_shadow
-from diagnoses.model_versions import card_of
+from diagnoses.governance.operating_points import set_operating_point
+from diagnoses.governance.transitions import Decision, activate, retire, run_in_shadow
+from diagnoses.governance.versions import card_of
 from diagnoses.models import (
     ModelVersion,
     OperatingPoint,
     SiteAcceptance,
     StateChange,
 )
-from diagnoses.operating_points import set_operating_point
 
 
 class ReasonForm(ActionForm):

@@ -5,8 +5,8 @@ from typing import Any
 from django.db.models import Prefetch, prefetch_related_objects
 from rest_framework import serializers
 
-from diagnoses.comparison import Agreement, Comparison, FilmComparison
-from diagnoses.model_versions import thresholds_of
+from diagnoses.governance.comparison import Agreement, Comparison, FilmComparison
+from diagnoses.governance.versions import thresholds_of
 from diagnoses.models import (
     ModelVersion,
     OperatingPoint,

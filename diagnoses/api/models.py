@@ -19,8 +19,8 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts import audit
 from accounts.access import Action
+from accounts.api.audited import AuditedReadMixin
 from accounts.audit import AuditAction, AuditDoor
-from accounts.audited import AuditedReadMixin
 from accounts.errors import InvalidInput, NotFound
 from diagnoses.api.model_serializers import (
     ActivationSerializer,
@@ -34,8 +34,9 @@ from diagnoses.api.model_serializers import (
     RollbackSerializer,
     comparison_json,
 )
-from diagnoses.comparison import compare
-from diagnoses.model_states import (
+from diagnoses.governance.comparison import compare
+from diagnoses.governance.operating_points import choose_named_set, set_operating_point
+from diagnoses.governance.transitions import (
     Decision,
     activate,
     retire,
@@ -43,7 +44,6 @@ from diagnoses.model_states import (
     run_in_shadow,
 )
 from diagnoses.models import ModelVersion
-from diagnoses.operating_points import choose_named_set, set_operating_point
 
 State = ModelVersion.State
 

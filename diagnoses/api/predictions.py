@@ -17,13 +17,13 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from accounts.access import Action, require, scopes_of
+from accounts.api.audited import AuditedReadMixin
 from accounts.audit import AuditAction, AuditDoor
-from accounts.audited import AuditedReadMixin
 from accounts.errors import InvalidInput
 from diagnoses.api.serializers import PredictionSerializer
 from diagnoses.heat_maps import SIZES, finding_to_show, overlay_picture
 from diagnoses.models import Prediction
-from diagnoses.retries import retry_for
+from diagnoses.worker.retries import retry_for
 from patients.models import Priority
 
 _SIZES = {str(size): size for size in SIZES}

@@ -28,7 +28,7 @@ class PriorityField(serializers.ChoiceField):
 
 
 class UploadRequestSerializer(serializers.Serializer):
-    """The form of an upload, described only: `patients.identity` checks it."""
+    """The form of an upload; `patients.identity.submitted` checks it."""
 
     file = serializers.ListField(
         child=serializers.FileField(), help_text="DICOM, PNG, JPEG, TIFF or BMP."

@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from accounts.access import Action
-from accounts.audited import AuditedReadMixin
+from accounts.api.audited import AuditedReadMixin
 from accounts.errors import ChestXError, Conflict, InvalidInput, TooLarge
 from accounts.middleware import PROBLEM_JSON, problem
 from diagnoses.api.serializers import (
@@ -25,10 +25,10 @@ from diagnoses.api.serializers import (
     taken_files_json,
 )
 from diagnoses.uploads import TakenFiles, take_files
-from patients.identity import Claims, checked
+from patients.files.upload_handler import check_request_size
+from patients.identity.submitted import Claims, checked
 from patients.ingest import record_refusal
 from patients.models import Instance, Upload
-from patients.upload_handler import check_request_size
 
 CLAIM_FIELDS = (
     "patient_id",

@@ -6,8 +6,8 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from ml.datasets import ManifestRow
-from ml.layouts import AUTO, LAYOUTS, read_dataset
+from ml.datasets.manifest import ManifestRow
+from ml.datasets.read import AUTO, LAYOUTS, read_dataset
 
 
 def add_dataset_options(parser: ArgumentParser) -> None:

@@ -15,7 +15,7 @@ from rich.progress import Progress
 
 from diagnoses.management.dataset_options import add_dataset_options, rows_of
 from diagnoses.management.scoring import card_named
-from ml.datasets import ManifestRow
+from ml.datasets.manifest import ManifestRow
 from ml.errors import MlError
 from ml.inference import LoadedModel, load_model
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ml.architectures import ARCHITECTURES
+from ml.architectures.build import ARCHITECTURES
 from ml.errors import TrainingError
-from ml.recipes import Recipe, Stage, get_recipe
-from ml.tuned_params import read_params, with_params
+from ml.training.recipes import Recipe, Stage, get_recipe
+from ml.training.tuning.parameters import read_params, with_params
 
 FOCAL_GAMMA = 2.0
 # The networks halve a film five times.

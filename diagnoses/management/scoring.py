@@ -10,11 +10,11 @@ from django.conf import settings
 from rich.console import Console
 from rich.progress import Progress
 
-from ml.datasets import ManifestRow
-from ml.evaluation import Change, refuse_nothing, score_films
-from ml.figures import ScoredFilms
+from ml.cards.card import Card, get_card
+from ml.datasets.manifest import ManifestRow
+from ml.evaluation.scoring import Change, refuse_nothing, score_films
+from ml.evaluation.summary import ScoredFilms
 from ml.inference import load_model
-from ml.registry import Card, get_card
 
 
 def card_named(text: str) -> Card:

@@ -11,11 +11,11 @@ from django.views.decorators.http import require_safe
 
 from accounts.access import Action, require
 from accounts.errors import NotFound
-from diagnoses.pages import listing
-from diagnoses.pages.identity_lines import flag_sentences, patient_facts
-from diagnoses.pages.listing import Key, Sort
-from diagnoses.pages.rows import rows_of
-from diagnoses.pages.trail import record_read
+from diagnoses.pages.audit import record_read
+from diagnoses.pages.words.identity import flag_sentences, patient_facts
+from diagnoses.pages.worklist import keyset
+from diagnoses.pages.worklist.keyset import Key, Sort
+from diagnoses.pages.worklist.rows import rows_of
 from patients.models import Instance, Patient, Study
 
 
@@ -27,8 +27,8 @@ def history(request: HttpRequest, patient_id: UUID) -> HttpResponse:
     if patient is None:
         raise NotFound("There is no such patient, or none of your departments.")
     after = request.GET.get("after", "")
-    entries = listing.visible_entries(request.user).filter(study__patient=patient)
-    found = listing.page(
+    entries = keyset.visible_entries(request.user).filter(study__patient=patient)
+    found = keyset.page(
         entries, sort=Sort.NEWEST, after=Key.read(after) if after else None
     )
     rows = rows_of(found.keys, user=request.user)

@@ -2,32 +2,30 @@
 
 from django.urls import path
 
-from diagnoses.pages import (
-    comparisons,
-    films,
-    models,
-    patients,
-    studies,
-    uploads,
-    worklist,
-)
+from diagnoses.pages import patients
+from diagnoses.pages.model import comparison
+from diagnoses.pages.model import views as model
+from diagnoses.pages.study import pixels
+from diagnoses.pages.study import views as study
+from diagnoses.pages.upload import views as upload
+from diagnoses.pages.worklist import views as worklist
 
 urlpatterns = [
     path("", worklist.worklist, name="worklist"),
     path("worklist/changes/", worklist.changes, name="worklist-changes"),
     path("patients/<uuid:patient_id>/", patients.history, name="patient"),
-    path("studies/<uuid:study_id>/", studies.study, name="study"),
-    path("studies/<uuid:study_id>/readings/", studies.readings, name="study-readings"),
-    path("studies/<uuid:study_id>/changes/", studies.changes, name="study-changes"),
-    path("predictions/<uuid:prediction_id>/retry/", studies.retry, name="retry"),
-    path("films/<uuid:instance_id>/<int:frame>.png", films.film, name="film"),
-    path("findings/<uuid:finding_id>/layer.png", films.heat_layer, name="heat-layer"),
-    path("upload/", uploads.upload, name="upload"),
-    path("uploads/<uuid:upload_id>/result/", uploads.result, name="upload-result"),
-    path("models/", models.models, name="models"),
-    path("models/compare/", comparisons.comparison, name="model-compare"),
-    path("models/<slug:name>/", models.model, name="model"),
-    path("models/<slug:name>/decide/", models.decide, name="model-decide"),
-    path("models/<slug:name>/thresholds/", models.thresholds, name="model-thresholds"),
-    path("models/<slug:name>/curves.svg", models.curves, name="model-curves"),
+    path("studies/<uuid:study_id>/", study.study, name="study"),
+    path("studies/<uuid:study_id>/readings/", study.readings, name="study-readings"),
+    path("studies/<uuid:study_id>/changes/", study.changes, name="study-changes"),
+    path("predictions/<uuid:prediction_id>/retry/", study.retry, name="retry"),
+    path("films/<uuid:instance_id>/<int:frame>.png", pixels.film, name="film"),
+    path("findings/<uuid:finding_id>/layer.png", pixels.heat_layer, name="heat-layer"),
+    path("upload/", upload.upload, name="upload"),
+    path("uploads/<uuid:upload_id>/result/", upload.result, name="upload-result"),
+    path("models/", model.models, name="models"),
+    path("models/compare/", comparison.comparison, name="model-compare"),
+    path("models/<slug:name>/", model.model, name="model"),
+    path("models/<slug:name>/decide/", model.decide, name="model-decide"),
+    path("models/<slug:name>/thresholds/", model.thresholds, name="model-thresholds"),
+    path("models/<slug:name>/curves.svg", model.curves, name="model-curves"),
 ]

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml.child_process import end_with_parent
-from ml.weights_file import network_of_file
+from ml.networks.child_process import end_with_parent
+from ml.networks.weights_file import network_of_file
 
 if TYPE_CHECKING:
     import keras

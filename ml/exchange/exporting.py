@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ml.child_process import ChildFailed, run_module
+from ml.cards.card import GRAPH_FORMAT, Card
 from ml.errors import ModelError
 from ml.exchange.export_child import (
     ASKED_NAME,
@@ -20,8 +20,8 @@ from ml.exchange.export_child import (
     OUTPUTS_NAME,
 )
 from ml.inference import LoadedModel, load_model
+from ml.networks.child_process import ChildFailed, run_module
 from ml.preprocessing import preprocess
-from ml.registry import GRAPH_FORMAT, Card
 
 EXPORT_TIMEOUT_S = 900
 FORMATS = tuple(EXPORTED_NAMES)

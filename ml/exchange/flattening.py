@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ml.errors import ModelError
-from ml.head_layers import IDLE_LAYERS, head_of_network, made_by
+from ml.networks.head_layers import IDLE_LAYERS, head_of_network, made_by
 
 if TYPE_CHECKING:
     import keras

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml.child_process import end_with_parent
 from ml.errors import ModelError
 from ml.exchange.flattening import Flat, flatten
 from ml.exchange.opening import open_network
 from ml.exchange.saved_model import read_saved_model, shape_of, with_logits
-from ml.graph_export import pack_graph
-from ml.head_layers import head_of_network
+from ml.networks.child_process import end_with_parent
+from ml.networks.head_layers import head_of_network
+from ml.networks.openvino_export import pack_graph
 from ml.preprocessing import preprocess
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
+from ml.cards.card import IMPORTED
 from ml.exchange.import_request import ImportRequest
 from ml.labels import CHESTX6_LABELS, Label
 from ml.preprocessing import OUR_SCALING, PREPROCESSING_VERSION
-from ml.registry import IMPORTED
 
 PLAIN_THRESHOLD = 0.5
 INTENDED_USE = (

@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 
 from ml.calibration import sigmoid, softmax
-from ml.child_process import ChildFailed, run_module
+from ml.cards.card import TASKS, read_card
 from ml.errors import ModelError
 from ml.exchange.import_child import FILMS_NAME, REPORT_NAME, WEIGHTS_NAMES
 from ml.exchange.import_request import ImportRequest
 from ml.exchange.imported_card import card_of_import
 from ml.exchange.saved_model import folder_sha256
 from ml.inference import LoadedModel, load_model
+from ml.networks.child_process import ChildFailed, run_module
+from ml.networks.weights_file import file_sha256
 from ml.preprocessing import OUR_SCALING, SCALINGS
-from ml.registry import TASKS, read_card
-from ml.weights_file import file_sha256
 
 IMPORT_TIMEOUT_S = 900
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")

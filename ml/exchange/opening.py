@@ -12,7 +12,7 @@ import h5py
 
 from ml.errors import ModelError
 from ml.exchange.legacy import modernise
-from ml.weights_file import check_configuration, open_weights
+from ml.networks.weights_file import check_configuration, open_weights
 
 if TYPE_CHECKING:
     import keras

@@ -9,7 +9,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from accounts.access import Action, may
-from accounts.audited_admin import AuditedAdmin
+from accounts.admin.audited import AuditedAdmin
 
 
 def link_to(row: Model | None) -> str | SafeString:

@@ -7,8 +7,8 @@ from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
-from patients import names
 from patients.admin.common import ArchiveAdmin, list_link
+from patients.identity import names
 from patients.models import Patient, Study
 from patients.search import patients_found
 

@@ -9,10 +9,11 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
-from accounts.audited import patient_keys
+from accounts.api.audited import patient_keys
 from accounts.errors import ChestXError
-from patients import assignments, resolutions
 from patients.admin.common import ArchiveAdmin, link_to
+from patients.conflicts import resolutions
+from patients.identity import assignments
 from patients.models import PatientAssignment, Upload
 
 

@@ -8,7 +8,7 @@ from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import GenericViewSet
 
 from accounts.access import Action
-from accounts.audited import AuditedReadMixin
+from accounts.api.audited import AuditedReadMixin
 from patients.api.filters import (
     InstanceFilter,
     PatientFilter,

@@ -82,7 +82,7 @@ class Migration(migrations.Migration):
                     models.CharField(
                         blank=True,
                         editable=False,
-                        help_text="For search: `patients.names.fold`.",
+                        help_text="For search: `patients.identity.names.fold`.",
                         max_length=1024,
                     ),
                 ),

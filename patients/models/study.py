@@ -78,7 +78,7 @@ class Patient(models.Model):
         max_length=1024,
         blank=True,
         editable=False,
-        help_text="For search: `patients.names.fold`.",
+        help_text="For search: `patients.identity.names.fold`.",
     )
     birth_date = models.DateField(null=True, blank=True)
     sex = models.CharField(max_length=1, choices=Sex, blank=True)

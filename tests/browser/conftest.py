@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
-from patients.phantom import write_phantom
+from patients.phantom.dataset import write_phantom
 from tests.chestx_site.programs import PASSWORD, RunningDemo, short_folder
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

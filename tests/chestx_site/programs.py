@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from chestx_site.processes import wait_until
+from chestx_site.supervision.processes import wait_until
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "Test-4711-password"

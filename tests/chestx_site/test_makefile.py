@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from chestx_site.processes import wait_until
+from chestx_site.supervision.processes import wait_until
 from tests.chestx_site.programs import (
     ROOT,
     RunningDemo,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from diagnoses.claims import Claimed, claim
+from diagnoses.leases import Claimed, claim
 from diagnoses.models import ModelVersion, Prediction
 from diagnoses.runs import queue_predictions
-from diagnoses.worker import LoadedModels
+from diagnoses.worker.read import LoadedModels
 from patients.models import Instance
 from tests.diagnoses.fakes import fake_loader, installed_model, stored_film
 

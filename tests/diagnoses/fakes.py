@@ -12,13 +12,13 @@ from django.conf import settings
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from diagnoses.model_versions import card_of
+from diagnoses.governance.versions import card_of
 from diagnoses.models import ModelVersion, OperatingPoint
+from ml.cards.card import Card
 from ml.errors import FilmRejected
 from ml.inference import LoadedModel
+from ml.model_output import Reading, Score
 from ml.preprocessing import PREPROCESSING_VERSION, preprocess
-from ml.readings import Reading, Score
-from ml.registry import Card
 from patients.models import Instance
 from patients.storage import put_object
 from tests.factories import InstanceFactory, ModelVersionFactory

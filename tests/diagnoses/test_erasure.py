@@ -9,13 +9,13 @@ from django.core.files.storage import default_storage
 from django.core.management import CommandError, call_command
 
 from accounts.models import AuditEvent, AuditSubject, Role, User
-from diagnoses.claims import claim
 from diagnoses.erasure import erase_patient, erase_study
+from diagnoses.leases import claim
 from diagnoses.models import Finding, HeatMap, ModelVersion, Prediction, WorklistEntry
 from diagnoses.runs import queue_predictions
-from diagnoses.worker import LoadedModels, read_claimed
-from patients import duplicates
-from patients.duplicates import Recognised
+from diagnoses.worker.read import LoadedModels, read_claimed
+from patients.conflicts import duplicates
+from patients.conflicts.duplicates import Recognised
 from patients.incoming import IncomingFilm
 from patients.models import Instance, Patient, Series, Study, Upload
 from patients.storage import object_key

@@ -11,12 +11,12 @@ from django.db import transaction
 
 from accounts.errors import Conflict, InvalidInput
 from diagnoses import runs
-from diagnoses.claims import Claimed, claim
-from diagnoses.model_versions import check_requested_model
+from diagnoses.governance.versions import check_requested_model
+from diagnoses.leases import Claimed, claim
 from diagnoses.models import ModelVersion, Prediction, WorklistEntry
-from diagnoses.retries import retry_prediction
 from diagnoses.runs import fail, queue_predictions, set_priority
 from diagnoses.signals import prediction_finished
+from diagnoses.worker.retries import retry_prediction
 from patients.models import Instance, Origin, Priority
 from patients.signals import instance_stored
 from tests.diagnoses.fakes import film_row, header, installed_model

@@ -10,8 +10,8 @@ from django.db import IntegrityError, connection
 from pytest_django.fixtures import Settings
 
 from diagnoses import runs
-from diagnoses.claims import Claimed, claim
-from diagnoses.model_versions import card_of, thresholds_of
+from diagnoses.governance.versions import card_of, thresholds_of
+from diagnoses.leases import Claimed, claim
 from diagnoses.models import (
     Finding,
     HeatMap,

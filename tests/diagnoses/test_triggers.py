@@ -8,9 +8,9 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Model
 
-from diagnoses.claims import Claimed
+from diagnoses.leases import Claimed
 from diagnoses.models import Finding, HeatMap, OperatingPoint, Prediction
-from diagnoses.worker import LoadedModels, read_claimed
+from diagnoses.worker.read import LoadedModels, read_claimed
 
 KEPT = (Prediction, Finding, HeatMap, OperatingPoint)
 CHANGES: dict[type[Model], dict[str, object]] = {

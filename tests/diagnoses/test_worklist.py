@@ -9,10 +9,10 @@ from django.db import connection
 from django.db.models.functions import Now
 from pytest_django.fixtures import Settings
 
-from diagnoses.claims import claim
+from diagnoses.leases import claim
 from diagnoses.models import ModelVersion, Prediction, WorklistEntry
 from diagnoses.runs import queue_predictions
-from diagnoses.worker import LoadedModels, read_claimed
+from diagnoses.worker.read import LoadedModels, read_claimed
 from diagnoses.worklist import latest_runs, rebuild_worklist, refresh_entry
 from patients.models import Instance, Origin, Study
 from tests.diagnoses.fakes import fake_loader, film_row, installed_model, stored_film

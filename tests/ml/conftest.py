@@ -9,9 +9,9 @@ from typing import Any
 import keras
 import pytest
 
-from ml.architectures import build
-from ml.registry import Card, read_card
-from ml.weights_file import save_weights
+from ml.architectures.build import build
+from ml.cards.card import Card, read_card
+from ml.networks.weights_file import save_weights
 
 TINY_LABELS = ("Normal", "Bacterial pneumonia", "Viral pneumonia")
 

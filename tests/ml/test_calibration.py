@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ml.calibration import calibrated_labels, fit_platt, probabilities, sigmoid
-from ml.calibration_fitting import fit_calibration, fit_intercepts
+from ml.training.calibration import fit_calibration, fit_intercepts
 
 
 def test_a_slope_and_an_intercept_a_label() -> None:

@@ -11,22 +11,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ml.datasets import read_manifest
+from ml.cards.card import Card, get_card, parse_card, read_card
+from ml.cards.ensemble_spec import ensemble_sha256
+from ml.datasets.manifest import read_manifest
 from ml.ensemble import EnsembleModel, mean_grid
-from ml.ensemble_card import (
+from ml.errors import FilmRejected, ModelError
+from ml.evaluation.ensemble_card import (
     build_ensemble_card,
     measured_card,
     shared_labels,
     write_card,
 )
-from ml.errors import FilmRejected, ModelError
 from ml.inference import load_model
-from ml.members import ensemble_sha256
+from ml.model_output import Reading, scores_of
 from ml.preprocessing import Geometry
-from ml.readings import Reading, scores_of
-from ml.registry import Card, get_card, parse_card, read_card
 from tests.ml.conftest import TINY_LABELS, card_json, install, tiny_network
-from tests.ml.films import chest_like, write_films
+from tests.ml.images_made import chest_like, write_films
 
 HERE = Geometry(200, 200, 0, 0, 200, 200, 64)
 

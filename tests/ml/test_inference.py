@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ml.cards.card import Card
 from ml.errors import ModelError
 from ml.inference import Reading, load_model
-from ml.registry import Card
-from tests.ml.films import chest_like
+from tests.ml.images_made import chest_like
 
 
 def numbers(reading: Reading) -> np.ndarray:
@@ -96,8 +96,8 @@ READ_IN_A_PROCESS = """
 import sys
 from pathlib import Path
 from ml.inference import load_model
-from ml.registry import read_card
-from tests.ml.films import chest_like
+from ml.cards.card import read_card
+from tests.ml.images_made import chest_like
 model = load_model(read_card(Path(sys.argv[1])), cache_dir=Path(sys.argv[2]), threads=1)
 print([score.probability for score in model.read(chest_like()).scores])
 heavy = {"keras", "tensorflow", "jax", "torch"} & set(sys.modules)

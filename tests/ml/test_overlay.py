@@ -9,7 +9,7 @@ import pytest
 from ml.errors import ImageError
 from ml.overlay import display_png, heat_layer, overlay_png
 from ml.preprocessing import find_geometry
-from tests.ml.films import chest_like
+from tests.ml.images_made import chest_like
 
 FILM = chest_like()
 GEOMETRY = find_geometry(FILM, size=64).to_json()

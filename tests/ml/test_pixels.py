@@ -28,7 +28,7 @@ from ml.pixels import (
     read_stored_frame,
 )
 from ml.preprocessing import preprocess
-from tests.ml.films import chest_like, compressed, dataset_of, encoded, file_of
+from tests.ml.images_made import chest_like, compressed, dataset_of, encoded, file_of
 
 LOSSLESS = (JPEG2000Lossless, JPEGLSLossless, RLELossless)
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ml.film_cache import PackedFilms, packed_film
+from ml.datasets.image_cache import PackedFilms, packed_film
 from ml.overlay import heat_layer
 from ml.preprocessing import (
     Geometry,
@@ -20,8 +20,8 @@ from ml.preprocessing import (
     soften,
     squash,
 )
-from ml.sequences import plain_inputs
-from tests.ml.films import chest_like, encoded
+from ml.training.samples.sequences import plain_inputs
+from tests.ml.images_made import chest_like, encoded
 
 
 def test_uniform_borders_are_trimmed() -> None:

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ml.cards.card import Card
 from ml.errors import FilmRejected, ModelError
 from ml.inference import KerasRunner, load_model
-from ml.readings import Reading
-from ml.registry import Card
-from tests.ml.films import chest_like
+from ml.model_output import Reading
+from tests.ml.images_made import chest_like
 
 
 def numbers(reading: Reading | FilmRejected) -> np.ndarray:
@@ -89,8 +89,8 @@ READ_UNDER_JAX = """
 import json, sys
 from pathlib import Path
 from ml.inference import load_model
-from ml.registry import read_card
-from tests.ml.films import chest_like
+from ml.cards.card import read_card
+from tests.ml.images_made import chest_like
 model = load_model(read_card(Path(sys.argv[1])), cache_dir=Path("."), runner="keras")
 found = model.read_many([chest_like(seed=seed) for seed in range(3)])
 print(json.dumps({

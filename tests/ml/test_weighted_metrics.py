@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ml import calibration, metrics, weighted_metrics
-from ml.resampling import patient_counts, with_interval
+from ml.evaluation.bootstrap import patient_counts, with_interval
 
 RNG = np.random.default_rng(3)
 SCORES = np.round(RNG.random(80), 1)

@@ -4,7 +4,7 @@ from io import BytesIO
 from typing import Any
 
 from accounts.models import User
-from patients.identity import Claims
+from patients.identity.submitted import Claims
 from patients.ingest import IngestResult, ingest_instance
 from patients.models import Upload
 

@@ -21,7 +21,7 @@ from pytest_django import Settings
 from accounts.errors import InvalidInput, Unavailable
 from ml.pixels import display_frame
 from patients import decode
-from patients.decoder_process import DecoderProcess
+from patients.decoder.process import DecoderProcess
 from tests.dicom_factory import encoded, film, grey_pixels, jpeg_film, png, written
 
 Store = Callable[[bytes], Path]

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ml.registry import Card
+from ml.cards.card import Card
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from chestx_site.benchmarks.ways import Setting, Way
-from chestx_site.processes import die_with_parent
+from chestx_site.supervision.processes import die_with_parent
+from ml.cards.card import Card, read_card
 from ml.pixels import read_display
 from ml.preprocessing import preprocess
-from ml.registry import Card, read_card
 
 
 def main() -> None:

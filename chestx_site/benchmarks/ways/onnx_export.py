@@ -8,8 +8,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from ml.registry import read_card
-from ml.weights_file import load_network
+from ml.cards.card import read_card
+from ml.networks.weights_file import load_network
 
 
 def main() -> None:

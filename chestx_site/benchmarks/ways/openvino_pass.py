@@ -6,7 +6,7 @@ import numpy as np
 import openvino
 
 from chestx_site.benchmarks.ways import Setting
-from ml.graph_export import GRAPH_NAME, graph_folder
+from ml.networks.openvino_export import GRAPH_NAME, graph_folder
 
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 

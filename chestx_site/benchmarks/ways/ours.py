@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from chestx_site.benchmarks.ways import Setting
-from ml.gate import check_image
+from ml.gate.header import check_image
 from ml.inference import load_model
 
 

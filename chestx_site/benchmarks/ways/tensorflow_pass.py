@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from chestx_site.benchmarks.ways import Setting
-from ml.weights_file import load_network
+from ml.networks.weights_file import load_network
 
 
 class TensorFlowPass:

@@ -18,7 +18,7 @@ from chestx_site.benchmarks.figures import (
     table,
     this_machine,
 )
-from chestx_site.supervisor import StopRequested, stop_requests
+from chestx_site.supervision.supervisor import StopRequested, stop_requests
 
 BENCHMARKS = {
     "inference": inference.measure,

@@ -14,7 +14,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from chestx_site.embedded.places import EmbeddedServiceError
 from chestx_site.faults.trial import Options, Report, run_trial
-from chestx_site.supervisor import StopRequested, stop_requests
+from chestx_site.supervision.supervisor import StopRequested, stop_requests
 
 
 class Command(BaseCommand):

@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from chestx_site.embedded import EmbeddedServiceError
 from chestx_site.embedded.services import EmbeddedServices
-from chestx_site.supervisor import StopRequested, Supervisor, stop_requests
+from chestx_site.supervision.supervisor import StopRequested, Supervisor, stop_requests
 
 
 class Command(BaseCommand):

@@ -12,10 +12,10 @@ from rich.progress import Progress
 
 from accounts.errors import ChestXError
 from accounts.models import User
-from diagnoses.acceptance import LabelledFilms, accept_model
+from diagnoses.governance.acceptance import LabelledFilms, accept_model
 from diagnoses.management.decisions import administrator, installed_version
 from diagnoses.models import ModelVersion, SiteAcceptance
-from diagnoses.worker import LoadedModels
+from diagnoses.worker.read import LoadedModels
 from ml.errors import MlError
 
 

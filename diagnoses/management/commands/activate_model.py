@@ -9,17 +9,17 @@ from django.core.management.base import BaseCommand, CommandError
 
 from accounts.audit import AuditDoor
 from accounts.errors import ChestXError
-from diagnoses.management.decisions import (
-    administrator,
-    installed_version,
-    version_in_use,
-)
-from diagnoses.model_states import (
+from diagnoses.governance.transitions import (
     Decision,
     activate,
     retire,
     roll_back,
     run_in_shadow,
+)
+from diagnoses.management.decisions import (
+    administrator,
+    installed_version,
+    version_in_use,
 )
 from diagnoses.models import StateChange
 

@@ -15,8 +15,8 @@ from diagnoses.management.scoring import (
     chosen_rows,
     read_films,
 )
-from ml.comparison import compare_scored, said
 from ml.errors import MlError
+from ml.evaluation.comparison import compare_scored, said
 
 
 class Command(BaseCommand):

@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.progress import Progress
 
 from diagnoses.management.dataset_options import add_dataset_options, rows_of
-from ml.datasets import with_split
+from ml.cards.card import get_card
+from ml.datasets.manifest import with_split
 from ml.errors import MlError
-from ml.gate_trial import try_gate
+from ml.evaluation.gate.trial import try_gate
 from ml.inference import load_model
-from ml.registry import get_card
 
 
 class Command(BaseCommand):

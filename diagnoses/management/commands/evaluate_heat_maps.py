@@ -7,8 +7,8 @@ from pathlib import Path
 from django.conf import settings
 
 from diagnoses.management.measuring import Done, MeasuringCommand, Report, told
-from ml.datasets import ManifestRow
-from ml.heat_maps.measures import measure_heat_maps
+from ml.datasets.manifest import ManifestRow
+from ml.evaluation.heat_maps.measures import measure_heat_maps
 from ml.inference import LoadedModel
 
 

@@ -21,14 +21,14 @@ from diagnoses.management.scoring import (
     chosen_rows,
     read_films,
 )
-from ml.baseline import measure_baseline, pair_beside
-from ml.datasets import ManifestRow
+from ml.datasets.manifest import ManifestRow
 from ml.errors import MlError
-from ml.evaluation import pair_figures, report_of, thresholds_of
-from ml.evaluation_report import said as with_interval
-from ml.evaluation_report import write_report
-from ml.figures import ScoredFilms
-from ml.shortcuts import CHANGES
+from ml.evaluation.baseline import measure_baseline, pair_beside
+from ml.evaluation.report import said as with_interval
+from ml.evaluation.report import write_report
+from ml.evaluation.scoring import pair_figures, report_of, thresholds_of
+from ml.evaluation.shortcuts.changes import CHANGES
+from ml.evaluation.summary import ScoredFilms
 
 TRAIN = "train"
 

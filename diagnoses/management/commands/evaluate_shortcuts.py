@@ -7,9 +7,9 @@ from pathlib import Path
 from django.conf import settings
 
 from diagnoses.management.measuring import Done, MeasuringCommand, Report, told
-from ml.datasets import ManifestRow, with_split
+from ml.datasets.manifest import ManifestRow, with_split
+from ml.evaluation.shortcuts.measures import measure_shortcuts
 from ml.inference import LoadedModel
-from ml.shortcuts.measures import measure_shortcuts
 
 
 class Command(MeasuringCommand):

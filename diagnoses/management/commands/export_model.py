@@ -10,12 +10,12 @@ import numpy as np
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from diagnoses.management.made_up_films import made_up_films
-from ml.datasets import read_manifest
+from diagnoses.management.synthetic_images import made_up_films
+from ml.cards.card import get_card
+from ml.datasets.manifest import read_manifest
 from ml.errors import MlError
 from ml.exchange.exporting import FORMATS, export_model
 from ml.pixels import read_display
-from ml.registry import get_card
 
 
 class Command(BaseCommand):

@@ -10,11 +10,11 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from diagnoses.management.dataset_options import add_dataset_options, rows_of
-from ml.datasets import refuse_shared_patients, with_split
+from ml.cards.card import get_card
+from ml.datasets.manifest import refuse_shared_patients, with_split
 from ml.errors import MlError
-from ml.gate_fitting import fit_gate, held_out_rows
-from ml.gate_trial import reads
-from ml.registry import get_card
+from ml.evaluation.gate.trial import reads
+from ml.training.gate.fit import fit_gate, held_out_rows
 
 
 class Command(BaseCommand):

@@ -11,7 +11,8 @@ import numpy as np
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from diagnoses.management.made_up_films import made_up_films
+from diagnoses.management.synthetic_images import made_up_films
+from ml.cards.card import TASKS, WEIGHTS_DIR
 from ml.errors import MlError
 from ml.exchange.import_request import ImportRequest
 from ml.exchange.importing import (
@@ -21,7 +22,6 @@ from ml.exchange.importing import (
     named,
 )
 from ml.pixels import read_display
-from ml.registry import TASKS, WEIGHTS_DIR
 
 BODY_PARTS = {"MR": "BRAIN"}
 

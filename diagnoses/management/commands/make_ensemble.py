@@ -11,11 +11,11 @@ from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.progress import Progress
 
-from ml.datasets import read_manifest
-from ml.ensemble_card import build_ensemble_card, measured_card, write_card
+from ml.cards.card import WEIGHTS_DIR, Card, get_card
+from ml.datasets.manifest import read_manifest
 from ml.errors import MlError
+from ml.evaluation.ensemble_card import build_ensemble_card, measured_card, write_card
 from ml.inference import load_model
-from ml.registry import WEIGHTS_DIR, Card, get_card
 
 
 class Command(BaseCommand):

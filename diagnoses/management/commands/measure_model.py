@@ -10,9 +10,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from diagnoses.management.dataset_options import add_dataset_options, rows_of
+from ml.cards.card import WEIGHTS_DIR, get_card
 from ml.errors import MlError
-from ml.measuring import PARTS, measure_model
-from ml.registry import WEIGHTS_DIR, get_card
+from ml.evaluation.fill_card import PARTS, measure_model
 
 
 class Command(BaseCommand):

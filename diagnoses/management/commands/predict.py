@@ -10,10 +10,10 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from ml.cards.card import Card, default_card, get_card
 from ml.errors import ModelError
-from ml.file_reading import FileReading, read_file, write_overlay
 from ml.inference import LoadedModel, load_model
-from ml.registry import Card, default_card, get_card
+from ml.predict_file import FileReading, read_file, write_overlay
 
 DECISION_SUPPORT = (
     "Decision support, not for diagnosis. "

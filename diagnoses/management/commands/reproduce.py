@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from accounts.errors import ChestXError
 from diagnoses.models import Prediction
-from diagnoses.reproduction import Verdict, reproduce
+from diagnoses.worker.reproduction import Verdict, reproduce
 
 
 class Command(BaseCommand):

@@ -9,10 +9,10 @@ from django.core.management.base import BaseCommand, CommandError
 
 from accounts.audit import AuditDoor
 from accounts.errors import ChestXError
+from diagnoses.governance.operating_points import choose_named_set, set_operating_point
+from diagnoses.governance.transitions import Decision
 from diagnoses.management.decisions import administrator, installed_version
-from diagnoses.model_states import Decision
 from diagnoses.models import ModelVersion, OperatingPoint
-from diagnoses.operating_points import choose_named_set, set_operating_point
 
 
 class Command(BaseCommand):

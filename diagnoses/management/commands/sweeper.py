@@ -10,7 +10,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from diagnoses.sweeper import keep_sweeping, sweep_once
+from diagnoses.worker.sweeper import keep_sweeping, sweep_once
 
 
 class Command(BaseCommand):

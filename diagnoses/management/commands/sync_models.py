@@ -8,8 +8,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts.errors import ChestXError
-from diagnoses.model_states import activate_for_demo
-from diagnoses.model_versions import sync_models
+from diagnoses.governance.transitions import activate_for_demo
+from diagnoses.governance.versions import sync_models
 from ml.errors import MlError
 
 

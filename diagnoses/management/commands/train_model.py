@@ -15,11 +15,11 @@ from rich.progress import Progress
 from diagnoses.management.command_lines import training_command
 from diagnoses.management.dataset_options import add_dataset_options, rows_of
 from diagnoses.management.recipe_options import add_recipe_options, asked_for
+from ml.cards.card import WEIGHTS_DIR
 from ml.errors import MlError
-from ml.packaging import package
-from ml.recipes import Recipe
-from ml.registry import WEIGHTS_DIR
-from ml.training import (
+from ml.training.packaging import package
+from ml.training.recipes import Recipe
+from ml.training.run import (
     PRECISIONS,
     Budget,
     Run,

@@ -12,14 +12,14 @@ from django.core.management.base import BaseCommand, CommandError
 
 from diagnoses.management.dataset_options import add_dataset_options, rows_of
 from ml.errors import MlError
-from ml.recipes import get_recipe
-from ml.training import (
+from ml.training.recipes import get_recipe
+from ml.training.run import (
     PRECISIONS,
     fitting_precision,
     gather_rows,
     leave_cores_to_the_network,
 )
-from ml.tuning import BEST_NAME, Search, tune
+from ml.training.tuning.search import BEST_NAME, Search, tune
 
 
 class Command(BaseCommand):

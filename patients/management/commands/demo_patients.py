@@ -5,7 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from patients.demo import create_demo_patients
+from patients.phantom.load import create_demo_patients
 
 
 class Command(BaseCommand):

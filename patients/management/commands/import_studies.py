@@ -17,7 +17,7 @@ from rich.progress import (
 from accounts.access import Action, may
 from accounts.errors import InvalidInput
 from accounts.models import Department, User
-from patients.identity import Claims, storable
+from patients.identity.submitted import Claims, storable
 from patients.importing import (
     POSTPONED,
     SKIPPED,

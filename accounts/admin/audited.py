@@ -1,0 +1,195 @@
+"""The admin of a record: by role, read-only unless told otherwise, and audited.
+
+Django's own permissions and log entries are not used: access is decided by
+`accounts.access`, and a log entry would keep a patient's name.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ChangeList
+from django.db import models
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.http import urlencode
+
+from accounts import audit
+from accounts.access import Action, may
+from accounts.api.audited import patient_keys
+from accounts.audit import AuditAction, AuditDoor
+
+
+class AuditedAdmin(admin.ModelAdmin):
+    """A ModelAdmin whose lists and pages leave their event before they are shown.
+
+    Attributes:
+        patient_path: The lookup from the model to its patient's key ("pk",
+            "study__patient_id"); None where the rows are nobody's data.
+        view_action: Who may look.
+        editable: Whether those who administer may add and change rows.
+        deletable: Whether they may delete them.
+        search_keys: Lookups of keys, searched where the term is a UUID.
+    """
+
+    patient_path: str | None = None
+    view_action = Action.ADMINISTER
+    editable = False
+    deletable = False
+    search_keys: Sequence[str] = ()
+    list_per_page = 50
+    # The other count asks the database twice, over a hundred thousand rows.
+    show_full_result_count = False
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        """Whether the model is listed on the index."""
+        return may(request.user, self.view_action)
+
+    def has_view_permission(
+        self, request: HttpRequest, obj: models.Model | None = None
+    ) -> bool:
+        """Whether the user's role may look."""
+        return may(request.user, self.view_action)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Whether rows may be added here."""
+        return self.editable and may(request.user, Action.ADMINISTER)
+
+    def has_change_permission(
+        self, request: HttpRequest, obj: models.Model | None = None
+    ) -> bool:
+        """Whether rows may be changed here."""
+        return self.editable and may(request.user, Action.ADMINISTER)
+
+    def has_delete_permission(
+        self, request: HttpRequest, obj: models.Model | None = None
+    ) -> bool:
+        """Whether rows may be deleted here."""
+        return self.deletable and may(request.user, Action.ADMINISTER)
+
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
+        """Return the list, after the event with its rows' patients is written."""
+        if any("\x00" in value for value in request.GET.values()):
+            raise IncorrectLookupParameters("PostgreSQL's text has no NUL.")
+        changes = super().get_changelist_instance(request)
+        rows = list(changes.result_list)
+        changes.result_list = rows
+        self._record(
+            request,
+            AuditAction.SEARCH if changes.query else AuditAction.LIST,
+            patients=self.patients_of(rows),
+            detail={"rows": len(rows), "parameters": sorted(request.GET)},
+        )
+        return changes
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: models.QuerySet, search_term: str
+    ) -> tuple[models.QuerySet, bool]:
+        """Find by key where the term is one, else by the model's search fields."""
+        try:
+            key = UUID(search_term.strip())
+        except ValueError:
+            return super().get_search_results(request, queryset, search_term)
+        found = models.Q(pk__in=())
+        for lookup in self.search_keys:
+            found |= models.Q(**{lookup: key})
+        # A lookup over many rows (an event's patients) would find a row many times.
+        return queryset.filter(found), any("__" in path for path in self.search_keys)
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> models.Model | None:
+        """Return the row that a page shows, after its event is written."""
+        shown = super().get_object(request, object_id, from_field)
+        if shown is not None:
+            self._record(
+                request,
+                AuditAction.VIEW,
+                shown=shown,
+                patients=self.patients_of([shown]),
+            )
+        return shown
+
+    def patients_of(self, rows: Sequence[models.Model]) -> set[UUID]:
+        """Return the patients' keys of these rows: one query, whatever their number."""
+        if self.patient_path is None or not rows:
+            return set()
+        if self.patient_path == "pk":
+            return {row.pk for row in rows}
+        return patient_keys(list(rows), self.patient_path)
+
+    def log_addition(
+        self, request: HttpRequest, obj: models.Model, message: Any
+    ) -> None:
+        """Record a new row in the trail, the one log there is."""
+        self._record_change(request, AuditAction.CREATE, obj, message)
+
+    def log_change(self, request: HttpRequest, obj: models.Model, message: Any) -> None:
+        """Record a changed row in the trail, with the names of its fields."""
+        self._record_change(request, AuditAction.CHANGE, obj, message)
+
+    def log_deletions(
+        self, request: HttpRequest, queryset: Iterable[models.Model]
+    ) -> None:
+        """Record each deleted row in the trail."""
+        for row in queryset:
+            self._record_change(request, AuditAction.DELETE, row, "")
+
+    def history_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Show the row's events in the trail."""
+        url = reverse(f"{self.admin_site.name}:accounts_auditevent_changelist")
+        return redirect(f"{url}?{urlencode({'q': object_id})}")
+
+    def _record_change(
+        self, request: HttpRequest, action: str, row: models.Model, message: Any
+    ) -> None:
+        self._record(
+            request,
+            action,
+            shown=row,
+            patients=self.patients_of([row]),
+            detail={"changed": _changed_fields(message)},
+        )
+
+    def _record(
+        self,
+        request: HttpRequest,
+        action: str,
+        *,
+        patients: Iterable[UUID],
+        shown: models.Model | None = None,
+        detail: dict[str, object] | None = None,
+    ) -> None:
+        key = shown.pk if shown is not None else None
+        audit.record(
+            action=action,
+            actor=request.user,
+            request=request,
+            door=AuditDoor.ADMIN,
+            object_kind=self.opts.model_name,
+            object_uuid=key if isinstance(key, UUID) else None,
+            patients=patients,
+            detail=detail,
+        )
+
+
+def _changed_fields(message: Any) -> list[str]:
+    """Return the names of the fields in Django's change message, never their values."""
+    if not isinstance(message, list):
+        return []
+    return sorted(
+        {
+            field
+            for part in message
+            for said in part.values()
+            for field in said.get("fields", ())
+        }
+    )

@@ -1,0 +1,1 @@
+"""REST: sign-in, permissions and audited views."""

@@ -1,0 +1,4 @@
+"""The processes of the demo and of development.
+
+Supervisor, child processes, watchdog.
+"""

@@ -1,0 +1,4 @@
+"""Model versions.
+
+Installation, states, acceptance on site, operating points, comparison.
+"""

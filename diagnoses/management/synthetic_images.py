@@ -1,0 +1,18 @@
+"""Films for checks that need any: drawn here, of nobody."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ml.pixels import display_frame
+from patients.phantom.dataset import phantom_dataset
+
+PHANTOMS = 4
+
+
+def made_up_films() -> dict[str, np.ndarray]:
+    """Return a few synthetic chest films by name, display values uint16 (H, W)."""
+    return {
+        f"phantom {seed}": display_frame(phantom_dataset(seed))
+        for seed in range(1, PHANTOMS + 1)
+    }

@@ -1,0 +1,199 @@
+"""About the models: their cards. No patients here."""
+
+from pathlib import Path
+
+from django.contrib import messages
+from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.http import urlencode
+from django.views.decorators.http import require_POST, require_safe
+
+from accounts.access import Action, may, require
+from accounts.audit import AuditDoor
+from accounts.errors import ChestXError, InvalidInput, NotFound
+from diagnoses.governance.operating_points import choose_named_set, set_operating_point
+from diagnoses.governance.transitions import (
+    Decision,
+    activate,
+    retire,
+    roll_back,
+    run_in_shadow,
+)
+from diagnoses.governance.versions import thresholds_of
+from diagnoses.models import ModelVersion
+from diagnoses.pages.model.card import card_page, card_summary
+from diagnoses.pages.model.history import (
+    acceptances_of,
+    choices_of,
+    history_of,
+    threshold_changes_of,
+)
+from ml.cards.card import WEIGHTS_DIR
+
+
+@require_safe
+def models(request: HttpRequest) -> HttpResponse:
+    """List the models: of each the version in use, else the one installed last."""
+    require(request, Action.READ_MODELS)
+    listed: dict[str, ModelVersion] = {}
+    for version in ModelVersion.objects.order_by("name", "-installed_at"):
+        known = listed.setdefault(version.name, version)
+        if version.state == ModelVersion.State.ACTIVE and known is not version:
+            listed[version.name] = version
+    return render(
+        request,
+        "models/list.html",
+        {
+            "section": "models",
+            "models": [card_summary(version) for version in listed.values()],
+            "may_compare": may(request.user, Action.READ_SHADOW),
+        },
+    )
+
+
+@require_safe
+def model(request: HttpRequest, name: str) -> HttpResponse:
+    """Show the card of one version: `version` in the address, else the one in use."""
+    require(request, Action.READ_MODELS)
+    versions = _versions_of(name)
+    shown = _chosen(request, versions)
+    values = {
+        label: threshold.value for label, threshold in thresholds_of(shown).items()
+    }
+    page = card_page(
+        shown, versions=versions, thresholds=values, has_curves=_curves(shown).is_file()
+    )
+    acceptances = acceptances_of(shown)
+    return render(
+        request,
+        "models/page.html",
+        {
+            "section": "models",
+            "model": page,
+            "acceptances": acceptances,
+            "history": history_of(shown),
+            "threshold_changes": threshold_changes_of(shown),
+            "choices": choices_of(shown, acceptances=acceptances)
+            if may(request.user, Action.ADMINISTER)
+            else {},
+            "may_compare": may(request.user, Action.READ_SHADOW),
+        },
+    )
+
+
+@require_POST
+def decide(request: HttpRequest, name: str) -> HttpResponse:
+    """Change who may use a version, or go back to the one before; then show it."""
+    require(request, Action.ADMINISTER)
+    versions = _versions_of(name)
+    decision = _decision(request)
+    chosen = request.POST.get("decision", "")
+    shown = _named(request.POST.get("version", ""), versions)
+    try:
+        if chosen == "rollback":
+            back_to = request.POST.get("back_to", "")
+            shown = roll_back(name, decision=decision, to=back_to).model_version
+        elif chosen == "activate":
+            without = request.POST.get("without_acceptance", "")
+            activate(shown, decision=decision, without_acceptance=without)
+        elif chosen == "shadow":
+            run_in_shadow(shown, decision=decision)
+        elif chosen == "retire":
+            retire(shown, decision=decision)
+        else:
+            raise InvalidInput("There is no such decision.")
+    except ChestXError as error:
+        return _back(request, shown, error)
+    return _back(request, shown, f"{shown} is {shown.state}, from the next film on.")
+
+
+@require_POST
+def thresholds(request: HttpRequest, name: str) -> HttpResponse:
+    """Judge by other thresholds from the next film on; then show the version."""
+    require(request, Action.ADMINISTER)
+    shown = _named(request.POST.get("version", ""), _versions_of(name))
+    decision = _decision(request)
+    named_set = request.POST.get("set", "")
+    try:
+        if named_set:
+            choose_named_set(shown, name=named_set, decision=decision)
+        else:
+            set_operating_point(
+                shown,
+                label=request.POST.get("label", ""),
+                value=_number(request.POST.get("value", "")),
+                decision=decision,
+            )
+    except ChestXError as error:
+        return _back(request, shown, error)
+    return _back(request, shown, "Set. What was judged before stays as it was.")
+
+
+def _decision(request: HttpRequest) -> Decision:
+    reason = request.POST.get("reason", "")
+    return Decision(request.user, reason, AuditDoor.WEB, request)
+
+
+def _number(written: str) -> float:
+    try:
+        return float(written)
+    except ValueError as error:
+        raise InvalidInput("The threshold is a number from 0 to 1.") from error
+
+
+def _back(
+    request: HttpRequest, shown: ModelVersion, said: ChestXError | str
+) -> HttpResponse:
+    """Show the version again, with what became of the decision."""
+    if isinstance(said, ChestXError):
+        if not said.permanent:
+            raise said
+        messages.error(request, said.message)
+    else:
+        messages.success(request, said)
+    asked = urlencode({"version": shown.version})
+    return HttpResponseRedirect(f"{reverse('model', args=[shown.name])}?{asked}")
+
+
+@require_safe
+def curves(request: HttpRequest, name: str) -> HttpResponse:
+    """Answer the training curves of a version."""
+    require(request, Action.READ_MODELS)
+    path = _curves(_chosen(request, _versions_of(name)))
+    if not path.is_file():
+        raise NotFound("This version came without training curves.")
+    # Whatever an SVG holds: opened as a page of its own, it runs nothing.
+    return FileResponse(
+        path.open("rb"),
+        content_type="image/svg+xml",
+        headers={
+            "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"
+        },
+    )
+
+
+def _versions_of(name: str) -> list[ModelVersion]:
+    versions = list(ModelVersion.objects.filter(name=name).order_by("-installed_at"))
+    if not versions:
+        raise NotFound("There is no model of this name.")
+    return versions
+
+
+def _chosen(request: HttpRequest, versions: list[ModelVersion]) -> ModelVersion:
+    named = request.GET.get("version", "")
+    if named:
+        return _named(named, versions)
+    active = ModelVersion.State.ACTIVE
+    return next((one for one in versions if one.state == active), versions[0])
+
+
+def _named(number: str, versions: list[ModelVersion]) -> ModelVersion:
+    found = next((one for one in versions if one.version == number), None)
+    if found is None:
+        raise NotFound("There is no such version of this model.")
+    return found
+
+
+def _curves(version: ModelVersion) -> Path:
+    return WEIGHTS_DIR / version.name / version.version / "curves.svg"

@@ -1,0 +1,1 @@
+"""The study page: images, results, earlier studies."""

@@ -1,0 +1,63 @@
+"""The studies before this one, in a few lines beside the film."""
+
+from dataclasses import dataclass
+
+from django.urls import reverse
+
+from accounts.access import Action, may
+from accounts.models import User
+from diagnoses.pages.worklist.rows import Row, rows_of
+from patients.models import Instance, Origin, Study
+
+SHOWN = 4
+THUMBNAIL_SIZE = 96
+
+
+@dataclass(frozen=True)
+class EarlierStudy:
+    """One line: a thumbnail, what it was, what was said."""
+
+    url: str
+    study: str
+    said: str
+    thumbnail_url: str
+
+
+def earlier_studies(study: Study, *, user: User) -> list[EarlierStudy]:
+    """Return the latest studies of the same person that came before this one."""
+    keys = list(
+        Study.objects.visible_to(user)
+        .filter(patient=study.patient_id, received_at__lt=study.received_at)
+        .order_by("-received_at", "-id")
+        .values_list("pk", flat=True)[:SHOWN]
+    )
+    films = dict(
+        Instance.objects.filter(
+            series__study__in=keys, origin=Origin.RECEIVED, rows__isnull=False
+        )
+        .order_by("series__study_id", "series__series_number", "instance_number", "pk")
+        .distinct("series__study_id")
+        .values_list("series__study_id", "pk")
+    )
+    shows_images = may(user, Action.READ_IMAGES)
+    return [
+        EarlierStudy(
+            url=row.url,
+            study=row.study,
+            said=_said(row),
+            thumbnail_url=_thumbnail_url(films[key])
+            if shows_images and key in films
+            else "",
+        )
+        for key, row in zip(keys, rows_of(keys, user=user), strict=True)
+    ]
+
+
+def _said(row: Row) -> str:
+    if row.finding:
+        return f"{row.finding.display} {row.finding.score}"
+    return row.status.word
+
+
+def _thumbnail_url(instance_key: object) -> str:
+    return f"{reverse('film', args=[instance_key, 0])}?size={THUMBNAIL_SIZE}"

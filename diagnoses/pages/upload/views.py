@@ -1,0 +1,173 @@
+"""The upload page: many files, and an answer for each."""
+
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.csrf import csrf_exempt, csrf_protect
+from django.views.decorators.http import require_http_methods, require_safe
+
+from accounts.access import Action, require
+from accounts.errors import InvalidInput, NotFound, TooLarge
+from diagnoses.governance.versions import active_models
+from diagnoses.pages.audit import record_read
+from diagnoses.pages.polling import asked_times
+from diagnoses.pages.upload.rows import FileResult, file_result, refused_row, result_of
+from diagnoses.pages.words.signs import PRIORITIES
+from diagnoses.uploads import take_files
+from patients.files.upload_handler import check_request_size
+from patients.identity.submitted import Claims
+from patients.ingest import record_refusal
+from patients.models import Instance, Priority, Sex, Upload
+
+CLAIM_FIELDS = (
+    "patient_id",
+    "patient_name",
+    "birth_date",
+    "sex",
+    "accession_number",
+    "priority",
+)
+_NOT_TAKEN = (Upload.Outcome.REFUSED, Upload.Outcome.CONFLICT)
+
+
+# The size is checked before the form is read for its token: too large is not read.
+@csrf_exempt
+@require_http_methods(["GET", "HEAD", "POST"])
+def upload(request: HttpRequest) -> HttpResponse:
+    """Show the form; take the files of one request and say what became of each."""
+    require(request, Action.UPLOAD)
+    if request.method == "POST":
+        _refuse_too_large(request)
+        return _take(request)
+    return _page(request)
+
+
+@csrf_protect
+def _page(request: HttpRequest) -> HttpResponse:
+    return render(request, "upload/page.html", _context(request, Claims(), []))
+
+
+@csrf_protect
+def _take(request: HttpRequest) -> HttpResponse:
+    claims = Claims(**{name: request.POST.get(name, "") for name in CLAIM_FIELDS})
+    files = request.FILES.getlist("file")
+    try:
+        taken = take_files(
+            files,
+            claims=claims,
+            door=Upload.Door.WEB,
+            actor=request.user,
+            requested_model=request.POST.get("model", ""),
+            request=request,
+        )
+    except InvalidInput as error:
+        rows = [refused_row(file.name or "a file", error.message) for file in files]
+        return _answer(request, claims, rows or [refused_row("—", error.message)])
+    if taken.fault is not None and "X-One-File" in request.headers:
+        raise taken.fault
+    rows = [result_of(file, user=request.user) for file in taken.files]
+    if taken.fault is not None:
+        left = files[len(taken.files) :]
+        rows += [
+            refused_row(file.name or "a file", taken.fault.message) for file in left
+        ]
+    _record_shown(request, rows)
+    return _answer(request, claims, rows)
+
+
+def _answer(
+    request: HttpRequest, claims: Claims, rows: list[FileResult]
+) -> HttpResponse:
+    """Answer a script with its one row, a form without script with the whole page."""
+    if "X-One-File" in request.headers:
+        return render(request, "upload/row.html", {"result": rows[0]})
+    return render(request, "upload/page.html", _context(request, claims, rows))
+
+
+@require_safe
+def result(request: HttpRequest, upload_id: UUID) -> HttpResponse:
+    """Say what was found on a film that was sent; while it waits, nothing about it."""
+    require(request, Action.UPLOAD)
+    sent = (
+        Upload.objects.visible_to(request.user)
+        .filter(pk=upload_id, instance__isnull=False)
+        .first()
+    )
+    film = (
+        Instance.objects.visible_to(request.user)
+        .select_related("series__study__patient")
+        .defer("header")
+        .filter(pk=sent.instance_id)
+        .first()
+        if sent
+        else None
+    )
+    if sent is None or film is None:
+        raise NotFound("There is no such upload, or it belongs to somebody else.")
+    shown = file_result(
+        sent,
+        name=sent.original_name,
+        reason=sent.reason,
+        instance=film,
+        user=request.user,
+        times=asked_times(request),
+    )
+    if shown.watch is None:
+        _record_shown(request, [shown])
+    return render(request, "upload/result.html", {"result": shown})
+
+
+def _record_shown(request: HttpRequest, rows: list[FileResult]) -> None:
+    """Write whose films the rows name: not only what was sent, also what was found."""
+    patients = {row.patient_key for row in rows if row.patient_key is not None}
+    if patients:
+        record_read(request, object_kind="upload", patients=patients)
+
+
+def _refuse_too_large(request: HttpRequest) -> None:
+    try:
+        check_request_size(request)
+    except TooLarge as error:
+        record_refusal(
+            error,
+            name="",
+            door=Upload.Door.WEB,
+            actor=request.user,
+            request=request,
+            size_bytes=int(request.META["CONTENT_LENGTH"]),
+        )
+        raise
+
+
+def _context(
+    request: HttpRequest, claims: Claims, rows: list[FileResult]
+) -> dict[str, Any]:
+    chosen = str(claims.priority or Priority.ROUTINE.name.lower())
+    return {
+        "section": "upload",
+        "claims": {
+            "patient_id": claims.patient_id,
+            "patient_name": claims.patient_name,
+            "birth_date": claims.birth_date or "",
+            "sex": claims.sex,
+            "accession_number": claims.accession_number,
+            "model": request.POST.get("model", ""),
+        },
+        "sexes": Sex.choices,
+        "priorities": [
+            {
+                "value": priority.name.lower(),
+                "word": PRIORITIES[priority].word,
+                "sign": PRIORITIES[priority].sign,
+                "checked": priority.name.lower() == chosen,
+            }
+            for priority in Priority
+        ],
+        "models": active_models(),
+        "max_file_size": settings.MAX_FILE_BYTES,
+        "results": rows,
+        "refused": sum(row.outcome in _NOT_TAKEN for row in rows),
+    }

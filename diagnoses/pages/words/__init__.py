@@ -1,0 +1,1 @@
+"""Texts that several pages share: signs, times, identity, findings, certainty."""

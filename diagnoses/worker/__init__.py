@@ -1,0 +1,1 @@
+"""What inference workers and the sweeper do with queued predictions."""

@@ -1,0 +1,181 @@
+"""What alone recovers lost work: expired leases are given back, lost hints repeated.
+
+It asks nothing of the workers and nothing of the broker but how many hints wait, so
+it also recovers from an emptied broker. Any number of sweepers may run.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Min, Q, QuerySet
+from django.db.models.functions import Greatest, Now
+
+from diagnoses.hints import BROKER_ERRORS, hints_waiting, send_hints_to
+from diagnoses.leases import DATABASE_GONE, Claimed
+from diagnoses.models import Prediction
+from diagnoses.runs import count_lost_worker
+from patients.storage import sweep_orphans
+
+logger = logging.getLogger(__name__)
+
+Status = Prediction.Status
+# A hint that nobody has followed for this long may be lost.
+HINT_PATIENCE = timedelta(seconds=5)
+# Nothing claimed for this long, though films and hints wait: the workers stand still.
+STALLED_AFTER_S = 30.0
+# Waiting for longer than this is a delay that people are told of.
+DELAY = timedelta(seconds=60)
+ORPHAN_SWEEP_INTERVAL_S = 24 * 3600.0
+_MOST_AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What one sweep did."""
+
+    given_back: int
+    hints: int
+
+
+def sweep_once() -> Sweep:
+    """Give back what lost workers held, then repeat the hints that got lost.
+
+    Raises:
+        OperationalError, InterfaceError: The database is away.
+        KombuError, RedisError, OSError: The broker is away; rows were given back.
+    """
+    given_back = give_back_expired()
+    return Sweep(given_back=given_back, hints=repeat_lost_hints())
+
+
+def give_back_expired() -> int:
+    """Queue the rows again whose lease has expired; return how many.
+
+    A row that somebody has locked is left for the next sweep: a worker frozen in the
+    middle of its transaction must not stop the recovery of all others.
+    """
+    with transaction.atomic():
+        expired = list(
+            Prediction.objects.select_for_update(skip_locked=True)
+            .filter(status=Status.RUNNING, lease_expires_at__lt=Now())
+            .order_by("lease_expires_at")
+            .values_list("pk", "attempt")[:_MOST_AT_ONCE]
+        )
+    given_back = 0
+    for prediction_id, attempt in expired:
+        # A heartbeat in between costs its worker the row: the fence keeps that safe.
+        if count_lost_worker(Claimed(prediction_id, attempt)):
+            logger.warning(
+                "The lease of prediction %s, attempt %d, expired",
+                prediction_id,
+                attempt,
+            )
+            given_back += 1
+    return given_back
+
+
+def repeat_lost_hints() -> int:
+    """Send as many hints as films wait beyond the hints that wait; return how many.
+
+    Only once a film has waited too long since its hint, so that a busy queue is left
+    alone; and never more than films, or hints would pile up.
+    """
+    waiting = _claimable()
+    overdue = waiting.filter(
+        Q(hinted_at__isnull=True) | Q(hinted_at__lt=Now() - HINT_PATIENCE)
+    )
+    if not overdue.exists():
+        return 0
+    films = waiting.count()
+    sent = sum(
+        send_hints_to(queue, min(films - there, _MOST_AT_ONCE))
+        for queue, there in hints_waiting().items()
+        if films > there
+    )
+    if sent:
+        overdue.update(hinted_at=Now())
+    return sent
+
+
+def stalled(*, for_s: float = STALLED_AFTER_S) -> bool:
+    """Say whether films and hints wait, and nobody has claimed anything for a while.
+
+    A worker that holds a live lease is at work, however long one film takes.
+
+    Raises:
+        OperationalError, InterfaceError: The database is away.
+        KombuError, RedisError, OSError: The broker is away.
+    """
+    since = Now() - timedelta(seconds=for_s)
+    waiting = _claimable().filter(queued_at__lt=since, not_before__lt=since)
+    at_work = Prediction.objects.filter(
+        status=Status.RUNNING, lease_expires_at__gt=Now()
+    )
+    if not waiting.exists() or at_work.exists():
+        return False
+    claimed_lately = Prediction.objects.filter(started_at__gt=since)
+    return not claimed_lately.exists() and any(hints_waiting().values())
+
+
+def delayed_since() -> datetime | None:
+    """Return since when the longest waiting film waits, if that is worth telling.
+
+    Runs in shadow may wait: nobody looks for them.
+    """
+    waiting = (
+        _claimable()
+        .filter(shadow=False)
+        .aggregate(
+            since=Min(
+                Greatest("queued_at", "not_before"),
+                filter=Q(queued_at__lt=Now() - DELAY, not_before__lt=Now() - DELAY),
+            )
+        )
+    )
+    since: datetime | None = waiting["since"]
+    return since
+
+
+def _claimable() -> QuerySet[Prediction]:
+    return Prediction.objects.filter(status=Status.QUEUED, not_before__lte=Now())
+
+
+def keep_sweeping(stop: threading.Event) -> None:
+    """Sweep until asked to stop; a database or broker that is away is waited for."""
+    orphans = threading.Thread(
+        target=_keep_sweeping_orphans, args=(stop,), name="orphans", daemon=True
+    )
+    orphans.start()
+    while not stop.wait(settings.SWEEP_INTERVAL_S):
+        try:
+            sweep = sweep_once()
+        except DATABASE_GONE + BROKER_ERRORS as error:
+            logger.warning("Nothing swept for now: %s", type(error).__name__)
+            connection.close()
+            continue
+        if sweep.given_back or sweep.hints:
+            logger.info(
+                "%d rows given back, %d hints repeated", sweep.given_back, sweep.hints
+            )
+
+
+def _keep_sweeping_orphans(stop: threading.Event) -> None:
+    """Remove orphaned objects once a day, beside the sweeps: listing may take long."""
+    due = time.monotonic()
+    while not stop.wait(1.0):
+        if time.monotonic() < due:
+            continue
+        due = time.monotonic() + ORPHAN_SWEEP_INTERVAL_S
+        try:
+            logger.info("%d orphaned objects removed", sweep_orphans())
+        except (*DATABASE_GONE, OSError) as error:
+            logger.warning("Orphans were not swept: %s", type(error).__name__)
+        finally:
+            connection.close()

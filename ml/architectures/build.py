@@ -1,0 +1,64 @@
+"""Network graphs: flat, every layer named, logits and the last maps as outputs.
+
+Keras is imported inside the functions: whatever only reads a card, draws a heat map
+or runs an exported graph must not pay for it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ml.architectures.applications import (
+    build_densenet121,
+    build_efficientnetv2_b0,
+)
+from ml.architectures.resnet import build_resnet50, build_tiny
+from ml.architectures.small import build_normalised_cnn, build_small_cnn
+from ml.architectures.xception import build_xception
+from ml.errors import ModelError
+
+if TYPE_CHECKING:
+    import keras
+
+ARCHITECTURES = {
+    "resnet50": build_resnet50,
+    "xception": build_xception,
+    "small-cnn": build_small_cnn,
+    "normalised-cnn": build_normalised_cnn,
+    "densenet121": build_densenet121,
+    "efficientnetv2-b0": build_efficientnetv2_b0,
+    "tiny": build_tiny,
+}
+# Their dense layer counts the pixels of the maps: one size, known when built.
+FIXED_SIZE = frozenset({"small-cnn"})
+
+
+def build(
+    architecture: str,
+    *,
+    classes: int,
+    channels: int = 1,
+    dtype: str = "float32",
+    size: int | None = None,
+) -> keras.Model:
+    """Build a network with random weights and the outputs (logits, maps).
+
+    Args:
+        architecture: A name in `ARCHITECTURES`.
+        classes: Number of labels.
+        channels: Channels of the input.
+        dtype: A Keras dtype policy; logits and maps are float32 whatever it is.
+        size: Side of the input; taken only by architectures of `FIXED_SIZE`.
+
+    Returns:
+        A model from (batch, height, width, channels) to logits (batch, classes) and
+        the last convolution's maps (batch, rows, columns, features).
+
+    Raises:
+        ModelError: There is no such architecture, or its size is missing.
+    """
+    if architecture not in ARCHITECTURES:
+        known = ", ".join(sorted(ARCHITECTURES))
+        raise ModelError(f"No architecture is called {architecture!r}; known: {known}.")
+    fixed = size if architecture in FIXED_SIZE else None
+    return ARCHITECTURES[architecture](classes, channels, dtype, fixed)

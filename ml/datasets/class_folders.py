@@ -1,0 +1,181 @@
+"""Folders that are labels: <split>/<class>/films or <class>/films, as on Kaggle.
+
+Patients are known only where file names say so. Kermany et al. number pneumonia films
+by person within bacterial and within viral: person100_virus stands in the official
+train set and person100_bacteria in the test set, so that the kind is part of who it is.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from ml.datasets.manifest import ManifestRow
+from ml.datasets.tables import plain_name
+from ml.errors import TrainingError
+
+FILM_SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp", ".dcm"})
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+# What folders call a class, in plain letters, and the labels of its films.
+CLASSES: dict[str, tuple[str, ...]] = {
+    "normal": ("Normal",),
+    "pneumonia": ("Pneumonia",),
+    "covid": ("COVID-19",),
+    "covid19": ("COVID-19",),
+    "emphysema": ("Emphysema",),
+    "tuberculosis": ("Tuberculosis",),
+    "tb": ("Tuberculosis",),
+    "glioma": ("Glioma",),
+    "gliomatumor": ("Glioma",),
+    "meningioma": ("Meningioma",),
+    "meningiomatumor": ("Meningioma",),
+    "pituitary": ("Pituitary tumour",),
+    "pituitarytumor": ("Pituitary tumour",),
+    "notumor": ("No tumour",),
+    **dict.fromkeys(
+        ("bacterialpneumonia", "pneumoniabacterial", "bacterial", "bacteria"),
+        ("Pneumonia", "Bacterial pneumonia"),
+    ),
+    **dict.fromkeys(
+        ("viralpneumonia", "pneumoniaviral", "viral", "virus"),
+        ("Pneumonia", "Viral pneumonia"),
+    ),
+}
+KINDS = {"bacteria": "Bacterial pneumonia", "virus": "Viral pneumonia"}
+BRAIN_LABELS = frozenset({"Glioma", "Meningioma", "Pituitary tumour", "No tumour"})
+# person123_bacteria_4 (Kaggle), BACTERIA-1008087-0001 (Mendeley)
+PERSON = re.compile(r"person(\d+)_(bacteria|virus)_\d+", re.IGNORECASE)
+NUMBERED = re.compile(r"(bacteria|virus|normal)-(\d+)-\d+", re.IGNORECASE)
+KIND = re.compile(r"(?:person\d+_)?(bacteria|virus)[_-]\d+", re.IGNORECASE)
+# The name that viewers give to any export, too: believed of a normal film among
+# films of pneumonia alone.
+NORMAL_FILM = re.compile(r"((?:NORMAL\d+-)?IM-\d+)-\d+", re.IGNORECASE)
+NIH_FILM = re.compile(r"(\d{8})_\d{3}")
+
+
+def has_class_folders(root: Path) -> bool:
+    """Say whether a folder holds folders of films, with or without splits."""
+    return next(_films(root), None) is not None
+
+
+def read_class_folders(root: Path) -> list[ManifestRow]:
+    """Read folders of films; without splits every film is train.
+
+    Raises:
+        TrainingError: There are no such folders, or only some are splits.
+    """
+    found = list(_films(root))
+    if not found:
+        raise TrainingError(f"{root} holds no folders <class> or <split>/<class>.")
+    labels = {label for _, folder, _ in found for label in _labels(folder, "")}
+    dataset = _dataset_of(root, labels)
+    beside_pneumonia = "Pneumonia" in labels
+    return [
+        _row(
+            film.relative_to(root).as_posix(),
+            split,
+            folder,
+            dataset,
+            beside_pneumonia=beside_pneumonia,
+        )
+        for split, folder, film in found
+    ]
+
+
+def _row(
+    path: str, split: str, folder: str, dataset: str, *, beside_pneumonia: bool
+) -> ManifestRow:
+    name = Path(path).stem
+    labels = _labels(folder, name)
+    normal = beside_pneumonia and labels == ("Normal",)
+    known = _kermany_patient(name, normal=normal)
+    nih = NIH_FILM.fullmatch(name)
+    patient = known or (f"nih-{int(nih[1])}" if nih else "")
+    return ManifestRow(
+        path=path,
+        dataset="kermany" if known else dataset,
+        split=split,
+        # Without a number each film is taken for a patient of its own.
+        patient=patient or f"{dataset}/{path}",
+        # All films of Kermany et al. are AP.
+        view="AP" if known else "",
+        licence="CC BY 4.0" if known else "",
+        labels=labels,
+    )
+
+
+def _kermany_patient(name: str, *, normal: bool) -> str:
+    """Return who a film of Kermany et al. shows, or nothing where it is not theirs."""
+    if found := PERSON.match(name):
+        return f"kermany-person{found[1]}-{found[2].lower()}"
+    if found := NUMBERED.match(name):
+        return f"kermany-{found[1].lower()}-{found[2]}"
+    if normal and (found := NORMAL_FILM.match(name)):
+        return f"kermany-{found[1]}"
+    return ""
+
+
+def _labels(folder: str, name: str) -> tuple[str, ...]:
+    labels = CLASSES.get(plain_name(folder), (folder,))
+    if labels != ("Pneumonia",):
+        return labels
+    found = KIND.match(name)
+    return (*labels, KINDS[found[1].lower()]) if found else labels
+
+
+def _dataset_of(root: Path, labels: set[str]) -> str:
+    if labels <= BRAIN_LABELS:
+        return "brain-mri"
+    if labels == {"Normal", "Tuberculosis"}:
+        return "tb"
+    return root.resolve().name
+
+
+def _films(root: Path) -> Iterator[tuple[str, str, Path]]:
+    """Yield (split, class folder, film) in a stable order."""
+    folders = _folders(root)
+    splits = [folder for folder in folders if folder.name.lower() in SPLITS]
+    if splits:
+        for folder in splits:
+            for part in _folders(folder):
+                yield from _films_of(SPLITS[folder.name.lower()], part)
+    elif len(folders) == 1 and not _has_films(folders[0]):
+        # What an archive unpacks to: a folder with the folders.
+        yield from _films(folders[0])
+    else:
+        for part in folders:
+            yield from _films_of("", part)
+
+
+def _films_of(split: str, folder: Path) -> Iterator[tuple[str, str, Path]]:
+    for film in _files(folder):
+        yield split, folder.name, film
+
+
+def _has_films(folder: Path) -> bool:
+    return next(_files(folder), None) is not None
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for film in sorted(folder.iterdir()):
+        if film.suffix.lower() in FILM_SUFFIXES and not film.name.startswith("."):
+            yield film
+
+
+def _folders(root: Path) -> list[Path]:
+    """Return the folders of a folder but hidden ones and what macOS leaves in zips."""
+    return sorted(
+        Path(entry.path)
+        for entry in os.scandir(root)
+        if entry.is_dir() and not entry.name.startswith((".", "__"))
+    )

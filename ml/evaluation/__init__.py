@@ -1,0 +1,1 @@
+"""Measuring models on labelled images: scores, metrics, comparisons, reports."""

@@ -1,0 +1,159 @@
+"""Two models on the same films: what one has over the other, and whether by chance.
+
+Differences of figures by resampling patients, both models on the same resamples.
+McNemar's test counts the films that one calls rightly and the other wrongly; it takes
+films for independent, so that with several films a patient its p is somewhat small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy.stats import binomtest
+
+from ml.errors import ModelError
+from ml.evaluation.bootstrap import Measure, draws_of, interval_of, rounded, value_of
+from ml.evaluation.summary import ScoredFilms, label_measure, measure_of
+
+Difference = dict[str, float | None]
+FIGURES = ("accuracy", "balanced_accuracy", "mean_auc")
+
+
+def paired_difference(one: Measure, other: Measure, counts: np.ndarray) -> Difference:
+    """Return {value, low, high, p} of one figure less the other.
+
+    p is two-sided: twice the smaller share of resamples on either side of no
+    difference.
+    """
+    films = counts.shape[1]
+    draws = draws_of(one, counts) - draws_of(other, counts)
+    value = value_of(one, films=films) - value_of(other, films=films)
+    finite = draws[np.isfinite(draws)]
+    if not len(finite) or not np.isfinite(value):
+        return {"value": rounded(value), "low": None, "high": None, "p": None}
+    side = min((finite <= 0).sum(), (finite >= 0).sum())
+    p = min(1.0, 2.0 * (side + 1) / (len(finite) + 1))
+    return {"value": rounded(value), **interval_of(finite), "p": rounded(p)}
+
+
+def mcnemar(one_right: np.ndarray, other_right: np.ndarray) -> dict[str, Any]:
+    """Return the exact test of two bool (films,) arrays, and the films that count."""
+    only_one = int((one_right & ~other_right).sum())
+    only_other = int((other_right & ~one_right).sum())
+    decided = only_one + only_other
+    p = float(binomtest(only_one, decided).pvalue) if decided else 1.0
+    return {"only_first_right": only_one, "only_second_right": only_other, "p": p}
+
+
+def compare_scored(first: ScoredFilms, second: ScoredFilms) -> dict[str, Any]:
+    """Compare two models on the films and labels that both know.
+
+    Args:
+        first: The films as one model read them.
+        second: As the other did; in any order, other films among them.
+
+    Raises:
+        ModelError: They have no film or no label in common.
+    """
+    first, second = _same_films(first, second)
+    names = [n for n in first.card.label_names if n in second.card.label_names]
+    if not first.rows or not names:
+        raise ModelError(
+            f"{first.card.name} and {second.card.name} have no film or no label in "
+            "common.",
+            reason_code="nothing_measured",
+        )
+    report = {
+        "first": {"model": first.card.name, "version": first.card.version},
+        "second": {"model": second.card.name, "version": second.card.version},
+        "n": len(first.rows),
+        "patients": len(set(first.patients)),
+        "labels": {name: _label(first, second, name) for name in names},
+    }
+    if first.card.label_names == second.card.label_names and (
+        first.card.task == second.card.task
+    ):
+        report["figures"] = {
+            name: _difference(
+                measure_of(first, name), measure_of(second, name), first.counts
+            )
+            for name in FIGURES
+        }
+        if first.card.task == "softmax":
+            report["mcnemar"] = mcnemar(*(_right(each) for each in (first, second)))
+    return report
+
+
+def _right(scored: ScoredFilms) -> np.ndarray:
+    return (scored.called & scored.positive).any(axis=1)
+
+
+def _same_films(
+    first: ScoredFilms, second: ScoredFilms
+) -> tuple[ScoredFilms, ScoredFilms]:
+    paths = {row.path for row in first.rows} & {row.path for row in second.rows}
+    kept = [
+        each.chosen(np.array([row.path in paths for row in each.rows], bool))
+        for each in (first, second)
+    ]
+    if [row.path for row in kept[0].rows] != [row.path for row in kept[1].rows]:
+        raise ModelError("The two models read the films in another order.")
+    return kept[0], kept[1]
+
+
+def _label(first: ScoredFilms, second: ScoredFilms, name: str) -> dict[str, Any]:
+    """Compare one label, on the films where both know it."""
+    i, j = (list(each.card.label_names).index(name) for each in (first, second))
+    known = first.known[:, i] & second.known[:, j]
+    a, b = first.chosen(known), second.chosen(known)
+    positive = a.positive[:, i]
+    if not np.array_equal(positive, b.positive[:, j]):
+        raise ModelError(f"The two models hold different truths of {name}.")
+    told = {"n": int(known.sum()), "positives": int(positive.sum())}
+    if positive.all() or not positive.any():
+        return told
+    return {
+        **told,
+        "auc": _difference(
+            label_measure(a, i, "auc"), label_measure(b, j, "auc"), a.counts
+        ),
+        "mcnemar": mcnemar(a.called[:, i] == positive, b.called[:, j] == positive),
+    }
+
+
+def _difference(one: Measure, other: Measure, counts: np.ndarray) -> dict[str, Any]:
+    films = counts.shape[1]
+    return {
+        "first": rounded(value_of(one, films=films)),
+        "second": rounded(value_of(other, films=films)),
+        "difference": paired_difference(one, other, counts),
+    }
+
+
+def said(report: dict[str, Any], *, names: Sequence[str] = FIGURES) -> list[str]:
+    """Return the comparison as lines for people."""
+    first, second = (report[key]["model"] for key in ("first", "second"))
+    lines = [f"{first} against {second}: {report['n']} films"]
+    for name in names:
+        if name in report.get("figures", {}):
+            lines.append(f"{name.replace('_', ' ')}: {_line(report['figures'][name])}")
+    for label, told in report["labels"].items():
+        if "auc" in told:
+            lines.append(f"{label}, AUC: {_line(told['auc'])}")
+    if "mcnemar" in report:
+        test = report["mcnemar"]
+        lines.append(
+            f"only {first} right: {test['only_first_right']}, only {second} right: "
+            f"{test['only_second_right']}, McNemar p {test['p']:.4f}"
+        )
+    return lines
+
+
+def _line(told: dict[str, Any]) -> str:
+    lead = told["difference"]
+    return (
+        f"{told['first']} and {told['second']}, difference {lead['value']} "
+        f"({lead['low']} to {lead['high']}), p {lead['p']}"
+    )

@@ -1,0 +1,126 @@
+"""What label sets and bands are worth on patients that neither made nor saw them.
+
+By class and by source, with intervals over patients; nothing is claimed of fewer than
+LEAST_GROUP films.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ml.evaluation.bootstrap import rounded, with_interval
+from ml.evaluation.summary import LEAST_GROUP, ScoredFilms
+from ml.uncertainty import not_ruled_out
+
+CURVE_POINTS = 20
+
+
+def check_uncertainty(scored: ScoredFilms) -> dict[str, Any]:
+    """Return the coverage of a card's uncertainty on these films, and where.
+
+    Of a softmax model the sets of films, of a sigmoid one the answers label by label:
+    each known label of a film counts as one.
+    """
+    told = scored.card.raw["uncertainty"]
+    covered, left_open = not_ruled_out(
+        scored.scores,
+        scored.positive,
+        names=scored.card.label_names,
+        uncertainty=told,
+    )
+    counts = _countable(scored, told)
+
+    def figures(among: np.ndarray) -> dict[str, Any]:
+        return _figures(scored, covered, left_open, counts & among)
+
+    everywhere = np.ones_like(counts)
+    return {
+        "stated_coverage": told["coverage"],
+        "counted": "films" if counts.shape[1] == 1 else "known labels of films",
+        **figures(everywhere),
+        "by_class": _by_class(scored, figures, counts.shape[1]),
+        "by_source": {
+            name: figures(_films([row.dataset == name for row in scored.rows]))
+            for name in sorted({row.dataset for row in scored.rows if row.dataset})
+        },
+        "risk_coverage": risk_coverage(scored),
+    }
+
+
+def _countable(scored: ScoredFilms, told: dict[str, Any]) -> np.ndarray:
+    """Return bool like the answers: of which a coverage can be told."""
+    if told["method"] == "conformal":
+        return np.ones((len(scored.rows), 1), bool)
+    banded = [name in told["bands"] for name in scored.card.label_names]
+    return scored.known & np.array(banded)
+
+
+def _films(chosen: list[bool]) -> np.ndarray:
+    return np.array(chosen, bool)[:, None]
+
+
+def _by_class(
+    scored: ScoredFilms, figures: Callable[[np.ndarray], dict[str, Any]], columns: int
+) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for i, name in enumerate(scored.card.label_names):
+        has_it = scored.positive[:, [i]]
+        if columns == 1:
+            if has_it.any():
+                found[name] = figures(has_it)
+            continue
+        column = np.zeros((1, columns), bool)
+        column[0, i] = True
+        found[name] = {
+            "with": figures(column & has_it),
+            "without": figures(column & ~has_it),
+        }
+    return found
+
+
+def _figures(
+    scored: ScoredFilms, covered: np.ndarray, left_open: np.ndarray, among: np.ndarray
+) -> dict[str, Any]:
+    """Return coverage and share left open of the answers where `among` is true."""
+    number = int(among.sum())
+    if number < LEAST_GROUP:
+        return {"n": number, "claimed": False}
+    each = among.sum(axis=1).astype(float)
+
+    def share_of(what: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        hits = (what & among).sum(axis=1).astype(float)
+        return lambda weights: (weights @ hits) / (weights @ each)
+
+    return {
+        "n": number,
+        "claimed": True,
+        "coverage": with_interval(share_of(covered), scored.counts),
+        "left_open": with_interval(share_of(left_open), scored.counts),
+    }
+
+
+def risk_coverage(scored: ScoredFilms) -> list[list[float | None]]:
+    """Return [share answered, share of those wrong], the surest answers first.
+
+    A softmax model is as sure as its highest probability; a label of a sigmoid model as
+    far as it lies from its threshold, of the way to 0 or 1.
+    """
+    if scored.card.task == "softmax":
+        sure = scored.scores.max(axis=1)
+        wrong = ~(scored.called & scored.positive).any(axis=1)
+    else:
+        limits = np.array([scored.thresholds[n] for n in scored.card.label_names])
+        room = np.where(scored.called, 1.0 - limits, limits)
+        away = np.abs(scored.scores - limits) / np.maximum(room, 1e-9)
+        sure = away[scored.known]
+        wrong = (scored.called != scored.positive)[scored.known]
+    order = np.argsort(-sure, kind="stable")
+    risks = wrong[order].cumsum() / np.arange(1, len(order) + 1)
+    points = []
+    for number in range(1, CURVE_POINTS + 1):
+        last = max(1, round(len(order) * number / CURVE_POINTS))
+        points.append([rounded(number / CURVE_POINTS), rounded(risks[last - 1])])
+    return points

@@ -1,0 +1,1 @@
+"""Measuring a gate: images it must accept and images it must refuse."""

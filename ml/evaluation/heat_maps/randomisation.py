@@ -1,0 +1,194 @@
+"""Sanity check (Adebayo et al. 2018): do heat maps depend on what was learned?
+
+The weights are destroyed from the head down, layer by layer, and the heat maps of the
+same films compared with those of the whole network. A map that stays as it was shows
+the film's edges, not what the network learned. Compared is the heat before its
+negative part is cut off: of two maps that are cut to nothing, nothing can be said.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ml import weighted_metrics
+from ml.evaluation.bootstrap import patient_counts, with_interval
+from ml.evaluation.heat_maps.explained import signed_heat
+from ml.inference import LoadedModel, Runner
+from ml.networks.heads import STEPS, Head
+from ml.networks.openvino_export import GRAPH_NAME, graph_folder
+
+# Shares of the network's weight arrays that are destroyed with the head, from the
+# last layer down.
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+# Fewer values than this are no weights: an epsilon, a factor.
+LEAST_VALUES = 8
+# The upper end of the interval that the check allows with everything destroyed.
+LARGEST_CORRELATION = 0.5
+
+# Networks destroyed at each share: one alone may be alike by chance.
+DRAWS = 3
+
+# Maps a share of the layers and the number of a draw to a network.
+MakeRunner = Callable[[float, int], Runner]
+
+
+@dataclass(frozen=True)
+class HeatedFilm:
+    """An input of the network, float32 (size, size, channels), and a label of it."""
+
+    square: np.ndarray
+    label: int
+    patient: str
+
+
+class RandomisedRunner:
+    """A model's graph on OpenVINO, with shuffled weights from some layer on.
+
+    Each array of weights is shuffled in itself: what it learned is gone, how large
+    its values are stays, so that numbers pass through the layers as before.
+    """
+
+    backend = "openvino"
+    precision = "float32"
+    library_versions: Mapping[str, str] = {}
+
+    def __init__(
+        self, model: LoadedModel, *, cache_dir: Path, share: float, seed: int
+    ) -> None:
+        """Shuffle the head and the last `share` of the graph's weight arrays."""
+        import openvino
+
+        card = model.card
+        folder = graph_folder(
+            card, card.weights_file, sha256=model.weights_sha256, cache_dir=cache_dir
+        )
+        core = openvino.Core()
+        graph = core.read_model(folder / GRAPH_NAME)
+        graph.reshape([1, card.input_size, card.input_size, card.input_channels])
+        rng = np.random.default_rng(seed)
+        _shuffle_graph(graph, share=share, rng=rng)
+        self.head = shuffled_head(model.runner.head, rng=rng)
+        compiled = core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        self._request = compiled.create_infer_request()
+        self._lock = threading.Lock()
+
+    def run(self, film: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Run one pass; the logits are those of shuffled weights, too."""
+        with self._lock:
+            self._request.infer([film[None]])
+            logits, maps = (
+                self._request.get_output_tensor(i).data[0].copy() for i in range(2)
+            )
+        return logits, maps
+
+    def run_many(self, films: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Run one pass a film."""
+        outputs = [self.run(film) for film in films]
+        return np.stack([o[0] for o in outputs]), np.stack([o[1] for o in outputs])
+
+
+def _shuffle_graph(graph: Any, *, share: float, rng: np.random.Generator) -> None:
+    from openvino import opset13
+
+    constants = _weights_in_order(graph)
+    for node in constants[len(constants) - round(share * len(constants)) :]:
+        values = node.data
+        shuffled = rng.permutation(values.ravel()).reshape(values.shape)
+        replacement = opset13.constant(np.ascontiguousarray(shuffled))
+        node.output(0).replace(replacement.output(0))
+
+
+def _weights_in_order(graph: Any) -> list[Any]:
+    """Return the graph's constants that are weights, in the order of their use."""
+    found: dict[str, Any] = {}
+    for operation in graph.get_ordered_ops():
+        for number in range(operation.get_input_size()):
+            node = operation.input_value(number).get_node()
+            if node.get_type_name() != "Constant":
+                continue
+            values = node.data
+            if values.dtype.kind == "f" and values.size >= LEAST_VALUES:
+                found.setdefault(node.get_friendly_name(), node)
+    return list(found.values())
+
+
+def shuffled_head(head: Head, *, rng: np.random.Generator) -> Head:
+    """Return a head whose arrays are shuffled, each in itself."""
+    steps = []
+    for step in head.steps:
+        arrays = {
+            name: rng.permutation(values.ravel()).reshape(values.shape)
+            for name, values in step.arrays().items()
+        }
+        steps.append(STEPS[step.kind](**step.settings(), **arrays))
+    return Head(steps)
+
+
+def randomisation_figures(
+    runner: Runner,
+    films: Sequence[HeatedFilm],
+    make_runner: MakeRunner,
+    *,
+    step: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """Return how alike heat maps stay, as rank correlations with intervals by patient.
+
+    Args:
+        runner: The whole network.
+        films: Whose heat is compared.
+        make_runner: Makes a network whose head and last share of weights are gone, as
+            the given draw decides.
+        step: Called after each share.
+    """
+    whole = [signed_heat(runner, film.square)[film.label] for film in films]
+    stages = []
+    for share in SHARES:
+        alike = np.zeros(len(films))
+        for draw in range(DRAWS):
+            destroyed = make_runner(share, draw)
+            alike += [
+                rank_correlation(grid, signed_heat(destroyed, film.square)[film.label])
+                for grid, film in zip(whole, films, strict=True)
+            ]
+        stages.append({"share_of_layers": share, **_alike(alike / DRAWS, films)})
+        step()
+    high = stages[-1]["rank_correlation"]["high"]
+    return {
+        "stages": stages,
+        "draws": DRAWS,
+        "largest_allowed": LARGEST_CORRELATION,
+        "passed": high is not None and high < LARGEST_CORRELATION,
+    }
+
+
+def _alike(alike: np.ndarray, films: Sequence[HeatedFilm]) -> dict[str, Any]:
+    told = np.isfinite(alike)
+    patients = [f.patient for f, ok in zip(films, told, strict=True) if ok]
+    return {
+        "films": int(told.sum()),
+        "flat_maps": int((~told).sum()),
+        "rank_correlation": with_interval(
+            partial(weighted_metrics.mean, alike[told]), patient_counts(patients)
+        ),
+    }
+
+
+def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Return Spearman's correlation of two grids; NaN where one is flat."""
+    a, b = (_ranks(grid.ravel()) for grid in (first, second))
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Return ranks; equal values share the mean of theirs."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2.0)[place]

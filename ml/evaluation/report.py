@@ -1,0 +1,275 @@
+"""A measurement as a page: Markdown with pictures beside it, and one HTML file."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ml.evaluation.baseline import NOT_SEPARABLE
+from ml.evaluation.coverage import risk_coverage
+from ml.evaluation.plots import plots_of
+from ml.evaluation.summary import HEADLINES, ScoredFilms
+
+CURVES = "curves.svg"
+PICTURES = {
+    "roc": "ROC of each label that has films of both kinds",
+    "precision-recall": "Precision and recall",
+    "confusion": "Confusion",
+    "reliability": "Reliability: probabilities against what is so",
+    "risk-coverage": "Risk and coverage: errors among the surest answers",
+    "learning-curves": "Learning curves",
+}
+LABEL_COLUMNS = (
+    ("AUC", "auc"),
+    ("average precision", "average_precision"),
+    ("sensitivity", "sensitivity"),
+    ("specificity", "specificity"),
+    ("F1", "f1"),
+    ("ECE", "expected_calibration_error"),
+    ("Brier", "brier"),
+)
+STYLE = (
+    "body{font:16px/1.5 sans-serif;max-width:70em;margin:2em auto;padding:0 1em}"
+    "table{border-collapse:collapse;margin:1em 0;display:block;overflow-x:auto}"
+    "th,td{border-bottom:1px solid #d8dce2;padding:.3em .7em;text-align:left}"
+    "svg{max-width:100%;height:auto}"
+)
+
+
+def write_report(report: Mapping[str, Any], scored: ScoredFilms, folder: Path) -> None:
+    """Write report.md, report.html and the pictures of a measurement.
+
+    Args:
+        report: What `evaluate_model` reports, its command as "command".
+        scored: The films it was measured on, at least one.
+        folder: Where to write; made if it is not there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = plots_of(scored, risk=risk_coverage(scored))
+    curves = (
+        scored.card.weights_file.parent / CURVES if scored.card.weights_file else None
+    )
+    if curves is not None and curves.is_file():
+        pictures["learning-curves"] = curves.read_text(encoding="utf-8")
+    for name, svg in pictures.items():
+        (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
+    sections = sections_of(report)
+    shown = [name for name in PICTURES if name in pictures]
+    (folder / "report.md").write_text(_markdown(sections, shown), encoding="utf-8")
+    (folder / "report.html").write_text(
+        _html(sections, {name: pictures[name] for name in shown}), encoding="utf-8"
+    )
+
+
+class Section:
+    """A heading with sentences and tables; a table's first row is its heading."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.sentences: list[str] = []
+        self.tables: list[list[list[str]]] = []
+
+
+def sections_of(report: Mapping[str, Any]) -> list[Section]:
+    """Return what the report says, in the order in which it is read."""
+    sections = [_about(report), _headlines(report), _labels(report)]
+    if report.get("baseline"):
+        sections.append(_baseline(report["baseline"]))
+    if report.get("pair"):
+        sections.append(_pair(report["pair"]))
+    if report.get("uncertainty"):
+        sections.append(_uncertainty(report["uncertainty"]))
+    sections += [_group(kind, found) for kind, found in report["groups"].items()]
+    return sections
+
+
+def _about(report: Mapping[str, Any]) -> Section:
+    section = Section(f"{report['model']} {report['version']}: how well it reads")
+    section.sentences = [
+        "Decision support, not for diagnosis.",
+        f"{report['n']} films of {report['patients']} patients; {report['skipped']} "
+        f"left out ({report['skipped_unknown']} of unknown truth, "
+        f"{len(report['skipped_ambiguous'])} ambiguous, {len(report['failed'])} not "
+        "readable).",
+        f"Thresholds: {report['threshold_source']}. Intervals: 95 %, by 1,000 "
+        "resamples of patients.",
+    ]
+    if report.get("change", "none") != "none":
+        section.sentences.append(f"Every film was changed first: {report['change']}.")
+    if report.get("command"):
+        section.sentences.append(f"Measured by: {report['command']}")
+    return section
+
+
+def _headlines(report: Mapping[str, Any]) -> Section:
+    section = Section("All films")
+    section.tables = [
+        [
+            ["figure", "value (95 % interval)"],
+            *[[n.replace("_", " "), said(report[n])] for n in HEADLINES],
+        ]
+    ]
+    return section
+
+
+def _labels(report: Mapping[str, Any]) -> Section:
+    section = Section("Each label")
+    table = [["label", "with", "without", *(word for word, _ in LABEL_COLUMNS)]]
+    for name in report["labels_claimed"]:
+        told = report["labels"][name]
+        cells = [_ranged(told[key], told["intervals"][key]) for _, key in LABEL_COLUMNS]
+        table.append([name, str(told["positives"]), str(told["negatives"]), *cells])
+    section.tables = [table] if len(table) > 1 else []
+    if report["too_few"]:
+        section.sentences.append(
+            "Too few films with or without it to claim anything: "
+            f"{', '.join(report['too_few'])}."
+        )
+    return section
+
+
+def _baseline(told: Mapping[str, Any]) -> Section:
+    section = Section("Without lungs")
+    section.sentences = [
+        f"A logistic regression that sees {told['sees']}, trained on "
+        f"{told['learned_from']} train films of the same sources, measured on the same "
+        "films.",
+    ]
+    rows = [(name.replace("_", " "), each) for name, each in told["figures"].items()]
+    rows += [(f"AUC of {name}", each["auc"]) for name, each in told["labels"].items()]
+    if told.get("pair"):
+        rows += [
+            (f"{' against '.join(told['pair']['pair'])}, {name}", told["pair"][name])
+            for name in ("auc", "balanced_accuracy")
+        ]
+    section.tables = [
+        [
+            ["figure", "model", "baseline", "lead (95 % interval)", ""],
+            *[
+                [
+                    name,
+                    said(each["model"]),
+                    said(each["baseline"]),
+                    said(each["lead"]),
+                    each["verdict"],
+                ]
+                for name, each in rows
+            ],
+        ]
+    ]
+    if told["not_separable"]:
+        section.sentences.append(
+            f"{NOT_SEPARABLE.capitalize()}: {', '.join(told['not_separable'])}."
+        )
+    return section
+
+
+def _pair(told: Mapping[str, Any]) -> Section:
+    section = Section(" against ".join(told["pair"]))
+    section.sentences = [f"{told['n']} films that have one of the two."]
+    section.tables = [
+        [
+            ["figure", "value (95 % interval)"],
+            *[
+                [n.replace("_", " "), said(told[n])]
+                for n in ("auc", "balanced_accuracy")
+            ],
+        ]
+    ]
+    return section
+
+
+def _uncertainty(told: Mapping[str, Any]) -> Section:
+    section = Section("Is the truth among what is not ruled out?")
+    section.sentences = [
+        f"Stated coverage {told['stated_coverage']}, of {told['counted']}. Nothing is "
+        "claimed of fewer than 50.",
+    ]
+    table = [
+        ["of", "n", "coverage (95 % interval)", "left open"],
+        _coverage("all", told),
+    ]
+    for kind in ("by_source", "by_class"):
+        for name, found in told[kind].items():
+            if "with" in found:
+                table.append(_coverage(f"{name}: films with it", found["with"]))
+                table.append(_coverage(f"{name}: films without", found["without"]))
+            else:
+                table.append(_coverage(name, found))
+    section.tables = [table]
+    return section
+
+
+def _coverage(name: str, told: Mapping[str, Any]) -> list[str]:
+    if not told["claimed"]:
+        return [name, str(told["n"]), "too few", ""]
+    return [name, str(told["n"]), said(told["coverage"]), said(told["left_open"])]
+
+
+def _group(kind: str, groups: Mapping[str, Any]) -> Section:
+    section = Section(f"By {kind.replace('_years', '').replace('_', ' ')}")
+    table = [["group", "films", "accuracy", "balanced accuracy", "mean AUC"]]
+    for name, told in groups.items():
+        figures = ("accuracy", "balanced_accuracy", "mean_auc")
+        cells = (
+            [said(told[f]) for f in figures] if told["claimed"] else ["too few", "", ""]
+        )
+        table.append([name, str(told["n"]), *cells])
+    section.tables = [table]
+    return section
+
+
+def said(told: Mapping[str, Any]) -> str:
+    """Return a figure with its interval for people; – where it is not defined."""
+    return _ranged(told["value"], [told.get("low"), told.get("high")])
+
+
+def _ranged(value: float | None, ends: Sequence[float | None]) -> str:
+    if value is None:
+        return "–"
+    low, high = ends
+    return f"{value:.3f}" if low is None else f"{value:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _markdown(sections: Sequence[Section], pictures: Sequence[str]) -> str:
+    lines: list[str] = []
+    for number, section in enumerate(sections):
+        lines += [f"{'#' if number == 0 else '##'} {section.title}", ""]
+        for sentence in section.sentences:
+            lines += [sentence, ""]
+        for heading, *rows in section.tables:
+            lines.append(f"| {' | '.join(heading)} |")
+            lines.append("|" + "---|" * len(heading))
+            lines += [f"| {' | '.join(row)} |" for row in rows]
+            lines.append("")
+    for name in pictures:
+        lines += [f"## {PICTURES[name]}", "", f"![{PICTURES[name]}]({name}.svg)", ""]
+    return "\n".join(lines)
+
+
+def _html(sections: Sequence[Section], pictures: Mapping[str, str]) -> str:
+    parts = [
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">',
+        f"<title>{html.escape(sections[0].title)}</title><style>{STYLE}</style></head>",
+        "<body>",
+    ]
+    for number, section in enumerate(sections):
+        level = "h1" if number == 0 else "h2"
+        parts.append(f"<{level}>{html.escape(section.title)}</{level}>")
+        parts += [f"<p>{html.escape(sentence)}</p>" for sentence in section.sentences]
+        parts += [_html_table(table) for table in section.tables]
+    for name, svg in pictures.items():
+        parts.append(f"<h2>{html.escape(PICTURES[name])}</h2>{svg}")
+    return "\n".join([*parts, "</body></html>\n"])
+
+
+def _html_table(table: Sequence[Sequence[str]]) -> str:
+    heading, *rows = table
+    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in heading)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+        for row in rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -1,0 +1,194 @@
+"""How well a model reads the films of a manifest, with intervals over patients.
+
+Softmax models choose the label with the highest probability; of a film's labels the
+most specific one that the model knows is the truth, and films without a single one
+are left out and listed. Sigmoid models call each label by its threshold;
+`ml.datasets.ground_truth` says which labels of a film are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ml import weighted_metrics as metrics
+from ml.cards.card import Card
+from ml.datasets.ground_truth import truth_of
+from ml.datasets.manifest import ManifestRow
+from ml.errors import MlError, ModelError
+from ml.evaluation.bootstrap import Measure, with_interval
+from ml.evaluation.coverage import check_uncertainty
+from ml.evaluation.summary import ScoredFilms, summarise
+from ml.inference import LoadedModel
+from ml.pixels import read_display
+
+Progress = Callable[[int, int], None]
+Change = Callable[[np.ndarray], np.ndarray]
+
+
+def score_films(
+    model: LoadedModel,
+    rows: Sequence[ManifestRow],
+    *,
+    root: Path,
+    progress: Progress = lambda done, total: None,
+    change: Change = lambda display: display,
+    thresholds: Mapping[str, float] | None = None,
+) -> ScoredFilms:
+    """Read every film of a manifest whose truth the model knows.
+
+    Args:
+        model: A loaded model.
+        rows: The films, with their labels.
+        root: The folder that the paths of the rows start from.
+        progress: Called with how many films are done, of how many.
+        change: What is done to display values before, to see what a figure rests on.
+        thresholds: Label to threshold; the card's where one is missing.
+    """
+    truth = truth_of(model.card, rows)
+    scores, failed = _read_all(model, truth.rows, root, progress, change)
+    read = np.array([row.path not in failed for row in truth.rows], bool)
+    return ScoredFilms(
+        card=model.card,
+        rows=tuple(row for row, ok in zip(truth.rows, read, strict=True) if ok),
+        scores=scores[read],
+        positive=truth.positive[read],
+        known=truth.known[read],
+        left_out={
+            "n": int(read.sum()),
+            "skipped": len(rows) - int(read.sum()),
+            "skipped_unknown": len(truth.unknown),
+            "skipped_ambiguous": list(truth.ambiguous),
+            "failed": [{"path": p, "reason": r} for p, r in failed.items()],
+        },
+        thresholds={**model.card.thresholds, **(thresholds or {})},
+    )
+
+
+def thresholds_of(card: Card, name: str) -> Mapping[str, float]:
+    """Return the thresholds of an operating point of a card.
+
+    Raises:
+        ModelError: The card has no operating point of that name.
+    """
+    points = card.raw.get("operating_points") or {}
+    if name not in points:
+        known = ", ".join(sorted(points)) or "none"
+        raise ModelError(
+            f"{card.name} {card.version} has no operating point {name!r}; "
+            f"known: {known}."
+        )
+    return {label: float(value) for label, value in points[name].items()}
+
+
+def refuse_nothing(scored: ScoredFilms, *, root: Path) -> None:
+    """Refuse to report on no film at all, and say why there is none.
+
+    Raises:
+        ModelError: No film was measured.
+    """
+    if scored.rows:
+        return
+    failed = scored.left_out["failed"]
+    if failed:
+        why = (
+            f"none of {len(failed)} films could be read under {root}; the first: "
+            f"{failed[0]['path']}: {failed[0]['reason']}"
+        )
+    elif scored.left_out["skipped"]:
+        why = (
+            f"none of {scored.left_out['skipped']} films has a label that "
+            f"{scored.card.name} knows ({', '.join(scored.card.label_names)})."
+        )
+    else:
+        why = "no row of the manifest is of the split and data sets asked for."
+    raise ModelError(f"Nothing was measured: {why}", reason_code="nothing_measured")
+
+
+def report_of(
+    scored: ScoredFilms, *, weights_sha256: str, threshold_source: str = "card"
+) -> dict[str, Any]:
+    """Return the figures as a JSON object; values that are not defined are null."""
+    card = scored.card
+    report = {
+        "model": card.name,
+        "version": card.version,
+        "weights_sha256": weights_sha256,
+        "threshold_source": threshold_source,
+        # By what a label counts as called in accuracy, sensitivity, precision and F1.
+        "called_by": "highest" if card.task == "softmax" else "threshold",
+        **scored.left_out,
+        **summarise(scored),
+    }
+    if card.raw.get("uncertainty") and scored.rows:
+        report["uncertainty"] = check_uncertainty(scored)
+    return report
+
+
+def _read_all(
+    model: LoadedModel,
+    rows: Sequence[ManifestRow],
+    root: Path,
+    progress: Progress,
+    change: Change,
+) -> tuple[np.ndarray, dict[str, str]]:
+    """Return float (films, labels) and the reason of each film that failed."""
+    scores = np.zeros((len(rows), len(model.card.labels)))
+    failed: dict[str, str] = {}
+    for number, row in enumerate(rows):
+        try:
+            display = change(read_display((root / row.path).read_bytes()))
+            # Every film counts: `evaluate_gate` says which the gate would refuse.
+            reading = model.read(display, apply_gate=False)
+            scores[number] = [score.probability for score in reading.scores]
+        except MlError as error:
+            failed[row.path] = error.message
+        except OSError as error:
+            failed[row.path] = f"The file cannot be read: {error.strerror}."
+        progress(number + 1, len(rows))
+    return scores, failed
+
+
+def pair_figures(scored: ScoredFilms, first: str, second: str) -> dict[str, Any]:
+    """Measure how two labels of a softmax model are told apart among their own films.
+
+    Either side may be several labels joined by +, whose probabilities are summed. The
+    score is p(first) / (p(first) + p(second)); the call is the larger of the two.
+    """
+    inside = pair_films(scored, first, second)
+    return {
+        "pair": [first, second],
+        "n": len(inside.rows),
+        **{
+            name: with_interval(
+                pair_measure(inside, first, second, name), inside.counts
+            )
+            for name in ("auc", "balanced_accuracy")
+        },
+    }
+
+
+def pair_films(scored: ScoredFilms, first: str, second: str) -> ScoredFilms:
+    """Return the films of two sides."""
+    sides = _columns(scored, first) + _columns(scored, second)
+    return scored.chosen(scored.positive[:, sides].any(axis=1))
+
+
+def pair_measure(inside: ScoredFilms, first: str, second: str, figure: str) -> Measure:
+    """Return how "auc" or "balanced_accuracy" of a pair is computed from weights."""
+    a, b = _columns(inside, first), _columns(inside, second)
+    ours, theirs = inside.scores[:, a].sum(axis=1), inside.scores[:, b].sum(axis=1)
+    share = ours / np.maximum(ours + theirs, 1e-12)
+    truth = inside.positive[:, a].any(axis=1)
+    if figure == "auc":
+        return lambda weights: metrics.auc(share, truth, weights)
+    return lambda weights: metrics.balanced_accuracy(truth, share >= 0.5, weights)
+
+
+def _columns(scored: ScoredFilms, side: str) -> list[int]:
+    """Return the columns of the labels of one side of a pair."""
+    names = list(scored.card.label_names)
+    return [names.index(name) for name in side.split("+")]

@@ -1,0 +1,312 @@
+"""How much of a model's figures may rest on what is not in the lungs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ml import weighted_metrics
+from ml.cards.card import Card
+from ml.datasets.ground_truth import Truth, films_of, truth_of
+from ml.datasets.manifest import ManifestRow
+from ml.errors import MlError, ModelError
+from ml.evaluation.baseline import NOT_SEPARABLE, measure_baseline
+from ml.evaluation.bootstrap import patient_counts, with_interval
+from ml.evaluation.comparison import paired_difference
+from ml.evaluation.shortcuts.changes import CHANGES, keep_lungs
+from ml.evaluation.shortcuts.sources import measure_sources
+from ml.evaluation.summary import ScoredFilms, measure_of
+from ml.images.lungs import Lungs, find_lungs
+from ml.inference import LoadedModel
+from ml.model_output import Reading
+from ml.pixels import read_display
+from ml.preprocessing import crop
+
+LUNGS_ONLY = "lungs-only"
+CHANGES_OF_OTHERS = ("none", "crop-equalise", "crop-tenth", "corners-masked")
+CHANGES_OF_CHESTS = (*CHANGES_OF_OTHERS, LUNGS_ONLY)
+LEAST_FILMS = 10
+FIGURES = ("balanced_accuracy", "mean_auc")
+COMMAND = (
+    'python manage.py evaluate_shortcuts {name} --manifest "$CHESTX_DATA/manifest.csv" '
+    '--root "$CHESTX_DATA" --json'
+)
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class ReadFilms:
+    """Films of known truth as a model read them.
+
+    `scores` is float (changes, films, labels) in the order of `changes`; `outside` is
+    float (films, labels), the share of each heat map outside the lungs, NaN where
+    there is no heat or no lungs were found; `area` is float (films,), the share of
+    the box outside the lungs.
+    """
+
+    truth: Truth
+    changes: tuple[str, ...]
+    scores: np.ndarray
+    outside: np.ndarray
+    area: np.ndarray
+    failed: tuple[str, ...]
+
+    def scored(self, card: Card, change: str = "none") -> ScoredFilms:
+        """Return the films as the model read them under a change."""
+        return ScoredFilms(
+            card=card,
+            rows=self.truth.rows,
+            scores=self.scores[self.changes.index(change)],
+            positive=self.truth.positive,
+            known=self.truth.known,
+            left_out={"n": len(self.truth.rows)},
+            thresholds=card.thresholds,
+        )
+
+
+def measure_shortcuts(
+    model: LoadedModel,
+    rows_train: Sequence[ManifestRow],
+    rows_val: Sequence[ManifestRow],
+    root: Path,
+    cache_dir: Path,
+    *,
+    progress: Progress = lambda done, total: None,
+) -> dict[str, Any]:
+    """Measure what a model could use beside the lungs, and what it does use.
+
+    Args:
+        model: A model with a network of its own; not an ensemble.
+        rows_train: Films that linear classifiers of the source are fitted to.
+        rows_val: Films that everything is measured on; patients of neither in both.
+        root: The folder that the paths of the rows start from.
+        cache_dir: Where features are kept.
+        progress: Called with how many films of val are done, of how many.
+
+    Returns:
+        The card's object "shortcuts"; figures are {value, low, high} by patient.
+
+    Raises:
+        ModelError: An ensemble, no film of val is known to the model, or a patient is
+            in both.
+    """
+    if not isinstance(model, LoadedModel):
+        raise ModelError(
+            "An ensemble has no features of its own: measure each of its members."
+        )
+    card = model.card
+    read = read_changed(model, rows_val, root, progress=progress)
+    baselines = baseline_figures(card, read, rows_train, root)
+    found = {
+        "command": COMMAND.format(name=card.name),
+        "films": len(read.truth.rows),
+        "patients": len({row.patient for row in read.truth.rows}),
+        "failed": list(read.failed),
+        "changes": change_figures(card, read),
+        "baseline": baselines,
+        "statement": statement(baselines),
+    }
+    if card.heat_maps:
+        # A network that shows no maps shows no features either.
+        found["sources"] = measure_sources(model, rows_train, rows_val, root, cache_dir)
+    if card.heat_maps and reads_chests(card):
+        found["heat_outside_lungs"] = heat_figures(card, read)
+    return found
+
+
+def reads_chests(card: Card) -> bool:
+    """Say whether a model's films have lungs."""
+    return "CHEST" in card.body_parts
+
+
+def read_changed(
+    model: LoadedModel,
+    rows: Sequence[ManifestRow],
+    root: Path,
+    *,
+    progress: Progress = lambda done, total: None,
+) -> ReadFilms:
+    """Read every film whose truth a model knows, as it is and under each change.
+
+    Raises:
+        ModelError: There is none.
+    """
+    chests = reads_chests(model.card)
+    changes = CHANGES_OF_CHESTS if chests else CHANGES_OF_OTHERS
+    truth = truth_of(model.card, rows)
+    read, failed, scores, outside, area = [], [], [], [], []
+    for number, row in enumerate(truth.rows):
+        try:
+            display = read_display((root / row.path).read_bytes())
+            lungs = find_lungs(display) if chests else None
+            readings = _readings(model, display, lungs, changes)
+        except (MlError, OSError):
+            failed.append(row.path)
+            continue
+        finally:
+            progress(number + 1, len(truth.rows))
+        read.append(number)
+        scores.append([[s.probability for s in r.scores] for r in readings])
+        shares, around = _outside(lungs, readings[0])
+        outside.append(shares)
+        area.append(around)
+    if not read:
+        raise ModelError("None of the films has a label that the model knows.")
+    return ReadFilms(
+        truth=films_of(truth, np.array(read)),
+        changes=changes,
+        scores=np.array(scores).transpose(1, 0, 2),
+        outside=np.array(outside),
+        area=np.array(area),
+        failed=tuple(failed),
+    )
+
+
+def _readings(
+    model: LoadedModel,
+    display: np.ndarray,
+    lungs: Lungs | None,
+    changes: Sequence[str],
+) -> list[Reading]:
+    """Read a film under each change; lungs are looked for once."""
+    return [
+        model.read(
+            keep_lungs(display, lungs=lungs)
+            if name == LUNGS_ONLY
+            else CHANGES[name](display),
+            apply_gate=False,
+        )
+        for name in changes
+    ]
+
+
+def _outside(lungs: Lungs | None, reading: Reading) -> tuple[np.ndarray, float]:
+    """Return the share of each label's heat outside the lungs, and of the box."""
+    shares = np.full(len(reading.scores), np.nan)
+    if lungs is None or not lungs.estimated:
+        return shares, np.nan
+    box = crop(lungs.mask, reading.geometry).astype(np.float32)
+    for i, score in enumerate(reading.scores):
+        shares[i] = share_outside(score.grid, box)
+    return shares, float(1.0 - box.mean())
+
+
+def share_outside(grid: np.ndarray, inside: np.ndarray) -> float:
+    """Return the share of a heat map that lies outside; NaN where there is no heat.
+
+    Args:
+        grid: float (rows, columns), not negative.
+        inside: float32 (height, width) of the same box, 1 inside, 0 outside. A cell
+            that lies partly inside counts by its part.
+    """
+    heat = np.asarray(grid, np.float64)
+    total = heat.sum()
+    if total <= 0:
+        return float("nan")
+    cells = cv2.resize(inside, grid.shape[::-1], interpolation=cv2.INTER_AREA)
+    return float((heat * (1.0 - cells)).sum() / total)
+
+
+def parts_of(scored: ScoredFilms) -> dict[str, np.ndarray]:
+    """Return all films, and those of each source that has two classes or more."""
+    parts = {"all": np.ones(len(scored.rows), bool)}
+    for dataset in sorted({row.dataset for row in scored.rows}):
+        films = np.array([row.dataset == dataset for row in scored.rows])
+        if not films.all() and _several_classes(scored.chosen(films)):
+            parts[dataset] = films
+    return parts
+
+
+def _several_classes(scored: ScoredFilms) -> bool:
+    positive = scored.positive & scored.known
+    negative = ~scored.positive & scored.known
+    return bool((positive.any(axis=0) & negative.any(axis=0)).any())
+
+
+def change_figures(card: Card, read: ReadFilms) -> dict[str, Any]:
+    """Return the figures under each change: of all films, and within each source.
+
+    `..._change` is the difference from the film as it is, over the same resamples of
+    the same films.
+    """
+    found: dict[str, Any] = {}
+    for part, films in parts_of(read.scored(card)).items():
+        found[part] = {"films": int(films.sum())}
+        plain = read.scored(card).chosen(films)
+        for change in read.changes:
+            changed = read.scored(card, change).chosen(films)
+            found[part][change] = {}
+            for name in FIGURES:
+                measures = [measure_of(each, name) for each in (changed, plain)]
+                found[part][change][name] = with_interval(measures[0], plain.counts)
+                if change != "none":
+                    found[part][change][f"{name}_change"] = paired_difference(
+                        *measures, plain.counts
+                    )
+    return found
+
+
+def baseline_figures(
+    card: Card, read: ReadFilms, rows_train: Sequence[ManifestRow], root: Path
+) -> dict[str, Any]:
+    """Return what a classifier without lungs reaches: of all films, and by source.
+
+    Where the model's lead over it has an interval that touches 0, "not_separable"
+    names the figure: source not separable from disease. Parts without films to learn
+    from are left out.
+    """
+    scored = read.scored(card)
+    found: dict[str, Any] = {}
+    for part, films in parts_of(scored).items():
+        measured = scored.chosen(films)
+        sources = {row.dataset for row in measured.rows}
+        if truth_of(card, [r for r in rows_train if r.dataset in sources]).rows:
+            found[part], _ = measure_baseline(measured, rows_train, root=root)
+    return found
+
+
+def statement(baselines: Mapping[str, Any]) -> str:
+    """Return the sentence of the card, or nothing where every lead is above 0."""
+    told = [
+        f"{part}: {', '.join(figures['not_separable'])}"
+        for part, figures in baselines.items()
+        if figures["not_separable"]
+    ]
+    return f"{NOT_SEPARABLE.capitalize()} ({'; '.join(told)})." if told else ""
+
+
+def heat_figures(card: Card, read: ReadFilms) -> dict[str, Any]:
+    """Return the mean share of each label's heat outside the lungs, on its films.
+
+    Beside it the share of the box outside the lungs: what heat spread evenly over the
+    box would reach. Labels with fewer than LEAST_FILMS films are left out.
+    """
+    labels: dict[str, Any] = {}
+    for i, name in enumerate(card.label_names):
+        wanted = read.truth.positive[:, i] & np.isfinite(read.outside[:, i])
+        if wanted.sum() < LEAST_FILMS:
+            continue
+        patients = [
+            row.patient for row, ok in zip(read.truth.rows, wanted, strict=True) if ok
+        ]
+        counts = patient_counts(patients)
+        labels[name] = {
+            "films": int(wanted.sum()),
+            "patients": len(set(patients)),
+            "outside": with_interval(
+                partial(weighted_metrics.mean, read.outside[wanted, i]), counts
+            ),
+            "outside_if_even": with_interval(
+                partial(weighted_metrics.mean, read.area[wanted]), counts
+            ),
+        }
+    return {
+        "labels": labels,
+        "films_without_lungs_found": int(np.isnan(read.area).sum()),
+    }

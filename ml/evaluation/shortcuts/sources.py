@@ -1,0 +1,217 @@
+"""Whether a model's features tell where a film comes from, within one class.
+
+If the films of one class can be told by their source from what the network hands to
+its head, the network knows the source, and may have used it wherever a class has one
+source only. The classifier is linear (ridge regression), as the head is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ml import weighted_metrics
+from ml.datasets.ground_truth import findings_of
+from ml.datasets.manifest import ManifestRow
+from ml.errors import MlError
+from ml.evaluation.bootstrap import patient_counts, with_interval
+from ml.inference import LoadedModel
+from ml.labels import NEGATIVE_LABELS, PARENTS
+from ml.pixels import read_display
+from ml.preprocessing import PREPROCESSING_VERSION
+
+# Of a source within a class: fewer patients say little, more films cost time only.
+LEAST_TRAIN_PATIENTS = 20
+LEAST_VAL_PATIENTS = 10
+MOST_FILMS = 300
+FOLDS = 5
+# Of the ridge, as a share of the mean squared length of a film's features.
+RIDGE = 0.1
+NORMAL = "Normal"
+
+
+def measure_sources(
+    model: LoadedModel,
+    rows_train: Sequence[ManifestRow],
+    rows_val: Sequence[ManifestRow],
+    root: Path,
+    cache_dir: Path,
+) -> dict[str, Any]:
+    """Tell sources apart within each class that has films of two or more.
+
+    Returns:
+        "pairs": for each class and pair of sources the AUC on val of a classifier
+        fitted to train, and the AUC of five folds by patient of train alone. "too_few"
+        names classes with a second source that has too few patients.
+    """
+    pairs, too_few = [], []
+    for name in _classes(model.card.label_names):
+        train, val = (_of_class(rows, name) for rows in (rows_train, rows_val))
+        datasets = sorted({r.dataset for r in train} & {r.dataset for r in val})
+        for first, second in combinations(datasets, 2):
+            both = [_of_source(rows, first, second) for rows in (train, val)]
+            if not _enough(both[0], LEAST_TRAIN_PATIENTS, first, second) or (
+                not _enough(both[1], LEAST_VAL_PATIENTS, first, second)
+            ):
+                too_few.append({"label": name, "sources": [first, second]})
+                continue
+            figures = _told_apart(model, both, first, root, cache_dir)
+            pairs.append({"label": name, "sources": [first, second], **figures})
+    return {"pairs": pairs, "too_few": too_few}
+
+
+def _classes(names: Sequence[str]) -> list[str]:
+    """Return the model's labels and their more general ones, normal films first."""
+    general = [PARENTS[name] for name in names if name in PARENTS]
+    found = [NORMAL, *general, *names]
+    return list(dict.fromkeys(n for n in found if n not in NEGATIVE_LABELS - {NORMAL}))
+
+
+def _of_class(rows: Sequence[ManifestRow], name: str) -> list[ManifestRow]:
+    if name == NORMAL:
+        return [r for r in rows if not _found(r) and NEGATIVE_LABELS & set(r.labels)]
+    return [r for r in rows if name in _found(r)]
+
+
+def _found(row: ManifestRow) -> frozenset[str]:
+    return findings_of(row.labels)
+
+
+def _of_source(
+    rows: Sequence[ManifestRow], first: str, second: str
+) -> list[ManifestRow]:
+    """Return at most MOST_FILMS of each source, the same whatever their order."""
+    chosen = []
+    for source in (first, second):
+        own = [r for r in rows if r.dataset == source]
+        own.sort(key=lambda r: hashlib.sha256(r.path.encode()).digest())
+        chosen += own[:MOST_FILMS]
+    return chosen
+
+
+def _enough(rows: Sequence[ManifestRow], least: int, *sources: str) -> bool:
+    return all(
+        len({r.patient for r in rows if r.dataset == source}) >= least
+        for source in sources
+    )
+
+
+def _told_apart(
+    model: LoadedModel,
+    parts: Sequence[list[ManifestRow]],
+    first: str,
+    root: Path,
+    cache_dir: Path,
+) -> dict[str, Any]:
+    (train, x), (val, y) = (features_of(model, r, root, cache_dir) for r in parts)
+    truth_train, truth_val = (
+        np.array([r.dataset == first for r in rows]) for rows in (train, val)
+    )
+    scores = _ridge_scores(x, truth_train, y)
+    folds = np.array([_fold(r.patient) for r in train])
+    held = np.full(len(train), np.nan)
+    for fold in range(FOLDS):
+        out = folds == fold
+        if out.any() and len(np.unique(truth_train[~out])) == 2:
+            held[out] = _ridge_scores(x[~out], truth_train[~out], x[out])
+    seen = np.isfinite(held)
+    return {
+        "auc": _auc(scores, truth_val, val),
+        "auc_cross_validated_on_train": _auc(
+            held[seen],
+            truth_train[seen],
+            [r for r, s in zip(train, seen, strict=True) if s],
+        ),
+        "films": {"train": len(train), "val": len(val)},
+        "patients": {
+            "train": len({r.patient for r in train}),
+            "val": len({r.patient for r in val}),
+        },
+    }
+
+
+def _auc(
+    scores: np.ndarray, truth: np.ndarray, rows: Sequence[ManifestRow]
+) -> dict[str, float | None]:
+    counts = patient_counts([r.patient for r in rows])
+    return with_interval(
+        lambda weights: weighted_metrics.auc(scores, truth, weights), counts
+    )
+
+
+def _fold(patient: str) -> int:
+    return int.from_bytes(hashlib.sha256(patient.encode()).digest()[:4], "big") % FOLDS
+
+
+def _ridge_scores(
+    features: np.ndarray, positive: np.ndarray, others: np.ndarray
+) -> np.ndarray:
+    """Fit ridge regression to +1 and -1, both kinds weighing the same; score others.
+
+    Args:
+        features: float (films, features).
+        positive: bool (films,), with both kinds.
+        others: float (others, features).
+    """
+    middle, spread = features.mean(axis=0), features.std(axis=0) + 1e-6
+    x = (features - middle) / spread / np.sqrt(features.shape[1])
+    z = (others - middle) / spread / np.sqrt(features.shape[1])
+    weight = np.where(positive, 0.5 / positive.mean(), 0.5 / (1 - positive.mean()))
+    target = np.where(positive, 1.0, -1.0)
+    # The dual form: films are fewer than features.
+    penalty = np.diag(RIDGE / weight)
+    alpha = np.linalg.solve(x @ x.T + penalty, target)
+    return z @ (x.T @ alpha)
+
+
+def features_of(
+    model: LoadedModel, rows: Sequence[ManifestRow], root: Path, cache_dir: Path
+) -> tuple[list[ManifestRow], np.ndarray]:
+    """Return the readable films and their penultimate features, kept in a cache.
+
+    The features are the means over the positions of the network's last maps, float32
+    (films, features).
+    """
+    digest = hashlib.sha256(f"{model.weights_sha256} {PREPROCESSING_VERSION}".encode())
+    for row in rows:
+        digest.update(f"{_facts(root / row.path)}\0".encode())
+    kept = cache_dir / "features" / f"{digest.hexdigest()[:32]}.npz"
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        temporary = kept.with_suffix(f".{os.getpid()}.tmp.npz")
+        read, features = _features(model, rows, root)
+        np.savez(temporary, read=read, features=features)
+        temporary.replace(kept)
+    with np.load(kept) as arrays:
+        return [rows[i] for i in arrays["read"]], arrays["features"]
+
+
+def _facts(path: Path) -> tuple[str, int, int]:
+    """Return what tells a file from another, or from what it was."""
+    if not path.exists():
+        return str(path), -1, -1
+    found = path.stat()
+    return str(path.resolve()), found.st_size, found.st_mtime_ns
+
+
+def _features(
+    model: LoadedModel, rows: Sequence[ManifestRow], root: Path
+) -> tuple[np.ndarray, np.ndarray]:
+    read, features = [], []
+    for number, row in enumerate(rows):
+        try:
+            display = read_display((root / row.path).read_bytes())
+        except (MlError, OSError):
+            # What cannot be read is left out here; the accuracy figures list it.
+            continue
+        film, _ = model.prepared(display)
+        _, maps = model.runner.run(film)
+        read.append(number)
+        features.append(maps.reshape(-1, maps.shape[-1]).mean(axis=0))
+    return np.array(read, int), np.array(features, np.float32)

@@ -1,0 +1,292 @@
+"""Figures of a model on films whose truth is known, each with its 95 % interval.
+
+A label's figures are claimed only where it has LEAST_FILMS films with it and as many
+without; the others are named as too few, and their figures are there for the record.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ml import weighted_metrics as metrics
+from ml.cards.card import Card
+from ml.datasets.manifest import ManifestRow
+from ml.evaluation.bootstrap import (
+    Interval,
+    Measure,
+    patient_counts,
+    rounded,
+    with_interval,
+)
+from ml.metrics import confusion
+
+LEAST_FILMS = 20
+# In a group of fewer films than this nothing is claimed.
+LEAST_GROUP = 50
+AGE_BANDS = ((0, 6), (6, 18), (18, 40), (40, 65), (65, 200))
+HEADLINES = (
+    "accuracy",
+    "balanced_accuracy",
+    "mean_auc",
+    "mean_auc_claimed",
+    "f1",
+    "average_precision",
+    "expected_calibration_error",
+    "brier",
+)
+GROUP_FIGURES = ("accuracy", "balanced_accuracy", "mean_auc")
+# Of a label, apart from what the command has printed since its first version.
+LABEL_INTERVALS = (
+    "auc",
+    "average_precision",
+    "sensitivity",
+    "specificity",
+    "sensitivity_at_threshold",
+    "specificity_at_threshold",
+    "precision",
+    "f1",
+    "expected_calibration_error",
+    "brier",
+)
+
+
+@dataclass(frozen=True)
+class ScoredFilms:
+    """Probabilities of the films that could be read, with their truth.
+
+    `scores`, `positive` and `known` are (films, labels); `thresholds` are the card's,
+    or those of a chosen operating point.
+    """
+
+    card: Card
+    rows: tuple[ManifestRow, ...]
+    scores: np.ndarray
+    positive: np.ndarray
+    known: np.ndarray
+    left_out: dict[str, Any]
+    thresholds: Mapping[str, float]
+
+    @property
+    def patients(self) -> list[str]:
+        """The patient of each film."""
+        return [row.patient for row in self.rows]
+
+    @cached_property
+    def called(self) -> np.ndarray:
+        """Bool (films, labels): what the model says, by argmax or thresholds."""
+        if self.card.task == "softmax":
+            return np.eye(len(self.card.labels), dtype=bool)[self.scores.argmax(axis=1)]
+        return self.marked
+
+    @cached_property
+    def marked(self) -> np.ndarray:
+        """Bool (films, labels): what a reader sees marked, which is by thresholds."""
+        limits = np.array([self.thresholds[name] for name in self.card.label_names])
+        return self.scores >= limits
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """Uint8 (resamples, films), see `ml.evaluation.bootstrap.patient_counts`."""
+        return patient_counts(self.patients)
+
+    def claimed(self) -> np.ndarray:
+        """Return bool (labels,): which have enough films of both kinds."""
+        with_it = (self.positive & self.known).sum(axis=0)
+        without = (~self.positive & self.known).sum(axis=0)
+        return np.minimum(with_it, without) >= LEAST_FILMS
+
+    def chosen(self, films: np.ndarray) -> ScoredFilms:
+        """Return the films where bool (films,) is true."""
+        return ScoredFilms(
+            card=self.card,
+            rows=tuple(r for r, ok in zip(self.rows, films, strict=True) if ok),
+            scores=self.scores[films],
+            positive=self.positive[films],
+            known=self.known[films],
+            left_out={"n": int(films.sum())},
+            thresholds=self.thresholds,
+        )
+
+
+def summarise(scored: ScoredFilms) -> dict[str, Any]:
+    """Turn scores and truth into figures with intervals, as a JSON object."""
+    names = scored.card.label_names
+    claimed = scored.claimed() if scored.rows else np.zeros(len(names), bool)
+    return {
+        **{name: headline(scored, name) for name in HEADLINES},
+        "labels": label_figures(scored),
+        "labels_claimed": [n for n, ok in zip(names, claimed, strict=True) if ok],
+        "too_few": [n for n, ok in zip(names, claimed, strict=True) if not ok],
+        "confusion": confusion_of(scored),
+        "patients": len(set(scored.patients)),
+        "groups": group_figures(scored),
+    }
+
+
+def headline(scored: ScoredFilms, name: str) -> Interval:
+    """Return one figure of all films, {value, low, high}."""
+    if not scored.rows:
+        return {"value": None, "low": None, "high": None}
+    return with_interval(measure_of(scored, name), scored.counts)
+
+
+def measure_of(scored: ScoredFilms, name: str) -> Measure:
+    """Return how a headline is computed from weights of the films."""
+    if scored.card.task == "softmax" and name in _SOFTMAX:
+        return _SOFTMAX[name](scored)
+    picked = range(scored.scores.shape[1])
+    if name == "mean_auc_claimed":
+        picked = np.flatnonzero(scored.claimed()).tolist()
+    figure = {"mean_auc": "auc", "mean_auc_claimed": "auc"}.get(name, name)
+    parts = [label_measure(scored, i, figure) for i in picked]
+
+    def mean(weights: np.ndarray) -> np.ndarray:
+        return metrics.mean_defined(
+            [part(weights) for part in parts], rounds=len(weights)
+        )
+
+    return mean
+
+
+def _classes(scored: ScoredFilms) -> tuple[np.ndarray, np.ndarray]:
+    return scored.positive.argmax(axis=1), scored.called.argmax(axis=1)
+
+
+def _softmax_calibration(scored: ScoredFilms) -> Measure:
+    truth, chosen = _classes(scored)
+    surest = scored.scores.max(axis=1)
+    return lambda w: metrics.expected_calibration_error(surest, truth == chosen, w)
+
+
+_SOFTMAX = {
+    "accuracy": lambda s: lambda w: metrics.accuracy(*_classes(s), w),
+    "balanced_accuracy": lambda s: lambda w: metrics.balanced_accuracy(*_classes(s), w),
+    "expected_calibration_error": _softmax_calibration,
+    "brier": lambda s: lambda w: metrics.brier(s.scores, s.positive, w),
+}
+
+
+def label_measure(scored: ScoredFilms, label: int, figure: str) -> Measure:
+    """Return how a figure of one label is computed, from the films where it is known.
+
+    Args:
+        scored: The films.
+        label: Which column.
+        figure: One of LABEL_INTERVALS, "accuracy" or "balanced_accuracy".
+    """
+    rows = scored.known[:, label]
+    scores, called = scored.scores[rows, label], scored.called[rows, label]
+    has_it = scored.positive[rows, label]
+    marked = scored.marked[rows, label]
+    everyone = np.ones(int(rows.sum()), bool)
+    measures: dict[str, Measure] = {
+        "auc": lambda w: metrics.auc(scores, has_it, w),
+        "average_precision": lambda w: metrics.average_precision(scores, has_it, w),
+        "sensitivity": lambda w: metrics.share(called, has_it, w),
+        "specificity": lambda w: metrics.share(~called, ~has_it, w),
+        "sensitivity_at_threshold": lambda w: metrics.share(marked, has_it, w),
+        "specificity_at_threshold": lambda w: metrics.share(~marked, ~has_it, w),
+        "precision": lambda w: metrics.share(has_it, called, w),
+        "f1": lambda w: metrics.f1(called, has_it, w),
+        "accuracy": lambda w: metrics.share(called == has_it, everyone, w),
+        "balanced_accuracy": lambda w: (
+            (metrics.share(called, has_it, w) + metrics.share(~called, ~has_it, w))
+            / 2.0
+        ),
+        "expected_calibration_error": lambda w: metrics.expected_calibration_error(
+            scores, has_it, w
+        ),
+        "brier": lambda w: metrics.brier(scores, has_it, w),
+    }
+    return lambda weights: measures[figure](weights[:, rows])
+
+
+def label_figures(scored: ScoredFilms) -> dict[str, dict[str, Any]]:
+    """Return each label's figures; those of before stand as plain numbers."""
+    claimed = scored.claimed() if scored.rows else np.zeros(len(scored.card.labels))
+    labels: dict[str, dict[str, Any]] = {}
+    for i, name in enumerate(scored.card.label_names):
+        found = {
+            figure: with_interval(label_measure(scored, i, figure), scored.counts)
+            for figure in LABEL_INTERVALS
+        }
+        rows = scored.known[:, i]
+        labels[name] = {
+            **{figure: found[figure]["value"] for figure in LABEL_INTERVALS},
+            "recall": found["sensitivity"]["value"],
+            "positives": int(scored.positive[rows, i].sum()),
+            "negatives": int((~scored.positive[rows, i]).sum()),
+            "threshold": rounded(scored.thresholds[name]),
+            "claimed": bool(claimed[i]),
+            "intervals": {
+                figure: [found[figure]["low"], found[figure]["high"]]
+                for figure in LABEL_INTERVALS
+            },
+        }
+    return labels
+
+
+def group_figures(scored: ScoredFilms) -> dict[str, dict[str, Any]]:
+    """Return figures by data set, view, sex and age band, where they are known."""
+    groups: dict[str, dict[str, Any]] = {}
+    for kind, key in _GROUP_KEYS.items():
+        keys = [key(row) for row in scored.rows]
+        found = sorted({k for k in keys if k})
+        if not found:
+            continue
+        groups[kind] = {
+            name: _group(scored.chosen(np.array([k == name for k in keys])))
+            for name in found
+        }
+    return groups
+
+
+def _group(scored: ScoredFilms) -> dict[str, Any]:
+    return {
+        "n": len(scored.rows),
+        "patients": len(set(scored.patients)),
+        "claimed": len(scored.rows) >= LEAST_GROUP,
+        **{name: headline(scored, name) for name in GROUP_FIGURES},
+    }
+
+
+def _age_band(row: ManifestRow) -> str:
+    if row.age_years is None or math.isnan(row.age_years):
+        return ""
+    low, high = next(
+        (band for band in AGE_BANDS if band[0] <= row.age_years < band[1]),
+        AGE_BANDS[-1],
+    )
+    return (
+        f"{low:02d} and over" if high == AGE_BANDS[-1][1] else f"{low:02d}–{high - 1}"
+    )
+
+
+_GROUP_KEYS = {
+    "dataset": lambda row: row.dataset,
+    "view": lambda row: row.view,
+    "sex": lambda row: row.sex,
+    "age_years": _age_band,
+}
+
+
+def confusion_of(scored: ScoredFilms) -> Mapping[str, Any]:
+    """Return rows of truth by columns of choice; for sigmoid models a table a label."""
+    names: Sequence[str] = list(scored.card.label_names)
+    if scored.card.task == "softmax":
+        table = confusion(*_classes(scored), classes=len(names))
+        return {"labels": names, "rows_are": "truth", "matrix": table.tolist()}
+    tables = []
+    for i in range(len(names)):
+        rows = scored.known[:, i]
+        truth, said = scored.positive[rows, i], scored.called[rows, i]
+        tables.append(
+            confusion(truth.astype(int), said.astype(int), classes=2).tolist()
+        )
+    return {"labels": names, "rows_are": "truth", "matrices": tables}

@@ -1,0 +1,142 @@
+"""From a `.keras` file to the graph that OpenVINO runs: once for each weights file.
+
+`python -m ml.networks.openvino_export` does it in a process of its own, under Keras'
+openvino backend. So a worker never imports Keras, and nothing that goes wrong there
+stays.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path
+
+from ml.cards.card import GRAPH_FORMAT, Card
+from ml.errors import ModelError
+from ml.networks.child_process import ChildFailed, end_with_parent, run_module
+from ml.networks.head_layers import head_of_network
+from ml.networks.weights_file import network_of_file
+
+# Raised when the exported graph changes: kept graphs of older code are left alone.
+EXPORT_VERSION = "2"
+EXPORT_TIMEOUT_S = 300
+GRAPH_NAME = "graph.xml"
+HEAD_NAME = "head.npz"
+
+
+def graph_folder(card: Card, weights: Path, *, sha256: str, cache_dir: Path) -> Path:
+    """Return the folder with a card's graph and head, made at the first call.
+
+    Two processes may make it at once: each works in a folder of its own, and the
+    first to finish gives it its name.
+
+    Raises:
+        ModelError: The export failed.
+    """
+    final = cache_dir / "graphs" / f"{sha256}-{EXPORT_VERSION}"
+    if (final / GRAPH_NAME).exists():
+        return final
+    final.parent.mkdir(parents=True, exist_ok=True)
+    own = Path(tempfile.mkdtemp(prefix=".export-", dir=final.parent))
+    try:
+        if card.weights_format == GRAPH_FORMAT:
+            unpack_graph(weights, own)
+        else:
+            _export_in_child(card, weights, own)
+        try:
+            own.rename(final)
+        except OSError:
+            # Another process was first; what it made is the same.
+            if not (final / GRAPH_NAME).exists():
+                raise
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+    return final
+
+
+def _export_in_child(card: Card, weights: Path, folder: Path) -> None:
+    arguments = [
+        f"--weights={weights.resolve()}",
+        f"--architecture={card.architecture}",
+        f"--classes={len(card.labels)}",
+        f"--channels={card.input_channels}",
+        f"--out={folder.resolve()}",
+    ]
+    try:
+        run_module(
+            "ml.networks.openvino_export",
+            arguments,
+            keras_backend="openvino",
+            timeout_s=EXPORT_TIMEOUT_S,
+        )
+    except ChildFailed as failure:
+        raise _failed(card, str(failure)) from failure
+
+
+def _failed(card: Card, reason: str) -> ModelError:
+    return ModelError(
+        f"The graph of {card.name} {card.version} could not be made: {reason}",
+        reason_code="export_failed",
+    )
+
+
+def export(
+    weights: Path, *, architecture: str, classes: int, channels: int, folder: Path
+) -> None:
+    """Write the graph with the outputs (logits, maps), and the head by itself.
+
+    A network without maps gives logits alone, and has no head.
+    """
+    network = network_of_file(
+        weights, architecture=architecture, classes=classes, channels=channels
+    )
+    network.export(str(folder / GRAPH_NAME), format="openvino", verbose=False)
+    if len(network.outputs) > 1:
+        head_of_network(network).save(folder / HEAD_NAME)
+
+
+def pack_graph(graph: Path, packed: Path) -> None:
+    """Write an OpenVINO graph, `.xml` with its `.bin`, as one file of weights."""
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+        for part in (graph, graph.with_suffix(".bin")):
+            archive.write(part, GRAPH_NAME.replace(".xml", part.suffix))
+
+
+def unpack_graph(packed: Path, folder: Path) -> None:
+    """Write the graph of a weights file that is one already.
+
+    Raises:
+        ModelError: It is none.
+    """
+    try:
+        with zipfile.ZipFile(packed) as archive:
+            for name in (GRAPH_NAME.replace(".xml", ".bin"), GRAPH_NAME):
+                (folder / name).write_bytes(archive.read(name))
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise ModelError(f"{packed.name} holds no graph.") from error
+
+
+def main() -> None:
+    """Export as the command line says; see `_export_in_child`."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--architecture", required=True)
+    parser.add_argument("--classes", type=int, required=True)
+    parser.add_argument("--channels", type=int, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    arguments = parser.parse_args()
+    end_with_parent(arguments.parent)
+    export(
+        arguments.weights,
+        architecture=arguments.architecture,
+        classes=arguments.classes,
+        channels=arguments.channels,
+        folder=arguments.out,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""One file in, one line out: what `manage.py predict` says of each path."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from ml.errors import FilmRejected, ImageError, MlError, ModelError
+from ml.gate.header import FilmFacts, check_header, check_image, facts_of_dataset
+from ml.images.pictures import channels_differ
+from ml.inference import LoadedModel, Reading
+from ml.overlay import overlay_png
+from ml.pixels import (
+    DICOM_ERRORS,
+    PREAMBLE_LENGTH,
+    display_frame,
+    is_colour,
+    picture_display,
+    read_dataset,
+    read_picture,
+)
+
+PICTURE_FACTS = FilmFacts(
+    modality="",
+    body_part_examined="",
+    view_position="",
+    descriptions=(),
+    photometric_interpretation="",
+    frames=1,
+    picture=True,
+)
+
+
+@dataclass
+class FileReading:
+    """What became of one file: succeeded, rejected or failed."""
+
+    path: Path
+    model: str
+    version: str
+    status: str = "failed"
+    reason_code: str = ""
+    reason: str = ""
+    reading: Reading | None = None
+    display: np.ndarray | None = field(default=None, repr=False)
+    milliseconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the line of `predict --json`."""
+        scores = self.reading.scores if self.reading else ()
+        return {
+            "path": str(self.path),
+            "model": self.model,
+            "version": self.version,
+            "status": self.status,
+            "reason_code": self.reason_code,
+            "reason": self.reason,
+            "findings": [
+                {
+                    "label": score.label,
+                    "probability": round(score.probability, 6),
+                    "calibrated": score.calibrated,
+                    "threshold": score.threshold,
+                    "threshold_source": "card",
+                    "positive": score.positive,
+                    "certainty": score.certainty,
+                }
+                for score in scores
+            ],
+            "label_set": list(self.reading.label_set) if self.reading else [],
+            "milliseconds": round(self.milliseconds, 1),
+        }
+
+
+def read_file(model: LoadedModel, path: Path) -> FileReading:
+    """Score a DICOM file or picture; what is wrong with it ends up in the result."""
+    began = time.perf_counter()
+    card = model.card
+    outcome = FileReading(path=path, model=card.name, version=card.version)
+    try:
+        outcome.display = _fitting_display(model, path.read_bytes())
+        outcome.reading = model.read(outcome.display)
+        outcome.status = "succeeded"
+    except FilmRejected as error:
+        outcome.status = "rejected"
+        outcome.reason_code, outcome.reason = error.reason_code, error.message
+    except MlError as error:
+        outcome.reason_code, outcome.reason = error.reason_code, error.message
+    except OSError as error:
+        outcome.reason_code = "unreadable_file"
+        outcome.reason = f"The file cannot be read: {error.strerror or error}."
+    outcome.milliseconds = (time.perf_counter() - began) * 1000.0
+    return outcome
+
+
+def write_overlay(outcome: FileReading, folder: Path, *, size: int = 1024) -> Path:
+    """Write the film with the heat map of its highest score; return the PNG's path.
+
+    Raises:
+        ValueError: The file was not scored.
+        ModelError: The model gives no heat maps.
+    """
+    if outcome.reading is None or outcome.display is None:
+        raise ValueError("only a scored film has a heat map")
+    best = max(outcome.reading.scores, key=lambda score: score.probability)
+    if not best.grid.size:
+        raise ModelError(f"{outcome.reading.model} gives no heat maps.")
+    folder.mkdir(parents=True, exist_ok=True)
+    label = best.label.lower().replace(" ", "-")
+    target = _free_name(folder, f"{outcome.path.stem}.{label}")
+    png = overlay_png(
+        outcome.display,
+        best.grid,
+        geometry_json=outcome.reading.geometry.to_json(),
+        size=size,
+    )
+    target.write_bytes(png)
+    return target
+
+
+def _fitting_display(model: LoadedModel, data: bytes) -> np.ndarray:
+    if data[PREAMBLE_LENGTH : PREAMBLE_LENGTH + 4] == b"DICM":
+        dataset = read_dataset(data)
+        _raise(check_header(model.card, _facts(dataset)))
+        display, colour = display_frame(dataset), is_colour(dataset)
+    else:
+        picture = read_picture(data)
+        colour = picture.pixels.ndim == 3 and channels_differ(
+            picture.pixels, bits=picture.bits
+        )
+        _raise(check_header(model.card, replace(PICTURE_FACTS, colour=colour)))
+        display = picture_display(picture)
+    _raise(check_image(display, colour=colour))
+    return display
+
+
+def _facts(dataset: Dataset) -> FilmFacts:
+    try:
+        return facts_of_dataset(dataset)
+    except DICOM_ERRORS as error:
+        raise ImageError(
+            "The header is damaged.", reason_code="invalid_header"
+        ) from error
+
+
+def _raise(rejection: FilmRejected | None) -> None:
+    if rejection is not None:
+        raise rejection
+
+
+def _free_name(folder: Path, stem: str) -> Path:
+    """Return a name that no earlier file of the same stem has taken."""
+    target = folder / f"{stem}.png"
+    number = 2
+    while target.exists():
+        target = folder / f"{stem}-{number}.png"
+        number += 1
+    return target

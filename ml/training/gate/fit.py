@@ -1,0 +1,259 @@
+"""Fit the gate of a packaged model, from train films only.
+
+Statistics and probe come from films that the network may have learned from, limits
+and threshold from train patients that were held out. Neither val films nor anything
+that a gate is tried with are seen here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ml.cards.card import parse_card
+from ml.datasets.manifest import ManifestRow, drawn_percent
+from ml.errors import MlError
+from ml.gate.out_of_distribution import (
+    CLASSES,
+    MEASURES,
+    METHOD,
+    FeatureGate,
+    Seen,
+    embed,
+    raw_measures,
+)
+from ml.inference import load_model
+from ml.training.gate.probe import Lesson, learn_probe
+from ml.training.gate.samples import Samples, choose, look_at
+from ml.training.recipes import RECIPES
+
+GATE_NAME = "gate.npz"
+SEED = 20261
+FILMS_A_SOURCE = 400
+HELD_OUT_A_SOURCE = 200
+# Of models without a recipe.
+HELD_OUT_PERCENT = 8
+WRONG_A_FILM = 1
+PROBE_STEPS = 5000
+DIMENSIONS = {"feature": 128, "thumbnail": 64}
+# Towards a ball: the statistics of a few thousand films are not exact.
+SHRINKAGE = 0.1
+# The share of held-out films that may lie beyond the limit of a distance.
+BEYOND_LIMIT = 0.003
+# A limit of the probe lies in the gap between all but these shares of the films as they
+# should be, and of those that are wrong in this way; nearer to the wrong ones, as films
+# from elsewhere lie nearer to them.
+ODD_RIGHT, ODD_WRONG = 0.005, 0.02
+SHARE_OF_GAP = 0.75
+# Beyond what held-out patients of the same hospitals show: others differ more.
+SLACK = 1.15
+# The share of held-out films that the finished gate may refuse: half of the 1 % that
+# it may refuse of others', for a share of a few hundred films is known to about that.
+REFUSED = 0.005
+
+
+def fit_gate(
+    model_folder: Path,
+    train_rows: Sequence[ManifestRow],
+    held_out_rows: Sequence[ManifestRow],
+    root: Path,
+    cache_dir: Path,
+) -> dict[str, Any]:
+    """Fit a model's gate; write gate.npz and the card's entry.
+
+    Args:
+        model_folder: With card.json and the weights.
+        train_rows: Films that the network may have learned from.
+        held_out_rows: Films of train patients that it has not.
+        root: The folder that the paths of the rows start from.
+        cache_dir: Kept graphs.
+
+    Returns:
+        The card's new entry "gate".
+
+    Raises:
+        MlError: There are no films, or the model cannot be loaded or has no maps.
+    """
+    card_path = model_folder / "card.json"
+    raw = json.loads(card_path.read_text(encoding="utf-8"))
+    raw.pop("gate", None)
+    card = parse_card(raw, folder=model_folder)
+    if not card.heat_maps:
+        raise MlError(
+            f"{card.name} {card.version} gives scores only: without its last maps "
+            "there is nothing to fit a gate to.",
+            reason_code="no_maps",
+        )
+    model = load_model(card, cache_dir=cache_dir)
+    chosen = choose(train_rows, each=FILMS_A_SOURCE, seed=SEED)
+    learned = look_at(model, chosen, root=root, wrong_each=WRONG_A_FILM, seed=SEED)
+    aside = choose(held_out_rows, each=HELD_OUT_A_SOURCE, seed=SEED)
+    held_out = look_at(model, aside, root=root, wrong_each=WRONG_A_FILM, seed=SEED + 1)
+    arrays = fit_statistics(learned)
+    arrays |= _limits(arrays, held_out)
+    threshold = _threshold(arrays, held_out)
+    sha256 = _write(model_folder / GATE_NAME, arrays)
+    entry = {
+        "file": GATE_NAME,
+        "sha256": sha256,
+        "method": METHOD,
+        "threshold": threshold,
+        "fitted_on": f"statistics: {len(chosen)} train films of "
+        f"{len(set(learned.sources))} sources; limits and threshold: {len(aside)} "
+        f"films of {len({row.patient for row in aside})} train patients held out",
+        "figures": _figures(arrays, held_out, threshold),
+    }
+    _write_card(card_path, raw | {"gate": entry})
+    return entry
+
+
+def held_out_rows(
+    rows: Sequence[ManifestRow], *, name: str
+) -> tuple[list[ManifestRow], list[ManifestRow]]:
+    """Return the rows that a model learned from, and those that its recipe held out."""
+    percent = RECIPES[name].held_out_percent if name in RECIPES else HELD_OUT_PERCENT
+    held_out = [drawn_percent(row.patient) < percent for row in rows]
+    return (
+        [row for row, aside in zip(rows, held_out, strict=True) if not aside],
+        [row for row, aside in zip(rows, held_out, strict=True) if aside],
+    )
+
+
+def fit_statistics(samples: Samples) -> dict[str, np.ndarray]:
+    """Return centre, space and probe of a gate, without its limits."""
+    weights = samples.weights()
+    arrays: dict[str, np.ndarray] = {}
+    for name, values in (
+        ("feature", samples.seen.features),
+        ("thumbnail", samples.seen.thumbnails),
+    ):
+        arrays |= _space(name, values, weights)
+    places, _ = embed(arrays, samples.seen)
+    right = samples.upright
+    arrays |= _ball(places[right], weights[right])
+    lesson = Lesson(places, samples.classes, _lesson_weights(samples))
+    probe = learn_probe(lesson, classes=len(CLASSES), seed=SEED, steps=PROBE_STEPS)
+    return arrays | {name: value.astype(np.float32) for name, value in probe.items()}
+
+
+def _space(name: str, values: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Find the directions in which films differ most; small ones are left out."""
+    mean = np.average(values, axis=0, weights=weights)
+    spread = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=weights))
+    # A feature that train films never light up must not count without bounds.
+    scale = np.maximum(spread, 0.1 * spread.mean() + 1e-6)
+    mean, scale = mean.astype(np.float32), scale.astype(np.float32)
+    centred = (values - mean) / scale
+    covariance = (centred * weights[:, None]).T @ centred / weights.sum()
+    sizes, directions = np.linalg.eigh(covariance)
+    kept = np.argsort(-sizes)[: DIMENSIONS[name]]
+    kept = kept[sizes[kept] > 1e-6 * sizes.max()]
+    return {
+        f"{name}_mean": mean,
+        f"{name}_scale": scale,
+        f"{name}_basis": directions[:, kept].astype(np.float16),
+        f"{name}_spread": np.sqrt(sizes[kept]).astype(np.float32),
+    }
+
+
+def _ball(places: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what turns a place into a distance from the films as they should be."""
+    centre = np.average(places, axis=0, weights=weights)
+    away = places - centre
+    covariance = (away * weights[:, None]).T @ away / weights.sum()
+    mean_size = np.trace(covariance) / len(covariance)
+    shrunk = (1.0 - SHRINKAGE) * covariance
+    shrunk += SHRINKAGE * mean_size * np.eye(len(covariance))
+    sizes, directions = np.linalg.eigh(shrunk)
+    return {
+        "centre": centre.astype(np.float32),
+        "whitening": (directions / np.sqrt(sizes)).astype(np.float32),
+    }
+
+
+def _lesson_weights(samples: Samples) -> np.ndarray:
+    """Weigh films as they should be as much as all the wrong ones together."""
+    weights = samples.weights()
+    for kind in range(len(CLASSES)):
+        mine = samples.classes == kind
+        if mine.any():
+            part = 1.0 if kind == 0 else 1.0 / (len(CLASSES) - 1)
+            weights[mine] *= part / weights[mine].sum()
+    return weights
+
+
+def _limits(arrays: dict[str, np.ndarray], held_out: Samples) -> dict[str, np.ndarray]:
+    raw = raw_measures(arrays, *embed(arrays, held_out.seen))
+    right, weights = held_out.upright, held_out.weights()
+    middles, limits = [], []
+    for k, name in enumerate(MEASURES):
+        middle = quantile(raw[right, k], 0.5, weights[right])
+        if name in CLASSES:
+            mine = held_out.classes == CLASSES.index(name)
+            last = quantile(raw[right, k], 1.0 - ODD_RIGHT, weights[right])
+            first = quantile(raw[mine, k], ODD_WRONG, weights[mine])
+            limit = last + SHARE_OF_GAP * max(0.0, first - last)
+        else:
+            limit = quantile(raw[right, k], 1.0 - BEYOND_LIMIT, weights[right])
+            limit = middle + SLACK * (limit - middle)
+        middles.append(middle)
+        limits.append(max(limit, middle + 1e-3))
+    return {"middles": np.float32(middles), "limits": np.float32(limits)}
+
+
+def _threshold(arrays: dict[str, np.ndarray], held_out: Samples) -> float:
+    """Return 1, or more where the measures together would refuse too many."""
+    scores = _scores(arrays, held_out.seen)
+    right, weights = held_out.upright, held_out.weights()
+    beyond = quantile(scores[right], 1.0 - REFUSED, weights[right])
+    return round(max(1.0, beyond), 4)
+
+
+def _scores(arrays: dict[str, np.ndarray], seen: Seen) -> np.ndarray:
+    return FeatureGate(arrays, threshold=1.0).measures(seen).max(axis=1)
+
+
+def quantile(values: np.ndarray, share: float, weights: np.ndarray) -> float:
+    """Return the value below which `share` of the weight lies; -inf of nothing."""
+    if len(values) == 0:
+        return -np.inf
+    order = np.argsort(values)
+    below = np.cumsum(weights[order]) / weights.sum()
+    place = min(int(np.searchsorted(below, share)), len(values) - 1)
+    return float(values[order][place])
+
+
+def _figures(
+    arrays: dict[str, np.ndarray], held_out: Samples, threshold: float
+) -> dict[str, Any]:
+    refused = _scores(arrays, held_out.seen) > threshold
+    right = held_out.upright
+    return {
+        "held_out_refused": round(float(refused[right].mean()), 4),
+        "held_out_made_wrong_refused": {
+            name: round(float(refused[held_out.classes == k].mean()), 4)
+            for k, name in enumerate(CLASSES)
+            if k and (held_out.classes == k).any()
+        },
+    }
+
+
+def _write(path: Path, arrays: dict[str, np.ndarray]) -> str:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp.npz")
+    np.savez_compressed(temporary, **arrays)
+    sha256 = hashlib.sha256(temporary.read_bytes()).hexdigest()
+    temporary.replace(path)
+    return sha256
+
+
+def _write_card(path: Path, card: dict[str, Any]) -> None:
+    temporary = path.with_name(f"{path.name}.tmp")
+    text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

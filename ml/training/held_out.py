@@ -1,0 +1,40 @@
+"""What held-out train patients say of a run: its loss, its best epoch, and its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ml.datasets.ground_truth import Truth
+
+HELD_OUT_LOSS = "held_out_loss"
+
+
+def log_loss(task: str, logits: np.ndarray, truth: Truth) -> float:
+    """Return the negative log-likelihood a film (softmax) or known label (sigmoid).
+
+    Args:
+        task: "softmax" or "sigmoid".
+        logits: float (films, labels).
+        truth: Of the same films.
+    """
+    values = logits.astype(np.float64)
+    if task == "softmax":
+        logged = values - np.logaddexp.reduce(values, axis=1, keepdims=True)
+        return float(-logged[truth.positive].mean())
+    signed = np.where(truth.positive, values, -values)
+    return float(np.logaddexp(0.0, -signed)[truth.known].mean())
+
+
+def best_epoch(history: Sequence[Mapping[str, Any]]) -> int:
+    """Return the epoch with the smallest held-out loss; 0 where none was measured."""
+    measured = [entry for entry in history if HELD_OUT_LOSS in entry]
+    best = min(measured, key=lambda entry: entry[HELD_OUT_LOSS], default={"epoch": 0})
+    return int(best["epoch"])
+
+
+def is_enough(history: Sequence[Mapping[str, Any]], *, patience: int) -> bool:
+    """Say whether `patience` epochs have passed since the best; 0: it never is."""
+    return 0 < patience <= len(history) - best_epoch(history)

@@ -1,0 +1,238 @@
+"""How each model is trained: everything that decides a run and is not data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from ml.errors import TrainingError
+from ml.labels import (
+    BRAIN_TUMOUR_LABELS,
+    CHEST_LABELS,
+    CHESTX6_LABELS,
+    NIH15_LABELS,
+    PNEUMONIA_LABELS,
+    TUBERCULOSIS_LABELS,
+    Label,
+)
+from ml.training.samples.augmentation import Augmentation
+
+
+@dataclass(frozen=True)
+class Stage:
+    """From which share of the run on films are how large, and what learns."""
+
+    begins: float
+    size: int
+    head_only: bool = False
+
+
+@dataclass(frozen=True)
+class Refinements:
+    """What a run may be asked to do besides; the recipes themselves do without.
+
+    Attributes:
+        dropout: Instead of the architecture's own, where it has a dropout layer.
+        focal_gamma: Exponent of the focal loss; 0 is plain cross-entropy.
+        class_weights: Whether films of a rare label count more in the loss.
+        patience: End after so many epochs without a smaller loss on held-out train
+            patients, and keep the best epoch; 0 never.
+    """
+
+    dropout: float | None = None
+    focal_gamma: float = 0.0
+    class_weights: bool = False
+    patience: int = 0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One model's architecture, labels and course of training.
+
+    Attributes:
+        task: "softmax" (one label a film) or "sigmoid" (each label by itself).
+        datasets: Sources that are learned from; empty: all that know a label.
+        class_shares: Share of each label among the films of an epoch, whatever the
+            data hold: classes that their source alone gives away are drawn rarely,
+            those that are hard within one source often. Softmax only.
+        balance: Without shares, films are drawn by groups of their source and rarest
+            label; a group's share is its size to this power: 1 as the data are, 0
+            every group alike.
+        stages: Film sizes, and phases in which only the head learns.
+        init: Where the weights begin, see `ml.training.start.initial_weights`.
+        measured_dataset: The source within which figures mean most.
+        packaged: Whether it becomes a model; a pre-training does not.
+    """
+
+    name: str
+    version: str
+    architecture: str
+    labels: tuple[Label, ...]
+    stages: tuple[Stage, ...]
+    task: str = "softmax"
+    datasets: tuple[str, ...] = ()
+    class_shares: dict[str, float] = field(default_factory=dict)
+    balance: float = 0.5
+    epoch_films: int = 4800
+    batch_size: int = 32
+    peak_learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warm_up: float = 0.03
+    label_smoothing: float = 0.05
+    held_out_percent: int = 8
+    measured_dataset: str = ""
+    seed: int = 20260
+    init: str = "random"
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    packaged: bool = True
+    refinements: Refinements = field(default_factory=Refinements)
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the labels in the order of the logits."""
+        return tuple(label.name for label in self.labels)
+
+
+CHESTX6_RESNET50 = Recipe(
+    name="chestx6-resnet50",
+    version="1.3.0",
+    architecture="resnet50",
+    labels=CHESTX6_LABELS,
+    class_shares={
+        "Normal": 0.24,
+        "Bacterial pneumonia": 0.29,
+        "Viral pneumonia": 0.29,
+        "COVID-19": 0.04,
+        "Tuberculosis": 0.07,
+        "Emphysema": 0.07,
+    },
+    stages=(
+        Stage(0.0, 128, head_only=True),
+        Stage(0.02, 128),
+        Stage(0.55, 160),
+    ),
+    peak_learning_rate=6e-4,
+    init="chestx6-resnet50/1.2.0",
+    measured_dataset="kermany",
+    augmentation=Augmentation(
+        lung_crop_probability=0.5, lungs_only_probability=0.15, mixing=0.3
+    ),
+)
+
+TUBERCULOSIS_RESNET50 = Recipe(
+    name="tuberculosis-resnet50",
+    version="1.0.0",
+    architecture="resnet50",
+    labels=TUBERCULOSIS_LABELS,
+    task="sigmoid",
+    datasets=("tb", "nih", "kermany"),
+    stages=(Stage(0.0, 128, head_only=True), Stage(0.2, 128)),
+    epoch_films=1600,
+    peak_learning_rate=3e-4,
+    init="chestx6-resnet50/1.2.0",
+)
+
+PNEUMONIA_CNN = Recipe(
+    name="pneumonia-cnn",
+    version="1.0.0",
+    architecture="normalised-cnn",
+    labels=PNEUMONIA_LABELS,
+    task="sigmoid",
+    datasets=("kermany",),
+    stages=(Stage(0.0, 96), Stage(0.5, 128)),
+    peak_learning_rate=3e-3,
+    measured_dataset="kermany",
+)
+
+CHEST_XCEPTION = Recipe(
+    name="chest-xception",
+    version="0",
+    architecture="xception",
+    labels=CHEST_LABELS,
+    task="sigmoid",
+    balance=0.6,
+    stages=(Stage(0.0, 96), Stage(0.7, 128)),
+    peak_learning_rate=1.5e-3,
+    held_out_percent=12,
+    packaged=False,
+)
+
+NIH15_XCEPTION = Recipe(
+    name="nih15-xception",
+    version="1.0.0",
+    architecture="xception",
+    labels=NIH15_LABELS,
+    task="sigmoid",
+    datasets=("nih", "nih-emphysema"),
+    balance=0.7,
+    stages=(Stage(0.0, 96), Stage(0.6, 128)),
+    epoch_films=2000,
+    peak_learning_rate=1.5e-3,
+    held_out_percent=12,
+    measured_dataset="nih-emphysema",
+)
+
+NIH15_CNN = Recipe(
+    name="nih15-cnn",
+    version="1.0.0",
+    architecture="small-cnn",
+    labels=NIH15_LABELS,
+    task="sigmoid",
+    datasets=("nih", "nih-emphysema"),
+    balance=0.7,
+    stages=(Stage(0.0, 128),),
+    epoch_films=4000,
+    peak_learning_rate=1e-3,
+    held_out_percent=12,
+    measured_dataset="nih-emphysema",
+)
+
+BRAIN_TUMOUR_XCEPTION = Recipe(
+    name="brain-tumour-xception",
+    version="1.1.0",
+    architecture="xception",
+    labels=BRAIN_TUMOUR_LABELS,
+    datasets=("brain-mri",),
+    class_shares={
+        "Glioma": 0.27,
+        "Meningioma": 0.30,
+        "Pituitary tumour": 0.25,
+        "No tumour": 0.18,
+    },
+    stages=(Stage(0.0, 96), Stage(0.6, 128)),
+    epoch_films=2400,
+    peak_learning_rate=1.5e-3,
+    measured_dataset="brain-mri",
+    # Slices of three planes: either side may be left. No lungs, no shortcut by letters.
+    augmentation=Augmentation(
+        smallest_area=0.6,
+        rotation_degrees=15.0,
+        border_probability=0.15,
+        mirror_probability=0.5,
+    ),
+)
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        CHESTX6_RESNET50,
+        TUBERCULOSIS_RESNET50,
+        PNEUMONIA_CNN,
+        CHEST_XCEPTION,
+        NIH15_XCEPTION,
+        NIH15_CNN,
+        BRAIN_TUMOUR_XCEPTION,
+    )
+}
+
+
+def get_recipe(name: str, *, architecture: str = "") -> Recipe:
+    """Return the recipe of a model, with another architecture where one is given.
+
+    Raises:
+        TrainingError: No model of that name is trained here.
+    """
+    if name not in RECIPES:
+        known = ", ".join(sorted(RECIPES))
+        raise TrainingError(f"No recipe is called {name!r}; known: {known}.")
+    recipe = RECIPES[name]
+    return replace(recipe, architecture=architecture) if architecture else recipe

@@ -1,0 +1,1 @@
+"""What a network is shown while training: batches, augmentation, lung masks."""

@@ -1,0 +1,152 @@
+"""What held-out training patients decide of a trained network, before val is read.
+
+Input size, calibration and operating points come from one half of them, label sets
+and bands from the other: a set is worth nothing on films that its scores were fitted
+to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ml.architectures.build import FIXED_SIZE
+from ml.calibration import expected_calibration_error, probabilities
+from ml.datasets.ground_truth import Truth, films_of
+from ml.datasets.image_cache import PackedFilms
+from ml.datasets.manifest import drawn_percent
+from ml.training.calibration import fit_calibration
+from ml.training.held_out import log_loss
+from ml.training.operating_points import operating_points
+from ml.training.recipes import Recipe
+from ml.training.run import predict_logits
+from ml.uncertainty import fit_uncertainty
+
+# Films may be read a little larger than they were learned at (Touvron et al. 2019).
+SIZE_STEPS = (1.0, 1.2)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the held-out training patients decided, as the card says it."""
+
+    size: int
+    calibration: dict[str, Any]
+    operating_points: dict[str, dict[str, float]]
+    uncertainty: dict[str, Any]
+
+
+def choose(
+    recipe: Recipe,
+    network: Any,
+    held_out: Truth,
+    films: PackedFilms,
+    *,
+    learned: int,
+) -> Choices:
+    """Choose everything that is not learned.
+
+    Args:
+        recipe: What was trained.
+        network: With the outputs (logits, maps).
+        held_out: Films of train patients that the network did not see.
+        films: The same films, packed.
+        learned: Side of the films of the last epoch.
+    """
+    logits = {
+        size: predict_logits(network, films, size=size)
+        for size in _sizes(recipe, learned)
+    }
+    first = _first_half(recipe, held_out)
+    fitted = films_of(held_out, np.flatnonzero(first))
+    losses = {
+        size: log_loss(recipe.task, found[first], fitted)
+        for size, found in logits.items()
+    }
+    size = min(losses, key=lambda tried: losses[tried])
+    calibration = _calibrate(recipe, logits[size][first], fitted)
+    calibration["sizes_tried"] = {str(s): _rounded(x) for s, x in losses.items()}
+    found = probabilities(
+        logits[size],
+        task=recipe.task,
+        names=recipe.label_names,
+        calibration=calibration,
+    )
+    others = films_of(held_out, np.flatnonzero(~first))
+    gap = _gap(recipe, found[~first], others)
+    calibration["expected_calibration_error_on_the_others"] = gap
+    return Choices(
+        size=size,
+        calibration=calibration,
+        operating_points=_points(recipe, found[first], fitted),
+        uncertainty=_uncertainty(recipe, found[~first], others),
+    )
+
+
+def _first_half(recipe: Recipe, held_out: Truth) -> np.ndarray:
+    """Return bool (films,): films of the patients that scores are fitted to."""
+    limit = recipe.held_out_percent // 2
+    return np.array([drawn_percent(r.patient) < limit for r in held_out.rows], bool)
+
+
+def _sizes(recipe: Recipe, learned: int) -> list[int]:
+    if recipe.architecture in FIXED_SIZE:
+        return [learned]
+    return sorted({round(learned * step / 32) * 32 for step in SIZE_STEPS})
+
+
+def _calibrate(recipe: Recipe, logits: np.ndarray, fitted: Truth) -> dict[str, Any]:
+    patients = len({row.patient for row in fitted.rows})
+    return {
+        **fit_calibration(
+            logits,
+            fitted.positive,
+            fitted.known,
+            task=recipe.task,
+            names=recipe.label_names,
+        ),
+        "films": len(fitted.rows),
+        "patients": patients,
+        "fitted_on": f"{patients} patients of the train split that were kept out of "
+        "learning; the label sets on others",
+    }
+
+
+def _points(
+    recipe: Recipe, found: np.ndarray, fitted: Truth
+) -> dict[str, dict[str, float]]:
+    return operating_points(
+        found,
+        fitted.positive,
+        fitted.known,
+        names=recipe.label_names,
+        task=recipe.task,
+    )
+
+
+def _uncertainty(recipe: Recipe, found: np.ndarray, others: Truth) -> dict[str, Any]:
+    return fit_uncertainty(
+        found,
+        others.positive,
+        others.known,
+        task=recipe.task,
+        names=recipe.label_names,
+        patients=[row.patient for row in others.rows],
+    )
+
+
+def _gap(recipe: Recipe, found: np.ndarray, truth: Truth) -> float | None:
+    """Return the calibration error of the class chosen, or of all known labels."""
+    if not truth.rows:
+        return None
+    if recipe.task == "softmax":
+        right = found.argmax(axis=1) == truth.positive.argmax(axis=1)
+        return _rounded(expected_calibration_error(found.max(axis=1), right))
+    known = truth.known
+    return _rounded(expected_calibration_error(found[known], truth.positive[known]))
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), 4)

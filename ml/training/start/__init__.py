@@ -1,0 +1,1 @@
+"""Where training starts: initial weights, our own or published ones."""

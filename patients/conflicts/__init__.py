@@ -1,0 +1,1 @@
+"""Files that contradict the record: duplicates, quarantine, resolution by a person."""

@@ -1,0 +1,147 @@
+"""What a person decides about a file in quarantine, and about a flag on a study."""
+
+from functools import partial
+
+from django.db import transaction
+from django.db.models.functions import Now
+from django.http import HttpRequest
+
+from accounts import audit
+from accounts.audit import AuditAction, AuditDoor
+from accounts.errors import Conflict, NotFound
+from accounts.models import User
+from patients import storage
+from patients.flags import unflag
+from patients.identity.submitted import Claims
+from patients.ingest import IngestResult, ingest_instance
+from patients.models import Study, StudyFlag, Upload
+
+_KEPT = frozenset({Upload.Outcome.STORED, Upload.Outcome.DUPLICATE})
+
+
+def keep_stored(
+    upload: Upload, *, actor: User, request: HttpRequest | None = None
+) -> None:
+    """Decide that the stored object is right; the other copy stays in quarantine.
+
+    Raises:
+        Conflict: Somebody decided before.
+    """
+    with transaction.atomic():
+        _resolve(upload, Upload.Resolution.KEPT_STORED, actor=actor, request=request)
+
+
+def discard(upload: Upload, *, actor: User, request: HttpRequest | None = None) -> None:
+    """Decide that the stored object is right, and delete the other copy.
+
+    Raises:
+        Conflict: Somebody decided before.
+    """
+    with transaction.atomic():
+        _resolve(upload, Upload.Resolution.DISCARDED, actor=actor, request=request)
+        _delete_bytes_after_commit(upload)
+
+
+def send_again(
+    upload: Upload, *, actor: User, request: HttpRequest | None = None
+) -> IngestResult:
+    """Take the file in as if it came now, after the record was corrected.
+
+    It goes through the door and with the claims that it came with, and into the
+    same department.
+
+    Raises:
+        Conflict: Somebody decided before, or the file still contradicts the record.
+        NotFound: The bytes are gone.
+        Unavailable: A passing fault.
+    """
+    if upload.outcome != Upload.Outcome.CONFLICT or upload.resolution:
+        raise _decided_before()
+    said = dict(upload.claims)
+    model, synthetic = said.pop("model", ""), bool(said.pop("synthetic", False))
+    try:
+        quarantined = storage.open_quarantined(upload.sha256)
+    except FileNotFoundError:
+        raise NotFound("The bytes of this file are no longer in quarantine.") from None
+    with quarantined as file:
+        result = ingest_instance(
+            file,
+            name=upload.original_name,
+            door=upload.door,
+            actor=actor,
+            claims=Claims.from_json(said),
+            requested_model=model,
+            synthetic=synthetic,
+            request=request,
+            department=upload.department,
+            resent=upload,
+        )
+    if result.outcome not in _KEPT:
+        raise Conflict(
+            f"It is still not taken: {result.reason}", reason_code=result.reason_code
+        )
+    with transaction.atomic():
+        _resolve(upload, Upload.Resolution.INGESTED, actor=actor, request=request)
+        _delete_bytes_after_commit(upload)
+    return result
+
+
+def reconcile(
+    study: Study, what: StudyFlag, *, actor: User, request: HttpRequest | None = None
+) -> bool:
+    """Take a flag off a study: a person has looked and found it right, or put it right.
+
+    Returns:
+        Whether the flag was there.
+    """
+    with transaction.atomic():
+        if not unflag(study, what):
+            return False
+        audit.record(
+            action=AuditAction.CHANGE,
+            actor=actor,
+            request=request,
+            door=AuditDoor.ADMIN,
+            object_kind="study",
+            object_uuid=study.pk,
+            patients=(study.patient_id,),
+            detail={"reconciled": what.value},
+        )
+    return True
+
+
+def _resolve(
+    upload: Upload,
+    resolution: Upload.Resolution,
+    *,
+    actor: User,
+    request: HttpRequest | None,
+) -> None:
+    """Write the decision, if nobody decided before: compare and set."""
+    changed = Upload.objects.filter(
+        pk=upload.pk, outcome=Upload.Outcome.CONFLICT, resolution=""
+    ).update(resolution=resolution, resolved_by=actor, resolved_at=Now())
+    if not changed:
+        raise _decided_before()
+    other = upload.conflicts_with
+    audit.record(
+        action=AuditAction.RESOLVE_CONFLICT,
+        actor=actor,
+        request=request,
+        door=AuditDoor.ADMIN,
+        object_kind="upload",
+        object_uuid=upload.pk,
+        patients=(other.series.study.patient_id,) if other else (),
+        detail={"resolution": resolution.value, "reason_code": upload.reason_code},
+    )
+    upload.refresh_from_db()
+
+
+def _delete_bytes_after_commit(upload: Upload) -> None:
+    transaction.on_commit(partial(storage.discard_quarantined, upload.sha256))
+
+
+def _decided_before() -> Conflict:
+    return Conflict(
+        "Somebody has already decided about this file.", reason_code="already_resolved"
+    )

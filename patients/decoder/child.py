@@ -1,0 +1,170 @@
+"""The child that decodes: `python -m patients.decoder.child`, see `patients.decode`.
+
+It imports no Django, so that it starts quickly and knows no secret, and takes one
+request at a time: a line of JSON on its standard input, answered by a line of JSON on
+its standard output, followed by as many bytes as that line says.
+"""
+
+import ctypes
+import hashlib
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import cv2
+import numpy as np
+from pydicom.dataset import Dataset
+
+from ml.errors import ImageError
+from ml.pixels import (
+    display_frame,
+    frame_count,
+    is_colour,
+    iter_stored_frames,
+    read_dataset,
+    read_picture,
+)
+
+_PR_SET_PDEATHSIG = 1
+_FLOAT_PIXELS = {"FloatPixelData": "<f4", "DoubleFloatPixelData": "<f8"}
+
+Answer = tuple[dict[str, Any], bytes | memoryview]
+
+
+def facts(path: str, *, budget_s: float) -> Answer:
+    """Decode every frame and hash stored values, shape and dtype."""
+    dataset, end = _read(path), time.monotonic() + budget_s
+    for name, dtype in _FLOAT_PIXELS.items():
+        if name in dataset:
+            return _float_facts(dataset, dataset[name].value, dtype), b""
+    frames, digest, shape = frame_count(dataset), hashlib.sha256(), ()
+    hashed: str | None = None
+    for number, frame in enumerate(iter_stored_frames(dataset)):
+        values = np.ascontiguousarray(frame, dtype=frame.dtype.newbyteorder("<"))
+        if number == 0:
+            shape = values.shape
+            digest.update(f"{values.dtype.str}{(frames, *shape)}".encode())
+        digest.update(values.data)
+        if number == frames - 1:
+            hashed = digest.hexdigest()
+        elif time.monotonic() > end:
+            break
+    colour = is_colour(dataset)
+    return _facts(hashed, shape[:2], frames, colour=colour), b""
+
+
+def display(path: str, *, frame: int) -> Answer:
+    """Decode one frame to display values."""
+    return _array(display_frame(_read(path), frame))
+
+
+def difference(path: str, *, other: str) -> Answer:
+    """Find the greatest difference of display values, in grey levels of 255."""
+    one, two = _read(path), _read(other)
+    if frame_count(one) != frame_count(two):
+        return {"difference": 255.0}, b""
+    greatest = 0
+    for number in range(frame_count(one)):
+        a, b = display_frame(one, number), display_frame(two, number)
+        if a.shape != b.shape:
+            return {"difference": 255.0}, b""
+        greatest = max(greatest, int(cv2.absdiff(a, b).max()))
+    return {"difference": greatest / 257.0}, b""
+
+
+def picture(path: str) -> Answer:
+    """Decode a PNG, JPEG, TIFF or BMP."""
+    decoded = read_picture(Path(path).read_bytes())
+    head, payload = _array(decoded.pixels)
+    return {**head, "lossy": decoded.lossy, "format": decoded.format}, payload
+
+
+_OPERATIONS: dict[str, Callable[..., Answer]] = {
+    "facts": facts,
+    "display": display,
+    "difference": difference,
+    "picture": picture,
+}
+
+
+def main(parent_pid: int, memory_bytes: int) -> None:
+    """Answer requests until the parent closes its end, or ends."""
+    _end_with(parent_pid)
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    cv2.setNumThreads(1)
+    answers = _own_stdout()
+    _answer(answers, {"ready": True}, b"")
+    for line in sys.stdin.buffer:
+        request = json.loads(line)
+        operation = _OPERATIONS[request.pop("operation")]
+        try:
+            head, payload = operation(request.pop("path"), **request)
+        except ImageError as error:
+            head = {"reason_code": error.reason_code, "message": error.message}
+            payload = b""
+        except MemoryError:
+            head, payload = {"reason_code": "decoder_killed"}, b""
+        _answer(answers, head, payload)
+
+
+def _end_with(parent_pid: int) -> None:
+    """Ask the kernel to end this process with the thread that started it."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) was refused")
+    if os.getppid() != parent_pid:
+        sys.exit("the parent is gone")
+
+
+def _own_stdout() -> IO[bytes]:
+    """Keep standard output to ourselves: decoders print to it."""
+    own = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return own
+
+
+def _answer(out: IO[bytes], head: dict[str, Any], payload: bytes | memoryview) -> None:
+    line = json.dumps({**head, "payload_bytes": len(payload)})
+    out.write(line.encode() + b"\n")
+    out.write(payload)
+    out.flush()
+
+
+def _read(path: str) -> Dataset:
+    return read_dataset(Path(path).read_bytes())
+
+
+def _array(values: np.ndarray) -> Answer:
+    values = np.ascontiguousarray(values)
+    head = {"shape": values.shape, "dtype": values.dtype.str}
+    return head, values.reshape(-1).view(np.uint8).data
+
+
+def _float_facts(dataset: Dataset, value: bytes, dtype: str) -> dict[str, Any]:
+    shape, frames = (int(dataset.Rows), int(dataset.Columns)), frame_count(dataset)
+    digest = hashlib.sha256(f"{dtype}{(frames, *shape)}".encode() + value)
+    return _facts(digest.hexdigest(), shape, frames, colour=False)
+
+
+def _facts(
+    hashed: str | None, shape: tuple[int, ...], frames: int, *, colour: bool
+) -> dict[str, Any]:
+    rows, columns = shape
+    return {
+        "pixel_sha256": hashed,
+        "colour": colour,
+        "rows": rows,
+        "columns": columns,
+        "frames": frames,
+    }
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

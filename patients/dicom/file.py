@@ -1,0 +1,146 @@
+"""A DICOM file that is open: where its dataset starts, how it is encoded (PS3.10)."""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO, NoReturn, Protocol
+
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+)
+
+from accounts.errors import InvalidInput
+from patients.files.mapped import Bytes, mapped
+from patients.files.temporary import new_temporary_file
+
+PREAMBLE_BYTES = 128
+TRANSFER_SYNTAX_UID = 0x00020010
+MAX_INFLATED_BYTES = 512 * 1024 * 1024
+# VRs whose explicit length has four bytes (PS3.5 table 7.1-1).
+LONG_VRS = frozenset(
+    {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN"}
+    | {b"UR", b"UT", b"UV"}
+)
+_INFLATE_STEP = 256 * 1024
+
+
+class _Extent(Protocol):
+    """What has a place in the file: a `dicom_structure.Part`."""
+
+    @property
+    def start(self) -> int: ...
+
+    @property
+    def length(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class DicomBytes:
+    """The bytes that hold a dataset, from `start` on, and how it is encoded.
+
+    Of a deflated file they are the inflated dataset.
+    """
+
+    data: Bytes
+    start: int
+    implicit: bool
+    little_endian: bool
+    transfer_syntax_uid: str
+
+    def value(self, part: "_Extent") -> bytes:
+        """Return the bytes of a value as they stand in the file."""
+        return self.data[part.start : part.start + part.length]
+
+
+@contextmanager
+def open_dicom(file: BinaryIO) -> Iterator[DicomBytes]:
+    """Open a DICOM file (PS3.10 section 7); a deflated dataset is inflated to disk.
+
+    Raises:
+        InvalidInput: not_dicom, truncated_file, or too_large (a deflated dataset).
+    """
+    with mapped(file) as data:
+        syntax, start = _read_file_meta(data)
+        if syntax == DeflatedExplicitVRLittleEndian:
+            with new_temporary_file() as inflated:
+                _inflate(data, start, inflated)
+                with mapped(inflated) as dataset:
+                    yield DicomBytes(dataset, 0, False, True, syntax)
+            return
+        little = syntax != ExplicitVRBigEndian
+        yield DicomBytes(data, start, syntax == ImplicitVRLittleEndian, little, syntax)
+
+
+def truncated(detail: str = "") -> NoReturn:
+    """Refuse a file that ends too early."""
+    raise InvalidInput(
+        "The file ends too early: a part of it is missing"
+        + (f" ({detail})." if detail else ".")
+        + " Send it again from its source.",
+        reason_code="truncated_file",
+    )
+
+
+def damaged(detail: str) -> NoReturn:
+    """Refuse a file whose parts contradict each other."""
+    raise InvalidInput(f"The file is damaged: {detail}.", reason_code="damaged_file")
+
+
+def _read_file_meta(data: Bytes) -> tuple[str, int]:
+    """Return the transfer syntax and where the dataset starts."""
+    pos, syntax = PREAMBLE_BYTES + 4, ""
+    if data[PREAMBLE_BYTES:pos] != b"DICM":
+        raise InvalidInput("The file is not a DICOM file.", reason_code="not_dicom")
+    while True:
+        header = data[pos : pos + 12]
+        if len(header) < 8:
+            truncated("inside its file meta information")
+        group, element, vr, length = struct.unpack_from("<HH2sH", header)
+        if group != 2:
+            break
+        value = pos + 8
+        if vr in LONG_VRS:
+            if len(header) < 12:
+                truncated("inside its file meta information")
+            length, value = struct.unpack_from("<L", header, 8)[0], pos + 12
+        if value + length > len(data):
+            truncated("inside its file meta information")
+        if group << 16 | element == TRANSFER_SYNTAX_UID:
+            syntax = (
+                data[value : value + length].rstrip(b"\0 ").decode("ascii", "replace")
+            )
+        pos = value + length
+    if not syntax:
+        raise InvalidInput(
+            "The file does not say its transfer syntax, so it is not a DICOM file.",
+            reason_code="not_dicom",
+        )
+    return syntax, pos
+
+
+def _inflate(data: Bytes, start: int, out: BinaryIO) -> None:
+    """Unpack a deflated dataset (PS3.5 A.5), never more than MAX_INFLATED_BYTES."""
+    unpacker, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    try:
+        for pos in range(start, len(data), _INFLATE_STEP):
+            packed = data[pos : pos + _INFLATE_STEP]
+            while packed and not unpacker.eof:
+                chunk = unpacker.decompress(packed, 4 * _INFLATE_STEP)
+                total += len(chunk)
+                if total > MAX_INFLATED_BYTES:
+                    raise InvalidInput(
+                        "The deflated dataset unpacks to more than is read.",
+                        reason_code="too_large",
+                    )
+                out.write(chunk)
+                packed = unpacker.unconsumed_tail
+            if unpacker.eof:
+                break
+    except zlib.error:
+        damaged("its deflated dataset cannot be unpacked")
+    if not unpacker.eof:
+        truncated("its deflated dataset is not complete")

@@ -1,0 +1,349 @@
+"""A DICOM header as a frozen dataclass (PS3.3), from files that nobody vouches for."""
+
+import re
+from dataclasses import astuple, dataclass
+from datetime import date, time
+from typing import Any, BinaryIO
+
+from django.conf import settings
+from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
+
+from accounts.errors import InvalidInput
+from ml.errors import ImageError
+from ml.pixels import check_pixel_count
+from patients.dicom import tags
+from patients.dicom.file import open_dicom
+from patients.dicom.json_model import header_json
+from patients.dicom.sop_classes import is_storage_class, must_have_pixels
+from patients.dicom.structure import PIXEL_DATA_TAGS
+from patients.dicom.text import one_line
+from patients.dicom.values import Elements, read_elements
+from patients.dicom.views import body_part, view_position
+
+_UID = re.compile(r"[0-9]+(\.[0-9]+)*\Z")
+_DATE = re.compile(r"(\d{4})[.-]?(\d{2})[.-]?(\d{2})\Z")
+_TIME = re.compile(r"(\d{2}):?(\d{2})?:?(\d{2})?(?:\.(\d{1,6}))?\Z")
+_OFFSET = re.compile(r"[+-]\d{4}\Z")
+_LARGEST_INTEGER = 2**31 - 1
+_MOST_BITS = 64
+# Compression that loses by its nature; JPEG 2000 says so in the header where it did.
+_LOSSY_SYNTAXES = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless})
+_LOSSY_FAMILIES = ("1.2.840.10008.1.2.4.10",)  # MPEG-2, MPEG-4, HEVC
+
+
+@dataclass(frozen=True)
+class PersonName:
+    """The parts of a name (PN, PS3.5 6.2); empty where not given."""
+
+    family: str = ""
+    given: str = ""
+    middle: str = ""
+    prefix: str = ""
+    suffix: str = ""
+    ideographic: str = ""
+    phonetic: str = ""
+
+    def __bool__(self) -> bool:
+        """Whether any part is given."""
+        return any(astuple(self))
+
+
+@dataclass(frozen=True)
+class PatientIdentity:
+    """Who the header (or a form) says the patient is.
+
+    patient_id is None where not given, issuer "" (the setting DEFAULT_ISSUER then
+    holds), birth_date None where absent or no date, sex one of "", M, F, O.
+    """
+
+    patient_id: str | None = None
+    issuer: str = ""
+    name: PersonName = PersonName()
+    birth_date: date | None = None
+    sex: str = ""
+
+
+@dataclass(frozen=True)
+class PixelSpacing:
+    """Millimetres between rows and between columns, and which attribute said so.
+
+    `kind` is a value of `patients.models.PixelSpacingKind`.
+    """
+
+    row_mm: float
+    column_mm: float
+    kind: str
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the archive keeps of a DICOM object besides its bytes.
+
+    Texts are clean: no NUL, no unpaired surrogate, no longer than the columns they
+    go to. `rows` … `bits_stored` are None where the object has no pixels. `json` is
+    the DICOM JSON model (PS3.18 F) with binary values by length, at most
+    HEADER_JSON_LIMIT_BYTES.
+    """
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    transfer_syntax_uid: str
+    patient: PatientIdentity
+    accession_number: str
+    accession_issuer: str
+    study_date: date | None
+    study_time: time | None
+    timezone_offset: str
+    study_description: str
+    referring_physician: str
+    series_description: str
+    series_number: int | None
+    instance_number: int | None
+    modality: str
+    body_part_examined: str
+    view_position: str
+    laterality: str
+    rows: int | None
+    columns: int | None
+    frames: int | None
+    bits_stored: int | None
+    photometric_interpretation: str
+    pixel_spacing: PixelSpacing | None
+    lossy: bool
+    has_pixels: bool
+    json: dict[str, Any]
+
+
+def read_header(file: BinaryIO) -> Header:
+    """Read the header of a DICOM file (with its preamble; `check_whole` came before).
+
+    Raises:
+        InvalidInput: not_dicom, missing_uids, unsupported_sop_class, no_pixels,
+            too_many_pixels, invalid_header, truncated_file or damaged_file.
+    """
+    with open_dicom(file) as dicom:
+        return _header(read_elements(dicom), dicom.transfer_syntax_uid)
+
+
+def parse_name(text: str) -> PersonName:
+    """Split a PN value into its parts (PS3.5 6.2.1)."""
+    groups = [*text.split("="), "", "", ""][:3]
+    parts = [one_line(part, 128) for part in groups[0].split("^")]
+    family, given, middle, prefix, suffix = [*parts, "", "", "", "", ""][:5]
+    return PersonName(
+        family=family,
+        given=given,
+        middle=middle,
+        prefix=prefix[:64],
+        suffix=suffix[:64],
+        ideographic=one_line(groups[1].replace("^", " "), 324),
+        phonetic=one_line(groups[2].replace("^", " "), 324),
+    )
+
+
+def parse_date(text: str) -> date | None:
+    """Read a DA value, None where it is no date."""
+    found = _DATE.match(text.strip())
+    if found is None:
+        return None
+    try:
+        return date(*(int(part) for part in found.groups()))
+    except ValueError:
+        return None
+
+
+def parse_time(text: str) -> time | None:
+    """Read a TM value, None where it is no time; a leap second is the one before."""
+    found = _TIME.match(text.strip())
+    if found is None:
+        return None
+    hour, minute, second, fraction = found.groups(default="0")
+    try:
+        return time(
+            int(hour), int(minute), min(int(second), 59), int(fraction.ljust(6, "0"))
+        )
+    except ValueError:
+        return None
+
+
+def _header(elements: Elements, transfer_syntax_uid: str) -> Header:
+    has_pixels = any(tag in elements for tag in PIXEL_DATA_TAGS)
+    uids = _uids(elements)
+    _check_class(uids["sop_class_uid"], has_pixels=has_pixels)
+    return Header(
+        **uids,
+        **_shape(elements, has_pixels=has_pixels),
+        **_study(elements),
+        **_series(elements),
+        transfer_syntax_uid=one_line(transfer_syntax_uid, 64),
+        patient=_patient(elements),
+        instance_number=_integer(elements, tags.INSTANCE_NUMBER),
+        pixel_spacing=_pixel_spacing(elements),
+        lossy=_is_lossy(elements, transfer_syntax_uid),
+        has_pixels=has_pixels,
+        json=header_json(elements, limit_bytes=settings.HEADER_JSON_LIMIT_BYTES),
+    )
+
+
+def _uids(elements: Elements) -> dict[str, str]:
+    uids = {
+        "sop_class_uid": elements.text(tags.SOP_CLASS_UID),
+        "sop_instance_uid": elements.text(tags.SOP_INSTANCE_UID),
+        "study_instance_uid": elements.text(tags.STUDY_INSTANCE_UID),
+        "series_instance_uid": elements.text(tags.SERIES_INSTANCE_UID),
+    }
+    missing = [name.replace("_", " ") for name, uid in uids.items() if not uid]
+    if missing:
+        raise InvalidInput(
+            f"The header lacks the {', the '.join(missing)}.",
+            reason_code="missing_uids",
+        )
+    for name, uid in uids.items():
+        if len(uid) > 64 or not _UID.match(uid):
+            raise InvalidInput(
+                f"The {name.replace('_', ' ')} in the header is no UID.",
+                reason_code="invalid_header",
+            )
+    return uids
+
+
+def _check_class(sop_class_uid: str, *, has_pixels: bool) -> None:
+    if not is_storage_class(sop_class_uid):
+        raise InvalidInput(
+            "The file is a DICOM object of a kind that an archive does not keep.",
+            reason_code="unsupported_sop_class",
+        )
+    if must_have_pixels(sop_class_uid) and not has_pixels:
+        raise InvalidInput(
+            "The file is an image object without an image.", reason_code="no_pixels"
+        )
+
+
+def _shape(elements: Elements, *, has_pixels: bool) -> dict[str, Any]:
+    if not has_pixels:
+        return {
+            "rows": None,
+            "columns": None,
+            "frames": None,
+            "bits_stored": None,
+            "photometric_interpretation": "",
+        }
+    rows, columns = elements.integer(tags.ROWS), elements.integer(tags.COLUMNS)
+    try:
+        check_pixel_count(rows or 0, columns or 0)
+    except ImageError as error:
+        raise InvalidInput(error.message, reason_code=error.reason_code) from error
+    frames = elements.integer(tags.NUMBER_OF_FRAMES) or 1
+    bits = elements.integer(tags.BITS_STORED)
+    if not 1 <= frames <= _LARGEST_INTEGER or not 0 <= (bits or 0) <= _MOST_BITS:
+        raise InvalidInput(
+            "The header describes an image that cannot be.",
+            reason_code="invalid_header",
+        )
+    return {
+        "rows": rows,
+        "columns": columns,
+        "frames": frames,
+        "bits_stored": bits,
+        "photometric_interpretation": _line(elements, tags.PHOTOMETRIC, 16),
+    }
+
+
+def _study(elements: Elements) -> dict[str, Any]:
+    offset = elements.text(tags.TIMEZONE_OFFSET)
+    return {
+        "accession_number": _identifier(elements, tags.ACCESSION_NUMBER),
+        "accession_issuer": _accession_issuer(elements),
+        "study_date": parse_date(elements.text(tags.STUDY_DATE)),
+        "study_time": parse_time(elements.text(tags.STUDY_TIME)),
+        "timezone_offset": offset if _OFFSET.match(offset) else "",
+        "study_description": _line(elements, tags.STUDY_DESCRIPTION, 256),
+        "referring_physician": _line(elements, tags.REFERRING_PHYSICIAN, 324),
+    }
+
+
+def _series(elements: Elements) -> dict[str, Any]:
+    laterality = _line(elements, tags.IMAGE_LATERALITY, 16)
+    return {
+        "series_description": _line(elements, tags.SERIES_DESCRIPTION, 256),
+        "series_number": _integer(elements, tags.SERIES_NUMBER),
+        "modality": _line(elements, tags.MODALITY, 16).upper(),
+        "body_part_examined": body_part(elements),
+        "view_position": view_position(elements),
+        "laterality": laterality or _line(elements, tags.LATERALITY, 16),
+    }
+
+
+def _patient(elements: Elements) -> PatientIdentity:
+    sex = elements.text(tags.PATIENT_SEX).upper()
+    return PatientIdentity(
+        patient_id=_identifier(elements, tags.PATIENT_ID) or None,
+        issuer=_identifier(elements, tags.ISSUER_OF_PATIENT_ID),
+        name=parse_name(elements.text(tags.PATIENT_NAME)),
+        birth_date=parse_date(elements.text(tags.PATIENT_BIRTH_DATE)),
+        sex=sex if sex in ("M", "F", "O") else "",
+    )
+
+
+def _identifier(elements: Elements, tag: int) -> str:
+    """Return an identifier whole: one that was cut could be somebody else's."""
+    text = one_line(elements.text(tag), 1024)
+    if len(text) > 64:
+        raise InvalidInput(
+            "An identifier in the header is longer than the 64 characters that DICOM "
+            "allows.",
+            reason_code="invalid_header",
+        )
+    return text
+
+
+def _accession_issuer(elements: Elements) -> str:
+    for item in elements.items(tags.ISSUER_OF_ACCESSION_NUMBER):
+        for tag in (tags.LOCAL_NAMESPACE_ENTITY_ID, tags.UNIVERSAL_ENTITY_ID):
+            if item.text(tag):
+                return _identifier(item, tag)
+    return ""
+
+
+def _pixel_spacing(elements: Elements) -> PixelSpacing | None:
+    """Return the spacing that says most (PS3.3 10.7.1).
+
+    Pixel Spacing that only repeats Imager Pixel Spacing was not calibrated: it holds
+    at the detector (10.7.1.3).
+    """
+    patient = _spacing(elements, tags.PIXEL_SPACING)
+    imager = _spacing(elements, tags.IMAGER_PIXEL_SPACING)
+    nominal = _spacing(elements, tags.NOMINAL_SCANNED_PIXEL_SPACING)
+    if patient and patient != imager:
+        return PixelSpacing(*patient, "patient")
+    if imager:
+        return PixelSpacing(*imager, "imager")
+    return PixelSpacing(*nominal, "nominal") if nominal else None
+
+
+def _spacing(elements: Elements, tag: int) -> tuple[float, float] | None:
+    values = elements.numbers(tag)[:2]
+    if len(values) == 2 and all(0 < value < float("inf") for value in values):
+        return float(values[0]), float(values[1])
+    return None
+
+
+def _is_lossy(elements: Elements, transfer_syntax_uid: str) -> bool:
+    return (
+        elements.text(tags.LOSSY_IMAGE_COMPRESSION) == "01"
+        or transfer_syntax_uid in _LOSSY_SYNTAXES
+        or transfer_syntax_uid.startswith(_LOSSY_FAMILIES)
+    )
+
+
+def _line(elements: Elements, tag: int, limit: int) -> str:
+    return one_line(elements.text(tag), limit)
+
+
+def _integer(elements: Elements, tag: int) -> int | None:
+    value = elements.integer(tag)
+    if value is None or abs(value) > _LARGEST_INTEGER:
+        return None
+    return value

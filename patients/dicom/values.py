@@ -1,0 +1,203 @@
+"""The values of a DICOM header, converted one by one and only when asked for.
+
+A tree of elements over `dicom_structure.walk`: no value of a hostile header is
+converted because another one is wanted, and none raises.
+"""
+
+import math
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from patients.dicom.file import DicomBytes
+from patients.dicom.structure import (
+    PIXEL_DATA_TAGS,
+    UNDEFINED,
+    Part,
+    PartKind,
+    public_vr,
+    walk,
+)
+from patients.dicom.text import clean, decode_text, encodings_of
+
+SPECIFIC_CHARACTER_SET = 0x00080005
+BINARY_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
+TEXT_VRS = frozenset(
+    {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM"}
+    | {"UC", "UI", "UR", "UT"}
+)
+# One value each, backslash or not (PS3.5 6.4).
+_SINGLE_TEXT_VRS = frozenset({"LT", "ST", "UR", "UT"})
+# Only these depend on the Specific Character Set (PS3.5 6.1.2.3).
+_TRANSLATED_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
+_NUMBER_CODES = {"FD": "d", "FL": "f", "SL": "l", "SS": "h"} | {
+    "SV": "q",
+    "UL": "L",
+    "US": "H",
+    "UV": "Q",
+}
+_AMBIGUOUS = {"OB or OW": "OW", "US or OW": "OW", "US or SS or OW": "OW"}
+# Longer numbers are no IS or DS (PS3.5 table 6.2-1 allows 12 and 16).
+_LONGEST_NUMBER = 32
+PIXEL_REPRESENTATION = 0x00280103
+
+Number = int | float
+
+
+@dataclass
+class Element:
+    """One element: its VR (the dictionary's where the file says none) and its value.
+
+    `items` are those of a sequence; `length` counts the bytes of any other value.
+    """
+
+    tag: int
+    vr: str
+    length: int
+    start: int = 0
+    items: list["Elements"] = field(default_factory=list)
+
+
+class Elements:
+    """A dataset: the file's own, or an item of a sequence."""
+
+    def __init__(self, dicom: DicomBytes, parent: "Elements | None" = None) -> None:
+        self._dicom = dicom
+        self._parent = parent
+        self._by_tag: dict[int, Element] = {}
+
+    def __contains__(self, tag: int) -> bool:
+        return tag in self._by_tag
+
+    def __iter__(self) -> Iterator[Element]:
+        """Iterate over the elements by ascending tag."""
+        return iter(sorted(self._by_tag.values(), key=lambda e: e.tag))
+
+    def add(self, element: Element) -> None:
+        """Take an element in; of two with one tag the first one stays."""
+        self._by_tag.setdefault(element.tag, element)
+
+    def raw(self, tag: int) -> bytes:
+        """Return the bytes of a value, b"" where there is none."""
+        element = self._by_tag.get(tag)
+        if element is None or element.vr == "SQ":
+            return b""
+        return self._dicom.data[element.start : element.start + element.length]
+
+    def texts(self, tag: int) -> list[str]:
+        """Return the values of a text element, cleaned; [] where there are none."""
+        element = self._by_tag.get(tag)
+        if element is None or element.vr not in TEXT_VRS | {"UN"}:
+            return []
+        translated = element.vr in _TRANSLATED_VRS
+        value = decode_text(self.raw(tag), self._encodings() if translated else [])
+        value = clean(value.rstrip("\0 ").replace("\r\n", "\n"))
+        if not value:
+            return []
+        if element.vr in _SINGLE_TEXT_VRS:
+            return [value]
+        return [part.strip(" ") for part in value.split("\\")]
+
+    def text(self, tag: int) -> str:
+        """Return a text of one value; of several, with their backslashes."""
+        return "\\".join(self.texts(tag)).strip()
+
+    def numbers(self, tag: int) -> list[Number]:
+        """Return the values of a number element; what is no number is NaN."""
+        element = self._by_tag.get(tag)
+        if element is None:
+            return []
+        if element.vr in ("DS", "IS"):
+            return [to_number(text, element.vr) for text in self.texts(tag)]
+        vr = self._settled(element.vr)
+        if vr not in _NUMBER_CODES:
+            return []
+        code, raw = _NUMBER_CODES[vr], self.raw(tag)
+        count = len(raw) // struct.calcsize("<" + code)
+        order = "<" if self._dicom.little_endian else ">"
+        return list(struct.unpack_from(f"{order}{count}{code}", raw))
+
+    def number(self, tag: int) -> Number | None:
+        """Return the first value of a number element where it is finite."""
+        values = self.numbers(tag)
+        return values[0] if values and math.isfinite(values[0]) else None
+
+    def integer(self, tag: int) -> int | None:
+        """Return the first value of a number element where it is whole."""
+        value = self.number(tag)
+        return int(value) if value is not None and value == int(value) else None
+
+    def tags(self, tag: int) -> list[str]:
+        """Return the values of an AT element as hexadecimal (PS3.18 F.2.2)."""
+        order, raw = "<" if self._dicom.little_endian else ">", self.raw(tag)
+        pairs = struct.iter_unpack(f"{order}HH", raw[: len(raw) // 4 * 4])
+        return [f"{group:04X}{element:04X}" for group, element in pairs]
+
+    def items(self, tag: int) -> list["Elements"]:
+        """Return the items of a sequence, [] where there are none."""
+        element = self._by_tag.get(tag)
+        return element.items if element else []
+
+    def vr(self, element: Element) -> str:
+        """Return a VR that a value can have where the dictionary leaves a choice."""
+        return self._settled(element.vr)
+
+    def _settled(self, vr: str) -> str:
+        if vr == "US or SS":
+            return "SS" if self.integer(PIXEL_REPRESENTATION) == 1 else "US"
+        return _AMBIGUOUS.get(vr, vr)
+
+    def _encodings(self) -> list[str]:
+        if SPECIFIC_CHARACTER_SET in self._by_tag:
+            return encodings_of(self.raw(SPECIFIC_CHARACTER_SET))
+        return self._parent._encodings() if self._parent else []
+
+
+def read_elements(dicom: DicomBytes) -> Elements:
+    """Build the tree of a dataset, up to the end of the file.
+
+    Raises:
+        InvalidInput: As `dicom_structure.walk`.
+    """
+    top = Elements(dicom)
+    datasets, sequences = [top], []
+    for part in walk(dicom):
+        if part.kind is PartKind.ELEMENT or part.kind is PartKind.FRAGMENTS:
+            datasets[-1].add(_element(part))
+        elif part.kind is PartKind.SEQUENCE:
+            sequences.append(Element(part.tag, "SQ", part.length, part.start))
+            datasets[-1].add(sequences[-1])
+        elif part.kind is PartKind.ITEM:
+            datasets.append(Elements(dicom, datasets[-1]))
+            sequences[-1].items.append(datasets[-1])
+        elif part.kind is PartKind.ITEM_END:
+            datasets.pop()
+        elif part.kind is PartKind.SEQUENCE_END:
+            sequences.pop()
+    return top
+
+
+def to_number(text: str, vr: str) -> Number:
+    """Read one value of VR IS or DS; NaN where it is no number."""
+    text = text.strip()
+    if len(text) > _LONGEST_NUMBER:
+        return math.nan
+    try:
+        return int(text) if vr == "IS" else float(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _element(part: Part) -> Element:
+    stated = part.vr.decode("ascii", "replace")
+    known = stated in TEXT_VRS | BINARY_VRS | {"AT"} or stated in _NUMBER_CODES
+    vr = stated if known and stated != "UN" else public_vr(part.tag) or "UN"
+    if part.tag in PIXEL_DATA_TAGS and part.length == UNDEFINED:
+        return Element(part.tag, "OB", 0, part.start)
+    return Element(
+        part.tag, vr, 0 if part.length == UNDEFINED else part.length, part.start
+    )

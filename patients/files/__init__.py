@@ -1,0 +1,1 @@
+"""Files as they arrive: containers, structure checks of pictures, temporary files."""

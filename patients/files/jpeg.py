@@ -1,0 +1,142 @@
+"""A JPEG file from SOI to EOI (ITU-T T.81 annex B), without decoding anything."""
+
+import re
+import struct
+from dataclasses import dataclass
+
+from patients.dicom.file import damaged, truncated
+from patients.files.mapped import Bytes
+
+SOI, EOI, SOS, APP1, APP14 = 0xD8, 0xD9, 0xDA, 0xE1, 0xEE
+# SOF0 … SOF15 without DHT (C4), JPG (C8) and DAC (CC); SOF55 is JPEG-LS.
+FRAME_MARKERS = frozenset(set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7})
+_STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
+# What ends entropy-coded data: a marker that is no stuffed zero, restart or fill byte.
+_NEXT_MARKER = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")
+_ANY_MARKER = re.compile(rb"\xff+[\x01-\xfe]")
+_ORIENTATION = 0x0112
+# Real files stay far below; a file of nothing but empty segments would keep us busy.
+_MAX_SEGMENTS = 20_000
+
+
+@dataclass(frozen=True)
+class JpegStructure:
+    """What the segments of a whole JPEG file say.
+
+    Attributes:
+        process: n of SOFn: 0 baseline, 1 extended sequential, 2 progressive, …
+        component_ids: One a component; 3 for YBR or RGB, 4 for CMYK.
+        subsampled: Whether the chroma components are coarser than the first.
+        adobe_transform: Of the APP14 segment, None without one.
+        orientation: EXIF's, 1 where it says nothing.
+        length: Bytes from SOI to EOI; files may carry more behind them.
+    """
+
+    process: int
+    bits: int
+    rows: int
+    columns: int
+    component_ids: tuple[int, ...]
+    subsampled: bool
+    adobe_transform: int | None
+    orientation: int
+    length: int
+
+
+def read_jpeg(data: Bytes) -> JpegStructure:
+    """Go through all segments and scans up to EOI.
+
+    Raises:
+        InvalidInput: truncated_file or damaged_file.
+    """
+    pos, frame, scans = 2, None, 0
+    transform, orientation = None, 1
+    for _ in range(_MAX_SEGMENTS):
+        pos, marker = _marker_at(data, pos)
+        if marker == EOI:
+            break
+        if marker in _STANDALONE:
+            continue
+        body = _segment(data, pos)
+        pos += 2 + len(body)
+        if marker in FRAME_MARKERS and frame is None:
+            frame = (marker - 0xC0, body)
+        elif marker == APP14 and body[:5] == b"Adobe" and len(body) >= 12:
+            transform = body[11]
+        elif marker == APP1 and body[:6] == b"Exif\0\0":
+            orientation = exif_orientation(body[6:])
+        elif marker == SOS:
+            scans += 1
+            pos = _end_of_scan(data, pos)
+    else:
+        damaged("the JPEG has more segments than any picture")
+    if frame is None or scans == 0:
+        damaged("the JPEG holds no picture")
+    return _structure(*frame, transform, orientation, pos)
+
+
+def exif_orientation(tiff: bytes) -> int:
+    """Return the orientation that EXIF data states, else 1 (EXIF 2.3, 4.6.4)."""
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    if order is None or len(tiff) < 8:
+        return 1
+    ifd = struct.unpack_from(f"{order}L", tiff, 4)[0]
+    if ifd + 2 > len(tiff):
+        return 1
+    entries = struct.unpack_from(f"{order}H", tiff, ifd)[0]
+    for at in range(ifd + 2, min(ifd + 2 + 12 * entries, len(tiff) - 11), 12):
+        tag, kind = struct.unpack_from(f"{order}HH", tiff, at)
+        if tag == _ORIENTATION and kind == 3:
+            value = struct.unpack_from(f"{order}H", tiff, at + 8)[0]
+            return value if 1 <= value <= 8 else 1
+    return 1
+
+
+def _marker_at(data: Bytes, pos: int) -> tuple[int, int]:
+    """Find a marker; return the position behind it and its second byte.
+
+    Decoders skip stray bytes between segments, so they are no fault here.
+    """
+    found = _ANY_MARKER.search(data, pos)
+    if found is None:
+        truncated("the JPEG has no end marker")
+    return found.end(), data[found.end() - 1]
+
+
+def _segment(data: Bytes, pos: int) -> bytes:
+    """Return the body of the segment whose length stands at `pos`."""
+    if pos + 2 > len(data):
+        truncated("inside a JPEG segment")
+    length = struct.unpack_from(">H", data, pos)[0]
+    if length < 2:
+        damaged("a JPEG segment has no length")
+    if pos + length > len(data):
+        truncated("inside a JPEG segment")
+    return data[pos + 2 : pos + length]
+
+
+def _end_of_scan(data: Bytes, pos: int) -> int:
+    found = _NEXT_MARKER.search(data, pos)
+    if found is None:
+        truncated("the JPEG has no end marker")
+    return found.start()
+
+
+def _structure(
+    process: int, body: bytes, transform: int | None, orientation: int, length: int
+) -> JpegStructure:
+    if len(body) < 6 or len(body) < 6 + 3 * body[5]:
+        damaged("the JPEG does not say how large it is")
+    bits, rows, columns, count = struct.unpack_from(">BHHB", body)
+    components = [struct.unpack_from("BBB", body, 6 + 3 * i) for i in range(count)]
+    return JpegStructure(
+        process=process,
+        bits=bits,
+        rows=rows,
+        columns=columns,
+        component_ids=tuple(c[0] for c in components),
+        subsampled=any(c[1] != components[0][1] for c in components),
+        adobe_transform=transform,
+        orientation=orientation,
+        length=length,
+    )

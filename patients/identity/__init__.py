@@ -1,0 +1,1 @@
+"""Whose image it is: submitted identity, names of persons, assignment to a patient."""

@@ -1,0 +1,1 @@
+"""Synthetic chest images for the demo and the tests."""

@@ -1,0 +1,31 @@
+"""A program that holds the embedded servers as `manage.py services` does."""
+
+import sys
+from pathlib import Path
+
+from chestx_site.embedded.services import EmbeddedServices
+from chestx_site.supervision.supervisor import StopRequested, Supervisor, stop_requests
+
+
+def say(sentence: str) -> None:
+    """Write a sentence for the test that reads along."""
+    sys.stdout.write(f"{sentence}\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Hold both servers until a signal comes."""
+    try:
+        with (
+            stop_requests(),
+            EmbeddedServices(Path(sys.argv[1]), say=say, durable=False) as services,
+        ):
+            supervisor = Supervisor(say=say)
+            supervisor.adopt(services.servers)
+            say("ready")
+            supervisor.run()
+    except StopRequested as request:
+        say(f"stopped by {request}")
+
+
+main()

@@ -1,0 +1,103 @@
+"""The trial with real processes, in short; and that it sees what it must not find."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import pytest
+
+from chestx_site.faults.injections import Fault, Injected, Loss, plan
+from chestx_site.faults.record import Counts
+from chestx_site.faults.sources import Sent
+from chestx_site.faults.trial import Options, Report, judge, run_trial
+from tests.chestx_site.programs import short_folder
+
+SEED = 4711
+GOOD = Counts(
+    instances=3,
+    succeeded=3,
+    otherwise_finished=0,
+    unfinished=0,
+    films_without_one_run=0,
+    runs_without_all_findings=0,
+    findings=18,
+    heat_maps=18,
+    finished_by_another_attempt=0,
+    lost_workers=1,
+    attempts=4,
+    wrong_worklist_lines=0,
+)
+MUST_BE_ZERO = [
+    field.name
+    for field in fields(Counts)
+    if getattr(GOOD, field.name) == 0  # nothing wrong in a good run
+]
+
+
+def report(counts: Counts = GOOD, *, recovery_s: float = 12.0) -> Report:
+    injected = Injected(losses=[Loss("one", 1, 0.0, recovery_s)])
+    injected.counts[Fault.KILL_WORKER] = 2
+    return Report(
+        options=Options(seed=1, films=3, kills=2, lease_s=10),
+        counts=counts,
+        sent={"web": Sent(films=3)},
+        injected=injected,
+        unforeseen=0,
+        late_results=0,
+        took_s=1.0,
+    )
+
+
+def test_a_good_run_is_good() -> None:
+    assert judge(report()) == []
+
+
+@pytest.mark.parametrize("wrong", MUST_BE_ZERO)
+def test_whatever_is_lost_twice_or_stuck_is_said(wrong: str) -> None:
+    assert len(judge(report(replace(GOOD, **{wrong: 1})))) == 1
+
+
+@pytest.mark.parametrize("count", ["instances", "succeeded"])
+def test_a_film_too_few_or_too_many_is_said(count: str) -> None:
+    for there in (2, 4):
+        assert judge(report(replace(GOOD, **{count: there})))
+
+
+def test_a_slow_recovery_is_said() -> None:
+    assert judge(report(recovery_s=20.1)) == ["1 recoveries slower than 20 s"]
+
+
+def test_errors_missing_kills_and_refused_films_are_said() -> None:
+    bad = report()
+    bad.unforeseen = 2
+    bad.injected.counts[Fault.KILL_WORKER] = 1
+    bad.sent["web"].failures.append("web: 500")
+    assert judge(bad) == [
+        "2 unforeseen errors in the worker",
+        "1 kills of 2",
+        "web: 500",
+    ]
+
+
+def test_a_seed_repeats_its_plan() -> None:
+    plans = [plan(seed=seed, kills=20, freezes=2, span_s=60) for seed in (1, 1, 2)]
+    assert plans[0] == plans[1] != plans[2]
+    kinds = [planned.fault for planned in plans[0]]
+    for once in (Fault.FLUSH_REDIS, Fault.EMPTY_REDIS, Fault.RESTART_POSTGRESQL):
+        assert kinds.count(once) == 1
+    kills = kinds.count(Fault.KILL_WORKER) + kinds.count(Fault.KILL_POOL_CHILD)
+    assert kills == 20
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_nothing_is_lost_twice_or_stuck() -> None:
+    options = Options(
+        seed=SEED, films=9, kills=3, freezes=1, span_s=12, lease_s=4, film_size=256
+    )
+    said: list[str] = []
+    with short_folder() as folder:
+        trial = run_trial(folder / "var", options=options, say=said.append)
+    assert trial.faults == []
+    assert trial.counts.succeeded == options.films
+    assert trial.counts.findings == trial.counts.heat_maps > 0

@@ -1,0 +1,96 @@
+"""What `/healthz` and `/readyz` answer, with parts really away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from django.core.files.storage import default_storage
+from django.db import connections
+from django.test import Client, override_settings
+from pytest_django import DjangoDbBlocker
+
+from chestx_site.celery import app
+from chestx_site.web import health
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path) -> str:
+    """Return the URL of a broker that is not there."""
+    return f"redis+socket://{tmp_path / 'no.sock'}?virtual_host=0"
+
+
+def test_alive_without_database(client: Client) -> None:
+    answer = client.get("/healthz")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+@pytest.mark.django_db
+def test_ready_but_degraded_without_a_worker(client: Client) -> None:
+    answer = client.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "status": "degraded",
+        "database": "ok",
+        "storage": "ok",
+        "broker": "ok",
+        "worker": "degraded",
+    }
+
+
+@pytest.mark.django_db
+def test_a_dead_broker_only_degrades(
+    client: Client, nowhere: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = app.connection_for_write(url=nowhere)
+    monkeypatch.setattr(app, "connection_for_write", lambda: connection)
+    answer = client.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.json()["broker"] == "degraded"
+    assert answer.json()["worker"] == "degraded"
+
+
+@pytest.mark.django_db
+def test_storage_that_takes_nothing_is_not_ready(
+    client: Client, tmp_path: Path
+) -> None:
+    with override_settings(
+        STORAGES={
+            "default": {
+                "BACKEND": "django.core.files.storage.FileSystemStorage",
+                "OPTIONS": {"location": str(tmp_path / "gone")},
+            },
+            "staticfiles": {
+                "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+            },
+        }
+    ):
+        answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["status"] == "unavailable"
+    assert answer.json()["storage"] == "unavailable"
+
+
+def test_a_database_that_is_away_is_not_ready(
+    client: Client, tmp_path: Path, django_db_blocker: DjangoDbBlocker
+) -> None:
+    with django_db_blocker.unblock():
+        elsewhere = connections["default"].copy()
+        elsewhere.settings_dict["OPTIONS"] = {"host": str(tmp_path)}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(health, "connection", elsewhere)
+            answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["database"] == "unavailable"
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_health_takes_no_orders(client: Client, path: str) -> None:
+    assert client.post(path).status_code == 405
+
+
+def test_the_probe_of_the_storage_leaves_nothing() -> None:
+    folder = Path(default_storage.location)
+    before = sorted(folder.iterdir())
+    assert health._storage_takes_files()
+    assert sorted(folder.iterdir()) == before

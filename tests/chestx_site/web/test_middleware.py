@@ -1,0 +1,161 @@
+"""What holds for every answer: headers, a lost database, errors that are told."""
+
+import uuid
+
+import pytest
+from django.contrib.sessions.backends.db import SessionStore
+from django.db import InterfaceError, OperationalError, connection
+from django.http import Http404
+from django.test import RequestFactory
+
+from accounts.errors import Conflict, TooManyTries, Unavailable
+from accounts.middleware import ErrorPagesMiddleware, problem
+from accounts.models import Role
+from chestx_site.web.middleware import DatabaseDownMiddleware, is_database_lost
+from chestx_site.web.problems import problem_response
+from tests.clients import person, program
+
+pytestmark = pytest.mark.django_db
+
+
+def _directives(policy: str) -> dict[str, str]:
+    return dict(part.split(" ", 1) for part in policy.split("; "))
+
+
+@pytest.mark.parametrize(
+    "path", ["/sign-in/", "/", "/admin/", "/api/v1/studies/", "/x"]
+)
+def test_no_page_runs_scripts_of_its_own_text_or_stays_in_a_cache(path: str) -> None:
+    answer = person(Role.ADMIN).get(path)
+    policy = _directives(answer.headers["Content-Security-Policy"])
+    assert policy["script-src"] == "'self'"
+    assert policy["style-src"] == "'self'"
+    assert policy["object-src"] == policy["frame-ancestors"] == "'none'"
+    assert "no-store" in answer.headers["Cache-Control"]
+    assert "camera=()" in answer.headers["Permissions-Policy"]
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["X-Frame-Options"] == "DENY"
+    assert answer.headers["Referrer-Policy"] == "same-origin"
+
+
+def test_the_docs_page_may_style_but_not_script() -> None:
+    answer = person().get("/api/v1/docs/")
+    policy = _directives(answer.headers["Content-Security-Policy"])
+    assert policy["script-src"] == "'self'"
+    assert "'unsafe-inline'" in policy["style-src"]
+    assert b"<script>" not in answer.content
+    assert b"https://" not in answer.content
+
+
+class TestLostDatabase:
+    """503 with Retry-After, for people and programs, wherever it is noticed."""
+
+    @pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+    @pytest.mark.parametrize(
+        "path", ["/", "/api/v1/studies/", "/admin/patients/study/"]
+    )
+    def test_in_a_view(
+        self, path: str, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        client = person(Role.ADMIN)
+        client.raise_request_exception = False
+        closed = []
+        monkeypatch.setattr(connection, "close", lambda: closed.append(True))
+
+        def lost(*args: object, **kwargs: object) -> None:
+            raise error("the connection is closed")
+
+        monkeypatch.setattr("accounts.audit.record", lost)
+        answer = client.get(path)
+        assert answer.status_code == 503
+        assert int(answer.headers["Retry-After"]) > 0
+        assert closed
+
+    def test_before_any_view(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        client = person()
+        client.raise_request_exception = False
+        monkeypatch.setattr(connection, "close", lambda: None)
+
+        def lost(session: SessionStore) -> None:
+            raise OperationalError("the connection is closed")
+
+        monkeypatch.setattr(SessionStore, "load", lost)
+        page = client.get("/")
+        assert page.status_code == 503
+        assert page.headers["Retry-After"]
+        assert b"reached at the moment" in page.content
+        answer = client.get("/api/v1/studies/")
+        assert answer.status_code == 503
+        assert answer.json()["reason_code"] == "database_unavailable"
+
+    def test_other_errors_are_not_taken_for_it(self) -> None:
+        assert not is_database_lost(ValueError("x"))
+        middleware = DatabaseDownMiddleware(lambda request: None)
+        request = RequestFactory().get("/")
+        assert middleware.process_exception(request, ValueError("x")) is None
+
+
+def test_an_error_nobody_expected_is_500_without_its_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client = program()
+    client.raise_request_exception = False
+
+    def broken(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("a secret")
+
+    monkeypatch.setattr("accounts.audit.record", broken)
+    answer = client.get("/api/v1/studies/")
+    assert answer.status_code == 500
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert b"secret" not in answer.content
+
+
+def test_problem_details_have_the_members_of_the_standard() -> None:
+    body = problem(Conflict("Two of one.", reason_code="twice"), files=[])
+    assert body == {
+        "type": "about:blank",
+        "title": "Conflict",
+        "status": 409,
+        "detail": "Two of one.",
+        "reason_code": "twice",
+        "files": [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "header"),
+    [
+        (Unavailable("x", retry_after=3), 503, "3"),
+        (TooManyTries("x", retry_after=60), 429, "60"),
+    ],
+)
+def test_passing_faults_say_when_to_try_again(
+    error: Exception, status: int, header: str
+) -> None:
+    for answer in (
+        problem_response(error, {}),
+        ErrorPagesMiddleware(lambda request: None).process_exception(
+            RequestFactory().get("/api/"), error
+        ),
+        ErrorPagesMiddleware(lambda request: None).process_exception(
+            RequestFactory().get("/"), error
+        ),
+    ):
+        assert answer.status_code == status
+        assert answer.headers["Retry-After"] == header
+
+
+def test_what_does_not_exist_is_a_page_to_people_and_json_to_programs() -> None:
+    assert b"Nothing here" in person().get("/no-such-page").content
+    answer = program().get("/api/v1/no-such-thing/")
+    assert answer.status_code == 404
+    assert answer.json()["status"] == 404
+    for error in (Http404(), Http404("x")):
+        assert problem_response(error, {}).data["reason_code"] == "not_found"
+
+
+def test_what_may_not_be_seen_reads_like_what_does_not_exist() -> None:
+    answer = person(Role.CLINICIAN).get(f"/studies/{uuid.uuid4()}/")
+    assert answer.status_code == 404
+    assert b"Traceback" not in answer.content

@@ -1,0 +1,243 @@
+"""A model in shadow reads every film that fits, and readers are told nothing of it."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+from django.test import Client
+
+from accounts.access import Action
+from accounts.models import Role
+from accounts.tokens import issue_token
+from diagnoses.governance.transitions import Decision, activate
+from diagnoses.leases import claim
+from diagnoses.models import Finding, ModelVersion, Prediction, WorklistEntry
+from diagnoses.runs import fail, queue_predictions
+from diagnoses.signals import prediction_finished
+from diagnoses.worker.read import LoadedModels, read_claimed
+from diagnoses.worker.reproduction import Verdict, reproduce
+from diagnoses.worker.retries import retry_prediction
+from diagnoses.worker.sweeper import delayed_since
+from diagnoses.worklist import latest_runs, latest_shadow_runs, refresh_entry
+from patients.models import Instance, Priority
+from tests.clients import person, program
+from tests.diagnoses.fakes import (
+    card_json,
+    film_row,
+    header,
+    installed_model,
+    stored_film,
+)
+from tests.factories import ModelVersionFactory, StudyFactory, UserFactory
+
+READERS = (Role.RADIOLOGIST, Role.CLINICIAN, Role.TECHNOLOGIST, Role.INTEGRATION)
+NAME = "chestx6-resnet50"
+
+
+@pytest.fixture
+def shadow_model(chest_model: ModelVersion) -> ModelVersion:
+    """Return the next version of the default model, in shadow."""
+    made: ModelVersion = ModelVersionFactory(
+        name=NAME,
+        version="2-in-shadow",
+        state="shadow",
+        card=card_json(NAME) | {"version": "2-in-shadow"},
+    )
+    return made
+
+
+@pytest.fixture
+def read_film(shadow_model: ModelVersion, models: LoadedModels) -> Instance:
+    """Return a film that the active model and the one in shadow have read."""
+    film = stored_film()
+    queue_predictions(film)
+    for claimed in claim("worker-1", count=2):
+        assert read_claimed(claimed, models=models)
+    assert Prediction.objects.filter(status="succeeded").count() == 2
+    return film
+
+
+def shadow_run(film: Instance) -> Prediction:
+    return Prediction.objects.get(instance=film, shadow=True)
+
+
+def test_it_reads_every_film_that_fits_and_only_those(
+    shadow_model: ModelVersion,
+) -> None:
+    installed_model("other-net")
+    installed_model("brain-net", state="shadow", modalities=["MR"], body_parts=["HEAD"])
+    rows = queue_predictions(film_row(), requested_model="other-net")
+    assert [(row.model_version.name, row.shadow) for row in rows] == [
+        ("other-net", False),
+        (NAME, True),
+    ]
+    film = film_row(header=header(Modality="MR", BodyPartExamined="HEAD"))
+    refused, in_shadow = queue_predictions(film)
+    assert (refused.reason_code, refused.shadow) == ("wrong_modality", False)
+    assert (in_shadow.model_version.name, in_shadow.shadow) == ("brain-net", True)
+
+
+def test_a_requested_brain_picture_is_no_chest_film_in_shadow(
+    shadow_model: ModelVersion,
+) -> None:
+    installed_model("brain-net", modalities=["MR"], body_parts=["HEAD"])
+    picture = film_row(header=header(Modality="OT", BodyPartExamined=""), picture=True)
+    [row] = queue_predictions(picture, requested_model="brain-net")
+    assert row.model_version.name == "brain-net"
+
+
+def test_a_shadow_run_stands_behind_what_readers_wait_for(
+    shadow_model: ModelVersion,
+) -> None:
+    stat = film_row(series__study=StudyFactory(priority=Priority.STAT))
+    queue_predictions(stat)
+    routine = film_row()
+    queue_predictions(routine)
+    # One by one: the rows of one claim come back in no order.
+    claims = [claim("worker-1")[0] for _ in range(4)]
+    order = [Prediction.objects.get(pk=one.prediction_id) for one in claims]
+    assert [run.shadow for run in order] == [False, False, True, True]
+
+
+def test_the_line_of_the_worklist_never_speaks_of_it(read_film: Instance) -> None:
+    entry = WorklistEntry.objects.get()
+    assert entry.prediction == Prediction.objects.get(shadow=False)
+    other = installed_model("shadow-only", state="shadow")
+    film = film_row()
+    Prediction.objects.create(instance=film, model_version=other, shadow=True)
+    refresh_entry(film.series.study_id)
+    entry = WorklistEntry.objects.get(study=film.series.study_id)
+    assert (entry.films_waiting, entry.status, entry.finding) == (0, "rejected", None)
+    assert delayed_since() is None
+
+
+def test_nobody_is_told_that_it_ended(
+    shadow_model: ModelVersion, models: LoadedModels
+) -> None:
+    told: list[Prediction] = []
+
+    def listen(prediction: Prediction, **_: object) -> None:
+        told.append(prediction)
+
+    prediction_finished.connect(listen)
+    try:
+        queue_predictions(stored_film())
+        for claimed in claim("worker-1", count=2):
+            read_claimed(claimed, models=models)
+    finally:
+        prediction_finished.disconnect(listen)
+    assert [run.shadow for run in told] == [False]
+
+
+@pytest.mark.parametrize("role", READERS)
+def test_readers_find_no_trace_on_pages(read_film: Instance, role: Role) -> None:
+    hidden = shadow_run(read_film)
+    study = read_film.series.study_id
+    client = person(role)
+    pages = (
+        "/",
+        "/?q=family",
+        "/?show=flagged",
+        f"/studies/{study}/?film={read_film.pk}",
+        f"/studies/{study}/readings/?film={read_film.pk}",
+        f"/patients/{read_film.series.study.patient_id}/",
+    )
+    marks = (str(hidden.pk), hidden.model_version.version, "shadow")
+    marks += tuple(str(finding.pk) for finding in hidden.findings.all())
+    for path in pages:
+        said = client.get(path).content.decode().casefold()
+        assert not any(mark in said for mark in marks), path
+    finding = hidden.findings.first()
+    assert client.get(f"/findings/{finding.pk}/layer.png").status_code == 404
+    assert client.get("/models/compare/").status_code == 403
+    assert client.post(f"/predictions/{hidden.pk}/retry/").status_code in (403, 404)
+
+
+@pytest.mark.parametrize("role", READERS)
+def test_readers_find_no_trace_in_rest(read_film: Instance, role: Role) -> None:
+    hidden = shadow_run(read_film)
+    assert_hidden_in_rest(program(role), hidden)
+
+
+def assert_hidden_in_rest(client: Client, hidden: Prediction) -> None:
+    asked = ("", f"?study={hidden.instance.series.study_id}", "?shadow=true")
+    asked += (
+        f"?version={hidden.model_version.version}",
+        "?positive=Bacterial pneumonia",
+    )
+    for question in asked:
+        said = client.get(f"/api/v1/predictions/{question}").content.decode()
+        assert str(hidden.pk) not in said, question
+    own = f"/api/v1/predictions/{hidden.pk}/"
+    for answer in (
+        client.get(own),
+        client.get(f"{own}heatmap/"),
+        client.post(f"{own}retry/"),
+    ):
+        assert answer.status_code in (403, 404)
+    compare = "/api/v1/models/compare/?first=x&second=y"
+    assert client.get(compare).status_code == 403
+
+
+def test_an_administrators_token_needs_the_scope(read_film: Instance) -> None:
+    chief = UserFactory(role=Role.ADMIN)
+    hidden = shadow_run(read_film)
+    seen = program(user=chief).get(f"/api/v1/predictions/{hidden.pk}/").json()
+    assert (seen["shadow"], seen["version"]) == (True, "2-in-shadow")
+    scopes = [Action.READ_RESULTS, Action.READ_IMAGES]
+    _, text = issue_token(chief, scopes=scopes)
+    assert_hidden_in_rest(Client(headers={"Authorization": f"Token {text}"}), hidden)
+
+
+def test_the_answer_to_an_upload_names_it_to_nobody(read_film: Instance) -> None:
+    told = latest_runs([read_film.pk])[read_film.pk]
+    assert [run.shadow for run in told] == [False]
+    assert [run.shadow for run in latest_shadow_runs(read_film.pk)] == [True]
+
+
+def test_administrators_see_it_on_the_study_marked_and_last(
+    read_film: Instance,
+) -> None:
+    study = read_film.series.study_id
+    said = person(Role.ADMIN).get(f"/studies/{study}/").content.decode()
+    assert "Not shown to readers" in said
+    assert said.index(f"{NAME} 1") < said.index(f"{NAME} 2-in-shadow")
+    # It lays no heat map over the film unless somebody asks for it.
+    layer = said.split('aria-current="true"')[0].rsplit("data-layer-url", 1)[1]
+    finding = UUID(layer.split("/findings/")[1].split("/")[0])
+    assert not Finding.objects.get(pk=finding).prediction.shadow
+
+
+def test_what_ran_in_shadow_stays_unseen_when_the_version_becomes_active(
+    read_film: Instance, shadow_model: ModelVersion
+) -> None:
+    activate(
+        shadow_model,
+        decision=Decision(None, "agrees", "command"),
+        without_acceptance="tests",
+    )
+    assert [run.shadow for run in latest_runs([read_film.pk])[read_film.pk]] == [False]
+    [again] = queue_predictions(read_film, requested_model=NAME, created=False)
+    assert (again.model_version, again.shadow, again.run) == (shadow_model, False, 2)
+
+
+def test_a_failed_shadow_run_is_asked_for_again_in_shadow(
+    shadow_model: ModelVersion,
+) -> None:
+    installed = ModelVersion.objects.exclude(pk=shadow_model.pk)
+    installed.update(state="retired")
+    queue_predictions(film_row())
+    [claimed] = claim("worker-1")
+    fail(claimed, reason_code="worker_lost", reason="Lost.")
+    again = retry_prediction(
+        Prediction.objects.get(pk=claimed.prediction_id), actor=None
+    )
+    assert (again.shadow, again.run) == (True, 2)
+
+
+def test_a_shadow_run_is_made_again_like_any_other(
+    read_film: Instance, models: LoadedModels
+) -> None:
+    for run in Prediction.objects.all():
+        assert reproduce(run, models=models).verdict == Verdict.AGREE

@@ -1,0 +1,68 @@
+"""The commands that measure say what they found, and refuse what they cannot."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+from pytest_django.fixtures import Settings
+
+import ml.cards.card
+from ml.cards.card import Card
+from ml.datasets.manifest import read_manifest
+from tests.ml.images_made import write_films
+
+LABELS = ["Normal", "Bacterial pneumonia", "Viral pneumonia"]
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> list[str]:
+    """Write films of two splits; return the options that name them."""
+    manifest = write_films(tmp_path, LABELS, each=4, splits={"train": 3, "val": 1})
+    assert len(read_manifest(manifest)) == 48
+    return [f"--manifest={manifest}", f"--root={tmp_path}"]
+
+
+@pytest.fixture(autouse=True)
+def _installed(
+    tiny_card: Card,
+    cache_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings,
+) -> None:
+    monkeypatch.setattr(
+        ml.cards.card, "WEIGHTS_DIR", tiny_card.weights_file.parent.parent.parent
+    )
+    settings.INFERENCE_CACHE_DIR = cache_dir
+
+
+def test_shortcuts_are_told_as_json(
+    films: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    call_command("evaluate_shortcuts", "tiny/1.0.0", *films, "--json")
+    report = json.loads(capsys.readouterr().out)
+    assert (report["model"], report["version"], report["films"]) == (
+        "tiny",
+        "1.0.0",
+        12,
+    )
+    assert report["sources"] == {"pairs": [], "too_few": []}
+    assert "lungs-only" in report["changes"]["all"]
+    assert report["baseline"]["all"]["learned_from"] == 36
+
+
+def test_heat_maps_are_told_to_people(
+    films: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    call_command("evaluate_heat_maps", "tiny", *films)
+    told = capsys.readouterr().out
+    assert "insertion: heat" in told
+    assert "head and 100% of the layers destroyed" in told
+
+
+@pytest.mark.parametrize("command", ["evaluate_shortcuts", "evaluate_heat_maps"])
+def test_a_model_that_is_not_there_is_refused(films: list[str], command: str) -> None:
+    with pytest.raises(CommandError, match="There is no model"):
+        call_command(command, "tiny/9.9.9", *films)

@@ -1,0 +1,206 @@
+"""`manage.py predict`: a line a file, whatever is wrong with one of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from django.core.management import CommandError, call_command
+
+from ml.pixels import PREAMBLE_LENGTH
+from patients.phantom.drawing import draw_chest
+from tests.ml.evaluation.test_scoring import use_tiny_model
+from tests.ml.images_made import chest_like, dataset_of, encoded, file_of
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    """Return a film in two forms, one to reject and one that is damaged."""
+    # The gate of the shipped model is to take it for a film.
+    film = draw_chest(seed=1, size=512) * np.uint16(16)
+    contents = {
+        "film.png": encoded(film, ".png"),
+        "film.dcm": file_of(dataset_of(film, WindowCenter=32768, WindowWidth=65536)),
+        "knee.dcm": file_of(dataset_of(film, BodyPartExamined="KNEE")),
+        "photo.png": encoded(np.full((50, 50, 3), (255, 0, 0), np.uint8), ".png"),
+        "cut.png": encoded(film, ".png")[:500],
+    }
+    for name, data in contents.items():
+        (tmp_path / name).write_bytes(data)
+    return {name: tmp_path / name for name in [*contents, "none.png"]}
+
+
+def lines_of(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_every_file_has_its_line_and_a_bad_one_the_exit_status(
+    files: dict[str, Path],
+    tiny_weights_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    use_tiny_model(monkeypatch, tiny_weights_dir)
+    with pytest.raises(CommandError, match="2 of 6"):
+        call_command("predict", *map(str, files.values()), "--json")
+    lines = {Path(line["path"]).name: line for line in lines_of(capsys)}
+    assert {name: line["status"] for name, line in lines.items()} == {
+        "film.png": "succeeded",
+        "film.dcm": "succeeded",
+        "knee.dcm": "rejected",
+        "photo.png": "rejected",
+        "cut.png": "failed",
+        "none.png": "failed",
+    }
+    assert {line["version"] for line in lines.values()} == {"1.0.0"}
+    assert lines["knee.dcm"]["reason_code"] == "wrong_body_part"
+    assert lines["photo.png"]["reason_code"] == "colour_image"
+    assert lines["cut.png"]["reason"]
+    assert lines["knee.dcm"]["findings"] == []
+    # The same film in two forms: the same numbers.
+    assert lines["film.png"]["findings"] == lines["film.dcm"]["findings"]
+    finding = lines["film.png"]["findings"][0]
+    assert set(finding) >= {
+        "label",
+        "probability",
+        "calibrated",
+        "threshold",
+        "positive",
+    }
+
+
+def test_overlays_are_written_where_asked_and_do_not_replace_each_other(
+    files: dict[str, Path],
+    tiny_weights_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    use_tiny_model(monkeypatch, tiny_weights_dir)
+    folder = tmp_path / "maps"
+    call_command(
+        "predict",
+        str(files["film.png"]),
+        str(files["film.dcm"]),
+        f"--heatmap={folder}",
+        "--model=tiny",
+    )
+    pictures = list(folder.iterdir())
+    assert len(pictures) == 2
+    for path in pictures:
+        assert cv2.imread(str(path)).shape[:2] == (512, 512)
+    told = capsys.readouterr().out
+    assert "film.png: " in told
+    assert "Decision support, not for diagnosis" in told
+    assert "card.json" in told
+
+
+def test_a_folder_for_overlays_that_cannot_be_made_is_told_before_any_film(
+    files: dict[str, Path],
+    tiny_weights_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    use_tiny_model(monkeypatch, tiny_weights_dir)
+    taken = files["cut.png"]
+    with pytest.raises(CommandError, match="cannot be made"):
+        call_command("predict", str(files["film.png"]), f"--heatmap={taken}")
+    assert capsys.readouterr().out == ""
+
+
+def test_an_overlay_that_cannot_be_written_does_not_stop_the_others(
+    files: dict[str, Path],
+    tiny_weights_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    use_tiny_model(monkeypatch, tiny_weights_dir)
+    # As long as a name may be; that of its overlay is longer.
+    long = files["film.png"].rename(tmp_path / f"{'n' * 250}.png")
+    folder = tmp_path / "maps"
+    with pytest.raises(CommandError, match="1 of 2"):
+        call_command(
+            "predict",
+            str(long),
+            str(files["film.dcm"]),
+            f"--heatmap={folder}",
+            "--json",
+        )
+    told = capsys.readouterr()
+    assert len(told.out.splitlines()) == 2
+    assert "no overlay" in told.err
+    assert len(list(folder.iterdir())) == 1
+
+
+@pytest.mark.parametrize("keyword", ["Modality", "Columns", "NumberOfFrames"])
+def test_a_damaged_element_fails_its_file_and_stops_no_other(
+    keyword: str,
+    files: dict[str, Path],
+    tiny_weights_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    use_tiny_model(monkeypatch, tiny_weights_dir)
+    film = dataset_of(chest_like(), NumberOfFrames=1)
+    stored = file_of(film)
+    tag = struct.pack("<HH", film[keyword].tag.group, film[keyword].tag.element)
+    place = stored.index(tag + film[keyword].VR.encode(), PREAMBLE_LENGTH) + 4
+    # A value representation that the standard does not have.
+    files["cut.png"].write_bytes(stored[:place] + b"U\0" + stored[place + 2 :])
+    paths = (str(files["cut.png"]), str(files["film.dcm"]))
+    with pytest.raises(CommandError, match="1 of 2"):
+        call_command("predict", *paths, "--json")
+    damaged, whole = lines_of(capsys)
+    assert (damaged["status"], whole["status"]) == ("failed", "succeeded")
+    assert damaged["reason_code"] in ("invalid_header", "no_pixels")
+    assert damaged["reason"]
+
+
+def test_an_unknown_model_ends_with_what_there_is(
+    files: dict[str, Path], tiny_weights_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_tiny_model(monkeypatch, tiny_weights_dir)
+    with pytest.raises(CommandError, match="known: tiny"):
+        call_command("predict", str(files["film.png"]), "--model=none")
+
+
+@pytest.mark.slow
+def test_predict_needs_no_server_and_no_database(
+    files: dict[str, Path], tmp_path: Path
+) -> None:
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("DATABASE_URL", "REDIS_URL")
+    }
+    done = subprocess.run(
+        [
+            sys.executable,
+            "manage.py",
+            "predict",
+            str(files["film.png"]),
+            str(files["none.png"]),
+            str(files["film.dcm"]),
+            "--json",
+        ],
+        cwd=ROOT,
+        env=environment | {"VAR_DIR": str(tmp_path / "var")},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["status"] for line in lines] == ["succeeded", "failed", "succeeded"]
+    assert done.returncode == 1
+    assert lines[0]["findings"] == lines[2]["findings"]

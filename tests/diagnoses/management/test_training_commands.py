@@ -1,0 +1,157 @@
+"""The commands of training on a made-up data set in a published layout."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command, load_command_class
+from pytest_django.fixtures import Settings
+
+from diagnoses.management.command_lines import training_command
+from diagnoses.management.recipe_options import add_recipe_options, asked_for
+from ml.datasets.manifest import with_split
+from ml.datasets.read import read_dataset
+from ml.training.recipes import RECIPES, Recipe, Refinements, Stage
+from tests.ml.images_made import chest_like, encoded, stripes
+from tests.ml.training.test_run import RECIPE
+
+FOLDERS = {
+    "NORMAL": "IM-{:04d}-0001.jpeg",
+    "PNEUMONIA": "person{}_bacteria_{}.jpeg",
+}
+
+
+def write_chest_xray(root: Path) -> Path:
+    """Write films as Kaggle lays out the children's: train and test, no val."""
+    for split, first, count in (("train", 1, 40), ("test", 900, 3)):
+        for kind, folder in enumerate(FOLDERS):
+            for number in range(first, first + count):
+                film = chest_like(48, 40, seed=1000 * kind + number) // 257
+                film[stripes(film.shape, kind=kind)] = 255
+                path = root / split / folder / FOLDERS[folder].format(number, number)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(encoded(film.astype("u1"), ".png"))
+    return root
+
+
+@pytest.fixture
+def recipe(monkeypatch: pytest.MonkeyPatch) -> Recipe:
+    """Let the commands know a recipe for the tiny network."""
+    tiny = replace(
+        RECIPE,
+        name="pneumonia-tiny",
+        labels=RECIPE.labels[:2],
+        class_shares={"Normal": 0.5, "Bacterial pneumonia": 0.5},
+        epoch_films=16,
+        stages=(Stage(0.0, 32),),
+        measured_dataset="kermany",
+        packaged=False,
+    )
+    monkeypatch.setitem(RECIPES, tiny.name, tiny)
+    return tiny
+
+
+@pytest.mark.slow
+def test_a_published_layout_is_tuned_and_trained_without_a_manifest(
+    recipe: Recipe,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = write_chest_xray(tmp_path / "chest_xray")
+    common: list[Any] = ["--root", root, "--cache", tmp_path / "cache"]
+    study = tmp_path / "study"
+    call_command(
+        "tune_model", recipe.name, *common, "--run", study, "--trials=1", "--epochs=1"
+    )
+    said = capsys.readouterr().out
+    assert f"--params {study / 'best.json'}" in said
+    assert (study / "study.sqlite3").exists()
+    run = tmp_path / "run"
+    arguments = ["--params", study / "best.json", "--epochs=2", "--seed=7"]
+    refined = ["--loss=focal", "--class-weights", "--patience=5", "--init=random"]
+    call_command(
+        "train_model", recipe.name, *common, "--run", run, *arguments, *refined
+    )
+    said = capsys.readouterr().out
+    rows = read_dataset(root)
+    val = len(with_split(rows, "val"))
+    assert f"{val} to look at" in said
+    assert f"written: {run / 'pneumonia-tiny.keras'}" in said
+    history = [json.loads(line) for line in said.splitlines() if line[:1] == "{"]
+    assert [entry["epoch"] for entry in history] == [1, 2]
+    assert all("held_out_loss" in entry for entry in history)
+
+
+def test_what_cannot_be_trained_is_said(recipe: Recipe, tmp_path: Path) -> None:
+    for number in (1, 2):
+        split = "train" if number == 1 else "test"
+        path = tmp_path / split / "PNEUMONIA" / f"person5_bacteria_{number}.jpeg"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"never read")
+    with pytest.raises(CommandError, match="kermany-person5-bacteria"):
+        call_command("train_model", recipe.name, "--root", tmp_path)
+    with pytest.raises(CommandError, match="kermany-person5-bacteria"):
+        call_command("evaluate_model", "chestx6-resnet50", "--root", tmp_path)
+    with pytest.raises(CommandError, match="--as-version"):
+        call_command(
+            "train_model", recipe.name, "--root", tmp_path, "--architecture=xception"
+        )
+    with pytest.raises(CommandError, match="known: "):
+        call_command("tune_model", "none", "--root", tmp_path)
+
+
+def test_options_change_the_recipe(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parser = ArgumentParser()
+    add_recipe_options(parser)
+
+    def asked(*arguments: str) -> Recipe:
+        return asked_for(recipe.name, vars(parser.parse_args(arguments)))
+
+    assert asked() == recipe
+    dense = asked("--architecture=densenet121", "--as-version=0.2.0")
+    assert (dense.architecture, dense.version) == ("densenet121", "0.2.0")
+    assert asked("--init=imagenet", "--seed=0").init == "imagenet"
+    assert asked("--seed=0").seed == 0
+    large = asked("--size=224", "--epoch-films=9000", "--batch-size=64")
+    assert [stage.size for stage in large.stages] == [224]
+    weighted = asked("--class-weights", "--loss=focal", "--patience=3")
+    # As the data are: the loss weighs what would else be drawn more often.
+    assert (weighted.class_shares, weighted.balance) == ({}, 1.0)
+    assert weighted.refinements == Refinements(
+        focal_gamma=2.0, class_weights=True, patience=3
+    )
+    grown = replace(recipe, stages=(Stage(0.0, 96), Stage(0.5, 128)))
+    monkeypatch.setitem(RECIPES, recipe.name, grown)
+    assert [stage.size for stage in asked("--size=299").stages] == [224, 299]
+    assert asked().stages == grown.stages
+    assert (large.epoch_films, large.batch_size) == (9000, 64)
+
+
+def test_a_cards_command_says_what_decided_the_run_and_no_folder_of_this_machine(
+    settings: Settings, tmp_path: Path
+) -> None:
+    settings.CHESTX_DATA = tmp_path
+    parser = load_command_class("diagnoses", "train_model").create_parser("", "")
+    given = [
+        "nih15-cnn",
+        f"--root={tmp_path}",
+        f"--manifest={tmp_path / 'manifest.csv'}",
+        "--minutes=7.5",
+        "--architecture=densenet121",
+        "--as-version=2.0.0",
+        "--class-weights",
+        f"--run={tmp_path / 'run'}",
+        f"--out={tmp_path / 'out'}",
+    ]
+    assert training_command(vars(parser.parse_args(given))) == (
+        'python manage.py train_model nih15-cnn --manifest "$CHESTX_DATA/manifest.csv" '
+        '--root "$CHESTX_DATA" --minutes 7.5 --as-version 2.0.0 '
+        "--architecture densenet121 --class-weights"
+    )

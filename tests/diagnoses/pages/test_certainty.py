@@ -1,0 +1,82 @@
+"""How sure a run was: stored with it, shown in words on the page and in REST."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from accounts.models import Role
+from diagnoses.governance.versions import card_of
+from diagnoses.leases import Claimed
+from diagnoses.models import ModelVersion, Prediction
+from diagnoses.pages.words.certainty import RunCertainty
+from diagnoses.runs import Run, complete_prediction
+from diagnoses.worklist import refresh_entry
+from tests.clients import person
+from tests.diagnoses.fakes import LABELS, FakeModel, gradient_film, installed_model
+from tests.diagnoses.pages.page_rows import study_with_film
+from tests.factories import FindingFactory, PredictionFactory
+
+pytestmark = pytest.mark.django_db
+WORDS = dict(zip(LABELS, ("confident", "borderline", "not sure"), strict=True))
+PROBABILITIES = (0.1, 0.7, 0.2)
+
+
+def sure_run() -> Prediction:
+    """Return a run whose provenance says how sure it was."""
+    run: Prediction = PredictionFactory(
+        instance=study_with_film(),
+        model_version=installed_model(),
+        succeeded=True,
+        provenance={"certainty": WORDS, "label_set": list(LABELS[1:])},
+    )
+    for i, label in enumerate(LABELS):
+        FindingFactory(
+            prediction=run, position=i, label=label, probability=PROBABILITIES[i]
+        )
+    refresh_entry(run.instance.series.study_id)
+    return run
+
+
+def test_the_page_says_it_in_words() -> None:
+    run = sure_run()
+    address = f"/studies/{run.instance.series.study_id}/"
+    shown = person(Role.RADIOLOGIST).get(address).content.decode()
+    assert '<span class="certainty">borderline</span>' in shown
+    assert '<span class="certainty">not sure</span>' in shown
+    assert '<span class="certainty">confident</span>' not in shown
+    assert f"cannot rule out: {LABELS[1]} or {LABELS[2]}." in shown
+
+
+def test_programs_read_the_same() -> None:
+    run = sure_run()
+    answer = person(Role.RADIOLOGIST).get(f"/api/v1/predictions/{run.pk}/").json()
+    assert {f["label"]: f["certainty"] for f in answer["findings"]} == WORDS
+    assert answer["label_set"] == list(LABELS[1:])
+
+
+def test_it_is_stored_with_the_run(chest_model: ModelVersion, claimed: Claimed) -> None:
+    reading = FakeModel(card_of(chest_model)).read(gradient_film())
+    scores = tuple(
+        replace(score, certainty=WORDS[score.label]) for score in reading.scores
+    )
+    reading = replace(reading, scores=scores, label_set=(LABELS[1],))
+    assert complete_prediction(claimed, run=Run(reading))
+    stored = Prediction.objects.get(pk=claimed.prediction_id).provenance
+    assert (stored["certainty"], stored["label_set"]) == (WORDS, [LABELS[1]])
+
+
+def test_a_single_label_needs_no_sentence() -> None:
+    certain = RunCertainty({}, ("Normal",))
+    assert certain.sentence({}) == ""
+    both = replace(certain, label_set=("Normal", "Edema"))
+    said = both.sentence({"Edema": "Pulmonary oedema"})
+    assert said == "The model cannot rule out: Normal or Pulmonary oedema."
+
+
+def test_a_confident_no_needs_no_word() -> None:
+    certain = RunCertainty({"Normal": "confident"})
+    assert certain.word("Normal", positive=True) == "confident"
+    assert certain.word("Normal", positive=False) == ""
+    assert certain.word("Edema", positive=True) == ""

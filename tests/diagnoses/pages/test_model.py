@@ -1,0 +1,154 @@
+"""About the models: the cards as they are, for everybody who works with them."""
+
+from __future__ import annotations
+
+import pytest
+
+from accounts.models import AuditEvent, Role
+from diagnoses.models import ModelVersion, OperatingPoint
+from diagnoses.pages.model.figures import figure_groups
+from ml.cards import card as registry
+from tests.clients import person
+from tests.diagnoses.fakes import installed_model
+from tests.factories import ModelVersionFactory
+
+pytestmark = pytest.mark.django_db
+
+
+def shipped_models() -> list[ModelVersion]:
+    """Return the models that come with the code, as rows."""
+    cards = registry.list_cards()
+    newest = {card.name: card.version for card in cards if card.weights_sha256}
+    return [
+        ModelVersionFactory(
+            name=card.name,
+            version=card.version,
+            card=card.raw,
+            state="active" if newest.get(card.name) == card.version else "installed",
+            weights_sha256=card.weights_sha256 or "",
+        )
+        for card in cards
+    ]
+
+
+def test_every_shipped_card_is_shown_whole() -> None:
+    client = person(Role.DATA_SCIENTIST)
+    cards = registry.list_cards()
+    assert len(shipped_models()) == len(cards) > 0
+    listed = client.get("/models/").content.decode()
+
+    for card in cards:
+        address = f"/models/{card.name}/"
+        page = client.get(f"{address}?version={card.version}").content.decode()
+        page = page.replace("&#x27;", "'").replace("&amp;", "&")
+        assert address in listed
+        for said in (*card.limits, *card.not_measured, card.intended_use):
+            assert said in page
+        for source in card.training_data:
+            assert source["dataset"] in page
+            assert source["licence"] in page
+        for label in card.labels:
+            assert label.display in page
+            assert label.snomed in page
+        assert (card.weights_sha256 or "No weights shipped") in page
+
+
+def test_figures_stand_with_their_intervals_and_name_their_films() -> None:
+    groups = figure_groups(
+        {
+            "val": {
+                "n": 900,
+                "patients": 530,
+                "balanced_accuracy": {"value": 0.671, "low": 0.6122, "high": 0.7036},
+                "labels": {
+                    "Normal": {
+                        "auc": 0.9,
+                        "precision": 0.75,
+                        "sensitivity": 0.8,
+                        "sensitivity_at_threshold": 0.85,
+                        "intervals": {"auc": [0.85, 0.94]},
+                        "claimed": True,
+                        "positives": 215,
+                    },
+                    "Tuberculosis": {"positives": 0},
+                    "COVID-19": {"auc": 0.0, "claimed": False, "positives": 1},
+                },
+            },
+            "val_kermany_crop_equalise": {"n": 2, "pair": ["A", "B"]},
+            "val_expected_calibration_error": 0.05,
+        },
+        label_names=("Tuberculosis", "Normal", "COVID-19"),
+    )
+
+    assert [group.title for group in groups] == [
+        "Validation films",
+        "Validation films of kermany, borders cropped and histograms equalised"
+        ": A against B",
+    ]
+    counted, accuracy = groups[0].figures
+    assert counted.value == "900 films, 530 patients"
+    assert (accuracy.value, accuracy.interval) == ("0.67", "0.61–0.70")
+    normal, covid = (
+        {cell.name: cell.value for cell in label.cells} for label in groups[0].labels
+    )
+    assert (normal["AUC"], normal["Precision"]) == ("0.90 (0.85–\u20600.94)", "0.75")
+    assert (normal["Sensitivity"], normal["Sensitivity of the mark"]) == (
+        "0.80",
+        "0.85",
+    )
+    assert normal["Films"] == "215"
+    assert (covid["AUC"], covid["Films"]) == ("too few", "1")
+
+
+def test_the_threshold_in_force_is_shown_and_not_the_cards() -> None:
+    version = installed_model()
+    OperatingPoint.objects.create(
+        model_version=version, label="Tuberculosis", value=0.37, method="a decision"
+    )
+
+    page = person(Role.CLINICIAN).get(f"/models/{version.name}/").content.decode()
+
+    assert "0.37" in page
+
+
+def test_the_version_in_use_comes_first_and_the_others_by_their_number() -> None:
+    old = installed_model(state="retired")
+    card = {**old.card, "version": "2"}
+    ModelVersionFactory(name=old.name, version="2", card=card)
+    client = person(Role.CLINICIAN)
+
+    assert "In use" in client.get(f"/models/{old.name}/").content.decode()
+    older = client.get(f"/models/{old.name}/?version=1").content.decode()
+    assert "Retired" in older
+    assert client.get(f"/models/{old.name}/?version=9").status_code == 404
+    assert client.get("/models/nobody/").status_code == 404
+
+
+def test_training_curves_are_a_picture_that_runs_nothing() -> None:
+    client = person(Role.CLINICIAN)
+    with_curves = [
+        version
+        for version in shipped_models()
+        if (
+            registry.WEIGHTS_DIR / version.name / version.version / "curves.svg"
+        ).exists()
+    ]
+    assert with_curves
+    for version in with_curves:
+        path = f"/models/{version.name}/curves.svg?version={version.version}"
+        answer = client.get(path)
+        assert answer["Content-Type"] == "image/svg+xml"
+        assert "script-src" not in answer["Content-Security-Policy"]
+        assert "default-src 'none'" in answer["Content-Security-Policy"]
+        assert b"<svg" in b"".join(answer.streaming_content)
+    installed = installed_model("without-curves")
+    assert client.get(f"/models/{installed.name}/curves.svg").status_code == 404
+
+
+def test_no_patient_is_named_and_no_view_of_one_is_written() -> None:
+    client = person(Role.DATA_SCIENTIST)
+    shipped_models()
+
+    client.get("/models/")
+
+    assert not AuditEvent.objects.filter(action="view").exists()

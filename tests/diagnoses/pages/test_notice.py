@@ -1,0 +1,45 @@
+"""Beside every result stands what it is for, and the way to what it cannot tell."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.urls import reverse
+
+from accounts.models import Role
+from diagnoses.models import Prediction
+from tests.clients import person
+from tests.diagnoses.pages.page_rows import read, study_with_film
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "worklist",
+        "patient",
+        "study",
+        "upload",
+        "admin:diagnoses_prediction_change",
+        "admin:diagnoses_finding_changelist",
+    ],
+)
+def test_where_a_result_may_stand_are_the_notice_and_the_way_to_the_limits(
+    page: str,
+) -> None:
+    film = study_with_film()
+    read(film, Tuberculosis=0.81)
+    study = film.series.study
+    keys = {
+        "patient": study.patient_id,
+        "study": study.pk,
+        "admin:diagnoses_prediction_change": Prediction.objects.get().pk,
+    }
+
+    address = reverse(page, args=[keys[page]] if page in keys else [])
+    shown = person(Role.ADMIN).get(address).content.decode()
+
+    assert "Decision support, not for diagnosis" in shown
+    assert re.search(r'href="/models/[^"]*">What (the|this) models? can and can', shown)

@@ -1,0 +1,338 @@
+"""The worklist page: what stands where, at which cost, and what the trail says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from django.db import DatabaseError
+from django.test import Client
+
+from accounts.audit import AuditAction
+from accounts.models import AuditEvent, AuditSubject, Role
+from diagnoses.models import WorklistEntry
+from diagnoses.pages.worklist import keyset
+from diagnoses.worklist import refresh_entry
+from patients.models import Instance, Priority, Study
+from tests.clients import person
+from tests.diagnoses.fakes import installed_model
+from tests.diagnoses.pages.page_rows import (
+    NOON,
+    failed,
+    read,
+    rejected,
+    study_with_film,
+    waiting,
+)
+from tests.factories import (
+    DepartmentFactory,
+    PatientFactory,
+    PredictionFactory,
+    StudyFactory,
+    UserFactory,
+)
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def client() -> Client:
+    return person(Role.RADIOLOGIST)
+
+
+def html(client: Client, address: str = "/") -> str:
+    answer = client.get(address)
+    assert answer.status_code == 200, answer.content[:300]
+    return answer.content.decode()
+
+
+def names(page: str) -> list[str]:
+    """Return the patients in the order of the rows."""
+    return re.findall(r'class="fact" href="[^"]+"><b>([^<]+)</b>', page)
+
+
+def many_studies(count: int, *, priority: int = Priority.ROUTINE) -> list[Study]:
+    """Return studies that arrived in pairs at the same moment, with their lines."""
+    patient = PatientFactory()
+    studies = [StudyFactory(patient=patient, priority=priority) for _ in range(count)]
+    WorklistEntry.objects.bulk_create(
+        WorklistEntry(
+            study=study,
+            department=study.department,
+            priority=priority,
+            received_at=NOON - timedelta(minutes=place // 2),
+            status="rejected",
+            films=1,
+            films_waiting=0,
+            films_unread=1,
+        )
+        for place, study in enumerate(studies)
+    )
+    return studies
+
+
+def test_stat_stands_before_urgent_before_routine_and_the_newest_first(
+    client: Client,
+) -> None:
+    for family, priority, minutes in (
+        ("Old", Priority.ROUTINE, 90),
+        ("New", Priority.ROUTINE, 1),
+        ("Urgent", Priority.URGENT, 60),
+        ("Stat", Priority.STAT, 30),
+    ):
+        waiting(
+            study_with_film(
+                priority=priority,
+                minutes_ago=minutes,
+                patient=PatientFactory(family_name=family, given_name=""),
+            )
+        )
+
+    assert names(html(client)) == ["STAT", "URGENT", "NEW", "OLD"]
+    assert names(html(client, "/?sort=newest")) == ["NEW", "STAT", "URGENT", "OLD"]
+
+
+def test_a_positive_finding_is_marked_and_normal_never_is(client: Client) -> None:
+    read(study_with_film(), Tuberculosis=0.81)
+    read(study_with_film(minutes_ago=1), Normal=0.97)
+
+    page = html(client)
+
+    assert '<b>Tuberculosis</b><span class="away"> above its threshold</span>' in page
+    assert "0.81" in page
+    assert "<b>Normal</b>" not in page
+    assert "0.97" in page
+    assert page.count('class="mark positive"') == 1
+    assert "Decision support, not for diagnosis" in page
+    assert "What the models can and cannot tell" in page
+
+
+def test_what_has_no_score_says_why_and_has_no_bar(client: Client) -> None:
+    rejected(study_with_film(), "lateral_view", "A lateral view.")
+    failed(study_with_film(minutes_ago=1))
+    waiting(study_with_film(minutes_ago=2))
+
+    page = html(client)
+
+    assert "Lateral view" in page
+    assert "kept and shown, no score given" in page
+    assert "the model could not read it" in page
+    assert "waiting for the model" in page
+    assert '<svg class="bar' not in page
+
+
+def test_the_reason_shown_is_the_default_models_and_no_other_ones(
+    client: Client,
+) -> None:
+    film = study_with_film()
+    rejected(film, "rotated", "Turned by 90 degrees.")
+    PredictionFactory(
+        instance=film,
+        model_version=installed_model("tuberculosis-resnet50"),
+        status="rejected",
+        finished_at=NOON,
+        reason_code="unlike_training_films",
+    )
+    refresh_entry(film.series.study_id)
+    page = html(client)
+    assert "Turned" in page
+    assert "No film it knows" not in page
+
+
+def test_each_filter_shows_and_counts_its_own(client: Client) -> None:
+    read(study_with_film(priority=Priority.STAT), Tuberculosis=0.9)
+    read(study_with_film(priority=Priority.URGENT), Normal=0.9)
+    rejected(study_with_film(), "wrong_body_part", "HAND")
+    waiting(study_with_film())
+
+    page = html(client)
+    counted = dict(
+        re.findall(r'href="/\?show=(\w+)"[^>]*>.*?<span class="number">(\d+)', page)
+    )
+
+    assert counted == {
+        "waiting": "1",
+        "stat": "1",
+        "urgent": "1",
+        "flagged": "1",
+        "unread": "1",
+        "today": "0",
+    }
+    for key, count in counted.items():
+        assert len(names(html(client, f"/?show={key}"))) == int(count)
+
+
+@pytest.mark.parametrize("sort", ["priority", "newest"])
+def test_walking_by_older_meets_every_study_once(client: Client, sort: str) -> None:
+    expected = {s.pk for s in many_studies(70)}
+    expected |= {s.pk for s in many_studies(45, priority=Priority.URGENT)}
+    met: list[str] = []
+    address = f"/?sort={sort}"
+    while address:
+        page = html(client, address)
+        met += re.findall(r'class="fact" href="/studies/([0-9a-f-]+)/', page)
+        older = re.search(r'href="([^"]+)" rel="next"', page)
+        address = older.group(1).replace("&amp;", "&") if older else ""
+
+    assert len(met) == len(set(met)) == 115
+    assert {str(key) for key in expected} == set(met)
+
+
+def test_a_page_that_does_not_exist_is_refused(client: Client) -> None:
+    for cursor in ("nonsense", "9~2026-01-01T00:00:00+00:00~x", f"0~now~{uuid4()}"):
+        assert client.get("/", {"after": cursor}).status_code == 400
+
+
+def test_counts_stop_where_nobody_counts_any_further(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many_studies(12)
+    monkeypatch.setattr(keyset, "MOST_COUNTED", 10)
+
+    assert "9+" in html(client)
+
+
+def test_a_page_costs_the_same_however_many_rows_it_has(
+    client: Client, django_assert_max_num_queries: Callable
+) -> None:
+    read(study_with_film(), Tuberculosis=0.9)
+    rejected(study_with_film(), "lateral_view", "A lateral view.")
+    with django_assert_max_num_queries(30) as few:
+        html(client)
+    for number in range(12):
+        read(study_with_film(minutes_ago=number), Tuberculosis=0.9)
+        rejected(study_with_film(minutes_ago=number), "lateral_view", "A lateral.")
+
+    with django_assert_max_num_queries(len(few.captured_queries)):
+        assert len(names(html(client))) == 26
+
+
+def test_other_departments_are_neither_shown_nor_counted(client: Client) -> None:
+    waiting(study_with_film(department=DepartmentFactory(code="elsewhere")))
+
+    page = html(client)
+
+    assert names(page) == []
+    assert "No studies yet" in page
+
+
+def test_the_page_names_its_patients_in_the_trail_before_it_shows_them(
+    client: Client,
+) -> None:
+    films = [study_with_film(), study_with_film()]
+    for film in films:
+        waiting(film)
+
+    html(client)
+
+    event = AuditEvent.objects.get(action=AuditAction.LIST)
+    assert event.actor_uuid == client.user.pk
+    assert event.door == "web"
+    subjects = event.subjects.values_list("patient_uuid", flat=True)
+    assert set(subjects) == {film.series.study.patient_id for film in films}
+
+
+def test_nothing_is_shown_that_the_trail_cannot_tell(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting(study_with_film(patient=PatientFactory(family_name="Hidden")))
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise DatabaseError("the trail is full")
+
+    monkeypatch.setattr(AuditSubject.objects, "bulk_create", refuse)
+    answer = client.get("/")
+
+    assert answer.status_code == 503
+    assert b"HIDDEN" not in answer.content
+
+
+@pytest.mark.parametrize("asked", ["mülle", "MRN-77", "acc-1", "ACC-10"])
+def test_search_finds_by_name_identifier_and_accession_number(
+    client: Client, asked: str
+) -> None:
+    found = PatientFactory(
+        family_name="Müller", name_folded="muller jorg", patient_id="MRN-7700"
+    )
+    waiting(study_with_film(patient=found, accession_number="ACC-10"))
+    waiting(study_with_film())
+
+    assert names(html(client, f"/?q={asked}")) == ["MÜLLER, Given"]
+
+
+def test_a_search_is_written_down_without_its_words(client: Client) -> None:
+    waiting(study_with_film(patient=PatientFactory(family_name="Sought")))
+
+    page = html(client, "/?q=nobody-of-this-name")
+
+    assert "Nobody found" in page
+    event = AuditEvent.objects.get(action=AuditAction.SEARCH)
+    assert "nobody" not in str(event.detail)
+
+
+def test_asking_for_changes_carries_no_patient_and_leaves_no_event(
+    client: Client,
+) -> None:
+    waiting(study_with_film())
+    asked = re.search(r'hx-get="(/worklist/changes/[^"]+)"', html(client))
+    assert asked
+    address = asked.group(1).replace("&amp;", "&")
+    events = AuditEvent.objects.count()
+
+    same = client.get(address)
+    read(study_with_film(minutes_ago=5), Tuberculosis=0.9)
+    changed = client.get(address)
+
+    assert (same.status_code, same.content, "HX-Trigger" in same) == (204, b"", False)
+    assert (changed.content, changed["HX-Trigger"]) == (b"", "worklist-changed")
+    assert AuditEvent.objects.count() == events
+
+
+def test_a_name_is_text_and_never_markup(client: Client) -> None:
+    patient = PatientFactory(family_name="<script>alert(1)</script>", given_name="")
+    waiting(study_with_film(patient=patient))
+
+    page = html(client)
+
+    assert "<SCRIPT>" not in page
+    assert "&lt;SCRIPT&gt;" in page
+
+
+def test_who_may_not_see_results_sees_the_studies_without_them() -> None:
+    auditor = person(user=UserFactory(role=Role.AUDITOR))
+    read(study_with_film(), Tuberculosis=0.9)
+
+    page = html(auditor)
+
+    assert "Tuberculosis" not in page
+    assert "Flagged by model" not in page
+    assert len(names(page)) == 1
+
+
+def test_who_may_not_see_patients_is_sent_to_the_models() -> None:
+    waiting(study_with_film())
+    client = person(Role.DATA_SCIENTIST)
+
+    assert client.get("/").headers["Location"] == "/models/"
+    assert client.get("/worklist/changes/").status_code == 403
+    assert not AuditEvent.objects.filter(action=AuditAction.LIST).exists()
+
+
+def test_a_study_of_several_films_says_which_one_its_finding_is_of(
+    client: Client,
+) -> None:
+    frontal = study_with_film(film={"view_position": "PA"})
+    lateral = Instance.objects.get(pk=frontal.pk)
+    lateral.pk, lateral._state.adding = uuid4(), True
+    lateral.sop_instance_uid, lateral.view_position = "2.25.77", "LL"
+    lateral.save()
+    rejected(lateral, "lateral_view", "A lateral view.")
+    read(frontal, Tuberculosis=0.9)
+
+    page = html(client)
+
+    assert "on PA" in page
+    assert "2 films · 1 not scored" in page

@@ -1,0 +1,185 @@
+"""Who gets which row, in which order, and for how long."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import timedelta
+
+import pytest
+from django.db import OperationalError, connection
+from django.db.models.functions import Now
+from pytest_django.fixtures import Settings
+
+from diagnoses.leases import (
+    Claimed,
+    Heartbeat,
+    claim,
+    on_fresh_connection,
+    renew_lease,
+)
+from diagnoses.models import ModelVersion, Prediction
+from patients.models import Priority
+from tests.diagnoses.fakes import installed_model
+from tests.factories import PredictionFactory
+
+
+def waiting(priority: Priority, *, for_s: float, model: ModelVersion) -> Prediction:
+    prediction = PredictionFactory(model_version=model, priority=priority)
+    waited = Now() - timedelta(seconds=for_s)
+    Prediction.objects.filter(pk=prediction.pk).update(queued_at=waited)
+    return prediction
+
+
+def claim_one() -> Prediction:
+    [claimed] = claim("worker-1")
+    return Prediction.objects.get(pk=claimed.prediction_id)
+
+
+def test_a_claim_raises_the_attempt_and_sets_a_lease(
+    queued: Prediction, settings: Settings
+) -> None:
+    settings.INFERENCE_LEASE_S = 30
+    [claimed] = claim("worker-1")
+    row = Prediction.objects.get(pk=queued.pk)
+    assert claimed == Claimed(queued.pk, 1)
+    assert (row.status, row.attempt, row.worker) == ("running", 1, "worker-1")
+    assert row.lease_expires_at - row.started_at == timedelta(seconds=30)
+
+
+def test_nothing_waits_twice(queued: Prediction) -> None:
+    assert len(claim("worker-1")) == 1
+    assert claim("worker-2") == []
+
+
+def test_stat_starts_before_forty_waiting_routine_films(
+    chest_model: ModelVersion, settings: Settings
+) -> None:
+    settings.INFERENCE_AGEING_S = 600
+    for n in range(40):
+        waiting(Priority.ROUTINE, for_s=14 * n, model=chest_model)
+    stat = waiting(Priority.STAT, for_s=0, model=chest_model)
+    assert claim_one() == stat
+
+
+def test_within_a_lane_the_longest_waiting_comes_first(
+    chest_model: ModelVersion,
+) -> None:
+    for for_s in (5, 50, 20):
+        waiting(Priority.URGENT, for_s=for_s, model=chest_model)
+    order = [claim_one().queued_at for _ in range(3)]
+    assert order == sorted(order)
+
+
+def test_routine_moves_under_constant_stat(
+    chest_model: ModelVersion, settings: Settings
+) -> None:
+    settings.INFERENCE_AGEING_S = 1
+    routine = [
+        waiting(Priority.ROUTINE, for_s=10 + n, model=chest_model) for n in range(3)
+    ]
+    taken = []
+    for _ in range(6):
+        waiting(Priority.STAT, for_s=0, model=chest_model)
+        taken.append(claim_one())
+    assert set(routine) <= set(taken)
+
+
+def test_first_answers_come_before_second_ones(
+    chest_model: ModelVersion, settings: Settings
+) -> None:
+    settings.INFERENCE_AGEING_S = 600
+    other = installed_model(name="other-net")
+    second = waiting(Priority.ROUTINE, for_s=30, model=other)
+    first = waiting(Priority.ROUTINE, for_s=0, model=chest_model)
+    urgent = waiting(Priority.URGENT, for_s=0, model=other)
+    assert [claim_one() for _ in range(3)] == [urgent, first, second]
+
+
+def test_a_film_that_backs_off_is_left_alone(queued: Prediction) -> None:
+    later = Now() + timedelta(seconds=60)
+    Prediction.objects.filter(pk=queued.pk).update(not_before=later)
+    assert claim("worker-1") == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_workers_at_the_same_moment_share_the_films_out(
+    chest_model: ModelVersion,
+) -> None:
+    PredictionFactory.create_batch(12, model_version=chest_model)
+    start = threading.Barrier(4)
+    taken: list[Claimed] = []
+
+    def work(name: str) -> None:
+        start.wait()
+        while claimed := claim(name):
+            taken.extend(claimed)
+        connection.close()
+
+    threads = [threading.Thread(target=work, args=(f"w{n}",)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(taken) == 12
+    assert len({claimed.prediction_id for claimed in taken}) == 12
+
+
+def test_only_the_holder_renews(claimed: Claimed) -> None:
+    assert renew_lease(claimed)
+    assert renew_lease(claimed)
+    assert not renew_lease(Claimed(claimed.prediction_id, claimed.attempt + 1))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_heartbeat_keeps_long_work(claimed: Claimed, settings: Settings) -> None:
+    settings.INFERENCE_LEASE_S = 0.3
+    renew_lease(claimed)
+    before = Prediction.objects.get(pk=claimed.prediction_id).lease_expires_at
+    with Heartbeat(claimed) as heartbeat:
+        time.sleep(0.5)
+    after = Prediction.objects.get(pk=claimed.prediction_id).lease_expires_at
+    assert after - before > timedelta(seconds=0.2)
+    assert not heartbeat.lost.is_set()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_heartbeat_ends_when_the_row_is_somebody_elses(
+    claimed: Claimed, settings: Settings
+) -> None:
+    settings.INFERENCE_LEASE_S = 0.15
+    with Heartbeat(claimed) as heartbeat:
+        Prediction.objects.filter(pk=claimed.prediction_id).update(attempt=7)
+        assert heartbeat.lost.wait(2)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_heartbeat_does_not_keep_what_hangs(
+    claimed: Claimed, settings: Settings
+) -> None:
+    settings.INFERENCE_LEASE_S = 0.15
+    settings.INFERENCE_HARD_LIMIT_S = 0.1
+    with Heartbeat(claimed) as heartbeat:
+        assert heartbeat.lost.wait(2)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_database_restart_cut_off_is_asked_again() -> None:
+    answers = iter([OperationalError("gone"), OperationalError("gone"), "back"])
+
+    def ask() -> str:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert on_fresh_connection(ask) == "back"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_patience_ends() -> None:
+    def ask() -> None:
+        raise OperationalError("gone")
+
+    with pytest.raises(OperationalError):
+        on_fresh_connection(ask, patience_s=0.3)

@@ -1,0 +1,233 @@
+"""What a worker makes of a film, and of everything that can go wrong with one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from billiard.exceptions import SoftTimeLimitExceeded
+from django.core.files.storage import default_storage
+from django.db import OperationalError, connection
+from pytest_django.fixtures import Settings
+
+from diagnoses import tasks
+from diagnoses.leases import Claimed, claim
+from diagnoses.models import Finding, ModelVersion, Prediction
+from diagnoses.runs import queue_predictions
+from diagnoses.worker import read as worker
+from diagnoses.worker.read import LoadedModels, read_claimed, threads_per_worker
+from ml.errors import ModelError
+from patients.models import Instance
+from patients.storage import object_key
+from tests.diagnoses.fakes import LABELS, FakeModel, stored_film
+
+
+@pytest.fixture
+def fake_task_models(models: LoadedModels, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "models", models)
+
+
+def row_of(claimed: Claimed) -> Prediction:
+    return Prediction.objects.get(pk=claimed.prediction_id)
+
+
+def models_that(happen: Callable[[], None]) -> LoadedModels:
+    def load(model_version: ModelVersion) -> FakeModel:
+        return FakeModel(worker.card_of(model_version), before=happen)
+
+    return LoadedModels(loader=load)
+
+
+def raising(error: BaseException) -> Callable[..., None]:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    return refuse
+
+
+@pytest.mark.usefixtures("fake_task_models")
+def test_the_task_twice_is_the_task_once(queued: Prediction) -> None:
+    tasks.run_next()
+    first = Prediction.objects.get(pk=queued.pk)
+    tasks.run_next()
+    assert first.status == "succeeded"
+    assert Prediction.objects.get(pk=queued.pk).finished_at == first.finished_at
+    assert Finding.objects.count() == len(LABELS)
+
+
+@pytest.mark.usefixtures("fake_task_models")
+def test_each_hint_reads_one_film(chest_model: ModelVersion) -> None:
+    for number in range(3):
+        pixels = np.roll(np.arange(64 * 48, dtype=np.uint16) * 20, number)
+        queue_predictions(stored_film(pixels.reshape(64, 48)))
+    for done in (1, 2, 3, 3):
+        tasks.run_next()
+        assert Prediction.objects.filter(status="succeeded").count() == done
+
+
+def test_the_result_says_what_was_read(
+    claimed: Claimed, film: Instance, models: LoadedModels
+) -> None:
+    assert read_claimed(claimed, models=models)
+    row = row_of(claimed)
+    assert row.pixel_sha256 == film.pixel_sha256
+    assert row.provenance["object_sha256"] == film.object_sha256
+    assert row.provenance["software_version"]
+    assert row.worker == "worker-1"
+
+
+def test_a_blank_film_is_rejected(
+    chest_model: ModelVersion, models: LoadedModels
+) -> None:
+    queue_predictions(stored_film(np.full((64, 48), 700, np.uint16)))
+    [claimed] = claim("worker-1")
+    read_claimed(claimed, models=models)
+    assert (row_of(claimed).status, row_of(claimed).reason_code) == (
+        "rejected",
+        "blank_image",
+    )
+
+
+def test_a_film_that_was_not_decoded_before_is_checked_for_colour_here(
+    chest_model: ModelVersion, models: LoadedModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "is_colour", lambda dataset, frame: True)
+    queue_predictions(stored_film(colour=None))
+    [claimed] = claim("worker-1")
+    read_claimed(claimed, models=models)
+    assert row_of(claimed).reason_code == "colour_image"
+
+
+def test_a_damaged_object_fails(
+    claimed: Claimed, film: Instance, models: LoadedModels
+) -> None:
+    with default_storage.open(object_key(film.object_sha256), "r+b") as stored:
+        stored.seek(-10, 2)
+        stored.write(b"0123456789")
+    read_claimed(claimed, models=models)
+    default_storage.delete(object_key(film.object_sha256))
+    row = row_of(claimed)
+    assert (row.status, row.reason_code) == ("failed", "object_damaged")
+
+
+def test_a_missing_object_fails(
+    claimed: Claimed, film: Instance, models: LoadedModels
+) -> None:
+    default_storage.delete(object_key(film.object_sha256))
+    read_claimed(claimed, models=models)
+    assert row_of(claimed).reason_code == "object_missing"
+
+
+def test_a_model_that_cannot_be_loaded_fails(claimed: Claimed) -> None:
+    loader = raising(ModelError("The weights are missing."))
+    read_claimed(claimed, models=LoadedModels(loader=loader))
+    row = row_of(claimed)
+    assert (row.status, row.reason) == ("failed", "The weights are missing.")
+
+
+def test_what_a_user_may_not_read_goes_to_the_log(
+    claimed: Claimed, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = ModelError("/srv/secret/path", reason_code="model_unusable", shown=False)
+    read_claimed(claimed, models=models_that(raising(secret)))
+    assert "/srv/secret" not in row_of(claimed).reason
+    assert "/srv/secret" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [OSError("stale file handle"), ModelError("Busy.", permanent=False)],
+    ids=["storage", "model"],
+)
+def test_a_passing_fault_is_tried_again_later(
+    claimed: Claimed, fault: Exception
+) -> None:
+    read_claimed(claimed, models=models_that(raising(fault)))
+    row = row_of(claimed)
+    assert (row.status, row.attempt) == ("queued", 1)
+    assert row.not_before > row.started_at
+
+
+@pytest.mark.parametrize("fault", [MemoryError(), SoftTimeLimitExceeded()], ids=repr)
+def test_what_would_kill_a_worker_is_counted(
+    claimed: Claimed, fault: BaseException
+) -> None:
+    read_claimed(claimed, models=models_that(raising(fault)))
+    row = row_of(claimed)
+    assert (row.status, row.lost_workers) == ("queued", 1)
+
+
+def test_what_nobody_foresaw_fails_with_a_neutral_sentence(
+    queued: Prediction,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    secret = "family name"
+    monkeypatch.setattr(tasks, "models", models_that(raising(KeyError(secret))))
+    for _ in range(2):
+        tasks.run_next()
+    row = Prediction.objects.get(pk=queued.pk)
+    assert (row.status, row.reason_code) == ("failed", "internal_error")
+    assert secret not in row.reason
+    assert "KeyError" in caplog.text
+
+
+def test_a_database_that_stays_away_leaves_the_row_to_the_sweeper(
+    queued: Prediction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "read_claimed", raising(OperationalError("gone")))
+    with pytest.raises(OperationalError):
+        tasks.run_next()
+    assert Prediction.objects.get(pk=queued.pk).status == "running"
+
+
+def test_a_result_that_comes_late_is_thrown_away(claimed: Claimed) -> None:
+    def lose_the_row() -> None:
+        Prediction.objects.filter(pk=claimed.prediction_id).update(attempt=2)
+
+    assert not read_claimed(claimed, models=models_that(lose_the_row))
+    assert row_of(claimed).status == "running"
+    assert not Finding.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_database_ends_a_transaction_that_a_worker_froze_in() -> None:
+    tasks._end_frozen_transactions(connection)
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW idle_in_transaction_session_timeout")
+        assert cursor.fetchone() == (tasks.FROZEN_AFTER,)
+    connection.close()
+
+
+def test_models_are_loaded_once(chest_model: ModelVersion) -> None:
+    loaded: list[ModelVersion] = []
+
+    def load(model_version: ModelVersion) -> FakeModel:
+        loaded.append(model_version)
+        return FakeModel(worker.card_of(model_version))
+
+    models = LoadedModels(loader=load)
+    models.warm_up().join()
+    assert loaded == [chest_model]
+    assert models.get(chest_model) is models.get(chest_model)
+    assert loaded == [chest_model]
+
+
+def test_a_worker_starts_although_a_model_is_broken(chest_model: ModelVersion) -> None:
+    LoadedModels(loader=raising(ModelError("Damaged."))).warm_up().join()
+
+
+def test_processes_share_the_cores(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        worker,
+        "os",
+        SimpleNamespace(sched_getaffinity=lambda pid: set(range(8))),
+    )
+    settings.INFERENCE_NUM_THREADS, settings.INFERENCE_CONCURRENCY = 0, 4
+    assert threads_per_worker() == 2
+    settings.INFERENCE_NUM_THREADS = 3
+    assert threads_per_worker() == 3

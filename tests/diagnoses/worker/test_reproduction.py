@@ -1,0 +1,111 @@
+"""A stored result made again: agree, differ, or not comparable."""
+
+from __future__ import annotations
+
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from accounts.errors import Conflict
+from diagnoses.leases import Claimed
+from diagnoses.models import ModelVersion, Prediction
+from diagnoses.worker import read as worker
+from diagnoses.worker import reproduction
+from diagnoses.worker.read import LoadedModels, read_claimed
+from diagnoses.worker.reproduction import reproduce
+from ml.errors import ModelError
+from patients.storage import local_path
+from tests.diagnoses.fakes import PROBABILITIES, FakeModel
+
+
+@pytest.fixture
+def succeeded(claimed: Claimed, models: LoadedModels) -> Prediction:
+    assert read_claimed(claimed, models=models)
+    return Prediction.objects.get(pk=claimed.prediction_id)
+
+
+def changed_models(**attributes: Any) -> LoadedModels:
+    def load(model_version: ModelVersion) -> FakeModel:
+        model = FakeModel(worker.card_of(model_version))
+        read = model.read
+
+        def read_changed(*args: Any, **kwargs: Any) -> object:
+            reading = read(*args, **kwargs)
+            for name, value in attributes.items():
+                object.__setattr__(reading, name, value)
+            return reading
+
+        model.read = read_changed
+        return model
+
+    return LoadedModels(loader=load)
+
+
+def test_the_same_film_and_weights_agree(
+    succeeded: Prediction, models: LoadedModels
+) -> None:
+    for _ in range(2):
+        made = reproduce(succeeded, models=models)
+        assert (made.verdict, made.greatest_difference) == ("agree", 0.0)
+
+
+def test_other_probabilities_differ_by_so_much(
+    succeeded: Prediction, models: LoadedModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PROBABILITIES, "Tuberculosis", 0.45)
+    made = reproduce(succeeded, models=models)
+    assert made.verdict == "differ"
+    assert made.greatest_difference == pytest.approx(0.25)
+
+
+def test_another_input_differs(succeeded: Prediction) -> None:
+    made = reproduce(succeeded, models=changed_models(input_sha256="f" * 64))
+    assert made.verdict == "differ"
+    assert "another input" in made.explanation
+
+
+@pytest.mark.parametrize("condition", ["backend", "preprocessing_version", "precision"])
+def test_other_conditions_are_not_comparable(
+    succeeded: Prediction, condition: str
+) -> None:
+    made = reproduce(succeeded, models=changed_models(**{condition: "other"}))
+    assert made.verdict == "not comparable"
+    assert condition in made.explanation
+
+
+def test_without_the_stored_film_there_is_nothing_to_compare_with(
+    succeeded: Prediction, models: LoadedModels
+) -> None:
+    with local_path(succeeded.instance) as path:
+        path.unlink()
+    made = reproduce(succeeded, models=models)
+    assert (made.verdict, made.greatest_difference) == ("not comparable", None)
+    assert "cannot be read" in made.explanation
+
+
+def test_without_its_weights_a_result_is_not_comparable(succeeded: Prediction) -> None:
+    def missing(model_version: ModelVersion) -> FakeModel:
+        raise ModelError("The weights are not in the storage.")
+
+    made = reproduce(succeeded, models=LoadedModels(loader=missing))
+    assert made.verdict == "not comparable"
+    assert "weights" in made.explanation
+
+
+def test_without_a_result_there_is_nothing_to_make_again(queued: Prediction) -> None:
+    with pytest.raises(Conflict, match="queued"):
+        reproduce(queued)
+
+
+def test_the_command_says_it_by_words_and_status(
+    succeeded: Prediction, models: LoadedModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reproduction, "LoadedModels", lambda: models)
+    said = StringIO()
+    call_command("reproduce", str(succeeded.pk), stdout=said)
+    assert said.getvalue().startswith("agree: the same input")
+    monkeypatch.setitem(PROBABILITIES, "Tuberculosis", 0.45)
+    with pytest.raises(CommandError, match="differ"):
+        call_command("reproduce", str(succeeded.pk))

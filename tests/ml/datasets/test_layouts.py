@@ -1,0 +1,380 @@
+"""Data sets in their published layouts, made up: rows, patients, splits, refusals."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ml.datasets.manifest import ManifestRow, hold_out, select_films, with_split
+from ml.datasets.read import LAYOUTS, read_dataset
+from ml.errors import TrainingError
+from tests.ml.images_made import dataset_of, encoded, file_of, write_manifest
+
+FILM = encoded(np.full((8, 8), 90, np.uint8), ".png")
+NIH_COLUMNS = [
+    "Image Index",
+    "Finding Labels",
+    "Follow-up #",
+    "Patient ID",
+    "Patient Age",
+    "Patient Gender",
+    "View Position",
+    # As in the published file, where a comma inside the brackets parts the columns.
+    "OriginalImage[Width",
+    "Height]",
+    "OriginalImagePixelSpacing[x",
+    "y]",
+    "",
+]
+NIH_FILMS = [
+    ("00000001_000.png", "Cardiomegaly|Emphysema", "1", "058Y", "M", "PA"),
+    ("00000001_001.png", "No Finding", "1", "058Y", "M", "AP"),
+    ("00000002_000.png", "No Finding", "2", "81", "F", "PA"),
+    ("00000013_000.png", "Hernia", "13", "414", "F", "PA"),
+]
+
+
+def write(path: Path, content: bytes = FILM) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def write_nih(root: Path, *, sex_column: str = "Patient Gender") -> Path:
+    """Write four films in two of the twelve parts, with the table and the lists."""
+    columns = [sex_column if c == "Patient Gender" else c for c in NIH_COLUMNS]
+    with (root / "Data_Entry_2017.csv").open("w", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(columns)
+        for name, labels, patient, age, sex, view in NIH_FILMS:
+            size = [2682, 2749, 0.143, 0.143, ""]
+            writer.writerow([name, labels, 0, patient, age, sex, view, *size])
+    for number, (name, *_) in enumerate(NIH_FILMS):
+        write(root / f"images_00{1 + number // 2}" / "images" / name)
+    (root / "train_val_list.txt").write_text("00000001_000.png\n00000001_001.png\n")
+    (root / "test_list.txt").write_text("00000002_000.png\n00000013_000.png\n")
+    return root
+
+
+def by_path(rows: list[ManifestRow]) -> dict[str, ManifestRow]:
+    return {row.path: row for row in rows}
+
+
+def test_chest_xray14_is_read_with_its_lists(tmp_path: Path) -> None:
+    rows = read_dataset(write_nih(tmp_path))
+    assert [row.path for row in rows] == [
+        f"images_00{1 + n // 2}/images/{film[0]}" for n, film in enumerate(NIH_FILMS)
+    ]
+    first, second, third, last = rows
+    assert first.labels == ("Cardiomegaly", "Emphysema")
+    assert (first.patient, first.view, first.sex) == ("nih-1", "PA", "M")
+    assert (first.dataset, first.age_years) == ("nih", 58.0)
+    assert second.view == "AP"
+    assert (third.sex, third.age_years) == ("F", 81.0)
+    assert last.age_years is None
+    assert first.split == second.split
+    assert first.split in ("train", "val")
+    assert (third.split, last.split) == ("test", "test")
+
+
+def test_the_newer_table_and_one_folder_of_films_are_read(tmp_path: Path) -> None:
+    write_nih(tmp_path, sex_column="Patient Sex")
+    (tmp_path / "Data_Entry_2017.csv").rename(tmp_path / "Data_Entry_2017_v2020.csv")
+    for film in tmp_path.glob("images_*/images/*.png"):
+        write(tmp_path / "images" / film.name)
+        film.unlink()
+    rows = read_dataset(tmp_path)
+    assert {row.path.split("/")[0] for row in rows} == {"images"}
+    assert {row.sex for row in rows} == {"M", "F"}
+
+
+def test_parts_of_chest_xray14_that_are_not_there_are_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_nih(tmp_path)
+    for film in (tmp_path / "images_002" / "images").iterdir():
+        film.unlink()
+    with caplog.at_level(logging.WARNING):
+        assert len(read_dataset(tmp_path)) == 2
+    assert "2 of 4 films" in caplog.text
+    for film in (tmp_path / "images_001" / "images").iterdir():
+        film.unlink()
+    with pytest.raises(TrainingError, match="None of the films"):
+        read_dataset(tmp_path)
+
+
+def test_a_film_in_no_official_list_is_not_learned_from(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_nih(tmp_path)
+    (tmp_path / "test_list.txt").unlink()
+    with caplog.at_level(logging.WARNING):
+        rows = read_dataset(tmp_path)
+    assert {row.patient for row in rows} == {"nih-1"}
+    assert "2 films of Data_Entry_2017.csv are in no official list" in caplog.text
+
+
+def test_the_official_test_list_without_that_of_training_is_refused(
+    tmp_path: Path,
+) -> None:
+    (write_nih(tmp_path) / "train_val_list.txt").unlink()
+    with pytest.raises(TrainingError, match="list of the training films"):
+        read_dataset(tmp_path)
+
+
+def test_a_patient_in_both_official_lists_is_refused_by_name(tmp_path: Path) -> None:
+    write_nih(tmp_path)
+    (tmp_path / "train_val_list.txt").write_text("00000001_000.png\n")
+    (tmp_path / "test_list.txt").write_text("00000001_001.png\n")
+    with pytest.raises(TrainingError, match=r"^1 patients .*: nih-1\.") as caught:
+        read_dataset(tmp_path)
+    assert caught.value.reason_code == "patients_shared"
+    (tmp_path / "test_list.txt").write_text("00000001_000.png\n")
+    with pytest.raises(TrainingError, match="both lists"):
+        read_dataset(tmp_path)
+
+
+def write_kermany(root: Path) -> Path:
+    for split, kind, name in (
+        ("train", "NORMAL", "IM-0115-0001"),
+        ("train", "NORMAL", "NORMAL2-IM-0385-0001"),
+        ("train", "PNEUMONIA", "person123_bacteria_4"),
+        ("train", "PNEUMONIA", "person123_bacteria_5"),
+        ("train", "PNEUMONIA", "person100_virus_184"),
+        ("val", "PNEUMONIA", "person1946_bacteria_4874"),
+        ("test", "PNEUMONIA", "person100_bacteria_475"),
+        ("test", "NORMAL", "IM-0001-0001"),
+    ):
+        write(root / split / kind / f"{name}.jpeg")
+    # What the archive carries beside its films.
+    write(root / "__MACOSX" / "train" / "._IM-0115-0001.jpeg")
+    write(root / "train" / "NORMAL" / ".DS_Store", b"x")
+    return root
+
+
+def test_kermany_folders_name_patient_and_kind(tmp_path: Path) -> None:
+    rows = by_path(read_dataset(write_kermany(tmp_path)))
+    assert len(rows) == 8
+    bacterial = rows["train/PNEUMONIA/person123_bacteria_4.jpeg"]
+    assert bacterial.labels == ("Pneumonia", "Bacterial pneumonia")
+    assert (bacterial.dataset, bacterial.view) == ("kermany", "AP")
+    again = rows["train/PNEUMONIA/person123_bacteria_5.jpeg"]
+    assert again.patient == bacterial.patient == "kermany-person123-bacteria"
+    viral = rows["train/PNEUMONIA/person100_virus_184.jpeg"]
+    assert viral.labels == ("Pneumonia", "Viral pneumonia")
+    assert {row.patient for row in rows.values() if row.labels == ("Normal",)} == {
+        "kermany-IM-0115",
+        "kermany-NORMAL2-IM-0385",
+        "kermany-IM-0001",
+    }
+    assert {path: row.split for path, row in rows.items()} == {
+        path: path.split("/")[0] for path in rows
+    }
+
+
+def test_names_that_any_viewer_gives_are_not_taken_for_kermanys(tmp_path: Path) -> None:
+    for kind in ("glioma", "notumor"):
+        write(tmp_path / "train" / kind / "IM-0001-0001.jpeg")
+    rows = read_dataset(tmp_path)
+    assert {row.dataset for row in rows} == {"brain-mri"}
+    assert len({row.patient for row in rows}) == 2
+
+
+def test_the_archives_own_folder_is_looked_into(tmp_path: Path) -> None:
+    write_kermany(tmp_path / "chest_xray")
+    assert all(row.path.startswith("chest_xray/") for row in read_dataset(tmp_path))
+
+
+def test_names_of_the_original_publication_are_read(tmp_path: Path) -> None:
+    for kind, name in (
+        ("PNEUMONIA", "BACTERIA-1008087-0001"),
+        ("PNEUMONIA", "VIRUS-1008087-0001"),
+        ("NORMAL", "NORMAL-1003233-0002"),
+    ):
+        write(tmp_path / "train" / kind / f"{name}.jpeg")
+    rows = {row.patient: row.labels for row in read_dataset(tmp_path)}
+    assert rows == {
+        "kermany-bacteria-1008087": ("Pneumonia", "Bacterial pneumonia"),
+        "kermany-virus-1008087": ("Pneumonia", "Viral pneumonia"),
+        "kermany-normal-1003233": ("Normal",),
+    }
+
+
+def test_a_person_on_both_sides_is_refused_with_the_first_few(tmp_path: Path) -> None:
+    for number in range(7):
+        for split, film in (("train", 1), ("test", 2)):
+            name = f"person{number}_bacteria_{film}.jpeg"
+            write(tmp_path / split / "PNEUMONIA" / name)
+    with pytest.raises(TrainingError, match=r"^7 patients") as caught:
+        read_dataset(tmp_path)
+    assert caught.value.message.count("kermany-person") == 5
+    assert caught.value.reason_code == "patients_shared"
+
+
+@pytest.mark.parametrize(
+    ("folders", "dataset", "labels"),
+    [
+        (
+            ("train/Covid-19", "train/Emphysema", "val/Pneumonia-Viral"),
+            "",
+            {("COVID-19",), ("Emphysema",), ("Pneumonia", "Viral pneumonia")},
+        ),
+        (("Normal", "Tuberculosis"), "tb", {("Normal",), ("Tuberculosis",)}),
+        (
+            ("Training/glioma", "Training/notumor", "Testing/pituitary"),
+            "brain-mri",
+            {("Glioma",), ("No tumour",), ("Pituitary tumour",)},
+        ),
+        (
+            ("Training/meningioma_tumor", "Testing/no_tumor"),
+            "brain-mri",
+            {("Meningioma",), ("No tumour",)},
+        ),
+        (("Fractures", "Normal"), "", {("Fractures",), ("Normal",)}),
+    ],
+)
+def test_folders_are_labels_in_the_words_of_the_models(
+    tmp_path: Path, folders: tuple[str, ...], dataset: str, labels: set[tuple[str]]
+) -> None:
+    for folder in folders:
+        write(tmp_path / folder / "1.jpg")
+    rows = read_dataset(tmp_path)
+    assert {row.labels for row in rows} == labels
+    assert {row.dataset for row in rows} == {dataset or tmp_path.name}
+    # Nobody says who they are: each film is a patient of its own.
+    assert len({row.patient for row in rows}) == len(folders)
+    wanted = {"Testing": "test", "val": "val"}
+    for row in rows:
+        top = row.path.split("/")[0]
+        assert row.split in {wanted.get(top, "train"), "val"} - {"test"} or (
+            row.split == wanted[top]
+        )
+
+
+def test_without_val_the_same_patients_are_always_set_aside(tmp_path: Path) -> None:
+    for number in range(150):
+        for film in range(2):
+            name = f"person{number}_virus_{2 * number + film}.jpeg"
+            write(tmp_path / "train" / "PNEUMONIA" / name)
+    rows = read_dataset(tmp_path)
+    val = {row.patient for row in with_split(rows, "val")}
+    train = {row.patient for row in with_split(rows, "train")}
+    assert 5 <= len(val) <= 27
+    assert len(val | train) == 150
+    assert not val & train
+    # Drawn independently of those that a run holds out for calibration.
+    films = select_films(with_split(rows, "train"), ["Viral pneumonia"]).films
+    _, aside = hold_out(films, percent=8)
+    assert 2 <= len({film.row.patient for film in aside}) <= 25
+    write(tmp_path / "train" / "PNEUMONIA" / "person900_virus_1.jpeg")
+    more = read_dataset(tmp_path)
+    assert {row.patient for row in with_split(more, "val")} >= val
+
+
+def dicom_file(path: Path, **attributes: Any) -> str:
+    """Write a small DX film; return its SOP Instance UID."""
+    ds = dataset_of(np.zeros((4, 4), np.uint16), **attributes)
+    write(path, file_of(ds))
+    return str(ds.SOPInstanceUID)
+
+
+def test_dicom_files_are_labelled_by_path(tmp_path: Path) -> None:
+    dicom_file(
+        tmp_path / "a" / "1.dcm",
+        PatientID="P1",
+        PatientSex="F",
+        PatientAge="018M",
+        ViewPosition="AP",
+    )
+    dicom_file(
+        tmp_path / "2",
+        PatientID="P2",
+        PatientSex="M",
+        PatientBirthDate="19500301",
+        StudyDate="20200301",
+    )
+    table = write_manifest(
+        tmp_path / "labels.csv",
+        [
+            {"Path": "a/1.dcm", "Labels": "Effusion|Edema", "Split": "train"},
+            {"Path": "2", "Labels": "No Finding", "Split": "val"},
+        ],
+    )
+    for rows in (
+        read_dataset(tmp_path),
+        read_dataset(tmp_path, layout="dicom", labels_csv=table),
+        read_dataset(table),
+    ):
+        first, second = rows
+        assert first.labels == ("Effusion", "Edema")
+        assert (first.patient, first.view, first.sex) == ("P1", "AP", "F")
+        assert (first.age_years, first.split) == (1.5, "train")
+        assert second.age_years == pytest.approx(70, abs=0.02)
+        assert (second.view, second.split, second.path) == ("PA", "val", "2")
+
+
+def test_dicom_files_are_labelled_by_uid(tmp_path: Path) -> None:
+    # Without an identifier the films of a study are of one patient.
+    study = {"StudyInstanceUID": "1.2.3"}
+    uids = [dicom_file(tmp_path / f"{n}.dcm", **study) for n in range(2)]
+    dicom_file(tmp_path / "unlabelled.dcm")
+    elsewhere = tmp_path.parent / f"{tmp_path.name}.csv"
+    write_manifest(
+        elsewhere, [{"SOPInstanceUID": uid, "label": "Normal"} for uid in uids]
+    )
+    rows = read_dataset(tmp_path, labels_csv=elsewhere)
+    assert [row.path for row in rows] == ["0.dcm", "1.dcm"]
+    assert {row.patient for row in rows} == {"1.2.3"}
+    assert len({row.split for row in rows}) == 1
+
+
+def test_a_dicom_table_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    uid = dicom_file(tmp_path / "1.dcm", PatientID="P1")
+    table = tmp_path / "labels.csv"
+
+    def refused(rows: list[dict[str, str]], match: str) -> None:
+        write_manifest(table, rows)
+        with pytest.raises(TrainingError, match=match):
+            read_dataset(tmp_path, layout="dicom")
+
+    refused([{"SOPInstanceUID": uid}], "no table")
+    refused(
+        [{"SOPInstanceUID": n, "labels": "Normal"} for n in (uid, "1.9", "1.8")],
+        r"2 films .*1\.9, 1\.8",
+    )
+    refused([{"path": "1.dcm", "labels": "Normal"}] * 2, r"twice: 1\.dcm")
+    dicom_file(tmp_path.parent / "elsewhere.dcm", PatientID="P2")
+    refused(
+        [{"path": str(tmp_path.parent / "elsewhere.dcm"), "labels": "Normal"}],
+        "not below",
+    )
+    write(tmp_path / "2.dcm", b"no DICOM")
+    refused(
+        [{"path": path, "labels": "Normal"} for path in ("1.dcm", "2.dcm")],
+        r"2\.dcm cannot be read",
+    )
+
+
+def test_a_manifest_is_found_in_its_folder(tmp_path: Path) -> None:
+    films = [{"path": "a.png", "labels": "Normal", "split": "val"}]
+    path = write_manifest(tmp_path / "manifest.csv", films)
+    # Spreadsheets put a mark before the first column's name.
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    for rows in (read_dataset(tmp_path), read_dataset(path)):
+        assert [(row.path, row.split) for row in rows] == [("a.png", "val")]
+
+
+def test_what_is_no_data_set_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="none of the layouts"):
+        read_dataset(tmp_path)
+    with pytest.raises(TrainingError, match=", ".join(LAYOUTS)):
+        read_dataset(tmp_path, layout="other")
+    with pytest.raises(TrainingError, match="folders are the labels"):
+        read_dataset(tmp_path, layout="folders", labels_csv=tmp_path / "x.csv")
+    with pytest.raises(TrainingError, match="is no folder"):
+        read_dataset(tmp_path / "none")

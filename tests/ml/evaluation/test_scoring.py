@@ -1,0 +1,298 @@
+"""The figures of evaluate_model on made-up manifests, worked out by hand."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from django.core.management import CommandError, call_command
+
+import ml.inference
+from ml.cards.card import Card
+from ml.datasets.manifest import ManifestRow, read_manifest
+from ml.evaluation.report import PICTURES
+from ml.evaluation.scoring import pair_figures, report_of, score_films, truth_of
+from ml.evaluation.shortcuts.changes import crop_and_equalise
+from ml.inference import LoadedModel
+from ml.networks.heads import Dense, GlobalPooling, Head
+from tests.ml.images_made import chest_like, encoded, write_manifest
+
+NAMES = ("Normal", "Bacterial pneumonia", "Viral pneumonia")
+
+
+class ScriptedRunner:
+    """A network that says what the film's brightness says."""
+
+    backend = "scripted"
+    precision = "float32"
+    library_versions: dict[str, str] = {}  # noqa: RUF012 - as the protocol has it
+    head = Head(
+        [GlobalPooling("average"), Dense(np.zeros((2, 3)), np.zeros(3, np.float32))]
+    )
+
+    def __init__(self, logits: list[list[float]]) -> None:
+        self.logits = [np.array(each, np.float32) for each in logits]
+        self.read = 0
+
+    def run(self, film: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        self.read += 1
+        return self.logits[self.read - 1], np.zeros((2, 2, 2), np.float32)
+
+
+def scripted(card: Card, logits: list[list[float]]) -> LoadedModel:
+    return LoadedModel(card, ScriptedRunner(logits), sha256="f" * 64)
+
+
+def measured(model: LoadedModel, rows: list[ManifestRow], root: Path) -> dict[str, Any]:
+    return report_of(
+        score_films(model, rows, root=root), weights_sha256=model.weights_sha256
+    )
+
+
+def made_up(root: Path, labels: list[str], **more: list[str]) -> Path:
+    film = encoded((chest_like(64, 64) // 257).astype(np.uint8), ".png")
+    rows = []
+    for number, each in enumerate(labels):
+        (root / f"{number}.png").write_bytes(film)
+        row = {"path": f"{number}.png", "labels": each}
+        rows.append(row | {name: values[number] for name, values in more.items()})
+    return write_manifest(root / "manifest.csv", rows)
+
+
+def test_softmax_figures_are_those_worked_out_by_hand(
+    tiny_card: Card, tmp_path: Path
+) -> None:
+    labels = [
+        "No Finding",
+        "Normal",
+        "Pneumonia|Bacterial pneumonia",
+        "Bacterial pneumonia",
+        "Glioma",
+        "Pneumonia",
+    ]
+    rows = read_manifest(made_up(tmp_path, labels))
+    model = scripted(tiny_card, [[5, 0, 0], [0, 5, 0], [0, 5, 0], [0, 5, 1]])
+    report = measured(model, rows, tmp_path)
+    assert json.loads(json.dumps(report)) == report
+    assert (report["n"], report["skipped"], report["skipped_unknown"]) == (4, 2, 1)
+    assert report["skipped_ambiguous"] == ["5.png"]
+    assert report["accuracy"]["value"] == 0.75
+    # Only Normal (1 of 2) and Bacterial (2 of 2) are present.
+    assert report["balanced_accuracy"]["value"] == 0.75
+    assert report["accuracy"]["low"] <= 0.75 <= report["accuracy"]["high"]
+    bacterial = report["labels"]["Bacterial pneumonia"]
+    assert (bacterial["precision"], bacterial["recall"]) == (0.6667, 1.0)
+    assert (bacterial["f1"], bacterial["positives"]) == (0.8, 2)
+    assert (bacterial["sensitivity"], bacterial["specificity"]) == (1.0, 0.5)
+    assert not bacterial["claimed"]
+    assert report["too_few"] == list(NAMES)
+    assert report["mean_auc_claimed"]["value"] is None
+    assert report["labels"]["Viral pneumonia"]["recall"] is None
+    assert report["labels"]["Viral pneumonia"]["auc"] is None
+    assert report["confusion"]["matrix"] == [[1, 1, 0], [0, 2, 0], [0, 0, 0]]
+    assert report["mean_auc"]["value"] is not None
+
+
+def test_sigmoid_figures_follow_the_thresholds(tiny_card: Card, tmp_path: Path) -> None:
+    card = replace(
+        tiny_card,
+        task="sigmoid",
+        labels=tiny_card.labels[1:],
+        thresholds=dict.fromkeys(NAMES[1:], 0.5),
+    )
+    labels = ["No Finding", "Normal", "Bacterial pneumonia", "Glioma"]
+    rows = read_manifest(made_up(tmp_path, labels))
+    model = scripted(card, [[-5, -5], [5, -5], [5, 5]])
+    report = measured(model, rows, tmp_path)
+    assert (report["n"], report["skipped"]) == (3, 1)
+    # Bacterial: 2 of 3 right. Viral: 2 of 3 right. Their mean:
+    assert report["accuracy"]["value"] == 0.6667
+    # Viral has no positive film and so no balanced accuracy of its own.
+    assert report["balanced_accuracy"]["value"] == 0.75
+    assert report["labels"]["Bacterial pneumonia"]["positives"] == 1
+    assert report["labels"]["Viral pneumonia"]["recall"] is None
+    assert report["confusion"]["matrices"][0] == [[1, 1], [0, 1]]
+
+
+def test_negatives_of_a_model_without_normal_are_known(
+    tiny_card: Card, tmp_path: Path
+) -> None:
+    card = replace(tiny_card, task="sigmoid", labels=tiny_card.labels[1:])
+    rows = read_manifest(made_up(tmp_path, ["No Finding", "Normal", "Hernia"]))
+    truth = truth_of(card, rows)
+    assert truth.unknown == ("2.png",)
+    assert not truth.positive.any()
+    assert truth.known.all()
+
+
+def test_films_that_cannot_be_read_are_listed(tiny_card: Card, tmp_path: Path) -> None:
+    rows = read_manifest(made_up(tmp_path, ["Normal", "Normal", "Normal"]))
+    (tmp_path / "1.png").write_bytes(b"no picture")
+    (tmp_path / "2.png").unlink()
+    report = measured(scripted(tiny_card, [[5, 0, 0]]), rows, tmp_path)
+    assert (report["n"], report["skipped"]) == (1, 2)
+    assert [film["path"] for film in report["failed"]] == ["1.png", "2.png"]
+
+
+def test_labels_with_enough_films_are_claimed_and_groups_told(
+    tiny_card: Card, tmp_path: Path
+) -> None:
+    labels = ["Normal", "Bacterial pneumonia"] * 30
+    manifest = made_up(
+        tmp_path,
+        labels,
+        dataset=["a"] * 50 + ["b"] * 10,
+        view=["AP", "PA"] * 30,
+        sex=["F"] * 60,
+        age_years=["5", "70"] * 30,
+    )
+    logits = [[3.0, 0.0, 0.0], [0.0, 3.0, 0.0]] * 30
+    report = measured(scripted(tiny_card, logits), read_manifest(manifest), tmp_path)
+    assert report["labels_claimed"] == ["Normal", "Bacterial pneumonia"]
+    assert report["labels"]["Normal"]["intervals"]["auc"] == [1.0, 1.0]
+    groups = report["groups"]
+    assert groups["dataset"]["a"]["claimed"]
+    assert not groups["dataset"]["b"]["claimed"]
+    assert groups["view"]["AP"]["n"] == groups["age_years"]["65 and over"]["n"] == 30
+    assert groups["sex"]["F"]["accuracy"]["value"] == 1.0
+
+
+def test_nothing_to_measure_gives_nulls(tiny_card: Card, tmp_path: Path) -> None:
+    rows = read_manifest(made_up(tmp_path, ["Glioma"]))
+    report = measured(scripted(tiny_card, []), rows, tmp_path)
+    assert report["n"] == 0
+    assert report["accuracy"] == {"value": None, "low": None, "high": None}
+
+
+def test_a_pair_is_measured_on_its_own_films(tiny_card: Card, tmp_path: Path) -> None:
+    labels = ["Normal", *NAMES[1:], *NAMES[1:]]
+    rows = read_manifest(made_up(tmp_path, labels))
+    logits = [[9, 0, 0], [9, 1.5, 1], [0, 1, 3], [0, 3, 1], [0, 2, 1]]
+    scored = score_films(scripted(tiny_card, logits), rows, root=tmp_path)
+    figures = pair_figures(scored, "Bacterial pneumonia", "Viral pneumonia")
+    assert figures["n"] == 4
+    assert figures["auc"]["value"] == 0.75
+    assert figures["balanced_accuracy"]["value"] == 0.75
+
+
+def test_cropping_and_equalising_takes_borders_and_tone_away() -> None:
+    film = chest_like(200, 100)
+    changed = crop_and_equalise(film)
+    assert changed.shape == (168, 84)
+    brighter = crop_and_equalise((film * 0.6 + 9000).astype(np.uint16))
+    assert np.abs(changed.astype(int) - brighter).mean() < 1500
+
+
+def test_the_command_prints_one_json_object(
+    tiny_card: Card,
+    tiny_weights_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    use_tiny_model(monkeypatch, tiny_weights_dir)
+    manifest = made_up(
+        tmp_path,
+        ["Normal", "Bacterial pneumonia", "Viral pneumonia"],
+        split=["val", "val", "train"],
+        dataset=["a", "b", "a"],
+    )
+    arguments = ["tiny", "--manifest", str(manifest), "--root", str(tmp_path)]
+    call_command("evaluate_model", *arguments, "--json")
+    assert json.loads(capsys.readouterr().out)["n"] == 3
+    call_command("evaluate_model", *arguments, "--json", "--split=val", "--dataset=a")
+    report = json.loads(capsys.readouterr().out)
+    assert report["n"] == 1
+    assert set(report["labels"]) == set(NAMES)
+    assert set(report) >= {
+        "model",
+        "n",
+        "skipped",
+        "accuracy",
+        "balanced_accuracy",
+        "mean_auc",
+        "labels",
+        "confusion",
+    }
+    call_command("evaluate_model", *arguments, "--pair", ",".join(NAMES[1:]))
+    assert "balanced accuracy" in capsys.readouterr().out
+    with pytest.raises(CommandError, match="two of"):
+        call_command("evaluate_model", *arguments, "--pair", "Normal")
+    with pytest.raises(CommandError, match="known: tiny"):
+        call_command("evaluate_model", "none", *arguments[1:])
+    call_command("evaluate_model", *arguments, "--json", "--dataset=a,b")
+    assert json.loads(capsys.readouterr().out)["n"] == 3
+    call_command("compare_models", "tiny", "tiny/1.0.0", *arguments[1:], "--json")
+    compared = json.loads(capsys.readouterr().out)
+    assert compared["figures"]["accuracy"]["difference"]["value"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--dataset", "elsewhere"], "no row of the manifest"),
+        (["--root", "nowhere"], "nowhere is no folder"),
+        (["--root", "empty"], "none of 3 films could be read under empty"),
+        (["--operating-point", "none"], "no operating point"),
+    ],
+)
+def test_the_command_fails_where_nothing_was_measured(
+    more: list[str],
+    said: str,
+    tiny_weights_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    use_tiny_model(monkeypatch, tiny_weights_dir)
+    manifest = made_up(tmp_path, ["Normal"] * 3, dataset=["a"] * 3)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--manifest", str(manifest), "--root", str(tmp_path)]
+    with pytest.raises(CommandError, match=said):
+        call_command("evaluate_model", "tiny", *arguments, *more)
+
+
+def test_a_report_has_every_picture_and_the_baseline(
+    tiny_weights_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_tiny_model(monkeypatch, tiny_weights_dir)
+    labels = ["Normal", "Bacterial pneumonia"] * 60
+    manifest = made_up(
+        tmp_path,
+        labels,
+        split=["val"] * 60 + ["train"] * 60,
+        dataset=["a"] * 120,
+    )
+    call_command(
+        "evaluate_model",
+        "tiny",
+        *("--manifest", str(manifest), "--root", str(tmp_path)),
+        *("--split", "val", "--baseline", "--report", str(tmp_path / "report")),
+        *("--pair", "Normal,Bacterial pneumonia"),
+    )
+    written = {path.name for path in (tmp_path / "report").iterdir()}
+    pictures = {f"{name}.svg" for name in PICTURES if name != "learning-curves"}
+    assert written == {"report.md", "report.html", *pictures}
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert page.count("<svg") == len(pictures)
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "source not separable from disease" in text
+    assert "Without lungs" in text
+    for picture in pictures:
+        ElementTree.parse(tmp_path / "report" / picture)  # noqa: S314 - our own
+
+
+def use_tiny_model(monkeypatch: pytest.MonkeyPatch, weights_dir: Path) -> None:
+    """Let the commands find the tiny model, and run it without an export."""
+    monkeypatch.setattr("ml.cards.card.WEIGHTS_DIR", weights_dir)
+
+    class QuickRunner(ml.inference.KerasRunner):
+        def __init__(self, card: Card, weights: Path, **options: Any) -> None:
+            super().__init__(card, weights, precision=options["precision"])
+
+    monkeypatch.setattr("ml.inference.OpenVinoRunner", QuickRunner)

@@ -1,0 +1,141 @@
+"""Exported models: run by other programs, and thrown away where they differ."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ml.cards.card import Card
+from ml.errors import ModelError
+from ml.exchange import exporting
+from ml.exchange.export_child import (
+    EXPORTED_NAMES,
+    INPUTS_NAME,
+    OUTPUTS_NAME,
+    export,
+    run_exported,
+    sorted_out,
+)
+from ml.exchange.exporting import FORMATS, export_model
+from ml.inference import load_model
+from tests.ml.conftest import tiny_network
+from tests.ml.images_made import chest_like
+
+FILMS = {"a": chest_like(90, 80), "b": chest_like(64, 64) // 2}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # TensorFlow's converters warn of themselves
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_each_format_says_what_the_network_says(
+    tmp_path: Path, file_format: str
+) -> None:
+    network = tiny_network()
+    file = tmp_path / EXPORTED_NAMES[file_format]
+    export(network, file, file_format=file_format, size=64)
+    films = np.random.default_rng(3).normal(size=(3, 64, 64, 1)).astype(np.float32)
+    found = sorted_out(run_exported(file, films, file_format=file_format))
+    logits, maps = network.predict_on_batch(films)
+    assert np.abs(found["logits"] - logits).max() < 1e-4
+    assert np.abs(found["maps"] - maps).max() < 1e-3
+
+
+def by_the_model_itself(offset: float):  # type: ignore[no-untyped-def]
+    """Return a stand-in for the child: it writes a file, and outputs with an offset."""
+
+    def export_in_child(card: Card, file_format: str, folder: Path) -> None:
+        model = load_model(card, cache_dir=folder, runner="keras")
+        logits, maps = model.runner.run_many(np.load(folder / INPUTS_NAME))
+        np.savez(folder / OUTPUTS_NAME, logits=logits + offset, maps=maps)
+        (folder / EXPORTED_NAMES[file_format]).write_bytes(b"graph")
+
+    return export_in_child
+
+
+def exported_with(
+    card: Card,
+    offset: float,
+    path: Path,
+    cache_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> exporting.Exported:
+    monkeypatch.setattr(exporting, "_export_in_child", by_the_model_itself(offset))
+    return export_model(
+        card, file_format="onnx", path=path, films=FILMS, cache_dir=cache_dir
+    )
+
+
+@pytest.mark.slow
+def test_what_agrees_is_kept_with_its_card(
+    tiny_card: Card,
+    tmp_path: Path,
+    cache_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = tmp_path / "deep" / "tiny.onnx"
+    done = exported_with(tiny_card, 0.0, path, cache_dir, monkeypatch)
+    assert path.read_bytes() == b"graph"
+    assert done.films == 2
+    assert done.logits_apart < 1e-5
+    card = json.loads((path.parent / "tiny.onnx.card.json").read_text())
+    assert card["name"] == "tiny"
+    assert len(list(path.parent.iterdir())) == 2
+    with pytest.raises(ModelError, match="exists"):
+        exported_with(tiny_card, 0.0, path, cache_dir, monkeypatch)
+
+
+@pytest.mark.slow
+def test_what_differs_is_thrown_away(
+    tiny_card: Card,
+    tmp_path: Path,
+    cache_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = tmp_path / "out" / "tiny.onnx"
+    with pytest.raises(ModelError, match="something else") as caught:
+        exported_with(tiny_card, 0.01, path, cache_dir, monkeypatch)
+    assert caught.value.reason_code == "export_differs"
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("file_format", "name", "told"),
+    [
+        ("pickle", "tiny.pkl", "A format is one of"),
+        ("tflite", "tiny.onnx", "ends with .tflite"),
+    ],
+)
+def test_what_cannot_be_written_says_so(
+    tiny_card: Card, tmp_path: Path, file_format: str, name: str, told: str
+) -> None:
+    with pytest.raises(ModelError, match=told):
+        export_model(
+            tiny_card,
+            file_format=file_format,
+            path=tmp_path / name,
+            films=FILMS,
+            cache_dir=tmp_path,
+        )
+
+
+def test_an_ensemble_and_a_packed_graph_have_nothing_to_export(
+    tiny_card: Card, tmp_path: Path
+) -> None:
+    member = {"name": "tiny", "version": "1.0.0", "weights_sha256": "0" * 64}
+    ensemble = replace(tiny_card, raw={**tiny_card.raw, "members": [member]})
+    packed = replace(
+        tiny_card, raw={**tiny_card.raw, "weights": {"format": "openvino"}}
+    )
+    for card, told in ((ensemble, "export tiny"), (packed, "SavedModel")):
+        with pytest.raises(ModelError, match=told):
+            export_model(
+                card,
+                file_format="onnx",
+                path=tmp_path / "x.onnx",
+                films=FILMS,
+                cache_dir=tmp_path,
+            )

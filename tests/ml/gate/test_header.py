@@ -1,0 +1,194 @@
+"""Which films a chest model turns away, by header and picture."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom import config as pydicom_config
+from pydicom.dataset import Dataset
+
+from ml.cards.card import Card, parse_card
+from ml.gate.header import FilmFacts, check_header, check_image, facts_of_dataset
+from tests.ml.images_made import chest_like, dataset_of
+
+CHEST = FilmFacts(
+    modality="DX",
+    body_part_examined="CHEST",
+    view_position="PA",
+    descriptions=(),
+    photometric_interpretation="MONOCHROME2",
+    frames=1,
+    picture=False,
+)
+
+
+def reason(card: Card, **changes: Any) -> str | None:
+    rejection = check_header(card, replace(CHEST, **changes))
+    return rejection.reason_code if rejection else None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"modality": "CR", "view_position": "AP"},
+        {"body_part_examined": "", "view_position": ""},
+        {"body_part_examined": "CHEST_PORTABLE"},
+        {"body_part_examined": "", "descriptions": ("chest and left shoulder",)},
+        {"view_position": "", "descriptions": ("chest pa & lat",)},
+        {"view_position": "", "descriptions": ("lateral decubitus",)},
+        {"view_position": "LLD"},
+        {"picture": True, "modality": "", "body_part_examined": ""},
+    ],
+)
+def test_chest_films_from_the_front_are_let_in(
+    tiny_card: Card, changes: dict[str, Any]
+) -> None:
+    assert reason(tiny_card, **changes) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "changes"),
+    [
+        ("wrong_modality", {"modality": "CT"}),
+        ("wrong_modality", {"modality": ""}),
+        ("wrong_body_part", {"body_part_examined": "HAND"}),
+        ("wrong_body_part", {"body_part_examined": "RIBCAGE"}),
+        ("wrong_body_part", {"body_part_examined": "", "descriptions": ("knee ap",)}),
+        ("lateral_view", {"view_position": "LL"}),
+        ("lateral_view", {"view_position": "LATERAL"}),
+        ("lateral_view", {"view_position": "", "descriptions": ("chest lateral",)}),
+        ("colour_image", {"colour": True}),
+        ("colour_image", {"colour": True, "picture": True}),
+        ("multi_frame", {"frames": 2}),
+    ],
+)
+def test_what_is_none_is_turned_away_with_its_reason(
+    tiny_card: Card, code: str, changes: dict[str, Any]
+) -> None:
+    assert reason(tiny_card, **changes) == code
+
+
+def test_facts_are_read_from_a_header() -> None:
+    dataset = dataset_of(chest_like(), SeriesDescription="Thorax p.a.")
+    facts = facts_of_dataset(dataset)
+    assert facts == replace(CHEST, descriptions=("thorax p.a.",))
+
+
+def test_rows_that_run_to_the_front_are_a_view_from_the_side(tiny_card: Card) -> None:
+    dataset = dataset_of(chest_like(), PatientOrientation=["A", "F"])
+    dataset.ViewPosition = ""
+    rejection = check_header(tiny_card, facts_of_dataset(dataset))
+    assert rejection is not None
+    assert rejection.reason_code == "lateral_view"
+
+
+@pytest.mark.parametrize("keyword", ["PatientOrientation", "ViewCodeSequence"])
+def test_a_number_where_none_belongs_says_nothing(keyword: str) -> None:
+    header = Dataset()
+    header.Modality = "DX"
+    header.add_new(keyword, "US", 1)
+    facts = facts_of_dataset(header)
+    assert (facts.modality, facts.view_position, facts.descriptions) == ("DX", "", ())
+
+
+def test_a_coded_view_is_read() -> None:
+    code = Dataset()
+    code.CodeMeaning = "Lateral"
+    dataset = dataset_of(chest_like(), ViewCodeSequence=[code])
+    assert "lateral" in facts_of_dataset(dataset).descriptions
+
+
+def test_a_film_is_not_blank() -> None:
+    assert check_image(chest_like(), colour=False) is None
+
+
+@pytest.mark.parametrize("kind", ["flat", "noise", "single pixel"])
+def test_blank_films_are_turned_away(kind: str) -> None:
+    film = np.full((1280, 1280), 30000, np.uint16)
+    if kind == "noise":
+        film = np.random.default_rng(0).integers(0, 8000, film.shape).astype("u2")
+    if kind == "single pixel":
+        film[5, 5] = 65535
+    rejection = check_image(film, colour=False)
+    assert rejection is not None
+    assert rejection.reason_code == "blank_image"
+
+
+def test_colour_is_turned_away() -> None:
+    rejection = check_image(chest_like(), colour=True)
+    assert rejection is not None
+    assert rejection.reason_code == "colour_image"
+
+
+def with_accepts(card: Card, **accepts: Any) -> Card:
+    """Return a card that accepts something else."""
+    raw = {**card.raw, "accepts": {**card.raw["accepts"], **accepts}}
+    return parse_card(raw, folder=card.weights_file.parent)
+
+
+@pytest.mark.parametrize(
+    ("age_years", "code"),
+    [
+        (None, None),
+        (17.9, "wrong_age"),
+        (18.0, None),
+        (90.5, None),
+        (91.0, "wrong_age"),
+    ],
+)
+def test_an_age_that_the_card_excludes_is_turned_away_where_it_is_known(
+    tiny_card: Card, age_years: float | None, code: str | None
+) -> None:
+    adults = with_accepts(tiny_card, age_years=[18, 90])
+    assert reason(adults, age_years=age_years) == code
+    assert reason(adults, age_years=age_years, picture=True) == code
+
+
+def test_a_card_without_ages_asks_for_none(tiny_card: Card) -> None:
+    assert reason(tiny_card, age_years=2.0) is None
+
+
+@pytest.mark.parametrize(
+    ("attributes", "age_years"),
+    [
+        ({"PatientAge": "018M"}, 1.5),
+        ({"PatientAge": "067Y", "PatientBirthDate": "20000101"}, 67.0),
+        ({"PatientBirthDate": "20000101", "StudyDate": "20100101"}, 10.0),
+        ({"PatientBirthDate": "20100101", "StudyDate": "20000101"}, None),
+        ({"PatientAge": "old", "PatientBirthDate": "19"}, None),
+        ({}, None),
+    ],
+)
+def test_the_age_at_the_examination_is_read(
+    attributes: dict[str, str], age_years: float | None
+) -> None:
+    header = Dataset()
+    for keyword, value in attributes.items():
+        with pydicom_config.disable_value_validation():
+            setattr(header, keyword, value)
+    found = facts_of_dataset(header).age_years
+    assert found == (None if age_years is None else pytest.approx(age_years, abs=0.01))
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"descriptions": ("brain with contrast",)}, None),
+        ({"descriptions": ("t1 axial",)}, None),
+        ({"descriptions": ("knee left",)}, "wrong_body_part"),
+        ({"descriptions": ("thorax",)}, "wrong_body_part"),
+        ({"modality": "DX"}, "wrong_modality"),
+    ],
+)
+def test_a_model_of_the_head_has_words_of_its_own(
+    tiny_card: Card, changes: dict[str, Any], code: str | None
+) -> None:
+    brain = with_accepts(
+        tiny_card, modalities=["MR"], body_parts=["HEAD", "BRAIN"], views=[]
+    )
+    slice_facts = {"modality": "MR", "body_part_examined": "", "view_position": ""}
+    assert reason(brain, **{**slice_facts, **changes}) == code

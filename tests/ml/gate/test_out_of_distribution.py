@@ -1,0 +1,225 @@
+"""A gate in feature space: fitted on films, kept with the model, asked first."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ml.cards.card import Card, read_card
+from ml.datasets.manifest import ManifestRow
+from ml.errors import FilmRejected, ModelError
+from ml.gate.out_of_distribution import MEASURES, SENTENCES, load_gate
+from ml.inference import LoadedModel, load_model
+from ml.training.gate import fit as gate_fitting
+from ml.training.gate.fit import fit_gate, held_out_rows, quantile
+from tests.ml.images_made import chest_like, encoded
+
+FILMS = 48
+
+
+def gated_film(seed: int) -> np.ndarray:
+    """Return a film that has an upper and a lower end, and two sides that differ."""
+    film = chest_like(96, 96, seed=seed).astype(np.float64)
+    film[:24] += 9000.0
+    film[60:, 50:] += 14000.0
+    return np.clip(film, 0, 65535).astype(np.uint16)
+
+
+def rows_in(root: Path, *, first: int, count: int, split: str) -> list[ManifestRow]:
+    """Write films of two sources and return their rows."""
+    rows = []
+    for seed in range(first, first + count):
+        path = f"{seed}.png"
+        pixels = (gated_film(seed) // 257).astype(np.uint8)
+        (root / path).write_bytes(encoded(pixels, ".png"))
+        rows.append(
+            ManifestRow(
+                path=path,
+                dataset=f"source {seed % 2}",
+                split=split,
+                patient=f"patient {seed}",
+                view="PA" if seed % 3 else "",
+                licence="",
+                labels=("Normal",),
+                age_years=float(seed % 90),
+            )
+        )
+    return rows
+
+
+@pytest.fixture(scope="module")
+def gated_card(
+    tiny_weights_dir: Path,
+    cache_dir: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Card:
+    """Return the tiny model with a gate of its own."""
+    folder = tmp_path_factory.mktemp("gated") / "1.0.0"
+    shutil.copytree(tiny_weights_dir / "tiny" / "1.0.0", folder)
+    root = tmp_path_factory.mktemp("films")
+    train = rows_in(root, first=0, count=FILMS, split="train")
+    aside = rows_in(root, first=FILMS, count=FILMS // 2, split="train")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gate_fitting, "PROBE_STEPS", 1200)
+        patch.setattr(gate_fitting, "WRONG_A_FILM", 6)
+        entry = fit_gate(folder, train, aside, root, cache_dir)
+    card = read_card(folder / "card.json")
+    assert card.gate == entry
+    return card
+
+
+@pytest.fixture(scope="module")
+def gated_model(gated_card: Card, cache_dir: Path) -> LoadedModel:
+    """Return that model, loaded."""
+    model = load_model(gated_card, cache_dir=cache_dir)
+    assert isinstance(model, LoadedModel)
+    return model
+
+
+def refusals(model: LoadedModel, films: list[np.ndarray]) -> list[str]:
+    """Return the reason of each film that is refused."""
+    reasons = []
+    for film in films:
+        try:
+            model.read(film)
+        except FilmRejected as rejection:
+            reasons.append(rejection.reason_code)
+    return reasons
+
+
+def new_films(count: int = 20) -> list[np.ndarray]:
+    """Return films that no gate was fitted to."""
+    return [gated_film(seed) for seed in range(900, 900 + count)]
+
+
+def test_films_of_the_kind_that_it_was_fitted_to_are_let_in(
+    gated_model: LoadedModel,
+) -> None:
+    assert len(refusals(gated_model, new_films())) <= 1
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda film: 65535 - film, "inverted"),
+        (lambda film: np.rot90(film, 2), "rotated"),
+        (lambda film: np.rot90(film), "rotated"),
+    ],
+)
+def test_films_the_wrong_way_are_refused_for_what_they_are(
+    gated_model: LoadedModel, change: object, code: str
+) -> None:
+    assert callable(change)
+    films = [np.ascontiguousarray(change(film)) for film in new_films()]
+    reasons = refusals(gated_model, films)
+    assert len(reasons) >= 18
+    assert reasons.count(code) >= 16
+
+
+def test_what_is_no_film_is_refused(gated_model: LoadedModel) -> None:
+    rng = np.random.default_rng(3)
+    noise = [rng.integers(0, 65535, (80, 80)).astype(np.uint16) for _ in range(10)]
+    assert len(refusals(gated_model, noise)) == 10
+
+
+def test_a_refusal_is_said_in_a_sentence_and_nothing_is_scored(
+    gated_model: LoadedModel,
+) -> None:
+    with pytest.raises(FilmRejected) as caught:
+        gated_model.read(65535 - gated_film(950))
+    assert caught.value.message == SENTENCES[caught.value.reason_code]
+    assert caught.value.permanent
+
+
+def test_without_the_gate_the_film_is_scored_and_the_refusal_told(
+    gated_model: LoadedModel,
+) -> None:
+    reading = gated_model.read(65535 - gated_film(950), apply_gate=False)
+    assert reading.gate is not None
+    assert reading.gate.refused
+    assert not reading.gate.applied
+    assert reading.gate.to_json()["reason_code"]
+    assert len(reading.scores) == 3
+
+
+def test_the_gate_moves_no_score(gated_model: LoadedModel, tiny_card: Card) -> None:
+    film = gated_film(951)
+    plain = LoadedModel(tiny_card, gated_model.runner, sha256="")
+    without, with_gate = plain.read(film), gated_model.read(film)
+    assert without.gate is None
+    assert with_gate.gate is not None
+    assert with_gate.gate.applied
+    assert [score.probability for score in without.scores] == [
+        score.probability for score in with_gate.scores
+    ]
+
+
+def test_the_card_says_how_the_gate_was_made(gated_card: Card) -> None:
+    gate = gated_card.gate
+    assert gate is not None
+    assert gate["method"] == "mahalanobis"
+    assert gate["threshold"] >= 1.0
+    assert f"{FILMS} train films of 2 sources" in gate["fitted_on"]
+    assert f"{FILMS // 2} train patients held out" in gate["fitted_on"]
+    assert gate["figures"]["held_out_refused"] <= 0.05
+    assert gated_card.gate_file is not None
+    assert gated_card.gate_file.stat().st_size < 1_000_000
+
+
+@pytest.mark.parametrize("harm", ["missing", "another", "other statistics"])
+def test_a_gate_that_is_not_the_cards_is_not_used(
+    gated_card: Card, tmp_path: Path, harm: str
+) -> None:
+    folder = tmp_path / "harmed"
+    shutil.copytree(gated_card.weights_file.parent, folder)
+    card = read_card(folder / "card.json")
+    assert card.gate_file is not None
+    if harm == "missing":
+        card.gate_file.unlink()
+    elif harm == "another":
+        card.gate_file.write_bytes(card.gate_file.read_bytes() + b"\0")
+    else:
+        raw = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+        raw["gate"]["sha256"] = "0" * 64
+        (folder / "card.json").write_text(json.dumps(raw), encoding="utf-8")
+        card = read_card(folder / "card.json")
+    with pytest.raises(ModelError):
+        load_gate(card)
+
+
+def test_a_gate_refitted_takes_the_place_of_the_one_before(
+    gated_card: Card, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "again"
+    shutil.copytree(gated_card.weights_file.parent, folder)
+    monkeypatch.setattr(gate_fitting, "PROBE_STEPS", 5)
+    rows = rows_in(tmp_path, first=0, count=8, split="train")
+    entry = fit_gate(folder, rows[:4], rows[4:], tmp_path, cache_dir)
+    again = load_gate(read_card(folder / "card.json"))
+    assert again is not None
+    assert again.threshold == entry["threshold"]
+    assert gated_card.gate is not None
+    assert entry["sha256"] != gated_card.gate["sha256"]
+
+
+def test_patients_are_held_out_as_the_recipe_did(tmp_path: Path) -> None:
+    rows = rows_in(tmp_path, first=0, count=60, split="train")
+    stay, aside = held_out_rows(rows, name="no recipe")
+    assert {row.patient for row in stay}.isdisjoint(row.patient for row in aside)
+    assert len(stay) + len(aside) == 60
+    assert 0 < len(aside) < 15
+
+
+def test_a_quantile_counts_weights() -> None:
+    values = np.array([1.0, 2.0, 3.0])
+    assert quantile(values, 0.5, np.array([1.0, 1.0, 1.0])) == 2.0
+    assert quantile(values, 0.5, np.array([1.0, 1.0, 8.0])) == 3.0
+    assert quantile(values, 1.0, np.array([1.0, 1.0, 8.0])) == 3.0
+
+
+def test_every_measure_of_the_probe_has_its_sentence() -> None:
+    assert set(MEASURES[3:]) == set(SENTENCES)

@@ -1,0 +1,148 @@
+"""Where a run begins: own models, files, and the weights that Keras publishes."""
+
+from __future__ import annotations
+
+import urllib.error
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from ml.architectures.build import build
+from ml.cards.card import WEIGHTS_DIR
+from ml.errors import TrainingError
+from ml.training.recipes import RECIPES, Recipe
+from ml.training.start.imagenet import ORIGINS, imagenet_arrays, translated
+from ml.training.start.initial_weights import initialise
+from tests.ml.conftest import tiny_network
+
+
+def test_a_run_begins_from_another_model_of_other_labels(
+    tiny_weights_dir: Path,
+) -> None:
+    fresh = build("tiny", classes=5)
+    filled = initialise(fresh, "tiny/1.0.0", weights_dir=tiny_weights_dir)
+    known = tiny_network()
+    with_arrays = [layer for layer in known.layers if layer.variables]
+    assert filled == len(with_arrays) - 1
+    for name in ("stem_conv", "stage2_block1_expand_norm"):
+        for found, wanted in zip(
+            fresh.get_layer(name).get_weights(),
+            known.get_layer(name).get_weights(),
+            strict=True,
+        ):
+            # Weights on disk are float16.
+            assert np.allclose(found, wanted, atol=2e-3)
+    assert fresh.get_layer("logits").kernel.shape[-1] == 5
+
+
+def test_what_is_no_source_of_weights_is_refused(tiny_weights_dir: Path) -> None:
+    with pytest.raises(TrainingError, match="give random, imagenet"):
+        initialise(build("tiny", classes=2), "nowhere/1.0.0")
+    with pytest.raises(TrainingError, match="only for: resnet50, xception"):
+        initialise(build("tiny", classes=2), "imagenet")
+    path = tiny_weights_dir / "tiny" / "1.0.0" / "weights.keras"
+    with pytest.raises(TrainingError, match="No layer"):
+        initialise(build("small-cnn", classes=4, size=32), str(path))
+
+
+def test_without_a_network_imagenet_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Named:
+        name = "resnet50"
+
+    def unreachable(*args: Any, **options: Any) -> None:
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr("urllib.request.urlopen", unreachable)
+    with pytest.raises(TrainingError, match="Name or service") as caught:
+        imagenet_arrays(Named())
+    assert caught.value.reason_code == "no_network"
+    assert "--init random" in caught.value.message
+
+
+# As keras.applications documents each: what it does to colours of 0..255.
+PREPARED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "resnet50": keras.applications.resnet.preprocess_input,
+    "efficientnetv2-b0": lambda colours: (
+        (colours / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    ),
+}
+# The layer behind the first normalisation, in theirs and in ours.
+FIRST_RELU = {
+    "resnet50": ("conv1_relu", "stem_relu"),
+    "efficientnetv2-b0": ("stem_activation", "stem_activation"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ["resnet50", "efficientnetv2-b0"])
+def test_grey_films_are_seen_as_the_colours_were(architecture: str) -> None:
+    origin = ORIGINS[architecture]
+    keras.utils.set_random_seed(3)
+    source = shuffled(origin.application, **origin.options)
+    target = build(architecture, classes=2)
+    arrays = translated(source, target, origin)
+    for layer in target.layers:
+        if layer.name in arrays:
+            layer.set_weights(arrays[layer.name])
+    grey = np.random.default_rng(0).random((1, 32, 32, 1), np.float32)
+    colours = PREPARED[architecture](np.repeat(grey * 255, 3, axis=3))
+    theirs, ours = FIRST_RELU[architecture]
+    wanted = keras.Model(source.input, source.get_layer(theirs).output)
+    found = keras.Model(target.input, target.get_layer(ours).output)
+    # Away from the border, where a padded zero means black there and grey here.
+    inside = (slice(None), slice(3, -3), slice(3, -3))
+    assert np.allclose(
+        np.asarray(found((grey - 0.5) / 0.25))[inside],
+        np.asarray(wanted(colours.astype(np.float32)))[inside],
+        rtol=1e-3,
+        atol=1e-3,
+    )
+    assert_complete(target, arrays)
+
+
+@pytest.mark.slow
+def test_every_layer_of_xception_is_filled() -> None:
+    origin = ORIGINS["xception"]
+    target = build("xception", classes=2)
+    assert_complete(target, translated(shuffled(origin.application), target, origin))
+
+
+def shuffled(application: str, **options: bool) -> keras.Model:
+    """Build a published network with random weights, statistics and biases."""
+    network = getattr(keras.applications, application)(
+        include_top=False, weights=None, **options
+    )
+    rng = np.random.default_rng(1)
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization) or getattr(
+            layer, "use_bias", False
+        ):
+            layer.set_weights(
+                [
+                    w if w.ndim > 1 else rng.uniform(0.5, 1.5, w.shape)
+                    for w in layer.get_weights()
+                ]
+            )
+    return network
+
+
+def assert_complete(target: keras.Model, arrays: dict[str, list[np.ndarray]]) -> None:
+    """Say that all but the head has arrays, each of the right shape."""
+    for layer in target.layers:
+        # The state of a dropout is a variable, but nothing learned.
+        if layer.weights and layer.name != "logits":
+            shapes = [tuple(v.shape) for v in layer.weights]
+            assert [a.shape for a in arrays[layer.name]] == shapes, layer.name
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
+def test_every_recipe_begins_from_what_comes_with_the_project(recipe: Recipe) -> None:
+    installed = WEIGHTS_DIR / recipe.init / "weights.keras"
+    assert recipe.init == "random" or installed.is_file()

@@ -1,0 +1,127 @@
+"""The same object or not."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom.uid import JPEG2000, ImplicitVRLittleEndian
+
+from patients import decode
+from patients.conflicts.duplicates import LOSSY_REENCODED
+from patients.models import Instance, Upload
+from tests.dicom_factory import (
+    encoded,
+    film,
+    film_bytes,
+    grey_pixels,
+    jpeg_film,
+    png,
+    written,
+)
+from tests.patients.sending import send
+
+pytestmark = pytest.mark.django_db
+Outcome = Upload.Outcome
+UIDS = {
+    "SOPInstanceUID": "1.2.3.1",
+    "StudyInstanceUID": "1.2.3.2",
+    "SeriesInstanceUID": "1.2.3.3",
+}
+
+
+def test_another_header_under_the_same_uid_is_a_conflict() -> None:
+    first = send(film_bytes(**UIDS))
+    second = send(film_bytes(**UIDS, BodyPartExamined="RIBCAGE"))
+    assert (second.outcome, second.reason_code) == (Outcome.CONFLICT, "conflict_header")
+    assert Instance.objects.get() == first.instance
+    assert second.upload.conflicts_with == first.instance
+
+
+def test_other_pixels_under_the_same_header_are_a_conflict() -> None:
+    send(film_bytes(**UIDS))
+    pixels = grey_pixels()
+    pixels[3, 4] ^= 1
+    second = send(film_bytes(**UIDS, pixels=pixels))
+    assert (second.outcome, second.reason_code) == (Outcome.CONFLICT, "conflict_pixels")
+
+
+def test_an_implicit_copy_with_other_padding_is_the_same_film() -> None:
+    dataset = film(**UIDS)
+    dataset.add_new(0x00091001, "LO", "private")
+    dataset.add_new(0x00090010, "LO", "OURS")
+    send(written(dataset))
+    dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    dataset.DataSetTrailingPadding = b"\0" * 64
+    assert send(written(dataset)).outcome == Outcome.DUPLICATE
+
+
+def eight_bit(**attributes: Any) -> Any:
+    dataset = film(**UIDS, **attributes)
+    dataset.PixelData = (grey_pixels() >> 4).astype(np.uint8).tobytes()
+    dataset.BitsAllocated = dataset.BitsStored = 8
+    dataset.HighBit = 7
+    dataset.LossyImageCompression = "01"
+    return dataset
+
+
+def test_a_lossy_copy_within_two_grey_levels_is_the_same_film() -> None:
+    dataset = eight_bit()
+    send(written(dataset))
+    again = send(encoded(dataset, JPEG2000, j2k_psnr=[60]))
+    assert (again.outcome, again.reason_code) == (Outcome.DUPLICATE, LOSSY_REENCODED)
+    assert again.reason
+
+
+def test_a_lossy_copy_that_differs_more_is_a_conflict() -> None:
+    dataset = eight_bit()
+    send(written(dataset))
+    again = send(encoded(dataset, JPEG2000, j2k_psnr=[20]))
+    assert (again.outcome, again.reason_code) == (Outcome.CONFLICT, "conflict_pixels")
+
+
+@pytest.mark.parametrize(
+    ("difference", "outcome"), [(2.0, Outcome.DUPLICATE), (2.1, Outcome.CONFLICT)]
+)
+def test_two_of_255_is_the_limit(
+    monkeypatch: pytest.MonkeyPatch, difference: float, outcome: str
+) -> None:
+    dataset = eight_bit()
+    send(written(dataset))
+    monkeypatch.setattr(decode, "greatest_difference", lambda *_: difference)
+    assert send(encoded(dataset, JPEG2000, j2k_psnr=[20])).outcome == outcome
+
+
+def test_lossless_copies_are_never_compared_by_looks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    send(film_bytes(**UIDS))
+    monkeypatch.setattr(decode, "greatest_difference", lambda *_: 0.0)
+    other = send(film_bytes(**UIDS, pixels=grey_pixels(9)))
+    assert other.reason_code == "conflict_pixels"
+
+
+def test_without_a_pixel_hash_only_the_dataset_tells(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    content = film_bytes(**UIDS)
+    first = send(content)
+    Instance.objects.filter(pk=first.instance.pk).update(pixel_sha256=None)
+    dataset = film(**UIDS)
+    dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    assert send(written(dataset)).outcome == Outcome.DUPLICATE
+
+
+def test_a_picture_changed_by_one_pixel_is_another_film() -> None:
+    pixels = (grey_pixels() >> 4).astype(np.uint8)
+    one = send(png(pixels), patient_id="1")
+    pixels[0, 0] ^= 1
+    two = send(png(pixels), patient_id="1")
+    assert one.instance != two.instance
+
+
+def test_a_jpeg_with_one_flipped_bit_is_a_conflict() -> None:
+    dataset = eight_bit()
+    compressed = bytearray(jpeg_film(dataset))
+    send(bytes(compressed))
+    compressed[compressed.rfind(b"\xff\xd9") - 40] ^= 1
+    assert send(bytes(compressed)).outcome == Outcome.CONFLICT

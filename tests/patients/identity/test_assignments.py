@@ -1,0 +1,147 @@
+"""A person says whose study it is, and can take that back."""
+
+import pytest
+from pydicom.uid import generate_uid
+
+from accounts.errors import Conflict, InvalidInput
+from accounts.models import AuditEvent, Role, User
+from patients.identity.assignments import assign_study, undo_assignment
+from patients.models import Patient, Study, StudyFlag, Upload
+from tests.dicom_factory import film_bytes
+from tests.factories import PatientFactory, UserFactory
+from tests.patients.sending import send
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def admin() -> User:
+    return UserFactory(role=Role.ADMIN)
+
+
+def unidentified(uid: str) -> Study:
+    return send(film_bytes(StudyInstanceUID=uid, PatientID=None)).study
+
+
+def test_an_assignment_moves_the_study_and_says_by_whom_and_when(admin: User) -> None:
+    study = unidentified(generate_uid())
+    former = study.patient
+    known = PatientFactory(
+        patient_id="P-9", family_name="Doe", given_name="John", birth_date=None
+    )
+    assignment = assign_study(study, patient_id="P-9", actor=admin)
+    study.refresh_from_db()
+    assert study.patient == known
+    assert (assignment.from_patient, assignment.to_patient) == (former, known)
+    assert assignment.assigned_by == admin
+    assert assignment.assigned_at is not None
+    assert study.received_patient_id is None
+    event = AuditEvent.objects.get(action="assign_patient")
+    assert {s.patient_uuid for s in event.subjects.all()} == {former.pk, known.pk}
+
+
+def test_an_unknown_identifier_makes_the_patient_from_what_is_known(
+    admin: User,
+) -> None:
+    study = unidentified(generate_uid())
+    assign_study(study, patient_id="P-9", issuer="CLINIC", actor=admin)
+    patient = Patient.objects.get(patient_id="P-9", issuer="CLINIC")
+    assert (patient.family_name, patient.name_folded) == ("Doe", "doe john")
+
+
+def test_films_that_come_later_follow_the_assignment(admin: User) -> None:
+    uid = generate_uid()
+    assign_study(unidentified(uid), patient_id="P-9", actor=admin)
+    without = send(film_bytes(StudyInstanceUID=uid, PatientID=None))
+    as_assigned = send(film_bytes(StudyInstanceUID=uid, PatientID="P-9"))
+    assert without.patient.patient_id == as_assigned.patient.patient_id == "P-9"
+    other = send(film_bytes(StudyInstanceUID=uid, PatientID="P-10"))
+    assert other.reason_code == "conflict_patient"
+
+
+def test_the_identity_that_a_study_came_with_follows_it(admin: User) -> None:
+    uid = generate_uid()
+    study = send(film_bytes(StudyInstanceUID=uid, PatientID="WRONG")).study
+    assign_study(study, patient_id="RIGHT", actor=admin)
+    later = send(film_bytes(StudyInstanceUID=uid, PatientID="WRONG"))
+    assert later.outcome == Upload.Outcome.STORED
+    assert later.patient.patient_id == "RIGHT"
+    elsewhere = send(film_bytes(PatientID="WRONG"))
+    assert elsewhere.patient.patient_id == "WRONG"
+
+
+def test_a_film_under_the_former_identity_says_nothing_of_the_new_patient(
+    admin: User,
+) -> None:
+    uid, nameless = generate_uid(), {"PatientName": None, "PatientBirthDate": None}
+    study = send(film_bytes(StudyInstanceUID=uid, PatientID="P-1", **nameless)).study
+    send(film_bytes(PatientID="P-2", **nameless))
+    assign_study(study, patient_id="P-2", actor=admin)
+    later = send(film_bytes(StudyInstanceUID=uid, PatientID="P-1", PatientName="D^J"))
+    assert (later.outcome, later.patient.patient_id) == (Upload.Outcome.STORED, "P-2")
+    later.patient.refresh_from_db()
+    assert (later.patient.family_name, later.patient.birth_date) == ("", None)
+
+
+def test_a_duplicate_is_known_under_either_identity(admin: User) -> None:
+    content = film_bytes(PatientID=None)
+    study = send(content, patient_id="WRONG").study
+    assign_study(study, patient_id="RIGHT", actor=admin)
+    for said in ("WRONG", "RIGHT"):
+        again = send(content, patient_id=said)
+        assert again.outcome == Upload.Outcome.DUPLICATE
+        assert again.patient.patient_id == "RIGHT"
+    assert send(content, patient_id="THIRD").reason_code == "identity_mismatch"
+
+
+def test_undone_the_study_is_back_where_it_was(admin: User) -> None:
+    uid = generate_uid()
+    study = unidentified(uid)
+    former = study.patient
+    assignment = assign_study(study, patient_id="P-9", actor=admin)
+    undo_assignment(assignment, actor=admin)
+    study.refresh_from_db()
+    assert study.patient == former
+    assert assignment.undone_by == admin
+    assert assignment.undone_at is not None
+    later = send(film_bytes(StudyInstanceUID=uid, PatientID="P-9"))
+    assert later.reason_code == "conflict_patient"
+
+
+def test_only_the_newest_assignment_can_be_undone_and_only_once(admin: User) -> None:
+    study = unidentified(generate_uid())
+    first = assign_study(study, patient_id="P-8", actor=admin)
+    second = assign_study(study, patient_id="P-9", actor=admin)
+    with pytest.raises(Conflict):
+        undo_assignment(first, actor=admin)
+    undo_assignment(second, actor=admin)
+    with pytest.raises(Conflict):
+        undo_assignment(second, actor=admin)
+    undo_assignment(first, actor=admin)
+    study.refresh_from_db()
+    assert not study.patient.identified
+
+
+def test_another_name_is_flagged(admin: User) -> None:
+    PatientFactory(patient_id="P-9", family_name="Roe", given_name="Jane")
+    study = unidentified(generate_uid())
+    assign_study(study, patient_id="P-9", actor=admin)
+    study.refresh_from_db()
+    assert study.flags == [StudyFlag.DEMOGRAPHICS_MISMATCH]
+
+
+@pytest.mark.parametrize("identifier", ["", "  ", "9" * 65, "a\x00"])
+def test_no_assignment_without_a_usable_identifier(
+    admin: User, identifier: str
+) -> None:
+    study = unidentified(generate_uid())
+    with pytest.raises(InvalidInput):
+        assign_study(study, patient_id=identifier, actor=admin)
+
+
+def test_no_assignment_to_the_same_patient(admin: User) -> None:
+    study = send(film_bytes()).study
+    with pytest.raises(InvalidInput) as raised:
+        assign_study(study, patient_id="P-1", actor=admin)
+    assert raised.value.reason_code == "same_patient"
+    assert not study.assignments.exists()
