@@ -33,9 +33,10 @@ faults: $(TEST_STAMP) ## kill workers, Redis and PostgreSQL under load; count wh
 bench: $(TEST_STAMP) ## measure speed, print a table, write benchmarks/results.json
 	$(BIN)/python manage.py bench
 
-lint: $(TEST_STAMP) ## check style and format
+lint: $(TEST_STAMP) ## check style, format and types; list what is longest
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m tests.longest
 
 format: $(TEST_STAMP) ## put code into the project's format
 	$(BIN)/ruff check --fix .

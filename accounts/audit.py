@@ -1,7 +1,7 @@
 """The one writer of the audit trail.
 
 An event is written before the first byte of what it tells of. If it cannot be
-written, `AuditUnavailable` is raised and the door answers 503 instead.
+written, `AuditUnavailable` is raised and the source answers 503 instead.
 """
 
 import ipaddress
@@ -36,8 +36,8 @@ class AuditAction(StrEnum):
     ASSIGN_PATIENT = "assign_patient"
 
 
-class AuditDoor(StrEnum):
-    """Which way the user came in; uploads say theirs by `Upload.Door`, same words."""
+class AuditSource(StrEnum):
+    """Which way the user came in; uploads say theirs by `Upload.Source`, same words."""
 
     WEB = "web"
     REST = "rest"
@@ -53,7 +53,7 @@ def record(
     *,
     action: str,
     actor: User | None,
-    door: str,
+    source: str,
     request: HttpRequest | None = None,
     object_kind: str = "",
     object_uuid: UUID | None = None,
@@ -67,7 +67,7 @@ def record(
     Args:
         action: What was done, an `AuditAction` where one fits.
         actor: Who did it; None for somebody who is not signed in, and for programs.
-        door: Which way in, an `AuditDoor` or an `Upload.Door`.
+        source: Which way in, an `AuditSource` or an `Upload.Source`.
         request: The HTTP request, for the address that it came from.
         object_kind: What it was done to: "study", "prediction", … (the model's name).
         object_uuid: Which one.
@@ -88,7 +88,7 @@ def record(
                 action=action,
                 object_kind=object_kind,
                 object_uuid=object_uuid,
-                door=door,
+                source=source,
                 address=client_address(request) if request is not None else None,
                 outcome=outcome,
                 detail=dict(detail or {}),

@@ -1,18 +1,18 @@
-"""The errors of the application: what a door turns into an answer, each door once.
+"""The errors of the application: what a source turns into an answer, each source once.
 
 Two axes: whether the sentence may be shown to the user, and whether the same thing
 tried again would end the same way. `reason_code` is for programs, the sentence for
 people. `ml.errors` has the same attributes and knows nothing of this module.
 """
 
-# ruff: noqa: N818 (named after what happened: a door reads `except NotFound`)
+# ruff: noqa: N818 (named after what happened: a source reads `except NotFound`)
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
 
 class ChestXError(Exception):
-    """Something that a door answers with a sentence instead of a stack trace.
+    """Something that a source answers with a sentence instead of a stack trace.
 
     Args:
         message: A sentence that the user can act on.

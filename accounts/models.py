@@ -124,7 +124,7 @@ class AuditEvent(models.Model):
     action = models.CharField(max_length=48)
     object_kind = models.CharField(max_length=32, blank=True)
     object_uuid = models.UUIDField(null=True, blank=True)
-    door = models.CharField(max_length=16)
+    source = models.CharField(max_length=16)
     address = models.GenericIPAddressField(null=True, blank=True)
     outcome = models.CharField(max_length=8, choices=Outcome, default=Outcome.SUCCESS)
     detail = models.JSONField(

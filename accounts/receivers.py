@@ -11,7 +11,7 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 
 from accounts import audit
-from accounts.audit import AuditAction, AuditDoor, Outcome
+from accounts.audit import AuditAction, AuditSource, Outcome
 from accounts.middleware import is_api
 from accounts.models import User
 
@@ -25,7 +25,7 @@ def record_sign_in(
         action=AuditAction.SIGN_IN,
         actor=user,
         request=request,
-        door=_door(request),
+        source=_source(request),
         object_kind="user",
         object_uuid=user.pk,
     )
@@ -44,7 +44,7 @@ def record_failed_sign_in(
         actor=None,
         actor_name=str(credentials.get(User.USERNAME_FIELD) or ""),
         request=request,
-        door=_door(request),
+        source=_source(request),
         outcome=Outcome.REFUSED,
         detail={"locked_out": bool(getattr(request, "axes_locked_out", False))},
     )
@@ -60,13 +60,13 @@ def record_sign_out(
             action=AuditAction.SIGN_OUT,
             actor=user,
             request=request,
-            door=_door(request),
+            source=_source(request),
             object_kind="user",
             object_uuid=user.pk,
         )
 
 
-def _door(request: HttpRequest | None) -> str:
+def _source(request: HttpRequest | None) -> str:
     if request is None:
-        return AuditDoor.COMMAND
-    return AuditDoor.REST if is_api(request) else AuditDoor.WEB
+        return AuditSource.COMMAND
+    return AuditSource.REST if is_api(request) else AuditSource.WEB

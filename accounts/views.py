@@ -11,7 +11,7 @@ from django.shortcuts import render
 from django.urls import reverse_lazy
 
 from accounts import audit
-from accounts.audit import AuditAction, AuditDoor, Outcome
+from accounts.audit import AuditAction, AuditSource, Outcome
 from accounts.errors import AuditUnavailable, TooManyTries
 from accounts.forms import SignInForm
 from accounts.middleware import is_api, problem_json
@@ -62,7 +62,7 @@ class PasswordView(auth_views.PasswordChangeView):
             action=AuditAction.CHANGE_PASSWORD,
             actor=user,
             request=self.request,
-            door=AuditDoor.WEB,
+            source=AuditSource.WEB,
             object_kind="user",
             object_uuid=user.pk,
             outcome=outcome,

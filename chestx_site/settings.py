@@ -271,7 +271,7 @@ if not 0 < INFERENCE_LEASE_S <= 60:
     )
 INFERENCE_HARD_LIMIT_S = env.int("INFERENCE_HARD_LIMIT_S", 120)
 INFERENCE_MAX_LOST_WORKERS = env.int("INFERENCE_MAX_LOST_WORKERS", 5)
-# A film gains one priority step a term of waiting, so that routine moves under
+# An image gains one priority step a term of waiting, so that routine moves under
 # constant stat.
 INFERENCE_AGEING_S = env.float("INFERENCE_AGEING_S", 600)
 SWEEP_INTERVAL_S = env.float("SWEEP_INTERVAL_S", 2)

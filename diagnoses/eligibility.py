@@ -1,4 +1,4 @@
-"""Which active models may read a stored film, judged by its header alone."""
+"""Which active models may read a stored image, judged by its header alone."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from diagnoses.governance.versions import (
     shadow_models,
 )
 from diagnoses.models import ModelVersion
-from ml.errors import FilmRejected
+from ml.errors import ImageRejected
 from ml.gate.header import (
     DESCRIPTION_KEYWORDS,
-    FilmFacts,
+    ImageFacts,
     age_between,
     check_header,
     facts_of_dataset,
@@ -44,18 +44,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Verdict:
-    """One model's answer to a film; `rejection` is None where it reads the film.
+    """One model's answer to an image; `rejection` is None where it reads the image.
 
     `shadow`: readers are told nothing of the run.
     """
 
     model_version: ModelVersion | None
-    rejection: FilmRejected | None = None
+    rejection: ImageRejected | None = None
     shadow: bool = False
 
 
-def facts_of(instance: Instance) -> FilmFacts:
-    """Return the facts of a stored film that decide whether a model may read it."""
+def facts_of(instance: Instance) -> ImageFacts:
+    """Return the facts of a stored image that decide whether a model may read it."""
     facts = facts_of_dataset(_dataset_of(instance.header), picture=instance.picture)
     age_years = facts.age_years
     if age_years is None:
@@ -102,14 +102,14 @@ def _loaded(tag: str, element: Mapping[str, Any]) -> Dataset:
 
 
 def judge(instance: Instance, *, requested: str = "") -> list[Verdict]:
-    """Ask the active models, or only the requested one, whether they read a film.
+    """Ask the active models, or only the requested one, whether they read an image.
 
     A picture has no modality: it is taken for PICTURE_MODALITY and PICTURE_BODY_PART,
     and for what the requested model reads where one is named. Models in shadow read
-    every film that fits, whatever was requested.
+    every image that fits, whatever was requested.
 
     Args:
-        instance: The stored film.
+        instance: The stored image.
         requested: A model's name, or "" for all that are active.
 
     Returns:
@@ -122,7 +122,7 @@ def judge(instance: Instance, *, requested: str = "") -> list[Verdict]:
     """
     chosen = requested_model(requested) if requested else None
     if not instance.rows:
-        rejection = FilmRejected(
+        rejection = ImageRejected(
             "The object has no pixels that a model could read.",
             reason_code="no_pixels",
         )
@@ -135,8 +135,8 @@ def judge(instance: Instance, *, requested: str = "") -> list[Verdict]:
     return [*verdicts, *_in_shadow(facts)]
 
 
-def _as_taken(facts: FilmFacts, chosen: ModelVersion | None) -> FilmFacts:
-    """Return what a film is taken for: a picture says nothing of itself."""
+def _as_taken(facts: ImageFacts, chosen: ModelVersion | None) -> ImageFacts:
+    """Return what an image is taken for: a picture says nothing of itself."""
     if not facts.picture:
         return facts
     modality, body_part = settings.PICTURE_MODALITY, settings.PICTURE_BODY_PART
@@ -148,22 +148,22 @@ def _as_taken(facts: FilmFacts, chosen: ModelVersion | None) -> FilmFacts:
     )
 
 
-def _judge_by_all(models: Iterable[ModelVersion], facts: FilmFacts) -> list[Verdict]:
+def _judge_by_all(models: Iterable[ModelVersion], facts: ImageFacts) -> list[Verdict]:
     verdicts = [Verdict(model, check_header(card_of(model), facts)) for model in models]
     fitting = [verdict for verdict in verdicts if verdict.rejection is None]
     if fitting:
         return fitting
     rejections = [verdict.rejection for verdict in verdicts if verdict.rejection]
-    # Whoever reads this modality says more of the film than who does not; of those,
+    # Whoever reads this modality says more of the image than who does not; of those,
     # and where there is none, the default model speaks for all: it stands first.
     rejections.sort(key=lambda said: said.reason_code == "wrong_modality")
-    nobody = FilmRejected(
-        "No model is active, so nothing reads this film.", reason_code="no_model"
+    nobody = ImageRejected(
+        "No model is active, so nothing reads this image.", reason_code="no_model"
     )
     return [Verdict(None, next(iter(rejections), nobody))]
 
 
-def _in_shadow(facts: FilmFacts) -> list[Verdict]:
+def _in_shadow(facts: ImageFacts) -> list[Verdict]:
     return [
         Verdict(model, shadow=True)
         for model in shadow_models()

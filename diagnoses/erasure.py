@@ -50,7 +50,7 @@ class Erased:
 
 
 def erase_study(
-    study: Study, *, actor: User | None, reason: str, door: str = "command"
+    study: Study, *, actor: User | None, reason: str, source: str = "command"
 ) -> Erased:
     """Delete a study, its images, and all that was said about them.
 
@@ -58,7 +58,7 @@ def erase_study(
         study: The study.
         actor: Who asks; None for a command without a user.
         reason: Why; kept in the trail. Never a patient's name.
-        door: Which way in.
+        source: Which way in.
 
     Returns:
         How much was deleted.
@@ -71,7 +71,7 @@ def erase_study(
         audit.record(
             action=DELETE,
             actor=actor,
-            door=door,
+            source=source,
             object_kind="study",
             object_uuid=study.pk,
             patients=[patient_id],
@@ -82,7 +82,7 @@ def erase_study(
 
 
 def erase_patient(
-    patient: Patient, *, actor: User | None, reason: str, door: str = "command"
+    patient: Patient, *, actor: User | None, reason: str, source: str = "command"
 ) -> Erased:
     """Delete a patient with every study; see `erase_study`."""
     erased = Erased()
@@ -97,7 +97,7 @@ def erase_patient(
         audit.record(
             action=DELETE,
             actor=actor,
-            door=door,
+            source=source,
             object_kind="patient",
             object_uuid=patient.pk,
             patients=[patient.pk],

@@ -47,12 +47,12 @@ def grid_of(heat_map: HeatMap) -> np.ndarray:
 def overlay_picture(
     finding: Finding, *, size: int | None = None, opacity: float = DEFAULT_OPACITY
 ) -> bytes:
-    """Return a PNG of the film with the finding's heat map over it.
+    """Return a PNG of the image with the finding's heat map over it.
 
     Args:
         finding: Of a run that succeeded.
-        size: Longest side in pixels; by default the film's, at most the largest size.
-        opacity: 0 shows the film alone, 1 the heat map at its strongest.
+        size: Longest side in pixels; by default the image's, at most the largest size.
+        opacity: 0 shows the image alone, 1 the heat map at its strongest.
 
     Raises:
         NotFound: The finding has no heat map.

@@ -22,9 +22,9 @@ BROKER_ERRORS = (KombuError, RedisError, OSError)
 
 
 def send_hints(count: int = 1) -> int:
-    """Tell every kind of worker that there is work, once a film.
+    """Tell every kind of worker that there is work, once an image.
 
-    Where films wait for CPU and GPU workers (INFERENCE_QUEUES), both are told, and
+    Where images wait for CPU and GPU workers (INFERENCE_QUEUES), both are told, and
     who claims first reads.
 
     Returns:

@@ -41,9 +41,9 @@ class Claimed:
 
 
 # Each waiting row gains one step of priority a term of waiting. All gain alike, so the
-# order of two rows never changes, and a routine film waits for a bounded time under
+# order of two rows never changes, and a routine image waits for a bounded time under
 # constant stat. Models other than the default ones stand half a step behind: every
-# film's first answer comes before any film's second. Shadow runs stand one step below
+# image's first answer comes before any image's second. Shadow runs stand one step below
 # routine. SKIP LOCKED: workers never wait for one another; MATERIALIZED: the rows are
 # picked once, whatever plan the update gets.
 _CLAIM = """

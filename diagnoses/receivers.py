@@ -18,7 +18,7 @@ def on_instance_stored(
     actor: User | None = None,
     **_: Any,
 ) -> None:
-    """Queue the film for the models that fit, inside the transaction that stores it."""
+    """Queue predictions in the transaction that stores the image."""
     queue_predictions(
         instance, requested_model=requested_model, actor=actor, created=created
     )

@@ -1,6 +1,6 @@
-"""The life of a prediction: queued with its film, claimed by a worker, finished once.
+"""The life of a prediction: queued with its image, claimed by a worker, finished once.
 
-Rows are queued in the transaction that stores the film: they are the outbox. A worker
+Rows are queued in the transaction that stores the image: they are the outbox. A worker
 (`diagnoses.worker.read`) claims a row (`diagnoses.leases`) and ends it here, in one
 transaction, only where it still holds the row: status is running AND the attempt is
 its own. Otherwise the result is thrown away. Everything here may happen twice.
@@ -33,11 +33,11 @@ from diagnoses.leases import Claimed
 from diagnoses.models import Finding, HeatMap, ModelVersion, Prediction
 from diagnoses.signals import prediction_finished
 from diagnoses.worklist import lock_study, refresh_entry
-from ml.errors import FilmRejected
+from ml.errors import ImageRejected
 from patients.models import Instance, Origin, Study
 
 if TYPE_CHECKING:
-    from ml.inference import Reading
+    from ml.inference import ModelOutput
     from ml.model_output import Score
 
 logger = logging.getLogger(__name__)
@@ -51,18 +51,18 @@ MOST_ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
-class Run:
+class RunResult:
     """What one run of a model gave, and what it was given.
 
     Attributes:
-        reading: What the model said.
+        model_output: What the model said.
         thresholds: What its scores were judged by, a label.
         object_sha256: Of the stored bytes that were read.
         pixel_sha256: Of the stored pixel values, "" where they were not hashed.
-        gate_note: What is to be said of the gate, "" where it let the film in.
+        gate_note: What is to be said of the gate, "" where it let the image in.
     """
 
-    reading: Reading
+    model_output: ModelOutput
     thresholds: Mapping[str, Threshold] = field(default_factory=dict)
     object_sha256: str = ""
     pixel_sha256: str = ""
@@ -76,12 +76,12 @@ def queue_predictions(
     actor: User | None = None,
     created: bool = True,
 ) -> list[Prediction]:
-    """Queue a film for every active model that fits, or for the requested one.
+    """Queue an image for every active model that fits, or for the requested one.
 
-    Runs inside the transaction that stores the film; after its commit the workers get
+    Runs inside the transaction that stores the image; after its commit the workers get
     a hint. A duplicate (`created` false) is queued only for a requested model that
     has not read it. Where no model fits, one rejected row says why. Models in shadow
-    read every new film that fits, too.
+    read every new image that fits, too.
 
     Returns:
         The rows that were written, queued or rejected.
@@ -148,7 +148,7 @@ def _write(
 
 
 def set_priority(study: Study, *, priority: int) -> None:
-    """Change how soon a study is to be read; its queued films follow."""
+    """Change how soon a study is to be read; its queued images follow."""
     with transaction.atomic():
         locked = lock_study(study.pk)
         locked.priority = priority
@@ -173,22 +173,22 @@ def held(claimed: Claimed) -> QuerySet[Prediction]:
     )
 
 
-def complete_prediction(claimed: Claimed, *, run: Run) -> bool:
+def complete_prediction(claimed: Claimed, *, run: RunResult) -> bool:
     """Save what a model said, in one transaction, if the row is still ours.
 
     Returns:
         Whether the result stands; False: somebody else has the row, and the result
         was thrown away.
     """
-    reading = run.reading
+    model_output = run.model_output
     with transaction.atomic():
         finished = _finish(
             claimed,
             status=Status.SUCCEEDED,
-            milliseconds=reading.milliseconds,
-            input_sha256=reading.input_sha256,
+            milliseconds=model_output.milliseconds,
+            input_sha256=model_output.input_sha256,
             pixel_sha256=run.pixel_sha256,
-            geometry=reading.geometry.to_json(),
+            geometry=model_output.geometry.to_json(),
             provenance=_provenance(claimed, run),
         )
         if finished is None:
@@ -198,8 +198,8 @@ def complete_prediction(claimed: Claimed, *, run: Run) -> bool:
     return True
 
 
-def reject(claimed: Claimed, *, rejection: FilmRejected) -> bool:
-    """End a run because the film may not be scored; False: the row was not ours."""
+def reject(claimed: Claimed, *, rejection: ImageRejected) -> bool:
+    """End a run because the image may not be scored; False: the row was not ours."""
     return _end_without_result(
         claimed, Status.REJECTED, rejection.reason_code, rejection.message
     )
@@ -252,7 +252,7 @@ def count_lost_worker(claimed: Claimed) -> bool:
         reason_code="worker_lost",
         reason=(
             f"{settings.INFERENCE_MAX_LOST_WORKERS} workers were lost while they read "
-            "this film. It may be the film; run it again, or tell your administrator."
+            "this image. It may be the image; run it again, or tell your administrator."
         ),
     )
 
@@ -309,9 +309,9 @@ def _announce(prediction: Prediction) -> None:
     prediction_finished.send(sender=Prediction, prediction=prediction)
 
 
-def _save_findings(prediction: Prediction, run: Run) -> None:
+def _save_findings(prediction: Prediction, run: RunResult) -> None:
     findings, heat_maps = [], []
-    for position, score in enumerate(run.reading.scores):
+    for position, score in enumerate(run.model_output.scores):
         threshold = run.thresholds.get(score.label)
         finding = Finding(
             prediction=prediction,
@@ -344,25 +344,27 @@ def _heat_map(finding: Finding, score: Score) -> HeatMap:
     )
 
 
-def _provenance(claimed: Claimed, run: Run) -> dict[str, object]:
-    reading = run.reading
+def _provenance(claimed: Claimed, run: RunResult) -> dict[str, object]:
+    model_output = run.model_output
     return {
-        "model": reading.model,
-        "version": reading.version,
-        "weights_sha256": reading.weights_sha256,
-        "preprocessing_version": reading.preprocessing_version,
-        "backend": reading.backend,
-        "precision": reading.precision,
-        "library_versions": dict(reading.library_versions),
+        "model": model_output.model,
+        "version": model_output.version,
+        "weights_sha256": model_output.weights_sha256,
+        "preprocessing_version": model_output.preprocessing_version,
+        "backend": model_output.backend,
+        "precision": model_output.precision,
+        "library_versions": dict(model_output.library_versions),
         "python": platform.python_version(),
         "machine": platform.machine(),
         "software_version": settings.SOFTWARE_VERSION,
-        "gate": {**reading.gate.to_json(), "note": run.gate_note}
-        if reading.gate
+        "gate": {**model_output.gate.to_json(), "note": run.gate_note}
+        if model_output.gate
         else None,
-        "label_set": list(reading.label_set),
+        "label_set": list(model_output.label_set),
         "certainty": {
-            score.label: score.certainty for score in reading.scores if score.certainty
+            score.label: score.certainty
+            for score in model_output.scores
+            if score.certainty
         },
         "object_sha256": run.object_sha256,
         # Who finished it: equal to the row's attempt, or the fence has a hole.

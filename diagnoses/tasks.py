@@ -1,4 +1,4 @@
-"""The one Celery task: a hint arrived, so look whether a film waits.
+"""The one Celery task: a hint arrived, so look whether an image waits.
 
 A hint carries nothing; what there is to do stands in the rows of Prediction. Twice
 the same hint, or one too many, finds nothing and ends.
@@ -37,7 +37,7 @@ models = LoadedModels()
 
 @worker_process_init.connect
 def _warm_up(**_: Any) -> None:
-    """Load a model before the first film, in each process of its own; others after."""
+    """Load a model before the first image, in each process of its own; others after."""
     connection_created.connect(_end_frozen_transactions, dispatch_uid=TASK)
     models.warm_up()
 
@@ -45,7 +45,7 @@ def _warm_up(**_: Any) -> None:
 def _end_frozen_transactions(connection: BaseDatabaseWrapper, **_: Any) -> None:
     """Let the database end a transaction of a worker that is frozen inside it.
 
-    Its locks would keep the film from the sweeper, and the study from uploads.
+    Its locks would keep the image from the sweeper, and the study from uploads.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -56,30 +56,30 @@ def _end_frozen_transactions(connection: BaseDatabaseWrapper, **_: Any) -> None:
 
 @shared_task(name=TASK)
 def run_next() -> None:
-    """Claim the best waiting film, if there is one, and read it; on a GPU a batch."""
-    claims = claim_next(worker_name())
-    if len(claims) < 2:
-        for claimed in claims:
+    """Claim the best waiting image, if there is one, and read it; on a GPU a batch."""
+    submitted_identity = claim_next(worker_name())
+    if len(submitted_identity) < 2:
+        for claimed in submitted_identity:
             _read(claimed)
         return
     with ExitStack() as heartbeats:
         # Of all of them to the end: what a batch leaves waits while others are read.
-        for claimed in claims:
+        for claimed in submitted_identity:
             heartbeats.enter_context(Heartbeat(claimed))
-        for claimed in _left_of_batch(claims):
+        for claimed in _left_of_batch(submitted_identity):
             _read(claimed)
 
 
-def _left_of_batch(claims: list[Claimed]) -> list[Claimed]:
-    """Read several films at once; return those that are to be read by themselves."""
+def _left_of_batch(submitted_identity: list[Claimed]) -> list[Claimed]:
+    """Read several images at once; return those that are to be read by themselves."""
     try:
-        return read_batch(claims, models=models)
+        return read_batch(submitted_identity, models=models)
     except DATABASE_GONE:
         # Their leases expire, and the sweeper gives them back.
         raise
     except Exception:
-        logger.exception("A batch failed unexpectedly; its films are read one by one")
-        return claims
+        logger.exception("A batch failed unexpectedly; its images are read one by one")
+        return submitted_identity
 
 
 def _read(claimed: Claimed) -> None:

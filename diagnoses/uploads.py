@@ -15,7 +15,7 @@ from accounts.models import User
 from diagnoses.governance.versions import check_requested_model
 from diagnoses.models import Prediction
 from diagnoses.worklist import latest_runs
-from patients.identity.submitted import Claims
+from patients.identity.submitted import SubmittedIdentity
 from patients.ingest import IngestResult, ingest_instance
 from patients.models import Instance, Upload
 
@@ -39,7 +39,7 @@ class TakenFile:
 
     @property
     def kept(self) -> bool:
-        """Whether the film stands in the archive, by this upload or an earlier one."""
+        """Whether the image stands in the archive, by this upload or an earlier one."""
         return self.result.outcome in KEPT
 
 
@@ -69,8 +69,8 @@ class TakenFiles:
 def take_files(
     files: Sequence[UploadedFile],
     *,
-    claims: Claims,
-    door: str,
+    submitted_identity: SubmittedIdentity,
+    source: str,
     actor: User,
     requested_model: str = "",
     request: HttpRequest | None = None,
@@ -79,8 +79,8 @@ def take_files(
 
     Args:
         files: In the order sent, as the upload handler made them.
-        claims: What the form says about all of them.
-        door: An `Upload.Door`.
+        submitted_identity: What the form says about all of them.
+        source: An `Upload.Source`.
         actor: Who sends them.
         requested_model: The name of the one model that is to read them; "" for all.
         request: For the audit trail.
@@ -104,9 +104,9 @@ def take_files(
             result = ingest_instance(
                 file,
                 name=file.name or "",
-                door=door,
+                source=source,
                 actor=actor,
-                claims=claims,
+                submitted_identity=submitted_identity,
                 requested_model=requested_model,
                 request=request,
             )
@@ -128,7 +128,7 @@ def _with_runs(results: Sequence[IngestResult], actor: User) -> tuple[TakenFile,
         if instance is None or instance.pk not in visible:
             taken.append(TakenFile(result))
         elif result.outcome == Upload.Outcome.CONFLICT:
-            # Those runs read the stored film, not this file.
+            # Those runs read the stored image, not this file.
             taken.append(TakenFile(result, visible=True))
         else:
             taken.append(TakenFile(result, True, tuple(runs[instance.pk])))
@@ -141,6 +141,6 @@ def _visible_instances(results: Sequence[IngestResult], actor: User) -> set[UUID
     instances = Instance.objects.visible_to(actor).filter(
         pk__in={result.instance.pk for result in kept}
     )
-    # Whoever stored a film just now knows of it, whatever their departments.
+    # Whoever stored an image just now knows of it, whatever their departments.
     stored = {r.instance.pk for r in kept if r.outcome == Upload.Outcome.STORED}
     return stored | set(instances.order_by().values_list("pk", flat=True))

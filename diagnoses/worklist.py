@@ -1,11 +1,11 @@
 """The line of the worklist of a study: one function decides it, and keeps it beside.
 
-A film is one received instance. Its status is that of the latest run of the default
+An image is one received instance. Its status is that of the latest run of the default
 model, or, where that model never had it, the worst of the others. `queued` stands for
 running too: a line is not written when a worker starts. What models in shadow say
 never reaches a line.
 
-The default is DEFAULT_MODEL; of a film that it does not read, the first of
+The default is DEFAULT_MODEL; of an image that it does not read, the first of
 OTHER_DEFAULT_MODELS that does.
 """
 
@@ -40,9 +40,9 @@ _WRITTEN = (
     "priority",
     "received_at",
     "status",
-    "films",
-    "films_waiting",
-    "films_unread",
+    "images",
+    "images_waiting",
+    "images_unread",
     "prediction",
     "finding",
     "flagged",
@@ -60,7 +60,7 @@ class _Run:
 
 
 def default_names() -> tuple[str, ...]:
-    """Return the default models' names: the first that reads a film speaks of it."""
+    """Return the default models' names: the first that reads an image speaks of it."""
     return (settings.DEFAULT_MODEL, *settings.OTHER_DEFAULT_MODELS)
 
 
@@ -120,22 +120,22 @@ def _in_order(by_model: dict[str | None, Prediction]) -> list[Prediction]:
 
 
 def refresh_entry(study_id: UUID) -> None:
-    """Write the line of one study anew; a study without films has none.
+    """Write the line of one study anew; a study without images has none.
 
-    Locks the study, so that of two films that end at once the later sees both. Who
+    Locks the study, so that of two images that end at once the later sees both. Who
     locks predictions too locks the study first.
     """
     with transaction.atomic():
         study = lock_study(study_id)
-        films = dict(
+        images = dict(
             Instance.objects.filter(series__study=study, origin=Origin.RECEIVED)
             .order_by("series__series_number", "instance_number", "received_at", "pk")
             .values_list("pk", "view_position")
         )
-        if not films:
+        if not images:
             WorklistEntry.objects.filter(study=study).delete()
             return
-        entry = _entry(study, films)
+        entry = _entry(study, images)
         WorklistEntry.objects.bulk_create(
             [entry],
             update_conflicts=True,
@@ -145,7 +145,7 @@ def refresh_entry(study_id: UUID) -> None:
 
 
 def lock_study(study_id: UUID) -> Study:
-    """Lock a study for who changes its films' predictions; must be in a transaction."""
+    """Lock a study to change its predictions; needs a transaction."""
     return Study.objects.select_for_update(no_key=True).get(pk=study_id)
 
 
@@ -180,14 +180,14 @@ def rebuild_worklist() -> int:
     return len(studies)
 
 
-def _entry(study: Study, films: dict[UUID, str]) -> WorklistEntry:
-    runs = _runs_of(films)
-    statuses = [_film_status(runs.get(film, [])) for film in films]
+def _entry(study: Study, images: dict[UUID, str]) -> WorklistEntry:
+    runs = _runs_of(images)
+    statuses = [_image_status(runs.get(image, [])) for image in images]
     finding = _leading_finding(
         run.prediction_id
-        for film, view in films.items()
+        for image, view in images.items()
         if view.upper() not in LATERAL_VIEWS
-        for run in _of_default(runs.get(film, []))
+        for run in _of_default(runs.get(image, []))
         if run.status == Status.SUCCEEDED
     )
     worst = min(statuses, key=SEVERITY.index)
@@ -197,9 +197,9 @@ def _entry(study: Study, films: dict[UUID, str]) -> WorklistEntry:
         priority=study.priority,
         received_at=study.received_at,
         status=Status.QUEUED if worst == Status.RUNNING else worst,
-        films=len(films),
-        films_waiting=sum(status in WAITING for status in statuses),
-        films_unread=sum(status in UNREAD for status in statuses),
+        images=len(images),
+        images_waiting=sum(status in WAITING for status in statuses),
+        images_unread=sum(status in UNREAD for status in statuses),
         prediction_id=finding.prediction_id if finding else None,
         finding=finding,
         flagged=bool(finding and _is_alarming(finding)),
@@ -209,44 +209,44 @@ def _entry(study: Study, films: dict[UUID, str]) -> WorklistEntry:
 def rejection_reasons(study_ids: Collection[UUID]) -> dict[UUID, str]:
     """Return why studies have no score: the reason code of the run that decided it.
 
-    Of several films that were rejected, the one that came first speaks. A study none
-    of whose films was rejected has no reason.
+    Of several images that were rejected, the one that came first speaks. A study none
+    of whose images was rejected has no reason.
     """
-    films = dict(
+    images = dict(
         Instance.objects.filter(series__study__in=study_ids, origin=Origin.RECEIVED)
         .order_by("received_at", "pk")
         .values_list("pk", "series__study")
     )
-    runs = _runs_of(films)
+    runs = _runs_of(images)
     reasons: dict[UUID, str] = {}
-    for film, study in films.items():
-        decided = _deciding(runs.get(film, []))
-        if decided and _film_status(decided) == Status.REJECTED:
+    for image, study in images.items():
+        decided = _deciding(runs.get(image, []))
+        if decided and _image_status(decided) == Status.REJECTED:
             reasons.setdefault(study, decided[0].reason_code)
     return reasons
 
 
-def _runs_of(films: Iterable[UUID]) -> dict[UUID, list[_Run]]:
-    """Return the latest run of each model on each film, in one narrow query."""
+def _runs_of(images: Iterable[UUID]) -> dict[UUID, list[_Run]]:
+    """Return the latest run of each model on each image, in one narrow query."""
     latest: dict[UUID, dict[str | None, _Run]] = {}
     rows = (
-        Prediction.objects.filter(instance_id__in=list(films), shadow=False)
+        Prediction.objects.filter(instance_id__in=list(images), shadow=False)
         .order_by("queued_at", "run")
         .values_list(
             "instance_id", "pk", "status", "model_version__name", "reason_code"
         )
     )
-    for film, prediction_id, status, name, reason_code in rows:
+    for image, prediction_id, status, name, reason_code in rows:
         run = _Run(prediction_id, Status(status), name, reason_code)
-        latest.setdefault(film, {})[name] = run
+        latest.setdefault(image, {})[name] = run
     for by_model in latest.values():
         if len(by_model) > 1:
             by_model.pop(None, None)
-    return {film: list(by_model.values()) for film, by_model in latest.items()}
+    return {image: list(by_model.values()) for image, by_model in latest.items()}
 
 
 def _of_default(runs: list[_Run]) -> list[_Run]:
-    """Return the run of a film's default model: the first that did not turn it away."""
+    """Return the run of the first default model that did not reject the image."""
     names = default_names()
     known = sorted(
         (run for run in runs if run.model in names),
@@ -256,12 +256,12 @@ def _of_default(runs: list[_Run]) -> list[_Run]:
 
 
 def _deciding(runs: list[_Run]) -> list[_Run]:
-    """Return the runs that decide a film's status: the default model's, if any."""
+    """Return the runs that decide an image's status: the default model's, if any."""
     return _of_default(runs) or runs
 
 
-def _film_status(runs: list[_Run]) -> Status:
-    """Decide one film; a film that nothing was ever queued for is unread."""
+def _image_status(runs: list[_Run]) -> Status:
+    """Decide one image; an image that nothing was ever queued for is unread."""
     statuses = [run.status for run in _deciding(runs)]
     return min(statuses, key=SEVERITY.index, default=Status.REJECTED)
 

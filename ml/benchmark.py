@@ -1,4 +1,4 @@
-"""The usual way to read a film, for comparison: `model.predict` and GradientTape.
+"""The usual way to read an image, for comparison: `model.predict` and GradientTape.
 
 Keras' `predict`, then Grad-CAM of the top class with TensorFlow's GradientTape: what
 tutorials show. It has the same weights and begins with the same preprocessing as ours.
@@ -21,7 +21,7 @@ from ml.preprocessing import preprocess
 
 
 @dataclass(frozen=True)
-class UsualReading:
+class UsualOutput:
     """Probabilities (labels,), the index of the top label, and its grid (h, w)."""
 
     probabilities: np.ndarray
@@ -53,14 +53,14 @@ class UsualReader:
         self._network = load_network(card, card.weights_file)
         self._classifier = keras.Model(self._network.inputs, self._network.outputs[0])
 
-    def read(self, display: np.ndarray) -> UsualReading:
-        """Read one film, display values uint16 (H, W)."""
+    def read(self, display: np.ndarray) -> UsualOutput:
+        """Read one image, display values uint16 (H, W)."""
         return self.read_many([display])[0]
 
-    def read_many(self, displays: Sequence[np.ndarray]) -> list[UsualReading]:
-        """Read films with one call of `predict` and one tape."""
+    def read_many(self, displays: Sequence[np.ndarray]) -> list[UsualOutput]:
+        """Read images with one call of `predict` and one tape."""
         size, channels = self._card.input_size, self._card.input_channels
-        films = np.stack(
+        images = np.stack(
             [
                 preprocess(
                     each, size=size, channels=channels, scaling=self._card.scaling
@@ -68,9 +68,9 @@ class UsualReader:
                 for each in displays
             ]
         )
-        logits = self._classifier.predict(films, verbose=0)
+        logits = self._classifier.predict(images, verbose=0)
         tops = logits.argmax(axis=1)
-        grids = self._grids(films, tops)
+        grids = self._grids(images, tops)
         found = probabilities(
             logits,
             task=self._card.task,
@@ -78,13 +78,13 @@ class UsualReader:
             calibration=self._card.calibration,
         )
         return [
-            UsualReading(found[i], int(tops[i]), grids[i]) for i in range(len(films))
+            UsualOutput(found[i], int(tops[i]), grids[i]) for i in range(len(images))
         ]
 
-    def _grids(self, films: np.ndarray, tops: np.ndarray) -> np.ndarray:
+    def _grids(self, images: np.ndarray, tops: np.ndarray) -> np.ndarray:
         tensorflow = self._tensorflow
         with tensorflow.GradientTape() as tape:
-            _, maps = self._network(films, training=False)
+            _, maps = self._network(images, training=False)
             tape.watch(maps)
             # The head again, so that the tape sees the maps before it.
             pooled = self._network.get_layer("pool")(maps)
@@ -101,12 +101,12 @@ class UsualReader:
 
 
 def differences(
-    ours: LoadedModel, usual: UsualReader, film: np.ndarray
+    ours: LoadedModel, usual: UsualReader, image: np.ndarray
 ) -> tuple[float, float]:
     """Return the largest differences of probabilities and of the top label's grid."""
-    reading, expected = ours.read(film, apply_gate=False), usual.read(film)
-    found = np.array([score.probability for score in reading.scores])
-    cells = reading.scores[expected.top].grid.astype(np.float32)
+    model_output, expected = ours.read(image, apply_gate=False), usual.read(image)
+    found = np.array([score.probability for score in model_output.scores])
+    cells = model_output.scores[expected.top].grid.astype(np.float32)
     return (
         float(np.abs(found - expected.probabilities).max()),
         float(np.abs(cells - expected.grid).max()),

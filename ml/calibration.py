@@ -14,10 +14,10 @@ import numpy as np
 
 # Searched on a grid of logarithms: one parameter needs no optimiser.
 TEMPERATURES = np.exp(np.linspace(np.log(0.2), np.log(5.0), 401))
-# Fewer films of a kind than this say too little to call a score a probability.
-LEAST_FILMS = 10
-# A few films must not turn or flatten what the network learned: slope and intercept are
-# held near those that change nothing, as strongly as these deviations say.
+# Fewer images of a kind than this say too little to call a score a probability.
+LEAST_IMAGES = 10
+# A few images must not turn or flatten what the network learned: slope and intercept
+# are held near those that change nothing, as strongly as these deviations say.
 SLOPE_DEVIATION = 0.5
 INTERCEPT_DEVIATION = 2.0
 SMALLEST_SLOPE = 0.05
@@ -76,14 +76,14 @@ def fit_platt(logits: np.ndarray, positive: np.ndarray) -> tuple[float, float]:
     """Return the slope and intercept that turn logits into log odds.
 
     The targets are Platt's, a little off 0 and 1; slope and intercept are held near 1
-    and 0, so that few films change little, and the slope never turns the order round.
+    and 0, so that few images change little, and the slope never turns the order round.
 
     Args:
-        logits: float (films,).
-        positive: bool (films,).
+        logits: float (images,).
+        positive: bool (images,).
 
     Returns:
-        Slope and intercept; (1, 0) where films of one kind are missing.
+        Slope and intercept; (1, 0) where images of one kind are missing.
     """
     positives = int(positive.sum())
     negatives = len(positive) - positives
@@ -109,22 +109,25 @@ def fit_platt(logits: np.ndarray, positive: np.ndarray) -> tuple[float, float]:
 
 
 def negative_log_likelihood(
-    logits: np.ndarray, truth: np.ndarray, *, temperature: float = 1.0
+    logits: np.ndarray, ground_truth: np.ndarray, *, temperature: float = 1.0
 ) -> float:
-    """Return the mean of -log p of the true class; `truth` int (films,)."""
-    chosen = softmax(logits, temperature=temperature)[np.arange(len(truth)), truth]
+    """Return the mean of -log p of the true class; `ground_truth` int (images,)."""
+    chosen = softmax(logits, temperature=temperature)[
+        np.arange(len(ground_truth)), ground_truth
+    ]
     return float(-np.log(np.maximum(chosen, 1e-12)).mean())
 
 
-def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
+def fit_temperature(logits: np.ndarray, ground_truth: np.ndarray) -> float:
     """Return the temperature with the least negative log-likelihood.
 
     Args:
-        logits: float (films, classes) of films that training did not see.
-        truth: int (films,), the class of each.
+        logits: float (images, classes) of images that training did not see.
+        ground_truth: int (images,), the class of each.
     """
     losses = [
-        negative_log_likelihood(logits, truth, temperature=t) for t in TEMPERATURES
+        negative_log_likelihood(logits, ground_truth, temperature=t)
+        for t in TEMPERATURES
     ]
     return float(TEMPERATURES[int(np.argmin(losses))])
 
@@ -135,8 +138,8 @@ def expected_calibration_error(
     """Return the mean gap between confidence and accuracy over equal-width bins.
 
     Args:
-        chosen_probability: float (films,), of the class chosen.
-        right: bool (films,), whether it was right.
+        chosen_probability: float (images,), of the class chosen.
+        right: bool (images,), whether it was right.
         bins: Number of bins between 0 and 1.
     """
     place = np.minimum((chosen_probability * bins).astype(int), bins - 1)

@@ -20,11 +20,11 @@ import numpy as np
 from ml.cards.card import Card, get_card
 from ml.cards.ensemble_spec import sources_of
 from ml.errors import ModelError
-from ml.model_output import Reading, scores_of
+from ml.model_output import ModelOutput, scores_of
 from ml.preprocessing import Geometry
 
 
-class ReadsFilms(Protocol):
+class ReadsImages(Protocol):
     """A model that is ready, whatever is behind it."""
 
     card: Card
@@ -36,15 +36,15 @@ class ReadsFilms(Protocol):
         *,
         thresholds: Mapping[str, float] | None = None,
         apply_gate: bool = True,
-    ) -> Reading:
-        """Score a film, uint16 (H, W)."""
+    ) -> ModelOutput:
+        """Score an image, uint16 (H, W)."""
         ...
 
 
 class EnsembleModel:
     """A card without weights, with the models that it names; reads as they do."""
 
-    def __init__(self, card: Card, members: Sequence[ReadsFilms]) -> None:
+    def __init__(self, card: Card, members: Sequence[ReadsImages]) -> None:
         """Bind a card to its members.
 
         Args:
@@ -66,8 +66,8 @@ class EnsembleModel:
         *,
         thresholds: Mapping[str, float] | None = None,
         apply_gate: bool = True,
-    ) -> Reading:
-        """Score a film by every member.
+    ) -> ModelOutput:
+        """Score an image by every member.
 
         Args:
             display: uint16 (H, W), as `ml.pixels.display_frame` gives it.
@@ -78,11 +78,11 @@ class EnsembleModel:
             A score and a grid for every label of the ensemble's card, in its order.
 
         Raises:
-            FilmRejected: The gate refuses the film.
+            ImageRejected: The gate refuses the image.
         """
         began = time.perf_counter()
-        readings = self._read_by_all(display, apply_gate=apply_gate)
-        told = [self._mean(label, readings) for label in self.card.label_names]
+        results = self._read_by_all(display, apply_gate=apply_gate)
+        told = [self._mean(label, results) for label in self.card.label_names]
         scores, label_set = scores_of(
             self.card,
             np.array([probability for probability, _, _ in told]),
@@ -91,7 +91,7 @@ class EnsembleModel:
             scales=[scale for _, _, scale in told],
         )
         return replace(
-            _joined(self.card, readings),
+            _joined(self.card, results),
             scores=scores,
             label_set=label_set,
             milliseconds=(time.perf_counter() - began) * 1000.0,
@@ -103,8 +103,8 @@ class EnsembleModel:
         *,
         thresholds: Mapping[str, float] | None = None,
         apply_gate: bool = True,
-    ) -> list[Reading]:
-        """Score several films; see `read`."""
+    ) -> list[ModelOutput]:
+        """Score several images; see `read`."""
         return [
             self.read(display, thresholds=thresholds, apply_gate=apply_gate)
             for display in displays
@@ -112,7 +112,7 @@ class EnsembleModel:
 
     def _read_by_all(
         self, display: np.ndarray, *, apply_gate: bool
-    ) -> dict[str, Reading]:
+    ) -> dict[str, ModelOutput]:
         """Let the member with the gate read first: what it refuses, nobody scores."""
         gated = next((m.card.name for m in self._members if m.card.gate), "")
         first = sorted(self._members, key=lambda member: member.card.name != gated)
@@ -124,13 +124,13 @@ class EnsembleModel:
         }
 
     def _mean(
-        self, label: str, readings: Mapping[str, Reading]
+        self, label: str, results: Mapping[str, ModelOutput]
     ) -> tuple[float, np.ndarray, float]:
         """Return a label's probability, its grid and what the grid was scaled by."""
         sources = self._sources[label]
-        told = [_of_member(readings[name], parts) for name, parts in sources.items()]
-        seen = [_box(readings[name].geometry) for name in sources]
-        here = _box(next(iter(readings.values())).geometry)
+        told = [_of_member(results[name], parts) for name, parts in sources.items()]
+        seen = [_box(results[name].geometry) for name in sources]
+        here = _box(next(iter(results.values())).geometry)
         grid, scale = mean_grid(
             [
                 grid
@@ -141,7 +141,7 @@ class EnsembleModel:
         return float(np.mean([probability for probability, _ in told])), grid, scale
 
 
-def load_ensemble(card: Card, load: Callable[[Card], ReadsFilms]) -> EnsembleModel:
+def load_ensemble(card: Card, load: Callable[[Card], ReadsImages]) -> EnsembleModel:
     """Load an ensemble whose members' cards lie beside its own.
 
     Args:
@@ -185,13 +185,15 @@ def mean_grid(grids: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:
     return (mean / (scale or 1.0)).astype(np.float16), scale
 
 
-def _of_member(reading: Reading, names: Sequence[str]) -> tuple[float, np.ndarray]:
+def _of_member(
+    model_output: ModelOutput, names: Sequence[str]
+) -> tuple[float, np.ndarray]:
     """Return what one member says of a label that it knows by these names.
 
     The grid of several is their mean, weighted by what each has of the probability:
     so weighs the gradient of the logarithm of their sum.
     """
-    parts = {score.label: score for score in reading.scores}
+    parts = {score.label: score for score in model_output.scores}
     chosen = [parts[name] for name in names]
     if len(chosen) == 1:
         return chosen[0].probability, chosen[0].grid
@@ -212,23 +214,23 @@ def _box(geometry: Geometry) -> Geometry:
     return replace(geometry, size=1)
 
 
-def _joined(card: Card, readings: Mapping[str, Reading]) -> Reading:
+def _joined(card: Card, results: Mapping[str, ModelOutput]) -> ModelOutput:
     """Return the first member's reading as the ensemble's, but for its scores.
 
     The gate's answer in it is the ensemble's: that member alone was asked.
     """
-    told = list(readings.values())
-    inputs = "".join(readings[member.name].input_sha256 for member in card.members)
+    told = list(results.values())
+    inputs = "".join(results[member.name].input_sha256 for member in card.members)
     versions: dict[str, str] = {}
-    for reading in told:
-        versions |= reading.library_versions
+    for model_output in told:
+        versions |= model_output.library_versions
     return replace(
         told[0],
         model=card.name,
         version=card.version,
         weights_sha256=str(card.weights_sha256),
-        backend=_said(reading.backend for reading in told),
-        precision=_said(reading.precision for reading in told),
+        backend=_said(model_output.backend for model_output in told),
+        precision=_said(model_output.precision for model_output in told),
         library_versions=versions,
         input_sha256=hashlib.sha256(inputs.encode()).hexdigest(),
     )
@@ -238,7 +240,7 @@ def _said(words: Iterable[str]) -> str:
     return "+".join(sorted(set(words)))
 
 
-def _check_members(card: Card, members: Sequence[ReadsFilms]) -> None:
+def _check_members(card: Card, members: Sequence[ReadsImages]) -> None:
     expected = [(m.name, m.version, m.weights_sha256) for m in card.members]
     found = [(m.card.name, m.card.version, m.weights_sha256) for m in members]
     for wanted, there in zip(expected, found, strict=False):
@@ -258,7 +260,7 @@ def _check_members(card: Card, members: Sequence[ReadsFilms]) -> None:
     _check_labels(card, members)
 
 
-def _check_labels(card: Card, members: Sequence[ReadsFilms]) -> None:
+def _check_labels(card: Card, members: Sequence[ReadsImages]) -> None:
     known = {member.card.name: set(member.card.label_names) for member in members}
     try:
         sources = sources_of(card.raw)

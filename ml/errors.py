@@ -52,11 +52,11 @@ class ImageError(MlError):
     default_reason_code = "unreadable_pixels"
 
 
-class FilmRejected(MlError):  # noqa: N818 - an outcome, not a fault
-    """The film may not be scored by this model.
+class ImageRejected(MlError):  # noqa: N818 - an outcome, not a fault
+    """The image may not be scored by this model.
 
     reason_code: wrong_modality, wrong_body_part, lateral_view, colour_image,
-    blank_image, multi_frame, wrong_age, unlike_training_films, inverted, rotated,
+    blank_image, multi_frame, wrong_age, unlike_training_images, inverted, rotated,
     cropped or no_model.
     """
 

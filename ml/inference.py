@@ -1,4 +1,4 @@
-"""One film in; a score and a heat-map grid for every label out, from one pass.
+"""One image in; a score and a heat-map grid for every label out, from one pass.
 
 Two runners behind one call: OpenVINO on CPUs, with a graph exported once and a
 configuration of our own, and Keras (whichever backend it runs on) for accelerators.
@@ -22,9 +22,9 @@ import numpy as np
 from ml.calibration import probabilities
 from ml.cards.card import GRAPH_FORMAT, Card
 from ml.ensemble import EnsembleModel, load_ensemble
-from ml.errors import FilmRejected, ModelError
+from ml.errors import ImageRejected, ModelError
 from ml.gate.out_of_distribution import FeatureGate, GateResult, load_gate
-from ml.model_output import Reading, scores_of
+from ml.model_output import ModelOutput, scores_of
 from ml.networks import gradcam
 from ml.networks.head_layers import head_of_network
 from ml.networks.heads import Head, load_head
@@ -47,12 +47,12 @@ class Runner(Protocol):
     # None: the network shows no maps, and those that it gives are empty.
     head: Head | None
 
-    def run(self, film: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def run(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Map float32 (size, size, channels) to logits (labels,) and maps (h, w, f)."""
         ...
 
-    def run_many(self, films: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Map films, one axis more in front, to logits and maps of each."""
+    def run_many(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Map images, one axis more in front, to logits and maps of each."""
         ...
 
 
@@ -95,19 +95,19 @@ class OpenVinoRunner:
             "openvino", "numpy", "opencv-python-headless"
         )
 
-    def run(self, film: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def run(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Run one pass; a compiled request serves one thread at a time."""
         with self._lock:
-            self._request.infer([film[None]])
+            self._request.infer([image[None]])
             logits, *maps = (
                 self._request.get_output_tensor(i).data[0].copy()
                 for i in range(1 if self.head is None else 2)
             )
         return logits, maps[0] if maps else NO_MAPS
 
-    def run_many(self, films: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Run one pass a film: a batch brings a CPU nothing, and holds up the first."""
-        outputs = [self.run(film) for film in films]
+    def run_many(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Run one pass per image; a batch on a CPU is not faster."""
+        outputs = [self.run(image) for image in images]
         return np.stack([o[0] for o in outputs]), np.stack([o[1] for o in outputs])
 
 
@@ -132,20 +132,20 @@ class KerasRunner:
             "keras", backend, "numpy", "opencv-python-headless"
         )
 
-    def run(self, film: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def run(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Run one pass."""
-        logits, maps = self.run_many(film[None])
+        logits, maps = self.run_many(image[None])
         return logits[0], maps[0]
 
-    def run_many(self, films: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def run_many(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Run one compiled pass.
 
-        A batch is filled up to a power of two with films of zeros: each size is
+        A batch is filled up to a power of two with images of zeros: each size is
         compiled once, and there are few.
         """
-        count = len(films)
+        count = len(images)
         missing = (1 << (count - 1).bit_length()) - count
-        full = np.pad(films, ((0, missing), (0, 0), (0, 0), (0, 0)))
+        full = np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
         outputs = self._network.predict_on_batch(full)
         if self.head is None:
             return np.asarray(outputs)[:count], np.stack([NO_MAPS] * count)
@@ -154,7 +154,7 @@ class KerasRunner:
 
 
 class LoadedModel:
-    """A card with its network, ready to read films."""
+    """A card with its network, ready to read images."""
 
     def __init__(
         self,
@@ -175,28 +175,28 @@ class LoadedModel:
         *,
         thresholds: Mapping[str, float] | None = None,
         apply_gate: bool = True,
-    ) -> Reading:
-        """Score a film. The caller checks its header first (`ml.gate.header`).
+    ) -> ModelOutput:
+        """Score an image. The caller checks its header first (`ml.gate.header`).
 
         Args:
             display: uint16 (H, W), as `ml.pixels.display_frame` gives it.
             thresholds: Label to threshold; the card's where one is missing.
-            apply_gate: False: score the film whatever the gate says, and tell it.
+            apply_gate: False: score the image whatever the gate says, and tell it.
 
         Returns:
             A score and a grid for every label of the card, in its order.
 
         Raises:
-            FilmRejected: The model's own gate refuses the film.
+            ImageRejected: The model's own gate refuses the image.
         """
         began = time.perf_counter()
-        film, geometry = self.prepared(display)
-        outputs = self.runner.run(film)
-        reading = self._reading(
-            film, geometry, outputs, thresholds=thresholds, apply_gate=apply_gate
+        image, geometry = self.prepared(display)
+        outputs = self.runner.run(image)
+        model_output = self._model_output(
+            image, geometry, outputs, thresholds=thresholds, apply_gate=apply_gate
         )
         milliseconds = (time.perf_counter() - began) * 1000.0
-        return replace(reading, milliseconds=milliseconds)
+        return replace(model_output, milliseconds=milliseconds)
 
     def read_many(
         self,
@@ -204,42 +204,42 @@ class LoadedModel:
         *,
         thresholds: Mapping[str, float] | None = None,
         apply_gate: bool = True,
-    ) -> list[Reading | FilmRejected]:
-        """Score several films in one pass; see `read`.
+    ) -> list[ModelOutput | ImageRejected]:
+        """Score several images in one pass; see `read`.
 
         Returns:
-            For each film its reading, or why the gate refuses it. The time of each is
+            For each image its reading, or why the gate refuses it. The time of each is
             its share of the whole.
         """
         began = time.perf_counter()
         if not displays:
             return []
         prepared = [self.prepared(display) for display in displays]
-        films = np.stack([film for film, _ in prepared])
-        logits, maps = self.runner.run_many(films)
-        found: list[Reading | FilmRejected] = []
-        for i, (film, geometry) in enumerate(prepared):
+        images = np.stack([image for image, _ in prepared])
+        logits, maps = self.runner.run_many(images)
+        found: list[ModelOutput | ImageRejected] = []
+        for i, (image, geometry) in enumerate(prepared):
             outputs = logits[i], maps[i]
             try:
                 found.append(
-                    self._reading(
-                        film,
+                    self._model_output(
+                        image,
                         geometry,
                         outputs,
                         thresholds=thresholds,
                         apply_gate=apply_gate,
                     )
                 )
-            except FilmRejected as rejection:
+            except ImageRejected as rejection:
                 found.append(rejection)
         share = (time.perf_counter() - began) * 1000.0 / len(displays)
         return [
-            replace(each, milliseconds=share) if isinstance(each, Reading) else each
+            replace(each, milliseconds=share) if isinstance(each, ModelOutput) else each
             for each in found
         ]
 
     def prepared(self, display: np.ndarray) -> tuple[np.ndarray, Geometry]:
-        """Return a film as this model's network takes it, and where it was cut."""
+        """Return an image as this model's network takes it, and where it was cut."""
         return preprocess(
             display,
             size=self.card.input_size,
@@ -247,18 +247,18 @@ class LoadedModel:
             scaling=self.card.scaling,
         )
 
-    def _reading(
+    def _model_output(
         self,
-        film: np.ndarray,
+        image: np.ndarray,
         geometry: Geometry,
         outputs: tuple[np.ndarray, np.ndarray],
         *,
         thresholds: Mapping[str, float] | None,
         apply_gate: bool,
-    ) -> Reading:
-        """Judge one film's outputs; how long it took is not known yet."""
+    ) -> ModelOutput:
+        """Judge one image's outputs; how long it took is not known yet."""
         logits, maps = outputs
-        gate = self._judged(maps, film, apply_gate=apply_gate)
+        gate = self._judged(maps, image, apply_gate=apply_gate)
         found = probabilities(
             logits,
             task=self.card.task,
@@ -272,7 +272,7 @@ class LoadedModel:
         scores, label_set = scores_of(
             self.card, found, thresholds=thresholds or {}, grids=cells, scales=scales
         )
-        return Reading(
+        return ModelOutput(
             model=self.card.name,
             version=self.card.version,
             weights_sha256=self.weights_sha256,
@@ -280,7 +280,7 @@ class LoadedModel:
             backend=self.runner.backend,
             precision=self.runner.precision,
             library_versions=self.runner.library_versions,
-            input_sha256=hashlib.sha256(film.tobytes()).hexdigest(),
+            input_sha256=hashlib.sha256(image.tobytes()).hexdigest(),
             geometry=geometry,
             scores=scores,
             label_set=label_set,
@@ -289,12 +289,12 @@ class LoadedModel:
         )
 
     def _judged(
-        self, maps: np.ndarray, film: np.ndarray, *, apply_gate: bool
+        self, maps: np.ndarray, image: np.ndarray, *, apply_gate: bool
     ) -> GateResult | None:
         """Ask the gate before anything is scored; None where the model has none."""
         if self.gate is None:
             return None
-        result = replace(self.gate.judge(maps, film), applied=apply_gate)
+        result = replace(self.gate.judge(maps, image), applied=apply_gate)
         if result.refused and apply_gate:
             raise result.rejection()
         return result

@@ -1,4 +1,4 @@
-"""Labels: their codes, which is more specific than which, and how a film gets one."""
+"""Labels: their codes, which is more specific than which, and how an image gets one."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ BRAIN_TUMOUR_LABELS = (
     Label("No tumour", "No tumour", "17621005"),
 )
 
-# Every label that some chest film here carries: what a pre-training learns.
+# Every label that some chest image here carries: what a pre-training learns.
 CHEST_LABELS = (
     *NIH15_LABELS,
     *(label for label in CHESTX6_LABELS if label.name not in ("Normal", "Emphysema")),
@@ -68,16 +68,16 @@ PARENTS = {
 }
 
 NEGATIVE_LABELS = frozenset({"Normal", "No Finding"})
-# Never marked as positive, however high: they say that nothing was found. Of a film of
-# the chest 'No tumour' would say nothing, so it is none of the labels above.
+# Never marked as positive, however high: they say that nothing was found. Of an image
+# of the chest 'No tumour' would say nothing, so it is none of the labels above.
 NOTHING_FOUND_LABELS = NEGATIVE_LABELS | {"No tumour"}
 
 
 @dataclass(frozen=True)
 class Resolution:
-    """The one label of a film under a softmax model, or why it has none.
+    """The one label of an image under a softmax model, or why it has none.
 
-    `reason` is empty, "unknown" (none of the film's labels is the model's) or
+    `reason` is empty, "unknown" (none of the image's labels is the model's) or
     "ambiguous" (several remain, or only one that is more general than the model's).
     """
 
@@ -86,13 +86,13 @@ class Resolution:
 
 
 def known_labels(labels: Iterable[str], names: Sequence[str]) -> list[str]:
-    """Return a film's labels that a model knows, in the model's words and order."""
+    """Return an image's labels that a model knows, in the model's words and order."""
     given = {_in_words_of(names, label) for label in labels}
     return [name for name in names if name in given]
 
 
 def resolve(labels: Sequence[str], names: Sequence[str]) -> Resolution:
-    """Choose the most specific of a film's labels that a softmax model knows."""
+    """Choose the most specific of an image's labels that a softmax model knows."""
     known = known_labels(labels, names)
     general = {PARENTS[name] for name in known if name in PARENTS}
     specific = [name for name in known if name not in general]

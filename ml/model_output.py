@@ -1,4 +1,4 @@
-"""What a model says of one film: scores, heat-map grids, and how they were made."""
+"""What a model says of one image: scores, heat-map grids, and how they were made."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """The scores of one film, and everything needed to make them again.
+class ModelOutput:
+    """The scores of one image, and everything needed to make them again.
 
     `label_set` are the labels that the card's uncertainty does not rule out; `gate` is
     what the model's own gate said, None where it has none.
@@ -68,7 +68,7 @@ def scores_of(
     grids: np.ndarray,
     scales: np.ndarray,
 ) -> tuple[tuple[Score, ...], tuple[str, ...]]:
-    """Judge the probabilities of a film as a card says.
+    """Judge the probabilities of an image as a card says.
 
     Args:
         card: The model's card.

@@ -1,4 +1,4 @@
-"""Pictures of films and heat maps, drawn when asked for. NumPy and OpenCV only."""
+"""Pictures of images and heat maps, drawn when asked for. NumPy and OpenCV only."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ OPACITY_EXPONENT = 0.8
 def heat_layer(
     grid: np.ndarray, *, geometry_json: Mapping[str, int], size: int | None = None
 ) -> np.ndarray:
-    """Draw a grid where it belongs on its film.
+    """Draw a grid where it belongs on its image.
 
     Args:
         grid: float (rows, columns), 0 to at most 1.
-        geometry_json: What `Geometry.to_json` returned for the film.
-        size: Longest side of the result; without it, that of the film.
+        geometry_json: What `Geometry.to_json` returned for the image.
+        size: Longest side of the result; without it, that of the image.
 
     Returns:
-        RGBA uint8 (H, W, 4) in the film's geometry, transparent outside the box that
+        RGBA uint8 (H, W, 4) in the image's geometry, transparent outside the box that
         the network saw.
     """
     box = {name: int(value) for name, value in geometry_json.items()}
@@ -58,40 +58,40 @@ def overlay_png(
     opacity: float = 0.5,
     size: int | None = None,
 ) -> bytes:
-    """Return a PNG (RGB, 8 bits) of a film with a heat map over it.
+    """Return a PNG (RGB, 8 bits) of an image with a heat map over it.
 
     Args:
-        display: uint16 (H, W), the film the grid was made from.
+        display: uint16 (H, W), the image the grid was made from.
         grid: float (rows, columns), 0 to at most 1.
-        geometry_json: What `Geometry.to_json` returned for the film.
-        opacity: How much of the film the hottest cell hides, 0 to 1.
-        size: Longest side of the picture; without it, that of the film.
+        geometry_json: What `Geometry.to_json` returned for the image.
+        opacity: How much of the image the hottest cell hides, 0 to 1.
+        size: Longest side of the picture; without it, that of the image.
 
     Raises:
-        ImageError: The film is not the one the geometry was made for.
+        ImageError: The image is not the one the geometry was made for.
     """
     expected = (geometry_json["source_height"], geometry_json["source_width"])
     if display.shape != tuple(expected):
-        raise ImageError("The heat map belongs to a film of another size.")
+        raise ImageError("The heat map belongs to an image of another size.")
     layer = heat_layer(grid, geometry_json=geometry_json, size=size)
-    film = to_eight_bits(_resized(display, size))[..., None].astype(np.float32)
+    image = to_eight_bits(_resized(display, size))[..., None].astype(np.float32)
     share = layer[..., 3:].astype(np.float32) / 255.0 * float(np.clip(opacity, 0, 1))
-    mixed = film * (1.0 - share) + layer[..., :3].astype(np.float32) * share
+    mixed = image * (1.0 - share) + layer[..., :3].astype(np.float32) * share
     return _png(np.rint(mixed).astype(np.uint8)[..., ::-1])
 
 
 def display_png(
     display: np.ndarray, *, size: int | None = None, bits: int = 8
 ) -> bytes:
-    """Return a grey PNG of a film, of 8 or 16 bits.
+    """Return a grey PNG of an image, of 8 or 16 bits.
 
     Args:
         display: uint16 (H, W).
-        size: Longest side of the picture; without it, that of the film.
+        size: Longest side of the picture; without it, that of the image.
         bits: 8 or 16.
     """
-    film = _resized(display, size)
-    return _png(film if bits == 16 else to_eight_bits(film))
+    image = _resized(display, size)
+    return _png(image if bits == 16 else to_eight_bits(image))
 
 
 def layer_png(layer: np.ndarray) -> bytes:

@@ -62,7 +62,7 @@ PREAMBLE_LENGTH = 128
 DICOM_ERRORS = (InvalidDicomError, BytesLengthException, *DECODER_ERRORS)
 
 # Pillow reads JPEG pictures, so it reads baseline JPEG in DICOM too: decoders may
-# differ by a grey level, and a film is the same input through every door. OpenJPEG
+# differ by a grey level, and an image is the same input through every source. OpenJPEG
 # and the RLE decoder in Rust are the fastest of theirs, and lossless is lossless.
 PLUGINS = {
     JPEGBaseline8Bit: "pillow",

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
-from ml.errors import FilmRejected, ImageError, MlError, ModelError
-from ml.gate.header import FilmFacts, check_header, check_image, facts_of_dataset
+from ml.errors import ImageError, ImageRejected, MlError, ModelError
+from ml.gate.header import ImageFacts, check_header, check_image, facts_of_dataset
 from ml.images.pictures import channels_differ
-from ml.inference import LoadedModel, Reading
+from ml.inference import LoadedModel, ModelOutput
 from ml.overlay import overlay_png
 from ml.pixels import (
     DICOM_ERRORS,
@@ -25,7 +25,7 @@ from ml.pixels import (
     read_picture,
 )
 
-PICTURE_FACTS = FilmFacts(
+PICTURE_FACTS = ImageFacts(
     modality="",
     body_part_examined="",
     view_position="",
@@ -37,7 +37,7 @@ PICTURE_FACTS = FilmFacts(
 
 
 @dataclass
-class FileReading:
+class FileResult:
     """What became of one file: succeeded, rejected or failed."""
 
     path: Path
@@ -46,13 +46,13 @@ class FileReading:
     status: str = "failed"
     reason_code: str = ""
     reason: str = ""
-    reading: Reading | None = None
+    model_output: ModelOutput | None = None
     display: np.ndarray | None = field(default=None, repr=False)
     milliseconds: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return the line of `predict --json`."""
-        scores = self.reading.scores if self.reading else ()
+        scores = self.model_output.scores if self.model_output else ()
         return {
             "path": str(self.path),
             "model": self.model,
@@ -72,21 +72,21 @@ class FileReading:
                 }
                 for score in scores
             ],
-            "label_set": list(self.reading.label_set) if self.reading else [],
+            "label_set": list(self.model_output.label_set) if self.model_output else [],
             "milliseconds": round(self.milliseconds, 1),
         }
 
 
-def read_file(model: LoadedModel, path: Path) -> FileReading:
+def read_file(model: LoadedModel, path: Path) -> FileResult:
     """Score a DICOM file or picture; what is wrong with it ends up in the result."""
     began = time.perf_counter()
     card = model.card
-    outcome = FileReading(path=path, model=card.name, version=card.version)
+    outcome = FileResult(path=path, model=card.name, version=card.version)
     try:
         outcome.display = _fitting_display(model, path.read_bytes())
-        outcome.reading = model.read(outcome.display)
+        outcome.model_output = model.read(outcome.display)
         outcome.status = "succeeded"
-    except FilmRejected as error:
+    except ImageRejected as error:
         outcome.status = "rejected"
         outcome.reason_code, outcome.reason = error.reason_code, error.message
     except MlError as error:
@@ -98,25 +98,25 @@ def read_file(model: LoadedModel, path: Path) -> FileReading:
     return outcome
 
 
-def write_overlay(outcome: FileReading, folder: Path, *, size: int = 1024) -> Path:
-    """Write the film with the heat map of its highest score; return the PNG's path.
+def write_overlay(outcome: FileResult, folder: Path, *, size: int = 1024) -> Path:
+    """Write the image with the heat map of its highest score; return the PNG's path.
 
     Raises:
         ValueError: The file was not scored.
         ModelError: The model gives no heat maps.
     """
-    if outcome.reading is None or outcome.display is None:
-        raise ValueError("only a scored film has a heat map")
-    best = max(outcome.reading.scores, key=lambda score: score.probability)
+    if outcome.model_output is None or outcome.display is None:
+        raise ValueError("only a scored image has a heat map")
+    best = max(outcome.model_output.scores, key=lambda score: score.probability)
     if not best.grid.size:
-        raise ModelError(f"{outcome.reading.model} gives no heat maps.")
+        raise ModelError(f"{outcome.model_output.model} gives no heat maps.")
     folder.mkdir(parents=True, exist_ok=True)
     label = best.label.lower().replace(" ", "-")
     target = _free_name(folder, f"{outcome.path.stem}.{label}")
     png = overlay_png(
         outcome.display,
         best.grid,
-        geometry_json=outcome.reading.geometry.to_json(),
+        geometry_json=outcome.model_output.geometry.to_json(),
         size=size,
     )
     target.write_bytes(png)
@@ -139,7 +139,7 @@ def _fitting_display(model: LoadedModel, data: bytes) -> np.ndarray:
     return display
 
 
-def _facts(dataset: Dataset) -> FilmFacts:
+def _facts(dataset: Dataset) -> ImageFacts:
     try:
         return facts_of_dataset(dataset)
     except DICOM_ERRORS as error:
@@ -148,7 +148,7 @@ def _facts(dataset: Dataset) -> FilmFacts:
         ) from error
 
 
-def _raise(rejection: FilmRejected | None) -> None:
+def _raise(rejection: ImageRejected | None) -> None:
     if rejection is not None:
         raise rejection
 

@@ -1,11 +1,11 @@
-"""From display values to the network's input: one geometry for every film.
+"""From display values to the network's input: one geometry for every image.
 
 The same rule serves training, measurement and inference: uniform borders
 (collimation, masks, the bar of a scanner) are trimmed, a fixed share of what is left
 is cut off each side, the rest is squashed to a square with area interpolation and
 softened a little, and the histogram is equalised with a limited slope. Equalising
 and cropping take away part of what tells sources apart without looking at the lungs.
-Every step is continuous in the pixel values, so that an 8-bit or JPEG copy of a film
+Every step is continuous in the pixel values, so that an 8-bit or JPEG copy of an image
 is nearly the same input.
 """
 
@@ -17,30 +17,31 @@ from dataclasses import asdict, dataclass
 import cv2
 import numpy as np
 
-# 3: large films are halved first. Smaller ones, among them every training film, are
+# 3: large images are halved first. Smaller ones, among them every training image, are
 # to the bit what 2 made of them.
 PREPROCESSING_VERSION = "3"
 
-# A film is halved while its shorter side stays at least as long as this. Halving is
+# An image is halved while its shorter side stays at least as long as this. Halving is
 # one vectorised pass, and all that follows touches a few percent of the pixels.
 REDUCED_SIDE = 480
 
 # The borders are found on a thumbnail: single pixels and compression noise are gone.
 THUMBNAIL_SIZE = 128
-# A row is border while 80 % of its pixels lie within this share of the film's contrast.
+# A row is border while 80 % of its pixels lie within this share of the image's
+# contrast.
 UNIFORM_SHARE = 0.08
-# However uniform, no side loses more than this share of the film.
+# However uniform, no side loses more than this share of the image.
 LARGEST_TRIM = 0.30
 # Cut off each side afterwards: letters, markers and the corners of the collimator.
 MARGIN_SHARE = 0.04
 
 # Of the blur of the square, in its pixels: what compression changes is finer than that.
 # Chosen on training patients held out from learning, by their likelihood and by how
-# far JPEG copies of a film lie apart; training itself blurs by more and less.
+# far JPEG copies of an image lie apart; training itself blurs by more and less.
 SOFTENING_DEVIATION = 0.5
 
 HISTOGRAM_BINS = 256
-# The steepest slope that equalisation may give: noise in a flat film stays small.
+# The steepest slope that equalisation may give: noise in a flat image stays small.
 EQUALISATION_SLOPE = 3.0
 INPUT_MEAN = 0.5
 INPUT_STANDARD_DEVIATION = 0.25
@@ -55,29 +56,29 @@ CAFFE_MEAN = (103.939, 116.779, 123.68)
 # training. Of the networks of `keras.applications`, Xception takes -1-1, ResNet50 and
 # VGG caffe, DenseNet imagenet.
 SCALINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "0-1": lambda film: film,
-    "0-255": lambda film: film * 255.0,
-    "-1-1": lambda film: film * 2.0 - 1.0,
-    "imagenet": lambda film: (
-        (film - _of_channels(IMAGENET_MEAN, film))
-        / _of_channels(IMAGENET_STANDARD_DEVIATION, film)
+    "0-1": lambda image: image,
+    "0-255": lambda image: image * 255.0,
+    "-1-1": lambda image: image * 2.0 - 1.0,
+    "imagenet": lambda image: (
+        (image - _of_channels(IMAGENET_MEAN, image))
+        / _of_channels(IMAGENET_STANDARD_DEVIATION, image)
     ),
-    "caffe": lambda film: film * 255.0 - _of_channels(CAFFE_MEAN, film),
+    "caffe": lambda image: image * 255.0 - _of_channels(CAFFE_MEAN, image),
 }
 
 
-def _of_channels(values: tuple[float, ...], film: np.ndarray) -> np.ndarray:
+def _of_channels(values: tuple[float, ...], image: np.ndarray) -> np.ndarray:
     """Return a value a channel; a single one gets their mean."""
     given = np.array(values, np.float32)
-    return given if film.shape[-1] == len(values) else given.mean(keepdims=True)
+    return given if image.shape[-1] == len(values) else given.mean(keepdims=True)
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """The box of a film that the network sees, in pixels of the film.
+    """The box of an image that the network sees, in pixels of the image.
 
     `top`, `left`, `height`, `width` is the box that is squashed to a square of
-    `size` by `size`; `source_height` and `source_width` are the film's.
+    `size` by `size`; `source_height` and `source_width` are the image's.
     """
 
     source_height: int
@@ -98,7 +99,7 @@ class Geometry:
         return cls(**{name: int(values[name]) for name in cls.__dataclass_fields__})
 
     def to_source(self, x: float, y: float) -> tuple[float, float]:
-        """Map a point of the square (x, y in 0..size) to pixels of the film."""
+        """Map a point of the square (x, y in 0..size) to pixels of the image."""
         return (
             self.left + x * self.width / self.size,
             self.top + y * self.height / self.size,
@@ -108,14 +109,14 @@ class Geometry:
 def preprocess(
     display: np.ndarray, *, size: int, channels: int = 1, scaling: str = OUR_SCALING
 ) -> tuple[np.ndarray, Geometry]:
-    """Turn a film into the network's input.
+    """Turn an image into the network's input.
 
     Args:
         display: uint16 (height, width), 0 black to 65535 white.
         size: Side of the square.
         channels: How often the grey channel is repeated.
         scaling: Ours, or for networks from elsewhere a name in `SCALINGS`: then the
-            whole film is squashed and nothing but its values is changed.
+            whole image is squashed and nothing but its values is changed.
 
     Returns:
         float32 (size, size, channels), ours about -2 to 2, and the geometry used.
@@ -134,16 +135,16 @@ def _scaled(
 ) -> tuple[np.ndarray, Geometry]:
     height, width = display.shape
     square = squash(display.astype(np.float32), size=size) / 65535.0
-    film = SCALINGS[scaling](np.repeat(square[..., None], channels, axis=2))
+    image = SCALINGS[scaling](np.repeat(square[..., None], channels, axis=2))
     whole = Geometry(height, width, 0, 0, height, width, size)
-    return np.ascontiguousarray(film, np.float32), whole
+    return np.ascontiguousarray(image, np.float32), whole
 
 
 def reduce(display: np.ndarray, *, side: int = REDUCED_SIDE) -> tuple[np.ndarray, int]:
-    """Halve a large film, uint16 (height, width), by means of 2 x 2 pixels.
+    """Halve a large image, uint16 (height, width), by means of 2 x 2 pixels.
 
     Returns:
-        The film, at least `side` pixels high and wide unless it came smaller, and how
+        The image, at least `side` pixels high and wide unless it came smaller, and how
         many of its pixels a pixel stands for, along each side. An odd last
         row or column is left out.
     """
@@ -157,7 +158,7 @@ def reduce(display: np.ndarray, *, side: int = REDUCED_SIDE) -> tuple[np.ndarray
 
 
 def _in_source(found: Geometry, display: np.ndarray, factor: int) -> Geometry:
-    """Return a box of the reduced film as a box of the film itself."""
+    """Return a box of the reduced image as a box of the image itself."""
     height, width = display.shape
     return Geometry(
         source_height=height,
@@ -171,7 +172,7 @@ def _in_source(found: Geometry, display: np.ndarray, factor: int) -> Geometry:
 
 
 def find_geometry(display: np.ndarray, *, size: int) -> Geometry:
-    """Find the box of a film, uint16 (height, width), that the network is to see."""
+    """Find the box of an image, uint16 (height, width), that the network is to see."""
     height, width = display.shape
     shape = (THUMBNAIL_SIZE, THUMBNAIL_SIZE)
     thumbnail = cv2.resize(display, shape, interpolation=cv2.INTER_AREA)
@@ -217,7 +218,7 @@ def percentiles(values: np.ndarray, asked: tuple[float, ...]) -> np.ndarray:
 
 
 def _trimmed(spread: np.ndarray, limit: float) -> tuple[float, float]:
-    """Return where the film begins and ends along one axis, as shares of it."""
+    """Return where the image begins and ends along one axis, as shares of it."""
     begin = _border(spread, limit)
     end = 1.0 - _border(spread[::-1], limit)
     return begin, end
@@ -225,7 +226,7 @@ def _trimmed(spread: np.ndarray, limit: float) -> tuple[float, float]:
 
 def _border(spread: np.ndarray, limit: float) -> float:
     inside = np.flatnonzero(spread >= limit)
-    # A film without contrast, or uniform throughout, has no border to trim.
+    # An image without contrast, or uniform throughout, has no border to trim.
     if limit <= 0 or len(inside) == 0 or inside[0] == 0:
         return 0.0
     first = int(inside[0])
@@ -244,15 +245,15 @@ def _with_margin(begin: float, end: float, length: int) -> tuple[int, int]:
 
 
 def crop(display: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """Cut the box of `geometry` out of a film."""
+    """Cut the box of `geometry` out of an image."""
     rows = slice(geometry.top, geometry.top + geometry.height)
     columns = slice(geometry.left, geometry.left + geometry.width)
     return display[rows, columns]
 
 
-def squash(film: np.ndarray, *, size: int) -> np.ndarray:
+def squash(image: np.ndarray, *, size: int) -> np.ndarray:
     """Resize to a square whatever the aspect ratio, by area interpolation."""
-    return cv2.resize(film, (size, size), interpolation=cv2.INTER_AREA)
+    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
 
 
 def soften(square: np.ndarray) -> np.ndarray:
@@ -267,7 +268,7 @@ def equalise(square: np.ndarray) -> np.ndarray:
         square: Any real dtype (height, width).
 
     Returns:
-        float32 (height, width) in 0..1; a film without contrast becomes 0.5.
+        float32 (height, width) in 0..1; an image without contrast becomes 0.5.
     """
     values = square.astype(np.float32)
     low, high = (float(x) for x in percentiles(values.ravel(), (0.5, 99.5)))

@@ -1,14 +1,14 @@
 """What a model cannot tell: sets of labels, and the words for how sure a score is.
 
 Softmax models: split conformal sets (least ambiguous sets, Sadinle et al. 2019), with a
-quantile a class where enough films have it, so that hard classes are covered, too. A
+quantile a class where enough images have it, so that hard classes are covered, too. A
 label is in the set while its probability is at least 1 - quantile.
 
 Sigmoid models: a band a label. Below it the label is ruled out, above it it is there,
-inside nobody should lean on the score. Its ends are the conformal quantiles of films
+inside nobody should lean on the score. Its ends are the conformal quantiles of images
 with and without the label, so both kinds are covered.
 
-Coverage is the share of films whose truth is not ruled out. A second, stricter
+Coverage is the share of images whose truth is not ruled out. A second, stricter
 coverage tells 'confident' from 'borderline'.
 """
 
@@ -25,9 +25,9 @@ CONFIDENT, BORDERLINE, NOT_SURE = "confident", "borderline", "not sure"
 COVERAGE = 0.9
 # Of the errors that the stated coverage allows, the stricter one allows half.
 STRICTER = 0.5
-# A class with fewer films than this has the quantile of all films.
-LEAST_CLASS_FILMS = 20
-LEAST_BAND_FILMS = 10
+# A class with fewer images than this has the quantile of all images.
+LEAST_CLASS_IMAGES = 20
+LEAST_BAND_IMAGES = 10
 DIGITS = 6
 
 
@@ -49,17 +49,17 @@ def fit_uncertainty(
     patients: Sequence[str],
     coverage: float = COVERAGE,
 ) -> dict[str, Any]:
-    """Return what a card's `uncertainty` says, fitted on these films.
+    """Return what a card's `uncertainty` says, fitted on these images.
 
     Args:
-        probability: float (films, labels), calibrated, of patients that neither
+        probability: float (images, labels), calibrated, of patients that neither
             training nor the temperature saw.
-        positive: bool (films, labels).
-        known: bool (films, labels), where the truth is known.
+        positive: bool (images, labels).
+        known: bool (images, labels), where the truth is known.
         task: "softmax" or "sigmoid".
         names: The labels in the order of the columns.
-        patients: The patient of each film.
-        coverage: The share of films whose truth must not be ruled out.
+        patients: The patient of each image.
+        coverage: The share of images whose truth must not be ruled out.
     """
     fitted = _fit_sets if task == "softmax" else _fit_bands
     stricter = 1.0 - (1.0 - coverage) * STRICTER
@@ -68,9 +68,9 @@ def fit_uncertainty(
         "coverage": coverage,
         "stricter_coverage": round(stricter, 4),
         "calibrated_on": {
-            "films": len(patients),
+            "images": len(patients),
             "patients": len(set(patients)),
-            "films_with": dict(zip(names, with_label, strict=True)),
+            "images_with": dict(zip(names, with_label, strict=True)),
         },
         **fitted(probability, positive, known, names, (coverage, stricter)),
     }
@@ -124,19 +124,19 @@ def _class_quantiles(
     names: Sequence[str],
     coverage: float,
 ) -> tuple[float, dict[str, float]]:
-    truth = positive.argmax(axis=1)
-    unlike = 1.0 - probability[np.arange(len(truth)), truth]
+    ground_truth = positive.argmax(axis=1)
+    unlike = 1.0 - probability[np.arange(len(ground_truth)), ground_truth]
     every = _rounded_up(conformal_quantile(unlike, coverage))
     by_class = {
-        name: _rounded_up(conformal_quantile(unlike[truth == i], coverage))
+        name: _rounded_up(conformal_quantile(unlike[ground_truth == i], coverage))
         for i, name in enumerate(names)
-        if int((truth == i).sum()) >= LEAST_CLASS_FILMS
+        if int((ground_truth == i).sum()) >= LEAST_CLASS_IMAGES
     }
     return every, by_class
 
 
 def _rounded_up(quantile: float) -> float:
-    """Round so that no film leaves its set; 1 puts every label into it."""
+    """Round so that no image leaves its set; 1 puts every label into it."""
     scale = 10.0**DIGITS
     return min(1.0, math.ceil(quantile * scale) / scale) if quantile < 1.0 else 1.0
 
@@ -157,7 +157,7 @@ def _bands(
     for i, name in enumerate(names):
         found = probability[known[:, i], i]
         has_it = positive[known[:, i], i]
-        if min(int(has_it.sum()), int((~has_it).sum())) < LEAST_BAND_FILMS:
+        if min(int(has_it.sum()), int((~has_it).sum())) < LEAST_BAND_IMAGES:
             continue
         low = -conformal_quantile(-found[has_it], coverage)
         high = conformal_quantile(found[~has_it], coverage)
@@ -175,7 +175,7 @@ def certainty_of(
     names: Sequence[str],
     uncertainty: Mapping[str, Any] | None,
 ) -> Certainty:
-    """Return the words and the set of one film.
+    """Return the words and the set of one image.
 
     'not sure': the truth may be either, or the call by the threshold says other than
     the set; 'borderline': so at the stricter coverage; 'confident': at neither. ""
@@ -247,14 +247,14 @@ def conformal_sets(
     *,
     prefix: str = "",
 ) -> np.ndarray:
-    """Return bool (films, labels): which labels are not ruled out; never none.
+    """Return bool (images, labels): which labels are not ruled out; never none.
 
     Where nothing is left, the likeliest label stays: that can only cover more.
     """
     every = float(uncertainty[f"{prefix}quantile"])
     by_class = uncertainty.get(f"{prefix}quantiles", {})
     limits = np.array([1.0 - float(by_class.get(name, every)) for name in names])
-    # Rounding of the card's figures must not put a film out of its own set.
+    # Rounding of the card's figures must not put an image out of its own set.
     inside = probability >= limits - 10.0**-DIGITS
     likeliest = np.eye(len(names), dtype=bool)[probability.argmax(axis=1)]
     return inside | (likeliest & ~inside.any(axis=1, keepdims=True))
@@ -270,13 +270,13 @@ def not_ruled_out(
     """Return where the truth is not ruled out, and where the answer is left open.
 
     Args:
-        probability: float (films, labels).
-        positive: bool (films, labels).
+        probability: float (images, labels).
+        positive: bool (images, labels).
         names: The labels in the order of the columns.
         uncertainty: The card's object of that name.
 
     Returns:
-        bool (films, 1) of a softmax model, (films, labels) of a sigmoid one; labels
+        bool (images, 1) of a softmax model, (images, labels) of a sigmoid one; labels
         without a band are neither.
     """
     if uncertainty["method"] == "conformal":

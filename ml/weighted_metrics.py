@@ -1,6 +1,6 @@
 """Figures of merit of many resamples at once.
 
-Each takes weights, float64 (resamples, films), how often each film counts, and
+Each takes weights, float64 (resamples, images), how often each image counts, and
 returns float64 (resamples,), NaN where the figure is not defined. With weights of one
 they are the plain figures.
 """
@@ -13,26 +13,30 @@ CALIBRATION_BINS = 10
 
 
 def share(counted: np.ndarray, among: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the share of `counted` films among `among`; both bool (films,)."""
+    """Return the share of `counted` images among `among`; both bool (images,)."""
     # Products of matrices: many times quicker than picking columns.
     return weights @ (among & counted).astype(float) / (weights @ among.astype(float))
 
 
 def mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the mean of a value that each film has, float (films,)."""
+    """Return the mean of a value that each image has, float (images,)."""
     return weights @ values / weights.sum(axis=1)
 
 
-def accuracy(truth: np.ndarray, chosen: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the share of films whose class was chosen (int arrays)."""
-    return share(truth == chosen, np.ones(len(truth), bool), weights)
+def accuracy(
+    ground_truth: np.ndarray, chosen: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """Return the share of images whose class was chosen (int arrays)."""
+    return share(ground_truth == chosen, np.ones(len(ground_truth), bool), weights)
 
 
 def balanced_accuracy(
-    truth: np.ndarray, chosen: np.ndarray, weights: np.ndarray
+    ground_truth: np.ndarray, chosen: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
     """Return the mean recall over the classes present in each resample."""
-    recalls = [share(chosen == c, truth == c, weights) for c in np.unique(truth)]
+    recalls = [
+        share(chosen == c, ground_truth == c, weights) for c in np.unique(ground_truth)
+    ]
     return mean_defined(recalls, rounds=len(weights))
 
 
@@ -49,9 +53,9 @@ def auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.nda
     """Return the area under the ROC curve; ties count half.
 
     Args:
-        scores: float (films,).
-        positive: bool (films,).
-        weights: float64 (resamples, films).
+        scores: float (images,).
+        positive: bool (images,).
+        weights: float64 (resamples, images).
     """
     hits, misses = _by_score(scores, positive, weights)
     if not hits.shape[1]:
@@ -86,7 +90,7 @@ def _by_score(
 
 
 def f1(called: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the harmonic mean of precision and recall of bool (films,) arrays."""
+    """Return the harmonic mean of precision and recall of bool (images,) arrays."""
     hits = weights @ (called & positive).astype(float)
     return 2.0 * hits / (weights @ (called.astype(float) + positive))
 
@@ -97,9 +101,9 @@ def brier(
     """Return the mean squared distance of probabilities from the truth.
 
     Args:
-        probability: float (films,), or (films, classes): then summed over classes.
+        probability: float (images,), or (images, classes): then summed over classes.
         positive: bool of the same shape.
-        weights: float64 (resamples, films).
+        weights: float64 (resamples, images).
     """
     squared = (probability - positive) ** 2
     if squared.ndim == 2:
@@ -113,9 +117,9 @@ def expected_calibration_error(
     """Return the mean gap between probability and share over equal-width bins.
 
     Args:
-        probability: float (films,) of the class chosen, or of one label.
-        right: bool (films,): whether it was the true one, or the label is there.
-        weights: float64 (resamples, films).
+        probability: float (images,) of the class chosen, or of one label.
+        right: bool (images,): whether it was the true one, or the label is there.
+        weights: float64 (resamples, images).
     """
     place = np.minimum(
         (probability * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1

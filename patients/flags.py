@@ -10,7 +10,7 @@ from patients.models import Study, StudyFlag
 def flag(studies: Iterable[Study], what: StudyFlag) -> None:
     """Set a flag on studies that do not have it.
 
-    In one order, so that two films that flag the same studies do not deadlock.
+    In one order, so that two images that flag the same studies do not deadlock.
     """
     unflagged = sorted({study.pk for study in studies if what not in study.flags})
     for key in unflagged:

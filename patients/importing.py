@@ -1,4 +1,4 @@
-"""A folder of files, taken in one by one: the folder door.
+"""A folder of files, taken in one by one: the folder source.
 
 It can be stopped and started again at any time: what was taken in before, with the
 same claims, is not sent twice.
@@ -14,16 +14,16 @@ from typing import BinaryIO
 
 from accounts.errors import InvalidInput, Unavailable
 from accounts.models import Department, User
-from patients.identity.submitted import Claims, checked
+from patients.identity.submitted import SubmittedIdentity, checked
 from patients.incoming import receipt_of
 from patients.ingest import IngestResult, ingest_instance
 from patients.models import Upload
 
 PATH_COLUMN = "path"
-CLAIM_COLUMNS = tuple(Claims.__dataclass_fields__)
+CLAIM_COLUMNS = tuple(SubmittedIdentity.__dataclass_fields__)
 TRIES = 3
-# The index that DICOM media carry: it names films and is none (PS3.10 8.6).
-NOT_FILMS = frozenset({"DICOMDIR"})
+# The index that DICOM media carry: it names images and is none (PS3.10 8.6).
+NOT_IMAGES = frozenset({"DICOMDIR"})
 SKIPPED = "skipped"
 POSTPONED = "postponed"
 _SETTLED = (
@@ -38,7 +38,7 @@ class FileToImport:
     """One file, and what the manifest says about it."""
 
     path: Path
-    claims: Claims
+    submitted_identity: SubmittedIdentity
 
 
 @dataclass
@@ -68,13 +68,13 @@ def files_below(folder: Path, *, manifest: Path | None = None) -> list[Path]:
         path
         for path in folder.rglob("*")
         if path.is_file()
-        and path.name not in NOT_FILMS
+        and path.name not in NOT_IMAGES
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path.resolve() != left_out
     )
 
 
-def read_manifest(manifest: Path, *, folder: Path) -> dict[Path, Claims]:
+def read_manifest(manifest: Path, *, folder: Path) -> dict[Path, SubmittedIdentity]:
     """Read what a CSV file says about files: a column `path`, and any of the claims'.
 
     Args:
@@ -85,7 +85,7 @@ def read_manifest(manifest: Path, *, folder: Path) -> dict[Path, Claims]:
         InvalidInput: There is no column `path`, a file is named twice, or a value is
             not acceptable; the line is named.
     """
-    said: dict[Path, Claims] = {}
+    said: dict[Path, SubmittedIdentity] = {}
     try:
         with manifest.open(newline="", encoding="utf-8-sig") as lines:
             reader = csv.DictReader(lines)
@@ -95,14 +95,16 @@ def read_manifest(manifest: Path, *, folder: Path) -> dict[Path, Claims]:
                     reason_code="invalid_manifest",
                 )
             for row in reader:
-                claims = _claims(row, line=reader.line_num, manifest=manifest)
+                submitted_identity = _submitted_identity(
+                    row, line=reader.line_num, manifest=manifest
+                )
                 for path in _meant(row[PATH_COLUMN] or "", manifest, folder):
                     if path in said:
                         raise InvalidInput(
                             f"{manifest}, line {reader.line_num}: {path} comes twice.",
                             reason_code="invalid_manifest",
                         )
-                    said[path] = claims
+                    said[path] = submitted_identity
     except (ValueError, csv.Error) as error:
         raise InvalidInput(
             f"{manifest} is not CSV in UTF-8: {error}.", reason_code="invalid_manifest"
@@ -140,7 +142,9 @@ def _import_file(
     try:
         with file.path.open("rb") as content:
             receipt = receipt_of(content)
-            if receipt.sha256 and _came_in_before(receipt.sha256, file.claims):
+            if receipt.sha256 and _came_in_before(
+                receipt.sha256, file.submitted_identity
+            ):
                 summary.add(file.path, SKIPPED)
                 return
             result = _patiently(content, file, actor=actor, department=department)
@@ -166,9 +170,9 @@ def _patiently(
             return ingest_instance(
                 content,
                 name=file.path.name,
-                door=Upload.Door.FOLDER,
+                source=Upload.Source.FOLDER,
                 actor=actor,
-                claims=file.claims,
+                submitted_identity=file.submitted_identity,
                 department=department,
             )
         except Unavailable as fault:
@@ -178,18 +182,22 @@ def _patiently(
             time.sleep(fault.retry_after)
 
 
-def _came_in_before(sha256: str, claims: Claims) -> bool:
+def _came_in_before(sha256: str, submitted_identity: SubmittedIdentity) -> bool:
     return Upload.objects.filter(
         sha256=sha256,
-        door=Upload.Door.FOLDER,
+        source=Upload.Source.FOLDER,
         outcome__in=_SETTLED,
-        claims=claims.as_json(),
+        submitted_identity=submitted_identity.as_json(),
     ).exists()
 
 
-def _claims(row: Mapping[str, str | None], *, line: int, manifest: Path) -> Claims:
+def _submitted_identity(
+    row: Mapping[str, str | None], *, line: int, manifest: Path
+) -> SubmittedIdentity:
     try:
-        return checked(Claims(**{name: row.get(name) or "" for name in CLAIM_COLUMNS}))
+        return checked(
+            SubmittedIdentity(**{name: row.get(name) or "" for name in CLAIM_COLUMNS})
+        )
     except InvalidInput as error:
         raise InvalidInput(
             f"{manifest}, line {line}: {error.message}", reason_code="invalid_manifest"

@@ -18,7 +18,7 @@ from patients.dicom.hashes import ObjectHashes
 from patients.dicom.header import Header, PatientIdentity, read_header
 from patients.files import containers
 from patients.files.containers import Kind
-from patients.identity.submitted import Claims
+from patients.identity.submitted import SubmittedIdentity
 from patients.secondary_capture import wrap_picture
 
 
@@ -32,7 +32,7 @@ class Receipt:
 
 
 @dataclass
-class IncomingFilm:
+class IncomingImage:
     """A whole file whose header could be read.
 
     Attributes:
@@ -101,14 +101,14 @@ def receipt_of(file: BinaryIO) -> Receipt:
 
 @contextmanager
 def opened(
-    file: BinaryIO, *, receipt: Receipt, claims: Claims
-) -> Iterator[IncomingFilm]:
-    """Give a file as a film: whole, and as a DICOM object whatever it came as.
+    file: BinaryIO, *, receipt: Receipt, submitted_identity: SubmittedIdentity
+) -> Iterator[IncomingImage]:
+    """Give a file as an image: whole, and as a DICOM object whatever it came as.
 
     Args:
         file: Open for reading, and seekable.
         receipt: From `receipt_of`.
-        claims: As `submitted.checked` returned them; they are part of a picture's UIDs.
+        submitted_identity: Checked; a picture's UIDs depend on it.
 
     Raises:
         InvalidInput: The file is not whole, no image, or its header cannot be read.
@@ -127,19 +127,21 @@ def opened(
     file.seek(0)
     picture = kind is not Kind.DICOM
     with (
-        _as_picture(file, kind, claims) if picture else nullcontext(file) as source,
+        _as_picture(file, kind, submitted_identity)
+        if picture
+        else nullcontext(file) as source,
         storage.on_disk(source) as path,
     ):
-        yield _film(path, sha256="" if picture else receipt.sha256, picture=picture)
+        yield _image(path, sha256="" if picture else receipt.sha256, picture=picture)
 
 
-def _film(path: Path, *, sha256: str, picture: bool) -> IncomingFilm:
+def _image(path: Path, *, sha256: str, picture: bool) -> IncomingImage:
     with path.open("rb") as file:
         header = read_header(file)
         if not sha256:
             file.seek(0)
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return IncomingFilm(
+    return IncomingImage(
         path=path,
         object_sha256=sha256,
         size_bytes=path.stat().st_size,
@@ -149,11 +151,17 @@ def _film(path: Path, *, sha256: str, picture: bool) -> IncomingFilm:
 
 
 @contextmanager
-def _as_picture(file: BinaryIO, kind: Kind, claims: Claims) -> Iterator[BinaryIO]:
+def _as_picture(
+    file: BinaryIO, kind: Kind, submitted_identity: SubmittedIdentity
+) -> Iterator[BinaryIO]:
     identity = PatientIdentity(
-        patient_id=claims.patient_id or None, issuer=claims.issuer
+        patient_id=submitted_identity.patient_id or None,
+        issuer=submitted_identity.issuer,
     )
     with wrap_picture(
-        file, kind, identity=identity, accession_number=claims.accession_number
+        file,
+        kind,
+        identity=identity,
+        accession_number=submitted_identity.accession_number,
     ) as wrapped:
         yield wrapped

@@ -1,4 +1,4 @@
-"""How a file becomes part of the record: every door calls `ingest_instance`.
+"""How a file becomes part of the record: every source calls `ingest_instance`.
 
 Nothing else makes instances.
 
@@ -22,18 +22,18 @@ from patients.conflicts.duplicates import Recognised
 from patients.conflicts.quarantine import Conflicting
 from patients.dicom.hashes import HASH_RULE
 from patients.identity import submitted
-from patients.identity.submitted import Claims, Identity
-from patients.incoming import IncomingFilm, Receipt
+from patients.identity.submitted import Identity, SubmittedIdentity
+from patients.incoming import IncomingImage, Receipt
 from patients.models import Instance, Origin, Patient, Series, Study, Upload
 from patients.placement import Placing
 from patients.signals import instance_stored
 from patients.uploads import Sending
 
-__all__ = ["Claims", "IngestResult", "ingest_instance", "record_refusal"]
+__all__ = ["IngestResult", "SubmittedIdentity", "ingest_instance", "record_refusal"]
 
-NO_CLAIMS = Claims()
+NOTHING_SUBMITTED = SubmittedIdentity()
 logger = logging.getLogger(__name__)
-# Films that make one patient, study and series at once lose three races at most;
+# Images that make one patient, study and series at once lose three races at most;
 # the rest is for deadlocks.
 LONGEST_RACE = 8
 # PostgreSQL: unique_violation, serialization_failure, deadlock_detected.
@@ -61,9 +61,9 @@ def ingest_instance(
     file: BinaryIO,
     *,
     name: str,
-    door: str,
+    source: str,
     actor: User | None,
-    claims: Claims = NO_CLAIMS,
+    submitted_identity: SubmittedIdentity = NOTHING_SUBMITTED,
     requested_model: str = "",
     origin: Origin = Origin.RECEIVED,
     synthetic: bool = False,
@@ -77,9 +77,9 @@ def ingest_instance(
         file: Open for reading and seekable; what came through the upload handler
             brings its hash, size and whether it was too large.
         name: As the sender called it.
-        door: An `Upload.Door`.
+        source: An `Upload.Source`.
         actor: Who sent it; None for a program of ours. The caller has checked access.
-        claims: What a form or manifest says; fills what the header lacks.
+        submitted_identity: What a form or manifest says; fills what the header lacks.
         requested_model: Restricts which model reads it; "" for every one that fits.
         origin: Who made the object.
         synthetic: Drawn by the demo.
@@ -92,9 +92,9 @@ def ingest_instance(
     """
     sending = Sending(
         name=name,
-        door=door,
+        source=source,
         actor=actor,
-        claims=claims,
+        submitted_identity=submitted_identity,
         requested_model=requested_model,
         origin=origin,
         synthetic=synthetic,
@@ -104,10 +104,14 @@ def ingest_instance(
     )
     receipt = incoming.receipt_of(file)
     try:
-        sending = replace(sending, claims=submitted.checked(claims))
-        with incoming.opened(file, receipt=receipt, claims=sending.claims) as film:
-            whose = submitted.identify(film.header, sending.claims)
-            return _settle(film, whose, sending, receipt)
+        sending = replace(
+            sending, submitted_identity=submitted.checked(submitted_identity)
+        )
+        with incoming.opened(
+            file, receipt=receipt, submitted_identity=sending.submitted_identity
+        ) as image:
+            whose = submitted.identify(image.header, sending.submitted_identity)
+            return _settle(image, whose, sending, receipt)
     except Conflicting as conflict:
         return _conflict(sending, receipt, conflict, file=file)
     except Unavailable:
@@ -120,17 +124,17 @@ def record_refusal(
     error: ChestXError,
     *,
     name: str,
-    door: str,
+    source: str,
     actor: User | None,
     request: HttpRequest | None = None,
     size_bytes: int | None = None,
 ) -> IngestResult:
-    """Record a file, or a whole request (name ""), that a door refused unread."""
+    """Record a file, or a whole request (name ""), that a source refused unread."""
     sending = Sending(
         name=name,
-        door=door,
+        source=source,
         actor=actor,
-        claims=NO_CLAIMS,
+        submitted_identity=NOTHING_SUBMITTED,
         requested_model="",
         origin=Origin.RECEIVED,
         synthetic=False,
@@ -142,15 +146,15 @@ def record_refusal(
 
 
 def _settle(
-    film: IncomingFilm, whose: Identity, sending: Sending, receipt: Receipt
+    image: IncomingImage, whose: Identity, sending: Sending, receipt: Receipt
 ) -> IngestResult:
-    """Store the film or recognise it; after a lost race, as what it is by then."""
+    """Store the image or recognise it; after a lost race, as what it is by then."""
     for _ in range(LONGEST_RACE):
         try:
-            known = duplicates.known_object(film)
+            known = duplicates.known_object(image)
             if known is None:
-                return _store(film, whose, sending, receipt)
-            kept = _keep_duplicate(film, known, whose, sending, receipt)
+                return _store(image, whose, sending, receipt)
+            kept = _keep_duplicate(image, known, whose, sending, receipt)
             if kept is not None:
                 return kept
         except DataError as error:
@@ -171,7 +175,7 @@ def _settle(
 
 
 def _keep_duplicate(
-    film: IncomingFilm,
+    image: IncomingImage,
     known: Instance,
     whose: Identity,
     sending: Sending,
@@ -182,13 +186,13 @@ def _keep_duplicate(
     Returns:
         None where the object was erased meanwhile: the copy is new again.
     """
-    recognised: Recognised = duplicates.recognise(film, known)
+    recognised: Recognised = duplicates.recognise(image, known)
     study = known.series.study
-    submitted.refuse_other_patient(sending.claims, study, whose=whose)
+    submitted.refuse_other_patient(sending.submitted_identity, study, whose=whose)
     with transaction.atomic(durable=True):
         if not placement.lock_study(study):
             return None
-        placement.raise_priority(study, sending.claims.priority)
+        placement.raise_priority(study, sending.submitted_identity.priority)
         upload = uploads.record_kept(
             sending,
             receipt,
@@ -202,31 +206,31 @@ def _keep_duplicate(
 
 
 def _store(
-    film: IncomingFilm, whose: Identity, sending: Sending, receipt: Receipt
+    image: IncomingImage, whose: Identity, sending: Sending, receipt: Receipt
 ) -> IngestResult:
-    """Store a new film: rows, bytes and what hangs on them, or nothing."""
-    film.read_content()  # takes long: before the transaction
+    """Store a new image: rows, bytes and what hangs on them, or nothing."""
+    image.read_content()  # takes long: before the transaction
     with transaction.atomic(durable=True):
         series = placement.place(
             Placing(
-                header=film.header,
+                header=image.header,
                 identity=whose,
-                picture=film.picture,
-                priority=sending.claims.priority,
+                picture=image.picture,
+                priority=sending.submitted_identity.priority,
                 department=sending.department,
             )
         )
-        with film.path.open("rb") as content:
-            storage.put_object(content, sha256=film.object_sha256)
-        instance = _instance(film, series, sending)
+        with image.path.open("rb") as content:
+            storage.put_object(content, sha256=image.object_sha256)
+        instance = _instance(image, series, sending)
         placement.flag_same_pixels(instance, series.study.patient)
         upload = uploads.record_kept(sending, receipt, instance, created=True)
         _tell(instance, created=True, sending=sending)
     return _kept(sending, upload, instance)
 
 
-def _instance(film: IncomingFilm, series: Series, sending: Sending) -> Instance:
-    header, spacing = film.header, film.header.pixel_spacing
+def _instance(image: IncomingImage, series: Series, sending: Sending) -> Instance:
+    header, spacing = image.header, image.header.pixel_spacing
     return Instance.objects.create(
         series=series,
         sop_instance_uid=header.sop_instance_uid,
@@ -244,14 +248,14 @@ def _instance(film: IncomingFilm, series: Series, sending: Sending) -> Instance:
         pixel_spacing_kind=spacing.kind if spacing else "",
         origin=sending.origin,
         synthetic=sending.synthetic,
-        picture=film.picture,
+        picture=image.picture,
         lossy=header.lossy,
-        colour=film.pixels.colour if film.pixels else None,
-        size_bytes=film.size_bytes,
-        object_sha256=film.object_sha256,
-        dataset_sha256=film.hashes.dataset_sha256,
-        header_sha256=film.hashes.header_sha256,
-        pixel_sha256=film.pixel_sha256,
+        colour=image.pixels.colour if image.pixels else None,
+        size_bytes=image.size_bytes,
+        object_sha256=image.object_sha256,
+        dataset_sha256=image.hashes.dataset_sha256,
+        header_sha256=image.hashes.header_sha256,
+        pixel_sha256=image.pixel_sha256,
         hash_rule=HASH_RULE,
         header=header.json,
     )

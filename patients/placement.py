@@ -1,6 +1,6 @@
-"""Where a film belongs: its patient, study and series, found or made.
+"""Where an image belongs: its patient, study and series, found or made.
 
-Everything here runs inside the one transaction of a film.
+Everything here runs inside the one transaction of an image.
 """
 
 import hashlib
@@ -18,14 +18,14 @@ from patients.identity import names
 from patients.identity.submitted import Identity, demographics_differ
 from patients.models import Instance, Patient, Priority, Series, Study, StudyFlag
 
-# First key of the advisory lock under which films of one accession number are placed.
+# First key of the advisory lock under which images of one accession number are placed.
 _ACCESSION_LOCK = 0xACCE55
 SMALLEST_INTEGER, GREATEST_INTEGER = -(2**31), 2**31 - 1
 
 
 @dataclass(frozen=True)
 class Placing:
-    """A film that looks for its place.
+    """An image that looks for its place.
 
     Attributes:
         identity: Whose it is, header and form taken together.
@@ -53,26 +53,26 @@ def department_of(actor: User | None) -> Department:
     return department
 
 
-def place(film: Placing) -> Series:
-    """Find or make the series of a film, with its study and patient.
+def place(image: Placing) -> Series:
+    """Find or make the series of an image, with its study and patient.
 
     Raises:
         Conflicting: conflict_patient, conflict_study or conflict_accession.
-        IntegrityError: Another film made the same patient, study or series just now.
+        IntegrityError: Another image made the same patient, study or series just now.
     """
-    _lock_accession(film.identity)
-    study = _known_study(film)
+    _lock_accession(image.identity)
+    study = _known_study(image)
     if study is None:
-        _refuse_accession_of_another(film.identity, patient=None)
-        study = _new_study(film)
+        _refuse_accession_of_another(image.identity, patient=None)
+        study = _new_study(image)
     else:
-        _refuse_other_patient(study, film.identity)
-        _take_accession(study, film.identity)
-        raise_priority(study, film.priority)
-        _fill_patient(study.patient, film.identity)
-    if demographics_differ(film.identity, study.patient):
+        _refuse_other_patient(study, image.identity)
+        _take_accession(study, image.identity)
+        raise_priority(study, image.priority)
+        _fill_patient(study.patient, image.identity)
+    if demographics_differ(image.identity, study.patient):
         flag([study], StudyFlag.DEMOGRAPHICS_MISMATCH)
-    return _series(film, study)
+    return _series(image, study)
 
 
 def belongs_to(study: Study, identity: Identity) -> bool:
@@ -92,7 +92,7 @@ def lock_study(study: Study) -> bool:
 
 
 def raise_priority(study: Study, priority: Priority | None) -> None:
-    """Raise a study's priority; it never sinks by a film that comes later."""
+    """Raise a study's priority; it never sinks by an image that comes later."""
     if priority is not None and priority > study.priority:
         Study.objects.filter(pk=study.pk, priority__lt=priority).update(
             priority=priority
@@ -113,7 +113,7 @@ def flag_same_pixels(instance: Instance, patient: Patient) -> None:
 
 
 def _lock_accession(identity: Identity) -> None:
-    """Let films of one accession number through one by one: no unique index says it."""
+    """Serialise images of one accession number: no unique index can."""
     if not identity.accession_number:
         return
     key = f"{identity.accession_issuer}\x1f{identity.accession_number}".encode()
@@ -131,14 +131,14 @@ def _studies() -> QuerySet[Study]:
     )
 
 
-def _known_study(film: Placing) -> Study | None:
-    """Return the film's study; a picture may only have an accession number for it."""
-    uid = film.header.study_instance_uid
+def _known_study(image: Placing) -> Study | None:
+    """Return the image's study; a picture may only have an accession number for it."""
+    uid = image.header.study_instance_uid
     study = _studies().filter(study_instance_uid=uid).first()
-    if study is not None or not (film.picture and film.identity.accession_number):
+    if study is not None or not (image.picture and image.identity.accession_number):
         return study
-    listed = _of_accession(_studies(), film.identity).order_by("received_at", "pk")
-    return next((one for one in listed if belongs_to(one, film.identity)), None)
+    listed = _of_accession(_studies(), image.identity).order_by("received_at", "pk")
+    return next((one for one in listed if belongs_to(one, image.identity)), None)
 
 
 def _of_accession(studies: QuerySet[Study], identity: Identity) -> QuerySet[Study]:
@@ -153,7 +153,7 @@ def _refuse_other_patient(study: Study, identity: Identity) -> None:
     if identity.patient_id is not None and not belongs_to(study, identity):
         raise Conflicting(
             ConflictReason.PATIENT,
-            "The study of this film is already stored under another patient.",
+            "The study of this image is already stored under another patient.",
             conflicts_with=_some_instance(Q(series__study=study)),
         )
 
@@ -164,7 +164,7 @@ def _refuse_accession_of_another(
     """Refuse an accession number that another patient's study has.
 
     Args:
-        identity: Whose film it is.
+        identity: Whose image it is.
         patient: Whose it is already known to be; None for a new study.
     """
     if not identity.accession_number:
@@ -179,13 +179,13 @@ def _refuse_accession_of_another(
         if not same:
             raise Conflicting(
                 ConflictReason.ACCESSION,
-                "The accession number of this film is that of another patient's study.",
+                "Another patient's study has this accession number.",
                 conflicts_with=_some_instance(Q(series__study=study)),
             )
 
 
 def _take_accession(study: Study, identity: Identity) -> None:
-    """Give a known study the accession number that its first films lacked."""
+    """Give a known study the accession number that its first images lacked."""
     ours = (study.accession_number, study.accession_issuer)
     theirs = (identity.accession_number, identity.accession_issuer)
     if not identity.accession_number or ours == theirs:
@@ -205,13 +205,13 @@ def _flag_shared_accession(study: Study, identity: Identity) -> None:
         flag([study, *shared], StudyFlag.ACCESSION_SHARED)
 
 
-def _new_study(film: Placing) -> Study:
-    header, identity = film.header, film.identity
-    _known_series(film, study=None)
+def _new_study(image: Placing) -> Study:
+    header, identity = image.header, image.identity
+    _known_series(image, study=None)
     patient = _patient(identity)
     study = Study.objects.create(
         patient=patient,
-        study_instance_uid=film.header.study_instance_uid,
+        study_instance_uid=image.header.study_instance_uid,
         received_patient_id=identity.patient_id,
         received_issuer=identity.issuer,
         accession_number=identity.accession_number,
@@ -221,8 +221,8 @@ def _new_study(film: Placing) -> Study:
         timezone_offset=header.timezone_offset[:5],
         description=header.study_description[:256],
         referring_physician=header.referring_physician[:324],
-        priority=film.priority or Priority.ROUTINE,
-        department=film.department,
+        priority=image.priority or Priority.ROUTINE,
+        department=image.department,
     )
     _flag_shared_accession(study, identity)
     return study
@@ -248,9 +248,9 @@ def _patient(identity: Identity) -> Patient:
 
 
 def _fill_patient(patient: Patient, identity: Identity) -> None:
-    """Take from the film what the record lacks; what it has is a person's to change.
+    """Take from the image what the record lacks; what it has is a person's to change.
 
-    A film that came under another identifier, and followed its study to this patient,
+    An image that came under another identifier, and followed its study to this patient,
     says nothing of them.
     """
     own = identity.patient_id is None or identity.key == (
@@ -271,11 +271,11 @@ def _fill_patient(patient: Patient, identity: Identity) -> None:
         patient.refresh_from_db(fields=list(gained))
 
 
-def _known_series(film: Placing, *, study: Study | None) -> Series | None:
-    """Return the known series of the film.
+def _known_series(image: Placing, *, study: Study | None) -> Series | None:
+    """Return the known series of the image.
 
     Args:
-        film: The film.
+        image: The image.
         study: The study that it belongs to; None for one that is not made yet.
 
     Raises:
@@ -283,12 +283,12 @@ def _known_series(film: Placing, *, study: Study | None) -> Series | None:
     """
     series = (
         Series.objects.select_related("study__patient")
-        .filter(series_instance_uid=film.header.series_instance_uid)
+        .filter(series_instance_uid=image.header.series_instance_uid)
         .first()
     )
     if series is None or (study is not None and series.study_id == study.pk):
         return series
-    identity = film.identity
+    identity = image.identity
     same_patient = (
         series.study.patient_id == study.patient_id
         if study is not None
@@ -296,21 +296,21 @@ def _known_series(film: Placing, *, study: Study | None) -> Series | None:
     )
     raise Conflicting(
         ConflictReason.STUDY if same_patient else ConflictReason.PATIENT,
-        "The series of this film is already stored under another "
+        "The series of this image is already stored under another "
         f"{'study' if same_patient else 'patient'}.",
         conflicts_with=_some_instance(Q(series=series)),
     )
 
 
-def _series(film: Placing, study: Study) -> Series:
-    header = film.header
-    known = _known_series(film, study=study)
+def _series(image: Placing, study: Study) -> Series:
+    header = image.header
+    known = _known_series(image, study=study)
     if known is not None:
         known.study = study
         return known
     return Series.objects.create(
         study=study,
-        series_instance_uid=film.header.series_instance_uid,
+        series_instance_uid=image.header.series_instance_uid,
         modality=header.modality[:16],
         body_part_examined=header.body_part_examined[:64],
         view_position=header.view_position[:16],

@@ -1,4 +1,4 @@
-"""A PNG, JPEG, TIFF or BMP becomes a Secondary Capture: behind the door all is DICOM.
+"""A PNG, JPEG, TIFF or BMP becomes a Secondary Capture: behind the source all is DICOM.
 
 The bytes are decided by the file, patient_id, issuer and accession number alone, so
 that the same picture sent again for the same patient is the same object (PS3.5 B.2).

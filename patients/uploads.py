@@ -13,7 +13,7 @@ from accounts.errors import ChestXError
 from accounts.models import AuditEvent, Department, User
 from patients import storage
 from patients.conflicts.quarantine import Conflicting
-from patients.identity.submitted import Claims, storable
+from patients.identity.submitted import SubmittedIdentity, storable
 from patients.incoming import Receipt
 from patients.models import Instance, Origin, Upload
 
@@ -31,9 +31,9 @@ class Sending:
     """
 
     name: str
-    door: str
+    source: str
     actor: User | None
-    claims: Claims
+    submitted_identity: SubmittedIdentity
     requested_model: str
     origin: Origin
     synthetic: bool
@@ -42,8 +42,8 @@ class Sending:
     resent: Upload | None = None
 
     def as_json(self) -> dict[str, object]:
-        """Return what `Upload.claims` keeps, enough to send the file again."""
-        said: dict[str, object] = dict(self.claims.as_json())
+        """Return the JSON of `Upload.submitted_identity`, enough to resend the file."""
+        said: dict[str, object] = dict(self.submitted_identity.as_json())
         if self.requested_model:
             said["model"] = storable(self.requested_model)[:LONGEST_NAME]
         if self.synthetic:
@@ -65,7 +65,7 @@ def record_kept(
     reason_code: str = "",
     reason: str = "",
 ) -> Upload:
-    """Write the Upload and event of a film that is in the record, new or a duplicate.
+    """Write the Upload and event of an image that is in the record, new or a duplicate.
 
     In the transaction of the caller.
     """
@@ -155,7 +155,7 @@ def _upload(
 ) -> Upload:
     return Upload.objects.create(
         user=sending.actor,
-        door=sending.door,
+        source=sending.source,
         original_name=stored_name(sending.name),
         sha256=receipt.sha256,
         size_bytes=receipt.size_bytes,
@@ -165,7 +165,7 @@ def _upload(
         instance=instance,
         department=department,
         conflicts_with=conflicts_with,
-        claims=sending.as_json(),
+        submitted_identity=sending.as_json(),
     )
 
 
@@ -182,7 +182,7 @@ def _audit(
         action=AuditAction.UPLOAD,
         actor=sending.actor,
         request=sending.request,
-        door=sending.door,
+        source=sending.source,
         object_kind=object_kind,
         object_uuid=object_uuid,
         patients=patients,

@@ -23,8 +23,8 @@ def grey_pixels(seed: int = 0, *, rows: int = 64, columns: int = 48) -> np.ndarr
     return (slope + noise).clip(0, 4095).astype(np.uint16)
 
 
-def film(*, pixels: np.ndarray | None = None, **attributes: Any) -> FileDataset:
-    """Return a DX film, Explicit VR Little Endian, 12 bit.
+def image(*, pixels: np.ndarray | None = None, **attributes: Any) -> FileDataset:
+    """Return a DX image, Explicit VR Little Endian, 12 bit.
 
     Args:
         pixels: uint16 (rows, columns); default: `grey_pixels()`.
@@ -77,9 +77,9 @@ def written(dataset: Dataset) -> bytes:
     return content.getvalue()
 
 
-def film_bytes(**attributes: Any) -> bytes:
-    """Return a DX film as a file; arguments as `film`."""
-    return written(film(**attributes))
+def image_bytes(**attributes: Any) -> bytes:
+    """Return a DX image as a file; arguments as `image`."""
+    return written(image(**attributes))
 
 
 def encoded(dataset: FileDataset, transfer_syntax: UID, **options: Any) -> bytes:
@@ -90,7 +90,7 @@ def encoded(dataset: FileDataset, transfer_syntax: UID, **options: Any) -> bytes
     return written(copy)
 
 
-def jpeg_film(dataset: FileDataset) -> bytes:
+def jpeg_image(dataset: FileDataset) -> bytes:
     """Return an 8-bit object in JPEG baseline, as a file."""
     pixels = np.frombuffer(dataset.PixelData, np.uint8)
     stream = jpeg(pixels[: dataset.Rows * dataset.Columns].reshape(dataset.Rows, -1))

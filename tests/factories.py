@@ -125,8 +125,8 @@ class UploadFactory(DjangoModelFactory):
         model = Upload
 
     user = factory.SubFactory(UserFactory)
-    door = Upload.Door.REST
-    original_name = "film.dcm"
+    source = Upload.Source.REST
+    original_name = "image.dcm"
     outcome = Upload.Outcome.STORED
     instance = factory.SubFactory(InstanceFactory)
     department = factory.SubFactory(DepartmentFactory)

@@ -17,7 +17,7 @@ from accounts.tokens import issue_token
 from diagnoses.models import Finding, Prediction, SiteAcceptance, StateChange
 from diagnoses.worklist import refresh_entry
 from patients.models import Instance, Patient, PatientAssignment, Study
-from tests.diagnoses.fakes import installed_model, stored_film
+from tests.diagnoses.fakes import installed_model, stored_image
 from tests.factories import (
     FindingFactory,
     HeatMapFactory,
@@ -30,7 +30,7 @@ from tests.factories import (
 
 # What nothing may say without an event: no word of it stands anywhere else.
 FAMILY_NAME, MRN, ACCESSION_NUMBER = "Wanderweg", "MRN-4711-WALK", "ACC-4711-WALK"
-FILE_NAME = "wanderweg-film.dcm"
+FILE_NAME = "wanderweg-image.dcm"
 
 
 @dataclass
@@ -60,12 +60,12 @@ class Record:
 
 
 def make_record(user: User) -> Record:
-    """Make a patient whose film was read, and a row of everything the admin shows."""
+    """Make a patient whose image was read, and a row of everything the admin shows."""
     model_version = installed_model()
     SiteAcceptance.objects.create(
         model_version=model_version,
         figures={},
-        films=1,
+        images=1,
         patients=1,
         manifest_sha256="a" * 64,
     )
@@ -76,7 +76,7 @@ def make_record(user: User) -> Record:
         patient_id=MRN, family_name=FAMILY_NAME, name_folded=FAMILY_NAME.casefold()
     )
     study = StudyFactory(patient=patient, accession_number=ACCESSION_NUMBER)
-    instance = stored_film(series__study=study)
+    instance = stored_image(series__study=study)
     upload = UploadFactory(
         instance=instance,
         original_name=FILE_NAME,
@@ -98,7 +98,7 @@ def make_record(user: User) -> Record:
         username="x", failures_since_start=1, attempt_time=timezone.now()
     )
     issue_token(UserFactory())
-    audit.record(action="view", actor=user, door="web", patients=[patient.pk])
+    audit.record(action="view", actor=user, source="web", patients=[patient.pk])
     record = Record(user, study, instance, prediction, finding)
     record.values = {
         "patient_id": str(patient.pk),

@@ -19,7 +19,7 @@ SHOW_A_PATIENT = {
     "worklist",
     "patient",
     "study",
-    "film",
+    "image",
     "heat-layer",
     "patient-list",
     "patient-detail",

@@ -20,7 +20,7 @@ from django.utils.http import urlencode
 from accounts import audit
 from accounts.access import Action, may
 from accounts.api.audited import patient_keys
-from accounts.audit import AuditAction, AuditDoor
+from accounts.audit import AuditAction, AuditSource
 
 
 class AuditedAdmin(admin.ModelAdmin):
@@ -173,7 +173,7 @@ class AuditedAdmin(admin.ModelAdmin):
             action=action,
             actor=request.user,
             request=request,
-            door=AuditDoor.ADMIN,
+            source=AuditSource.ADMIN,
             object_kind=self.opts.model_name,
             object_uuid=key if isinstance(key, UUID) else None,
             patients=patients,

@@ -161,11 +161,11 @@ class AuditEventAdmin(AuditedAdmin):
         "outcome",
         "object_kind",
         "patients_count",
-        "door",
+        "source",
         "address",
         "object_uuid",
     )
-    list_filter = ("at", "action", "outcome", "door", "object_kind")
+    list_filter = ("at", "action", "outcome", "source", "object_kind")
     search_keys = ("object_uuid", "actor_uuid", "subjects__patient_uuid")
     search_fields = ("actor_name",)
     search_help_text = "A user name, or the key of a user, an object or a patient."
@@ -177,7 +177,7 @@ class AuditEventAdmin(AuditedAdmin):
         "action",
         "object_kind",
         "object_uuid",
-        "door",
+        "source",
         "address",
         "outcome",
         "detail",

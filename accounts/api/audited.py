@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from accounts import audit
-from accounts.audit import AuditAction, AuditDoor
+from accounts.audit import AuditAction, AuditSource
 
 
 class AuditedReadMixin(GenericViewSet):
@@ -65,7 +65,7 @@ class AuditedReadMixin(GenericViewSet):
             action=action,
             actor=self.request.user,
             request=self.request,
-            door=AuditDoor.REST,
+            source=AuditSource.REST,
             object_kind=object_kind or self.object_kind,
             object_uuid=object_uuid,
             patients=self.patients_of(shown),

@@ -1,4 +1,4 @@
-"""The REST door of signing in."""
+"""The REST source of signing in."""
 
 from django.contrib.auth import authenticate
 from django.contrib.auth.signals import user_logged_in

@@ -39,11 +39,11 @@ def cpu_seconds(var_dir: Path) -> Counter[str]:
     return used
 
 
-def used_per_film(
-    before: Counter[str], after: Counter[str], films: int
+def used_per_image(
+    before: Counter[str], after: Counter[str], images: int
 ) -> dict[str, float]:
-    """Return the processor seconds a film, part by part, the greatest first."""
-    used = {part: (after[part] - before[part]) / films for part in after}
+    """Return the processor seconds an image, part by part, the greatest first."""
+    used = {part: (after[part] - before[part]) / images for part in after}
     return {
         part: round(seconds, 4)
         for part, seconds in sorted(used.items(), key=lambda item: -item[1])

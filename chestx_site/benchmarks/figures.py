@@ -48,7 +48,7 @@ class Goal:
 
 GOALS = (
     Goal(
-        "inference", "ratio", "film with heat maps, usual way over ours", "x", 20, True
+        "inference", "ratio", "image with heat maps, usual way over ours", "x", 20, True
     ),
     Goal(
         *("inference", "tensorflow_ratio", "TensorFlow compiled pass over ours", "x"),
@@ -62,8 +62,8 @@ GOALS = (
         *("inference", "over_bare_pass", "ours over OpenVINO's bare pass", "x"),
         *(1.3, False),
     ),
-    Goal("upload", "p95_s", "drawn film to stored result, p95", "s", 0.5, False),
-    Goal("throughput", "films_per_s", "films sent, read and stored", "/s", 8, True),
+    Goal("upload", "p95_s", "drawn image to stored result, p95", "s", 0.5, False),
+    Goal("throughput", "images_per_s", "images sent, read and stored", "/s", 8, True),
     Goal("pages", "ratio", "p95 with 100,000 studies over 1,000", "x", 1.5, False),
 )
 

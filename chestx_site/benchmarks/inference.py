@@ -1,4 +1,4 @@
-"""One film with the heat maps of all labels, against the other ways to run a network.
+"""One image with the heat maps of all labels, against the other ways to run a network.
 
 Each way is a process of its own (`ways/child.py`), started one after the other, which
 is the cold start, and then asked in turns, so that whatever else the machine does meets
@@ -34,12 +34,12 @@ from ml.errors import MlError
 from ml.labels import known_labels
 from patients.phantom.drawing import BITS, draw_chest
 
-FILM_SHAPE = (2500, 2000)
-_FILMS = 3
+IMAGE_SHAPE = (2500, 2000)
+_IMAGES = 3
 _ROUNDS = 10
 _BATCHES = (1, 8, 32)
 _BATCH_TURNS = 3
-_REAL_FILMS = 200
+_REAL_IMAGES = 200
 _PRECISIONS = ("float32", "bfloat16")
 # Ways that export or compile once and keep it.
 _KEEPING = ("ours", "openvino_pass", "onnx_pass")
@@ -68,7 +68,7 @@ WAYS = (
 class WayProcess:
     """A way that runs, and is asked."""
 
-    def __init__(self, way: Compared, *, card: Card, films: Path) -> None:
+    def __init__(self, way: Compared, *, card: Card, images: Path) -> None:
         """Start it and wait for its first result.
 
         Raises:
@@ -78,7 +78,7 @@ class WayProcess:
         command = [
             *(sys.executable, "-m", "chestx_site.benchmarks.ways.child", way.module),
             f"--card={card.weights_file.with_name('card.json')}",
-            f"--films={films}",
+            f"--images={images}",
             f"--cache={settings.INFERENCE_CACHE_DIR}",
             f"--threads={settings.INFERENCE_NUM_THREADS}",
             f"--precision={way.precision}",
@@ -150,7 +150,7 @@ class WayProcess:
 
 
 def measure(say: Callable[[str], None]) -> Figures:
-    """Measure every way in this one run, on drawn films, with the default model.
+    """Measure every way in this one run, on drawn images, with the default model.
 
     Raises:
         BenchmarkError: A way cannot be run, or the model is not there.
@@ -160,15 +160,15 @@ def measure(say: Callable[[str], None]) -> Figures:
     except MlError as error:
         raise BenchmarkError(error.message) from error
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        films = Path(folder) / "films.npy"
-        np.save(films, drawn_films())
+        images = Path(folder) / "images.npy"
+        np.save(images, drawn_images())
         processes = {
-            way.name: stack.enter_context(_started(way, card, films, say))
+            way.name: stack.enter_context(_started(way, card, images, say))
             for way in WAYS
         }
         say("Inference: measuring in turns")
         latencies = _latencies(list(processes.values()))
-        # Before the batches: what 32 large films take is not the way's.
+        # Before the batches: what 32 large images take is not the way's.
         memory = {name: each.ask("memory")["most"] for name, each in processes.items()}
         throughput = _throughput(list(processes.values()))
         table = {
@@ -186,7 +186,7 @@ def measure(say: Callable[[str], None]) -> Figures:
         "ways": table,
         "agreement": agreement,
         "gpu": "not measured here: no accelerator",
-        "film": "x".join(map(str, FILM_SHAPE)),
+        "image": "x".join(map(str, IMAGE_SHAPE)),
         "input_size": card.input_size,
         "grids_ours": len(card.labels),
         "grids_usual": 1,
@@ -196,22 +196,22 @@ def measure(say: Callable[[str], None]) -> Figures:
 
 
 def _started(
-    way: Compared, card: Card, films: Path, say: Callable[[str], None]
+    way: Compared, card: Card, images: Path, say: Callable[[str], None]
 ) -> WayProcess:
     say(f"Inference: starting {way.name}")
     if way.module in _KEEPING:
         # What a first start ever keeps for the next is no cold start.
-        WayProcess(way, card=card, films=films).end()
-    return WayProcess(way, card=card, films=films)
+        WayProcess(way, card=card, images=images).end()
+    return WayProcess(way, card=card, images=images)
 
 
-def drawn_films() -> np.ndarray:
-    """Return drawn films as large as films are, uint16 (films, 2500, 2000)."""
-    height, width = FILM_SHAPE
+def drawn_images() -> np.ndarray:
+    """Return drawn images as large as images are, uint16 (images, 2500, 2000)."""
+    height, width = IMAGE_SHAPE
     return np.stack(
         [
             cv2.resize(draw_chest(seed) << (16 - BITS), (width, height))
-            for seed in range(_FILMS)
+            for seed in range(_IMAGES)
         ]
     )
 
@@ -248,7 +248,7 @@ def _latencies(processes: Sequence[WayProcess]) -> dict[str, list[float]]:
 
 
 def _throughput(processes: Sequence[WayProcess]) -> dict[str, dict[str, float]]:
-    """Return films a second by batch size: the median of a few turns."""
+    """Return images a second by batch size: the median of a few turns."""
     found: dict[str, dict[str, float]] = {each.way.name: {} for each in processes}
     for size in _BATCHES:
         taken: dict[str, list[float]] = {each.way.name: [] for each in processes}
@@ -266,39 +266,39 @@ def _figures(latencies: list[float], throughput: dict[str, float]) -> Figures:
     return {
         "median_ms": round(statistics.median(latencies), 2),
         "p95_ms": round(float(np.percentile(latencies, 95)), 2),
-        **{f"films_per_s_batch_{size}": value for size, value in throughput.items()},
+        **{f"images_per_s_batch_{size}": value for size, value in throughput.items()},
     }
 
 
 def _agreement(card: Card, processes: dict[str, WayProcess]) -> Figures:
     """Say how far bfloat16 is from float32, and float32 from the usual way."""
-    paths = real_films(card)
+    paths = real_images(card)
     ours = {p: processes[f"ours {p}"] for p in _PRECISIONS}
     usual = processes["predict + GradientTape"]
     difference = np.abs(ours["float32"].first - usual.first).max()
     told: Figures = {"probability_difference_to_usual": float(f"{difference:.2g}")}
     if not paths:
-        return told | {"real_films": 0, "why": "CHESTX_DATA has no manifest"}
+        return told | {"real_images": 0, "why": "CHESTX_DATA has no manifest"}
     exact, rounded = (
         np.array(ours[p].ask("probabilities", paths=paths)) for p in _PRECISIONS
     )
     limits = np.array([card.thresholds[name] for name in card.label_names])
     same = ((exact >= limits) == (rounded >= limits)).all(axis=1)
     return told | {
-        "real_films": len(paths),
+        "real_images": len(paths),
         "largest_probability_difference": round(
             float(np.abs(exact - rounded).max()), 5
         ),
         "same_positives_share": round(float(same.mean()), 4),
-        "films_with_other_positives": int((~same).sum()),
+        "images_with_other_positives": int((~same).sum()),
         "same_top_label_share": round(
             float((exact.argmax(axis=1) == rounded.argmax(axis=1)).mean()), 4
         ),
     }
 
 
-def real_films(card: Card) -> list[str]:
-    """Return paths of val films that the model has a label for, evenly drawn."""
+def real_images(card: Card) -> list[str]:
+    """Return paths of val images that the model has a label for, evenly drawn."""
     root = Path(settings.CHESTX_DATA)
     manifest = root / "manifest.csv"
     if not manifest.is_file():
@@ -308,5 +308,5 @@ def real_films(card: Card) -> list[str]:
         for row in with_split(read_manifest(manifest), "val")
         if known_labels(row.labels, card.label_names)
     ]
-    step = max(1, len(rows) // _REAL_FILMS)
+    step = max(1, len(rows) // _REAL_IMAGES)
     return [str(root / row.path) for row in rows[::step]]

@@ -123,7 +123,7 @@ def _add_study(
         received_at=at,
     )
     batch.studies.append(study)
-    prediction = _add_film(batch, study, number, model=model)
+    prediction = _add_image(batch, study, number, model=model)
     leading = _add_leading(batch, prediction, rng, labels=_labels(model))
     batch.entries.append(_entry(study, prediction, leading))
 
@@ -136,16 +136,16 @@ def _entry(study: Study, prediction: Prediction, leading: Finding) -> WorklistEn
         priority=study.priority,
         received_at=study.received_at,
         status=prediction.status,
-        films=1,
-        films_waiting=0,
-        films_unread=0,
+        images=1,
+        images_waiting=0,
+        images_unread=0,
         prediction=prediction,
         finding=leading,
         flagged=leading.positive,
     )
 
 
-def _add_film(
+def _add_image(
     batch: _Batch, study: Study, number: int, *, model: ModelVersion
 ) -> Prediction:
     digest = hashlib.sha256(str(number).encode()).hexdigest()

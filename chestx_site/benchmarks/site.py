@@ -169,17 +169,17 @@ class RestClient:
         return json.loads(content)
 
     def upload(self, name: str, content: bytes, **fields: str) -> str:
-        """Send one film and return the id of its prediction.
+        """Send one image and return the id of its prediction.
 
         Raises:
             BenchmarkError: It was not stored, or no model is to read it.
         """
         body, content_type = form(name, content, fields)
         answer = self.call("POST", "/api/v1/uploads/", body, content_type)
-        (film,) = answer["files"]
-        if film["outcome"] != "stored" or not film["predictions"]:
-            raise BenchmarkError(f"{name} was not stored to be read: {film}")
-        return str(film["predictions"][0]["id"])
+        (image,) = answer["files"]
+        if image["outcome"] != "stored" or not image["predictions"]:
+            raise BenchmarkError(f"{name} was not stored to be read: {image}")
+        return str(image["predictions"][0]["id"])
 
     def result(self, prediction_id: str, *, poll_s: float = _POLL_S) -> dict[str, Any]:
         """Wait for the stored result of a run and return it.
@@ -192,13 +192,13 @@ class RestClient:
             found = self.call("GET", f"/api/v1/predictions/{prediction_id}/")
             if found["status"] in FINISHED:
                 if found["status"] != "succeeded":
-                    raise BenchmarkError(f"A film was not read: {found}")
+                    raise BenchmarkError(f"An image was not read: {found}")
                 return dict(found)
             time.sleep(poll_s)
         raise BenchmarkError(f"No result after {_LONGEST_READING_S:g} s")
 
     def idle(self) -> bool:
-        """Whether films have come in, and none waits to be read."""
+        """Whether images have come in, and none waits to be read."""
         newest = self.call("GET", "/api/v1/predictions/")["results"]
         return bool(newest) and all(row["status"] in FINISHED for row in newest)
 

@@ -1,4 +1,4 @@
-"""From the first byte of an upload to its stored result, one film at a time."""
+"""From the first byte of an upload to its stored result, one image at a time."""
 
 from __future__ import annotations
 
@@ -6,42 +6,42 @@ import time
 from collections.abc import Callable, Iterable
 from statistics import median
 
-from chestx_site.benchmarks.cpu import cpu_seconds, used_per_film
+from chestx_site.benchmarks.cpu import cpu_seconds, used_per_image
 from chestx_site.benchmarks.figures import Figures, spread
-from chestx_site.benchmarks.films import drawn_films, jpeg_2000_films
+from chestx_site.benchmarks.images import drawn_images, jpeg_2000_images
 from chestx_site.benchmarks.site import RestClient, running_demo
 
 _WARM_UP = 6
-_FILMS = 40
-_JPEG_2000_FILMS = 20
+_IMAGES = 40
+_JPEG_2000_IMAGES = 20
 
 
 def measure(say: Callable[[str], None]) -> Figures:
-    """Send drawn films, and the JPEG 2000 sample where it is there.
+    """Send drawn images, and the JPEG 2000 sample where it is there.
 
     Raises:
-        BenchmarkError: The demo does not start, or a film is not read.
+        BenchmarkError: The demo does not start, or an image is not read.
     """
     with running_demo(say) as site:
         client = RestClient(site)
-        for content in drawn_films(_WARM_UP):
+        for content in drawn_images(_WARM_UP):
             client.result(client.upload("warm-up.dcm", content))
-        say(f"Upload: {_FILMS} drawn films, one at a time")
+        say(f"Upload: {_IMAGES} drawn images, one at a time")
         used = cpu_seconds(site.var_dir)
-        figures = _one_at_a_time(client, drawn_films(_FILMS))
+        figures = _one_at_a_time(client, drawn_images(_IMAGES))
         after = cpu_seconds(site.var_dir)
-        figures["cpu_seconds_a_film_of"] = used_per_film(used, after, _FILMS)
+        figures["cpu_seconds_a_image_of"] = used_per_image(used, after, _IMAGES)
         say("Upload: the JPEG 2000 sample")
-        compressed = _one_at_a_time(client, jpeg_2000_films(_JPEG_2000_FILMS))
+        compressed = _one_at_a_time(client, jpeg_2000_images(_JPEG_2000_IMAGES))
         return figures | ({"jpeg_2000": compressed} if compressed else {})
 
 
-def _one_at_a_time(client: RestClient, films: Iterable[bytes]) -> Figures:
-    """Time films from sending to result; say where the time goes."""
+def _one_at_a_time(client: RestClient, images: Iterable[bytes]) -> Figures:
+    """Time images from sending to result; say where the time goes."""
     whole, answered, inference = [], [], []
-    for content in films:
+    for content in images:
         began = time.perf_counter()
-        prediction = client.upload("film.dcm", content)
+        prediction = client.upload("image.dcm", content)
         answered.append(time.perf_counter() - began)
         result = client.result(prediction)
         whole.append(time.perf_counter() - began)

@@ -23,15 +23,15 @@ class Fault(StrEnum):
     """What can be broken."""
 
     KILL_WORKER = "kill -9 of the worker's main process"
-    KILL_POOL_CHILD = "kill -9 of a process that reads films"
-    FREEZE_POOL_CHILD = "a process that reads a film frozen until its lease is over"
+    KILL_POOL_CHILD = "kill -9 of a process that reads images"
+    FREEZE_POOL_CHILD = "a process that reads an image frozen until its lease is over"
     FLUSH_REDIS = "Redis flushed"
     EMPTY_REDIS = "Redis killed and restarted empty"
     RESTART_POSTGRESQL = "PostgreSQL restarted"
 
 
-# A film is read in some hundredths of a second: most kills would hit idle processes.
-LONGEST_WAIT_FOR_FILM_S = 3.0
+# An image is read in some hundredths of a second: most kills would hit idle processes.
+LONGEST_WAIT_FOR_IMAGE_S = 3.0
 ONCE = (Fault.FLUSH_REDIS, Fault.EMPTY_REDIS, Fault.RESTART_POSTGRESQL)
 
 
@@ -45,7 +45,7 @@ class Planned:
 
 @dataclass
 class Loss:
-    """A film that a worker held when it was killed or frozen."""
+    """An image that a worker held when it was killed or frozen."""
 
     prediction_id: str
     attempt: int
@@ -148,7 +148,7 @@ class Injector:
         return True
 
     def _kill_pool_child(self) -> bool:
-        """Kill a process that reads, if one does soon with a film in hand."""
+        """Kill a process that reads, if one does soon with an image in hand."""
         frozen = {pid for pid, _ in self._frozen}
         pids = [pid for pid in self._stack.pool_pids() if pid not in frozen]
         if not pids:
@@ -163,12 +163,12 @@ class Injector:
         return True
 
     def _has_patience(self) -> bool:
-        """Say whether what is due may wait a little longer for a film in hand."""
+        """Say whether what is due may wait a little longer for an image in hand."""
         waited_s = time.monotonic() - self._began - self._planned[0].at_s
-        return waited_s < LONGEST_WAIT_FOR_FILM_S
+        return waited_s < LONGEST_WAIT_FOR_IMAGE_S
 
     def _freeze_pool_child(self) -> bool:
-        """Freeze a process that holds a film; until it does, look again."""
+        """Freeze a process that holds an image; until it does, look again."""
         pids = self._stack.pool_pids()
         for held in self._record.running(_names(pids)):
             pid = _pid(held)
@@ -181,7 +181,7 @@ class Injector:
         return False
 
     def _thaw(self) -> None:
-        """Let frozen processes go on once another one has their film."""
+        """Let frozen processes go on once another one has their image."""
         for pid, loss in list(self._frozen):
             if self._record.attempt_of(loss.prediction_id) > loss.attempt:
                 with contextlib.suppress(ProcessLookupError):
@@ -206,7 +206,7 @@ class Injector:
         return True
 
     def _note_lost(self) -> None:
-        """Note which films the killed processes held, once the database can say."""
+        """Note which images the killed processes held, once the database can say."""
         while self._killed:
             pids, killed_at = self._killed[0]
             self.injected.losses += [
@@ -224,7 +224,7 @@ class Injector:
 
 
 def _pid(held: Held) -> int:
-    """Return the process that holds a film."""
+    """Return the process that holds an image."""
     return int(held.worker.rpartition(":")[2])
 
 

@@ -11,7 +11,7 @@ import psycopg
 
 @dataclass(frozen=True)
 class Held:
-    """A film that a worker holds."""
+    """An image that a worker holds."""
 
     prediction_id: str
     attempt: int
@@ -26,7 +26,7 @@ class Counts:
     succeeded: int
     otherwise_finished: int
     unfinished: int
-    films_without_one_run: int
+    images_without_one_run: int
     runs_without_all_findings: int
     findings: int
     heat_maps: int
@@ -62,14 +62,14 @@ class Record:
         return [Held(str(row[0]), row[1], row[2]) for row in rows]
 
     def attempt_of(self, prediction_id: str) -> int:
-        """Return how often a film was claimed."""
+        """Return how often an image was claimed."""
         [row] = self._ask(
             "SELECT attempt FROM diagnoses_prediction WHERE id = %s", [prediction_id]
         )
         return int(row[0])
 
     def is_held(self, prediction_id: str, attempt: int) -> bool:
-        """Say whether this attempt still holds the film."""
+        """Say whether this attempt still holds the image."""
         return bool(
             self._ask(
                 "SELECT 1 FROM diagnoses_prediction "
@@ -79,7 +79,7 @@ class Record:
         )
 
     def unfinished(self) -> int:
-        """Count the films that wait or are being read."""
+        """Count the images that wait or are being read."""
         [row] = self._ask(
             "SELECT count(*) FROM diagnoses_prediction "
             "WHERE status IN ('queued', 'running')"
@@ -140,6 +140,6 @@ SELECT
     coalesce(sum(attempt), 0)::int,
     (SELECT count(*) FROM patients_study s
         LEFT JOIN diagnoses_worklistentry w ON w.study_id = s.id
-        WHERE w.status IS DISTINCT FROM 'succeeded' OR w.films_waiting <> 0)
+        WHERE w.status IS DISTINCT FROM 'succeeded' OR w.images_waiting <> 0)
 FROM runs
 """

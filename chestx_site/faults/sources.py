@@ -1,4 +1,4 @@
-"""Senders of films through three doors, who try again as a person or program would."""
+"""Senders of images through three sources; they retry as a person or program would."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ _ANSWER_TIMEOUT_S = 30.0
 
 
 class SendingError(Exception):
-    """A film was not taken, and will not be."""
+    """An image was not taken, and will not be."""
 
 
 @dataclass
 class Sent:
-    """What became of sending: how many films, and what had to be tried again."""
+    """What became of sending: how many images, and what had to be tried again."""
 
-    films: int = 0
+    images: int = 0
     tried_again: int = 0
     failures: list[str] = field(default_factory=list)
 
 
-class Door(Protocol):
+class Source(Protocol):
     """A way in: takes files, one or a few at a time."""
 
     name: str
-    films_at_once: int
+    images_at_once: int
 
-    def send(self, films: list[Path]) -> None:
-        """Send films.
+    def send(self, images: list[Path]) -> None:
+        """Send images.
 
         Raises:
             SendingError: They were refused.
@@ -54,11 +54,11 @@ class Door(Protocol):
         ...
 
 
-class RestDoor:
+class RestSource:
     """POST /api/v1/uploads/ with a token."""
 
     name = "rest"
-    films_at_once = 1
+    images_at_once = 1
 
     def __init__(self, stack: FaultStack) -> None:
         self._base = f"http://{HOST}:{stack.port}"
@@ -72,9 +72,9 @@ class RestDoor:
             "token"
         ]
 
-    def send(self, films: list[Path]) -> None:
-        """Post the films in one request."""
-        body, content_type = _multipart(films)
+    def send(self, images: list[Path]) -> None:
+        """Post the images in one request."""
+        body, content_type = _multipart(images)
         request = urllib.request.Request(  # noqa: S310 - our own address
             f"{self._base}/api/v1/uploads/",
             data=body,
@@ -85,15 +85,15 @@ class RestDoor:
         )
         answer = json.loads(_answer(urllib.request.build_opener(), request))
         taken = {"stored", "duplicate"}
-        if not all(film["outcome"] in taken for film in answer["files"]):
+        if not all(image["outcome"] in taken for image in answer["files"]):
             raise SendingError(str(answer))
 
 
-class WebDoor:
+class WebSource:
     """The form of the upload page, in a session of a browser."""
 
     name = "web"
-    films_at_once = 1
+    images_at_once = 1
 
     def __init__(self, stack: FaultStack) -> None:
         self._base = f"http://{HOST}:{stack.port}"
@@ -111,9 +111,9 @@ class WebDoor:
         ).encode()
         _answer(self._opener, self._request("/sign-in/", data=signing_in))
 
-    def send(self, films: list[Path]) -> None:
-        """Send one film as the page's script does."""
-        body, content_type = _multipart(films)
+    def send(self, images: list[Path]) -> None:
+        """Send one image as the page's script does."""
+        body, content_type = _multipart(images)
         request = self._request("/upload/", data=body)
         request.add_header("Content-Type", content_type)
         request.add_header("X-CSRFToken", self._csrf_token())
@@ -134,23 +134,23 @@ class WebDoor:
         return found[0] if found else ""
 
 
-class FolderDoor:
-    """`manage.py import_studies` on a folder that holds a part of the films."""
+class FolderSource:
+    """`manage.py import_studies` on a folder that holds a part of the images."""
 
     name = "folder"
 
-    def __init__(self, stack: FaultStack, *, folder: Path, films_at_once: int) -> None:
-        self.films_at_once = films_at_once
+    def __init__(self, stack: FaultStack, *, folder: Path, images_at_once: int) -> None:
+        self.images_at_once = images_at_once
         self._stack = stack
         self._folder = folder
 
-    def send(self, films: list[Path]) -> None:
-        """Move the films into a folder and import it; again where it did not finish."""
-        part = self._folder / films[0].stem
+    def send(self, images: list[Path]) -> None:
+        """Move the images into a folder and import it; repeat until it finishes."""
+        part = self._folder / images[0].stem
         part.mkdir(exist_ok=True)
-        for film in films:
-            if film.exists():
-                film.rename(part / film.name)
+        for image in images:
+            if image.exists():
+                image.rename(part / image.name)
         try:
             self._stack.manage("import_studies", str(part), "--user", "technologist")
         except EmbeddedServiceError as error:
@@ -158,40 +158,40 @@ class FolderDoor:
 
 
 def send_all(
-    door: Door, films: list[Path], *, span_s: float, going_on: Callable[[], bool]
+    source: Source, images: list[Path], *, span_s: float, going_on: Callable[[], bool]
 ) -> Sent:
-    """Send films evenly over a span of time, each again until it is taken."""
+    """Send images evenly over a span of time, each again until it is taken."""
     sent = Sent()
     began = time.monotonic()
     batches = [
-        films[i : i + door.films_at_once]
-        for i in range(0, len(films), door.films_at_once)
+        images[i : i + source.images_at_once]
+        for i in range(0, len(images), source.images_at_once)
     ]
     for number, batch in enumerate(batches):
         due = began + span_s * number / len(batches)
         time.sleep(max(0.0, due - time.monotonic()))
         if not going_on():
             break
-        _send_patiently(door, batch, sent)
+        _send_patiently(source, batch, sent)
     return sent
 
 
-def _send_patiently(door: Door, films: list[Path], sent: Sent) -> None:
+def _send_patiently(source: Source, images: list[Path], sent: Sent) -> None:
     give_up_at = time.monotonic() + PATIENCE_S
     while True:
         try:
-            door.send(films)
+            source.send(images)
         except SendingError as refusal:
-            sent.failures.append(f"{door.name}: {refusal}")
+            sent.failures.append(f"{source.name}: {refusal}")
             return
         except (OSError, http.client.HTTPException) as fault:
             if time.monotonic() > give_up_at:
-                sent.failures.append(f"{door.name}: {fault}")
+                sent.failures.append(f"{source.name}: {fault}")
                 return
             sent.tried_again += 1
             time.sleep(_PAUSE_S)
         else:
-            sent.films += len(films)
+            sent.images += len(images)
             return
 
 
@@ -215,16 +215,16 @@ def _answer(
         raise SendingError(f"{error.code} {said}") from error
 
 
-def _multipart(films: list[Path]) -> tuple[bytes, str]:
-    """Return a form with the films as `file` (RFC 7578), and its content type."""
+def _multipart(images: list[Path]) -> tuple[bytes, str]:
+    """Return a form with the images as `file` (RFC 7578), and its content type."""
     boundary = uuid.uuid4().hex
     parts = []
-    for film in films:
+    for image in images:
         head = (
             f"--{boundary}\r\nContent-Disposition: form-data; "
-            f'name="file"; filename="{film.name}"\r\n'
+            f'name="file"; filename="{image.name}"\r\n'
             "Content-Type: application/dicom\r\n\r\n"
         )
-        parts += [head.encode(), film.read_bytes(), b"\r\n"]
+        parts += [head.encode(), image.read_bytes(), b"\r\n"]
     parts.append(f"--{boundary}--\r\n".encode())
     return b"".join(parts), f"multipart/form-data; boundary={boundary}"

@@ -92,7 +92,7 @@ class FaultStack:
         for name in ("incoming", "objects", "static"):
             (self.var_dir / name).mkdir(mode=0o700, exist_ok=True)
         self.manage("migrate", "--verbosity", "0")
-        # One model: the trial counts one run a film.
+        # One model: the trial counts one run an image.
         only = f"--only={settings.DEFAULT_MODEL}"
         self.manage("sync_models", "--activate-for-demo", only)
         self.manage("shell", "--verbosity", "0", "-c", MAKE_USERS)
@@ -131,7 +131,7 @@ class FaultStack:
             )
 
     def pool_pids(self) -> list[int]:
-        """Return the processes of the worker that read films, none while it starts."""
+        """Return the processes of the worker that read images, none while it starts."""
         main = self.worker.pid
         if main is None or not self.worker.is_alive():
             return []

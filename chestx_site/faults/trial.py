@@ -1,4 +1,4 @@
-"""One trial: send films through three doors while things break, then count."""
+"""One trial: send images through three sources while things break, then count."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from pydicom.uid import generate_uid
 from chestx_site.faults.injections import Fault, Injected, Injector, plan
 from chestx_site.faults.record import Counts, Record
 from chestx_site.faults.sources import (
-    Door,
-    FolderDoor,
-    RestDoor,
+    FolderSource,
+    RestSource,
     Sent,
-    WebDoor,
+    Source,
+    WebSource,
     send_all,
 )
 from chestx_site.faults.stack import FaultStack
@@ -32,7 +32,7 @@ LOOK_INTERVAL_S = 0.02
 CHESTS = 6
 # Given back by the sweeper at the latest this long after the end of a lease.
 RECOVERY_ALLOWANCE_S = 10.0
-# After the last fault: workers start again, waiting films are read.
+# After the last fault: workers start again, waiting images are read.
 SETTLING_S = 90.0
 # What the worker's log says of an error that nobody foresaw, and of a late result.
 UNFORESEEN = "failed unexpectedly"
@@ -44,13 +44,13 @@ class Options:
     """How hard a trial is."""
 
     seed: int
-    films: int = 100
+    images: int = 100
     kills: int = 20
     freezes: int = 2
     span_s: float = 150.0
     lease_s: float = 20.0
     concurrency: int = 2
-    film_size: int = 768
+    image_size: int = 768
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Report:
     Attributes:
         options: How hard it was.
         counts: What stood in the database at the end.
-        sent: What each door took.
+        sent: What each source took.
         injected: What was broken.
         unforeseen: Lines of the worker's log about errors that nobody foresaw.
         late_results: Results that were thrown away, for the fence.
@@ -78,7 +78,7 @@ class Report:
 
     @property
     def recoveries_s(self) -> list[float]:
-        """How long each lost film was held by nobody."""
+        """How long each lost image was held by nobody."""
         return sorted(
             loss.given_back_after_s
             for loss in self.injected.losses
@@ -97,12 +97,12 @@ def run_trial(var_dir: Path, *, options: Options, say: Callable[[str], None]) ->
     )
     record = Record(stack.database_url)
     try:
-        say("Drawing films")
-        films = draw_films(var_dir.parent / "films", options)
+        say("Drawing images")
+        images = draw_images(var_dir.parent / "images", options)
         say("Starting servers, web, worker and sweeper")
         stack.start()
-        say(f"Sending {options.films} films while things break (seed {options.seed})")
-        report = _break_and_count(stack, record, films, options)
+        say(f"Sending {options.images} images while things break (seed {options.seed})")
+        report = _break_and_count(stack, record, images, options)
     finally:
         record.close()
         stack.stop()
@@ -110,18 +110,18 @@ def run_trial(var_dir: Path, *, options: Options, say: Callable[[str], None]) ->
     return report
 
 
-def draw_films(folder: Path, options: Options) -> list[Path]:
-    """Draw films that differ in pixels and identifiers, each of a patient of its own.
+def draw_images(folder: Path, options: Options) -> list[Path]:
+    """Draw images that differ in pixels and identifiers, each of a patient of its own.
 
-    Drawing takes long: a few chests are drawn, and moved a little for each film.
+    Drawing takes long: a few chests are drawn, and moved a little for each image.
     """
     folder.mkdir()
     chests = [
-        phantom_dataset(options.seed * 1_000 + number, size=options.film_size)
-        for number in range(min(CHESTS, options.films))
+        phantom_dataset(options.seed * 1_000 + number, size=options.image_size)
+        for number in range(min(CHESTS, options.images))
     ]
-    films = [folder / f"film-{number:03}.dcm" for number in range(options.films)]
-    for number, film in enumerate(films):
+    images = [folder / f"image-{number:03}.dcm" for number in range(options.images)]
+    for number, image in enumerate(images):
         chest = deepcopy(chests[number % len(chests)])
         pixels = np.roll(chest.pixel_array, number // len(chests), axis=1)
         chest.PixelData = pixels.tobytes()
@@ -129,12 +129,12 @@ def draw_films(folder: Path, options: Options) -> list[Path]:
         chest.StudyInstanceUID, chest.SeriesInstanceUID = generate_uid(), generate_uid()
         chest.SOPInstanceUID = generate_uid()
         chest.file_meta.MediaStorageSOPInstanceUID = chest.SOPInstanceUID
-        chest.save_as(film, enforce_file_format=True)
-    return films
+        chest.save_as(image, enforce_file_format=True)
+    return images
 
 
 def _break_and_count(
-    stack: FaultStack, record: Record, films: list[Path], options: Options
+    stack: FaultStack, record: Record, images: list[Path], options: Options
 ) -> Report:
     planned = plan(
         seed=options.seed,
@@ -143,10 +143,10 @@ def _break_and_count(
         span_s=options.span_s,
     )
     injector = Injector(stack, record, planned=planned, seed=options.seed)
-    doors = _doors(stack, films)
+    sources = _sources(stack, images)
     began = time.monotonic()
     injector.begin()
-    sent = _send_and_break(stack, record, injector, doors, span_s=options.span_s)
+    sent = _send_and_break(stack, record, injector, sources, span_s=options.span_s)
     took_s = time.monotonic() - began
     log = (stack.var_dir / "log" / "worker.log").read_text(errors="replace")
     return Report(
@@ -160,17 +160,17 @@ def _break_and_count(
     )
 
 
-def _doors(stack: FaultStack, films: list[Path]) -> list[tuple[Door, list[Path]]]:
-    """Return three doors and the films that each is to take."""
+def _sources(stack: FaultStack, images: list[Path]) -> list[tuple[Source, list[Path]]]:
+    """Return three sources and the images that each is to take."""
     folder = stack.var_dir.parent / "folder"
     folder.mkdir()
-    by_web, by_rest, by_folder = (films[n::3] for n in range(3))
+    by_web, by_rest, by_folder = (images[n::3] for n in range(3))
     # Each import is a process that starts: three of them, each with a third.
     at_once = -(-len(by_folder) // 3)
     return [
-        (WebDoor(stack), by_web),
-        (RestDoor(stack), by_rest),
-        (FolderDoor(stack, folder=folder, films_at_once=at_once), by_folder),
+        (WebSource(stack), by_web),
+        (RestSource(stack), by_rest),
+        (FolderSource(stack, folder=folder, images_at_once=at_once), by_folder),
     ]
 
 
@@ -178,21 +178,21 @@ def _send_and_break(
     stack: FaultStack,
     record: Record,
     injector: Injector,
-    doors: list[tuple[Door, list[Path]]],
+    sources: list[tuple[Source, list[Path]]],
     *,
     span_s: float,
 ) -> dict[str, Sent]:
     stopped = threading.Event()
-    with ThreadPoolExecutor(len(doors)) as senders:
+    with ThreadPoolExecutor(len(sources)) as senders:
         sending = {
-            door.name: senders.submit(
+            source.name: senders.submit(
                 send_all,
-                door,
-                films,
+                source,
+                images,
                 span_s=span_s,
                 going_on=lambda: not stopped.is_set(),
             )
-            for door, films in doors
+            for source, images in sources
         }
         try:
             # In this thread, which lasts: children die with the thread that forked.
@@ -232,18 +232,18 @@ def judge(report: Report) -> list[str]:
         for fault in (Fault.KILL_WORKER, Fault.KILL_POOL_CHILD)
     )
     found = {
-        f"{counts.instances} instances of {options.films} films": (
-            counts.instances != options.films
+        f"{counts.instances} instances of {options.images} images": (
+            counts.instances != options.images
         ),
-        f"{counts.unfinished} films stuck": counts.unfinished > 0,
-        f"{counts.otherwise_finished} films failed or rejected": (
+        f"{counts.unfinished} images stuck": counts.unfinished > 0,
+        f"{counts.otherwise_finished} images failed or rejected": (
             counts.otherwise_finished > 0
         ),
-        f"{counts.succeeded} finished runs of {options.films}": (
-            counts.succeeded != options.films
+        f"{counts.succeeded} finished runs of {options.images}": (
+            counts.succeeded != options.images
         ),
-        f"{counts.films_without_one_run} films without exactly one run": (
-            counts.films_without_one_run > 0
+        f"{counts.images_without_one_run} images without exactly one run": (
+            counts.images_without_one_run > 0
         ),
         f"{counts.runs_without_all_findings} runs without exactly their findings": (
             counts.runs_without_all_findings > 0

@@ -201,7 +201,7 @@ class Demo:
             ended = "loaded" if status == 0 else f"not all were loaded, {details}"
             self._say(f"{self._loader.name.capitalize()}: {ended}")
         if self._watchdog.take_alarm():
-            reason = "films wait, and it takes none"
+            reason = "images wait, and it takes none"
             self._supervisor.restart(self._worker, reason=reason)
 
     @property

@@ -30,7 +30,7 @@ class QueueWatchdog(threading.Thread):
         """Watch nothing before `start`.
 
         Args:
-            stalled: Says whether films wait, hints are there, and nobody claims.
+            stalled: Says whether images wait, hints are there, and nobody claims.
         """
         super().__init__(name="queue-watchdog", daemon=True)
         self._stalled = stalled

@@ -54,7 +54,7 @@ def problem_response(error: Exception, context: Mapping[str, Any]) -> Response |
 
 
 def as_chestx_error(error: Exception) -> ChestXError | None:
-    """Return the error as one of ours; None where it is none that a door expects."""
+    """Return the error as one of ours; None where it is none that a source expects."""
     if isinstance(error, ChestXError):
         return error
     if isinstance(error, exceptions.ValidationError):

@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 
 from accounts.access import Action, may
 from accounts.admin.audited import AuditedAdmin
-from accounts.audit import AuditDoor
+from accounts.audit import AuditSource
 from accounts.errors import ChestXError
 from diagnoses.models import Finding, HeatMap, Prediction, WorklistEntry
 from diagnoses.worker.retries import retry_for
@@ -52,8 +52,8 @@ class FindingInline(admin.TabularInline):
         return False
 
 
-class OfAFilm(AuditedAdmin):
-    """What belongs to one film, with the way to its study and image."""
+class OfAImage(AuditedAdmin):
+    """What belongs to one image, with the way to its study and image."""
 
     @admin.display(description="study")
     def study(self, row: Any) -> SafeString:
@@ -66,12 +66,12 @@ class OfAFilm(AuditedAdmin):
         return admin_link(self.instance_of(row))
 
     def instance_of(self, row: Any) -> Any:
-        """Return the film that the row is about."""
+        """Return the image that the row is about."""
         return row.instance
 
 
 @admin.register(Prediction)
-class PredictionAdmin(OfAFilm):
+class PredictionAdmin(OfAImage):
     """Runs and their place in the queue."""
 
     patient_path = "instance__series__study__patient_id"
@@ -156,7 +156,7 @@ class PredictionAdmin(OfAFilm):
         for prediction in queryset:
             try:
                 retry_for(
-                    request.user, prediction, door=AuditDoor.ADMIN, request=request
+                    request.user, prediction, source=AuditSource.ADMIN, request=request
                 )
                 queued += 1
             except ChestXError as error:
@@ -169,7 +169,7 @@ class PredictionAdmin(OfAFilm):
 
 
 @admin.register(Finding)
-class FindingAdmin(OfAFilm):
+class FindingAdmin(OfAImage):
     """What runs said, label by label."""
 
     patient_path = "prediction__instance__series__study__patient_id"
@@ -215,7 +215,7 @@ class FindingAdmin(OfAFilm):
         )
 
     def instance_of(self, row: Finding) -> Any:
-        """Return the film that the finding is about."""
+        """Return the image that the finding is about."""
         return row.prediction.instance
 
     @admin.display(description="run")
@@ -252,9 +252,9 @@ class WorklistEntryAdmin(AuditedAdmin):
         "status",
         "priority",
         "department",
-        "films",
-        "films_waiting",
-        "films_unread",
+        "images",
+        "images_waiting",
+        "images_unread",
         "flagged",
         "received_at",
     )
@@ -269,9 +269,9 @@ class WorklistEntryAdmin(AuditedAdmin):
         "priority",
         "received_at",
         "status",
-        "films",
-        "films_waiting",
-        "films_unread",
+        "images",
+        "images_waiting",
+        "images_unread",
         "prediction",
         "finding",
         "flagged",

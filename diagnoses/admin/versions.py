@@ -10,7 +10,7 @@ from django.http import HttpRequest
 
 from accounts.access import Action, may
 from accounts.admin.audited import AuditedAdmin
-from accounts.audit import AuditDoor
+from accounts.audit import AuditSource
 from accounts.errors import ChestXError
 from diagnoses.governance.operating_points import set_operating_point
 from diagnoses.governance.transitions import Decision, activate, retire, run_in_shadow
@@ -58,22 +58,22 @@ class ModelVersionAdmin(AuditedAdmin):
     def activate_versions(
         self, request: HttpRequest, queryset: models.QuerySet[ModelVersion]
     ) -> None:
-        """Let the chosen versions read films."""
+        """Let the chosen versions read images."""
         without = request.POST.get("without_acceptance", "")
         self._decide(request, queryset, activate, without_acceptance=without)
 
-    @admin.action(description="Run in shadow (reads films, unseen by readers)")
+    @admin.action(description="Run in shadow (reads images, unseen by readers)")
     def shadow_versions(
         self, request: HttpRequest, queryset: models.QuerySet[ModelVersion]
     ) -> None:
-        """Let the chosen versions read films, and show readers nothing of it."""
+        """Let the chosen versions read images, and show readers nothing of it."""
         self._decide(request, queryset, run_in_shadow)
 
-    @admin.action(description="Retire (reads no further films)")
+    @admin.action(description="Retire (reads no further images)")
     def retire_versions(
         self, request: HttpRequest, queryset: models.QuerySet[ModelVersion]
     ) -> None:
-        """Let the chosen versions read no further films."""
+        """Let the chosen versions read no further images."""
         self._decide(request, queryset, retire)
 
     def _decide(
@@ -84,7 +84,7 @@ class ModelVersionAdmin(AuditedAdmin):
         **said: str,
     ) -> None:
         reason = request.POST.get("reason", "")
-        decision = Decision(request.user, reason, AuditDoor.ADMIN, request)
+        decision = Decision(request.user, reason, AuditSource.ADMIN, request)
         for version in queryset:
             try:
                 decide(version, decision=decision, **said)
@@ -118,11 +118,11 @@ class StateChangeAdmin(AuditedAdmin):
 
 @admin.register(SiteAcceptance)
 class SiteAcceptanceAdmin(AuditedAdmin):
-    """What versions measured on the films of this site."""
+    """What versions measured on the images of this site."""
 
     list_display = (
         "model_version",
-        "films",
+        "images",
         "patients",
         "measured_by",
         "measured_at",
@@ -183,8 +183,8 @@ class OperatingPointAdmin(AuditedAdmin):
         form: forms.ModelForm,
         change: bool,
     ) -> None:
-        """Set it like every other door does, and show the row that this made."""
-        decision = Decision(request.user, obj.reason, AuditDoor.ADMIN, request)
+        """Set it like every other source does, and show the row that this made."""
+        decision = Decision(request.user, obj.reason, AuditSource.ADMIN, request)
         made = set_operating_point(
             obj.model_version, label=obj.label, value=obj.value, decision=decision
         )

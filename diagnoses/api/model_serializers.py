@@ -5,7 +5,7 @@ from typing import Any
 from django.db.models import Prefetch, prefetch_related_objects
 from rest_framework import serializers
 
-from diagnoses.governance.comparison import Agreement, Comparison, FilmComparison
+from diagnoses.governance.comparison import Agreement, Comparison, ImageComparison
 from diagnoses.governance.versions import thresholds_of
 from diagnoses.models import (
     ModelVersion,
@@ -79,14 +79,20 @@ class StateChangeSerializer(_ByAPerson):
 
 
 class SiteAcceptanceSerializer(_ByAPerson):
-    """What a version measured on the films of this site."""
+    """What a version measured on the images of this site."""
 
     measured_by = serializers.SerializerMethodField()
+    films = serializers.IntegerField(
+        source="images",
+        read_only=True,
+        help_text="Deprecated: the former name of `images`.",
+    )
 
     class Meta:
         model = SiteAcceptance
         fields = (
             "id",
+            "images",
             "films",
             "patients",
             "figures",
@@ -169,7 +175,7 @@ class DecisionSerializer(serializers.Serializer):
 
 
 class ActivationSerializer(DecisionSerializer):
-    """A decision to activate: also why without a measurement on this site's films."""
+    """A decision to activate: also why without a measurement on this site's images."""
 
     without_acceptance = serializers.CharField(
         required=False, allow_blank=True, max_length=256
@@ -212,24 +218,30 @@ class NewOperatingPointSerializer(InUseSerializer):
 
 
 class ComparisonSerializer(serializers.Serializer):
-    """Two versions on the films that both have read."""
+    """Two versions on the images that both have read."""
 
     first = serializers.CharField()
     second = serializers.CharField()
-    films = serializers.IntegerField()
-    films_differing = serializers.IntegerField()
+    images = serializers.IntegerField()
+    images_differing = serializers.IntegerField()
+    films = serializers.IntegerField(help_text="Deprecated: see `images`.")
+    films_differing = serializers.IntegerField(
+        help_text="Deprecated: see `images_differing`."
+    )
     highest = serializers.DictField(allow_null=True)
     labels = serializers.ListField(child=serializers.DictField())
     differing = serializers.ListField(child=serializers.DictField())
 
 
 def comparison_json(found: Comparison) -> dict[str, Any]:
-    """Return a comparison; films by their keys, the most different first."""
+    """Return a comparison; images by their keys, the most different first."""
     return {
         "first": str(found.first),
         "second": str(found.second),
-        "films": found.films,
-        "films_differing": found.films_differing,
+        "images": found.images,
+        "images_differing": found.images_differing,
+        "films": found.images,
+        "films_differing": found.images_differing,
         "highest": _agreement(found.highest) if found.highest else None,
         "labels": [
             {
@@ -244,7 +256,7 @@ def comparison_json(found: Comparison) -> dict[str, Any]:
             }
             for label in found.labels
         ],
-        "differing": [_film(film) for film in found.differing],
+        "differing": [_image(image) for image in found.differing],
     }
 
 
@@ -252,11 +264,11 @@ def _agreement(agreement: Agreement) -> dict[str, Any]:
     return {"agreement": agreement.share, "cohens_kappa": agreement.kappa}
 
 
-def _film(film: FilmComparison) -> dict[str, Any]:
+def _image(image: ImageComparison) -> dict[str, Any]:
     return {
-        "instance": str(film.instance_id),
-        "frame": film.frame,
-        "greatest_difference": film.greatest_difference,
+        "instance": str(image.instance_id),
+        "frame": image.frame,
+        "greatest_difference": image.greatest_difference,
         "labels": [
             {
                 "label": label.label,
@@ -265,7 +277,7 @@ def _film(film: FilmComparison) -> dict[str, Any]:
                 "second": label.second.probability,
                 "second_positive": label.second.positive,
             }
-            for label in film.labels
+            for label in image.labels
             if label.differs
         ],
     }

@@ -20,7 +20,7 @@ from rest_framework.viewsets import GenericViewSet
 from accounts import audit
 from accounts.access import Action
 from accounts.api.audited import AuditedReadMixin
-from accounts.audit import AuditAction, AuditDoor
+from accounts.audit import AuditAction, AuditSource
 from accounts.errors import InvalidInput, NotFound
 from diagnoses.api.model_serializers import (
     ActivationSerializer,
@@ -118,9 +118,9 @@ class ModelViewSet(
     @extend_schema(request=ActivationSerializer, responses={200: ModelDetailSerializer})
     @action(detail=True, methods=["post"])
     def activate(self, request: Request, name: str) -> Response:
-        """Let a version read the films that fit; it replaces the active one.
+        """Let a version read the images that fit; it replaces the active one.
 
-        409 where it was not measured on this site's films and no reason is given for
+        409 where it was not measured on this site's images and no reason is given for
         doing without.
         """
         given = _given(ActivationSerializer, request)
@@ -130,20 +130,20 @@ class ModelViewSet(
     @extend_schema(request=DecisionSerializer, responses={200: ModelDetailSerializer})
     @action(detail=True, methods=["post"])
     def shadow(self, request: Request, name: str) -> Response:
-        """Let a version read every film that fits, unseen by readers."""
+        """Let a version read every image that fits, unseen by readers."""
         return self._decide(_given(DecisionSerializer, request), run_in_shadow)
 
     @extend_schema(request=InUseSerializer, responses={200: ModelDetailSerializer})
     @action(detail=True, methods=["post"])
     def retire(self, request: Request, name: str) -> Response:
-        """Let a version read no further films: without `version` the active one."""
+        """Let a version read no further images: without `version` the active one."""
         given = _given(InUseSerializer, request)
         return self._decide(given, retire, _active_first())
 
     @extend_schema(request=RollbackSerializer, responses={200: ModelDetailSerializer})
     @action(detail=True, methods=["post"])
     def rollback(self, request: Request, name: str) -> Response:
-        """Go back to the version that was active before, from the next film on."""
+        """Go back to the version that was active before, from the next image on."""
         given = _given(RollbackSerializer, request)
         self._version("")
         change = roll_back(name, decision=self._decision(given), to=given.get("to", ""))
@@ -194,16 +194,16 @@ class ModelViewSet(
     )
     @action(detail=False, pagination_class=None)
     def compare(self, request: Request) -> Response:
-        """Compare two versions on the films that both have read, shadow or not."""
+        """Compare two versions on the images that both have read, shadow or not."""
         first, second = (self._compared(place) for place in ("first", "second"))
         found = compare(first, second, user=request.user)
         audit.record(
             action=AuditAction.VIEW,
             actor=request.user,
             request=request,
-            door=AuditDoor.REST,
+            source=AuditSource.REST,
             object_kind="comparison",
-            patients={film.patient_id for film in found.differing},
+            patients={image.patient_id for image in found.differing},
             detail={"first": str(first), "second": str(second)},
         )
         return Response(comparison_json(found))
@@ -229,7 +229,7 @@ class ModelViewSet(
 
     def _decision(self, given: dict[str, Any]) -> Decision:
         return Decision(
-            self.request.user, given["reason"], AuditDoor.REST, self.request
+            self.request.user, given["reason"], AuditSource.REST, self.request
         )
 
     def _shown(self, version: ModelVersion) -> Response:

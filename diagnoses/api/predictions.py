@@ -18,7 +18,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts.access import Action, require, scopes_of
 from accounts.api.audited import AuditedReadMixin
-from accounts.audit import AuditAction, AuditDoor
+from accounts.audit import AuditAction, AuditSource
 from accounts.errors import InvalidInput
 from diagnoses.api.serializers import PredictionSerializer
 from diagnoses.heat_maps import SIZES, finding_to_show, overlay_picture
@@ -126,7 +126,7 @@ class PredictionViewSet(
             OpenApiParameter(
                 "size",
                 {"type": "integer", "minimum": SIZES.start, "maximum": SIZES[-1]},
-                description="Longest side in pixels. Default: that of the film, at "
+                description="Longest side in pixels. Default: that of the image, at "
                 f"most {SIZES[-1]}.",
             ),
         ],
@@ -134,7 +134,7 @@ class PredictionViewSet(
     )
     @action(detail=True, renderer_classes=[PngRenderer, JSONRenderer])
     def heatmap(self, request: Request, pk: str | None = None) -> HttpResponse:
-        """Answer the film with the heat map of one label over it, as a PNG."""
+        """Answer the image with the heat map of one label over it, as a PNG."""
         require(request, Action.READ_RESULTS)
         prediction = self.get_object()
         size = _size(request.query_params.get("size"))
@@ -154,7 +154,7 @@ class PredictionViewSet(
     def retry(self, request: Request, pk: str | None = None) -> Response:
         """Queue another run of a failed one; 409 where there is nothing to retry."""
         new = retry_for(
-            request.user, self.get_object(), door=AuditDoor.REST, request=request
+            request.user, self.get_object(), source=AuditSource.REST, request=request
         )
         shown = self.get_queryset().get(pk=new.pk)
         return Response(self.get_serializer(shown).data, status=HTTPStatus.ACCEPTED)

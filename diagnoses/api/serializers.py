@@ -108,7 +108,7 @@ def prediction_url(prediction: Prediction, *, request: Request) -> str:
 class UploadSerializer(serializers.ModelSerializer):
     """One file that was sent. What the form claimed is left out: it may name others.
 
-    The ids of a film that the caller may not see are null (`film_visible`).
+    The ids of an image that the caller may not see are null (`image_visible`).
     """
 
     user = serializers.CharField(source="user.username", allow_null=True, default=None)
@@ -119,12 +119,19 @@ class UploadSerializer(serializers.ModelSerializer):
         source="instance.series.study.patient_id", allow_null=True, default=None
     )
 
+    door = serializers.CharField(
+        source="source",
+        read_only=True,
+        help_text="Deprecated: the former name of `source`.",
+    )
+
     class Meta:
         model = Upload
         fields = (
             "id",
             "created_at",
             "user",
+            "source",
             "door",
             "original_name",
             "sha256",
@@ -143,7 +150,7 @@ class UploadSerializer(serializers.ModelSerializer):
     def to_representation(self, upload: Upload) -> dict[str, Any]:
         """Return the row, without the ids of what the caller may not see."""
         shown = super().to_representation(upload)
-        if not upload.film_visible:
+        if not upload.image_visible:
             shown |= dict.fromkeys(("patient", "study", "instance"))
         return shown
 

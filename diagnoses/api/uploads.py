@@ -1,4 +1,4 @@
-"""POST and read uploads: the REST door of the archive."""
+"""POST and read uploads: the REST source of the archive."""
 
 from http import HTTPStatus
 from typing import Any, ClassVar
@@ -26,7 +26,7 @@ from diagnoses.api.serializers import (
 )
 from diagnoses.uploads import TakenFiles, take_files
 from patients.files.upload_handler import check_request_size
-from patients.identity.submitted import Claims, checked
+from patients.identity.submitted import SubmittedIdentity, checked
 from patients.ingest import record_refusal
 from patients.models import Instance, Upload
 
@@ -52,22 +52,27 @@ class UploadFilter(filters.FilterSet):
         field_name="created_at", lookup_expr="lt"
     )
     patient = filters.UUIDFilter(
-        field_name="instance__series__study__patient", method="of_visible_film"
+        field_name="instance__series__study__patient", method="of_visible_image"
     )
     study = filters.UUIDFilter(
-        field_name="instance__series__study", method="of_visible_film"
+        field_name="instance__series__study", method="of_visible_image"
     )
-    instance = filters.UUIDFilter(field_name="instance", method="of_visible_film")
+    instance = filters.UUIDFilter(field_name="instance", method="of_visible_image")
+    door = filters.ChoiceFilter(
+        field_name="source",
+        choices=Upload.Source.choices,
+        label="Deprecated: the former name of `source`.",
+    )
 
     class Meta:
         model = Upload
-        fields = ("outcome", "door", "reason_code", "sha256")
+        fields = ("outcome", "source", "reason_code", "sha256")
 
-    def of_visible_film(
+    def of_visible_image(
         self, uploads: models.QuerySet[Upload], path: str, key: UUID
     ) -> models.QuerySet[Upload]:
         """Keep the uploads of it, as far as the caller may know that they are."""
-        return uploads.filter(film_visible=True, **{path: key})
+        return uploads.filter(image_visible=True, **{path: key})
 
 
 class UploadViewSet(
@@ -87,16 +92,16 @@ class UploadViewSet(
     ordering = ("-created_at",)
 
     def get_queryset(self) -> models.QuerySet[Upload]:
-        """Return the uploads that the user may see, and whether also their films.
+        """Return the uploads that the user may see, and whether also their images.
 
-        Whoever sent a copy of another department's film sees that it was sent, and
+        Whoever sent a copy of another department's image sees that it was sent, and
         not whose it is.
         """
         user = self.request.user
-        films = Instance.objects.visible_to(user).filter(pk=OuterRef("instance_id"))
+        images = Instance.objects.visible_to(user).filter(pk=OuterRef("instance_id"))
         return (
             Upload.objects.visible_to(user)
-            .annotate(film_visible=Exists(films))
+            .annotate(image_visible=Exists(images))
             .select_related("user", "instance__series__study")
             .defer("instance__header")
         )
@@ -124,11 +129,13 @@ class UploadViewSet(
         form = request.data
         _refuse_unknown_fields(form)
         _refuse_files_as_fields(form)
-        claims = Claims(**{name: form.get(name, "") for name in CLAIM_FIELDS})
+        submitted_identity = SubmittedIdentity(
+            **{name: form.get(name, "") for name in CLAIM_FIELDS}
+        )
         taken = take_files(
             form.getlist("file"),
-            claims=claims,
-            door=Upload.Door.REST,
+            submitted_identity=submitted_identity,
+            source=Upload.Source.REST,
             actor=request.user,
             requested_model=form.get("model", ""),
             request=request._request,
@@ -136,7 +143,7 @@ class UploadViewSet(
         files = taken_files_json(taken.files, request=request)
         if taken.fault is None and taken.any_kept:
             return Response({"files": files}, status=HTTPStatus.ACCEPTED)
-        error = taken.fault or _why_nothing_was_kept(taken, claims)
+        error = taken.fault or _why_nothing_was_kept(taken, submitted_identity)
         return Response(
             problem(error, files=files),
             status=error.status,
@@ -163,7 +170,7 @@ def _refuse_too_large(request: Request) -> None:
         record_refusal(
             error,
             name="",
-            door=Upload.Door.REST,
+            source=Upload.Source.REST,
             actor=request.user,
             request=request._request,
             size_bytes=int(request.META["CONTENT_LENGTH"]),
@@ -174,7 +181,7 @@ def _refuse_too_large(request: Request) -> None:
 def _refuse_unknown_fields(form: Any) -> None:
     known = {*CLAIM_FIELDS, "file", "model", *_IGNORED_FIELDS}
     if unknown := sorted(set(form) - known):
-        # A misspelt patient_id would otherwise store a film under nobody.
+        # A misspelt patient_id would otherwise store an image under nobody.
         raise InvalidInput(
             f"Unknown fields: {', '.join(unknown)}.",
             reason_code="unknown_fields",
@@ -199,7 +206,9 @@ def _refuse_files_as_fields(form: Any) -> None:
         )
 
 
-def _why_nothing_was_kept(taken: TakenFiles, claims: Claims) -> ChestXError:
+def _why_nothing_was_kept(
+    taken: TakenFiles, submitted_identity: SubmittedIdentity
+) -> ChestXError:
     results = [file.result for file in taken.files]
     said = " ".join(f"{result.name or 'A file'}: {result.reason}" for result in results)
     first = results[0].reason_code
@@ -207,15 +216,17 @@ def _why_nothing_was_kept(taken: TakenFiles, claims: Claims) -> ChestXError:
         return Conflict(said, reason_code=first)
     if all(result.reason_code == "file_too_large" for result in results):
         return TooLarge(said, reason_code=first)
-    error = InvalidInput(said, reason_code=first, fields=_wrong_fields(claims))
+    error = InvalidInput(
+        said, reason_code=first, fields=_wrong_fields(submitted_identity)
+    )
     if not error.fields:
         error.status = HTTPStatus.UNPROCESSABLE_ENTITY
     return error
 
 
-def _wrong_fields(claims: Claims) -> dict[str, list[str]]:
+def _wrong_fields(submitted_identity: SubmittedIdentity) -> dict[str, list[str]]:
     try:
-        checked(claims)
+        checked(submitted_identity)
     except InvalidInput as error:
         return error.fields
     return {}

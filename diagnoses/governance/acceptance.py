@@ -1,8 +1,8 @@
-"""Site acceptance: what a version measures on the hospital's own labelled films.
+"""Site acceptance: what a version measures on the hospital's own labelled images.
 
 Judged by the thresholds in force here, and kept beside the figures of the card, which
 were measured elsewhere. Whoever activates a version is asked for it. Softmax models
-answer by their highest probability; what the thresholds make of a film, which is what
+answer by their highest probability; what the thresholds make of an image, which is what
 readers see marked, stands as `sensitivity_at_threshold` and `specificity_at_threshold`.
 """
 
@@ -18,13 +18,13 @@ from django.conf import settings
 from django.db import transaction
 
 from accounts import audit
-from accounts.audit import AuditAction, AuditDoor
+from accounts.audit import AuditAction, AuditSource
 from accounts.models import User
 from diagnoses.governance.versions import thresholds_of
 from diagnoses.models import ModelVersion, SiteAcceptance
 from ml.datasets.manifest import read_manifest
 from ml.ensemble import EnsembleModel
-from ml.evaluation.scoring import refuse_nothing, report_of, score_films
+from ml.evaluation.scoring import refuse_nothing, report_of, score_images
 from ml.inference import LoadedModel
 
 Progress = Callable[[int, int], None]
@@ -33,12 +33,12 @@ _NAMING_FILES = ("failed", "skipped_ambiguous")
 
 
 @dataclass(frozen=True)
-class LabelledFilms:
-    """The films to measure on.
+class LabelledImages:
+    """The images to measure on.
 
     Attributes:
         manifest: A CSV with at least the columns path and labels; patient_id, too, or
-            each film is taken for a patient of its own.
+            each image is taken for a patient of its own.
         root: The folder that its paths start from.
     """
 
@@ -49,34 +49,34 @@ class LabelledFilms:
 def accept_model(
     model_version: ModelVersion,
     *,
-    films: LabelledFilms,
+    images: LabelledImages,
     model: LoadedModel | EnsembleModel,
     actor: User | None,
     progress: Progress = lambda done, total: None,
 ) -> SiteAcceptance:
-    """Measure a version on the site's films and keep the figures.
+    """Measure a version on the site's images and keep the figures.
 
     Args:
         model_version: Which one.
-        films: What to measure on.
+        images: What to measure on.
         model: The loaded model of this version.
         actor: Who lets it be measured; None where the command was not told.
-        progress: Called with how many films are done, of how many.
+        progress: Called with how many images are done, of how many.
 
     Raises:
         TrainingError: The manifest cannot be read.
-        ModelError: None of its films could be measured.
+        ModelError: None of its images could be measured.
     """
-    manifest_sha256 = hashlib.sha256(_content(films.manifest)).hexdigest()
-    rows = read_manifest(films.manifest)
+    manifest_sha256 = hashlib.sha256(_content(images.manifest)).hexdigest()
+    rows = read_manifest(images.manifest)
     limits = {
         label: threshold.value
         for label, threshold in thresholds_of(model_version).items()
     }
-    scored = score_films(
-        model, rows, root=films.root, progress=progress, thresholds=limits
+    scored = score_images(
+        model, rows, root=images.root, progress=progress, thresholds=limits
     )
-    refuse_nothing(scored, root=films.root)
+    refuse_nothing(scored, root=images.root)
     report = report_of(
         scored,
         weights_sha256=model.weights_sha256,
@@ -86,7 +86,7 @@ def accept_model(
         acceptance = SiteAcceptance.objects.create(
             model_version=model_version,
             figures=_kept(report, limits),
-            films=report["n"],
+            images=report["n"],
             patients=report["patients"],
             manifest_sha256=manifest_sha256,
             measured_by=actor,
@@ -116,12 +116,12 @@ def _record(acceptance: SiteAcceptance, actor: User | None) -> None:
     audit.record(
         action=AuditAction.CREATE,
         actor=actor,
-        door=AuditDoor.COMMAND,
+        source=AuditSource.COMMAND,
         object_kind="site_acceptance",
         object_uuid=acceptance.pk,
         detail={
             "model": str(acceptance.model_version),
-            "films": acceptance.films,
+            "images": acceptance.images,
             "patients": acceptance.patients,
             "manifest_sha256": acceptance.manifest_sha256,
         },

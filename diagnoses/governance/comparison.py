@@ -1,7 +1,7 @@
-"""Two versions on the films that both have read: where they agree, who differs where.
+"""Two versions on the images that both have read: where they agree, who differs where.
 
-Counted by the database, label by label; the latest run of each version on a film
-counts. Only for who may see what runs in shadow: the door checks that.
+Counted by the database, label by label; the latest run of each version on an image
+counts. Only for who may see what runs in shadow: the source checks that.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from accounts.access import UNLIMITED_ROLES, visible_departments
 from accounts.models import User
 from diagnoses.models import Finding, ModelVersion
 
-MOST_FILMS = 50
+MOST_IMAGES = 50
 
-# The films that both versions have read, with the run of each.
+# The images that both versions have read, with the run of each.
 _BOTH = """
 WITH chosen AS (
     SELECT DISTINCT ON (run.model_version_id, run.instance_id, run.frame)
@@ -27,7 +27,7 @@ WITH chosen AS (
     WHERE run.status = 'succeeded'
         AND run.model_version_id IN (%(first)s, %(second)s)
     ORDER BY run.model_version_id, run.instance_id, run.frame, run.run DESC
-), films AS (
+), images AS (
     SELECT one.instance_id, one.frame, one.id AS first_run, other.id AS second_run,
         study.patient_id, study.id AS study_id
     FROM chosen AS one
@@ -38,13 +38,13 @@ WITH chosen AS (
     WHERE one.model_version_id = %(first)s AND other.model_version_id = %(second)s
         AND (%(everywhere)s OR study.department_id = ANY(%(departments)s))
 ), pairs AS (
-    SELECT films.*, one.label, one.position, one.positive AS first_positive,
+    SELECT images.*, one.label, one.position, one.positive AS first_positive,
         other.positive AS second_positive,
         abs(one.probability - other.probability) AS difference
-    FROM films
-    JOIN diagnoses_finding AS one ON one.prediction_id = films.first_run
+    FROM images
+    JOIN diagnoses_finding AS one ON one.prediction_id = images.first_run
     JOIN diagnoses_finding AS other
-        ON other.prediction_id = films.second_run AND other.label = one.label
+        ON other.prediction_id = images.second_run AND other.label = one.label
 )
 """
 _LABELS = """
@@ -56,33 +56,33 @@ SELECT label,
     avg(difference), max(difference)
 FROM pairs GROUP BY label ORDER BY min(position), label
 """
-_COUNT = "SELECT count(*) FROM films"
+_COUNT = "SELECT count(*) FROM images"
 _DIFFERING = """
 SELECT instance_id, frame, patient_id, study_id, first_run, second_run,
     count(*) FILTER (WHERE first_positive <> second_positive),
     max(difference), count(*) OVER ()
 FROM pairs
-WHERE %(film)s::uuid IS NULL OR instance_id = %(film)s::uuid
+WHERE %(image)s::uuid IS NULL OR instance_id = %(image)s::uuid
 GROUP BY instance_id, frame, patient_id, study_id, first_run, second_run
-HAVING bool_or(first_positive <> second_positive) OR %(film)s::uuid IS NOT NULL
+HAVING bool_or(first_positive <> second_positive) OR %(image)s::uuid IS NOT NULL
 ORDER BY count(*) FILTER (WHERE first_positive <> second_positive) DESC,
     max(difference) DESC, instance_id
 LIMIT %(most)s
 """
-# What each calls a film, where both choose one label: the highest.
+# What each calls an image, where both choose one label: the highest.
 _TOP = """
 , top AS (
     SELECT DISTINCT ON (said.prediction_id) said.prediction_id, said.label
     FROM diagnoses_finding AS said
     WHERE said.prediction_id IN (
-        SELECT first_run FROM films UNION SELECT second_run FROM films
+        SELECT first_run FROM images UNION SELECT second_run FROM images
     )
     ORDER BY said.prediction_id, said.probability DESC, said.position
 )
 SELECT one.label, other.label, count(*)
-FROM films
-JOIN top AS one ON one.prediction_id = films.first_run
-JOIN top AS other ON other.prediction_id = films.second_run
+FROM images
+JOIN top AS one ON one.prediction_id = images.first_run
+JOIN top AS other ON other.prediction_id = images.second_run
 GROUP BY one.label, other.label
 """
 
@@ -91,14 +91,14 @@ GROUP BY one.label, other.label
 class Agreement:
     """How often two agree, and Cohen's kappa: None where chance leaves no room."""
 
-    films: int
+    images: int
     agreed: int
     kappa: float | None
 
     @property
     def share(self) -> float | None:
-        """The share of films on which they agree."""
-        return self.agreed / self.films if self.films else None
+        """The share of images on which they agree."""
+        return self.agreed / self.images if self.images else None
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,8 @@ class LabelComparison:
 
 
 @dataclass(frozen=True)
-class LabelOnFilm:
-    """What both said about one label of one film."""
+class LabelOnImage:
+    """What both said about one label of one image."""
 
     label: str
     first: Finding
@@ -141,8 +141,8 @@ class LabelOnFilm:
 
 
 @dataclass(frozen=True)
-class FilmComparison:
-    """One film: how many labels differ, how far apart at most, and what was said."""
+class ImageComparison:
+    """One image: how many labels differ, how far apart at most, and what was said."""
 
     instance_id: UUID
     frame: int
@@ -150,77 +150,77 @@ class FilmComparison:
     study_id: UUID
     labels_differing: int
     greatest_difference: float
-    labels: tuple[LabelOnFilm, ...]
+    labels: tuple[LabelOnImage, ...]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two versions on the films that both have read.
+    """Two versions on the images that both have read.
 
     Attributes:
-        films: How many films both have read.
+        images: How many images both have read.
         labels: The labels that both have.
-        highest: Whether they call a film the same, for two that choose one label.
-        films_differing: On how many films a label is positive for one only.
-        differing: Those films, the most different first, at most MOST_FILMS.
+        highest: Whether they call an image the same, for two that choose one label.
+        images_differing: On how many images a label is positive for one only.
+        differing: Those images, the most different first, at most MOST_IMAGES.
     """
 
     first: ModelVersion
     second: ModelVersion
-    films: int
+    images: int
     labels: tuple[LabelComparison, ...]
     highest: Agreement | None
-    films_differing: int
-    differing: tuple[FilmComparison, ...]
+    images_differing: int
+    differing: tuple[ImageComparison, ...]
 
 
 def compare(first: ModelVersion, second: ModelVersion, *, user: User) -> Comparison:
-    """Compare two versions on the films of the user's departments."""
+    """Compare two versions on the images of the user's departments."""
     values = _values(first, second, user)
-    [(films,)] = _rows(_BOTH + _COUNT, values)
+    [(images,)] = _rows(_BOTH + _COUNT, values)
     differing = _rows(_BOTH + _DIFFERING, values)
     return Comparison(
         first=first,
         second=second,
-        films=films,
+        images=images,
         labels=tuple(LabelComparison(*row) for row in _rows(_BOTH + _LABELS, values)),
         highest=_highest(first, second, values),
-        films_differing=differing[0][-1] if differing else 0,
-        differing=_films_of(differing),
+        images_differing=differing[0][-1] if differing else 0,
+        differing=_images_of(differing),
     )
 
 
-def compare_film(
-    first: ModelVersion, second: ModelVersion, *, film: UUID, user: User
-) -> FilmComparison | None:
-    """Return what both said about one film; None where not both have read it."""
-    values = _values(first, second, user, film=film)
-    return next(iter(_films_of(_rows(_BOTH + _DIFFERING, values))), None)
+def compare_image(
+    first: ModelVersion, second: ModelVersion, *, image: UUID, user: User
+) -> ImageComparison | None:
+    """Return what both said about one image; None where not both have read it."""
+    values = _values(first, second, user, image=image)
+    return next(iter(_images_of(_rows(_BOTH + _DIFFERING, values))), None)
 
 
 def agreement_of(table: Mapping[tuple[object, object], int]) -> Agreement:
     """Return the agreement of two raters (Cohen 1960).
 
     Args:
-        table: How many films the first called one thing and the second another.
+        table: How many images the first called one thing and the second another.
     """
-    films = sum(table.values())
+    images = sum(table.values())
     agreed = sum(count for (one, other), count in table.items() if one == other)
-    if not films:
+    if not images:
         return Agreement(0, 0, None)
     names = {name for pair in table for name in pair}
     by_chance = sum(
         sum(n for (one, _), n in table.items() if one == name)
         * sum(n for (_, other), n in table.items() if other == name)
         for name in names
-    ) / (films * films)
+    ) / (images * images)
     if by_chance >= 1.0:
-        return Agreement(films, agreed, None)
-    return Agreement(films, agreed, (agreed / films - by_chance) / (1.0 - by_chance))
+        return Agreement(images, agreed, None)
+    return Agreement(images, agreed, (agreed / images - by_chance) / (1.0 - by_chance))
 
 
 def _values(
-    first: ModelVersion, second: ModelVersion, user: User, *, film: UUID | None = None
+    first: ModelVersion, second: ModelVersion, user: User, *, image: UUID | None = None
 ) -> dict[str, object]:
     everywhere = user.role in UNLIMITED_ROLES
     departments = visible_departments(user).values_list("pk", flat=True)
@@ -229,8 +229,8 @@ def _values(
         "second": second.pk,
         "everywhere": everywhere,
         "departments": [] if everywhere else list(departments),
-        "film": film,
-        "most": MOST_FILMS,
+        "image": image,
+        "most": MOST_IMAGES,
     }
 
 
@@ -249,18 +249,18 @@ def _highest(
     return agreement_of({(one, other): count for one, other, count in called})
 
 
-def _films_of(rows: Sequence[tuple]) -> tuple[FilmComparison, ...]:
+def _images_of(rows: Sequence[tuple]) -> tuple[ImageComparison, ...]:
     findings: dict[UUID, dict[str, Finding]] = {}
     keys = [key for row in rows for key in row[4:6]]
     for finding in Finding.objects.filter(prediction__in=keys).order_by("position"):
         findings.setdefault(finding.prediction_id, {})[finding.label] = finding
     return tuple(
-        FilmComparison(
+        ImageComparison(
             *row[:4],
             labels_differing=row[6],
             greatest_difference=row[7],
             labels=tuple(
-                LabelOnFilm(label, said, findings[row[5]][label])
+                LabelOnImage(label, said, findings[row[5]][label])
                 for label, said in findings[row[4]].items()
                 if label in findings[row[5]]
             ),

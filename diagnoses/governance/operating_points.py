@@ -34,7 +34,7 @@ def named_sets(model_version: ModelVersion) -> dict[str, dict[str, float]]:
 def set_operating_point(
     model_version: ModelVersion, *, label: str, value: float, decision: Decision
 ) -> OperatingPoint:
-    """Judge a label by another threshold from the next film on.
+    """Judge a label by another threshold from the next image on.
 
     Raises:
         InvalidInput: The card has no such label, the value is not between 0 and 1, or
@@ -90,7 +90,7 @@ def _set(
             action=AuditAction.CHANGE,
             actor=decision.actor,
             request=decision.request,
-            door=decision.door,
+            source=decision.source,
             object_kind="operating_point",
             object_uuid=model_version.pk,
             detail={

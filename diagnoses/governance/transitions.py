@@ -1,9 +1,9 @@
 """Who may use a version of a model: one function a transition, each for a reason.
 
-installed → shadow (reads every film that fits, unseen by readers) → active → retired;
+installed → shadow (reads every image that fits, unseen by readers) → active → retired;
 any state may follow any other. Of one name at most one version is active. A decision
 is one transaction: the state, a row of its history, an audit event. It takes effect
-on the next film; what waits in the queue is still read as it was asked for.
+on the next image; what waits in the queue is still read as it was asked for.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ LONGEST_REASON = 256
 
 @dataclass(frozen=True)
 class Decision:
-    """Who decides, why, and by which door.
+    """Who decides, why, and by which source.
 
     Attributes:
-        actor: Who; None for a program. The door has checked that they may.
+        actor: Who; None for a program. The source has checked that they may.
         reason: Why, in words that are kept.
-        door: An `AuditDoor`.
+        source: An `AuditSource`.
         request: The HTTP request, for the trail.
     """
 
     actor: User | None
     reason: str
-    door: str
+    source: str
     request: HttpRequest | None = None
 
 
 def activate(
     model_version: ModelVersion, *, decision: Decision, without_acceptance: str = ""
 ) -> StateChange:
-    """Let a version read the films that fit; it replaces the version before.
+    """Let a version read the images that fit; it replaces the version before.
 
     Args:
         model_version: Which one.
@@ -63,7 +63,7 @@ def activate(
     if acceptance is None and model_version.has_weights:
         if not without_acceptance.strip():
             raise Conflict(
-                f"{model_version} was not measured on films of this site. Run "
+                f"{model_version} was not measured on images of this site. Run "
                 "`manage.py accept_model`, or give a reason for doing without.",
                 reason_code="no_acceptance",
                 fields={"without_acceptance": ["Say why it may do without."]},
@@ -79,7 +79,7 @@ def activate(
 
 
 def run_in_shadow(model_version: ModelVersion, *, decision: Decision) -> StateChange:
-    """Let a version read every film that fits, unseen by readers.
+    """Let a version read every image that fits, unseen by readers.
 
     Raises:
         InvalidInput: No reason is given.
@@ -90,7 +90,7 @@ def run_in_shadow(model_version: ModelVersion, *, decision: Decision) -> StateCh
 
 
 def retire(model_version: ModelVersion, *, decision: Decision) -> StateChange:
-    """Let a version read no further films; what waits for it is still read.
+    """Let a version read no further images; what waits for it is still read.
 
     Raises:
         InvalidInput: No reason is given.
@@ -163,7 +163,7 @@ def activate_for_demo(*, only: str = "") -> list[ModelVersion]:
         only: The one model to activate; without it, all.
     """
     activated = []
-    decision = Decision(None, DEMO_REASON, audit.AuditDoor.COMMAND)
+    decision = Decision(None, DEMO_REASON, audit.AuditSource.COMMAND)
     ours = ModelVersion.objects.exclude(weights_sha256="").exclude(
         card__has_key="imported"
     )
@@ -272,7 +272,7 @@ def _record(change: StateChange, decision: Decision) -> None:
         action=AuditAction.CHANGE,
         actor=decision.actor,
         request=decision.request,
-        door=decision.door,
+        source=decision.source,
         object_kind="model_version",
         object_uuid=change.model_version_id,
         detail={

@@ -52,7 +52,7 @@ def active_models() -> list[ModelVersion]:
 
 
 def shadow_models() -> list[ModelVersion]:
-    """Return the versions that read every film that fits, unseen by readers."""
+    """Return the versions that read every image that fits, unseen by readers."""
     versions = ModelVersion.objects.filter(state=ModelVersion.State.SHADOW)
     return list(versions.order_by("name", "version"))
 

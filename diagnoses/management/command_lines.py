@@ -12,7 +12,7 @@ from django.conf import settings
 TOLD = (
     "manifest", "layout", "labels", "root", "epochs", "minutes", "as_version", "init",
     "architecture", "params", "loss", "class_weights", "patience", "seed", "size",
-    "epoch_films", "batch_size", "precision",
+    "epoch_images", "batch_size", "precision",
 )  # fmt: skip
 USUAL = {"layout": "auto", "loss": "cross-entropy"}
 

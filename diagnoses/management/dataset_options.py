@@ -1,4 +1,4 @@
-"""Which films a command works on: the same options wherever it reads a data set."""
+"""Which images a command works on: the same options wherever it reads a data set."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class MeasuringCommand(BaseCommand):
     def measured(
         self, model: LoadedModel, rows: list[ManifestRow], root: Path, done: Done
     ) -> Report:
-        """Return the figures of a model on the films of a manifest."""
+        """Return the figures of a model on the images of a manifest."""
         raise NotImplementedError
 
     def said(self, report: Report) -> str:
@@ -61,7 +61,7 @@ class MeasuringCommand(BaseCommand):
             threads=settings.INFERENCE_NUM_THREADS,
         )
         with Progress(console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("films", total=None)
+            task = bar.add_task("images", total=None)
             report = self.measured(
                 model,
                 rows,

@@ -13,7 +13,7 @@ from ml.training.recipes import Recipe, Stage, get_recipe
 from ml.training.tuning.parameters import read_params, with_params
 
 FOCAL_GAMMA = 2.0
-# The networks halve a film five times.
+# The networks halve an image five times.
 SIZE_STEP = 32
 
 
@@ -41,12 +41,12 @@ def add_recipe_options(parser: ArgumentParser) -> None:
         "--loss",
         choices=("cross-entropy", "focal"),
         default="cross-entropy",
-        help="focal: films count less the surer the network is of them",
+        help="focal: images count less the surer the network is of them",
     )
     parser.add_argument(
         "--class-weights",
         action="store_true",
-        help="draw films as the data are, and let rare labels count more in the loss",
+        help="draw images as the data are, and let rare labels count more in the loss",
     )
     parser.add_argument(
         "--patience",
@@ -61,10 +61,10 @@ def add_recipe_options(parser: ArgumentParser) -> None:
 def _add_size_options(parser: ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, help="of first weights and all drawing")
     parser.add_argument(
-        "--size", type=int, help="side of the films at the end; earlier phases scale"
+        "--size", type=int, help="side of the images at the end; earlier phases scale"
     )
-    parser.add_argument("--epoch-films", type=int, help="films in an epoch")
-    parser.add_argument("--batch-size", type=int, help="films in a step")
+    parser.add_argument("--epoch-images", type=int, help="images in an epoch")
+    parser.add_argument("--batch-size", type=int, help="images in a step")
 
 
 def asked_for(name: str, options: dict[str, Any]) -> Recipe:
@@ -94,7 +94,7 @@ def asked_for(name: str, options: dict[str, Any]) -> Recipe:
         version=options["as_version"] or recipe.version,
         init=options["init"] or recipe.init,
         seed=recipe.seed if options["seed"] is None else options["seed"],
-        epoch_films=options["epoch_films"] or recipe.epoch_films,
+        epoch_images=options["epoch_images"] or recipe.epoch_images,
         batch_size=options["batch_size"] or recipe.batch_size,
         stages=_at_size(recipe.stages, options["size"]),
         refinements=refinements,

@@ -1,4 +1,4 @@
-"""What commands that measure models have in common: which model, which films."""
+"""What commands that measure models have in common: which model, which images."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from rich.progress import Progress
 
 from ml.cards.card import Card, get_card
 from ml.datasets.manifest import ManifestRow
-from ml.evaluation.scoring import Change, refuse_nothing, score_films
-from ml.evaluation.summary import ScoredFilms
+from ml.evaluation.scoring import Change, refuse_nothing, score_images
+from ml.evaluation.summary import ScoredImages
 from ml.inference import load_model
 
 
@@ -28,7 +28,7 @@ def card_named(text: str) -> Card:
 
 
 def add_choice_options(parser: ArgumentParser) -> None:
-    """Declare which of the films are read; see `chosen_rows`."""
+    """Declare which of the images are read; see `chosen_rows`."""
     parser.add_argument("--split", help="only rows of this split")
     parser.add_argument(
         "--dataset",
@@ -60,18 +60,18 @@ def chosen_rows(
     ]
 
 
-def read_films(
+def read_images(
     card: Card,
     rows: Sequence[ManifestRow],
     *,
     root: Path,
     change: Change = lambda display: display,
     thresholds: Mapping[str, float] | None = None,
-) -> tuple[ScoredFilms, str]:
-    """Read films with a model under a progress bar; return them and its weights' hash.
+) -> tuple[ScoredImages, str]:
+    """Read images with a model under a progress bar; return them and its weights' hash.
 
     Raises:
-        ModelError: The model cannot be loaded, or there is no film to measure.
+        ModelError: The model cannot be loaded, or there is no image to measure.
     """
     model = load_model(
         card,
@@ -80,7 +80,7 @@ def read_films(
     )
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(card.name, total=len(rows))
-        scored = score_films(
+        scored = score_images(
             model,
             rows,
             root=root,

@@ -1,4 +1,4 @@
-"""Films for checks that need any: drawn here, of nobody."""
+"""Images for checks that need any: drawn here, of nobody."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from patients.phantom.dataset import phantom_dataset
 PHANTOMS = 4
 
 
-def made_up_films() -> dict[str, np.ndarray]:
-    """Return a few synthetic chest films by name, display values uint16 (H, W)."""
+def made_up_images() -> dict[str, np.ndarray]:
+    """Return a few synthetic chest images by name, display values uint16 (H, W)."""
     return {
         f"phantom {seed}": display_frame(phantom_dataset(seed))
         for seed in range(1, PHANTOMS + 1)

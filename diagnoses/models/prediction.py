@@ -91,7 +91,7 @@ class Prediction(models.Model):
         max_length=64, blank=True, help_text="Of the array that the network was given."
     )
     geometry = models.JSONField(
-        null=True, blank=True, help_text="Crop of the film → network input."
+        null=True, blank=True, help_text="Crop of the image → network input."
     )
     provenance = models.JSONField(
         default=dict,

@@ -13,7 +13,7 @@ from patients.models import SHA256_HEX
 class ModelVersion(models.Model):
     """One version of one model: its card, and the sha256 of its weights.
 
-    Shadow: it reads every film that fits, and only the roles with READ_SHADOW see
+    Shadow: it reads every image that fits, and only the roles with READ_SHADOW see
     what it says. Without weights it is listed, and nobody may use it.
     """
 
@@ -113,7 +113,7 @@ class OperatingPoint(models.Model):
 
 
 class SiteAcceptance(models.Model):
-    """What a version measured on the hospital's own labelled films.
+    """What a version measured on the hospital's own labelled images.
 
     Append-only: a trigger refuses UPDATE and DELETE.
     """
@@ -123,7 +123,7 @@ class SiteAcceptance(models.Model):
         ModelVersion, on_delete=models.PROTECT, related_name="acceptances"
     )
     figures = models.JSONField(help_text="With 95 % intervals over patients.")
-    films = models.PositiveIntegerField()
+    images = models.PositiveIntegerField()
     patients = models.PositiveIntegerField()
     manifest_sha256 = models.CharField(max_length=64)
     measured_by = models.ForeignKey(
@@ -139,7 +139,7 @@ class SiteAcceptance(models.Model):
         ordering = ("model_version", "-measured_at")
         constraints = (
             models.CheckConstraint(
-                condition=Q(films__gt=0, patients__gt=0), name="acceptance_of_films"
+                condition=Q(images__gt=0, patients__gt=0), name="acceptance_of_images"
             ),
             models.CheckConstraint(
                 condition=Q(manifest_sha256__regex=SHA256_HEX),
@@ -148,7 +148,7 @@ class SiteAcceptance(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.films} films of {self.patients} patients"
+        return f"{self.images} images of {self.patients} patients"
 
 
 class StateChange(models.Model):

@@ -31,11 +31,11 @@ class WorklistEntry(models.Model):
     priority = models.PositiveSmallIntegerField(choices=Priority)
     received_at = models.DateTimeField()
     status = models.CharField(
-        max_length=9, choices=Prediction.Status, help_text="The worst of its films."
+        max_length=9, choices=Prediction.Status, help_text="The worst of its images."
     )
-    films = models.PositiveIntegerField()
-    films_waiting = models.PositiveIntegerField(help_text="Queued or running.")
-    films_unread = models.PositiveIntegerField(
+    images = models.PositiveIntegerField()
+    images_waiting = models.PositiveIntegerField(help_text="Queued or running.")
+    images_unread = models.PositiveIntegerField(
         help_text="Rejected or failed: no score."
     )
     prediction = models.ForeignKey(
@@ -74,7 +74,7 @@ class WorklistEntry(models.Model):
             models.Index(
                 fields=("-received_at", "-study"),
                 name="worklist_waiting",
-                condition=Q(films_waiting__gt=0),
+                condition=Q(images_waiting__gt=0),
             ),
         )
 

@@ -1,1 +1,1 @@
-"""What people see: worklist, patients, studies, films, uploads, models."""
+"""What people see: worklist, patients, studies, images, uploads, models."""

@@ -6,7 +6,7 @@ from uuid import UUID
 from django.http import HttpRequest
 
 from accounts import audit
-from accounts.audit import AuditAction, AuditDoor
+from accounts.audit import AuditAction, AuditSource
 
 
 def record_read(
@@ -27,7 +27,7 @@ def record_read(
         action=action,
         actor=request.user,
         request=request,
-        door=AuditDoor.WEB,
+        source=AuditSource.WEB,
         object_kind=object_kind,
         object_uuid=object_uuid,
         patients=patients,

@@ -1,6 +1,6 @@
-"""Several claimed films in one pass: what a GPU worker does.
+"""Several claimed images in one pass: what a GPU worker does.
 
-Films of one model go through it together. A film that is not like the others (it
+Images of one model go through it together. An image that is not like the others (it
 cannot be read, it may not be scored) or whatever goes wrong with a batch costs only
 time: what is not finished here is read by itself afterwards, by
 `diagnoses.worker.read`.
@@ -21,18 +21,18 @@ from diagnoses.leases import Claimed, on_fresh_connection
 from diagnoses.models import ModelVersion, Prediction
 from diagnoses.runs import complete_prediction, reject
 from diagnoses.worker.read import LoadedModels, checked_display, run_of
-from ml.errors import FilmRejected, MlError
+from ml.errors import ImageRejected, MlError
 from patients.models import Instance
 
 logger = logging.getLogger(__name__)
 
-# What reading the film by itself will meet again, and end as it should.
-LEFT_TO_SINGLE_READING = (MlError, ChestXError, OSError, MemoryError)
+# What reading the image by itself will meet again, and end as it should.
+LEFT_TO_SINGLE_READ = (MlError, ChestXError, OSError, MemoryError)
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """A film that is decoded and may be scored."""
+    """An image that is decoded and may be scored."""
 
     claimed: Claimed
     instance: Instance
@@ -40,8 +40,10 @@ class Waiting:
     display: np.ndarray
 
 
-def read_batch(claims: Sequence[Claimed], *, models: LoadedModels) -> list[Claimed]:
-    """Read claimed films together, model by model, and save each film's end.
+def read_batch(
+    submitted_identity: Sequence[Claimed], *, models: LoadedModels
+) -> list[Claimed]:
+    """Read claimed images together, model by model, and save each image's end.
 
     The caller keeps their leases, until it has read those that are left, too.
 
@@ -52,25 +54,25 @@ def read_batch(claims: Sequence[Claimed], *, models: LoadedModels) -> list[Claim
         OperationalError, InterfaceError: The database stayed away; leases expire.
     """
     done: set[Claimed] = set()
-    for group in _groups(claims):
+    for group in _groups(submitted_identity):
         try:
             done |= _read_group(group, models)
-        except LEFT_TO_SINGLE_READING as error:
-            logger.warning("A batch is read film by film: %s", type(error).__name__)
-    return [claimed for claimed in claims if claimed not in done]
+        except LEFT_TO_SINGLE_READ as error:
+            logger.warning("A batch is read image by image: %s", type(error).__name__)
+    return [claimed for claimed in submitted_identity if claimed not in done]
 
 
-def _groups(claims: Sequence[Claimed]) -> list[list[Waiting]]:
-    """Return the films that can be read, by model and by whether the gate applies."""
+def _groups(submitted_identity: Sequence[Claimed]) -> list[list[Waiting]]:
+    """Return the images that can be read, by model and by whether the gate applies."""
     groups: dict[tuple[object, bool], list[Waiting]] = {}
-    for claimed in claims:
+    for claimed in submitted_identity:
         try:
-            film = on_fresh_connection(partial(_waiting, claimed))
-        except LEFT_TO_SINGLE_READING:
+            image = on_fresh_connection(partial(_waiting, claimed))
+        except LEFT_TO_SINGLE_READ:
             continue
-        if film is not None:
-            key = film.model_version.pk, film.instance.synthetic
-            groups.setdefault(key, []).append(film)
+        if image is not None:
+            key = image.model_version.pk, image.instance.synthetic
+            groups.setdefault(key, []).append(image)
     return list(groups.values())
 
 
@@ -84,19 +86,19 @@ def _waiting(claimed: Claimed) -> Waiting | None:
     return Waiting(claimed, prediction.instance, prediction.model_version, display)
 
 
-def _read_group(films: Sequence[Waiting], models: LoadedModels) -> set[Claimed]:
-    first = films[0]
+def _read_group(images: Sequence[Waiting], models: LoadedModels) -> set[Claimed]:
+    first = images[0]
     thresholds = on_fresh_connection(partial(thresholds_of, first.model_version))
-    readings = models.get(first.model_version).read_many(
-        [film.display for film in films],
+    results = models.get(first.model_version).read_many(
+        [image.display for image in images],
         thresholds={label: each.value for label, each in thresholds.items()},
         apply_gate=not first.instance.synthetic,
     )
-    for film, reading in zip(films, readings, strict=True):
-        if isinstance(reading, FilmRejected):
-            end = partial(reject, film.claimed, rejection=reading)
+    for image, model_output in zip(images, results, strict=True):
+        if isinstance(model_output, ImageRejected):
+            end = partial(reject, image.claimed, rejection=model_output)
         else:
-            run = run_of(film.instance, reading, thresholds)
-            end = partial(complete_prediction, film.claimed, run=run)
+            run = run_of(image.instance, model_output, thresholds)
+            end = partial(complete_prediction, image.claimed, run=run)
         on_fresh_connection(end)
-    return {film.claimed for film in films}
+    return {image.claimed for image in images}

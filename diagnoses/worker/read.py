@@ -1,7 +1,7 @@
-"""What a worker does with a claimed film: read the pixels, ask the model, end it.
+"""What a worker does with a claimed image: read the pixels, ask the model, end it.
 
 The one process that decodes pixels by itself: a file that hangs or kills it costs one
-lease, and after INFERENCE_MAX_LOST_WORKERS of them the film fails.
+lease, and after INFERENCE_MAX_LOST_WORKERS of them the image fails.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from diagnoses.leases import (
 )
 from diagnoses.models import ModelVersion, Prediction
 from diagnoses.runs import (
-    Run,
+    RunResult,
     complete_prediction,
     count_lost_worker,
     fail,
@@ -48,10 +48,10 @@ from diagnoses.runs import (
 )
 from diagnoses.worker.gates import gate_note
 from ml.ensemble import EnsembleModel
-from ml.errors import FilmRejected, MlError
+from ml.errors import ImageRejected, MlError
 from ml.gate.header import check_image
 from ml.inference import LoadedModel, load_model
-from ml.model_output import Reading
+from ml.model_output import ModelOutput
 from ml.pixels import display_frame, is_colour, read_dataset
 from patients.models import Instance
 from patients.storage import local_path
@@ -61,7 +61,7 @@ logger = logging.getLogger(__name__)
 Ending = Callable[[], bool]
 Model = LoadedModel | EnsembleModel
 Loader = Callable[[ModelVersion], Model]
-_EMPTY_FILM = np.zeros((64, 64), np.uint16)
+_EMPTY_IMAGE = np.zeros((64, 64), np.uint16)
 
 
 def worker_name() -> str:
@@ -126,7 +126,7 @@ class LoadedModels:
     def warm_up(self) -> Thread:
         """Load the default model, then from a thread of its own every other in use.
 
-        What fails here is only slower later: films load what they need.
+        What fails here is only slower later: images load what they need.
 
         Returns:
             The thread, started; the first model is ready.
@@ -145,7 +145,7 @@ class LoadedModels:
 
     def _warm(self, model_versions: Sequence[ModelVersion]) -> None:
         for model_version in model_versions:
-            self.get(model_version).read(_EMPTY_FILM, apply_gate=False)
+            self.get(model_version).read(_EMPTY_IMAGE, apply_gate=False)
 
     def _warm_others(self, model_versions: Sequence[ModelVersion]) -> None:
         try:
@@ -160,7 +160,7 @@ class LoadedModels:
 
 
 def claim_next(worker: str) -> list[Claimed]:
-    """Claim what is to be read next: a film on a CPU, a batch on a GPU, or nothing."""
+    """Claim the next image on a CPU, the next batch on a GPU, or nothing."""
     return on_fresh_connection(
         partial(
             claim,
@@ -172,7 +172,7 @@ def claim_next(worker: str) -> list[Claimed]:
 
 
 def read_claimed(claimed: Claimed, *, models: LoadedModels) -> bool:
-    """Read one claimed film and save its end, while a heartbeat renews the lease.
+    """Read one claimed image and save its end, while a heartbeat renews the lease.
 
     Returns:
         Whether the end was saved; False: the row was somebody else's by then.
@@ -185,10 +185,10 @@ def read_claimed(claimed: Claimed, *, models: LoadedModels) -> bool:
 
 
 def _ending(claimed: Claimed, models: LoadedModels) -> Ending:
-    """Read the film and decide how its run ends; nothing is written yet."""
+    """Read the image and decide how its run ends; nothing is written yet."""
     try:
         run = on_fresh_connection(partial(_read, claimed, models))
-    except FilmRejected as rejection:
+    except ImageRejected as rejection:
         return partial(reject, claimed, rejection=rejection)
     except (MlError, ChestXError) as error:
         put_or_fail = fail if error.permanent else put_back
@@ -224,7 +224,7 @@ def _sentence(error: MlError | ChestXError) -> str:
     return "The model could not be run. The log has the details."
 
 
-def _read(claimed: Claimed, models: LoadedModels) -> Run:
+def _read(claimed: Claimed, models: LoadedModels) -> RunResult:
     prediction = Prediction.objects.select_related("instance", "model_version").get(
         pk=claimed.prediction_id
     )
@@ -246,14 +246,14 @@ def read_instance(
     model_version: ModelVersion,
     models: LoadedModels,
     apply_gate: bool = True,
-) -> Run:
-    """Decode one frame of a stored film and let a model read it.
+) -> RunResult:
+    """Decode one frame of a stored image and let a model read it.
 
     What the demo drew and marked itself is scored whatever the gate says, and told so:
-    a drawing is none of the films that the gate was fitted to.
+    a drawing is none of the images that the gate was fitted to.
 
     Raises:
-        FilmRejected: The picture may not be scored.
+        ImageRejected: The picture may not be scored.
         ImageError: The pixels cannot be read, or the stored bytes are damaged.
         ModelError: The model cannot be loaded.
         OSError: The storage cannot be read.
@@ -262,32 +262,32 @@ def read_instance(
     display = checked_display(instance, frame)
     thresholds = thresholds_of(model_version)
     values = {label: threshold.value for label, threshold in thresholds.items()}
-    reading = model.read(
+    model_output = model.read(
         display,
         thresholds=values,
         apply_gate=apply_gate and not instance.synthetic,
     )
-    return run_of(instance, reading, thresholds)
+    return run_of(instance, model_output, thresholds)
 
 
 def run_of(
-    instance: Instance, reading: Reading, thresholds: Mapping[str, Threshold]
-) -> Run:
-    """Return a reading of a stored film with what it was given."""
-    return Run(
-        reading=reading,
+    instance: Instance, model_output: ModelOutput, thresholds: Mapping[str, Threshold]
+) -> RunResult:
+    """Return a reading of a stored image with what it was given."""
+    return RunResult(
+        model_output=model_output,
         thresholds=thresholds,
-        gate_note=gate_note(reading, synthetic=instance.synthetic),
+        gate_note=gate_note(model_output, synthetic=instance.synthetic),
         object_sha256=instance.object_sha256,
         pixel_sha256=instance.pixel_sha256 or "",
     )
 
 
 def checked_display(instance: Instance, frame: int) -> np.ndarray:
-    """Return what a film shows, uint16 (H, W), once it may be scored by that.
+    """Return what an image shows, uint16 (H, W), once it may be scored by that.
 
     Raises:
-        FilmRejected: The picture may not be scored.
+        ImageRejected: The picture may not be scored.
         ImageError: The pixels cannot be read, or the stored bytes are damaged.
         OSError: The storage cannot be read.
     """

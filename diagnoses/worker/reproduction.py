@@ -9,7 +9,7 @@ from accounts.errors import Conflict
 from diagnoses.models import Prediction
 from diagnoses.worker.read import LoadedModels, read_instance
 from ml.errors import MlError
-from ml.inference import Reading
+from ml.inference import ModelOutput
 
 # What other cores or another patch release of a library may move a float32 result by.
 TOLERANCE = 1e-4
@@ -41,7 +41,7 @@ def reproduce(
         prediction: The run to make again.
         models: The models to run it with; by default loaded here.
 
-    Where film or model cannot be read any more, nothing can be compared.
+    Where image or model cannot be read any more, nothing can be compared.
 
     Raises:
         Conflict: It has no result to compare with.
@@ -58,7 +58,7 @@ def reproduce(
             frame=prediction.frame,
             model_version=model_version,
             models=models or LoadedModels(),
-            # Whether the film may be scored was decided then.
+            # Whether the image may be scored was decided then.
             apply_gate=False,
         )
     except MlError as error:
@@ -66,19 +66,19 @@ def reproduce(
     except OSError as error:
         explanation = f"the stored file cannot be read: {error.strerror or error}"
         return Reproduction(Verdict.NOT_COMPARABLE, None, explanation)
-    other = _other_conditions(prediction, run.reading)
+    other = _other_conditions(prediction, run.model_output)
     if other:
         return Reproduction(Verdict.NOT_COMPARABLE, None, other)
-    return _compare(prediction, run.reading)
+    return _compare(prediction, run.model_output)
 
 
-def _other_conditions(prediction: Prediction, reading: Reading) -> str:
+def _other_conditions(prediction: Prediction, model_output: ModelOutput) -> str:
     """Say what is not here any more that the result was made with, or ""."""
     now = {
-        "preprocessing_version": reading.preprocessing_version,
-        "backend": reading.backend,
-        "precision": reading.precision,
-        "weights_sha256": reading.weights_sha256,
+        "preprocessing_version": model_output.preprocessing_version,
+        "backend": model_output.backend,
+        "precision": model_output.precision,
+        "weights_sha256": model_output.weights_sha256,
     }
     differing = [
         f"{name} was {prediction.provenance.get(name)} and is {value}"
@@ -88,15 +88,15 @@ def _other_conditions(prediction: Prediction, reading: Reading) -> str:
     return "; ".join(differing)
 
 
-def _compare(prediction: Prediction, reading: Reading) -> Reproduction:
+def _compare(prediction: Prediction, model_output: ModelOutput) -> Reproduction:
     stored = dict(prediction.findings.values_list("label", "probability"))
-    again = {score.label: score.probability for score in reading.scores}
+    again = {score.label: score.probability for score in model_output.scores}
     if stored.keys() != again.keys():
         return Reproduction(
             Verdict.NOT_COMPARABLE, None, "the model has other labels now"
         )
     difference = max(abs(stored[label] - again[label]) for label in stored)
-    same_input = prediction.input_sha256 == reading.input_sha256
+    same_input = prediction.input_sha256 == model_output.input_sha256
     seen = "the same input" if same_input else "another input"
     agrees = same_input and difference <= TOLERANCE
     verdict = Verdict.AGREE if agrees else Verdict.DIFFER

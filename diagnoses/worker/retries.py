@@ -22,7 +22,7 @@ def retry_prediction(prediction: Prediction, *, actor: User | None) -> Predictio
     """Ask for another run of a failed prediction: a new row with run + 1.
 
     A version that was taken out of use meanwhile reads nothing more: the one in use
-    reads the film in its place.
+    reads the image in its place.
 
     Raises:
         Conflict: It has not failed, another run is there already, or no version of
@@ -30,16 +30,16 @@ def retry_prediction(prediction: Prediction, *, actor: User | None) -> Predictio
     """
     with transaction.atomic():
         study = lock_study(prediction.instance.series.study_id)
-        same_film = Prediction.objects.filter(
+        same_image = Prediction.objects.filter(
             instance=prediction.instance,
             frame=prediction.frame,
             model_version=prediction.model_version,
             shadow=prediction.shadow,
         )
-        latest = same_film.order_by("-run").first()
+        latest = same_image.order_by("-run").first()
         if latest is None or latest.pk != prediction.pk:
             raise Conflict(
-                "This film has been run again already.", reason_code="already_retried"
+                "This image has been run again already.", reason_code="already_retried"
             )
         if not latest.retriable:
             raise Conflict(
@@ -77,7 +77,7 @@ def _read_by_successor(prediction: Prediction, *, actor: User | None) -> Predict
     in_use = ModelVersion.objects.filter(name=version.name, state=State.ACTIVE)
     if prediction.shadow or not in_use.exists():
         raise Conflict(
-            f"{version} reads no films any more, and no other version does in its "
+            f"{version} reads no images any more, and no other version does in its "
             "place.",
             reason_code="retired_model",
         )
@@ -86,7 +86,7 @@ def _read_by_successor(prediction: Prediction, *, actor: User | None) -> Predict
     )
     if not written:
         raise Conflict(
-            f"The version of {version.name} that is in use has this film already.",
+            f"The version of {version.name} that is in use has this image already.",
             reason_code="already_retried",
         )
     return written[0]
@@ -96,7 +96,7 @@ def retry_for(
     actor: User,
     prediction: Prediction,
     *,
-    door: str,
+    source: str,
     request: HttpRequest | None = None,
 ) -> Prediction:
     """Queue another run of a failed one on behalf of a person, and record that.
@@ -104,7 +104,7 @@ def retry_for(
     Args:
         actor: Who asks; the caller has checked that they may.
         prediction: What failed.
-        door: An `AuditDoor`.
+        source: An `AuditSource`.
         request: The HTTP request, for the trail.
 
     Raises:
@@ -117,7 +117,7 @@ def retry_for(
             action=AuditAction.RETRY,
             actor=actor,
             request=request,
-            door=door,
+            source=source,
             object_kind="prediction",
             object_uuid=again.pk,
             patients=[prediction.instance.series.study.patient_id],

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 Status = Prediction.Status
 # A hint that nobody has followed for this long may be lost.
 HINT_PATIENCE = timedelta(seconds=5)
-# Nothing claimed for this long, though films and hints wait: the workers stand still.
+# Nothing claimed for this long, though images and hints wait: the workers stand still.
 STALLED_AFTER_S = 30.0
 # Waiting for longer than this is a delay that people are told of.
 DELAY = timedelta(seconds=60)
@@ -82,10 +82,10 @@ def give_back_expired() -> int:
 
 
 def repeat_lost_hints() -> int:
-    """Send as many hints as films wait beyond the hints that wait; return how many.
+    """Send as many hints as images wait beyond the hints that wait; return how many.
 
-    Only once a film has waited too long since its hint, so that a busy queue is left
-    alone; and never more than films, or hints would pile up.
+    Only once an image has waited too long since its hint, so that a busy queue is left
+    alone; and never more than images, or hints would pile up.
     """
     waiting = _claimable()
     overdue = waiting.filter(
@@ -93,11 +93,11 @@ def repeat_lost_hints() -> int:
     )
     if not overdue.exists():
         return 0
-    films = waiting.count()
+    images = waiting.count()
     sent = sum(
-        send_hints_to(queue, min(films - there, _MOST_AT_ONCE))
+        send_hints_to(queue, min(images - there, _MOST_AT_ONCE))
         for queue, there in hints_waiting().items()
-        if films > there
+        if images > there
     )
     if sent:
         overdue.update(hinted_at=Now())
@@ -105,9 +105,9 @@ def repeat_lost_hints() -> int:
 
 
 def stalled(*, for_s: float = STALLED_AFTER_S) -> bool:
-    """Say whether films and hints wait, and nobody has claimed anything for a while.
+    """Say whether images and hints wait, and nobody has claimed anything for a while.
 
-    A worker that holds a live lease is at work, however long one film takes.
+    A worker that holds a live lease is at work, however long one image takes.
 
     Raises:
         OperationalError, InterfaceError: The database is away.
@@ -125,7 +125,7 @@ def stalled(*, for_s: float = STALLED_AFTER_S) -> bool:
 
 
 def delayed_since() -> datetime | None:
-    """Return since when the longest waiting film waits, if that is worth telling.
+    """Return since when the longest waiting image waits, if that is worth telling.
 
     Runs in shadow may wait: nobody looks for them.
     """

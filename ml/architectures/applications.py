@@ -52,10 +52,10 @@ def _with_head(
 ) -> keras.Model:
     import keras
 
-    film = keras.Input((size, size, channels), name="film")
-    trunk = application(include_top=False, weights=None, input_tensor=film, **options)
+    image = keras.Input((size, size, channels), name="image")
+    trunk = application(include_top=False, weights=None, input_tensor=image, **options)
     outputs = pooled_head(trunk.output, classes=classes, dropout=DROPOUT)
-    network = keras.Model(film, outputs, name=name)
+    network = keras.Model(image, outputs, name=name)
     return _in_dtype(network, dtype)
 
 

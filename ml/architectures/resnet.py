@@ -47,8 +47,8 @@ def _residual_network(
     import keras
 
     layers = keras.layers
-    film = keras.Input((size, size, channels), name="film")
-    x = convolution(film, stem, 7, 2, "stem", dtype)
+    image = keras.Input((size, size, channels), name="image")
+    x = convolution(image, stem, 7, 2, "stem", dtype)
     x = layers.ReLU(name="stem_relu", dtype=dtype)(x)
     x = layers.ZeroPadding2D(1, name="stem_pool_pad", dtype=dtype)(x)
     x = layers.MaxPooling2D(3, 2, name="stem_pool", dtype=dtype)(x)
@@ -57,7 +57,7 @@ def _residual_network(
             stride = 2 if block == 1 and stage > 1 else 1
             label = f"stage{stage}_block{block}"
             x = _bottleneck(x, width, stride, block == 1, label, dtype)
-    return keras.Model(film, pooled_head(x, classes=classes), name=name)
+    return keras.Model(image, pooled_head(x, classes=classes), name=name)
 
 
 def _bottleneck(

@@ -32,7 +32,7 @@ def build_small_cnn(
     if size is None:
         raise ModelError("The small CNN needs the size of its input.")
     layers = keras.layers
-    x = film = keras.Input((size, size, channels), name="film")
+    x = image = keras.Input((size, size, channels), name="image")
     for number, width in enumerate(PLAIN_CHANNELS, start=1):
         x = layers.Conv2D(
             width,
@@ -55,7 +55,7 @@ def build_small_cnn(
     )(x)
     x = layers.Dropout(PLAIN_DROPOUT, name="dense_dropout", dtype="float32")(x)
     logits = layers.Dense(classes, name="logits", dtype="float32")(x)
-    return keras.Model(film, [logits, maps], name="small-cnn")
+    return keras.Model(image, [logits, maps], name="small-cnn")
 
 
 def build_normalised_cnn(
@@ -65,11 +65,11 @@ def build_normalised_cnn(
     import keras
 
     layers = keras.layers
-    x = film = keras.Input((size, size, channels), name="film")
+    x = image = keras.Input((size, size, channels), name="image")
     for number, width in enumerate(NORMALISED_CHANNELS, start=1):
         for half in (1, 2):
             label = f"block{number}_{half}"
             x = convolution(x, width, 3, 2 if half == 2 else 1, label, dtype)
             x = layers.ReLU(name=f"{label}_relu", dtype=dtype)(x)
     outputs = pooled_head(x, classes=classes, dropout=NORMALISED_DROPOUT)
-    return keras.Model(film, outputs, name="normalised-cnn")
+    return keras.Model(image, outputs, name="normalised-cnn")

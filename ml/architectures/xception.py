@@ -24,8 +24,8 @@ def build_xception(
     import keras
 
     layers = keras.layers
-    film = keras.Input((size, size, channels), name="film")
-    x = convolution(film, 32, 3, 2, "stem1", dtype)
+    image = keras.Input((size, size, channels), name="image")
+    x = convolution(image, 32, 3, 2, "stem1", dtype)
     x = layers.ReLU(name="stem1_relu", dtype=dtype)(x)
     x = convolution(x, 64, 3, 1, "stem2", dtype)
     x = layers.ReLU(name="stem2_relu", dtype=dtype)(x)
@@ -38,7 +38,7 @@ def build_xception(
         x = _separable(x, width, f"exit{number}", dtype)
         x = layers.ReLU(name=f"exit{number}_relu", dtype=dtype)(x)
     outputs = pooled_head(x, classes=classes, dropout=DROPOUT)
-    return keras.Model(film, outputs, name="xception")
+    return keras.Model(image, outputs, name="xception")
 
 
 def _down(

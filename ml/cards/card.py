@@ -60,7 +60,7 @@ class Card:
 
     @property
     def calibrated(self) -> bool:
-        """Whether scores were calibrated on films that training did not see."""
+        """Whether scores were calibrated on images that training did not see."""
         return bool(self.calibration.get("calibrated", False))
 
     @property
@@ -118,7 +118,7 @@ class Card:
 
     @property
     def shortcuts(self) -> Mapping[str, Any] | None:
-        """What the model could read off a film's source; None: not measured."""
+        """What the model could read off an image's source; None: not measured."""
         return self.raw.get("shortcuts")
 
     @property
@@ -170,17 +170,17 @@ def _newest(cards: list[Card]) -> Card:
 
 
 def default_card(*, weights_dir: Path | None = None) -> Card:
-    """Return the newest card of the model that reads chest films by default.
+    """Return the newest card of the model that reads chest images by default.
 
     Raises:
-        ModelError: No model reads chest films.
+        ModelError: No model reads chest images.
     """
     cards = list_cards(weights_dir=weights_dir)
     chest = [card for card in cards if "CHEST" in card.body_parts]
     chosen = [card for card in chest if card.raw.get("default")] or chest
     if not chosen:
         raise ModelError(
-            "No model for chest films is installed.", reason_code="no_model"
+            "No model for chest images is installed.", reason_code="no_model"
         )
     return _newest(chosen)
 

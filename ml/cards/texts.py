@@ -24,8 +24,8 @@ BRAIN_ACCEPTS: dict[str, Any] = {
 
 CHEST_INTENDED_USE = (
     f"{DECISION_SUPPORT} Orders and annotates frontal chest radiographs for a "
-    "radiologist who reads every film; a score is a hint where to look, never a "
-    "reason to leave a film unread."
+    "radiologist who reads every image; a score is a hint where to look, never a "
+    "reason to leave an image unread."
 )
 BRAIN_INTENDED_USE = (
     f"{DECISION_SUPPORT} Annotates single contrast-enhanced slices of a brain MRI for "
@@ -37,7 +37,7 @@ HEAT_MAP_LIMIT = (
     "input pixels; it outlines no lesion."
 )
 SQUASHED_LIMIT = (
-    "Most training films arrived squashed to 224 x 224 pixels as 8-bit JPEG; fine "
+    "Most training images arrived squashed to 224 x 224 pixels as 8-bit JPEG; fine "
     "detail was never seen."
 )
 PREVALENCE_LIMIT = (
@@ -59,7 +59,7 @@ REPORTS_LIMIT = (
 )
 
 COMMON_NOT_MEASURED = (
-    "Films of any hospital or device that is not in the data named here.",
+    "Images of any hospital or device that is not in the data named here.",
     "The official test sets of the sources.",
     "Fairness by origin; by sex and age wherever the data do not say them.",
     "What happens when clinicians work with it.",
@@ -78,7 +78,7 @@ DATASETS: dict[str, dict[str, str]] = {
     },
     "nih-emphysema": {
         "ages": "adults",
-        "place": "NIH Clinical Center, ChestX-ray14 films with Emphysema, cropped to "
+        "place": "NIH Clinical Center, ChestX-ray14 images with Emphysema, cropped to "
         "the lungs as ChestX6 has them; AP and PA",
         "cite": "Wang et al. 2017",
     },
@@ -161,27 +161,27 @@ FACTS: dict[str, Facts] = {
     "chestx6-resnet50": Facts(
         accepts={
             **CHEST_ACCEPTS,
-            "ages": "Trained on children of 1 to 5 years (all pneumonia films and most "
-            "Normal films) and on adults (COVID-19, Tuberculosis, Emphysema and some "
-            "Normal films). Ages between were not seen; the age is not checked.",
+            "ages": "Trained on children of 1 to 5 years (all pneumonia images and "
+            "most Normal images) and on adults (COVID-19, Tuberculosis, Emphysema and "
+            "some Normal images). Ages between were not seen; the age is not checked.",
         },
         intended_use=CHEST_INTENDED_USE,
         limits=(
             "Asked for and not reached on val within kermany: balanced accuracy over "
             "its three classes 0.82 (0.80 reached), bacterial against viral AUC 0.85 "
             "(0.80 reached). Tried: 107 minutes from random weights (1.0.1: 0.79), "
-            "then 62 with crops around the lungs, films of nothing but lungs and "
-            "mixed films, which are these; their intercepts, fitted on held-out "
-            "patients, raise 0.76 to 0.80 on films as they are, and lower 0.78 to "
+            "then 62 with crops around the lungs, images of nothing but lungs and "
+            "mixed images, which are these; their intercepts, fitted on held-out "
+            "patients, raise 0.76 to 0.80 on images as they are, and lower 0.78 to "
             "0.72 where the outer tenth is cut off. What limits it: two CPU cores "
-            "and films of 224 pixels.",
+            "and images of 224 pixels.",
             SOURCE_LIMIT,
             CHILDREN_LIMIT,
             "An adult's pneumonia may be scored as an adult class, and a child's "
             "tuberculosis as pneumonia.",
             "Bacterial against viral pneumonia is hard for readers too; see the "
             "figure within the source, and do not choose a treatment by it.",
-            "Exactly one of six labels is assumed. A film with two findings, or with "
+            "Exactly one of six labels is assumed. An image with two findings, or with "
             "one that is none of the six, is forced into them.",
             PREVALENCE_LIMIT,
             SQUASHED_LIMIT,
@@ -200,16 +200,16 @@ FACTS: dict[str, Facts] = {
     "tuberculosis-resnet50": Facts(
         accepts={
             **CHEST_ACCEPTS,
-            "ages": "Tuberculosis was learned from adults; films without it from "
+            "ages": "Tuberculosis was learned from adults; images without it from "
             "adults and from children of 1 to 5 years. The age is not checked.",
         },
         intended_use=CHEST_INTENDED_USE,
         limits=(
-            "Source not separable from disease: every film with tuberculosis comes "
-            "from one collection, every film without from others, and a baseline that "
+            "Source not separable from disease: every image with tuberculosis comes "
+            "from one collection, every image without from others, and a baseline that "
             "sees no lungs reaches an AUC of 0.99. No accuracy is claimed.",
             "The weights were trained on data for research use (Rahman et al. 2020).",
-            "Films with other diseases were not among the negatives: their scores "
+            "Images with other diseases were not among the negatives: their scores "
             "mean nothing.",
             PREVALENCE_LIMIT,
             HEAT_MAP_LIMIT,
@@ -250,16 +250,16 @@ FACTS: dict[str, Facts] = {
         intended_use=CHEST_INTENDED_USE,
         limits=(
             "Asked for and not reached: a mean AUC of 0.68 within nih-emphysema over "
-            "the labels with enough films (0.60 reached), each above 0.5 with its "
+            "the labels with enough images (0.60 reached), each above 0.5 with its "
             "interval (Atelectasis is; Effusion, Mass and Pneumothorax are not). A "
             "classifier without lungs does as well. Tried: twenty minutes from random "
             "weights, which are these; from them 40 minutes of pre-training on all "
-            "training chest films and 18 on the NIH films gave 0.59. What limits it: "
-            "1,893 films of 224 pixels with labels mined from reports, passed a few "
+            "training chest images and 18 on the NIH images gave 0.59. What limits it: "
+            "1,893 images of 224 pixels with labels mined from reports, passed a few "
             "times on two CPU cores.",
             REPORTS_LIMIT,
-            "Emphysema: nearly every film with it comes from one crop, nearly every "
-            "film without from another; source cannot be told from disease, and no "
+            "Emphysema: nearly every image with it comes from one crop, nearly every "
+            "image without from another; source cannot be told from disease, and no "
             "accuracy is claimed. The same holds for No Finding over both sources.",
             "Labels with fewer than 20 positives or negatives are reported as too few.",
             PREVALENCE_LIMIT,
@@ -275,7 +275,7 @@ FACTS: dict[str, Facts] = {
         limits=(
             "A small network from random weights, kept as the plain comparison to "
             "nih15-xception. Within nih-emphysema it tells next to nothing: mean AUC "
-            "0.56 over the labels with enough films.",
+            "0.56 over the labels with enough images.",
             REPORTS_LIMIT,
             "Emphysema and No Finding: source cannot be told from disease.",
             PREVALENCE_LIMIT,

@@ -58,12 +58,12 @@ def labels_of_box(label: str, names: Sequence[str]) -> tuple[str, ...]:
 def box_mask(
     boxes: Sequence[Box], *, original: tuple[int, int], shape: tuple[int, int]
 ) -> np.ndarray:
-    """Draw boxes into a stored film.
+    """Draw boxes into a stored image.
 
     Args:
         boxes: In pixels of the original image.
         original: Its width and height.
-        shape: The stored film's height and width.
+        shape: The stored image's height and width.
 
     Returns:
         bool `shape`, true within any of the boxes.

@@ -1,6 +1,6 @@
-"""Folders that are labels: <split>/<class>/films or <class>/films, as on Kaggle.
+"""Folders that are labels: <split>/<class>/images or <class>/images, as on Kaggle.
 
-Patients are known only where file names say so. Kermany et al. number pneumonia films
+Patients are known only where file names say so. Kermany et al. number pneumonia images
 by person within bacterial and within viral: person100_virus stands in the official
 train set and person100_bacteria in the test set, so that the kind is part of who it is.
 """
@@ -16,7 +16,7 @@ from ml.datasets.manifest import ManifestRow
 from ml.datasets.tables import plain_name
 from ml.errors import TrainingError
 
-FILM_SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp", ".dcm"})
+IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp", ".dcm"})
 SPLITS = {
     "train": "train",
     "training": "train",
@@ -26,7 +26,7 @@ SPLITS = {
     "test": "test",
     "testing": "test",
 }
-# What folders call a class, in plain letters, and the labels of its films.
+# What folders call a class, in plain letters, and the labels of its images.
 CLASSES: dict[str, tuple[str, ...]] = {
     "normal": ("Normal",),
     "pneumonia": ("Pneumonia",),
@@ -57,24 +57,24 @@ BRAIN_LABELS = frozenset({"Glioma", "Meningioma", "Pituitary tumour", "No tumour
 PERSON = re.compile(r"person(\d+)_(bacteria|virus)_\d+", re.IGNORECASE)
 NUMBERED = re.compile(r"(bacteria|virus|normal)-(\d+)-\d+", re.IGNORECASE)
 KIND = re.compile(r"(?:person\d+_)?(bacteria|virus)[_-]\d+", re.IGNORECASE)
-# The name that viewers give to any export, too: believed of a normal film among
-# films of pneumonia alone.
-NORMAL_FILM = re.compile(r"((?:NORMAL\d+-)?IM-\d+)-\d+", re.IGNORECASE)
-NIH_FILM = re.compile(r"(\d{8})_\d{3}")
+# The name that viewers give to any export, too: believed of a normal image among
+# images of pneumonia alone.
+NORMAL_IMAGE = re.compile(r"((?:NORMAL\d+-)?IM-\d+)-\d+", re.IGNORECASE)
+NIH_IMAGE = re.compile(r"(\d{8})_\d{3}")
 
 
 def has_class_folders(root: Path) -> bool:
-    """Say whether a folder holds folders of films, with or without splits."""
-    return next(_films(root), None) is not None
+    """Say whether a folder holds folders of images, with or without splits."""
+    return next(_images(root), None) is not None
 
 
 def read_class_folders(root: Path) -> list[ManifestRow]:
-    """Read folders of films; without splits every film is train.
+    """Read folders of images; without splits every image is train.
 
     Raises:
         TrainingError: There are no such folders, or only some are splits.
     """
-    found = list(_films(root))
+    found = list(_images(root))
     if not found:
         raise TrainingError(f"{root} holds no folders <class> or <split>/<class>.")
     labels = {label for _, folder, _ in found for label in _labels(folder, "")}
@@ -82,13 +82,13 @@ def read_class_folders(root: Path) -> list[ManifestRow]:
     beside_pneumonia = "Pneumonia" in labels
     return [
         _row(
-            film.relative_to(root).as_posix(),
+            image.relative_to(root).as_posix(),
             split,
             folder,
             dataset,
             beside_pneumonia=beside_pneumonia,
         )
-        for split, folder, film in found
+        for split, folder, image in found
     ]
 
 
@@ -99,15 +99,15 @@ def _row(
     labels = _labels(folder, name)
     normal = beside_pneumonia and labels == ("Normal",)
     known = _kermany_patient(name, normal=normal)
-    nih = NIH_FILM.fullmatch(name)
+    nih = NIH_IMAGE.fullmatch(name)
     patient = known or (f"nih-{int(nih[1])}" if nih else "")
     return ManifestRow(
         path=path,
         dataset="kermany" if known else dataset,
         split=split,
-        # Without a number each film is taken for a patient of its own.
+        # Without a number each image is taken for a patient of its own.
         patient=patient or f"{dataset}/{path}",
-        # All films of Kermany et al. are AP.
+        # All images of Kermany et al. are AP.
         view="AP" if known else "",
         licence="CC BY 4.0" if known else "",
         labels=labels,
@@ -115,12 +115,12 @@ def _row(
 
 
 def _kermany_patient(name: str, *, normal: bool) -> str:
-    """Return who a film of Kermany et al. shows, or nothing where it is not theirs."""
+    """Return the patient of an image of Kermany et al., else an empty string."""
     if found := PERSON.match(name):
         return f"kermany-person{found[1]}-{found[2].lower()}"
     if found := NUMBERED.match(name):
         return f"kermany-{found[1].lower()}-{found[2]}"
-    if normal and (found := NORMAL_FILM.match(name)):
+    if normal and (found := NORMAL_IMAGE.match(name)):
         return f"kermany-{found[1]}"
     return ""
 
@@ -141,35 +141,35 @@ def _dataset_of(root: Path, labels: set[str]) -> str:
     return root.resolve().name
 
 
-def _films(root: Path) -> Iterator[tuple[str, str, Path]]:
-    """Yield (split, class folder, film) in a stable order."""
+def _images(root: Path) -> Iterator[tuple[str, str, Path]]:
+    """Yield (split, class folder, image) in a stable order."""
     folders = _folders(root)
     splits = [folder for folder in folders if folder.name.lower() in SPLITS]
     if splits:
         for folder in splits:
             for part in _folders(folder):
-                yield from _films_of(SPLITS[folder.name.lower()], part)
-    elif len(folders) == 1 and not _has_films(folders[0]):
+                yield from _images_of(SPLITS[folder.name.lower()], part)
+    elif len(folders) == 1 and not _has_images(folders[0]):
         # What an archive unpacks to: a folder with the folders.
-        yield from _films(folders[0])
+        yield from _images(folders[0])
     else:
         for part in folders:
-            yield from _films_of("", part)
+            yield from _images_of("", part)
 
 
-def _films_of(split: str, folder: Path) -> Iterator[tuple[str, str, Path]]:
-    for film in _files(folder):
-        yield split, folder.name, film
+def _images_of(split: str, folder: Path) -> Iterator[tuple[str, str, Path]]:
+    for image in _files(folder):
+        yield split, folder.name, image
 
 
-def _has_films(folder: Path) -> bool:
+def _has_images(folder: Path) -> bool:
     return next(_files(folder), None) is not None
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    for film in sorted(folder.iterdir()):
-        if film.suffix.lower() in FILM_SUFFIXES and not film.name.startswith("."):
-            yield film
+    for image in sorted(folder.iterdir()):
+        if image.suffix.lower() in IMAGE_SUFFIXES and not image.name.startswith("."):
+            yield image
 
 
 def _folders(root: Path) -> list[Path]:

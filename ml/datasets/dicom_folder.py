@@ -72,11 +72,11 @@ def is_dicom_table(table: Path, root: Path) -> bool:
 
 
 def read_dicom_folder(root: Path, labels_csv: Path | None = None) -> list[ManifestRow]:
-    """Read the films that a table names, with patient, view, age and sex of each.
+    """Read the images that a table names, with patient, view, age and sex of each.
 
     Raises:
-        TrainingError: There is no table, it lacks a column, or a film that it names is
-            not there, is named twice or is no DICOM file.
+        TrainingError: There is no table, it lacks a column, or an image that it names
+            is not there, is named twice or is no DICOM file.
     """
     table = labels_csv or find_dicom_table(root)
     if table is None:
@@ -91,32 +91,32 @@ def read_dicom_folder(root: Path, labels_csv: Path | None = None) -> list[Manife
         )
     wanted = [line.get(by, "").strip() for line in lines]
     if by == by_path:
-        films = {name: root / name for name in wanted if (root / name).is_file()}
+        images = {name: root / name for name in wanted if (root / name).is_file()}
     else:
-        films = _films_by_uid(root)
-    _refuse_gaps(wanted, films, table)
+        images = _images_by_uid(root)
+    _refuse_gaps(wanted, images, table)
     return [
-        _row(root, films[name], line, labels_of(line.get(labels, "")))
+        _row(root, images[name], line, labels_of(line.get(labels, "")))
         for name, line in zip(wanted, lines, strict=True)
     ]
 
 
-def _refuse_gaps(wanted: list[str], films: dict[str, Path], table: Path) -> None:
-    missing = [name for name in wanted if name not in films]
+def _refuse_gaps(wanted: list[str], images: dict[str, Path], table: Path) -> None:
+    missing = [name for name in wanted if name not in images]
     if missing:
         raise TrainingError(
-            f"{len(missing)} films of {table} are not there: {first_few(missing)}."
+            f"{len(missing)} images of {table} are not there: {first_few(missing)}."
         )
     twice = [name for name, count in Counter(wanted).items() if count > 1]
     if twice:
-        raise TrainingError(f"{table} names films twice: {first_few(twice)}.")
+        raise TrainingError(f"{table} names images twice: {first_few(twice)}.")
 
 
 def _one_of(columns: tuple[str, ...], names: set[str]) -> str | None:
     return next((column for column in columns if column in names), None)
 
 
-def _films_by_uid(root: Path) -> dict[str, Path]:
+def _images_by_uid(root: Path) -> dict[str, Path]:
     """Return the DICOM files below a folder by SOP Instance UID; copies count once."""
     found: dict[str, Path] = {}
     for file in _dicom_files(root):
@@ -144,7 +144,7 @@ def _row(
         path=path,
         dataset=line.get("dataset", "").strip() or root.resolve().name,
         split=line.get("split", "").strip(),
-        # Without an identifier the films of a study are of one patient.
+        # Without an identifier the images of a study are of one patient.
         patient=_text(header, "PatientID") or _text(header, "StudyInstanceUID") or path,
         view=_text(header, "ViewPosition").upper(),
         licence="",

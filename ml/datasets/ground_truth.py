@@ -1,24 +1,24 @@
-"""What a manifest says of each film, for a model: positive, negative, or not known.
+"""What a manifest says of each image, for a model: positive, negative, or not known.
 
-Softmax models: of a film's labels the most specific one that the model knows is the
-truth; films without a single one are left out and listed.
+Softmax models: of an image's labels the most specific one that the model knows is the
+truth; images without a single one are left out and listed.
 
 Sigmoid models know each label by itself:
 
-- A label that the film carries is positive, and so is the more general one of it
+- A label that the image carries is positive, and so is the more general one of it
   (Bacterial pneumonia implies Pneumonia).
-- Normal and No Finding are one label under two names. A film that carries it and no
-  finding is a negative of every finding; a film with any finding is a negative of it.
-- A label that the film does not carry is negative only where its source looked for it:
-  `EXAMINED_FOR` says so for the sources that are known. ChestX-ray14 films (nih,
+- Normal and No Finding are one label under two names. An image that carries it and no
+  finding is a negative of every finding; an image with any finding is a negative of it.
+- A label that the image does not carry is negative only where its source looked for it:
+  `EXAMINED_FOR` says so for the sources that are known. ChestX-ray14 images (nih,
   nih-emphysema) have all fourteen labels looked for: a missing one is a negative. Of
-  the children's pneumonia films (kermany) nobody said anything but normal, bacterial
+  the children's pneumonia images (kermany) nobody said anything but normal, bacterial
   or viral: their tuberculosis, effusion and all else stay unknown, although their
   source makes tuberculosis unlikely. A truth that follows from the source alone would
   teach and reward telling the source.
-- A source that is not named there is taken at its word: where a film carries one of
+- A source that is not named there is taken at its word: where an image carries one of
   the model's findings, those it does not carry are negative.
-- A film that says only Pneumonia leaves open which kind.
+- An image that says only Pneumonia leaves open which kind.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml.datasets.manifest import ManifestRow, select_films
+from ml.datasets.manifest import ManifestRow, select_images
 from ml.labels import NEGATIVE_LABELS, PARENTS
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ CHEST_XRAY14 = frozenset(
         "Pneumothorax",
     }
 )
-# What the films of a source were looked at for, whether a label says so or not.
+# What the images of a source were looked at for, whether a label says so or not.
 EXAMINED_FOR: dict[str, frozenset[str]] = {
     "nih": CHEST_XRAY14,
     "nih-emphysema": CHEST_XRAY14,
@@ -65,8 +65,8 @@ CHEST_FINDINGS = frozenset().union(*EXAMINED_FOR.values())
 
 
 @dataclass(frozen=True)
-class Truth:
-    """What the manifest says: bool (films, labels), and where that is known."""
+class GroundTruth:
+    """What the manifest says: bool (images, labels), and where that is known."""
 
     rows: tuple[ManifestRow, ...]
     positive: np.ndarray
@@ -75,31 +75,33 @@ class Truth:
     ambiguous: tuple[str, ...]
 
 
-def films_of(truth: Truth, chosen: np.ndarray) -> Truth:
-    """Return the films at int indices `chosen`, and nothing of those left out."""
-    return Truth(
-        rows=tuple(truth.rows[i] for i in chosen),
-        positive=truth.positive[chosen],
-        known=truth.known[chosen],
+def images_of(ground_truth: GroundTruth, chosen: np.ndarray) -> GroundTruth:
+    """Return the images at int indices `chosen`, and nothing of those left out."""
+    return GroundTruth(
+        rows=tuple(ground_truth.rows[i] for i in chosen),
+        positive=ground_truth.positive[chosen],
+        known=ground_truth.known[chosen],
         unknown=(),
         ambiguous=(),
     )
 
 
-def truth_of(card: Card, rows: Sequence[ManifestRow]) -> Truth:
-    """Decide the truth of each film for a model, and which films it leaves out."""
+def ground_truth_of(card: Card, rows: Sequence[ManifestRow]) -> GroundTruth:
+    """Decide the truth of each image for a model, and which images it leaves out."""
     if card.task == "softmax":
-        return softmax_truth(rows, card.label_names)
-    return sigmoid_truth(rows, card.label_names)
+        return softmax_ground_truth(rows, card.label_names)
+    return sigmoid_ground_truth(rows, card.label_names)
 
 
-def softmax_truth(rows: Sequence[ManifestRow], names: Sequence[str]) -> Truth:
-    """Give each film its most specific label; every entry is known."""
-    selection = select_films(rows, names)
-    chosen = [film.class_index for film in selection.films]
+def softmax_ground_truth(
+    rows: Sequence[ManifestRow], names: Sequence[str]
+) -> GroundTruth:
+    """Give each image its most specific label; every entry is known."""
+    selection = select_images(rows, names)
+    chosen = [image.class_index for image in selection.images]
     positive = np.eye(len(names), dtype=bool)[np.array(chosen, int)]
-    return Truth(
-        rows=tuple(film.row for film in selection.films),
+    return GroundTruth(
+        rows=tuple(image.row for image in selection.images),
         positive=positive,
         known=np.ones_like(positive),
         unknown=selection.unknown,
@@ -107,10 +109,12 @@ def softmax_truth(rows: Sequence[ManifestRow], names: Sequence[str]) -> Truth:
     )
 
 
-def sigmoid_truth(rows: Sequence[ManifestRow], names: Sequence[str]) -> Truth:
-    """Say of each film and label whether it is there, or that nobody knows.
+def sigmoid_ground_truth(
+    rows: Sequence[ManifestRow], names: Sequence[str]
+) -> GroundTruth:
+    """Say of each image and label whether it is there, or that nobody knows.
 
-    Films of which no label is known are left out, as `unknown`.
+    Images of which no label is known are left out, as `unknown`.
     """
     kept: list[ManifestRow] = []
     answers: list[list[bool | None]] = []
@@ -123,7 +127,7 @@ def sigmoid_truth(rows: Sequence[ManifestRow], names: Sequence[str]) -> Truth:
             kept.append(row)
             answers.append(answer)
     shape = (len(kept), len(names))
-    return Truth(
+    return GroundTruth(
         rows=tuple(kept),
         positive=np.array(
             [[each is True for each in a] for a in answers], bool
@@ -137,13 +141,13 @@ def sigmoid_truth(rows: Sequence[ManifestRow], names: Sequence[str]) -> Truth:
 
 
 def findings_of(labels: Sequence[str]) -> frozenset[str]:
-    """Return the findings among a film's labels, with the more general ones implied."""
+    """Return the findings among the labels of an image, and those they imply."""
     carried = set(labels) - NEGATIVE_LABELS
     return frozenset(carried | {PARENTS[name] for name in carried if name in PARENTS})
 
 
 def _answer(row: ManifestRow, name: str, names: Sequence[str]) -> bool | None:
-    """Return whether a film has a label; None: nobody knows."""
+    """Return whether an image has a label; None: nobody knows."""
     findings = findings_of(row.labels)
     normal = not findings and bool(NEGATIVE_LABELS & set(row.labels))
     if name in NEGATIVE_LABELS:
@@ -160,7 +164,7 @@ def _answer(row: ManifestRow, name: str, names: Sequence[str]) -> bool | None:
 
 
 def _kind_is_open(name: str, findings: frozenset[str]) -> bool:
-    """Say whether a film has the more general label of `name`, and no kind of it."""
+    """Say whether an image has the more general label of `name`, and no kind of it."""
     general = PARENTS.get(name)
     kinds = {kind for kind, above in PARENTS.items() if above == general}
     return general in findings and not kinds & findings

@@ -1,8 +1,8 @@
-"""The film cache: cropped films in one memory-mapped file, read once and then fast.
+"""The image cache: cropped images in one memory-mapped file, read once and then fast.
 
-A film that has more than 8 bits keeps 16: of CR films of 10 and 15 bits, 8 bits leave
-some 200 grey levels and move the network's input by 0.003 (at most 0.04) of its
-standard deviation. A film of 8 bits is kept in 8, and widened when it is taken out.
+An image that has more than 8 bits keeps 16: of CR images of 10 and 15 bits, 8 bits
+leave some 200 grey levels and move the network's input by 0.003 (at most 0.04) of its
+standard deviation. An image of 8 bits is kept in 8, and widened when it is taken out.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from ml.errors import ImageError, TrainingError
 from ml.pixels import read_display
 from ml.preprocessing import PREPROCESSING_VERSION, crop, find_geometry
 
-# Longest side of a packed film: twice the largest input and more.
+# Longest side of a packed image: twice the largest input and more.
 PACKED_SIDE = 384
 # Read by threads (decoders let go of the interpreter); more would wait in memory.
-FILMS_AT_ONCE = 64
-# A display value of an 8-bit film is a multiple of it.
+IMAGES_AT_ONCE = 64
+# A display value of an 8-bit image is a multiple of it.
 EIGHT_BIT_STEP = 257
 
 
 @dataclass(frozen=True)
-class PackedFilms:
-    """Cropped films in one memory-mapped file of bytes.
+class PackedImages:
+    """Cropped images in one memory-mapped file of bytes.
 
-    `shapes` is int64 (films, 3): height, width, bytes a pixel; `offsets` says where in
-    `values`, uint8, each begins. `key` names the films: paths, sizes, times and the
+    `shapes` is int64 (images, 3): height, width, bytes a pixel; `offsets` says where in
+    `values`, uint8, each begins. `key` names the images: paths, sizes, times and the
     preprocessing.
     """
 
@@ -47,33 +47,33 @@ class PackedFilms:
     def __len__(self) -> int:
         return len(self.shapes)
 
-    def film(self, index: int) -> np.ndarray:
-        """Return film `index`, uint8 or uint16 (height, width), not yet squashed."""
+    def image(self, index: int) -> np.ndarray:
+        """Return image `index`, uint8 or uint16 (height, width), not yet squashed."""
         height, width, depth = (int(x) for x in self.shapes[index])
         start = int(self.offsets[index])
         own = self.values[start : start + height * width * depth]
         return own.view(f"u{depth}").reshape(height, width)
 
-    def deep_film(self, index: int) -> np.ndarray:
-        """Return film `index` in display values, uint16 (height, width)."""
-        film = self.film(index)
-        if film.dtype == np.uint16:
-            return film
-        return film.astype(np.uint16) * np.uint16(EIGHT_BIT_STEP)
+    def deep_image(self, index: int) -> np.ndarray:
+        """Return image `index` in display values, uint16 (height, width)."""
+        image = self.image(index)
+        if image.dtype == np.uint16:
+            return image
+        return image.astype(np.uint16) * np.uint16(EIGHT_BIT_STEP)
 
 
-def pack_films(paths: Sequence[str], *, root: Path, cache_dir: Path) -> PackedFilms:
-    """Crop films once, by the geometry of inference, into a small cache.
+def pack_images(paths: Sequence[str], *, root: Path, cache_dir: Path) -> PackedImages:
+    """Crop images once, by the geometry of inference, into a small cache.
 
     The cache is named after the paths, their sizes and the preprocessing version, and
     is written to a temporary name first: an interrupted run leaves nothing half-made.
 
     Raises:
-        TrainingError: A film is missing or cannot be read.
+        TrainingError: An image is missing or cannot be read.
     """
     key = _cache_key(paths, root)
-    values_path = cache_dir / f"films-{key}.bin"
-    index_path = cache_dir / f"films-{key}.json"
+    values_path = cache_dir / f"images-{key}.bin"
+    index_path = cache_dir / f"images-{key}.json"
     if not index_path.exists():
         cache_dir.mkdir(parents=True, exist_ok=True)
         _write_cache(paths, root, values_path, index_path)
@@ -83,7 +83,7 @@ def pack_films(paths: Sequence[str], *, root: Path, cache_dir: Path) -> PackedFi
     # An empty file cannot be mapped.
     empty = np.zeros(0, np.uint8)
     values = np.memmap(values_path, np.uint8, "r") if len(sizes) else empty
-    return PackedFilms(values, offsets, shapes, key)
+    return PackedImages(values, offsets, shapes, key)
 
 
 def _cache_key(paths: Sequence[str], root: Path) -> str:
@@ -93,8 +93,8 @@ def _cache_key(paths: Sequence[str], root: Path) -> str:
         try:
             facts = (root / path).stat()
         except OSError as error:
-            raise TrainingError(f"The film {path} is not in {root}.") from error
-        # Uncompressed films are all of one size: a corrected one tells by its time.
+            raise TrainingError(f"The image {path} is not in {root}.") from error
+        # Uncompressed images are all of one size: a corrected one tells by its time.
         digest.update(f"{path}\0{facts.st_size}\0{facts.st_mtime_ns}\0".encode())
     return digest.hexdigest()[:24]
 
@@ -105,12 +105,12 @@ def _write_cache(
     shapes: list[tuple[int, ...]] = []
     temporary = values_path.with_suffix(f".{os.getpid()}.tmp")
     with temporary.open("wb") as out, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(paths), FILMS_AT_ONCE):
-            some = paths[start : start + FILMS_AT_ONCE]
-            for film in pool.map(lambda path: _packed_file(root, path), some):
-                shapes.append((*film.shape, film.itemsize))
-                out.write(film.tobytes())
-                out.write(b"\0" * (film.nbytes % 2))
+        for start in range(0, len(paths), IMAGES_AT_ONCE):
+            some = paths[start : start + IMAGES_AT_ONCE]
+            for image in pool.map(lambda path: _packed_file(root, path), some):
+                shapes.append((*image.shape, image.itemsize))
+                out.write(image.tobytes())
+                out.write(b"\0" * (image.nbytes % 2))
     temporary.replace(values_path)
     temporary_index = index_path.with_suffix(f".{os.getpid()}.tmp")
     temporary_index.write_text(json.dumps(shapes))
@@ -119,7 +119,7 @@ def _write_cache(
 
 def _packed_file(root: Path, path: str) -> np.ndarray:
     try:
-        return packed_film(read_display((root / path).read_bytes()))
+        return packed_image(read_display((root / path).read_bytes()))
     except ImageError as error:
         raise TrainingError(f"{path}: {error.message}") from error
 
@@ -129,19 +129,19 @@ def _padded(sizes: np.ndarray) -> np.ndarray:
     return sizes + sizes % 2
 
 
-def packed_film(display: np.ndarray) -> np.ndarray:
-    """Crop a uint16 film and bring it to at most PACKED_SIDE a side.
+def packed_image(display: np.ndarray) -> np.ndarray:
+    """Crop a uint16 image and bring it to at most PACKED_SIDE a side.
 
     Returns:
         uint8 where the display values come from 8 bits, else uint16.
     """
     shallow = not (display % EIGHT_BIT_STEP).any()
-    film = crop(display, find_geometry(display, size=PACKED_SIDE))
-    longest = max(film.shape)
+    image = crop(display, find_geometry(display, size=PACKED_SIDE))
+    longest = max(image.shape)
     if longest > PACKED_SIDE:
         share = PACKED_SIDE / longest
-        height, width = (max(1, round(side * share)) for side in film.shape)
-        film = cv2.resize(film, (width, height), interpolation=cv2.INTER_AREA)
+        height, width = (max(1, round(side * share)) for side in image.shape)
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     if shallow:
-        film = (film // EIGHT_BIT_STEP).astype(np.uint8)
-    return np.ascontiguousarray(film)
+        image = (image // EIGHT_BIT_STEP).astype(np.uint8)
+    return np.ascontiguousarray(image)

@@ -1,4 +1,4 @@
-"""Films for training and measuring: rows of a data set, and parts of it by patient.
+"""Images for training and measuring: rows of a data set, and parts of it by patient.
 
 A manifest is a CSV with at least the columns path and labels (joined by |); dataset,
 split, patient_id, view, licence, sex, age_years, modality, boxes, original_width and
@@ -15,23 +15,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ml.datasets.boxes import Box, boxes_of
-from ml.datasets.image_cache import PackedFilms, pack_films, packed_film
+from ml.datasets.image_cache import PackedImages, pack_images, packed_image
 from ml.errors import TrainingError
 from ml.labels import resolve
 
 __all__ = [
-    "LabelledFilm",
+    "LabelledImage",
     "ManifestRow",
-    "PackedFilms",
+    "PackedImages",
     "Selection",
     "age_of",
     "drawn_percent",
     "hold_out",
-    "pack_films",
-    "packed_film",
+    "pack_images",
+    "packed_image",
     "read_manifest",
     "refuse_shared_patients",
-    "select_films",
+    "select_images",
     "sex_of",
     "with_split",
 ]
@@ -43,7 +43,7 @@ OLDEST_YEARS = 130.0
 
 @dataclass(frozen=True)
 class ManifestRow:
-    """One film of a manifest, with the labels it carries there.
+    """One image of a manifest, with the labels it carries there.
 
     `sex` is F, M, O or "" where it is not known; `age_years` None likewise.
     """
@@ -64,8 +64,8 @@ class ManifestRow:
 
 
 @dataclass(frozen=True)
-class LabelledFilm:
-    """A film with the one label it has under a softmax model."""
+class LabelledImage:
+    """An image with the one label it has under a softmax model."""
 
     row: ManifestRow
     label: str
@@ -74,9 +74,9 @@ class LabelledFilm:
 
 @dataclass(frozen=True)
 class Selection:
-    """The films that a softmax model can learn from, and those left out with why."""
+    """The images that a softmax model can learn from, and those left out with why."""
 
-    films: tuple[LabelledFilm, ...]
+    images: tuple[LabelledImage, ...]
     unknown: tuple[str, ...]
     ambiguous: tuple[str, ...]
 
@@ -105,7 +105,7 @@ def _manifest_row(values: dict[str, str]) -> ManifestRow:
         path=values["path"],
         dataset=values.get("dataset") or "",
         split=values.get("split") or "",
-        # Without an identifier each film is taken for a patient of its own.
+        # Without an identifier each image is taken for a patient of its own.
         patient=values.get("patient_id") or values["path"],
         view=(values.get("view") or "").upper(),
         licence=values.get("licence") or "",
@@ -159,9 +159,9 @@ def refuse_shared_patients(rows: Iterable[ManifestRow]) -> None:
         )
 
 
-def select_films(rows: Iterable[ManifestRow], names: Sequence[str]) -> Selection:
-    """Give each film its most specific label; list those that have no single one."""
-    films: list[LabelledFilm] = []
+def select_images(rows: Iterable[ManifestRow], names: Sequence[str]) -> Selection:
+    """Give each image its most specific label; list those that have no single one."""
+    images: list[LabelledImage] = []
     left_out: dict[str, list[str]] = {"unknown": [], "ambiguous": []}
     for row in rows:
         resolution = resolve(row.labels, names)
@@ -169,25 +169,25 @@ def select_films(rows: Iterable[ManifestRow], names: Sequence[str]) -> Selection
             left_out[resolution.reason].append(row.path)
         else:
             index = list(names).index(resolution.label)
-            films.append(LabelledFilm(row, resolution.label, index))
+            images.append(LabelledImage(row, resolution.label, index))
     return Selection(
-        tuple(films), tuple(left_out["unknown"]), tuple(left_out["ambiguous"])
+        tuple(images), tuple(left_out["unknown"]), tuple(left_out["ambiguous"])
     )
 
 
 def hold_out(
-    films: Sequence[LabelledFilm], *, percent: int
-) -> tuple[list[LabelledFilm], list[LabelledFilm]]:
-    """Set films of some patients aside, the same ones whatever the order of the rows.
+    images: Sequence[LabelledImage], *, percent: int
+) -> tuple[list[LabelledImage], list[LabelledImage]]:
+    """Set images of some patients aside, the same ones whatever the order of the rows.
 
     Returns:
-        The films that stay, and those of about `percent` of the patients.
+        The images that stay, and those of about `percent` of the patients.
     """
-    stay: list[LabelledFilm] = []
-    aside: list[LabelledFilm] = []
-    for film in films:
-        drawn = drawn_percent(film.row.patient)
-        (aside if drawn < percent else stay).append(film)
+    stay: list[LabelledImage] = []
+    aside: list[LabelledImage] = []
+    for image in images:
+        drawn = drawn_percent(image.row.patient)
+        (aside if drawn < percent else stay).append(image)
     return stay, aside
 
 

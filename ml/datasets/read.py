@@ -34,10 +34,10 @@ def read_dataset(
         labels_csv: The table of labels where it is not at its usual place.
 
     Returns:
-        A row a film, sorted as the layout lists them.
+        A row an image, sorted as the layout lists them.
 
     Raises:
-        TrainingError: Nothing is recognised, a table lacks a column, films of a DICOM
+        TrainingError: Nothing is recognised, a table lacks a column, images of a DICOM
             table are missing, or a patient stands in two splits (`patients_shared`).
     """
     if path.is_file():
@@ -51,7 +51,7 @@ def read_dataset(
         raise TrainingError(f"No layout is called {layout!r}; known: {known}.")
     rows = LAYOUTS[layout](path, labels_csv)
     if not rows:
-        raise TrainingError(f"There is no film in {path}.")
+        raise TrainingError(f"There is no image in {path}.")
     refuse_shared_patients(rows)
     return with_val_patients(rows)
 

@@ -1,10 +1,10 @@
 """What can be told without looking at the lungs: a classifier that sees none of them.
 
-It sees the outer pixels of the film, its histogram of greys, and facts of its file:
-width, height, aspect ratio, size. Logistic regression on the films of the train split
-of the same sources, measured on the same films as the model, by the same resamples.
+It sees the outer pixels of the image, its histogram of greys, and facts of its file:
+width, height, aspect ratio, size. Logistic regression on the images of the train split
+of the same sources, measured on the same images as the model, by the same resamples.
 Where the model's lead has an interval that touches 0, what it says may rest on how
-and where films were made: source not separable from disease.
+and where images were made: source not separable from disease.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import numpy as np
 from scipy.optimize import minimize
 
 from ml.calibration import probabilities, youden_threshold
-from ml.datasets.ground_truth import truth_of
+from ml.datasets.ground_truth import ground_truth_of
 from ml.datasets.manifest import ManifestRow
 from ml.errors import MlError, ModelError
 from ml.evaluation.bootstrap import with_interval
 from ml.evaluation.comparison import Difference, paired_difference
-from ml.evaluation.scoring import pair_films, pair_measure
-from ml.evaluation.summary import ScoredFilms, headline, label_measure, measure_of
+from ml.evaluation.scoring import pair_images, pair_measure
+from ml.evaluation.summary import ScoredImages, headline, label_measure, measure_of
 from ml.metrics import auc
 from ml.pixels import read_display
 
@@ -35,11 +35,11 @@ BORDER = 3
 HISTOGRAM_BINS = 32
 # Tried on a fifth of the train patients; the best one learns from all.
 PENALTIES = (1e-3, 1e-2, 1e-1)
-LEAST_FILMS = 10
+LEAST_IMAGES = 10
 STEPS = 200
 FIGURES = ("accuracy", "balanced_accuracy", "mean_auc")
 SEES = (
-    "the outer 8 % of the film at 32 x 32, a histogram of 32 greys, width, height, "
+    "the outer 8 % of the image at 32 x 32, a histogram of 32 greys, width, height, "
     "aspect ratio and file size"
 )
 NOT_SEPARABLE = "source not separable from disease"
@@ -47,54 +47,59 @@ Progress = Callable[[int, int], None]
 
 
 def measure_baseline(
-    scored: ScoredFilms,
+    scored: ScoredImages,
     train: Sequence[ManifestRow],
     *,
     root: Path,
     progress: Progress = lambda done, total: None,
     known: dict[str, np.ndarray] | None = None,
-) -> tuple[dict[str, Any], ScoredFilms]:
+) -> tuple[dict[str, Any], ScoredImages]:
     """Train the baseline and put its figures beside the model's.
 
     Args:
-        scored: The films as the model read them.
-        train: Films to learn from; those of other sources than the measured are left
+        scored: The images as the model read them.
+        train: Images to learn from; those of other sources than the measured are left
             out, so that the baseline is as good as it gets at these.
         root: The folder that the paths start from.
-        progress: Called with how many films are done, of how many.
-        known: Features of films by path; filled, for the next call.
+        progress: Called with how many images are done, of how many.
+        known: Features of images by path; filled, for the next call.
 
     Returns:
-        Its figures with the differences, and its own scores of the same films.
+        Its figures with the differences, and its own scores of the same images.
 
     Raises:
         ModelError: There is nothing to learn from.
     """
     sources = {row.dataset for row in scored.rows}
-    truth = truth_of(scored.card, [row for row in train if row.dataset in sources])
-    if not truth.rows:
-        raise ModelError("The baseline has no train films of these sources.")
-    shared = {row.patient for row in truth.rows} & set(scored.patients)
+    ground_truth = ground_truth_of(
+        scored.card, [row for row in train if row.dataset in sources]
+    )
+    if not ground_truth.rows:
+        raise ModelError("The baseline has no train images of these sources.")
+    shared = {row.patient for row in ground_truth.rows} & set(scored.patients)
     if shared:
         raise ModelError(
             f"{len(shared)} patients are measured and would be learned from, too."
         )
     known = {} if known is None else known
-    both = [*truth.rows, *scored.rows]
+    both = [*ground_truth.rows, *scored.rows]
     features, read = features_of(both, root=root, known=known, progress=progress)
-    learned, seen = features[: len(truth.rows)], features[len(truth.rows) :]
-    kept, read = read[: len(truth.rows)], read[len(truth.rows) :]
+    learned, seen = (
+        features[: len(ground_truth.rows)],
+        features[len(ground_truth.rows) :],
+    )
+    kept, read = read[: len(ground_truth.rows)], read[len(ground_truth.rows) :]
     if not read.all():
-        raise ModelError("A film that the model read cannot be read again.")
+        raise ModelError("An image that the model read cannot be read again.")
     other = _scored_by_baseline(
         scored,
         learned[kept],
-        truth.positive[kept],
-        truth.known[kept],
-        [row.patient for row, ok in zip(truth.rows, kept, strict=True) if ok],
+        ground_truth.positive[kept],
+        ground_truth.known[kept],
+        [row.patient for row, ok in zip(ground_truth.rows, kept, strict=True) if ok],
         seen,
     )
-    return _report(scored, other, films=int(kept.sum())), other
+    return _report(scored, other, images=int(kept.sum())), other
 
 
 def features_of(
@@ -104,20 +109,20 @@ def features_of(
     known: dict[str, np.ndarray],
     progress: Progress = lambda done, total: None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return float (films, features), and where a film could be read.
+    """Return float (images, features), and where an image could be read.
 
     Args:
-        rows: The films.
+        rows: The images.
         root: The folder that their paths start from.
         known: Features by path; what is missing is read and put there.
-        progress: Called with how many films are done, of how many.
+        progress: Called with how many images are done, of how many.
     """
     read = np.ones(len(rows), bool)
     for number, row in enumerate(rows):
         try:
             if row.path not in known:
                 data = (root / row.path).read_bytes()
-                known[row.path] = film_features(
+                known[row.path] = image_features(
                     read_display(data), file_bytes=len(data)
                 )
         except (OSError, MlError):
@@ -130,8 +135,8 @@ def features_of(
     return features, read
 
 
-def film_features(display: np.ndarray, *, file_bytes: int) -> np.ndarray:
-    """Return what the baseline sees of a film, float64.
+def image_features(display: np.ndarray, *, file_bytes: int) -> np.ndarray:
+    """Return what the baseline sees of an image, float64.
 
     Args:
         display: uint16 (height, width).
@@ -152,9 +157,9 @@ def fit_logistic(
     """Fit a multinomial logistic regression with a ridge.
 
     Args:
-        features: float (films, features), the last one constant.
-        targets: float (films, classes), rows adding up to 1.
-        weights: float (films,), how much each film counts.
+        features: float (images, features), the last one constant.
+        targets: float (images, classes), rows adding up to 1.
+        weights: float (images,), how much each image counts.
         penalty: Of the squared coefficients; the constant is free.
 
     Returns:
@@ -184,13 +189,13 @@ def fit_logistic(
 
 
 def _scored_by_baseline(
-    scored: ScoredFilms,
+    scored: ScoredImages,
     learned: np.ndarray,
     positive: np.ndarray,
     known: np.ndarray,
     patients: Sequence[str],
     seen: np.ndarray,
-) -> ScoredFilms:
+) -> ScoredImages:
     mean, spread = learned.mean(axis=0), learned.std(axis=0) + 1e-6
     learned, seen = (
         np.hstack([(part - mean) / spread, np.ones((len(part), 1))])
@@ -205,7 +210,7 @@ def _scored_by_baseline(
         rows = known[:, i]
         limits[name] = 0.5
         kinds = (int(positive[rows, i].sum()), int((~positive[rows, i]).sum()))
-        if min(kinds) < LEAST_FILMS:
+        if min(kinds) < LEAST_IMAGES:
             continue
         both = np.stack([~positive[rows, i], positive[rows, i]], axis=1)
         line = _chosen_fit(learned[rows], both, held[rows])
@@ -218,7 +223,7 @@ def _scored_by_baseline(
 def _of_classes(
     learned: np.ndarray, positive: np.ndarray, held: np.ndarray, seen: np.ndarray
 ) -> np.ndarray:
-    """Return float (films, classes); classes without train films have 0."""
+    """Return float (images, classes); classes without train images have 0."""
     present = positive.any(axis=0)
     line = _chosen_fit(learned, positive[:, present], held)
     scores = np.zeros((len(seen), positive.shape[1]))
@@ -249,13 +254,15 @@ def _chosen_fit(
 
 
 def _fifth(patients: Sequence[str]) -> np.ndarray:
-    """Return bool (films,): those of about a fifth of the patients."""
+    """Return bool (images,): those of about a fifth of the patients."""
     names, owner = np.unique(np.asarray(patients), return_inverse=True)
     drawn = np.random.default_rng(0).random(len(names)) < 0.2
     return drawn[owner]
 
 
-def _report(scored: ScoredFilms, other: ScoredFilms, *, films: int) -> dict[str, Any]:
+def _report(
+    scored: ScoredImages, other: ScoredImages, *, images: int
+) -> dict[str, Any]:
     claimed = scored.claimed()
     figures: dict[str, Any] = {
         name: _beside(
@@ -283,7 +290,7 @@ def _report(scored: ScoredFilms, other: ScoredFilms, *, films: int) -> dict[str,
     }
     return {
         "sees": SEES,
-        "learned_from": films,
+        "learned_from": images,
         "figures": figures,
         "labels": labels,
         "not_separable": [
@@ -294,10 +301,10 @@ def _report(scored: ScoredFilms, other: ScoredFilms, *, films: int) -> dict[str,
 
 
 def pair_beside(
-    scored: ScoredFilms, other: ScoredFilms, first: str, second: str
+    scored: ScoredImages, other: ScoredImages, first: str, second: str
 ) -> dict[str, Any]:
-    """Return how both tell two labels apart among their own films, with the lead."""
-    inside = [pair_films(each, first, second) for each in (scored, other)]
+    """Return how both tell two labels apart among their own images, with the lead."""
+    inside = [pair_images(each, first, second) for each in (scored, other)]
     told: dict[str, Any] = {"pair": [first, second]}
     for name in ("auc", "balanced_accuracy"):
         measures = [pair_measure(each, first, second, name) for each in inside]
@@ -310,7 +317,7 @@ def pair_beside(
     return told
 
 
-def _label_auc(scored: ScoredFilms, label: int) -> dict[str, float | None]:
+def _label_auc(scored: ScoredImages, label: int) -> dict[str, float | None]:
     value = auc(
         scored.scores[scored.known[:, label], label],
         scored.positive[scored.known[:, label], label],

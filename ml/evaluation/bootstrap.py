@@ -1,8 +1,8 @@
 """95 % intervals by resampling patients: all resamples of a figure at once.
 
-A resample is how often each film counts. Figures that take such weights need no
-loop over resamples, and two models measured by the same weights are compared film by
-film.
+A resample is how often each image counts. Figures that take such weights need no
+loop over resamples, and two models measured by the same weights are compared image by
+image.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ DIGITS = 4
 # Weights handed to a figure at once: more would only take memory.
 CHUNK_VALUES = 2_000_000
 
-# Maps float64 weights (resamples, films) to a value or NaN a resample.
+# Maps float64 weights (resamples, images) to a value or NaN a resample.
 Measure = Callable[[np.ndarray], np.ndarray]
 Interval = dict[str, float | None]
 
@@ -26,9 +26,9 @@ Interval = dict[str, float | None]
 def patient_counts(
     patients: Sequence[str], *, rounds: int = ROUNDS, seed: int = 0
 ) -> np.ndarray:
-    """Return uint8 (rounds, films): how often each film is drawn, with its patient.
+    """Return uint8 (rounds, images): how often each image is drawn, with its patient.
 
-    Films of one patient resemble each other; resampling films would take them for
+    Images of one patient resemble each other; resampling images would take them for
     independent and give too narrow an interval.
     """
     if not patients:
@@ -44,8 +44,8 @@ def patient_counts(
 
 def draws_of(measure: Measure, counts: np.ndarray) -> np.ndarray:
     """Return the figure of each resample, NaN where it is not defined."""
-    rounds, films = counts.shape
-    step = max(1, CHUNK_VALUES // max(1, films))
+    rounds, images = counts.shape
+    step = max(1, CHUNK_VALUES // max(1, images))
     with np.errstate(invalid="ignore", divide="ignore"):
         parts = [
             measure(counts[start : start + step].astype(np.float64))
@@ -54,17 +54,17 @@ def draws_of(measure: Measure, counts: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def value_of(measure: Measure, *, films: int) -> float:
-    """Return the figure of the films as they are, each counted once."""
+def value_of(measure: Measure, *, images: int) -> float:
+    """Return the figure of the images as they are, each counted once."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        return float(measure(np.ones((1, films)))[0])
+        return float(measure(np.ones((1, images)))[0])
 
 
 def with_interval(measure: Measure, counts: np.ndarray) -> Interval:
     """Return {value, low, high} of a figure; None where it is not defined."""
     if counts.shape[1] == 0:
         return {"value": None, "low": None, "high": None}
-    value = value_of(measure, films=counts.shape[1])
+    value = value_of(measure, images=counts.shape[1])
     if not math.isfinite(value):
         return {"value": None, "low": None, "high": None}
     return {"value": rounded(value), **interval_of(draws_of(measure, counts))}

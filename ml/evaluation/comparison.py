@@ -1,8 +1,8 @@
-"""Two models on the same films: what one has over the other, and whether by chance.
+"""Two models on the same images: what one has over the other, and whether by chance.
 
 Differences of figures by resampling patients, both models on the same resamples.
-McNemar's test counts the films that one calls rightly and the other wrongly; it takes
-films for independent, so that with several films a patient its p is somewhat small.
+McNemar's test counts the images that one calls rightly and the other wrongly; it takes
+images for independent, so that with several images a patient its p is somewhat small.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from scipy.stats import binomtest
 
 from ml.errors import ModelError
 from ml.evaluation.bootstrap import Measure, draws_of, interval_of, rounded, value_of
-from ml.evaluation.summary import ScoredFilms, label_measure, measure_of
+from ml.evaluation.summary import ScoredImages, label_measure, measure_of
 
 Difference = dict[str, float | None]
 FIGURES = ("accuracy", "balanced_accuracy", "mean_auc")
@@ -27,9 +27,9 @@ def paired_difference(one: Measure, other: Measure, counts: np.ndarray) -> Diffe
     p is two-sided: twice the smaller share of resamples on either side of no
     difference.
     """
-    films = counts.shape[1]
+    images = counts.shape[1]
     draws = draws_of(one, counts) - draws_of(other, counts)
-    value = value_of(one, films=films) - value_of(other, films=films)
+    value = value_of(one, images=images) - value_of(other, images=images)
     finite = draws[np.isfinite(draws)]
     if not len(finite) or not np.isfinite(value):
         return {"value": rounded(value), "low": None, "high": None, "p": None}
@@ -39,7 +39,7 @@ def paired_difference(one: Measure, other: Measure, counts: np.ndarray) -> Diffe
 
 
 def mcnemar(one_right: np.ndarray, other_right: np.ndarray) -> dict[str, Any]:
-    """Return the exact test of two bool (films,) arrays, and the films that count."""
+    """Return the exact test of two bool (images,) arrays, and the images that count."""
     only_one = int((one_right & ~other_right).sum())
     only_other = int((other_right & ~one_right).sum())
     decided = only_one + only_other
@@ -47,21 +47,21 @@ def mcnemar(one_right: np.ndarray, other_right: np.ndarray) -> dict[str, Any]:
     return {"only_first_right": only_one, "only_second_right": only_other, "p": p}
 
 
-def compare_scored(first: ScoredFilms, second: ScoredFilms) -> dict[str, Any]:
-    """Compare two models on the films and labels that both know.
+def compare_scored(first: ScoredImages, second: ScoredImages) -> dict[str, Any]:
+    """Compare two models on the images and labels that both know.
 
     Args:
-        first: The films as one model read them.
-        second: As the other did; in any order, other films among them.
+        first: The images as one model read them.
+        second: As the other did; in any order, other images among them.
 
     Raises:
-        ModelError: They have no film or no label in common.
+        ModelError: They have no image or no label in common.
     """
-    first, second = _same_films(first, second)
+    first, second = _same_images(first, second)
     names = [n for n in first.card.label_names if n in second.card.label_names]
     if not first.rows or not names:
         raise ModelError(
-            f"{first.card.name} and {second.card.name} have no film or no label in "
+            f"{first.card.name} and {second.card.name} have no image or no label in "
             "common.",
             reason_code="nothing_measured",
         )
@@ -86,25 +86,25 @@ def compare_scored(first: ScoredFilms, second: ScoredFilms) -> dict[str, Any]:
     return report
 
 
-def _right(scored: ScoredFilms) -> np.ndarray:
+def _right(scored: ScoredImages) -> np.ndarray:
     return (scored.called & scored.positive).any(axis=1)
 
 
-def _same_films(
-    first: ScoredFilms, second: ScoredFilms
-) -> tuple[ScoredFilms, ScoredFilms]:
+def _same_images(
+    first: ScoredImages, second: ScoredImages
+) -> tuple[ScoredImages, ScoredImages]:
     paths = {row.path for row in first.rows} & {row.path for row in second.rows}
     kept = [
         each.chosen(np.array([row.path in paths for row in each.rows], bool))
         for each in (first, second)
     ]
     if [row.path for row in kept[0].rows] != [row.path for row in kept[1].rows]:
-        raise ModelError("The two models read the films in another order.")
+        raise ModelError("The two models read the images in another order.")
     return kept[0], kept[1]
 
 
-def _label(first: ScoredFilms, second: ScoredFilms, name: str) -> dict[str, Any]:
-    """Compare one label, on the films where both know it."""
+def _label(first: ScoredImages, second: ScoredImages, name: str) -> dict[str, Any]:
+    """Compare one label, on the images where both know it."""
     i, j = (list(each.card.label_names).index(name) for each in (first, second))
     known = first.known[:, i] & second.known[:, j]
     a, b = first.chosen(known), second.chosen(known)
@@ -124,10 +124,10 @@ def _label(first: ScoredFilms, second: ScoredFilms, name: str) -> dict[str, Any]
 
 
 def _difference(one: Measure, other: Measure, counts: np.ndarray) -> dict[str, Any]:
-    films = counts.shape[1]
+    images = counts.shape[1]
     return {
-        "first": rounded(value_of(one, films=films)),
-        "second": rounded(value_of(other, films=films)),
+        "first": rounded(value_of(one, images=images)),
+        "second": rounded(value_of(other, images=images)),
         "difference": paired_difference(one, other, counts),
     }
 
@@ -135,7 +135,7 @@ def _difference(one: Measure, other: Measure, counts: np.ndarray) -> dict[str, A
 def said(report: dict[str, Any], *, names: Sequence[str] = FIGURES) -> list[str]:
     """Return the comparison as lines for people."""
     first, second = (report[key]["model"] for key in ("first", "second"))
-    lines = [f"{first} against {second}: {report['n']} films"]
+    lines = [f"{first} against {second}: {report['n']} images"]
     for name in names:
         if name in report.get("figures", {}):
             lines.append(f"{name.replace('_', ' ')}: {_line(report['figures'][name])}")

@@ -1,7 +1,7 @@
 """What label sets and bands are worth on patients that neither made nor saw them.
 
 By class and by source, with intervals over patients; nothing is claimed of fewer than
-LEAST_GROUP films.
+LEAST_GROUP images.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 
 from ml.evaluation.bootstrap import rounded, with_interval
-from ml.evaluation.summary import LEAST_GROUP, ScoredFilms
+from ml.evaluation.summary import LEAST_GROUP, ScoredImages
 from ml.uncertainty import not_ruled_out
 
 CURVE_POINTS = 20
 
 
-def check_uncertainty(scored: ScoredFilms) -> dict[str, Any]:
-    """Return the coverage of a card's uncertainty on these films, and where.
+def check_uncertainty(scored: ScoredImages) -> dict[str, Any]:
+    """Return the coverage of a card's uncertainty on these images, and where.
 
-    Of a softmax model the sets of films, of a sigmoid one the answers label by label:
-    each known label of a film counts as one.
+    Of a softmax model the sets of images, of a sigmoid one the answers label by label:
+    each known label of an image counts as one.
     """
     told = scored.card.raw["uncertainty"]
     covered, left_open = not_ruled_out(
@@ -39,18 +39,18 @@ def check_uncertainty(scored: ScoredFilms) -> dict[str, Any]:
     everywhere = np.ones_like(counts)
     return {
         "stated_coverage": told["coverage"],
-        "counted": "films" if counts.shape[1] == 1 else "known labels of films",
+        "counted": "images" if counts.shape[1] == 1 else "known labels of images",
         **figures(everywhere),
         "by_class": _by_class(scored, figures, counts.shape[1]),
         "by_source": {
-            name: figures(_films([row.dataset == name for row in scored.rows]))
+            name: figures(_images([row.dataset == name for row in scored.rows]))
             for name in sorted({row.dataset for row in scored.rows if row.dataset})
         },
         "risk_coverage": risk_coverage(scored),
     }
 
 
-def _countable(scored: ScoredFilms, told: dict[str, Any]) -> np.ndarray:
+def _countable(scored: ScoredImages, told: dict[str, Any]) -> np.ndarray:
     """Return bool like the answers: of which a coverage can be told."""
     if told["method"] == "conformal":
         return np.ones((len(scored.rows), 1), bool)
@@ -58,12 +58,12 @@ def _countable(scored: ScoredFilms, told: dict[str, Any]) -> np.ndarray:
     return scored.known & np.array(banded)
 
 
-def _films(chosen: list[bool]) -> np.ndarray:
+def _images(chosen: list[bool]) -> np.ndarray:
     return np.array(chosen, bool)[:, None]
 
 
 def _by_class(
-    scored: ScoredFilms, figures: Callable[[np.ndarray], dict[str, Any]], columns: int
+    scored: ScoredImages, figures: Callable[[np.ndarray], dict[str, Any]], columns: int
 ) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for i, name in enumerate(scored.card.label_names):
@@ -82,7 +82,7 @@ def _by_class(
 
 
 def _figures(
-    scored: ScoredFilms, covered: np.ndarray, left_open: np.ndarray, among: np.ndarray
+    scored: ScoredImages, covered: np.ndarray, left_open: np.ndarray, among: np.ndarray
 ) -> dict[str, Any]:
     """Return coverage and share left open of the answers where `among` is true."""
     number = int(among.sum())
@@ -102,7 +102,7 @@ def _figures(
     }
 
 
-def risk_coverage(scored: ScoredFilms) -> list[list[float | None]]:
+def risk_coverage(scored: ScoredImages) -> list[list[float | None]]:
     """Return [share answered, share of those wrong], the surest answers first.
 
     A softmax model is as sure as its highest probability; a label of a sigmoid model as

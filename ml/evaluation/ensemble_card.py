@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from ml.calibration import LEAST_FILMS, expected_calibration_error
+from ml.calibration import LEAST_IMAGES, expected_calibration_error
 from ml.cards.card import Card, parse_card
 from ml.datasets.manifest import ManifestRow, drawn_percent, with_split
-from ml.ensemble import EnsembleModel, ReadsFilms
+from ml.ensemble import EnsembleModel, ReadsImages
 from ml.errors import ModelError
-from ml.evaluation.scoring import report_of, score_films
-from ml.evaluation.summary import HEADLINES, ScoredFilms
+from ml.evaluation.scoring import report_of, score_images
+from ml.evaluation.summary import HEADLINES, ScoredImages
 from ml.labels import CHEST_LABELS, PARENTS, SYNONYMS, Label
 from ml.training.operating_points import operating_points
 from ml.training.recipes import RECIPES
@@ -34,7 +34,7 @@ UNFITTED_THRESHOLD = 0.5
 UNFITTED_METHOD = "0.5 for every label: not fitted yet"
 FITTED_METHOD = (
     "largest sensitivity + specificity - 1 on training patients that every member kept "
-    "out of learning; a plain value where a label had too few films of a kind there"
+    "out of learning; a plain value where a label had too few images of a kind there"
 )
 # What a calibrated probability may be off by, on the mean; more is called a score.
 LARGEST_CALIBRATION_ERROR = 0.05
@@ -142,7 +142,7 @@ def _check_members(members: Sequence[Card]) -> None:
             raise ModelError(f"{card.name} {card.version} {why}.")
     for kind in ("modalities", "body_parts", "views"):
         if not set.intersection(*(set(getattr(card, kind)) for card in members)):
-            raise ModelError(f"No film fits all of these models: other {kind}.")
+            raise ModelError(f"No image fits all of these models: other {kind}.")
 
 
 def _label(name: str, members: Sequence[Card]) -> Label:
@@ -174,13 +174,13 @@ def _accepts(members: Sequence[Card]) -> dict[str, Any]:
 
 
 def _training_data(members: Sequence[Card]) -> list[dict[str, Any]]:
-    """Return each source once, with the member that learned from most of its films."""
+    """Return each source once, with the member that learned from most of its images."""
     largest: dict[tuple[str, str], dict[str, Any]] = {}
     for card in members:
         for source in card.training_data:
             key = str(source.get("label")), str(source.get("dataset"))
             kept = largest.get(key)
-            if kept is None or source.get("films", 0) > kept.get("films", 0):
+            if kept is None or source.get("images", 0) > kept.get("images", 0):
                 largest[key] = dict(source)
     return [largest[key] for key in sorted(largest)]
 
@@ -204,7 +204,7 @@ def _words(members: Sequence[Card]) -> dict[str, Any]:
 
 def measured_card(
     raw: dict[str, Any],
-    members: Sequence[ReadsFilms],
+    members: Sequence[ReadsImages],
     *,
     rows: Sequence[ManifestRow],
     root: Path,
@@ -219,21 +219,21 @@ def measured_card(
         rows: A manifest with the splits train and val.
         root: The folder that its paths start from.
         command: The command that measures the figures of val again.
-        progress: Called with how many films of a split are done, of how many.
+        progress: Called with how many images of a split are done, of how many.
 
     Raises:
-        ModelError: No film of the split train was kept out of learning.
+        ModelError: No image of the split train was kept out of learning.
     """
     held_out = [
         row
         for row in with_split(rows, "train")
         if drawn_percent(row.patient) < HELD_OUT_PERCENT
     ]
-    # Below this, a member's own calibration was fitted to the patient's films.
+    # Below this, a member's own calibration was fitted to the patient's images.
     fitted_below = max(_percent(member) // 2 for member in raw["members"])
     scored = _scored(raw, members, held_out, root, progress)
     if not len(scored.scores):
-        raise ModelError("No film of the split train was kept out of learning.")
+        raise ModelError("No image of the split train was kept out of learning.")
     card = raw | _fitted(scored, fitted_below=fitted_below)
     found = _scored(card, members, with_split(rows, "val"), root, progress)
     report = report_of(found, weights_sha256="")
@@ -245,13 +245,13 @@ def measured_card(
 
 def _scored(
     raw: dict[str, Any],
-    members: Sequence[ReadsFilms],
+    members: Sequence[ReadsImages],
     rows: Sequence[ManifestRow],
     root: Path,
     progress: Callable[[int, int], None],
-) -> ScoredFilms:
+) -> ScoredImages:
     model = EnsembleModel(parse_card(raw, folder=Path()), members)
-    return score_films(model, rows, root=root, progress=progress)
+    return score_images(model, rows, root=root, progress=progress)
 
 
 def _percent(member: Mapping[str, Any]) -> int:
@@ -259,8 +259,8 @@ def _percent(member: Mapping[str, Any]) -> int:
     return recipe.held_out_percent if recipe else HELD_OUT_PERCENT
 
 
-def _fitted(scored: ScoredFilms, *, fitted_below: int) -> dict[str, Any]:
-    """Return thresholds and calibration, as they are on films kept out of learning.
+def _fitted(scored: ScoredImages, *, fitted_below: int) -> dict[str, Any]:
+    """Return thresholds and calibration, as they are on images kept out of learning.
 
     The calibration is checked on those patients alone to whom no member's own was
     fitted.
@@ -276,7 +276,7 @@ def _fitted(scored: ScoredFilms, *, fitted_below: int) -> dict[str, Any]:
     for i, name in enumerate(names):
         known = scored.known[:, i] & unseen
         found, positive = scored.scores[known, i], scored.positive[known, i]
-        if min(int(positive.sum()), int((~positive).sum())) < LEAST_FILMS:
+        if min(int(positive.sum()), int((~positive).sum())) < LEAST_IMAGES:
             scores_only.append(name)
             continue
         gaps[name] = round(expected_calibration_error(found, positive), DIGITS)
@@ -289,10 +289,10 @@ def _fitted(scored: ScoredFilms, *, fitted_below: int) -> dict[str, Any]:
         "calibration": {
             "calibrated": len(scores_only) < len(names),
             "method": "mean of calibrated members, as it is",
-            "checked_on": f"{int(unseen.sum())} films of {len(checked)} patients of "
+            "checked_on": f"{int(unseen.sum())} images of {len(checked)} patients of "
             "the train split that every member kept out of learning and calibration",
             "expected_calibration_error": gaps,
-            # Too few films to know, or a gap over 0.05: called scores.
+            # Too few images to know, or a gap over 0.05: called scores.
             "too_few": scores_only,
         },
     }

@@ -13,12 +13,12 @@ from typing import Any
 
 from ml.cards.card import read_card
 from ml.cards.texts import Facts, Measurement, facts_of
-from ml.datasets.ground_truth import truth_of
+from ml.datasets.ground_truth import ground_truth_of
 from ml.datasets.manifest import ManifestRow, with_split
 from ml.evaluation.baseline import NOT_SEPARABLE, measure_baseline, pair_beside
 from ml.evaluation.gate.trial import reads, try_gate
 from ml.evaluation.heat_maps.measures import measure_heat_maps
-from ml.evaluation.scoring import pair_figures, report_of, score_films
+from ml.evaluation.scoring import pair_figures, report_of, score_images
 from ml.evaluation.shortcuts.changes import CHANGES
 from ml.evaluation.shortcuts.measures import measure_shortcuts
 from ml.inference import LoadedModel, load_model
@@ -60,7 +60,7 @@ def measure_model(
 
     Args:
         folder: With card.json and the weights.
-        rows: Every film of the data sets, of both splits.
+        rows: Every image of the data sets, of both splits.
         root: The folder that the paths of the rows start from.
         cache_dir: Kept graphs and features.
         parts: Which of PARTS; the others stay as the card has them.
@@ -76,7 +76,7 @@ def measure_model(
         say("fitting the gate")
         _fit_gate(folder, rows, root, cache_dir)
     model = load_model(read_card(folder / CARD_NAME), cache_dir=cache_dir)
-    known = truth_of(model.card, rows).rows
+    known = ground_truth_of(model.card, rows).rows
     found: dict[str, Any] = {}
     if "gate" in parts:
         say("the gate")
@@ -154,7 +154,7 @@ def _not_separable(metrics: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def _tried(
     model: LoadedModel, rows: Sequence[ManifestRow], root: Path
 ) -> dict[str, Any]:
-    """Return the card's gate with what it does on val and on what is no film."""
+    """Return the card's gate with what it does on val and on what is no image."""
     tried = try_gate(
         model, with_split(rows, "val"), root=root, samples=root / "samples"
     )
@@ -166,9 +166,9 @@ def _tried(
 def _fit_gate(
     folder: Path, rows: Sequence[ManifestRow], root: Path, cache_dir: Path
 ) -> None:
-    """Fit the gate on every train film of the model's kind, whatever its labels.
+    """Fit the gate on every train image of the model's kind, whatever its labels.
 
-    A film from elsewhere is to be told from no chest at all, so sources that the
+    An image from elsewhere is to be told from no chest at all, so sources that the
     network did not learn from belong to the reference, too.
     """
     card = read_card(folder / CARD_NAME)
@@ -178,7 +178,7 @@ def _fit_gate(
 
 
 def _learned(name: str, rows: Sequence[ManifestRow]) -> list[ManifestRow]:
-    """Return the train films of the sources that a model learned from."""
+    """Return the train images of the sources that a model learned from."""
     datasets = get_recipe(name).datasets
     train = with_split(rows, "train")
     return [row for row in train if not datasets or row.dataset in datasets]
@@ -193,7 +193,7 @@ def _measured(
 ) -> dict[str, Any]:
     wanted = measurement.datasets
     val = [r for r in with_split(rows, "val") if not wanted or r.dataset in wanted]
-    scored = score_films(model, val, root=root, change=CHANGES[measurement.change])
+    scored = score_images(model, val, root=root, change=CHANGES[measurement.change])
     report = report_of(scored, weights_sha256=model.weights_sha256)
     told: dict[str, Any] = {
         "command": command_of(model.card.name, measurement, facts),

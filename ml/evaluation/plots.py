@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 from ml.calibration import expected_calibration_error
-from ml.evaluation.summary import ScoredFilms
+from ml.evaluation.summary import ScoredImages
 
 SIDE, MARGIN, LEGEND = 320, 48, 220
 COLOURS = (
@@ -142,7 +142,7 @@ def precision_recall_points(scores: np.ndarray, positive: np.ndarray) -> Points:
 
 
 def reliability_points(probability: np.ndarray, right: np.ndarray) -> Points:
-    """Return (mean probability, share that is so) of each bin that has films."""
+    """Return (mean probability, share that is so) of each bin that has images."""
     place = np.minimum((probability * BINS).astype(int), BINS - 1)
     return [
         (float(probability[place == b].mean()), float(right[place == b].mean()))
@@ -152,12 +152,12 @@ def reliability_points(probability: np.ndarray, right: np.ndarray) -> Points:
 
 
 def plots_of(
-    scored: ScoredFilms, *, risk: Sequence[Sequence[float | None]]
+    scored: ScoredImages, *, risk: Sequence[Sequence[float | None]]
 ) -> dict[str, str]:
     """Return the SVG of every plot of a measurement by its name.
 
     Args:
-        scored: The films, at least one.
+        scored: The images, at least one.
         risk: [coverage, risk], as `ml.evaluation.coverage.risk_coverage` gives it.
     """
     labels = [
@@ -199,7 +199,7 @@ def plots_of(
 
 
 def _reliability_lines(
-    scored: ScoredFilms, labels: list[tuple[str, np.ndarray, np.ndarray]]
+    scored: ScoredImages, labels: list[tuple[str, np.ndarray, np.ndarray]]
 ) -> list[Line]:
     if scored.card.task == "softmax":
         surest = scored.scores.max(axis=1)
@@ -215,7 +215,7 @@ def _reliability_lines(
     ]
 
 
-def _confusion_plots(scored: ScoredFilms) -> dict[str, str]:
+def _confusion_plots(scored: ScoredImages) -> dict[str, str]:
     names = scored.card.label_names
     if scored.card.task == "softmax":
         chosen = scored.called.argmax(axis=1)
@@ -226,8 +226,8 @@ def _confusion_plots(scored: ScoredFilms) -> dict[str, str]:
         return {}
     known = scored.known[:, 0]
     table = np.zeros((2, 2), int)
-    truth = scored.positive[known, 0].astype(int)
-    np.add.at(table, (truth, scored.called[known, 0].astype(int)), 1)
+    ground_truth = scored.positive[known, 0].astype(int)
+    np.add.at(table, (ground_truth, scored.called[known, 0].astype(int)), 1)
     return {
         "confusion": confusion_plot((f"no {names[0]}", names[0]), table.tolist()),
     }
@@ -236,7 +236,7 @@ def _confusion_plots(scored: ScoredFilms) -> dict[str, str]:
 def _by_falling_score(
     scores: np.ndarray, positive: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return how many films are called at each distinct score, and how many rightly."""
+    """Return counts of positives and true positives at each distinct score."""
     order = np.argsort(-scores, kind="stable")
     last = np.flatnonzero(np.r_[np.diff(-scores[order]) > 0, True])
     return last + 1.0, positive[order].cumsum()[last].astype(float)

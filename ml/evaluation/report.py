@@ -10,11 +10,11 @@ from typing import Any
 from ml.evaluation.baseline import NOT_SEPARABLE
 from ml.evaluation.coverage import risk_coverage
 from ml.evaluation.plots import plots_of
-from ml.evaluation.summary import HEADLINES, ScoredFilms
+from ml.evaluation.summary import HEADLINES, ScoredImages
 
 CURVES = "curves.svg"
 PICTURES = {
-    "roc": "ROC of each label that has films of both kinds",
+    "roc": "ROC of each label that has images of both kinds",
     "precision-recall": "Precision and recall",
     "confusion": "Confusion",
     "reliability": "Reliability: probabilities against what is so",
@@ -38,12 +38,12 @@ STYLE = (
 )
 
 
-def write_report(report: Mapping[str, Any], scored: ScoredFilms, folder: Path) -> None:
+def write_report(report: Mapping[str, Any], scored: ScoredImages, folder: Path) -> None:
     """Write report.md, report.html and the pictures of a measurement.
 
     Args:
         report: What `evaluate_model` reports, its command as "command".
-        scored: The films it was measured on, at least one.
+        scored: The images it was measured on, at least one.
         folder: Where to write; made if it is not there.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def _about(report: Mapping[str, Any]) -> Section:
     section = Section(f"{report['model']} {report['version']}: how well it reads")
     section.sentences = [
         "Decision support, not for diagnosis.",
-        f"{report['n']} films of {report['patients']} patients; {report['skipped']} "
+        f"{report['n']} images of {report['patients']} patients; {report['skipped']} "
         f"left out ({report['skipped_unknown']} of unknown truth, "
         f"{len(report['skipped_ambiguous'])} ambiguous, {len(report['failed'])} not "
         "readable).",
@@ -97,14 +97,14 @@ def _about(report: Mapping[str, Any]) -> Section:
         "resamples of patients.",
     ]
     if report.get("change", "none") != "none":
-        section.sentences.append(f"Every film was changed first: {report['change']}.")
+        section.sentences.append(f"Every image was changed first: {report['change']}.")
     if report.get("command"):
         section.sentences.append(f"Measured by: {report['command']}")
     return section
 
 
 def _headlines(report: Mapping[str, Any]) -> Section:
-    section = Section("All films")
+    section = Section("All images")
     section.tables = [
         [
             ["figure", "value (95 % interval)"],
@@ -124,7 +124,7 @@ def _labels(report: Mapping[str, Any]) -> Section:
     section.tables = [table] if len(table) > 1 else []
     if report["too_few"]:
         section.sentences.append(
-            "Too few films with or without it to claim anything: "
+            "Too few images with or without it to claim anything: "
             f"{', '.join(report['too_few'])}."
         )
     return section
@@ -134,8 +134,8 @@ def _baseline(told: Mapping[str, Any]) -> Section:
     section = Section("Without lungs")
     section.sentences = [
         f"A logistic regression that sees {told['sees']}, trained on "
-        f"{told['learned_from']} train films of the same sources, measured on the same "
-        "films.",
+        f"{told['learned_from']} train images of the same sources, measured on the "
+        "same images.",
     ]
     rows = [(name.replace("_", " "), each) for name, each in told["figures"].items()]
     rows += [(f"AUC of {name}", each["auc"]) for name, each in told["labels"].items()]
@@ -168,7 +168,7 @@ def _baseline(told: Mapping[str, Any]) -> Section:
 
 def _pair(told: Mapping[str, Any]) -> Section:
     section = Section(" against ".join(told["pair"]))
-    section.sentences = [f"{told['n']} films that have one of the two."]
+    section.sentences = [f"{told['n']} images that have one of the two."]
     section.tables = [
         [
             ["figure", "value (95 % interval)"],
@@ -194,8 +194,8 @@ def _uncertainty(told: Mapping[str, Any]) -> Section:
     for kind in ("by_source", "by_class"):
         for name, found in told[kind].items():
             if "with" in found:
-                table.append(_coverage(f"{name}: films with it", found["with"]))
-                table.append(_coverage(f"{name}: films without", found["without"]))
+                table.append(_coverage(f"{name}: images with it", found["with"]))
+                table.append(_coverage(f"{name}: images without", found["without"]))
             else:
                 table.append(_coverage(name, found))
     section.tables = [table]
@@ -210,7 +210,7 @@ def _coverage(name: str, told: Mapping[str, Any]) -> list[str]:
 
 def _group(kind: str, groups: Mapping[str, Any]) -> Section:
     section = Section(f"By {kind.replace('_years', '').replace('_', ' ')}")
-    table = [["group", "films", "accuracy", "balanced accuracy", "mean AUC"]]
+    table = [["group", "images", "accuracy", "balanced accuracy", "mean AUC"]]
     for name, told in groups.items():
         figures = ("accuracy", "balanced_accuracy", "mean_auc")
         cells = (

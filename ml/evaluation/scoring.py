@@ -1,9 +1,9 @@
-"""How well a model reads the films of a manifest, with intervals over patients.
+"""How well a model reads the images of a manifest, with intervals over patients.
 
-Softmax models choose the label with the highest probability; of a film's labels the
-most specific one that the model knows is the truth, and films without a single one
+Softmax models choose the label with the highest probability; of an image's labels the
+most specific one that the model knows is the truth, and images without a single one
 are left out and listed. Sigmoid models call each label by its threshold;
-`ml.datasets.ground_truth` says which labels of a film are known.
+`ml.datasets.ground_truth` says which labels of an image are known.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import numpy as np
 
 from ml import weighted_metrics as metrics
 from ml.cards.card import Card
-from ml.datasets.ground_truth import truth_of
+from ml.datasets.ground_truth import ground_truth_of
 from ml.datasets.manifest import ManifestRow
 from ml.errors import MlError, ModelError
 from ml.evaluation.bootstrap import Measure, with_interval
 from ml.evaluation.coverage import check_uncertainty
-from ml.evaluation.summary import ScoredFilms, summarise
+from ml.evaluation.summary import ScoredImages, summarise
 from ml.inference import LoadedModel
 from ml.pixels import read_display
 
@@ -29,7 +29,7 @@ Progress = Callable[[int, int], None]
 Change = Callable[[np.ndarray], np.ndarray]
 
 
-def score_films(
+def score_images(
     model: LoadedModel,
     rows: Sequence[ManifestRow],
     *,
@@ -37,31 +37,31 @@ def score_films(
     progress: Progress = lambda done, total: None,
     change: Change = lambda display: display,
     thresholds: Mapping[str, float] | None = None,
-) -> ScoredFilms:
-    """Read every film of a manifest whose truth the model knows.
+) -> ScoredImages:
+    """Read every image of a manifest whose truth the model knows.
 
     Args:
         model: A loaded model.
-        rows: The films, with their labels.
+        rows: The images, with their labels.
         root: The folder that the paths of the rows start from.
-        progress: Called with how many films are done, of how many.
+        progress: Called with how many images are done, of how many.
         change: What is done to display values before, to see what a figure rests on.
         thresholds: Label to threshold; the card's where one is missing.
     """
-    truth = truth_of(model.card, rows)
-    scores, failed = _read_all(model, truth.rows, root, progress, change)
-    read = np.array([row.path not in failed for row in truth.rows], bool)
-    return ScoredFilms(
+    ground_truth = ground_truth_of(model.card, rows)
+    scores, failed = _read_all(model, ground_truth.rows, root, progress, change)
+    read = np.array([row.path not in failed for row in ground_truth.rows], bool)
+    return ScoredImages(
         card=model.card,
-        rows=tuple(row for row, ok in zip(truth.rows, read, strict=True) if ok),
+        rows=tuple(row for row, ok in zip(ground_truth.rows, read, strict=True) if ok),
         scores=scores[read],
-        positive=truth.positive[read],
-        known=truth.known[read],
+        positive=ground_truth.positive[read],
+        known=ground_truth.known[read],
         left_out={
             "n": int(read.sum()),
             "skipped": len(rows) - int(read.sum()),
-            "skipped_unknown": len(truth.unknown),
-            "skipped_ambiguous": list(truth.ambiguous),
+            "skipped_unknown": len(ground_truth.unknown),
+            "skipped_ambiguous": list(ground_truth.ambiguous),
             "failed": [{"path": p, "reason": r} for p, r in failed.items()],
         },
         thresholds={**model.card.thresholds, **(thresholds or {})},
@@ -84,23 +84,23 @@ def thresholds_of(card: Card, name: str) -> Mapping[str, float]:
     return {label: float(value) for label, value in points[name].items()}
 
 
-def refuse_nothing(scored: ScoredFilms, *, root: Path) -> None:
-    """Refuse to report on no film at all, and say why there is none.
+def refuse_nothing(scored: ScoredImages, *, root: Path) -> None:
+    """Refuse to report on no image at all, and say why there is none.
 
     Raises:
-        ModelError: No film was measured.
+        ModelError: No image was measured.
     """
     if scored.rows:
         return
     failed = scored.left_out["failed"]
     if failed:
         why = (
-            f"none of {len(failed)} films could be read under {root}; the first: "
+            f"none of {len(failed)} images could be read under {root}; the first: "
             f"{failed[0]['path']}: {failed[0]['reason']}"
         )
     elif scored.left_out["skipped"]:
         why = (
-            f"none of {scored.left_out['skipped']} films has a label that "
+            f"none of {scored.left_out['skipped']} images has a label that "
             f"{scored.card.name} knows ({', '.join(scored.card.label_names)})."
         )
     else:
@@ -109,7 +109,7 @@ def refuse_nothing(scored: ScoredFilms, *, root: Path) -> None:
 
 
 def report_of(
-    scored: ScoredFilms, *, weights_sha256: str, threshold_source: str = "card"
+    scored: ScoredImages, *, weights_sha256: str, threshold_source: str = "card"
 ) -> dict[str, Any]:
     """Return the figures as a JSON object; values that are not defined are null."""
     card = scored.card
@@ -135,15 +135,15 @@ def _read_all(
     progress: Progress,
     change: Change,
 ) -> tuple[np.ndarray, dict[str, str]]:
-    """Return float (films, labels) and the reason of each film that failed."""
+    """Return float (images, labels) and the reason of each image that failed."""
     scores = np.zeros((len(rows), len(model.card.labels)))
     failed: dict[str, str] = {}
     for number, row in enumerate(rows):
         try:
             display = change(read_display((root / row.path).read_bytes()))
-            # Every film counts: `evaluate_gate` says which the gate would refuse.
-            reading = model.read(display, apply_gate=False)
-            scores[number] = [score.probability for score in reading.scores]
+            # Every image counts: `evaluate_gate` says which the gate would refuse.
+            model_output = model.read(display, apply_gate=False)
+            scores[number] = [score.probability for score in model_output.scores]
         except MlError as error:
             failed[row.path] = error.message
         except OSError as error:
@@ -152,13 +152,13 @@ def _read_all(
     return scores, failed
 
 
-def pair_figures(scored: ScoredFilms, first: str, second: str) -> dict[str, Any]:
-    """Measure how two labels of a softmax model are told apart among their own films.
+def pair_figures(scored: ScoredImages, first: str, second: str) -> dict[str, Any]:
+    """Measure how two labels of a softmax model are told apart among their own images.
 
     Either side may be several labels joined by +, whose probabilities are summed. The
     score is p(first) / (p(first) + p(second)); the call is the larger of the two.
     """
-    inside = pair_films(scored, first, second)
+    inside = pair_images(scored, first, second)
     return {
         "pair": [first, second],
         "n": len(inside.rows),
@@ -171,24 +171,26 @@ def pair_figures(scored: ScoredFilms, first: str, second: str) -> dict[str, Any]
     }
 
 
-def pair_films(scored: ScoredFilms, first: str, second: str) -> ScoredFilms:
-    """Return the films of two sides."""
+def pair_images(scored: ScoredImages, first: str, second: str) -> ScoredImages:
+    """Return the images of two sides."""
     sides = _columns(scored, first) + _columns(scored, second)
     return scored.chosen(scored.positive[:, sides].any(axis=1))
 
 
-def pair_measure(inside: ScoredFilms, first: str, second: str, figure: str) -> Measure:
+def pair_measure(inside: ScoredImages, first: str, second: str, figure: str) -> Measure:
     """Return how "auc" or "balanced_accuracy" of a pair is computed from weights."""
     a, b = _columns(inside, first), _columns(inside, second)
     ours, theirs = inside.scores[:, a].sum(axis=1), inside.scores[:, b].sum(axis=1)
     share = ours / np.maximum(ours + theirs, 1e-12)
-    truth = inside.positive[:, a].any(axis=1)
+    ground_truth = inside.positive[:, a].any(axis=1)
     if figure == "auc":
-        return lambda weights: metrics.auc(share, truth, weights)
-    return lambda weights: metrics.balanced_accuracy(truth, share >= 0.5, weights)
+        return lambda weights: metrics.auc(share, ground_truth, weights)
+    return lambda weights: metrics.balanced_accuracy(
+        ground_truth, share >= 0.5, weights
+    )
 
 
-def _columns(scored: ScoredFilms, side: str) -> list[int]:
+def _columns(scored: ScoredImages, side: str) -> list[int]:
     """Return the columns of the labels of one side of a pair."""
     names = list(scored.card.label_names)
     return [names.index(name) for name in side.split("+")]

@@ -1,6 +1,6 @@
-"""Figures of a model on films whose truth is known, each with its 95 % interval.
+"""Figures of a model on images whose truth is known, each with its 95 % interval.
 
-A label's figures are claimed only where it has LEAST_FILMS films with it and as many
+A label's figures are claimed only where it has LEAST_IMAGES images with it and as many
 without; the others are named as too few, and their figures are there for the record.
 """
 
@@ -26,8 +26,8 @@ from ml.evaluation.bootstrap import (
 )
 from ml.metrics import confusion
 
-LEAST_FILMS = 20
-# In a group of fewer films than this nothing is claimed.
+LEAST_IMAGES = 20
+# In a group of fewer images than this nothing is claimed.
 LEAST_GROUP = 50
 AGE_BANDS = ((0, 6), (6, 18), (18, 40), (40, 65), (65, 200))
 HEADLINES = (
@@ -57,10 +57,10 @@ LABEL_INTERVALS = (
 
 
 @dataclass(frozen=True)
-class ScoredFilms:
-    """Probabilities of the films that could be read, with their truth.
+class ScoredImages:
+    """Probabilities of the images that could be read, with their truth.
 
-    `scores`, `positive` and `known` are (films, labels); `thresholds` are the card's,
+    `scores`, `positive` and `known` are (images, labels); `thresholds` are the card's,
     or those of a chosen operating point.
     """
 
@@ -74,47 +74,47 @@ class ScoredFilms:
 
     @property
     def patients(self) -> list[str]:
-        """The patient of each film."""
+        """The patient of each image."""
         return [row.patient for row in self.rows]
 
     @cached_property
     def called(self) -> np.ndarray:
-        """Bool (films, labels): what the model says, by argmax or thresholds."""
+        """Bool (images, labels): what the model says, by argmax or thresholds."""
         if self.card.task == "softmax":
             return np.eye(len(self.card.labels), dtype=bool)[self.scores.argmax(axis=1)]
         return self.marked
 
     @cached_property
     def marked(self) -> np.ndarray:
-        """Bool (films, labels): what a reader sees marked, which is by thresholds."""
+        """Bool (images, labels): what a reader sees marked, which is by thresholds."""
         limits = np.array([self.thresholds[name] for name in self.card.label_names])
         return self.scores >= limits
 
     @cached_property
     def counts(self) -> np.ndarray:
-        """Uint8 (resamples, films), see `ml.evaluation.bootstrap.patient_counts`."""
+        """Uint8 (resamples, images), see `ml.evaluation.bootstrap.patient_counts`."""
         return patient_counts(self.patients)
 
     def claimed(self) -> np.ndarray:
-        """Return bool (labels,): which have enough films of both kinds."""
+        """Return bool (labels,): which have enough images of both kinds."""
         with_it = (self.positive & self.known).sum(axis=0)
         without = (~self.positive & self.known).sum(axis=0)
-        return np.minimum(with_it, without) >= LEAST_FILMS
+        return np.minimum(with_it, without) >= LEAST_IMAGES
 
-    def chosen(self, films: np.ndarray) -> ScoredFilms:
-        """Return the films where bool (films,) is true."""
-        return ScoredFilms(
+    def chosen(self, images: np.ndarray) -> ScoredImages:
+        """Return the images where bool (images,) is true."""
+        return ScoredImages(
             card=self.card,
-            rows=tuple(r for r, ok in zip(self.rows, films, strict=True) if ok),
-            scores=self.scores[films],
-            positive=self.positive[films],
-            known=self.known[films],
-            left_out={"n": int(films.sum())},
+            rows=tuple(r for r, ok in zip(self.rows, images, strict=True) if ok),
+            scores=self.scores[images],
+            positive=self.positive[images],
+            known=self.known[images],
+            left_out={"n": int(images.sum())},
             thresholds=self.thresholds,
         )
 
 
-def summarise(scored: ScoredFilms) -> dict[str, Any]:
+def summarise(scored: ScoredImages) -> dict[str, Any]:
     """Turn scores and truth into figures with intervals, as a JSON object."""
     names = scored.card.label_names
     claimed = scored.claimed() if scored.rows else np.zeros(len(names), bool)
@@ -129,15 +129,15 @@ def summarise(scored: ScoredFilms) -> dict[str, Any]:
     }
 
 
-def headline(scored: ScoredFilms, name: str) -> Interval:
-    """Return one figure of all films, {value, low, high}."""
+def headline(scored: ScoredImages, name: str) -> Interval:
+    """Return one figure of all images, {value, low, high}."""
     if not scored.rows:
         return {"value": None, "low": None, "high": None}
     return with_interval(measure_of(scored, name), scored.counts)
 
 
-def measure_of(scored: ScoredFilms, name: str) -> Measure:
-    """Return how a headline is computed from weights of the films."""
+def measure_of(scored: ScoredImages, name: str) -> Measure:
+    """Return how a headline is computed from weights of the images."""
     if scored.card.task == "softmax" and name in _SOFTMAX:
         return _SOFTMAX[name](scored)
     picked = range(scored.scores.shape[1])
@@ -154,14 +154,16 @@ def measure_of(scored: ScoredFilms, name: str) -> Measure:
     return mean
 
 
-def _classes(scored: ScoredFilms) -> tuple[np.ndarray, np.ndarray]:
+def _classes(scored: ScoredImages) -> tuple[np.ndarray, np.ndarray]:
     return scored.positive.argmax(axis=1), scored.called.argmax(axis=1)
 
 
-def _softmax_calibration(scored: ScoredFilms) -> Measure:
-    truth, chosen = _classes(scored)
+def _softmax_calibration(scored: ScoredImages) -> Measure:
+    ground_truth, chosen = _classes(scored)
     surest = scored.scores.max(axis=1)
-    return lambda w: metrics.expected_calibration_error(surest, truth == chosen, w)
+    return lambda w: metrics.expected_calibration_error(
+        surest, ground_truth == chosen, w
+    )
 
 
 _SOFTMAX = {
@@ -172,11 +174,11 @@ _SOFTMAX = {
 }
 
 
-def label_measure(scored: ScoredFilms, label: int, figure: str) -> Measure:
-    """Return how a figure of one label is computed, from the films where it is known.
+def label_measure(scored: ScoredImages, label: int, figure: str) -> Measure:
+    """Return how a figure of one label is computed, from the images where it is known.
 
     Args:
-        scored: The films.
+        scored: The images.
         label: Which column.
         figure: One of LABEL_INTERVALS, "accuracy" or "balanced_accuracy".
     """
@@ -207,7 +209,7 @@ def label_measure(scored: ScoredFilms, label: int, figure: str) -> Measure:
     return lambda weights: measures[figure](weights[:, rows])
 
 
-def label_figures(scored: ScoredFilms) -> dict[str, dict[str, Any]]:
+def label_figures(scored: ScoredImages) -> dict[str, dict[str, Any]]:
     """Return each label's figures; those of before stand as plain numbers."""
     claimed = scored.claimed() if scored.rows else np.zeros(len(scored.card.labels))
     labels: dict[str, dict[str, Any]] = {}
@@ -232,7 +234,7 @@ def label_figures(scored: ScoredFilms) -> dict[str, dict[str, Any]]:
     return labels
 
 
-def group_figures(scored: ScoredFilms) -> dict[str, dict[str, Any]]:
+def group_figures(scored: ScoredImages) -> dict[str, dict[str, Any]]:
     """Return figures by data set, view, sex and age band, where they are known."""
     groups: dict[str, dict[str, Any]] = {}
     for kind, key in _GROUP_KEYS.items():
@@ -247,7 +249,7 @@ def group_figures(scored: ScoredFilms) -> dict[str, dict[str, Any]]:
     return groups
 
 
-def _group(scored: ScoredFilms) -> dict[str, Any]:
+def _group(scored: ScoredImages) -> dict[str, Any]:
     return {
         "n": len(scored.rows),
         "patients": len(set(scored.patients)),
@@ -276,7 +278,7 @@ _GROUP_KEYS = {
 }
 
 
-def confusion_of(scored: ScoredFilms) -> Mapping[str, Any]:
+def confusion_of(scored: ScoredImages) -> Mapping[str, Any]:
     """Return rows of truth by columns of choice; for sigmoid models a table a label."""
     names: Sequence[str] = list(scored.card.label_names)
     if scored.card.task == "softmax":
@@ -285,8 +287,8 @@ def confusion_of(scored: ScoredFilms) -> Mapping[str, Any]:
     tables = []
     for i in range(len(names)):
         rows = scored.known[:, i]
-        truth, said = scored.positive[rows, i], scored.called[rows, i]
+        ground_truth, said = scored.positive[rows, i], scored.called[rows, i]
         tables.append(
-            confusion(truth.astype(int), said.astype(int), classes=2).tolist()
+            confusion(ground_truth.astype(int), said.astype(int), classes=2).tolist()
         )
     return {"labels": names, "rows_are": "truth", "matrices": tables}

@@ -51,7 +51,7 @@ def export(network: keras.Model, file: Path, *, file_format: str, size: int) -> 
     network(np.zeros((1, size, size, channels), np.float32), training=False)
     options: dict[str, Any] = {}
     if file_format == "tflite":
-        # Its programs want to know how much memory a film takes.
+        # Its programs want to know how much memory an image takes.
         shape = (1, size, size, channels)
         options["input_signature"] = [keras.InputSpec(shape=shape, dtype="float32")]
     network.export(
@@ -59,10 +59,10 @@ def export(network: keras.Model, file: Path, *, file_format: str, size: int) -> 
     )
 
 
-def run_exported(file: Path, films: np.ndarray, *, file_format: str) -> Outputs:
-    """Run an exported file on films, one at a time; return each output of all."""
+def run_exported(file: Path, images: np.ndarray, *, file_format: str) -> Outputs:
+    """Run an exported file on images, one at a time; return each output of all."""
     run = RUNNERS[file_format](file)
-    each = [run(film[None]) for film in films]
+    each = [run(image[None]) for image in images]
     return [np.concatenate(parts) for parts in zip(*each, strict=True)]
 
 
@@ -71,7 +71,7 @@ def _by_onnxruntime(file: Path) -> Callable[[np.ndarray], Outputs]:
     onnxruntime = importlib.import_module("onnxruntime")
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    return lambda film: [np.asarray(o) for o in session.run(None, {name: film})]
+    return lambda image: [np.asarray(o) for o in session.run(None, {name: image})]
 
 
 def _by_openvino(file: Path) -> Callable[[np.ndarray], Outputs]:
@@ -80,7 +80,7 @@ def _by_openvino(file: Path) -> Callable[[np.ndarray], Outputs]:
     core = openvino.Core()
     options = {"INFERENCE_PRECISION_HINT": "f32"}
     compiled = core.compile_model(core.read_model(file), "CPU", options)
-    return lambda film: [np.array(o) for o in compiled([film]).values()]
+    return lambda image: [np.array(o) for o in compiled([image]).values()]
 
 
 def _by_tensorflow(folder: Path) -> Callable[[np.ndarray], Outputs]:
@@ -88,8 +88,8 @@ def _by_tensorflow(folder: Path) -> Callable[[np.ndarray], Outputs]:
 
     layer = keras.layers.TFSMLayer(str(folder), call_endpoint="serve")
 
-    def run(film: np.ndarray) -> Outputs:
-        outputs = layer(film)
+    def run(image: np.ndarray) -> Outputs:
+        outputs = layer(image)
         values = outputs.values() if isinstance(outputs, dict) else outputs
         several = isinstance(values, list | tuple) or isinstance(outputs, dict)
         return [np.asarray(o) for o in (values if several else [values])]
@@ -130,8 +130,8 @@ def main() -> None:
     )
     file = folder / EXPORTED_NAMES[asked["format"]]
     export(network, file, file_format=asked["format"], size=asked["size"])
-    films = np.load(folder / INPUTS_NAME)
-    outputs = run_exported(file, films, file_format=asked["format"])
+    images = np.load(folder / INPUTS_NAME)
+    outputs = run_exported(file, images, file_format=asked["format"])
     np.savez(folder / OUTPUTS_NAME, allow_pickle=False, **sorted_out(outputs))
 
 

@@ -38,7 +38,7 @@ class Exported:
     """
 
     path: Path
-    films: int
+    images: int
     logits_apart: float
     maps_apart: float | None
 
@@ -48,7 +48,7 @@ def export_model(
     *,
     file_format: str,
     path: Path,
-    films: Mapping[str, np.ndarray],
+    images: Mapping[str, np.ndarray],
     cache_dir: Path,
 ) -> Exported:
     """Write a model in another format, with its card beside it.
@@ -58,17 +58,17 @@ def export_model(
         file_format: One of `FORMATS`.
         path: What is written: a file, with the format's suffix, or for a SavedModel a
             folder. Nothing may be there.
-        films: Display values, uint16 (H, W), on which both must say the same.
+        images: Display values, uint16 (H, W), on which both must say the same.
         cache_dir: For the graph that is run here.
 
     Raises:
         ModelError: It cannot be exported, or what was written says something else;
             then nothing is left.
     """
-    _check(card, file_format, path, films)
+    _check(card, file_format, path, images)
     model = load_model(card, cache_dir=cache_dir)
     assert isinstance(model, LoadedModel)  # noqa: S101 - _check let no ensemble pass
-    inputs = np.stack([_input(card, film) for film in films.values()])
+    inputs = np.stack([_input(card, image) for image in images.values()])
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
         own = Path(folder)
@@ -84,7 +84,7 @@ def export_model(
 
 
 def _check(
-    card: Card, file_format: str, path: Path, films: Mapping[str, np.ndarray]
+    card: Card, file_format: str, path: Path, images: Mapping[str, np.ndarray]
 ) -> None:
     if file_format not in FORMATS:
         raise ModelError(f"A format is one of: {', '.join(FORMATS)}.")
@@ -105,13 +105,13 @@ def _check(
         raise ModelError(f"The name of a {file_format} file ends with {suffix}.")
     if path.exists():
         raise ModelError(f"{path} exists.")
-    if not films:
-        raise ModelError("There is no film to compare the outputs on.")
+    if not images:
+        raise ModelError("There is no image to compare the outputs on.")
 
 
-def _input(card: Card, film: np.ndarray) -> np.ndarray:
+def _input(card: Card, image: np.ndarray) -> np.ndarray:
     return preprocess(
-        film, size=card.input_size, channels=card.input_channels, scaling=card.scaling
+        image, size=card.input_size, channels=card.input_channels, scaling=card.scaling
     )[0]
 
 

@@ -18,7 +18,7 @@ from ml.networks.head_layers import IDLE_LAYERS, head_of_network, made_by
 if TYPE_CHECKING:
     import keras
 
-# Varies films in training only.
+# Varies images in training only.
 VARYING_LAYERS = frozenset(
     {
         "RandomBrightness",
@@ -69,9 +69,9 @@ def flatten(model: keras.Model, *, size: int, channels: int) -> Flat:
     """
     import keras
 
-    film = keras.Input((size, size, channels), name="film")
+    image = keras.Input((size, size, channels), name="image")
     try:
-        outputs = _Copier()(model, film)
+        outputs = _Copier()(model, image)
     except (ValueError, TypeError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"The network cannot be rebuilt: {reason}") from error
@@ -82,13 +82,13 @@ def flatten(model: keras.Model, *, size: int, channels: int) -> Flat:
     logits, activation = _without_activation(outputs)
     try:
         maps = _last_maps(logits)
-        network = keras.Model(film, [logits, maps])
+        network = keras.Model(image, [logits, maps])
         head_of_network(network)
     except ModelError as error:
-        return Flat(keras.Model(film, logits), activation, "", error.message)
+        return Flat(keras.Model(image, logits), activation, "", error.message)
     except (AttributeError, ValueError):
         reason = "A layer of the head is used elsewhere, too."
-        return Flat(keras.Model(film, logits), activation, "", reason)
+        return Flat(keras.Model(image, logits), activation, "", reason)
     return Flat(network, activation, made_by(maps)[0].name, "")
 
 
@@ -141,7 +141,7 @@ class _Copier:
     def _free_name(self, name: str) -> str:
         name = name.replace("/", "_")
         free, number = name, 1
-        while free in self._names or free == "film":
+        while free in self._names or free == "image":
             number += 1
             free = f"{name}_{number}"
         self._names.add(free)

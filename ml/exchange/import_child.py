@@ -2,7 +2,7 @@
 
 `python -m ml.exchange.import_child`: opens the user's network, rebuilds it flat, writes
 it as weights, and tells in JSON what it found and what the original says of the sanity
-films.
+images.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CHANNELS = (1, 3)
 HEAD_TOLERANCE = 1e-3
 WEIGHTS_NAMES = {"keras": "weights.keras", "openvino": "weights.zip"}
 REPORT_NAME = "report.json"
-FILMS_NAME = "films.npz"
+IMAGES_NAME = "images.npz"
 
 
 def import_network(asked: dict[str, Any], *, folder: Path) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def import_network(asked: dict[str, Any], *, folder: Path) -> dict[str, Any]:
     Args:
         asked: What `ml.exchange.importing` wrote: file, labels, task, size, scaling,
             activation.
-        folder: Holds the sanity films; the weights are written there.
+        folder: Holds the sanity images; the weights are written there.
 
     Raises:
         ModelError: The network cannot be imported.
@@ -54,8 +54,8 @@ def import_network(asked: dict[str, Any], *, folder: Path) -> dict[str, Any]:
     _check_outputs(outputs, asked["labels"])
     _check_activation(flat.activation, asked)
     flat.network.save(folder / WEIGHTS_NAMES["keras"])
-    films = _films(folder, size, channels, asked["scaling"])
-    _check_head(flat, films)
+    images = _images(folder, size, channels, asked["scaling"])
+    _check_head(flat, images)
     return {
         "format": "keras",
         "size": size,
@@ -64,7 +64,7 @@ def import_network(asked: dict[str, Any], *, folder: Path) -> dict[str, Any]:
         "last_convolution": flat.last_convolution,
         "no_maps": flat.no_maps,
         "parameters": int(flat.network.count_params()),
-        "original": np.asarray(model.predict_on_batch(films)).tolist(),
+        "original": np.asarray(model.predict_on_batch(images)).tolist(),
     }
 
 
@@ -150,9 +150,9 @@ def _check_activation(found: str, asked: dict[str, Any]) -> None:
         )
 
 
-def _films(folder: Path, size: int, channels: int, scaling: str) -> np.ndarray:
-    """Return the sanity films as the network takes them."""
-    with np.load(folder / FILMS_NAME) as stored:
+def _images(folder: Path, size: int, channels: int, scaling: str) -> np.ndarray:
+    """Return the sanity images as the network takes them."""
+    with np.load(folder / IMAGES_NAME) as stored:
         return np.stack(
             [
                 preprocess(stored[name], size=size, channels=channels, scaling=scaling)[
@@ -163,12 +163,12 @@ def _films(folder: Path, size: int, channels: int, scaling: str) -> np.ndarray:
         )
 
 
-def _check_head(flat: Flat, films: np.ndarray) -> None:
+def _check_head(flat: Flat, images: np.ndarray) -> None:
     """Hold the head against the network: its gradient is that of these numbers."""
     if flat.no_maps:
         return
     head = head_of_network(flat.network)
-    logits, maps = (np.asarray(o) for o in flat.network.predict_on_batch(films))
+    logits, maps = (np.asarray(o) for o in flat.network.predict_on_batch(images))
     again = np.stack([head.logits(each) for each in maps])
     largest = max(1.0, float(np.abs(logits).max()))
     if not np.abs(again - logits).max() <= HEAD_TOLERANCE * largest:

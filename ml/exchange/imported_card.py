@@ -14,19 +14,19 @@ from ml.preprocessing import OUR_SCALING, PREPROCESSING_VERSION
 PLAIN_THRESHOLD = 0.5
 INTENDED_USE = (
     "Decision support, not for diagnosis. Imported from a file: what it is good for is "
-    "for those to say who trained it, and for an acceptance on films of this house."
+    "for those to say who trained it, and for an acceptance on images of this house."
 )
 NOT_OFFERED = (
     "Not offered to readers until a person activates it, with an acceptance on "
-    "labelled films of this house or a written reason."
+    "labelled images of this house or a written reason."
 )
 NOT_MEASURED = (
     "Everything: no figure of this model comes from this project.",
-    "Whether the films here are like those that it learned from.",
+    "Whether the images here are like those that it learned from.",
     "Calibration: its scores are not probabilities.",
 )
 OUR_METHOD = "as every model of this project"
-WHOLE_FILM = "the whole film squashed to a square by area interpolation; values as "
+WHOLE_IMAGE = "the whole image squashed to a square by area interpolation; values as "
 
 
 def card_of_import(
@@ -87,7 +87,7 @@ def _input(request: ImportRequest, found: Mapping[str, Any]) -> dict[str, Any]:
         "normalisation": {
             "scaling": request.scaling,
             "preprocessing_version": PREPROCESSING_VERSION,
-            "method": OUR_METHOD if ours else WHOLE_FILM + request.scaling,
+            "method": OUR_METHOD if ours else WHOLE_IMAGE + request.scaling,
         },
     }
 

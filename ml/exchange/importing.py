@@ -17,7 +17,7 @@ import numpy as np
 from ml.calibration import sigmoid, softmax
 from ml.cards.card import TASKS, read_card
 from ml.errors import ModelError
-from ml.exchange.import_child import FILMS_NAME, REPORT_NAME, WEIGHTS_NAMES
+from ml.exchange.import_child import IMAGES_NAME, REPORT_NAME, WEIGHTS_NAMES
 from ml.exchange.import_request import ImportRequest
 from ml.exchange.imported_card import card_of_import
 from ml.exchange.saved_model import folder_sha256
@@ -32,13 +32,13 @@ VERSION = re.compile(r"\d+(\.\d+){0,3}")
 SCALING_NAMES = (*SCALINGS, OUR_SCALING)
 # How far probabilities may move from the user's file to the graph that runs.
 TOLERANCE = 1e-3
-# Less than this, over all sanity films, is one answer to everything.
+# Less than this, over all sanity images, is one answer to everything.
 CONSTANT = 1e-6
 
 
 @dataclass(frozen=True)
 class Imported:
-    """The folder of an imported model, and what its sanity films showed."""
+    """The folder of an imported model, and what its sanity images showed."""
 
     folder: Path
     checked: Mapping[str, Any]
@@ -47,22 +47,22 @@ class Imported:
 def import_model(
     request: ImportRequest,
     *,
-    films: Mapping[str, np.ndarray],
+    images: Mapping[str, np.ndarray],
     weights_dir: Path,
     cache_dir: Path,
 ) -> Imported:
-    """Import a network: checked, run on a few films, with its card.
+    """Import a network: checked, run on a few images, with its card.
 
     Args:
         request: What the user says.
-        films: The sanity set: name to display values, uint16 (H, W).
+        images: The sanity set: name to display values, uint16 (H, W).
         weights_dir: Where model folders are; the new one appears when it is complete.
         cache_dir: For the graph that is run.
 
     Raises:
         ModelError: The file or the request cannot be used; nothing is left behind.
     """
-    _check(request, films)
+    _check(request, images)
     final = weights_dir / request.name / request.version
     if final.exists():
         raise ModelError(
@@ -72,7 +72,7 @@ def import_model(
     own = final.with_name(f".{request.version}.{os.getpid()}.tmp")
     own.mkdir()
     try:
-        checked = _build(request, films, own, cache_dir)
+        checked = _build(request, images, own, cache_dir)
         own.rename(final)
     finally:
         shutil.rmtree(own, ignore_errors=True)
@@ -86,7 +86,7 @@ def source_sha256(source: Path) -> str:
     return folder_sha256(source) if source.is_dir() else file_sha256(source)
 
 
-def _check(request: ImportRequest, films: Mapping[str, np.ndarray]) -> None:
+def _check(request: ImportRequest, images: Mapping[str, np.ndarray]) -> None:
     if not request.file.exists():
         raise ModelError(f"There is no {request.file}.")
     if not NAME.fullmatch(request.name) or not VERSION.fullmatch(request.version):
@@ -99,19 +99,19 @@ def _check(request: ImportRequest, films: Mapping[str, np.ndarray]) -> None:
         raise ModelError(f"Labels are missing, or the task is none of {TASKS}.")
     if request.scaling not in SCALING_NAMES:
         raise ModelError(f"A scaling is one of: {', '.join(SCALING_NAMES)}.")
-    if len(films) < 2:
-        raise ModelError("The sanity set needs two films at least.")
+    if len(images) < 2:
+        raise ModelError("The sanity set needs two images at least.")
 
 
 def _build(
     request: ImportRequest,
-    films: Mapping[str, np.ndarray],
+    images: Mapping[str, np.ndarray],
     own: Path,
     cache_dir: Path,
 ) -> dict[str, Any]:
-    """Write weights and card into `own`; return what the sanity films showed."""
+    """Write weights and card into `own`; return what the sanity images showed."""
     with tempfile.TemporaryDirectory(prefix="import-") as scratch:
-        found = _opened_in_child(request, films, Path(scratch))
+        found = _opened_in_child(request, images, Path(scratch))
         name = WEIGHTS_NAMES[found["format"]]
         shutil.copyfile(Path(scratch) / name, own / name)
     card = card_of_import(
@@ -125,14 +125,14 @@ def _build(
     model = load_model(read_card(own / "card.json"), cache_dir=cache_dir)
     assert isinstance(model, LoadedModel)  # noqa: S101 - the card names no members
     card["imported"]["checked"] = _sanity(
-        model, films, found["original"], told_logits=request.activation == "logits"
+        model, images, found["original"], told_logits=request.activation == "logits"
     )
     _write(own, card)
     return card["imported"]["checked"]
 
 
 def _opened_in_child(
-    request: ImportRequest, films: Mapping[str, np.ndarray], scratch: Path
+    request: ImportRequest, images: Mapping[str, np.ndarray], scratch: Path
 ) -> dict[str, Any]:
     asked = {
         "file": str(request.file.resolve()),
@@ -143,8 +143,8 @@ def _opened_in_child(
         "activation": request.activation,
     }
     (scratch / "asked.json").write_text(json.dumps(asked), encoding="utf-8")
-    arrays = {f"{i:04d}": film for i, film in enumerate(films.values())}
-    np.savez(scratch / FILMS_NAME, allow_pickle=False, **arrays)
+    arrays = {f"{i:04d}": image for i, image in enumerate(images.values())}
+    np.savez(scratch / IMAGES_NAME, allow_pickle=False, **arrays)
     try:
         run_module(
             "ml.exchange.import_child",
@@ -162,35 +162,38 @@ def _opened_in_child(
 
 def _sanity(
     model: LoadedModel,
-    films: Mapping[str, np.ndarray],
+    images: Mapping[str, np.ndarray],
     original: Any,
     *,
     told_logits: bool,
 ) -> dict[str, Any]:
-    """Read the sanity films as they will be read; refuse what makes no sense.
+    """Read the sanity images as they will be read; refuse what makes no sense.
 
     Raises:
-        ModelError: An output is not finite, or the same for every film, or not what
+        ModelError: An output is not finite, or the same for every image, or not what
             the user's own file says; or what was taken for logits are probabilities.
     """
     if original is not None and not told_logits:
         _refuse_hidden_probabilities(model, np.array(original, np.float64))
-    readings = [model.read(film) for film in films.values()]
-    scores = np.array([[s.probability for s in reading.scores] for reading in readings])
+    results = [model.read(image) for image in images.values()]
+    scores = np.array(
+        [[s.probability for s in model_output.scores] for model_output in results]
+    )
     if not np.isfinite(scores).all() or scores.min() < 0 or scores.max() > 1:
         raise ModelError("Not every output is a number between 0 and 1.")
     spread = float(np.ptp(scores, axis=0).max())
     if spread < CONSTANT:
         raise ModelError(
-            f"The network says the same of all {len(films)} films. Is --scaling right?"
+            f"The network gives all {len(images)} images the same scores. "
+            "Is --scaling right?"
         )
     checked: dict[str, Any] = {
-        "films": len(films),
+        "images": len(images),
         "lowest": round(float(scores.min()), 6),
         "highest": round(float(scores.max()), 6),
         "largest_spread_of_a_label": round(spread, 6),
         "labels_with_heat_maps": sum(
-            any(reading.scores[i].scale > 0 for reading in readings)
+            any(model_output.scores[i].scale > 0 for model_output in results)
             for i in range(scores.shape[1])
         ),
     }

@@ -1,4 +1,4 @@
-"""Which films a model may score, by what the header and the picture say.
+"""Which images a model may score, by what the header and the picture say.
 
 Only clear cases are turned away: another modality or body part, a view from the
 side, an age that the card excludes, colour, an empty picture, several frames. What the
@@ -20,7 +20,7 @@ from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
 from ml.cards.card import Card
-from ml.errors import FilmRejected
+from ml.errors import ImageRejected
 from ml.pixels import frame_count
 from ml.preprocessing import percentiles, reduce
 
@@ -59,8 +59,8 @@ BLANK_CONTRAST = 0.02
 
 
 @dataclass(frozen=True)
-class FilmFacts:
-    """What the header says that decides whether a model may score the film."""
+class ImageFacts:
+    """What the header says that decides whether a model may score the image."""
 
     modality: str
     body_part_examined: str
@@ -73,14 +73,14 @@ class FilmFacts:
     age_years: float | None = None
 
 
-def facts_of_dataset(dataset: Dataset, *, picture: bool = False) -> FilmFacts:
+def facts_of_dataset(dataset: Dataset, *, picture: bool = False) -> ImageFacts:
     """Read the facts of a header.
 
     Args:
         dataset: The header; pixels are not looked at.
         picture: Whether it wraps a picture, which has no modality of its own.
     """
-    return FilmFacts(
+    return ImageFacts(
         modality=_text(dataset, "Modality").upper(),
         body_part_examined=_text(dataset, "BodyPartExamined").upper(),
         view_position=_view(dataset),
@@ -92,11 +92,11 @@ def facts_of_dataset(dataset: Dataset, *, picture: bool = False) -> FilmFacts:
     )
 
 
-def check_header(card: Card, facts: FilmFacts) -> FilmRejected | None:
-    """Return why this model may not score a film with these facts, or None."""
+def check_header(card: Card, facts: ImageFacts) -> ImageRejected | None:
+    """Return why this model may not score an image with these facts, or None."""
     if facts.frames > 1:
-        return FilmRejected(
-            f"The object has {facts.frames} frames; the model reads single films.",
+        return ImageRejected(
+            f"The object has {facts.frames} frames; the model reads single images.",
             reason_code="multi_frame",
         )
     if facts.colour:
@@ -107,7 +107,7 @@ def check_header(card: Card, facts: FilmFacts) -> FilmRejected | None:
         # A picture says nothing of itself: it is taken for what the model reads.
         return None
     if facts.modality not in card.modalities:
-        return FilmRejected(
+        return ImageRejected(
             f"The modality is {facts.modality or 'not given'}; the model reads "
             f"{', '.join(card.modalities)}.",
             reason_code="wrong_modality",
@@ -115,8 +115,8 @@ def check_header(card: Card, facts: FilmFacts) -> FilmRejected | None:
     return _check_body_part(card, facts) or _check_view(card, facts)
 
 
-def check_image(display: np.ndarray, *, colour: bool) -> FilmRejected | None:
-    """Return why a film may not be scored by what it shows, or None.
+def check_image(display: np.ndarray, *, colour: bool) -> ImageRejected | None:
+    """Return why an image may not be scored by what it shows, or None.
 
     Args:
         display: uint16 (H, W).
@@ -130,21 +130,21 @@ def check_image(display: np.ndarray, *, colour: bool) -> FilmRejected | None:
     values = thumbnail.astype(np.float32).ravel()
     low, high = percentiles(values, (1.0, 99.0))
     if high - low < BLANK_CONTRAST * 65535:
-        return FilmRejected(
+        return ImageRejected(
             "The image is blank: it has next to no contrast.",
             reason_code="blank_image",
         )
     return None
 
 
-def _colour_rejection() -> FilmRejected:
-    return FilmRejected(
+def _colour_rejection() -> ImageRejected:
+    return ImageRejected(
         "The image is in colour; the model reads grey images.",
         reason_code="colour_image",
     )
 
 
-def _check_body_part(card: Card, facts: FilmFacts) -> FilmRejected | None:
+def _check_body_part(card: Card, facts: ImageFacts) -> ImageRejected | None:
     part = facts.body_part_examined
     if part:
         # Devices add to it: "CHEST_PA", "CHEST, PORTABLE".
@@ -154,7 +154,7 @@ def _check_body_part(card: Card, facts: FilmFacts) -> FilmRejected | None:
         part = "not given, but the description names another"
     if fits:
         return None
-    return FilmRejected(
+    return ImageRejected(
         f"The body part is {part}; the model reads {', '.join(card.body_parts)}.",
         reason_code="wrong_body_part",
     )
@@ -171,7 +171,7 @@ def _names_another_part(card: Card, words: str) -> bool:
     return is_chest or bool(OTHER_PARTS.search(words))
 
 
-def _check_age(card: Card, age_years: float | None) -> FilmRejected | None:
+def _check_age(card: Card, age_years: float | None) -> ImageRejected | None:
     """Refuse an age that is known and that the card excludes."""
     if card.age_range is None or age_years is None:
         return None
@@ -179,14 +179,14 @@ def _check_age(card: Card, age_years: float | None) -> FilmRejected | None:
     # A person of 17 is 17 until the next birthday.
     if youngest <= age_years < oldest + 1:
         return None
-    return FilmRejected(
-        f"The patient was {age_years:.0f} years old; the model reads films of "
+    return ImageRejected(
+        f"The patient was {age_years:.0f} years old; the model reads images of "
         f"{youngest:g} to {oldest:g} years.",
         reason_code="wrong_age",
     )
 
 
-def _check_view(card: Card, facts: FilmFacts) -> FilmRejected | None:
+def _check_view(card: Card, facts: ImageFacts) -> ImageRejected | None:
     if not card.views:
         # Slices, for instance, have no view that a radiograph has.
         return None
@@ -200,8 +200,8 @@ def _check_view(card: Card, facts: FilmFacts) -> FilmRejected | None:
         )
     if not sideways:
         return None
-    return FilmRejected(
-        f"The view is lateral; the model reads {' and '.join(card.views)} films.",
+    return ImageRejected(
+        f"The view is lateral; the model reads {' and '.join(card.views)} images.",
         reason_code="lateral_view",
     )
 
@@ -209,7 +209,7 @@ def _check_view(card: Card, facts: FilmFacts) -> FilmRejected | None:
 def _view(dataset: Dataset) -> str:
     """Return the view: as given, else sideways where PatientOrientation says so.
 
-    PS3.3 C.7.6.1.1.1: the rows of a frontal film run left or right; rows that run
+    PS3.3 C.7.6.1.1.1: the rows of a frontal image run left or right; rows that run
     towards the front or the back belong to a view from the side.
     """
     view = _text(dataset, "ViewPosition").upper()

@@ -1,10 +1,10 @@
-"""The gate in feature space: does a film look like those that a model learned from?
+"""The gate in feature space: does an image look like those that a model learned from?
 
 Asked of what the network has seen anyway: the means of its last maps, and a thumbnail
-of its input. Seven measures, each 0 for the middle of the films that the gate was
-fitted to and 1 at its limit: how far the film lies from their centre (Mahalanobis),
+of its input. Seven measures, each 0 for the middle of the images that the gate was
+fitted to and 1 at its limit: how far the image lies from their centre (Mahalanobis),
 how much of its features and of its thumbnail lies outside the space that they span,
-and how much a small probe takes it for inverted, turned, cut or no film at all. The
+and how much a small probe takes it for inverted, turned, cut or no image at all. The
 largest counts. Costs a fraction of a millisecond. `ml.training.gate.fit` fits it, and
 `ml.evaluation.gate.trial` measures it.
 """
@@ -20,33 +20,33 @@ import cv2
 import numpy as np
 
 from ml.cards.card import Card
-from ml.errors import FilmRejected, ModelError
+from ml.errors import ImageRejected, ModelError
 
 METHOD = "mahalanobis"
 THUMBNAIL_SIDE = 32
 
 UPRIGHT = "upright"
-UNLIKE = "unlike_training_films"
+UNLIKE = "unlike_training_images"
 # What the probe tells apart; all but the first are reasons to refuse.
 CLASSES = (UPRIGHT, "inverted", "rotated", "cropped", UNLIKE)
 MEASURES = ("distance", "features_outside", "thumbnail_outside", *CLASSES[1:])
 FIRST_OF_PROBE = MEASURES.index(CLASSES[1])
 SENTENCES = {
-    UNLIKE: "The image does not look like the films that the model learned from.",
+    UNLIKE: "The image does not look like the images that the model learned from.",
     "inverted": (
-        "The film looks inverted, white where it should be black. "
+        "The image looks inverted, white where it should be black. "
         "Check its photometric interpretation."
     ),
-    "rotated": "The film looks turned or upside down. Turn it and send it again.",
-    "cropped": "The film looks cut: part of what the model reads is missing.",
+    "rotated": "The image looks turned or upside down. Turn it and send it again.",
+    "cropped": "The image looks cut: part of what the model reads is missing.",
 }
 
 
 @dataclass(frozen=True)
 class GateResult:
-    """What the gate says of one film.
+    """What the gate says of one image.
 
-    `score` is the largest measure; above `threshold` the film is refused, with
+    `score` is the largest measure; above `threshold` the image is refused, with
     `reason_code`. `applied` is false where it was scored all the same.
     """
 
@@ -57,12 +57,12 @@ class GateResult:
 
     @property
     def refused(self) -> bool:
-        """Whether the film is refused, or would be were the gate applied."""
+        """Whether the image is refused, or would be were the gate applied."""
         return self.score > self.threshold
 
-    def rejection(self) -> FilmRejected:
+    def rejection(self) -> ImageRejected:
         """Return the refusal, for people and for programs."""
-        return FilmRejected(SENTENCES[self.reason_code], reason_code=self.reason_code)
+        return ImageRejected(SENTENCES[self.reason_code], reason_code=self.reason_code)
 
     def to_json(self) -> dict[str, Any]:
         """Return what the provenance of a run keeps."""
@@ -77,27 +77,27 @@ class GateResult:
 
 @dataclass(frozen=True)
 class Seen:
-    """What the gate looks at of films: float32 (films, features), (films, pixels)."""
+    """Input of the gate: float32 (images, features) and (images, pixels)."""
 
     features: np.ndarray
     thumbnails: np.ndarray
 
 
-def seen_of(maps: np.ndarray, film: np.ndarray) -> Seen:
-    """Return what the gate looks at of one film.
+def seen_of(maps: np.ndarray, image: np.ndarray) -> Seen:
+    """Return what the gate looks at of one image.
 
     Args:
         maps: float (rows, columns, features), the last maps of the network.
-        film: float32 (size, size, channels), its input.
+        image: float32 (size, size, channels), its input.
     """
     side = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
-    thumbnail = cv2.resize(film[..., 0], side, interpolation=cv2.INTER_AREA)
+    thumbnail = cv2.resize(image[..., 0], side, interpolation=cv2.INTER_AREA)
     features = maps.reshape(-1, maps.shape[-1]).mean(axis=0, dtype=np.float32)
     return Seen(features[None], thumbnail.reshape(1, -1))
 
 
 class FeatureGate:
-    """The numbers of one model's gate, ready to judge films."""
+    """The numbers of one model's gate, ready to judge images."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray], *, threshold: float) -> None:
         self.threshold = threshold
@@ -105,9 +105,9 @@ class FeatureGate:
             name: np.asarray(value, np.float32) for name, value in arrays.items()
         }
 
-    def judge(self, maps: np.ndarray, film: np.ndarray) -> GateResult:
-        """Judge one film by what the network saw; see `seen_of`."""
-        seen = seen_of(maps, film)
+    def judge(self, maps: np.ndarray, image: np.ndarray) -> GateResult:
+        """Judge one image by what the network saw; see `seen_of`."""
+        seen = seen_of(maps, image)
         place, outside = embed(self._arrays, seen)
         raw = raw_measures(self._arrays, place, outside)
         measures = self._scaled(raw)[0]
@@ -118,7 +118,7 @@ class FeatureGate:
         )
 
     def measures(self, seen: Seen) -> np.ndarray:
-        """Return float32 (films, measures), 0 in the middle and 1 at each limit."""
+        """Return float32 (images, measures), 0 in the middle and 1 at each limit."""
         return self._scaled(raw_measures(self._arrays, *embed(self._arrays, seen)))
 
     def _scaled(self, raw: np.ndarray) -> np.ndarray:
@@ -130,10 +130,10 @@ class FeatureGate:
 def embed(
     arrays: Mapping[str, np.ndarray], seen: Seen
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return where films lie in the space of the fit, and how much lies outside it.
+    """Return where images lie in the space of the fit, and how much lies outside it.
 
     Returns:
-        float32 (films, dimensions) and (films, 2): of features, of thumbnails.
+        float32 (images, dimensions) and (images, 2): of features, of thumbnails.
     """
     places, outside = [], []
     for name, values in (("feature", seen.features), ("thumbnail", seen.thumbnails)):
@@ -148,7 +148,7 @@ def embed(
 def raw_measures(
     arrays: Mapping[str, np.ndarray], place: np.ndarray, outside: np.ndarray
 ) -> np.ndarray:
-    """Return float32 (films, measures) before middles and limits are set."""
+    """Return float32 (images, measures) before middles and limits are set."""
     away = (place - arrays["centre"]) @ arrays["whitening"]
     distance = np.log(np.maximum((away**2).mean(axis=1), 1e-6))
     logits = probe_logits(arrays, place)
@@ -156,14 +156,14 @@ def raw_measures(
 
 
 def probe_logits(arrays: Mapping[str, np.ndarray], place: np.ndarray) -> np.ndarray:
-    """Return the probe's logits, (films, CLASSES)."""
+    """Return the probe's logits, (images, CLASSES)."""
     hidden = np.maximum(place @ arrays["probe_in"] + arrays["probe_in_bias"], 0.0)
     logits: np.ndarray = hidden @ arrays["probe_out"] + arrays["probe_out_bias"]
     return logits
 
 
 def _reason(measures: np.ndarray, log_odds: np.ndarray) -> str:
-    """Name what the probe takes the film for: that can be put right.
+    """Name what the probe takes the image for: that can be put right.
 
     Args:
         measures: float (measures,), scaled.

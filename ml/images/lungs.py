@@ -1,6 +1,6 @@
-"""Where the lungs of a frontal chest film lie, by a drawn shape and its contrast.
+"""Where the lungs of a frontal chest image lie, by a drawn shape and its contrast.
 
-No network: a pair of lung outlines is laid over the film at some thousand places and
+No network: a pair of lung outlines is laid over the image at some thousand places and
 sizes, and taken where its inside is darkest against a ring around it. Each lung is
 then moved and stretched by itself, and its border follows the grey values within a
 narrow band. An opaque lung keeps the shape's border. Made for measuring what lies
@@ -54,7 +54,7 @@ AIR_DEPTH = 0.16
 AIR_LEVEL = 0.15
 
 # Below these contrasts, in local standard deviations, the estimate is not believed.
-# Set by looking at the worst of 700 films of five sources.
+# Set by looking at the worst of 700 images of five sources.
 LEAST_PAIR_CONTRAST = 0.58
 LEAST_LUNG_CONTRAST = 0.60
 # Where lungs are taken to be then: (midline, half width, top, bottom) of the box that
@@ -64,10 +64,10 @@ DEFAULT_PLACE = (0.5, 0.44, 0.05, 0.94)
 
 @dataclass(frozen=True)
 class Lungs:
-    """The lung fields of a film.
+    """The lung fields of an image.
 
-    `mask` is bool (height, width) in pixels of the film. Without `estimated`, the
-    film was too opaque or too unlike a frontal chest, and `mask` is the default
+    `mask` is bool (height, width) in pixels of the image. Without `estimated`, the
+    image was too opaque or too unlike a frontal chest, and `mask` is the default
     place. `contrast` is that of the pair, in local standard deviations.
     """
 
@@ -77,14 +77,14 @@ class Lungs:
 
 
 def find_lungs(display: np.ndarray) -> Lungs:
-    """Estimate the lung fields of a frontal film, uint16 (height, width)."""
+    """Estimate the lung fields of a frontal image, uint16 (height, width)."""
     geometry = find_geometry(display, size=2 * SIZE)
-    film = cv2.resize(
+    image = cv2.resize(
         crop(display, geometry), (2 * SIZE, 2 * SIZE), interpolation=cv2.INTER_AREA
     )
-    film = _without_air(equalise(cv2.GaussianBlur(film, (0, 0), 1.5)))
-    place, contrast = _search(_locally_normalised(film, SEARCH_SIZE))
-    normalised = _locally_normalised(film, SIZE)
+    image = _without_air(equalise(cv2.GaussianBlur(image, (0, 0), 1.5)))
+    place, contrast = _search(_locally_normalised(image, SEARCH_SIZE))
+    normalised = _locally_normalised(image, SIZE)
     midline, half_width, top, bottom = place
     mask = np.zeros((SIZE, SIZE), np.uint8)
     least = np.inf
@@ -97,16 +97,16 @@ def find_lungs(display: np.ndarray) -> Lungs:
     estimated = contrast >= LEAST_PAIR_CONTRAST and least >= LEAST_LUNG_CONTRAST
     if not estimated:
         mask = _pair(SIZE, DEFAULT_PLACE)
-    return Lungs(_in_film(mask, geometry), estimated, contrast)
+    return Lungs(_in_image(mask, geometry), estimated, contrast)
 
 
-def _without_air(film: np.ndarray) -> np.ndarray:
+def _without_air(image: np.ndarray) -> np.ndarray:
     """Give the air beside the body, dark like lungs, the grey of the body.
 
     Air is dark, touches the left or right side and stays near it; a lung that touches
-    the side, because the film is cropped there, reaches further in.
+    the side, because the image is cropped there, reaches further in.
     """
-    small = cv2.resize(film, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(image, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
     dark = (small < AIR_LEVEL).astype(np.uint8)
     dark = cv2.morphologyEx(dark, cv2.MORPH_OPEN, OUTWARDS)
     count, parts, facts, centres = cv2.connectedComponentsWithStats(dark)
@@ -117,26 +117,26 @@ def _without_air(film: np.ndarray) -> np.ndarray:
         if (first == 0 or first + width == SIZE) and depth < AIR_DEPTH * SIZE:
             air |= (parts == part).astype(np.uint8)
     if not air.any():
-        return film
+        return image
     air = cv2.resize(
-        cv2.dilate(air, OUTWARDS), film.shape, interpolation=cv2.INTER_AREA
+        cv2.dilate(air, OUTWARDS), image.shape, interpolation=cv2.INTER_AREA
     )
-    body = film[(air == 0) & (film > 0.5)]
-    return np.where(air > 0, np.float32(np.median(body)), film) if body.size else film
+    body = image[(air == 0) & (image > 0.5)]
+    return np.where(air > 0, np.float32(np.median(body)), image) if body.size else image
 
 
-def _locally_normalised(film: np.ndarray, size: int) -> np.ndarray:
-    small = cv2.resize(film, (size, size), interpolation=cv2.INTER_AREA)
+def _locally_normalised(image: np.ndarray, size: int) -> np.ndarray:
+    small = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
     deviation = size * 0.19
     apart = small - cv2.GaussianBlur(small, (0, 0), deviation)
     spread = np.sqrt(cv2.GaussianBlur(apart**2, (0, 0), deviation)) + 0.05
     return apart / spread
 
 
-def _search(film: np.ndarray) -> tuple[tuple[float, ...], float]:
+def _search(image: np.ndarray) -> tuple[tuple[float, ...], float]:
     """Return where the pair of shapes fits best, and its contrast there."""
     places, weights, areas = _shapes()
-    contrasts = weights @ film.ravel()
+    contrasts = weights @ image.ravel()
     best = int(np.argmax(contrasts * np.sqrt(areas / PAIR_SHARE)))
     return places[best], float(contrasts[best])
 
@@ -190,7 +190,7 @@ def _drawn(
 
 
 def _refined(
-    film: np.ndarray,
+    image: np.ndarray,
     outline: tuple[tuple[float, float], ...],
     start: tuple[float, ...],
 ) -> tuple[np.ndarray, float]:
@@ -202,7 +202,7 @@ def _refined(
             return -np.inf
         shape = _drawn(SIZE, outline, box)
         drift = sum((a - b) ** 2 for a, b in zip(box, start, strict=True))
-        gain = _contrast(film, shape) * np.sqrt(shape.mean() / LUNG_SHARE)
+        gain = _contrast(image, shape) * np.sqrt(shape.mean() / LUNG_SHARE)
         return float(gain - DRIFT_COST * drift)
 
     box, best = start, worth(start)
@@ -216,21 +216,21 @@ def _refined(
     return _drawn(SIZE, outline, box), best
 
 
-def _contrast(film: np.ndarray, shape: np.ndarray) -> float:
+def _contrast(image: np.ndarray, shape: np.ndarray) -> float:
     inside = shape > 0
     ring = (cv2.dilate(shape, RING) > 0) & ~inside
     if not inside.any() or not ring.any():
         return -np.inf
-    return float(film[ring].mean() - film[inside].mean())
+    return float(image[ring].mean() - image[inside].mean())
 
 
-def _followed(film: np.ndarray, shape: np.ndarray) -> np.ndarray:
+def _followed(image: np.ndarray, shape: np.ndarray) -> np.ndarray:
     """Let the border of one lung follow the grey values near the shape's."""
     core, wide = cv2.erode(shape, INWARDS), cv2.dilate(shape, OUTWARDS)
     around = (cv2.dilate(shape, INWARDS) > 0) & (shape == 0)
     if not core.any() or not around.any():
         return shape
-    smooth = cv2.GaussianBlur(film, (0, 0), 1.5)
+    smooth = cv2.GaussianBlur(image, (0, 0), 1.5)
     middle = (np.median(smooth[core > 0]) + np.median(smooth[around])) / 2.0
     mask = core | (wide & (smooth < middle).astype(np.uint8))
     mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, INWARDS)
@@ -242,8 +242,8 @@ def _followed(film: np.ndarray, shape: np.ndarray) -> np.ndarray:
     return (parts == largest).astype(np.uint8)
 
 
-def _in_film(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """Lay a mask of the box (SIZE, SIZE) back onto the film, as bool."""
+def _in_image(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """Lay a mask of the box (SIZE, SIZE) back onto the image, as bool."""
     full = np.zeros((geometry.source_height, geometry.source_width), bool)
     smooth = cv2.resize(
         mask.astype(np.float32),

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 
 from ml.errors import ImageError
 
-# 8192 x 8192: more than any film detector gives, less than a decompression bomb.
+# 8192 x 8192: more than any image detector gives, less than a decompression bomb.
 MAX_PIXELS_PER_FRAME = 8192 * 8192
 
 # MPO, what some cameras write, is opened as the JPEG that it begins with.

@@ -2,7 +2,7 @@
 
 The gradient of a label's logit by the last convolution's maps depends only on the
 head behind them (`ml.networks.heads`). For global average pooling and a dense layer it
-is the dense weight divided by the number of positions, the same for every film; where
+is the dense weight divided by the number of positions, the same for every image; where
 the head has more layers, its exact gradient is worked out in NumPy. Always the logit:
 the gradient of a softmax's own output vanishes where it is sure.
 """

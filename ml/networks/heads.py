@@ -23,7 +23,7 @@ from ml.errors import ModelError
 
 
 class Step:
-    """One layer of a head, run forward for one film and backward for every label."""
+    """One layer of a head, run forward for one image and backward for every label."""
 
     kind = ""
     # Whether the gradient is the same whatever goes in.
@@ -247,7 +247,7 @@ class Head:
         self._poolings = self.steps[: self._pooled]
         self._rest = self.steps[self._pooled :]
         self._linear = all(step.linear for step in steps)
-        # By the shape of the maps: what is the same for every film.
+        # By the shape of the maps: what is the same for every image.
         self._kept: dict[tuple[int, ...], np.ndarray] = {}
 
     def logits(self, maps: np.ndarray) -> np.ndarray:
@@ -261,7 +261,7 @@ class Head:
         """Return the mean gradient of every label's logit over the positions.
 
         Args:
-            maps: float (rows, columns, features), the last maps of one film.
+            maps: float (rows, columns, features), the last maps of one image.
 
         Returns:
             float32 (features, labels).

@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 
 from ml.calibration import (
     INTERCEPT_DEVIATION,
-    LEAST_FILMS,
+    LEAST_IMAGES,
     fit_platt,
     fit_temperature,
 )
@@ -27,15 +27,15 @@ def fit_calibration(
     """Fit what a card's `calibration` says of how scores become probabilities.
 
     Args:
-        logits: float (films, labels) of patients that training did not see.
-        positive: bool (films, labels).
-        known: bool (films, labels), where the truth is known.
+        logits: float (images, labels) of patients that training did not see.
+        positive: bool (images, labels).
+        known: bool (images, labels), where the truth is known.
         task: "softmax" or "sigmoid".
         names: The labels in the order of the logits.
 
     Returns:
         {calibrated, method, intercepts, temperature} or {calibrated, method, platt,
-        too_few}: labels with fewer than LEAST_FILMS films of a kind keep to scores.
+        too_few}: labels with fewer than LEAST_IMAGES images of a kind keep to scores.
     """
     if task == "softmax":
         classes = positive.argmax(axis=1)
@@ -55,7 +55,7 @@ def fit_calibration(
             round(part, 4) for part in fit_platt(logits[rows, i], positive[rows, i])
         ]
         kinds = (int(positive[rows, i].sum()), int((~positive[rows, i]).sum()))
-        if min(kinds) < LEAST_FILMS:
+        if min(kinds) < LEAST_IMAGES:
             too_few.append(name)
     return {
         "calibrated": len(too_few) < len(names),
@@ -68,17 +68,17 @@ def fit_calibration(
 def fit_intercepts(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Return what is added to each class's logits so that none is favoured.
 
-    Training draws classes by its own shares and varies films more than readers do,
-    which leaves some classes too strong on films as they are. Fitted with a common
-    slope by maximum likelihood, every class weighing the same however many films it
-    has, and held near 0, so that few films change little.
+    Training draws classes by its own shares and varies images more than readers do,
+    which leaves some classes too strong on images as they are. Fitted with a common
+    slope by maximum likelihood, every class weighing the same however many images it
+    has, and held near 0, so that few images change little.
 
     Args:
-        logits: float (films, classes).
-        classes: int (films,), the truth.
+        logits: float (images, classes).
+        classes: int (images,), the truth.
 
     Returns:
-        float64 (classes,), in units of the logits; 0 for a class without a film.
+        float64 (classes,), in units of the logits; 0 for a class without an image.
     """
     counts = np.bincount(classes, minlength=logits.shape[1])
     present = counts > 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ml.datasets.ground_truth import Truth
+from ml.datasets.ground_truth import GroundTruth
 from ml.training.losses import loss_of
 from ml.training.recipes import Recipe
 
@@ -15,7 +15,7 @@ HEAD_LAYER = "logits"
 
 
 def compiled(
-    network: keras.Model, recipe: Recipe, train: Truth, *, head_only: bool
+    network: keras.Model, recipe: Recipe, train: GroundTruth, *, head_only: bool
 ) -> keras.Model:
     """Return a network's logits, ready to learn; what rests keeps its statistics."""
     import keras
@@ -29,7 +29,7 @@ def compiled(
         weight_decay=recipe.weight_decay,
         global_clipnorm=1.0,
     )
-    # Decay pulls on what is multiplied with the film, not on shifts and scales.
+    # Decay pulls on what is multiplied with the image, not on shifts and scales.
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     classifier.compile(
         optimizer=optimizer,

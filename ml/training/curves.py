@@ -58,7 +58,7 @@ def curves_svg(
 
 
 def _size_marks(history: Sequence[Mapping[str, Any]], last: int) -> list[str]:
-    """Mark the epochs from which films are larger."""
+    """Mark the epochs from which images are larger."""
     marks, before = [], None
     for i, entry in enumerate(history):
         if entry["size"] != before:

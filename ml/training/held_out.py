@@ -7,25 +7,25 @@ from typing import Any
 
 import numpy as np
 
-from ml.datasets.ground_truth import Truth
+from ml.datasets.ground_truth import GroundTruth
 
 HELD_OUT_LOSS = "held_out_loss"
 
 
-def log_loss(task: str, logits: np.ndarray, truth: Truth) -> float:
-    """Return the negative log-likelihood a film (softmax) or known label (sigmoid).
+def log_loss(task: str, logits: np.ndarray, ground_truth: GroundTruth) -> float:
+    """Return the negative log-likelihood an image (softmax) or known label (sigmoid).
 
     Args:
         task: "softmax" or "sigmoid".
-        logits: float (films, labels).
-        truth: Of the same films.
+        logits: float (images, labels).
+        ground_truth: Of the same images.
     """
     values = logits.astype(np.float64)
     if task == "softmax":
         logged = values - np.logaddexp.reduce(values, axis=1, keepdims=True)
-        return float(-logged[truth.positive].mean())
-    signed = np.where(truth.positive, values, -values)
-    return float(np.logaddexp(0.0, -signed)[truth.known].mean())
+        return float(-logged[ground_truth.positive].mean())
+    signed = np.where(ground_truth.positive, values, -values)
+    return float(np.logaddexp(0.0, -signed)[ground_truth.known].mean())
 
 
 def best_epoch(history: Sequence[Mapping[str, Any]]) -> int:

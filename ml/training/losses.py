@@ -7,20 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from ml.datasets.ground_truth import Truth
+from ml.datasets.ground_truth import GroundTruth
 from ml.training.recipes import Recipe
 
-# A class of a handful of films must not decide every step.
+# A class of a handful of images must not decide every step.
 LARGEST_WEIGHT = 10.0
 # The focal factor's own gradient has no end where a probability is 0 or 1.
 NEVER_CERTAIN = 1e-6
 
 
-def loss_of(recipe: Recipe, train: Truth) -> Callable[[Any, Any], Any]:
-    """Return the loss of a recipe: targets and logits (films, labels) to a number.
+def loss_of(recipe: Recipe, train: GroundTruth) -> Callable[[Any, Any], Any]:
+    """Return the loss of a recipe: targets and logits (images, labels) to a number.
 
-    Focal loss (Lin et al. 2017) makes films count less the surer the network is of
-    their truth; weights make a rare label's films count more.
+    Focal loss (Lin et al. 2017) makes images count less the surer the network is of
+    their truth; weights make a rare label's images count more.
     """
     weights = class_weights(recipe, train)
     gamma = recipe.refinements.focal_gamma
@@ -29,10 +29,10 @@ def loss_of(recipe: Recipe, train: Truth) -> Callable[[Any, Any], Any]:
     return sigmoid_loss(weights, gamma=gamma, smoothing=recipe.label_smoothing)
 
 
-def class_weights(recipe: Recipe, train: Truth) -> np.ndarray:
+def class_weights(recipe: Recipe, train: GroundTruth) -> np.ndarray:
     """Return the weight of each label, float32; ones where none are asked for.
 
-    Softmax: the inverse of how often a class is there, 1 on average over the films.
+    Softmax: the inverse of how often a class is there, 1 on average over the images.
     Sigmoid: what a positive weighs against a negative, so that both weigh the same.
     """
     count = len(recipe.labels)

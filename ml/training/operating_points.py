@@ -14,10 +14,10 @@ from ml.calibration import youden_threshold
 
 SENSITIVITIES = (0.95, 0.98)
 PLAIN = (0.4, 0.5)
-# Beyond it, few or far too easily separated films would set limits nobody understands.
+# Beyond it, few or far too easily separated images would set limits nobody understands.
 THRESHOLD_RANGE = (0.02, 0.9)
-# With fewer films of a kind, a fitted threshold would be chance.
-LEAST_FILMS = 8
+# With fewer images of a kind, a fitted threshold would be chance.
+LEAST_IMAGES = 8
 DIGITS = 4
 
 
@@ -32,15 +32,15 @@ def operating_points(
     """Return the thresholds of every operating point.
 
     Args:
-        probability: float (films, labels), calibrated.
-        positive: bool (films, labels).
-        known: bool (films, labels), where the truth is known.
+        probability: float (images, labels), calibrated.
+        positive: bool (images, labels).
+        known: bool (images, labels), where the truth is known.
         names: The labels in the order of the columns.
         task: "softmax" or "sigmoid".
 
     Returns:
         {"youden": {label: threshold}, "sensitivity_95": …, "sensitivity_98": …,
-        "plain_0.4": …, "plain_0.5": …}. A label with fewer than LEAST_FILMS films of
+        "plain_0.4": …, "plain_0.5": …}. A label with fewer than LEAST_IMAGES images of
         a kind keeps its plain threshold: 0.5, or for sigmoid models twice
         its mean score where that is lower: a rare label seldom comes to 0.5.
     """
@@ -48,16 +48,16 @@ def operating_points(
     points |= {f"sensitivity_{round(100 * s)}": {} for s in SENSITIVITIES}
     points |= {f"plain_{value:g}": dict.fromkeys(names, value) for value in PLAIN}
     for i, name in enumerate(names):
-        scores, truth = probability[known[:, i], i], positive[known[:, i], i]
-        kinds = (int(truth.sum()), int((~truth).sum()))
-        if min(kinds) < LEAST_FILMS:
+        scores, ground_truth = probability[known[:, i], i], positive[known[:, i], i]
+        kinds = (int(ground_truth.sum()), int((~ground_truth).sum()))
+        if min(kinds) < LEAST_IMAGES:
             share = float(scores.mean()) if len(scores) else 0.5
             plain = 0.5 if task == "softmax" else _within_range(min(0.5, 2.0 * share))
             fitted = dict.fromkeys(("youden", *_sensitivity_names()), plain)
         else:
-            fitted = {"youden": _within_range(youden_threshold(scores, truth))}
+            fitted = {"youden": _within_range(youden_threshold(scores, ground_truth))}
             for share in SENSITIVITIES:
-                cut = threshold_for_sensitivity(scores, truth, share)
+                cut = threshold_for_sensitivity(scores, ground_truth, share)
                 fitted[f"sensitivity_{round(100 * share)}"] = _within_range(cut)
         for point, value in fitted.items():
             points[point][name] = value
@@ -70,8 +70,8 @@ def threshold_for_sensitivity(
     """Return the highest threshold that still calls this share of the positives.
 
     Args:
-        scores: float (films,).
-        positive: bool (films,), at least one of them true.
+        scores: float (images,).
+        positive: bool (images,), at least one of them true.
         sensitivity: Share of the positives to call, 0 to 1.
     """
     wanted = np.sort(scores[positive])[::-1]
@@ -85,5 +85,5 @@ def _sensitivity_names() -> list[str]:
 
 def _within_range(threshold: float) -> float:
     low, high = THRESHOLD_RANGE
-    # Rounded down: the film that set it must still be called.
+    # Rounded down: the image that set it must still be called.
     return float(np.floor(np.clip(threshold, low, high) * 10**DIGITS) / 10**DIGITS)

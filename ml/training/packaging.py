@@ -66,11 +66,11 @@ def package(
     pre-training becomes one `.keras` file, from which other runs begin.
 
     Raises:
-        TrainingError: The run has no checkpoint or no held-out films.
+        TrainingError: The run has no checkpoint or no held-out images.
     """
     state = load_state(run_dir)
     if state is None or not data.held_out.rows:
-        raise TrainingError("There is no checkpoint, or there are no held-out films.")
+        raise TrainingError("There is no checkpoint, or there are no held-out images.")
     learned = int(state.history[-1]["size"])
     network = build(recipe.architecture, classes=len(recipe.labels), size=learned)
     restore(run_dir, model=network)
@@ -78,8 +78,8 @@ def package(
         pretrained = run_dir / f"{recipe.name}.keras"
         save_weights(network, pretrained, architecture=recipe.architecture)
         return pretrained
-    films = pack_rows(data.held_out.rows, root, cache_dir)
-    choices = choose(recipe, network, data.held_out, films, learned=learned)
+    images = pack_rows(data.held_out.rows, root, cache_dir)
+    choices = choose(recipe, network, data.held_out, images, learned=learned)
     training = _training(recipe, data, state) | {"command": command}
 
     def fill(folder: Path) -> None:
@@ -136,7 +136,7 @@ def _card(recipe: Recipe, choices: Choices, sha256: str) -> dict[str, Any]:
         "training": {},
         "metrics": {},
         "val_use": VAL_USE.format(
-            kept="epoch with the smallest loss on films held out"
+            kept="epoch with the smallest loss on images held out"
             if recipe.refinements.patience
             else "last epoch"
         ),
@@ -147,7 +147,7 @@ def _card(recipe: Recipe, choices: Choices, sha256: str) -> dict[str, Any]:
 
 
 def _training_data(recipe: Recipe, data: TrainingData) -> list[dict[str, Any]]:
-    """Count films and patients of each label and source that the model learned from."""
+    """Count training images and patients by label and source."""
     patients: dict[tuple[str, str], list[str]] = {}
     licences = {row.dataset: row.licence for row in data.train.rows}
     for row, positive in zip(data.train.rows, data.train.positive, strict=True):
@@ -158,7 +158,7 @@ def _training_data(recipe: Recipe, data: TrainingData) -> list[dict[str, Any]]:
         {
             "label": label,
             "dataset": dataset,
-            "films": len(found),
+            "images": len(found),
             "patients": len(set(found)),
             "licence": licences[dataset],
             **DATASETS.get(dataset, {}),
@@ -176,12 +176,12 @@ def _training(recipe: Recipe, data: TrainingData, state: RunState) -> dict[str, 
         "epochs": state.epoch,
         "epochs_by_size": dict(Counter(str(e["size"]) for e in state.history)),
         "precision": sorted({entry["precision"] for entry in state.history}),
-        "films_seen": sum(int(entry["films"]) for entry in state.history),
+        "images_seen": sum(int(entry["images"]) for entry in state.history),
         "minutes": round(state.elapsed_s / 60, 1),
         "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}",
         "class_shares": recipe.class_shares,
         "balance": recipe.balance,
-        "held_out_films": len(data.held_out.rows),
+        "held_out_images": len(data.held_out.rows),
         "skipped_unknown": len(data.unknown),
         "skipped_ambiguous": len(data.ambiguous),
         "seed": recipe.seed,
@@ -195,9 +195,9 @@ def _training(recipe: Recipe, data: TrainingData, state: RunState) -> dict[str, 
 
 def _curves(recipe: Recipe, state: RunState) -> str:
     figure = "balanced accuracy" if recipe.task == "softmax" else "mean AUC"
-    keys = {"val": f"val {figure}, every film"}
+    keys = {"val": f"val {figure}, every image"}
     if recipe.task == "softmax":
-        keys["accuracy"] = "train accuracy (varied films)"
+        keys["accuracy"] = "train accuracy (varied images)"
     if recipe.measured_dataset:
         keys[f"val_{recipe.measured_dataset}"] = f"val {figure}, only this source"
     return curves_svg(

@@ -19,7 +19,7 @@ from ml.training.samples.augmentation import Augmentation
 
 @dataclass(frozen=True)
 class Stage:
-    """From which share of the run on films are how large, and what learns."""
+    """From which share of the run on images are how large, and what learns."""
 
     begins: float
     size: int
@@ -33,7 +33,7 @@ class Refinements:
     Attributes:
         dropout: Instead of the architecture's own, where it has a dropout layer.
         focal_gamma: Exponent of the focal loss; 0 is plain cross-entropy.
-        class_weights: Whether films of a rare label count more in the loss.
+        class_weights: Whether images of a rare label count more in the loss.
         patience: End after so many epochs without a smaller loss on held-out train
             patients, and keep the best epoch; 0 never.
     """
@@ -49,15 +49,15 @@ class Recipe:
     """One model's architecture, labels and course of training.
 
     Attributes:
-        task: "softmax" (one label a film) or "sigmoid" (each label by itself).
+        task: "softmax" (one label an image) or "sigmoid" (each label by itself).
         datasets: Sources that are learned from; empty: all that know a label.
-        class_shares: Share of each label among the films of an epoch, whatever the
+        class_shares: Share of each label among the images of an epoch, whatever the
             data hold: classes that their source alone gives away are drawn rarely,
             those that are hard within one source often. Softmax only.
-        balance: Without shares, films are drawn by groups of their source and rarest
+        balance: Without shares, images are drawn by groups of their source and rarest
             label; a group's share is its size to this power: 1 as the data are, 0
             every group alike.
-        stages: Film sizes, and phases in which only the head learns.
+        stages: Image sizes, and phases in which only the head learns.
         init: Where the weights begin, see `ml.training.start.initial_weights`.
         measured_dataset: The source within which figures mean most.
         packaged: Whether it becomes a model; a pre-training does not.
@@ -72,7 +72,7 @@ class Recipe:
     datasets: tuple[str, ...] = ()
     class_shares: dict[str, float] = field(default_factory=dict)
     balance: float = 0.5
-    epoch_films: int = 4800
+    epoch_images: int = 4800
     batch_size: int = 32
     peak_learning_rate: float = 1e-3
     weight_decay: float = 0.05
@@ -126,7 +126,7 @@ TUBERCULOSIS_RESNET50 = Recipe(
     task="sigmoid",
     datasets=("tb", "nih", "kermany"),
     stages=(Stage(0.0, 128, head_only=True), Stage(0.2, 128)),
-    epoch_films=1600,
+    epoch_images=1600,
     peak_learning_rate=3e-4,
     init="chestx6-resnet50/1.2.0",
 )
@@ -165,7 +165,7 @@ NIH15_XCEPTION = Recipe(
     datasets=("nih", "nih-emphysema"),
     balance=0.7,
     stages=(Stage(0.0, 96), Stage(0.6, 128)),
-    epoch_films=2000,
+    epoch_images=2000,
     peak_learning_rate=1.5e-3,
     held_out_percent=12,
     measured_dataset="nih-emphysema",
@@ -180,7 +180,7 @@ NIH15_CNN = Recipe(
     datasets=("nih", "nih-emphysema"),
     balance=0.7,
     stages=(Stage(0.0, 128),),
-    epoch_films=4000,
+    epoch_images=4000,
     peak_learning_rate=1e-3,
     held_out_percent=12,
     measured_dataset="nih-emphysema",
@@ -199,7 +199,7 @@ BRAIN_TUMOUR_XCEPTION = Recipe(
         "No tumour": 0.18,
     },
     stages=(Stage(0.0, 96), Stage(0.6, 128)),
-    epoch_films=2400,
+    epoch_images=2400,
     peak_learning_rate=1.5e-3,
     measured_dataset="brain-mri",
     # Slices of three planes: either side may be left. No lungs, no shortcut by letters.

@@ -1,6 +1,6 @@
 """Training: random weights to a checkpointed, resumable run of a recipe.
 
-A run follows the clock where it is given minutes: learning rate and film size depend
+A run follows the clock where it is given minutes: learning rate and image size depend
 on the share of the time that has passed, so that a busy machine ends the run earlier
 in epochs and not in the middle of its schedule.
 """
@@ -20,12 +20,17 @@ import cv2
 import numpy as np
 
 from ml.architectures.build import build
-from ml.datasets.ground_truth import Truth, films_of, sigmoid_truth, softmax_truth
+from ml.datasets.ground_truth import (
+    GroundTruth,
+    images_of,
+    sigmoid_ground_truth,
+    softmax_ground_truth,
+)
 from ml.datasets.manifest import (
     ManifestRow,
-    PackedFilms,
+    PackedImages,
     drawn_percent,
-    pack_films,
+    pack_images,
     read_manifest,
     refuse_shared_patients,
     with_split,
@@ -44,7 +49,7 @@ from ml.training.compile import compiled, set_dropout
 from ml.training.held_out import HELD_OUT_LOSS, best_epoch, is_enough, log_loss
 from ml.training.recipes import Recipe, Refinements, Stage
 from ml.training.samples.lung_masks import lung_masks
-from ml.training.samples.sequences import FilmSequence, evenly_drawn, plain_inputs
+from ml.training.samples.sequences import ImageSequence, evenly_drawn, plain_inputs
 from ml.training.start.initial_weights import initialise
 
 if TYPE_CHECKING:
@@ -57,11 +62,11 @@ CPU_FLAGS = Path("/proc/cpuinfo")
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Films of a run: learned from, kept aside for calibration, and looked at."""
+    """Images of a run: learned from, kept aside for calibration, and looked at."""
 
-    train: Truth
-    held_out: Truth
-    val: Truth
+    train: GroundTruth
+    held_out: GroundTruth
+    val: GroundTruth
     unknown: tuple[str, ...]
     ambiguous: tuple[str, ...]
 
@@ -81,10 +86,10 @@ class Budget:
 
 
 def gather(recipe: Recipe, *, manifest: Path, limit: int = 0) -> TrainingData:
-    """Read a manifest and sort its films into the parts of a run.
+    """Read a manifest and sort its images into the parts of a run.
 
     Raises:
-        TrainingError: A patient stands in two splits, or a label has no film.
+        TrainingError: A patient stands in two splits, or a label has no image.
     """
     return gather_rows(recipe, read_manifest(manifest), limit=limit)
 
@@ -92,41 +97,41 @@ def gather(recipe: Recipe, *, manifest: Path, limit: int = 0) -> TrainingData:
 def gather_rows(
     recipe: Recipe, rows: Sequence[ManifestRow], *, limit: int = 0
 ) -> TrainingData:
-    """Sort films into the parts of a run; see `gather`."""
+    """Sort images into the parts of a run; see `gather`."""
     refuse_shared_patients(rows)
     if recipe.datasets:
         ours = [row for row in rows if row.dataset in ("", *recipe.datasets)]
         # None of ours: somebody's own data, all of which are meant.
         rows = ours or rows
-    told = _truth(recipe, with_split(rows, "train"))
-    val = _truth(recipe, with_split(rows, "val"))
+    told = _ground_truth(recipe, with_split(rows, "train"))
+    val = _ground_truth(recipe, with_split(rows, "val"))
     aside = np.array(
         [drawn_percent(row.patient) < recipe.held_out_percent for row in told.rows],
         bool,
     )
-    train = films_of(told, np.flatnonzero(~aside))
+    train = images_of(told, np.flatnonzero(~aside))
     if limit:
         step = max(1, len(train.rows) // limit)
-        train = films_of(train, np.arange(0, len(train.rows), step))
+        train = images_of(train, np.arange(0, len(train.rows), step))
     seen = train.positive.any(axis=0)
     missing = [n for n, ok in zip(recipe.label_names, seen, strict=True) if not ok]
     if missing:
-        raise TrainingError(f"No training film has: {', '.join(missing)}.")
+        raise TrainingError(f"No training image has: {', '.join(missing)}.")
     return TrainingData(
         train=train,
-        held_out=films_of(told, np.flatnonzero(aside)),
+        held_out=images_of(told, np.flatnonzero(aside)),
         val=val,
         unknown=told.unknown + val.unknown,
         ambiguous=told.ambiguous + val.ambiguous,
     )
 
 
-def _truth(recipe: Recipe, rows: Sequence[ManifestRow]) -> Truth:
-    tell = softmax_truth if recipe.task == "softmax" else sigmoid_truth
+def _ground_truth(recipe: Recipe, rows: Sequence[ManifestRow]) -> GroundTruth:
+    tell = softmax_ground_truth if recipe.task == "softmax" else sigmoid_ground_truth
     return tell(rows, recipe.label_names)
 
 
-class Run:
+class TrainingRun:
     """One training run in its folder: begins, or goes on where it was interrupted."""
 
     def __init__(
@@ -145,16 +150,16 @@ class Run:
         import keras
 
         if recipe.augmentation.mixing and recipe.task != "softmax":
-            raise TrainingError(f"{recipe.name}: only softmax models mix films.")
+            raise TrainingError(f"{recipe.name}: only softmax models mix images.")
         self.recipe, self.data, self.report = recipe, data, report
         self.run_dir, self.budget, self.on_batch = run_dir, budget, on_batch
         self.root, self.cache_dir, self.precision = root, cache_dir, precision
-        self.train_films = pack_rows(data.train.rows, root, cache_dir)
-        self.val_films = pack_rows(data.val.rows, root, cache_dir)
+        self.train_images = pack_rows(data.train.rows, root, cache_dir)
+        self.val_images = pack_rows(data.val.rows, root, cache_dir)
         self.lungs = None
         if recipe.augmentation.looks_for_lungs:
-            self.lungs = lung_masks(self.train_films, cache_dir=cache_dir)
-        self.groups = film_groups(data.train)
+            self.lungs = lung_masks(self.train_images, cache_dir=cache_dir)
+        self.groups = image_groups(data.train)
         keras.utils.set_random_seed(recipe.seed)
         self.network = build(
             recipe.architecture,
@@ -174,7 +179,7 @@ class Run:
             return RunState(self.recipe.name, fingerprint)
         if state.fingerprint != fingerprint:
             raise TrainingError(
-                f"{self.run_dir} holds a run with another recipe or other films; "
+                f"{self.run_dir} holds a run with another recipe or other images; "
                 "choose another --run folder."
             )
         self._compile(head_only=state.head_only)
@@ -219,7 +224,7 @@ class Run:
             "epoch": self.state.epoch + 1,
             "size": size,
             "precision": self.precision,
-            "films": pace.batches_done * self.recipe.batch_size,
+            "images": pace.batches_done * self.recipe.batch_size,
             "learning_rate": float(self.classifier.optimizer.learning_rate),
             "loss": round(float(past.history["loss"][-1]), 4),
             **_shown(past.history, "accuracy"),
@@ -228,9 +233,9 @@ class Run:
         }
         self._keep(entry, seconds=time.monotonic() - since)
 
-    def _sequence(self, size: int) -> FilmSequence:
-        return FilmSequence(
-            self.train_films,
+    def _sequence(self, size: int) -> ImageSequence:
+        return ImageSequence(
+            self.train_images,
             targets=targets_of(self.data.train),
             indices=self._draw(),
             size=size,
@@ -270,7 +275,7 @@ class Run:
         else:
             groups = self.groups
             shares = list(np.bincount(groups) ** recipe.balance)
-        count = min(recipe.epoch_films, 8 * len(train.rows))
+        count = min(recipe.epoch_images, 8 * len(train.rows))
         return evenly_drawn(groups, shares=shares, count=count, rng=rng)
 
     def learning_rate(self, progress: float) -> float:
@@ -288,12 +293,12 @@ class Run:
         val = self.data.val
         if not val.rows:
             return {}
-        logits = predict_logits(self.network, self.val_films, size=size)
+        logits = predict_logits(self.network, self.val_images, size=size)
         measured = {"val": merit(self.recipe, logits, val)}
         name = self.recipe.measured_dataset
         inside = [i for i, row in enumerate(val.rows) if row.dataset == name]
         if 0 < len(inside) < len(val.rows):
-            own = films_of(val, np.array(inside))
+            own = images_of(val, np.array(inside))
             measured[f"val_{name}"] = merit(self.recipe, logits[inside], own)
         return measured
 
@@ -303,31 +308,33 @@ class Run:
             return {}
         if not self.data.held_out.rows:
             raise TrainingError("No train patient is held out: nothing ends this run.")
-        films = pack_rows(self.data.held_out.rows, self.root, self.cache_dir)
-        logits = predict_logits(self.network, films, size=size)
+        images = pack_rows(self.data.held_out.rows, self.root, self.cache_dir)
+        logits = predict_logits(self.network, images, size=size)
         loss = log_loss(self.recipe.task, logits, self.data.held_out)
         return {HELD_OUT_LOSS: round(loss, 4)}
 
 
-def merit(recipe: Recipe, logits: np.ndarray, truth: Truth) -> float:
+def merit(recipe: Recipe, logits: np.ndarray, ground_truth: GroundTruth) -> float:
     """Return balanced accuracy of a softmax model, mean AUC of a sigmoid one."""
     if recipe.task == "softmax":
         chosen = logits.argmax(axis=1)
-        return round(balanced_accuracy(truth.positive.argmax(axis=1), chosen), 4)
-    return round(mean_auc(logits, truth.positive, truth.known), 4)
+        return round(balanced_accuracy(ground_truth.positive.argmax(axis=1), chosen), 4)
+    return round(mean_auc(logits, ground_truth.positive, ground_truth.known), 4)
 
 
-def targets_of(truth: Truth) -> np.ndarray:
-    """Return float32 (films, labels): 1 where it is there, 0 not, -1 nobody knows."""
-    return np.where(truth.known, truth.positive, -1.0).astype(np.float32)
+def targets_of(ground_truth: GroundTruth) -> np.ndarray:
+    """Return float32 (images, labels): 1 where it is there, 0 not, -1 nobody knows."""
+    return np.where(ground_truth.known, ground_truth.positive, -1.0).astype(np.float32)
 
 
-def film_groups(truth: Truth) -> np.ndarray:
-    """Return int (films,): films of one source with the same rarest label."""
-    counts = truth.positive.sum(axis=0)
-    rarest = np.where(truth.positive, counts, np.inf).argmin(axis=1)
-    rarest = np.where(truth.positive.any(axis=1), rarest, -1)
-    names = [f"{row.dataset} {r}" for row, r in zip(truth.rows, rarest, strict=True)]
+def image_groups(ground_truth: GroundTruth) -> np.ndarray:
+    """Return int (images,): images of one source with the same rarest label."""
+    counts = ground_truth.positive.sum(axis=0)
+    rarest = np.where(ground_truth.positive, counts, np.inf).argmin(axis=1)
+    rarest = np.where(ground_truth.positive.any(axis=1), rarest, -1)
+    names = [
+        f"{row.dataset} {r}" for row, r in zip(ground_truth.rows, rarest, strict=True)
+    ]
     return np.unique(names, return_inverse=True)[1]
 
 
@@ -336,23 +343,23 @@ def _shown(history: dict[str, list[float]], name: str) -> dict[str, float]:
 
 
 def predict_logits(
-    network: keras.Model, films: PackedFilms, *, size: int, batch_size: int = 64
+    network: keras.Model, images: PackedImages, *, size: int, batch_size: int = 64
 ) -> np.ndarray:
-    """Return float32 logits (films, classes) of packed films without variation."""
+    """Return float32 logits (images, classes) of packed images without variation."""
     parts = []
-    for start in range(0, len(films), batch_size):
-        indices = range(start, min(start + batch_size, len(films)))
-        logits, _ = network.predict_on_batch(plain_inputs(films, indices, size=size))
+    for start in range(0, len(images), batch_size):
+        indices = range(start, min(start + batch_size, len(images)))
+        logits, _ = network.predict_on_batch(plain_inputs(images, indices, size=size))
         parts.append(np.asarray(logits, np.float32))
     return np.concatenate(parts)
 
 
-def pack_rows(rows: Sequence[ManifestRow], root: Path, cache_dir: Path) -> PackedFilms:
-    """Return the cached films of these rows."""
-    return pack_films([row.path for row in rows], root=root, cache_dir=cache_dir)
+def pack_rows(rows: Sequence[ManifestRow], root: Path, cache_dir: Path) -> PackedImages:
+    """Return the cached images of these rows."""
+    return pack_images([row.path for row in rows], root=root, cache_dir=cache_dir)
 
 
-def _pace_callback(run: Run, *, since: float, batches: int) -> Any:
+def _pace_callback(run: TrainingRun, *, since: float, batches: int) -> Any:
     import keras
 
     class Pace(keras.callbacks.Callback):
@@ -375,7 +382,7 @@ def _pace_callback(run: Run, *, since: float, batches: int) -> Any:
 
 
 def fingerprint_of(recipe: Recipe, data: TrainingData) -> str:
-    """Return what tells a run from another: its recipe and the films it learns from."""
+    """Return the fingerprint of a run: its recipe and its training images."""
     paths = [row.path for row in data.train.rows]
     told = asdict(replace(recipe, version=""))
     if recipe.refinements == Refinements():
@@ -385,7 +392,7 @@ def fingerprint_of(recipe: Recipe, data: TrainingData) -> str:
 
 
 def leave_cores_to_the_network() -> None:
-    """Prepare films by one thread: more of them would only be in each other's way."""
+    """Prepare images by one thread: more of them would only be in each other's way."""
     cv2.setNumThreads(1)
 
 

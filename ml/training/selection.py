@@ -1,7 +1,7 @@
 """What held-out training patients decide of a trained network, before val is read.
 
 Input size, calibration and operating points come from one half of them, label sets
-and bands from the other: a set is worth nothing on films that its scores were fitted
+and bands from the other: a set is worth nothing on images that its scores were fitted
 to.
 """
 
@@ -14,8 +14,8 @@ import numpy as np
 
 from ml.architectures.build import FIXED_SIZE
 from ml.calibration import expected_calibration_error, probabilities
-from ml.datasets.ground_truth import Truth, films_of
-from ml.datasets.image_cache import PackedFilms
+from ml.datasets.ground_truth import GroundTruth, images_of
+from ml.datasets.image_cache import PackedImages
 from ml.datasets.manifest import drawn_percent
 from ml.training.calibration import fit_calibration
 from ml.training.held_out import log_loss
@@ -24,7 +24,7 @@ from ml.training.recipes import Recipe
 from ml.training.run import predict_logits
 from ml.uncertainty import fit_uncertainty
 
-# Films may be read a little larger than they were learned at (Touvron et al. 2019).
+# Images may be read a little larger than they were learned at (Touvron et al. 2019).
 SIZE_STEPS = (1.0, 1.2)
 
 
@@ -41,8 +41,8 @@ class Choices:
 def choose(
     recipe: Recipe,
     network: Any,
-    held_out: Truth,
-    films: PackedFilms,
+    held_out: GroundTruth,
+    images: PackedImages,
     *,
     learned: int,
 ) -> Choices:
@@ -51,16 +51,16 @@ def choose(
     Args:
         recipe: What was trained.
         network: With the outputs (logits, maps).
-        held_out: Films of train patients that the network did not see.
-        films: The same films, packed.
-        learned: Side of the films of the last epoch.
+        held_out: Images of train patients that the network did not see.
+        images: The same images, packed.
+        learned: Side of the images of the last epoch.
     """
     logits = {
-        size: predict_logits(network, films, size=size)
+        size: predict_logits(network, images, size=size)
         for size in _sizes(recipe, learned)
     }
     first = _first_half(recipe, held_out)
-    fitted = films_of(held_out, np.flatnonzero(first))
+    fitted = images_of(held_out, np.flatnonzero(first))
     losses = {
         size: log_loss(recipe.task, found[first], fitted)
         for size, found in logits.items()
@@ -74,7 +74,7 @@ def choose(
         names=recipe.label_names,
         calibration=calibration,
     )
-    others = films_of(held_out, np.flatnonzero(~first))
+    others = images_of(held_out, np.flatnonzero(~first))
     gap = _gap(recipe, found[~first], others)
     calibration["expected_calibration_error_on_the_others"] = gap
     return Choices(
@@ -85,8 +85,8 @@ def choose(
     )
 
 
-def _first_half(recipe: Recipe, held_out: Truth) -> np.ndarray:
-    """Return bool (films,): films of the patients that scores are fitted to."""
+def _first_half(recipe: Recipe, held_out: GroundTruth) -> np.ndarray:
+    """Return bool (images,): images of the patients that scores are fitted to."""
     limit = recipe.held_out_percent // 2
     return np.array([drawn_percent(r.patient) < limit for r in held_out.rows], bool)
 
@@ -97,7 +97,9 @@ def _sizes(recipe: Recipe, learned: int) -> list[int]:
     return sorted({round(learned * step / 32) * 32 for step in SIZE_STEPS})
 
 
-def _calibrate(recipe: Recipe, logits: np.ndarray, fitted: Truth) -> dict[str, Any]:
+def _calibrate(
+    recipe: Recipe, logits: np.ndarray, fitted: GroundTruth
+) -> dict[str, Any]:
     patients = len({row.patient for row in fitted.rows})
     return {
         **fit_calibration(
@@ -107,7 +109,7 @@ def _calibrate(recipe: Recipe, logits: np.ndarray, fitted: Truth) -> dict[str, A
             task=recipe.task,
             names=recipe.label_names,
         ),
-        "films": len(fitted.rows),
+        "images": len(fitted.rows),
         "patients": patients,
         "fitted_on": f"{patients} patients of the train split that were kept out of "
         "learning; the label sets on others",
@@ -115,7 +117,7 @@ def _calibrate(recipe: Recipe, logits: np.ndarray, fitted: Truth) -> dict[str, A
 
 
 def _points(
-    recipe: Recipe, found: np.ndarray, fitted: Truth
+    recipe: Recipe, found: np.ndarray, fitted: GroundTruth
 ) -> dict[str, dict[str, float]]:
     return operating_points(
         found,
@@ -126,7 +128,9 @@ def _points(
     )
 
 
-def _uncertainty(recipe: Recipe, found: np.ndarray, others: Truth) -> dict[str, Any]:
+def _uncertainty(
+    recipe: Recipe, found: np.ndarray, others: GroundTruth
+) -> dict[str, Any]:
     return fit_uncertainty(
         found,
         others.positive,
@@ -137,15 +141,17 @@ def _uncertainty(recipe: Recipe, found: np.ndarray, others: Truth) -> dict[str, 
     )
 
 
-def _gap(recipe: Recipe, found: np.ndarray, truth: Truth) -> float | None:
+def _gap(recipe: Recipe, found: np.ndarray, ground_truth: GroundTruth) -> float | None:
     """Return the calibration error of the class chosen, or of all known labels."""
-    if not truth.rows:
+    if not ground_truth.rows:
         return None
     if recipe.task == "softmax":
-        right = found.argmax(axis=1) == truth.positive.argmax(axis=1)
+        right = found.argmax(axis=1) == ground_truth.positive.argmax(axis=1)
         return _rounded(expected_calibration_error(found.max(axis=1), right))
-    known = truth.known
-    return _rounded(expected_calibration_error(found[known], truth.positive[known]))
+    known = ground_truth.known
+    return _rounded(
+        expected_calibration_error(found[known], ground_truth.positive[known])
+    )
 
 
 def _rounded(value: float) -> float:

@@ -68,13 +68,13 @@ class UploadAdmin(ArchiveAdmin):
         "outcome",
         "reason_code",
         "resolution",
-        "door",
+        "source",
         "user",
         "department",
         "instance_link",
         "conflicts_with_link",
     )
-    list_filter = (ConflictFilter, "outcome", "door", "reason_code", "created_at")
+    list_filter = (ConflictFilter, "outcome", "source", "reason_code", "created_at")
     list_select_related = ("user", "department", "instance", "conflicts_with")
     search_fields = ("original_name", "sha256__startswith")
     search_help_text = "Part of the file's name, or the beginning of its sha256."
@@ -82,14 +82,14 @@ class UploadAdmin(ArchiveAdmin):
     fields = (
         "created_at",
         "user",
-        "door",
+        "source",
         "original_name",
         "sha256",
         "size_bytes",
         "outcome",
         "reason_code",
         "reason",
-        "claims",
+        "submitted_identity",
         "department",
         "instance_link",
         "conflicts_with_link",
@@ -108,7 +108,7 @@ class UploadAdmin(ArchiveAdmin):
         )
 
     def patients_of(self, rows: Sequence[Model]) -> set[UUID]:
-        """Return whose films these are, and whose they conflict with."""
+        """Return whose images these are, and whose they conflict with."""
         if not rows:
             return set()
         other = patient_keys(list(rows), "conflicts_with__series__study__patient_id")

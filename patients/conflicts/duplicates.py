@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from patients import decode, storage
 from patients.conflicts.quarantine import Conflicting, ConflictReason
-from patients.incoming import IncomingFilm
+from patients.incoming import IncomingImage
 from patients.models import Instance
 
 # Two decoders of one lossy stream, or two lossy copies, differ by rounding.
@@ -21,19 +21,19 @@ class Recognised:
     reason: str = ""
 
 
-def known_object(film: IncomingFilm) -> Instance | None:
-    """Return the stored object of the film's SOP Instance UID."""
+def known_object(image: IncomingImage) -> Instance | None:
+    """Return the stored object of the image's SOP Instance UID."""
     return (
         Instance.objects.select_related(
             "series__study__patient", "series__study__department"
         )
-        .filter(sop_instance_uid=film.header.sop_instance_uid)
+        .filter(sop_instance_uid=image.header.sop_instance_uid)
         .first()
     )
 
 
-def recognise(film: IncomingFilm, known: Instance) -> Recognised:
-    """Say how the film is a copy of the stored object with its SOP Instance UID.
+def recognise(image: IncomingImage, known: Instance) -> Recognised:
+    """Say how the image is a copy of the stored object with its SOP Instance UID.
 
     Instances never change, so this needs no lock and no transaction.
 
@@ -41,38 +41,38 @@ def recognise(film: IncomingFilm, known: Instance) -> Recognised:
         Conflicting: conflict_header or conflict_pixels: another object under that UID.
         InvalidInput: The pixels cannot be read.
     """
-    if film.object_sha256 == known.object_sha256:
+    if image.object_sha256 == known.object_sha256:
         return Recognised(known)
-    if film.hashes.dataset_sha256 == known.dataset_sha256:
+    if image.hashes.dataset_sha256 == known.dataset_sha256:
         return Recognised(known)
-    if film.hashes.header_sha256 != known.header_sha256:
+    if image.hashes.header_sha256 != known.header_sha256:
         raise Conflicting(
             ConflictReason.HEADER,
-            "This film is already stored, with the same SOP Instance UID but other "
+            "This image is already stored, with the same SOP Instance UID but other "
             "information in its header.",
             conflicts_with=known,
         )
-    if film.pixel_sha256 and film.pixel_sha256 == known.pixel_sha256:
+    if image.pixel_sha256 and image.pixel_sha256 == known.pixel_sha256:
         return Recognised(known)
-    if (film.header.lossy or known.lossy) and _look_the_same(film, known):
+    if (image.header.lossy or known.lossy) and _look_the_same(image, known):
         return Recognised(
             known,
             reason_code=LOSSY_REENCODED,
-            reason="The same film, compressed again with loss; the first copy stands.",
+            reason="The same image, compressed again with loss; the first copy stands.",
         )
     raise Conflicting(
         ConflictReason.PIXELS,
-        "This film is already stored, with the same SOP Instance UID but other pixels.",
+        "An image with the same SOP Instance UID but other pixels is already stored.",
         conflicts_with=known,
     )
 
 
-def _look_the_same(film: IncomingFilm, known: Instance) -> bool:
-    header = film.header
+def _look_the_same(image: IncomingImage, known: Instance) -> bool:
+    header = image.header
     shape = (header.rows, header.columns, header.frames)
-    if film.pixels is None or shape != (known.rows, known.columns, known.frames):
+    if image.pixels is None or shape != (known.rows, known.columns, known.frames):
         return False
     with storage.local_path(known) as stored:
         return (
-            decode.greatest_difference(film.path, stored) <= GREATEST_LOSSY_DIFFERENCE
+            decode.greatest_difference(image.path, stored) <= GREATEST_LOSSY_DIFFERENCE
         )

@@ -7,12 +7,12 @@ from django.db.models.functions import Now
 from django.http import HttpRequest
 
 from accounts import audit
-from accounts.audit import AuditAction, AuditDoor
+from accounts.audit import AuditAction, AuditSource
 from accounts.errors import Conflict, NotFound
 from accounts.models import User
 from patients import storage
 from patients.flags import unflag
-from patients.identity.submitted import Claims
+from patients.identity.submitted import SubmittedIdentity
 from patients.ingest import IngestResult, ingest_instance
 from patients.models import Study, StudyFlag, Upload
 
@@ -47,7 +47,7 @@ def send_again(
 ) -> IngestResult:
     """Take the file in as if it came now, after the record was corrected.
 
-    It goes through the door and with the claims that it came with, and into the
+    It goes through the source and with the claims that it came with, and into the
     same department.
 
     Raises:
@@ -57,7 +57,7 @@ def send_again(
     """
     if upload.outcome != Upload.Outcome.CONFLICT or upload.resolution:
         raise _decided_before()
-    said = dict(upload.claims)
+    said = dict(upload.submitted_identity)
     model, synthetic = said.pop("model", ""), bool(said.pop("synthetic", False))
     try:
         quarantined = storage.open_quarantined(upload.sha256)
@@ -67,9 +67,9 @@ def send_again(
         result = ingest_instance(
             file,
             name=upload.original_name,
-            door=upload.door,
+            source=upload.source,
             actor=actor,
-            claims=Claims.from_json(said),
+            submitted_identity=SubmittedIdentity.from_json(said),
             requested_model=model,
             synthetic=synthetic,
             request=request,
@@ -101,7 +101,7 @@ def reconcile(
             action=AuditAction.CHANGE,
             actor=actor,
             request=request,
-            door=AuditDoor.ADMIN,
+            source=AuditSource.ADMIN,
             object_kind="study",
             object_uuid=study.pk,
             patients=(study.patient_id,),
@@ -128,7 +128,7 @@ def _resolve(
         action=AuditAction.RESOLVE_CONFLICT,
         actor=actor,
         request=request,
-        door=AuditDoor.ADMIN,
+        source=AuditSource.ADMIN,
         object_kind="upload",
         object_uuid=upload.pk,
         patients=(other.series.study.patient_id,) if other else (),

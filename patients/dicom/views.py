@@ -32,7 +32,7 @@ def view_position(elements: Elements) -> str:
     """Return View Position (0018,5101), else what the coded view or a description says.
 
     A description counts only where it names exactly one view: `CHEST PA + LAT`
-    describes two films.
+    describes two images.
     """
     named = one_line(elements.text(tags.VIEW_POSITION), 16).upper()
     if named:

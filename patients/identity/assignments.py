@@ -6,12 +6,12 @@ from django.db.models.functions import Now
 from django.http import HttpRequest
 
 from accounts import audit
-from accounts.audit import AuditAction, AuditDoor
+from accounts.audit import AuditAction, AuditSource
 from accounts.errors import Conflict, InvalidInput
 from accounts.models import User
 from patients.flags import flag
 from patients.identity import names
-from patients.identity.submitted import Claims, checked
+from patients.identity.submitted import SubmittedIdentity, checked
 from patients.models import Patient, PatientAssignment, Study, StudyFlag
 
 
@@ -25,7 +25,7 @@ def assign_study(
 ) -> PatientAssignment:
     """Move a study to the patient with this identifier; made, if there is none yet.
 
-    The identity that the study came with is kept in it, and films of it that come
+    The identity that the study came with is kept in it, and images of it that come
     later follow it. Stored bytes stay as they are.
 
     Args:
@@ -38,7 +38,7 @@ def assign_study(
     Raises:
         InvalidInput: No acceptable identifier, or the study is that patient's already.
     """
-    said = checked(Claims(patient_id=patient_id, issuer=issuer))
+    said = checked(SubmittedIdentity(patient_id=patient_id, issuer=issuer))
     if not said.patient_id:
         wrong = {"patient_id": ["is needed."]}
         raise InvalidInput(
@@ -133,7 +133,7 @@ def _record(
         action=AuditAction.ASSIGN_PATIENT,
         actor=actor,
         request=request,
-        door=AuditDoor.ADMIN,
+        source=AuditSource.ADMIN,
         object_kind="study",
         object_uuid=assignment.study_id,
         patients=(assignment.from_patient_id, assignment.to_patient_id),

@@ -1,4 +1,4 @@
-"""Whose film it is: the header's word, and a form's only where the header is silent.
+"""Whose image it is: the header's word, and a form's only where the header is silent.
 
 Stored bytes never change: what a form filled in lives in the record.
 """
@@ -34,7 +34,7 @@ _SEXES = {
 
 
 @dataclass(frozen=True)
-class Claims:
+class SubmittedIdentity:
     """What a form or a manifest says about a file, as typed there."""
 
     patient_id: str = ""
@@ -46,7 +46,7 @@ class Claims:
     priority: Priority | str | None = None
 
     def as_json(self) -> dict[str, str]:
-        """Return what was said, for `Upload.claims`; empty fields are left out."""
+        """Return the fields that are not empty, for `Upload.submitted_identity`."""
         said: dict[str, Any] = asdict(self)
         if isinstance(self.priority, int):
             said["priority"] = Priority(self.priority).name.lower()
@@ -57,7 +57,7 @@ class Claims:
         }
 
     @classmethod
-    def from_json(cls, said: dict[str, str]) -> "Claims":
+    def from_json(cls, said: dict[str, str]) -> "SubmittedIdentity":
         """Return the claims that `as_json` wrote, unknown fields left out."""
         return cls(
             **{name: said[name] for name in cls.__dataclass_fields__ if name in said}
@@ -66,7 +66,7 @@ class Claims:
 
 @dataclass(frozen=True)
 class Identity:
-    """Whom a film is recorded under, header and claims taken together."""
+    """Whom an image is recorded under, header and claims taken together."""
 
     patient_id: str | None
     issuer: str
@@ -82,7 +82,7 @@ class Identity:
         return self.patient_id, self.issuer
 
 
-def checked(claims: Claims) -> Claims:
+def checked(submitted_identity: SubmittedIdentity) -> SubmittedIdentity:
     """Return claims in the record's own terms.
 
     Raises:
@@ -92,7 +92,7 @@ def checked(claims: Claims) -> Claims:
     clean: dict[str, Any] = {}
     for field, check in _CHECKS.items():
         try:
-            clean[field] = check(getattr(claims, field))
+            clean[field] = check(getattr(submitted_identity, field))
         except ValueError as error:
             wrong[field] = [str(error)]
     if wrong:
@@ -101,15 +101,15 @@ def checked(claims: Claims) -> Claims:
             reason_code="invalid_claims",
             fields=wrong,
         )
-    return Claims(**clean)
+    return SubmittedIdentity(**clean)
 
 
-def identify(header: Header, claims: Claims) -> Identity:
-    """Return whose film it is: the header's word, its gaps filled from the claims.
+def identify(header: Header, submitted_identity: SubmittedIdentity) -> Identity:
+    """Return whose image it is: the header's word, its gaps filled from the claims.
 
     Args:
         header: What the file says.
-        claims: What the form says, as `checked` returned it.
+        submitted_identity: What the form says, as `checked` returned it.
 
     Raises:
         InvalidInput: identity_mismatch where the two disagree; invalid_header where
@@ -117,13 +117,16 @@ def identify(header: Header, claims: Claims) -> Identity:
     """
     said = header.patient
     _refuse_long_identifiers(header)
-    claimed_name = names.parse(claims.patient_name)
+    claimed_name = names.parse(submitted_identity.patient_name)
     pairs = {
-        "patient_id": (said.patient_id or "", claims.patient_id),
-        "issuer": (said.issuer, claims.issuer),
-        "birth_date": (said.birth_date, claims.birth_date),
-        "sex": (said.sex, claims.sex),
-        "accession_number": (header.accession_number, claims.accession_number),
+        "patient_id": (said.patient_id or "", submitted_identity.patient_id),
+        "issuer": (said.issuer, submitted_identity.issuer),
+        "birth_date": (said.birth_date, submitted_identity.birth_date),
+        "sex": (said.sex, submitted_identity.sex),
+        "accession_number": (
+            header.accession_number,
+            submitted_identity.accession_number,
+        ),
     }
     differing = [field for field, (a, b) in pairs.items() if a and b and a != b]
     if not names.agree(said.name, claimed_name):
@@ -145,19 +148,21 @@ def identify(header: Header, claims: Claims) -> Identity:
     )
 
 
-def refuse_other_patient(claims: Claims, study: Study, *, whose: Identity) -> None:
-    """Refuse a form that names another patient than the one a known film belongs to.
+def refuse_other_patient(
+    submitted_identity: SubmittedIdentity, study: Study, *, whose: Identity
+) -> None:
+    """Refuse a form that names another patient than the one a known image belongs to.
 
     Args:
-        claims: What the form says.
-        study: Of the known film.
+        submitted_identity: What the form says.
+        study: Of the known image.
         whose: Header and form taken together, which agree: who issued the identifier
             may stand in the header alone.
 
     Raises:
         InvalidInput: identity_mismatch.
     """
-    if not claims.patient_id:
+    if not submitted_identity.patient_id:
         return
     patient = study.patient
     known = (
@@ -166,7 +171,7 @@ def refuse_other_patient(claims: Claims, study: Study, *, whose: Identity) -> No
     )
     if whose.key not in known:
         raise mismatch(
-            "the record of this film, which is already stored,", ["patient_id"]
+            "the record of this image, which is already stored,", ["patient_id"]
         )
 
 

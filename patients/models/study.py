@@ -1,4 +1,4 @@
-"""Whose films they are, and which examination they belong to."""
+"""Whose images they are, and which examination they belong to."""
 
 import uuid
 from typing import Self

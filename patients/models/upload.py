@@ -29,7 +29,7 @@ class UploadQuerySet(DepartmentQuerySet["Upload"]):
 class Upload(models.Model):
     """One file that somebody sent, and what became of it; refused ones too."""
 
-    class Door(models.TextChoices):
+    class Source(models.TextChoices):
         WEB = "web"
         REST = "rest"
         FOLDER = "folder"
@@ -58,7 +58,7 @@ class Upload(models.Model):
         related_name="uploads",
         null=True,
     )
-    door = models.CharField(max_length=8, choices=Door)
+    source = models.CharField(max_length=8, choices=Source)
     original_name = models.CharField(max_length=255, blank=True)
     sha256 = models.CharField(
         max_length=64,
@@ -91,7 +91,7 @@ class Upload(models.Model):
         null=True,
         blank=True,
     )
-    claims = models.JSONField(
+    submitted_identity = models.JSONField(
         default=dict,
         blank=True,
         help_text="What the form or manifest said, for a later resolution.",

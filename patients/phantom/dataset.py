@@ -17,8 +17,8 @@ from patients.phantom.drawing import BITS, MARK, draw_chest
 
 __all__ = ["draw_chest", "phantom_dataset", "write_phantom"]
 
-# How much of a chest the film shows.
-_FILM_MM = 360.0
+# How much of a chest the image shows.
+_IMAGE_MM = 360.0
 
 
 def phantom_dataset(
@@ -35,9 +35,9 @@ def phantom_dataset(
     size: int = 1024,
     opacity: bool | None = None,
 ) -> FileDataset:
-    """Return the film as a DX dataset (PS3.3 A.26), Explicit VR Little Endian.
+    """Return the image as a DX dataset (PS3.3 A.26), Explicit VR Little Endian.
 
-    The same arguments give the same UIDs and bytes. `study_uid` puts several films
+    The same arguments give the same UIDs and bytes. `study_uid` puts several images
     into one study; dates are DICOM's (YYYYMMDD).
     """
     pixels = draw_chest(seed, size=size, opacity=opacity)
@@ -45,7 +45,7 @@ def phantom_dataset(
     dataset = Dataset()
     dataset.SpecificCharacterSet = "ISO_IR 192"
     dataset.SOPClassUID = DigitalXRayImageStorageForPresentation
-    dataset.SOPInstanceUID = _uid(f"film|{identity}")
+    dataset.SOPInstanceUID = _uid(f"image|{identity}")
     dataset.StudyInstanceUID = study_uid or _uid(f"study|{identity}")
     dataset.SeriesInstanceUID = _uid(f"series|{identity}")
     dataset.PatientID, dataset.PatientName = patient_id, patient_name
@@ -64,7 +64,7 @@ def phantom_dataset(
 
 
 def write_phantom(path: Path, seed: int, **identity: str | int | bool | None) -> Path:
-    """Write the film as a DICOM file (arguments as `phantom_dataset`)."""
+    """Write the image as a DICOM file (arguments as `phantom_dataset`)."""
     with path.open("wb") as file:
         dcmwrite(file, phantom_dataset(seed, **identity), enforce_file_format=True)
     return path
@@ -79,7 +79,7 @@ def _describe_acquisition(dataset: Dataset, size: int) -> None:
     dataset.PatientOrientation = ["L", "F"]
     dataset.Manufacturer = "ChestX phantom"
     dataset.BurnedInAnnotation = "YES"
-    spacing = f"{_FILM_MM / size:.6g}"
+    spacing = f"{_IMAGE_MM / size:.6g}"
     dataset.ImagerPixelSpacing = [spacing, spacing]
 
 

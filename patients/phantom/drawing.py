@@ -1,7 +1,7 @@
-"""The drawing of a chest film that nobody was X-rayed for.
+"""The drawing of a chest image that nobody was X-rayed for.
 
-Film densities add up along the beam, so the drawing adds the thickness of what the
-beam meets (soft tissue, air, bone) and exposes the film at the end.
+Image densities add up along the beam, so the drawing adds the thickness of what the
+beam meets (soft tissue, air, bone) and exposes the image at the end.
 """
 
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ import numpy as np
 BITS = 12
 MARK = "SYNTHETIC"
 _WHITE = (1 << BITS) - 1
-# The grid that everything is drawn on; the film is made from it at the size wanted.
+# The grid that everything is drawn on; the image is made from it at the size wanted.
 _GRID = 1024
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What differs from one phantom to the next, as shares of the film's side."""
+    """What differs from one phantom to the next, as shares of the image's side."""
 
     lung_top: float
     lung_bottom: float
@@ -32,10 +32,10 @@ class Anatomy:
 def draw_chest(
     seed: int, *, size: int = 1024, opacity: bool | None = None
 ) -> np.ndarray:
-    """Draw a PA chest film.
+    """Draw a PA chest image.
 
     Args:
-        seed: The same seed gives the same film.
+        seed: The same seed gives the same image.
         size: Pixels of a side.
         opacity: Whether a lung holds an opacity; None leaves it to the seed.
 
@@ -50,10 +50,10 @@ def draw_chest(
     tissue += lungs * _vessels(anatomy, random)
     tissue += lungs * _opacities(anatomy, random)
     tissue += 0.05 * _texture(random, 110) * (tissue > 0.15)
-    film = _expose(tissue, random)
-    film = cv2.resize(film, (size, size), interpolation=cv2.INTER_CUBIC)
-    film += random.normal(0.0, 0.011, film.shape).astype(np.float32)
-    return _marked(np.clip(film, 0.0, 1.0))
+    image = _expose(tissue, random)
+    image = cv2.resize(image, (size, size), interpolation=cv2.INTER_CUBIC)
+    image += random.normal(0.0, 0.011, image.shape).astype(np.float32)
+    return _marked(np.clip(image, 0.0, 1.0))
 
 
 def _anatomy(random: np.random.Generator, opacity: bool | None) -> Anatomy:
@@ -131,7 +131,7 @@ def _body(anatomy: Anatomy) -> np.ndarray:
 
 
 def _lung(anatomy: Anatomy, *, left: bool) -> np.ndarray:
-    """One lung field; the film's right side is the patient's left."""
+    """One lung field; the image's right side is the patient's left."""
     top, bottom, width = anatomy.lung_top, anatomy.lung_bottom, anatomy.lung_width
     low = bottom + (0.035 if left else 0.0)
     inner, outer = 0.44, 0.455 - width * 1.55
@@ -323,7 +323,7 @@ def _opacities(anatomy: Anatomy, random: np.random.Generator) -> np.ndarray:
 
 
 def _expose(tissue: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Turn thickness into film brightness 0 … 1: scatter, exposure, mottle."""
+    """Turn thickness into image brightness 0 … 1: scatter, exposure, mottle."""
     scattered = 0.82 * tissue + 0.18 * cv2.GaussianBlur(tissue, (0, 0), 60)
     blurred = cv2.GaussianBlur(scattered, (0, 0), 1.2)
     bright = 1 / (1 + np.exp(-(blurred - 0.82) * 3.4))
@@ -333,10 +333,10 @@ def _expose(tissue: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return (0.02 + 0.94 * bright + 0.012 * mottle).astype(np.float32)
 
 
-def _marked(film: np.ndarray) -> np.ndarray:
+def _marked(image: np.ndarray) -> np.ndarray:
     """Burn in the side marker and, twice, that nobody was X-rayed; to 12 bits."""
-    size = film.shape[0]
-    pixels = np.round(film * (_WHITE * 0.97)).astype(np.uint16)
+    size = image.shape[0]
+    pixels = np.round(image * (_WHITE * 0.97)).astype(np.uint16)
     scale, thick = size / 1024, max(1, round(size / 450))
     places = [
         (MARK, (0.03, 0.055), 1.15),

@@ -18,7 +18,7 @@ def test_an_event_keeps_who_what_and_whose() -> None:
     event = audit.record(
         action=audit.AuditAction.VIEW,
         actor=user,
-        door=audit.AuditDoor.WEB,
+        source=audit.AuditSource.WEB,
         request=RequestFactory().get("/", REMOTE_ADDR="192.0.2.7"),
         object_kind="study",
         object_uuid=object_uuid,
@@ -36,7 +36,7 @@ def test_an_event_keeps_who_what_and_whose() -> None:
 @pytest.mark.django_db
 def test_an_event_outlives_its_user() -> None:
     user = UserFactory()
-    event = audit.record(action="view", actor=user, door="web")
+    event = audit.record(action="view", actor=user, source="web")
     user.delete()
     event.refresh_from_db()
     assert event.actor_name == user.username
@@ -47,7 +47,7 @@ def test_an_event_outlives_its_user() -> None:
 def test_the_database_refuses_to_change_or_delete_the_trail(
     model: type[AuditEvent] | type[AuditSubject],
 ) -> None:
-    audit.record(action="view", actor=None, door="web", patients=[uuid.uuid4()])
+    audit.record(action="view", actor=None, source="web", patients=[uuid.uuid4()])
     rows = model.objects.all()
     value = {"action": "x"} if model is AuditEvent else {"patient_uuid": uuid.uuid4()}
     with pytest.raises(IntegrityError, match="append-only"), transaction.atomic():
@@ -61,7 +61,7 @@ def test_what_cannot_be_written_is_a_passing_fault_and_leaves_no_half_event(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with pytest.raises(AuditUnavailable) as refused:
-        audit.record(action="x" * 49, actor=None, door="web")
+        audit.record(action="x" * 49, actor=None, source="web")
     assert (refused.value.status, refused.value.permanent) == (503, False)
 
     def refuse(rows: object) -> None:
@@ -69,7 +69,7 @@ def test_what_cannot_be_written_is_a_passing_fault_and_leaves_no_half_event(
 
     monkeypatch.setattr(AuditSubject.objects, "bulk_create", refuse)
     with pytest.raises(AuditUnavailable):
-        audit.record(action="view", actor=None, door="web", patients=[uuid.uuid4()])
+        audit.record(action="view", actor=None, source="web", patients=[uuid.uuid4()])
     assert not AuditEvent.objects.exists()
 
 

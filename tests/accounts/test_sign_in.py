@@ -24,7 +24,7 @@ def test_signing_in_and_out_leaves_an_event_each() -> None:
     client = person(user=(user := UserFactory()))
     client.post("/sign-out/")
     events = AuditEvent.objects.order_by("at").values_list(
-        "action", "actor_uuid", "actor_name", "door", "outcome", "address"
+        "action", "actor_uuid", "actor_name", "source", "outcome", "address"
     )
     who = (user.pk, user.username, "web", "success", "127.0.0.1")
     assert list(events) == [("sign_in", *who), ("sign_out", *who)]

@@ -112,7 +112,7 @@ def test_asking_for_a_token_is_recorded_and_so_is_failing() -> None:
     assert _ask(user.username, "wrong")[0] == 401
     assert _ask(user.username)[0] == 200
     events = AuditEvent.objects.filter(action="sign_in").order_by("at")
-    assert [(e.door, e.outcome) for e in events] == [
+    assert [(e.source, e.outcome) for e in events] == [
         ("rest", "refused"),
         ("rest", "success"),
     ]

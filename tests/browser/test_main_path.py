@@ -1,4 +1,4 @@
-"""What a person does: signs in, drops a film, and sees what the model found on it."""
+"""What a person does: signs in, drops an image, and sees what the model found on it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 Visit = Callable[..., Page]
 # On a machine that is busy with other tests, too.
 PATIENCE_MS = 60_000
-REAL_FILM = "cr_chest_pa_monochrome1_16bit_jpeg2000.dcm"
+REAL_IMAGE = "cr_chest_pa_monochrome1_16bit_jpeg2000.dcm"
 
 
 def row_of(page: Page, name: str) -> Locator:
@@ -38,29 +38,29 @@ def drawn_pixels(picture: Locator) -> int:
     )
 
 
-def test_a_real_film_is_dropped_and_its_finding_and_overlay_are_seen(
+def test_a_real_image_is_dropped_and_its_finding_and_overlay_are_seen(
     visit: Visit, chestx_data: Path
 ) -> None:
     page = visit("radiologist")
-    film = chestx_data / "samples" / "dicom" / REAL_FILM
-    upload(page, (film.name, film.read_bytes()))
+    image = chestx_data / "samples" / "dicom" / REAL_IMAGE
+    upload(page, (image.name, image.read_bytes()))
 
-    row = row_of(page, film.name)
+    row = row_of(page, image.name)
     expect(row.get_by_text("Analysed")).to_be_visible(timeout=PATIENCE_MS)
     row.get_by_role("link").first.click()
 
     expect(page.get_by_text("Findings by chestx6-resnet50")).to_be_visible()
-    # The default model stands first, whatever other models read the film, too.
+    # The default model stands first, whatever other models read the image, too.
     first = page.locator(".findings").first
     expect(first.locator("a")).to_have_count(6)
     first.locator("a", has_text="Tuberculosis").click()
     expect(page.locator("[data-legend]")).to_contain_text("Tuberculosis")
-    assert drawn_pixels(page.locator("img.film")) > 1000
+    assert drawn_pixels(page.locator("img.image")) > 1000
     assert drawn_pixels(overlay_of(page)) > 100
     expect(page.get_by_text("Decision support, not for diagnosis")).to_be_visible()
 
 
-def test_the_overlay_is_switched_faded_and_lies_on_the_film(
+def test_the_overlay_is_switched_faded_and_lies_on_the_image(
     visit: Visit, phantom: Path
 ) -> None:
     page = visit("radiologist")
@@ -73,7 +73,7 @@ def test_the_overlay_is_switched_faded_and_lies_on_the_film(
 
     page.get_by_label("Opacity of the heat map").fill("25")
     expect(overlay_of(page)).to_have_css("opacity", "0.25")
-    shown = page.locator("img.film").bounding_box()
+    shown = page.locator("img.image").bounding_box()
     assert shown == overlay_of(page).bounding_box()
 
     page.keyboard.press("o")
@@ -82,21 +82,21 @@ def test_the_overlay_is_switched_faded_and_lies_on_the_film(
     expect(overlay_of(page)).to_be_visible()
 
     page.get_by_role("button", name="1:1").click()
-    columns = int(page.locator("img.film").get_attribute("width") or 0)
+    columns = int(page.locator("img.image").get_attribute("width") or 0)
     page.wait_for_function(
-        "n => document.querySelector('img.film').clientWidth === n", arg=columns
+        "n => document.querySelector('img.image').clientWidth === n", arg=columns
     )
     assert overlay_of(page).bounding_box()["width"] == columns
 
 
 def test_every_file_is_answered_by_itself(visit: Visit, phantom: Path) -> None:
     page = visit("technologist")
-    film = phantom.read_bytes()
+    image = phantom.read_bytes()
     upload(
         page,
-        ("whole.dcm", film),
-        ("again.dcm", film),
-        ("cut.dcm", film[: len(film) // 2]),
+        ("whole.dcm", image),
+        ("again.dcm", image),
+        ("cut.dcm", image[: len(image) // 2]),
         ("<i>text.txt", b"no image at all"),
     )
 

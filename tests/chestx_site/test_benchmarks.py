@@ -11,7 +11,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
-from chestx_site.benchmarks import films, inference, records
+from chestx_site.benchmarks import images, inference, records
 from chestx_site.benchmarks.figures import (
     GOALS,
     BenchmarkError,
@@ -31,7 +31,7 @@ from patients.models import Patient, Study
 from patients.search import studies_found
 from tests.factories import ModelVersionFactory, UserFactory
 from tests.ml.conftest import install, tiny_network
-from tests.ml.images_made import chest_like, encoded
+from tests.ml.image_factory import chest_like, encoded
 
 HERE = Path(__file__).parents[2]
 
@@ -96,12 +96,12 @@ def test_a_way_answers_from_a_process_of_its_own(
     settings.INFERENCE_CACHE_DIR = tmp_path / "cache"
     settings.INFERENCE_NUM_THREADS = 1
     card = install(tmp_path, tiny_network())
-    shown = tmp_path / "films.npy"
+    shown = tmp_path / "images.npy"
     np.save(shown, np.stack([chest_like(seed=seed) for seed in range(2)]))
-    picture = tmp_path / "film.png"
+    picture = tmp_path / "image.png"
     picture.write_bytes(encoded(chest_like(), ".png"))
     for way in (Compared("ours", "ours"), Compared("bare", "openvino_pass")):
-        with WayProcess(way, card=card, films=shown) as process:
+        with WayProcess(way, card=card, images=shown) as process:
             assert process.first.shape == (3,)
             assert len(process.ask("one", rounds=2)) == 4
             assert len(process.ask("many", size=8, rounds=1)) == 1
@@ -115,7 +115,7 @@ def test_a_way_that_cannot_start_says_why(settings: Settings, tmp_path: Path) ->
     settings.INFERENCE_CACHE_DIR = tmp_path
     card = install(tmp_path, tiny_network())
     with pytest.raises(BenchmarkError, match=r"nothing\.npy"):
-        WayProcess(Compared("ours", "ours"), card=card, films=tmp_path / "nothing.npy")
+        WayProcess(Compared("ours", "ours"), card=card, images=tmp_path / "nothing.npy")
 
 
 def test_figures_are_kept_beside_those_of_others(tmp_path: Path) -> None:
@@ -183,9 +183,9 @@ def test_made_up_records_are_found_as_real_ones(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_drawn_films_are_objects_of_their_own() -> None:
+def test_drawn_images_are_objects_of_their_own() -> None:
     uids = set()
-    for content in films.drawn_films(3):
+    for content in images.drawn_images(3):
         file = BytesIO(content)
         check_whole(file, Kind.DICOM)
         header = read_header(file)
@@ -198,13 +198,13 @@ def test_without_samples_there_is_no_jpeg_2000(
     settings: Settings, tmp_path: Path
 ) -> None:
     settings.CHESTX_DATA = tmp_path
-    assert not list(films.jpeg_2000_films(3))
+    assert not list(images.jpeg_2000_images(3))
 
 
 @pytest.mark.slow
 def test_without_samples_jpegs_are_drawn(settings: Settings, tmp_path: Path) -> None:
     settings.CHESTX_DATA = tmp_path
-    source, pictures = films.jpeg_pictures()
+    source, pictures = images.jpeg_pictures()
     assert source == "drawn"
     for picture in pictures:
         check_whole(BytesIO(picture), Kind.JPEG)
@@ -213,6 +213,6 @@ def test_without_samples_jpegs_are_drawn(settings: Settings, tmp_path: Path) -> 
 def test_the_jpeg_2000_sample_is_sent_under_new_uids(chestx_data: Path) -> None:
     uids = {
         read_header(BytesIO(content)).sop_instance_uid
-        for content in films.jpeg_2000_films(3)
+        for content in images.jpeg_2000_images(3)
     }
     assert len(uids) == 3

@@ -138,7 +138,7 @@ def test_what_pydicom_says_of_headers_reaches_no_log() -> None:
     try:
         pydicom.config.debug(False, False)  # as it does when it is imported
         logging.getLogger("pydicom.values").warning("Invalid value: 'DOE^JANE'")
-        logging.getLogger("patients").warning("A film was refused")
+        logging.getLogger("patients").warning("An image was refused")
     finally:
         logging.root.removeHandler(handler)
-    assert log.getvalue() == "A film was refused\n"
+    assert log.getvalue() == "An image was refused\n"

@@ -9,7 +9,7 @@ from diagnoses.models import ModelVersion, Prediction
 from diagnoses.runs import queue_predictions
 from diagnoses.worker.read import LoadedModels
 from patients.models import Instance
-from tests.diagnoses.fakes import fake_loader, installed_model, stored_film
+from tests.diagnoses.fakes import fake_loader, installed_model, stored_image
 
 
 @pytest.fixture
@@ -25,15 +25,15 @@ def models() -> LoadedModels:
 
 
 @pytest.fixture
-def film(db: None) -> Instance:
-    """Return a chest film in the storage that nothing was queued for."""
-    return stored_film()
+def image(db: None) -> Instance:
+    """Return a chest image in the storage that nothing was queued for."""
+    return stored_image()
 
 
 @pytest.fixture
-def queued(chest_model: ModelVersion, film: Instance) -> Prediction:
-    """Return a queued run of the default model on a stored film."""
-    return queue_predictions(film)[0]
+def queued(chest_model: ModelVersion, image: Instance) -> Prediction:
+    """Return a queued run of the default model on a stored image."""
+    return queue_predictions(image)[0]
 
 
 @pytest.fixture

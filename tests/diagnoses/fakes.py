@@ -1,4 +1,4 @@
-"""A model that answers without a network, its card, and stored films to read."""
+"""A model that answers without a network, its card, and stored images to read."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pydicom.uid import ExplicitVRLittleEndian
 from diagnoses.governance.versions import card_of
 from diagnoses.models import ModelVersion, OperatingPoint
 from ml.cards.card import Card
-from ml.errors import FilmRejected
+from ml.errors import ImageRejected
 from ml.inference import LoadedModel
-from ml.model_output import Reading, Score
+from ml.model_output import ModelOutput, Score
 from ml.preprocessing import PREPROCESSING_VERSION, preprocess
 from patients.models import Instance
 from patients.storage import put_object
@@ -78,11 +78,11 @@ def installed_model(
 
 
 class FakeModel(LoadedModel):
-    """Says the same of every film, and does as it is told before."""
+    """Says the same of every image, and does as it is told before."""
 
     def __init__(self, card: Card, *, before: Any = None) -> None:
         self.card = card
-        self.films = 0
+        self.images = 0
         self._before = before
 
     def read(
@@ -91,12 +91,12 @@ class FakeModel(LoadedModel):
         *,
         thresholds: Mapping[str, float] | None = None,
         apply_gate: bool = True,
-    ) -> Reading:
+    ) -> ModelOutput:
         """Answer with PROBABILITIES."""
-        self.films += 1
+        self.images += 1
         if self._before:
             self._before()
-        film, geometry = preprocess(display, size=self.card.input_size)
+        image, geometry = preprocess(display, size=self.card.input_size)
         limits = {**self.card.thresholds, **(thresholds or {})}
         scores = tuple(
             Score(
@@ -110,7 +110,7 @@ class FakeModel(LoadedModel):
             )
             for label in LABELS
         )
-        return Reading(
+        return ModelOutput(
             model=self.card.name,
             version=self.card.version,
             weights_sha256="0" * 64,
@@ -118,7 +118,7 @@ class FakeModel(LoadedModel):
             backend="fake",
             precision="float32",
             library_versions={"numpy": np.__version__},
-            input_sha256=hashlib.sha256(film.tobytes()).hexdigest(),
+            input_sha256=hashlib.sha256(image.tobytes()).hexdigest(),
             geometry=geometry,
             scores=scores,
             milliseconds=1.0,
@@ -130,8 +130,8 @@ class FakeModel(LoadedModel):
         *,
         thresholds: Mapping[str, float] | None = None,
         apply_gate: bool = True,
-    ) -> list[Reading | FilmRejected]:
-        """Answer for each film; remember how many came together."""
+    ) -> list[ModelOutput | ImageRejected]:
+        """Answer for each image; remember how many came together."""
         self.batches = [*getattr(self, "batches", []), len(displays)]
         return [
             self.read(display, thresholds=thresholds, apply_gate=apply_gate)
@@ -144,7 +144,7 @@ def fake_loader(model_version: ModelVersion) -> LoadedModel:
     return FakeModel(card_of(model_version))
 
 
-def film_bytes(pixels: np.ndarray) -> bytes:
+def image_bytes(pixels: np.ndarray) -> bytes:
     """Return a DX object with these pixels, uint16 (rows, columns), uncompressed."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = DX
@@ -164,8 +164,8 @@ def film_bytes(pixels: np.ndarray) -> bytes:
     return written.getvalue()
 
 
-def gradient_film() -> np.ndarray:
-    """Return a film with contrast, uint16 (64, 48)."""
+def gradient_image() -> np.ndarray:
+    """Return an image with contrast, uint16 (64, 48)."""
     return np.linspace(0, 65535, 64 * 48).reshape(64, 48).astype(np.uint16)
 
 
@@ -185,14 +185,14 @@ def header(**values: str) -> dict[str, Any]:
     }
 
 
-def film_row(**values: Any) -> Instance:
-    """Return the row of a chest film that has no object behind it."""
+def image_row(**values: Any) -> Instance:
+    """Return the row of a chest image that has no object behind it."""
     return InstanceFactory(**{"header": header(), "colour": False, **values})
 
 
-def stored_film(pixels: np.ndarray | None = None, **values: Any) -> Instance:
-    """Return a film whose object is in the storage."""
-    content = film_bytes(gradient_film() if pixels is None else pixels)
+def stored_image(pixels: np.ndarray | None = None, **values: Any) -> Instance:
+    """Return an image whose object is in the storage."""
+    content = image_bytes(gradient_image() if pixels is None else pixels)
     sha256 = hashlib.sha256(content).hexdigest()
     put_object(io.BytesIO(content), sha256=sha256)
-    return film_row(object_sha256=sha256, **values)
+    return image_row(object_sha256=sha256, **values)

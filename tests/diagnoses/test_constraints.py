@@ -8,7 +8,7 @@ from django.db.models.functions import Now
 
 from diagnoses.models import ModelVersion, Prediction
 from patients.models import Instance, Patient
-from tests.diagnoses.fakes import film_row
+from tests.diagnoses.fakes import image_row
 from tests.factories import PatientFactory
 
 pytestmark = pytest.mark.django_db
@@ -20,19 +20,19 @@ def refused(constraint: str, write: Any, **values: Any) -> None:
         write(**values)
 
 
-def test_one_run_of_a_model_on_a_film_is_open(chest_model: ModelVersion) -> None:
-    own = {"instance": film_row(), "model_version": chest_model}
+def test_one_run_of_a_model_on_a_image_is_open(chest_model: ModelVersion) -> None:
+    own = {"instance": image_row(), "model_version": chest_model}
     Prediction.objects.create(**own)
     refused("prediction_one_open", Prediction.objects.create, **own, run=2)
 
 
 def test_a_run_without_a_model_is_rejected_and_there_is_one_of_it() -> None:
-    film = film_row()
+    image = image_row()
     write = Prediction.objects.create
-    refused("prediction_without_model_is_rejected", write, instance=film)
-    write(instance=film, finished_at=Now(), **REJECTED)
+    refused("prediction_without_model_is_rejected", write, instance=image)
+    write(instance=image, finished_at=Now(), **REJECTED)
     refused(
-        "prediction_run_unique", write, instance=film, finished_at=Now(), **REJECTED
+        "prediction_run_unique", write, instance=image, finished_at=Now(), **REJECTED
     )
 
 
@@ -54,7 +54,7 @@ def test_a_run_without_a_model_is_rejected_and_there_is_one_of_it() -> None:
 def test_a_run_says_all_that_its_status_needs(
     chest_model: ModelVersion, constraint: str, values: dict[str, Any]
 ) -> None:
-    own = {"instance": film_row(), "model_version": chest_model}
+    own = {"instance": image_row(), "model_version": chest_model}
     refused(constraint, Prediction.objects.create, **own, **values)
 
 
@@ -77,8 +77,8 @@ def test_a_patient_is_there_once_and_never_without_a_word() -> None:
         ("sop_instance_uid_not_empty", {"sop_instance_uid": ""}),
     ],
 )
-def test_a_film_is_described_as_the_archive_means_it(
+def test_a_image_is_described_as_the_archive_means_it(
     constraint: str, values: dict[str, Any]
 ) -> None:
-    rows = Instance.objects.filter(pk=film_row().pk)
+    rows = Instance.objects.filter(pk=image_row().pk)
     refused(constraint, rows.update, **values)

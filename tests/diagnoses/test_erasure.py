@@ -16,11 +16,11 @@ from diagnoses.runs import queue_predictions
 from diagnoses.worker.read import LoadedModels, read_claimed
 from patients.conflicts import duplicates
 from patients.conflicts.duplicates import Recognised
-from patients.incoming import IncomingFilm
+from patients.incoming import IncomingImage
 from patients.models import Instance, Patient, Series, Study, Upload
 from patients.storage import object_key
-from tests.diagnoses.fakes import stored_film
-from tests.dicom_factory import film_bytes
+from tests.diagnoses.fakes import stored_image
+from tests.dicom_factory import image_bytes
 from tests.factories import UploadFactory, UserFactory
 from tests.patients.sending import send
 
@@ -34,23 +34,23 @@ def admin(db: None) -> User:
 
 
 @pytest.fixture
-def read_film(
-    chest_model: ModelVersion, models: LoadedModels, film: Instance
+def read_image(
+    chest_model: ModelVersion, models: LoadedModels, image: Instance
 ) -> Instance:
-    UploadFactory(instance=film)
-    queue_predictions(film)
+    UploadFactory(instance=image)
+    queue_predictions(image)
     [claimed] = claim("worker-1")
     read_claimed(claimed, models=models)
-    return film
+    return image
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_patient_is_erased_with_everything(read_film: Instance, admin: User) -> None:
-    patient = read_film.series.study.patient
+def test_a_patient_is_erased_with_everything(read_image: Instance, admin: User) -> None:
+    patient = read_image.series.study.patient
     erased = erase_patient(patient, actor=admin, reason="court order")
     for model in RECORD + SAID:
         assert not model.objects.exists(), model
-    assert not default_storage.exists(object_key(read_film.object_sha256))
+    assert not default_storage.exists(object_key(read_image.object_sha256))
     assert erased.counts()["findings"] == 3
     event = AuditEvent.objects.get(action="delete")
     assert (event.object_uuid, event.detail["reason"]) == (patient.pk, "court order")
@@ -59,11 +59,11 @@ def test_a_patient_is_erased_with_everything(read_film: Instance, admin: User) -
 
 @pytest.mark.django_db(transaction=True)
 def test_a_study_is_erased_and_the_patient_stays(
-    read_film: Instance, admin: User
+    read_image: Instance, admin: User
 ) -> None:
-    other = stored_film(series__study__patient=read_film.series.study.patient)
+    other = stored_image(series__study__patient=read_image.series.study.patient)
     queue_predictions(other)
-    erase_study(read_film.series.study, actor=admin, reason="sent by mistake")
+    erase_study(read_image.series.study, actor=admin, reason="sent by mistake")
     assert Study.objects.get() == other.series.study
     assert Prediction.objects.get().instance == other
     assert Patient.objects.count() == 1
@@ -71,14 +71,14 @@ def test_a_study_is_erased_and_the_patient_stays(
 
 
 def test_a_result_that_comes_after_the_erasure_is_thrown_away(
-    film: Instance, chest_model: ModelVersion, models: LoadedModels, admin: User
+    image: Instance, chest_model: ModelVersion, models: LoadedModels, admin: User
 ) -> None:
-    queue_predictions(film)
+    queue_predictions(image)
     [claimed] = claim("worker-1")
     original = models.get(chest_model).read
 
     def erase_meanwhile(*args: object, **kwargs: object) -> object:
-        erase_study(film.series.study, actor=admin, reason="meanwhile")
+        erase_study(image.series.study, actor=admin, reason="meanwhile")
         return original(*args, **kwargs)
 
     models.get(chest_model).read = erase_meanwhile
@@ -87,10 +87,10 @@ def test_a_result_that_comes_after_the_erasure_is_thrown_away(
 
 
 def test_only_an_administrator_erases_by_command(
-    read_film: Instance, admin: User
+    read_image: Instance, admin: User
 ) -> None:
     UserFactory(username="reader", role=Role.RADIOLOGIST)
-    patient = read_film.series.study.patient
+    patient = read_image.series.study.patient
     order = ("patient", str(patient.pk), "--reason", "court order")
     with pytest.raises(CommandError, match="administrator"):
         call_command("erase", *order, "--user", "reader")
@@ -102,15 +102,15 @@ def test_only_an_administrator_erases_by_command(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_copy_of_a_film_that_is_erased_meanwhile_is_stored_as_new(
+def test_a_copy_of_a_image_that_is_erased_meanwhile_is_stored_as_new(
     admin: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    content = film_bytes()
+    content = image_bytes()
     first = send(content)
     recognise = duplicates.recognise
 
-    def erase_meanwhile(film: IncomingFilm, known: Instance) -> Recognised:
-        recognised = recognise(film, known)
+    def erase_meanwhile(image: IncomingImage, known: Instance) -> Recognised:
+        recognised = recognise(image, known)
         erase_study(known.series.study, actor=admin, reason="meanwhile")
         return recognised
 

@@ -15,7 +15,7 @@ from pytest_django.fixtures import Settings
 from diagnoses.hints import TASK, hints_waiting, send_hints
 from diagnoses.models import ModelVersion, Prediction
 from diagnoses.runs import queue_predictions
-from tests.diagnoses.fakes import film_row
+from tests.diagnoses.fakes import image_row
 
 QUEUE = "inference"
 
@@ -65,7 +65,7 @@ def test_a_dead_broker_is_given_up_soon(
 
 
 def test_the_sweeper_sweeps_once_by_command(chest_model: ModelVersion) -> None:
-    queue_predictions(film_row())
+    queue_predictions(image_row())
     Prediction.objects.update(hinted_at=None)
     said = StringIO()
     for _ in range(2):

@@ -52,7 +52,7 @@ def test_nothing_waits_twice(queued: Prediction) -> None:
     assert claim("worker-2") == []
 
 
-def test_stat_starts_before_forty_waiting_routine_films(
+def test_stat_starts_before_forty_waiting_routine_images(
     chest_model: ModelVersion, settings: Settings
 ) -> None:
     settings.INFERENCE_AGEING_S = 600
@@ -96,14 +96,14 @@ def test_first_answers_come_before_second_ones(
     assert [claim_one() for _ in range(3)] == [urgent, first, second]
 
 
-def test_a_film_that_backs_off_is_left_alone(queued: Prediction) -> None:
+def test_a_image_that_backs_off_is_left_alone(queued: Prediction) -> None:
     later = Now() + timedelta(seconds=60)
     Prediction.objects.filter(pk=queued.pk).update(not_before=later)
     assert claim("worker-1") == []
 
 
 @pytest.mark.django_db(transaction=True)
-def test_workers_at_the_same_moment_share_the_films_out(
+def test_workers_at_the_same_moment_share_the_images_out(
     chest_model: ModelVersion,
 ) -> None:
     PredictionFactory.create_batch(12, model_version=chest_model)

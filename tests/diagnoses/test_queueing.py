@@ -1,4 +1,4 @@
-"""What is queued for a film, or why nothing is."""
+"""What is queued for an image, or why nothing is."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from diagnoses.signals import prediction_finished
 from diagnoses.worker.retries import retry_prediction
 from patients.models import Instance, Origin, Priority
 from patients.signals import instance_stored
-from tests.diagnoses.fakes import film_row, header, installed_model
+from tests.diagnoses.fakes import header, image_row, installed_model
 from tests.factories import PatientFactory, StudyFactory, UserFactory
 
 Capture = Callable[..., AbstractContextManager[list[Callable[[], object]]]]
 
 
-def test_a_film_is_queued_for_the_model_that_fits(chest_model: ModelVersion) -> None:
+def test_a_image_is_queued_for_the_model_that_fits(chest_model: ModelVersion) -> None:
     study = StudyFactory(priority=Priority.STAT)
-    film = film_row(series__study=study)
-    [row] = queue_predictions(film)
+    image = image_row(series__study=study)
+    [row] = queue_predictions(image)
     row.refresh_from_db()
     assert (row.status, row.model_version) == ("queued", chest_model)
     assert (row.run, row.attempt, row.priority) == (1, 0, Priority.STAT)
@@ -41,12 +41,16 @@ def test_the_receiver_queues_and_hints_after_the_commit(
 ) -> None:
     hints: list[int] = []
     monkeypatch.setattr(runs, "send_hints", hints.append)
-    film = film_row()
+    image = image_row()
     with django_capture_on_commit_callbacks(execute=True):
         instance_stored.send(
-            sender=Instance, instance=film, created=True, requested_model="", actor=None
+            sender=Instance,
+            instance=image,
+            created=True,
+            requested_model="",
+            actor=None,
         )
-        assert Prediction.objects.filter(instance=film, status="queued").count() == 1
+        assert Prediction.objects.filter(instance=image, status="queued").count() == 1
         assert hints == []
     assert hints == [1]
 
@@ -66,8 +70,8 @@ def test_the_receiver_queues_and_hints_after_the_commit(
 def test_what_is_broken_in_a_header_costs_no_upload(
     chest_model: ModelVersion, broken: dict[str, object]
 ) -> None:
-    film = film_row(header=header() | broken)
-    [row] = queue_predictions(film)
+    image = image_row(header=header() | broken)
+    [row] = queue_predictions(image)
     row.refresh_from_db()
     assert row.status == "queued"
 
@@ -82,35 +86,37 @@ def test_a_broker_that_is_down_costs_no_upload(
 
     monkeypatch.setattr("diagnoses.hints.current_app.send_task", refuse)
     with django_capture_on_commit_callbacks(execute=True):
-        queue_predictions(film_row())
+        queue_predictions(image_row())
     assert Prediction.objects.get().status == "queued"
 
 
 def test_a_duplicate_queues_nothing(chest_model: ModelVersion) -> None:
-    film = film_row()
-    queue_predictions(film)
-    assert queue_predictions(film, created=False) == []
+    image = image_row()
+    queue_predictions(image)
+    assert queue_predictions(image, created=False) == []
     assert Prediction.objects.count() == 1
 
 
 def test_a_duplicate_queues_the_named_model_that_has_not_read_it(
     chest_model: ModelVersion,
 ) -> None:
-    film = film_row()
-    queue_predictions(film)
+    image = image_row()
+    queue_predictions(image)
     other = installed_model("other-net")
     for _ in range(2):
-        queue_predictions(film, requested_model="other-net", created=False)
+        queue_predictions(image, requested_model="other-net", created=False)
     named = Prediction.objects.filter(model_version=other)
     assert named.count() == 1
     assert Prediction.objects.count() == 2
 
 
-def test_every_active_model_that_fits_reads_the_film(chest_model: ModelVersion) -> None:
+def test_every_active_model_that_fits_reads_the_image(
+    chest_model: ModelVersion,
+) -> None:
     installed_model("other-net")
     installed_model("brain-net", modalities=["MR"], body_parts=["BRAIN"])
     installed_model("retired-net", state="retired")
-    names = [row.model_version.name for row in queue_predictions(film_row())]
+    names = [row.model_version.name for row in queue_predictions(image_row())]
     assert names == ["chestx6-resnet50", "other-net"]
 
 
@@ -125,7 +131,7 @@ def test_every_active_model_that_fits_reads_the_film(chest_model: ModelVersion) 
 def test_what_no_model_reads_is_rejected_with_a_reason(
     chest_model: ModelVersion, values: dict[str, str], reason_code: str
 ) -> None:
-    [row] = queue_predictions(film_row(header=header(**values)))
+    [row] = queue_predictions(image_row(header=header(**values)))
     row.refresh_from_db()
     assert (row.status, row.reason_code) == ("rejected", reason_code)
     assert row.model_version is None
@@ -134,39 +140,39 @@ def test_what_no_model_reads_is_rejected_with_a_reason(
 
 
 def test_a_colour_photograph_is_rejected(chest_model: ModelVersion) -> None:
-    [row] = queue_predictions(film_row(colour=True, picture=True))
+    [row] = queue_predictions(image_row(colour=True, picture=True))
     assert row.reason_code == "colour_image"
 
 
 def test_an_object_without_pixels_is_rejected(chest_model: ModelVersion) -> None:
-    [row] = queue_predictions(film_row(rows=None, columns=None, frames=None))
+    [row] = queue_predictions(image_row(rows=None, columns=None, frames=None))
     assert row.reason_code == "no_pixels"
 
 
-def test_without_an_active_model_the_film_says_so(db: None) -> None:
-    [row] = queue_predictions(film_row())
+def test_without_an_active_model_the_image_says_so(db: None) -> None:
+    [row] = queue_predictions(image_row())
     assert (row.status, row.reason_code) == ("rejected", "no_model")
 
 
 def test_a_named_model_that_does_not_fit_rejects_by_its_name(
     chest_model: ModelVersion,
 ) -> None:
-    film = film_row(header=header(Modality="CT"))
-    [row] = queue_predictions(film, requested_model="chestx6-resnet50")
+    image = image_row(header=header(Modality="CT"))
+    [row] = queue_predictions(image, requested_model="chestx6-resnet50")
     assert (row.status, row.model_version) == ("rejected", chest_model)
 
 
-def test_a_picture_is_taken_for_a_chest_film(chest_model: ModelVersion) -> None:
+def test_a_picture_is_taken_for_a_chest_image(chest_model: ModelVersion) -> None:
     installed_model("brain-net", modalities=["MR"], body_parts=["BRAIN"])
-    film = film_row(header=header(Modality="OT", BodyPartExamined=""), picture=True)
-    [row] = queue_predictions(film)
+    image = image_row(header=header(Modality="OT", BodyPartExamined=""), picture=True)
+    [row] = queue_predictions(image)
     assert (row.status, row.model_version) == ("queued", chest_model)
 
 
 def test_a_picture_is_what_the_named_model_reads(chest_model: ModelVersion) -> None:
     brain = installed_model("brain-net", modalities=["MR"], body_parts=["BRAIN"])
-    film = film_row(header=header(Modality="OT", BodyPartExamined=""), picture=True)
-    [row] = queue_predictions(film, requested_model="brain-net")
+    image = image_row(header=header(Modality="OT", BodyPartExamined=""), picture=True)
+    [row] = queue_predictions(image, requested_model="brain-net")
     assert (row.status, row.model_version) == ("queued", brain)
 
 
@@ -179,11 +185,11 @@ def test_an_unknown_model_is_an_error(chest_model: ModelVersion) -> None:
             check_requested_model(name)
         assert caught.value.reason_code == "unknown_model"
     with pytest.raises(InvalidInput):
-        queue_predictions(film_row(), requested_model="no-such-net")
+        queue_predictions(image_row(), requested_model="no-such-net")
 
 
 def test_our_own_objects_are_not_read(chest_model: ModelVersion) -> None:
-    assert queue_predictions(film_row(origin=Origin.OURS)) == []
+    assert queue_predictions(image_row(origin=Origin.OURS)) == []
 
 
 def test_a_failing_receiver_rolls_everything_back(chest_model: ModelVersion) -> None:
@@ -193,17 +199,17 @@ def test_a_failing_receiver_rolls_everything_back(chest_model: ModelVersion) -> 
     prediction_finished.connect(refuse)
     try:
         with pytest.raises(RuntimeError), transaction.atomic():
-            queue_predictions(film_row(header=header(Modality="CT")))
+            queue_predictions(image_row(header=header(Modality="CT")))
     finally:
         prediction_finished.disconnect(refuse)
     assert not Prediction.objects.exists()
 
 
-def test_raising_a_study_raises_its_waiting_films(chest_model: ModelVersion) -> None:
+def test_raising_a_study_raises_its_waiting_images(chest_model: ModelVersion) -> None:
     study = StudyFactory()
-    films = [film_row(series__study=study) for _ in range(3)]
-    for film in films:
-        queue_predictions(film)
+    images = [image_row(series__study=study) for _ in range(3)]
+    for image in images:
+        queue_predictions(image)
     [at_work] = claim("worker-1")
     set_priority(study, priority=Priority.STAT)
     study.refresh_from_db()
@@ -217,12 +223,12 @@ def test_raising_a_study_raises_its_waiting_films(chest_model: ModelVersion) -> 
 def test_a_duplicate_of_higher_priority_raises_what_waits(
     chest_model: ModelVersion,
 ) -> None:
-    film = film_row()
-    queue_predictions(film)
-    study = film.series.study
+    image = image_row()
+    queue_predictions(image)
+    study = image.series.study
     study.priority = Priority.URGENT
     study.save()
-    queue_predictions(film, created=False)
+    queue_predictions(image, created=False)
     assert Prediction.objects.get().priority == Priority.URGENT
 
 
@@ -249,5 +255,5 @@ def test_an_age_that_the_card_excludes_is_turned_away_by_the_record_too() -> Non
     installed_model(age_years=[18, 99])
     patient = PatientFactory(birth_date=date(2015, 5, 1))
     study = StudyFactory(patient=patient, study_date=date(2021, 5, 1))
-    [row] = queue_predictions(film_row(series__study=study))
+    [row] = queue_predictions(image_row(series__study=study))
     assert (row.status, row.reason_code) == ("rejected", "wrong_age")

@@ -21,7 +21,7 @@ from diagnoses.models import (
     WorklistEntry,
 )
 from diagnoses.runs import (
-    Run,
+    RunResult,
     complete_prediction,
     count_lost_worker,
     fail,
@@ -29,17 +29,19 @@ from diagnoses.runs import (
     reject,
 )
 from diagnoses.signals import prediction_finished
-from ml.errors import FilmRejected
-from tests.diagnoses.fakes import LABELS, FakeModel, gradient_film
+from ml.errors import ImageRejected
+from tests.diagnoses.fakes import LABELS, FakeModel, gradient_image
 
 
 @pytest.fixture
-def run(chest_model: ModelVersion) -> Run:
+def run(chest_model: ModelVersion) -> RunResult:
     thresholds = thresholds_of(chest_model)
-    reading = FakeModel(card_of(chest_model)).read(
-        gradient_film(), thresholds={k: t.value for k, t in thresholds.items()}
+    model_output = FakeModel(card_of(chest_model)).read(
+        gradient_image(), thresholds={k: t.value for k, t in thresholds.items()}
     )
-    return Run(reading, thresholds, object_sha256="b" * 64, pixel_sha256="c" * 64)
+    return RunResult(
+        model_output, thresholds, object_sha256="b" * 64, pixel_sha256="c" * 64
+    )
 
 
 def given_back(claimed: Claimed) -> Claimed:
@@ -54,7 +56,7 @@ def row_of(claimed: Claimed) -> Prediction:
     return Prediction.objects.get(pk=claimed.prediction_id)
 
 
-def test_everything_is_saved_at_once(claimed: Claimed, run: Run) -> None:
+def test_everything_is_saved_at_once(claimed: Claimed, run: RunResult) -> None:
     finished: list[Prediction] = []
 
     def note(*, prediction: Prediction, **_: object) -> None:
@@ -67,9 +69,9 @@ def test_everything_is_saved_at_once(claimed: Claimed, run: Run) -> None:
         prediction_finished.disconnect(note)
     row = row_of(claimed)
     assert (row.status, row.lease_expires_at) == ("succeeded", None)
-    assert row.input_sha256 == run.reading.input_sha256
+    assert row.input_sha256 == run.model_output.input_sha256
     assert row.pixel_sha256 == "c" * 64
-    assert row.geometry == run.reading.geometry.to_json()
+    assert row.geometry == run.model_output.geometry.to_json()
     assert row.provenance["backend"] == "fake"
     assert row.provenance["object_sha256"] == "b" * 64
     assert row.provenance["attempt"] == row.attempt
@@ -79,7 +81,7 @@ def test_everything_is_saved_at_once(claimed: Claimed, run: Run) -> None:
 
 
 def test_findings_keep_the_threshold_and_where_it_came_from(
-    claimed: Claimed, run: Run
+    claimed: Claimed, run: RunResult
 ) -> None:
     complete_prediction(claimed, run=run)
     point = OperatingPoint.objects.get()
@@ -91,7 +93,7 @@ def test_findings_keep_the_threshold_and_where_it_came_from(
     assert (by_card.threshold, by_card.threshold_source) == (0.5, "card")
 
 
-def test_grids_come_back_as_they_were(claimed: Claimed, run: Run) -> None:
+def test_grids_come_back_as_they_were(claimed: Claimed, run: RunResult) -> None:
     complete_prediction(claimed, run=run)
     heat_map = HeatMap.objects.first()
     shape = (heat_map.rows, heat_map.columns)
@@ -100,7 +102,7 @@ def test_grids_come_back_as_they_were(claimed: Claimed, run: Run) -> None:
     assert heat_map.scale == 2.0
 
 
-def test_completing_twice_changes_nothing(claimed: Claimed, run: Run) -> None:
+def test_completing_twice_changes_nothing(claimed: Claimed, run: RunResult) -> None:
     assert complete_prediction(claimed, run=run)
     first = row_of(claimed)
     assert complete_prediction(claimed, run=run), "it is mine, and finished"
@@ -108,7 +110,7 @@ def test_completing_twice_changes_nothing(claimed: Claimed, run: Run) -> None:
     assert Finding.objects.count() == len(LABELS)
 
 
-def test_a_late_result_is_thrown_away(claimed: Claimed, run: Run) -> None:
+def test_a_late_result_is_thrown_away(claimed: Claimed, run: RunResult) -> None:
     second = given_back(claimed)
     assert not complete_prediction(claimed, run=run)
     assert row_of(claimed).status == "running"
@@ -122,7 +124,7 @@ def test_a_late_result_is_thrown_away(claimed: Claimed, run: Run) -> None:
 @pytest.mark.parametrize("late", ["fail", "reject", "put_back", "count_lost_worker"])
 def test_no_late_word_of_a_lost_worker_counts(claimed: Claimed, late: str) -> None:
     second = given_back(claimed)
-    rejection = FilmRejected("Blank.", reason_code="blank_image")
+    rejection = ImageRejected("Blank.", reason_code="blank_image")
     said = {
         "fail": lambda: fail(claimed, reason_code="late", reason="Late."),
         "reject": lambda: reject(claimed, rejection=rejection),
@@ -134,7 +136,7 @@ def test_no_late_word_of_a_lost_worker_counts(claimed: Claimed, late: str) -> No
     assert (row.status, row.attempt, row.lost_workers) == ("running", 2, 1)
 
 
-def test_a_result_for_an_erased_film_is_thrown_away(run: Run, db: None) -> None:
+def test_a_result_for_an_erased_image_is_thrown_away(run: RunResult, db: None) -> None:
     gone = Claimed(uuid.uuid4(), 1)
     assert not complete_prediction(gone, run=run)
 
@@ -148,7 +150,7 @@ def without_fence(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def two_workers_finish(claimed: Claimed, run: Run) -> None:
+def two_workers_finish(claimed: Claimed, run: RunResult) -> None:
     second = given_back(claimed)
     complete_prediction(claimed, run=run)
     complete_prediction(second, run=run)
@@ -162,14 +164,14 @@ def assert_finished_once(claimed: Claimed) -> None:
 
 
 def test_with_the_fence_two_workers_leave_one_result(
-    claimed: Claimed, run: Run
+    claimed: Claimed, run: RunResult
 ) -> None:
     two_workers_finish(claimed, run)
     assert_finished_once(claimed)
 
 
 def test_without_the_fence_the_database_still_refuses(
-    claimed: Claimed, run: Run, monkeypatch: pytest.MonkeyPatch
+    claimed: Claimed, run: RunResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without_fence(monkeypatch)
     with pytest.raises(IntegrityError, match="never changed"):
@@ -177,7 +179,7 @@ def test_without_the_fence_the_database_still_refuses(
 
 
 def test_without_fence_and_triggers_findings_double(
-    claimed: Claimed, run: Run, monkeypatch: pytest.MonkeyPatch
+    claimed: Claimed, run: RunResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without_fence(monkeypatch)
     with connection.cursor() as cursor:
@@ -213,7 +215,7 @@ def test_a_fault_that_never_passes_ends_in_the_end(claimed: Claimed) -> None:
     assert (row.status, row.reason_code) == ("failed", "storage_unavailable")
 
 
-def test_a_film_that_kills_its_workers_fails(
+def test_a_image_that_kills_its_workers_fails(
     claimed: Claimed, settings: Settings
 ) -> None:
     settings.INFERENCE_MAX_LOST_WORKERS = 3
@@ -226,8 +228,8 @@ def test_a_film_that_kills_its_workers_fails(
     assert "3 workers" in row.reason
 
 
-def test_a_rejected_film_has_a_reason_and_no_findings(claimed: Claimed) -> None:
-    rejection = FilmRejected("The image is blank.", reason_code="blank_image")
+def test_a_rejected_image_has_a_reason_and_no_findings(claimed: Claimed) -> None:
+    rejection = ImageRejected("The image is blank.", reason_code="blank_image")
     for _ in range(2):
         assert reject(claimed, rejection=rejection)
     row = row_of(claimed)

@@ -15,7 +15,7 @@ from diagnoses.runs import queue_predictions
 from diagnoses.worker.read import LoadedModels, read_claimed
 from diagnoses.worklist import latest_runs, rebuild_worklist, refresh_entry
 from patients.models import Instance, Origin, Study
-from tests.diagnoses.fakes import fake_loader, film_row, installed_model, stored_film
+from tests.diagnoses.fakes import fake_loader, image_row, installed_model, stored_image
 from tests.factories import FindingFactory, PredictionFactory, StudyFactory
 
 
@@ -25,10 +25,10 @@ def study(db: None) -> Study:
 
 
 def read(
-    film: Instance, model: ModelVersion, **scores: tuple[float, float]
+    image: Instance, model: ModelVersion, **scores: tuple[float, float]
 ) -> Prediction:
     """Return a finished run; `Normal=(probability, threshold)`."""
-    prediction = PredictionFactory(instance=film, model_version=model, succeeded=True)
+    prediction = PredictionFactory(instance=image, model_version=model, succeeded=True)
     for position, (label, (probability, threshold)) in enumerate(scores.items()):
         FindingFactory(
             prediction=prediction,
@@ -45,46 +45,46 @@ def entry_of(study: Study) -> WorklistEntry:
     return WorklistEntry.objects.select_related("finding").get(study=study)
 
 
-def test_the_line_comes_with_the_first_film(
+def test_the_line_comes_with_the_first_image(
     study: Study, chest_model: ModelVersion
 ) -> None:
-    queue_predictions(film_row(series__study=study))
+    queue_predictions(image_row(series__study=study))
     entry = WorklistEntry.objects.get(study=study)
-    assert (entry.status, entry.films, entry.films_waiting) == ("queued", 1, 1)
+    assert (entry.status, entry.images, entry.images_waiting) == ("queued", 1, 1)
     assert (entry.finding, entry.flagged) == (None, False)
 
 
 def test_the_strongest_positive_finding_leads(
     study: Study, chest_model: ModelVersion
 ) -> None:
-    film, other = (film_row(series__study=study) for _ in range(2))
-    read(film, chest_model, Normal=(0.99, 0.5), Tuberculosis=(0.6, 0.5))
+    image, other = (image_row(series__study=study) for _ in range(2))
+    read(image, chest_model, Normal=(0.99, 0.5), Tuberculosis=(0.6, 0.5))
     strongest = read(other, chest_model, Normal=(0.1, 0.5), Emphysema=(0.8, 0.5))
     entry = entry_of(study)
     assert (entry.finding.label, entry.flagged) == ("Emphysema", True)
-    assert entry.prediction == strongest, "it says which film"
+    assert entry.prediction == strongest, "it says which image"
 
 
 def test_else_the_highest_score_stands_unmarked(
     study: Study, chest_model: ModelVersion
 ) -> None:
-    film = film_row(series__study=study)
-    read(film, chest_model, Normal=(0.7, 0.5), Tuberculosis=(0.2, 0.5))
+    image = image_row(series__study=study)
+    read(image, chest_model, Normal=(0.7, 0.5), Tuberculosis=(0.2, 0.5))
     entry = entry_of(study)
     assert (entry.finding.label, entry.flagged) == ("Normal", False)
 
 
-def test_a_lateral_film_does_not_lead(study: Study, chest_model: ModelVersion) -> None:
-    lateral = film_row(series__study=study, view_position="LL")
+def test_a_lateral_image_does_not_lead(study: Study, chest_model: ModelVersion) -> None:
+    lateral = image_row(series__study=study, view_position="LL")
     read(lateral, chest_model, Tuberculosis=(0.9, 0.5))
     assert entry_of(study).finding is None
 
 
 def test_another_model_does_not_lead(study: Study, chest_model: ModelVersion) -> None:
     other = installed_model("other-net")
-    film = film_row(series__study=study)
-    read(film, chest_model, Normal=(0.7, 0.5))
-    read(film, other, Tuberculosis=(0.9, 0.5))
+    image = image_row(series__study=study)
+    read(image, chest_model, Normal=(0.7, 0.5))
+    read(image, other, Tuberculosis=(0.9, 0.5))
     entry = entry_of(study)
     assert (entry.finding.label, entry.flagged) == ("Normal", False)
 
@@ -103,9 +103,9 @@ def test_the_worst_status_counts(
     study: Study, chest_model: ModelVersion, statuses: list[str], worst: str
 ) -> None:
     for status in statuses:
-        film = film_row(series__study=study)
-        queue_predictions(film)
-        row = Prediction.objects.filter(instance=film)
+        image = image_row(series__study=study)
+        queue_predictions(image)
+        row = Prediction.objects.filter(instance=image)
         if status == "running":
             claim("worker-1")
         elif status != "queued":
@@ -117,23 +117,23 @@ def test_the_worst_status_counts(
             )
     entry = entry_of(study)
     assert entry.status == worst
-    assert entry.films == 2
-    assert entry.films_waiting == sum(s in ("queued", "running") for s in statuses)
-    assert entry.films_unread == sum(s in ("rejected", "failed") for s in statuses)
+    assert entry.images == 2
+    assert entry.images_waiting == sum(s in ("queued", "running") for s in statuses)
+    assert entry.images_unread == sum(s in ("rejected", "failed") for s in statuses)
 
 
 def test_a_new_run_takes_the_place_of_the_failed_one(
     study: Study, chest_model: ModelVersion
 ) -> None:
-    film = film_row(series__study=study)
-    PredictionFactory(instance=film, model_version=chest_model, failed=True)
+    image = image_row(series__study=study)
+    PredictionFactory(instance=image, model_version=chest_model, failed=True)
     assert entry_of(study).status == "failed"
-    PredictionFactory(instance=film, model_version=chest_model, run=2, succeeded=True)
+    PredictionFactory(instance=image, model_version=chest_model, run=2, succeeded=True)
     assert entry_of(study).status == "succeeded"
 
 
-def test_our_own_objects_are_no_films(study: Study, chest_model: ModelVersion) -> None:
-    film_row(series__study=study, origin=Origin.OURS)
+def test_our_own_objects_are_no_images(study: Study, chest_model: ModelVersion) -> None:
+    image_row(series__study=study, origin=Origin.OURS)
     refresh_entry(study.pk)
     assert not WorklistEntry.objects.exists()
 
@@ -141,7 +141,7 @@ def test_our_own_objects_are_no_films(study: Study, chest_model: ModelVersion) -
 def test_refreshing_twice_changes_nothing(
     study: Study, chest_model: ModelVersion
 ) -> None:
-    queue_predictions(film_row(series__study=study))
+    queue_predictions(image_row(series__study=study))
     before = WorklistEntry.objects.values().get()
     refresh_entry(study.pk)
     assert WorklistEntry.objects.values().get() == before
@@ -151,9 +151,9 @@ def test_another_default_model_speaks_in_every_line(
     study: Study, chest_model: ModelVersion, settings: Settings
 ) -> None:
     other = installed_model("other-net")
-    film = film_row(series__study=study)
-    read(film, chest_model, Normal=(0.7, 0.5))
-    read(film, other, Tuberculosis=(0.9, 0.5))
+    image = image_row(series__study=study)
+    read(image, chest_model, Normal=(0.7, 0.5))
+    read(image, other, Tuberculosis=(0.9, 0.5))
     entry_of(study)
     assert rebuild_worklist() == 0
     settings.DEFAULT_MODEL = "other-net"
@@ -166,20 +166,20 @@ def test_latest_runs_come_with_the_default_model_first(
     study: Study, chest_model: ModelVersion
 ) -> None:
     another = installed_model("a-net")
-    film, unread = (film_row(series__study=study) for _ in range(2))
-    second = PredictionFactory(instance=film, model_version=another)
-    PredictionFactory(instance=film, model_version=chest_model, failed=True)
-    latest = PredictionFactory(instance=film, model_version=chest_model, run=2)
-    runs = latest_runs([film.pk, unread.pk])
-    assert runs == {film.pk: [latest, second], unread.pk: []}
+    image, unread = (image_row(series__study=study) for _ in range(2))
+    second = PredictionFactory(instance=image, model_version=another)
+    PredictionFactory(instance=image, model_version=chest_model, failed=True)
+    latest = PredictionFactory(instance=image, model_version=chest_model, run=2)
+    runs = latest_runs([image.pk, unread.pk])
+    assert runs == {image.pk: [latest, second], unread.pk: []}
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_films_that_end_at_once_are_both_counted() -> None:
+def test_two_images_that_end_at_once_are_both_counted() -> None:
     installed_model()
     study = StudyFactory()
     for _ in range(4):
-        queue_predictions(stored_film(series__study=study))
+        queue_predictions(stored_image(series__study=study))
     start = threading.Barrier(4)
 
     def work(name: str, models: LoadedModels) -> None:
@@ -197,25 +197,25 @@ def test_two_films_that_end_at_once_are_both_counted() -> None:
     for thread in threads:
         thread.join()
     entry = WorklistEntry.objects.get(study=study)
-    assert (entry.status, entry.films_waiting) == ("succeeded", 0)
+    assert (entry.status, entry.images_waiting) == ("succeeded", 0)
 
 
 def test_that_nothing_was_found_is_never_marked(
     study: Study, chest_model: ModelVersion
 ) -> None:
     brain = installed_model("brain-tumour-xception")
-    film = film_row(series__study=study)
-    read(film, brain, **{"No tumour": (0.9, 0.5), "Glioma": (0.1, 0.5)})
+    image = image_row(series__study=study)
+    read(image, brain, **{"No tumour": (0.9, 0.5), "Glioma": (0.1, 0.5)})
     entry = entry_of(study)
     assert (entry.finding.label, entry.flagged) == ("No tumour", False)
 
 
-def test_a_film_that_the_default_does_not_read_has_a_default_of_its_own(
+def test_a_image_that_the_default_does_not_read_has_a_default_of_its_own(
     study: Study, chest_model: ModelVersion
 ) -> None:
     brain = installed_model("brain-tumour-xception")
     other = installed_model("another-brain-net")
-    slice_of_brain = film_row(series__study=study)
+    slice_of_brain = image_row(series__study=study)
     read(slice_of_brain, other, Glioma=(0.95, 0.5))
     assert entry_of(study).finding is None
     strongest = read(slice_of_brain, brain, Glioma=(0.9, 0.5))

@@ -1,4 +1,4 @@
-"""Probabilities a label, by the method of the card; few films change little."""
+"""Probabilities a label, by the method of the card; few images change little."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_platt_undoes_overconfidence_and_wrong_prevalence() -> None:
     assert intercept == pytest.approx(-1 / 2.5, abs=0.1)
 
 
-def test_few_films_change_little_and_never_turn_the_order_round() -> None:
+def test_few_images_change_little_and_never_turn_the_order_round() -> None:
     logits = np.array([3.0, -1.0, 0.5, 2.0])
     worst = fit_platt(logits, np.array([False, True, True, False]))
     assert worst[0] > 0
@@ -36,7 +36,7 @@ def test_few_films_change_little_and_never_turn_the_order_round() -> None:
     assert 0.3 < separated[0] < 3.0
 
 
-def test_labels_with_few_films_keep_to_scores() -> None:
+def test_labels_with_few_images_keep_to_scores() -> None:
     rng = np.random.default_rng(1)
     logits = rng.normal(size=(200, 2))
     positive = logits > 0

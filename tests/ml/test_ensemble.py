@@ -15,7 +15,7 @@ from ml.cards.card import Card, get_card, parse_card, read_card
 from ml.cards.ensemble_spec import ensemble_sha256
 from ml.datasets.manifest import read_manifest
 from ml.ensemble import EnsembleModel, mean_grid
-from ml.errors import FilmRejected, ModelError
+from ml.errors import ImageRejected, ModelError
 from ml.evaluation.ensemble_card import (
     build_ensemble_card,
     measured_card,
@@ -23,10 +23,10 @@ from ml.evaluation.ensemble_card import (
     write_card,
 )
 from ml.inference import load_model
-from ml.model_output import Reading, scores_of
+from ml.model_output import ModelOutput, scores_of
 from ml.preprocessing import Geometry
 from tests.ml.conftest import TINY_LABELS, card_json, install, tiny_network
-from tests.ml.images_made import chest_like, write_films
+from tests.ml.image_factory import chest_like, write_images
 
 HERE = Geometry(200, 200, 0, 0, 200, 200, 64)
 
@@ -67,9 +67,9 @@ class FakeModel:
         *,
         thresholds: Mapping[str, float] | None = None,
         apply_gate: bool = True,
-    ) -> Reading:
+    ) -> ModelOutput:
         if self._refuses and apply_gate:
-            raise FilmRejected("Not a chest.", reason_code="unlike_training_films")
+            raise ImageRejected("Not a chest.", reason_code="unlike_training_images")
         scores, label_set = scores_of(
             self.card,
             self._told,
@@ -77,7 +77,7 @@ class FakeModel:
             grids=np.stack([self._grid] * len(self._told)),
             scales=np.ones(len(self._told)),
         )
-        return Reading(
+        return ModelOutput(
             model=self.card.name,
             version=self.card.version,
             weights_sha256=self.weights_sha256,
@@ -103,8 +103,8 @@ def ensemble(*members: FakeModel, **changes: Any) -> EnsembleModel:
     return EnsembleModel(parse_card(raw, folder=Path()), members)
 
 
-def told(reading: Reading) -> dict[str, float]:
-    return {score.label: score.probability for score in reading.scores}
+def told(model_output: ModelOutput) -> dict[str, float]:
+    return {score.label: score.probability for score in model_output.scores}
 
 
 def test_labels_are_shared_by_name_by_synonym_and_in_parts() -> None:
@@ -125,23 +125,23 @@ def test_a_probability_is_the_mean_of_those_who_know_the_label() -> None:
         FakeModel(NIH, [0.6, 0.5, 0.2, 0.9]),
         FakeModel(ONE, [0.9]),
     )
-    reading = model.read(np.zeros((8, 8), np.uint16))
-    assert told(reading) == pytest.approx(
+    model_output = model.read(np.zeros((8, 8), np.uint16))
+    assert told(model_output) == pytest.approx(
         {"Emphysema": 0.15, "Normal": 0.4, "Pneumonia": (0.7 + 0.5 + 0.9) / 3}
     )
-    assert (reading.model, reading.version) == ("chest-ensemble", "1.0.0")
-    assert reading.weights_sha256 == model.card.weights_sha256
-    assert reading.library_versions == {"openvino": "1"}
-    by_label = {score.label: score for score in reading.scores}
+    assert (model_output.model, model_output.version) == ("chest-ensemble", "1.0.0")
+    assert model_output.weights_sha256 == model.card.weights_sha256
+    assert model_output.library_versions == {"openvino": "1"}
+    by_label = {score.label: score for score in model_output.scores}
     assert by_label["Pneumonia"].positive
     assert not by_label["Pneumonia"].calibrated
 
 
 def test_thresholds_given_go_before_those_of_the_card() -> None:
     model = ensemble(FakeModel(NIH, [0.6, 0.5, 0.2, 0.9]), FakeModel(ONE, [0.9]))
-    film = np.zeros((8, 8), np.uint16)
-    assert model.read(film).scores[0].positive
-    assert not model.read(film, thresholds={"Pneumonia": 0.8}).scores[0].positive
+    image = np.zeros((8, 8), np.uint16)
+    assert model.read(image).scores[0].positive
+    assert not model.read(image, thresholds={"Pneumonia": 0.8}).scores[0].positive
 
 
 def test_heat_maps_are_averaged_only_where_the_same_box_was_seen() -> None:
@@ -169,14 +169,14 @@ def test_what_the_gate_refuses_nobody_scores() -> None:
     model = ensemble(
         FakeModel(NIH, [0.1] * 4, refuses=True), FakeModel(gated, [0.1], refuses=True)
     )
-    film = np.zeros((8, 8), np.uint16)
-    with pytest.raises(FilmRejected):
-        model.read(film)
-    assert model.read(film, apply_gate=False).scores
+    image = np.zeros((8, 8), np.uint16)
+    with pytest.raises(ImageRejected):
+        model.read(image)
+    assert model.read(image, apply_gate=False).scores
     # A member whose card has no gate is never asked to refuse.
     assert ensemble(
         FakeModel(NIH, [0.1] * 4, refuses=True), FakeModel(ONE, [0.1])
-    ).read(film)
+    ).read(image)
 
 
 @pytest.mark.parametrize("change", ["version", "weights_sha256"])
@@ -244,13 +244,13 @@ def test_an_ensemble_on_disk_is_measured_and_reads_as_its_members_do(
         for seed in (3, 4)
     ]
     members = [load_model(c, cache_dir=cache_dir, runner="keras") for c in cards]
-    films = tmp_path / "films"
-    films.mkdir()
+    images = tmp_path / "images"
+    images.mkdir()
     rows = read_manifest(
-        write_films(films, list(TINY_LABELS), each=4, splits={"train": 16, "val": 1})
+        write_images(images, list(TINY_LABELS), each=4, splits={"train": 16, "val": 1})
     )
     raw = measured_card(
-        build_ensemble_card(cards), members, rows=rows, root=films, command="that one"
+        build_ensemble_card(cards), members, rows=rows, root=images, command="that one"
     )
     assert raw["metrics"]["val"]["command"] == "that one"
     assert raw["metrics"]["val"]["n"] == 12
@@ -260,9 +260,9 @@ def test_an_ensemble_on_disk_is_measured_and_reads_as_its_members_do(
         write_card(raw, weights_dir=tmp_path)
 
     model = load_model(read_card(path), cache_dir=cache_dir, runner="keras")
-    film = chest_like()
-    single = [told(member.read(film)) for member in members]
-    assert told(model.read(film)) == pytest.approx(
+    image = chest_like()
+    single = [told(member.read(image)) for member in members]
+    assert told(model.read(image)) == pytest.approx(
         {
             name: np.mean([each[name] for each in single])
             for name in model.card.label_names

@@ -12,31 +12,31 @@ import pytest
 
 from ml.cards.card import Card
 from ml.errors import ModelError
-from ml.inference import Reading, load_model
-from tests.ml.images_made import chest_like
+from ml.inference import ModelOutput, load_model
+from tests.ml.image_factory import chest_like
 
 
-def numbers(reading: Reading) -> np.ndarray:
-    return np.array([score.probability for score in reading.scores])
+def numbers(model_output: ModelOutput) -> np.ndarray:
+    return np.array([score.probability for score in model_output.scores])
 
 
 def test_a_reading_has_a_score_and_a_grid_for_every_label(
     tiny_card: Card, cache_dir: Path
 ) -> None:
-    reading = load_model(tiny_card, cache_dir=cache_dir, runner="keras").read(
+    model_output = load_model(tiny_card, cache_dir=cache_dir, runner="keras").read(
         chest_like()
     )
-    assert [score.label for score in reading.scores] == list(tiny_card.label_names)
-    assert numbers(reading).sum() == pytest.approx(1)
-    for score in reading.scores:
+    assert [score.label for score in model_output.scores] == list(tiny_card.label_names)
+    assert numbers(model_output).sum() == pytest.approx(1)
+    for score in model_output.scores:
         assert score.grid.dtype == np.float16
         assert score.grid.max() in (0, 1)
         assert score.calibrated
         assert score.positive == (score.probability >= score.threshold)
-    assert reading.weights_sha256 == tiny_card.weights_sha256
-    assert len(reading.input_sha256) == 64
-    assert reading.backend == "keras-tensorflow"
-    assert "tensorflow" in reading.library_versions
+    assert model_output.weights_sha256 == tiny_card.weights_sha256
+    assert len(model_output.input_sha256) == 64
+    assert model_output.backend == "keras-tensorflow"
+    assert "tensorflow" in model_output.library_versions
 
 
 def test_thresholds_given_go_before_those_of_the_card(
@@ -83,7 +83,7 @@ def test_both_runners_say_the_same(tiny_card: Card, cache_dir: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_same_film_again_is_the_same_to_the_bit(
+def test_the_same_image_again_is_the_same_to_the_bit(
     tiny_card: Card, cache_dir: Path
 ) -> None:
     model = load_model(tiny_card, cache_dir=cache_dir)
@@ -97,7 +97,7 @@ import sys
 from pathlib import Path
 from ml.inference import load_model
 from ml.cards.card import read_card
-from tests.ml.images_made import chest_like
+from tests.ml.image_factory import chest_like
 model = load_model(read_card(Path(sys.argv[1])), cache_dir=Path(sys.argv[2]), threads=1)
 print([score.probability for score in model.read(chest_like()).scores])
 heavy = {"keras", "tensorflow", "jax", "torch"} & set(sys.modules)

@@ -58,13 +58,15 @@ def test_auc_counts_pairs_and_halves_ties() -> None:
 
 def test_mean_auc_leaves_out_labels_without_both_kinds() -> None:
     scores = np.array([[0.1, 0.3], [0.9, 0.4]])
-    truth = np.array([[False, True], [True, True]])
-    assert mean_auc(scores, truth, np.ones_like(truth)) == 1.0
+    ground_truth = np.array([[False, True], [True, True]])
+    assert mean_auc(scores, ground_truth, np.ones_like(ground_truth)) == 1.0
 
 
 def test_balanced_accuracy_is_over_the_classes_present() -> None:
-    truth = np.array([0, 0, 0, 1])
-    assert balanced_accuracy(truth, np.array([0, 0, 2, 1])) == pytest.approx(5 / 6)
+    ground_truth = np.array([0, 0, 0, 1])
+    assert balanced_accuracy(ground_truth, np.array([0, 0, 2, 1])) == pytest.approx(
+        5 / 6
+    )
 
 
 def test_confusion_has_a_row_a_truth() -> None:
@@ -88,8 +90,8 @@ def test_the_temperature_undoes_overconfidence() -> None:
     rng = np.random.default_rng(0)
     honest = rng.normal(size=(4000, 3)) * 1.5
     cumulative = softmax(honest).cumsum(axis=1)
-    truth = (rng.random((4000, 1)) > cumulative).sum(axis=1)
-    assert fit_temperature(honest * 3.0, truth) == pytest.approx(3.0, rel=0.1)
+    ground_truth = (rng.random((4000, 1)) > cumulative).sum(axis=1)
+    assert fit_temperature(honest * 3.0, ground_truth) == pytest.approx(3.0, rel=0.1)
 
 
 def test_the_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:

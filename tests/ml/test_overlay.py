@@ -1,4 +1,4 @@
-"""Pictures drawn from films and grids."""
+"""Pictures drawn from images and grids."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 from ml.errors import ImageError
 from ml.overlay import display_png, heat_layer, overlay_png
 from ml.preprocessing import find_geometry
-from tests.ml.images_made import chest_like
+from tests.ml.image_factory import chest_like
 
-FILM = chest_like()
-GEOMETRY = find_geometry(FILM, size=64).to_json()
+IMAGE = chest_like()
+GEOMETRY = find_geometry(IMAGE, size=64).to_json()
 
 
 def decoded(data: bytes) -> np.ndarray:
@@ -20,30 +20,30 @@ def decoded(data: bytes) -> np.ndarray:
 
 
 def test_a_16_bit_png_holds_the_display_values() -> None:
-    assert np.array_equal(decoded(display_png(FILM, bits=16)), FILM)
+    assert np.array_equal(decoded(display_png(IMAGE, bits=16)), IMAGE)
 
 
 def test_an_8_bit_png_is_rounded() -> None:
-    shown = decoded(display_png(FILM))
-    assert np.abs(shown * 257.0 - FILM).max() <= 129
+    shown = decoded(display_png(IMAGE))
+    assert np.abs(shown * 257.0 - IMAGE).max() <= 129
 
 
 def test_size_bounds_the_longest_side_and_never_enlarges() -> None:
-    assert max(decoded(display_png(FILM, size=100)).shape) == 100
-    assert decoded(display_png(FILM, size=9999)).shape == FILM.shape
+    assert max(decoded(display_png(IMAGE, size=100)).shape) == 100
+    assert decoded(display_png(IMAGE, size=9999)).shape == IMAGE.shape
 
 
-def test_no_map_to_show_leaves_the_film_as_it_is() -> None:
-    picture = decoded(overlay_png(FILM, np.zeros((5, 5)), geometry_json=GEOMETRY))
-    assert np.array_equal(picture[..., 0], decoded(display_png(FILM)))
+def test_no_map_to_show_leaves_the_image_as_it_is() -> None:
+    picture = decoded(overlay_png(IMAGE, np.zeros((5, 5)), geometry_json=GEOMETRY))
+    assert np.array_equal(picture[..., 0], decoded(display_png(IMAGE)))
 
 
-def test_opacity_decides_how_much_of_the_film_is_hidden() -> None:
+def test_opacity_decides_how_much_of_the_image_is_hidden() -> None:
     grid = np.ones((5, 5), np.float16)
-    film = decoded(display_png(FILM)).astype(int)[..., None]
+    image = decoded(display_png(IMAGE)).astype(int)[..., None]
     apart = [
         np.abs(
-            decoded(overlay_png(FILM, grid, geometry_json=GEOMETRY, opacity=o)) - film
+            decoded(overlay_png(IMAGE, grid, geometry_json=GEOMETRY, opacity=o)) - image
         ).mean()
         for o in (0.0, 0.5, 1.0)
     ]
@@ -56,14 +56,14 @@ def test_not_a_number_in_a_grid_is_drawn_as_nothing() -> None:
     assert not layer[..., 3].any()
 
 
-def test_a_grid_of_another_film_is_refused() -> None:
+def test_a_grid_of_another_image_is_refused() -> None:
     with pytest.raises(ImageError):
-        overlay_png(FILM[:-1], np.zeros((5, 5)), geometry_json=GEOMETRY)
+        overlay_png(IMAGE[:-1], np.zeros((5, 5)), geometry_json=GEOMETRY)
 
 
 @pytest.mark.parametrize("size", [None, 64, 7])
 def test_layer_and_overlay_have_one_shape(size: int | None) -> None:
     grid = np.ones((5, 5))
     layer = heat_layer(grid, geometry_json=GEOMETRY, size=size)
-    picture = decoded(overlay_png(FILM, grid, geometry_json=GEOMETRY, size=size))
+    picture = decoded(overlay_png(IMAGE, grid, geometry_json=GEOMETRY, size=size))
     assert layer.shape[:2] == picture.shape[:2]

@@ -28,7 +28,7 @@ from ml.pixels import (
     read_stored_frame,
 )
 from ml.preprocessing import preprocess
-from tests.ml.images_made import chest_like, compressed, dataset_of, encoded, file_of
+from tests.ml.image_factory import chest_like, compressed, dataset_of, encoded, file_of
 
 LOSSLESS = (JPEG2000Lossless, JPEGLSLossless, RLELossless)
 
@@ -42,15 +42,15 @@ def shown(dataset: Dataset) -> list[int]:
 
 
 def test_the_full_window_of_16_bits_changes_nothing() -> None:
-    film = chest_like()
-    dataset = dataset_of(film, WindowCenter=32768, WindowWidth=65536)
-    assert np.array_equal(display_frame(dataset), film)
+    image = chest_like()
+    dataset = dataset_of(image, WindowCenter=32768, WindowWidth=65536)
+    assert np.array_equal(display_frame(dataset), image)
 
 
 def test_the_full_window_of_8_bits_is_257_times_the_value() -> None:
-    film = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    dataset = dataset_of(film, bits=8, WindowCenter=128, WindowWidth=256)
-    assert np.array_equal(display_frame(dataset), film.astype(np.uint16) * 257)
+    image = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    dataset = dataset_of(image, bits=8, WindowCenter=128, WindowWidth=256)
+    assert np.array_equal(display_frame(dataset), image.astype(np.uint16) * 257)
 
 
 def test_a_linear_window_has_the_half_and_one_of_the_standard() -> None:
@@ -259,15 +259,15 @@ def test_lossless_forms_are_one_input(syntax: UID, interpretation: str) -> None:
     expected = display_frame(plain)
     found = read_display(file_of(compressed(plain, syntax)))
     assert np.array_equal(found, expected)
-    inputs = [preprocess(film, size=64)[0] for film in (found, expected)]
+    inputs = [preprocess(image, size=64)[0] for image in (found, expected)]
     assert np.array_equal(*inputs)
 
 
-def test_the_inverse_film_in_monochrome1_is_the_same_input() -> None:
-    film = chest_like() >> 4
-    plain = dataset_of(film, bits=12)
+def test_the_inverse_image_in_monochrome1_is_the_same_input() -> None:
+    image = chest_like() >> 4
+    plain = dataset_of(image, bits=12)
     inverse = dataset_of(
-        film.max() - film + film.min(), bits=12, interpretation="MONOCHROME1"
+        image.max() - image + image.min(), bits=12, interpretation="MONOCHROME1"
     )
     assert np.array_equal(display_frame(plain), display_frame(inverse))
 

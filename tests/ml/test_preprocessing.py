@@ -1,4 +1,4 @@
-"""One geometry for every film: stable, reversible, the same in training."""
+"""One geometry for every image: stable, reversible, the same in training."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ml.datasets.image_cache import PackedFilms, packed_film
+from ml.datasets.image_cache import PackedImages, packed_image
 from ml.overlay import heat_layer
 from ml.preprocessing import (
     Geometry,
@@ -21,7 +21,7 @@ from ml.preprocessing import (
     squash,
 )
 from ml.training.samples.sequences import plain_inputs
-from tests.ml.images_made import chest_like, encoded
+from tests.ml.image_factory import chest_like, encoded
 
 
 def test_uniform_borders_are_trimmed() -> None:
@@ -34,39 +34,39 @@ def test_uniform_borders_are_trimmed() -> None:
 
 
 def test_no_side_loses_more_than_its_share() -> None:
-    film = np.zeros((300, 300), np.uint16)
-    film[140:160, 140:160] = 65535
-    geometry = find_geometry(film, size=64)
+    image = np.zeros((300, 300), np.uint16)
+    image[140:160, 140:160] = 65535
+    geometry = find_geometry(image, size=64)
     assert geometry.top <= 0.35 * 300
     assert geometry.height >= 0.3 * 300
 
 
 @pytest.mark.parametrize("value", [0, 20000, 65535])
-def test_a_film_without_contrast_gives_finite_values(value: int) -> None:
-    film, geometry = preprocess(np.full((50, 70), value, np.uint16), size=32)
-    assert np.isfinite(film).all()
+def test_a_image_without_contrast_gives_finite_values(value: int) -> None:
+    image, geometry = preprocess(np.full((50, 70), value, np.uint16), size=32)
+    assert np.isfinite(image).all()
     assert geometry.height > 0
     assert geometry.width > 0
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (3, 7), (700, 20)])
 def test_odd_shapes_are_read(shape: tuple[int, int]) -> None:
-    film, _ = preprocess(np.arange(np.prod(shape), dtype="u2").reshape(shape), size=32)
-    assert film.shape == (32, 32, 1)
-    assert np.isfinite(film).all()
+    image, _ = preprocess(np.arange(np.prod(shape), dtype="u2").reshape(shape), size=32)
+    assert image.shape == (32, 32, 1)
+    assert np.isfinite(image).all()
 
 
 def test_any_aspect_ratio_becomes_a_square_of_float32() -> None:
-    film, geometry = preprocess(chest_like(300, 200), size=96, channels=3)
-    assert film.shape == (96, 96, 3)
-    assert film.dtype == np.float32
+    image, geometry = preprocess(chest_like(300, 200), size=96, channels=3)
+    assert image.shape == (96, 96, 3)
+    assert image.dtype == np.float32
     assert geometry.height > geometry.width
 
 
 def test_8_bits_and_jpeg_are_nearly_the_same_input() -> None:
-    film = chest_like(900, 800)
-    plain, geometry = preprocess(film, size=96)
-    eight = ((film.astype(int) + 128) // 257).astype(np.uint8)
+    image = chest_like(900, 800)
+    plain, geometry = preprocess(image, size=96)
+    eight = ((image.astype(int) + 128) // 257).astype(np.uint8)
     data = np.frombuffer(encoded(eight, ".jpg", cv2.IMWRITE_JPEG_QUALITY, 90), "u1")
     for copy in (eight, cv2.imdecode(data, cv2.IMREAD_UNCHANGED)):
         again, other = preprocess(copy.astype(np.uint16) * 257, size=96)
@@ -74,10 +74,10 @@ def test_8_bits_and_jpeg_are_nearly_the_same_input() -> None:
         assert np.abs(again - plain).mean() < 0.02
 
 
-def test_a_brighter_print_of_a_film_is_nearly_the_same_input() -> None:
-    film = chest_like(500, 500)
-    plain, _ = preprocess(film, size=96)
-    brighter, _ = preprocess((film * 0.7 + 15000).astype(np.uint16), size=96)
+def test_a_brighter_print_of_a_image_is_nearly_the_same_input() -> None:
+    image = chest_like(500, 500)
+    plain, _ = preprocess(image, size=96)
+    brighter, _ = preprocess((image * 0.7 + 15000).astype(np.uint16), size=96)
     assert np.abs(plain - brighter).mean() < 0.02
 
 
@@ -101,34 +101,34 @@ def test_the_corners_of_the_square_map_to_the_box() -> None:
     assert geometry.to_source(25, 25) == (80, 140)
 
 
-def test_training_sees_a_film_as_inference_does() -> None:
-    film = chest_like(240, 200) // 257 * 257
-    packed = packed_film(film)
-    assert np.array_equal(packed.astype(np.uint16) * 257, crop(film, _box(film)))
+def test_training_sees_a_image_as_inference_does() -> None:
+    image = chest_like(240, 200) // 257 * 257
+    packed = packed_image(image)
+    assert np.array_equal(packed.astype(np.uint16) * 257, crop(image, _box(image)))
 
-    films = PackedFilms(
+    images = PackedImages(
         packed.ravel(),
         offsets=np.array([0]),
         shapes=np.array([(*packed.shape, 1)]),
         key="one",
     )
-    trained_on = plain_inputs(films, [0], size=64)[0]
-    assert np.abs(trained_on - preprocess(film, size=64)[0]).max() < 0.05
+    trained_on = plain_inputs(images, [0], size=64)[0]
+    assert np.abs(trained_on - preprocess(image, size=64)[0]).max() < 0.05
 
 
-def _box(film: np.ndarray) -> Geometry:
-    return find_geometry(film, size=384)
+def _box(image: np.ndarray) -> Geometry:
+    return find_geometry(image, size=384)
 
 
-def test_a_hot_cell_is_drawn_where_the_film_was_hot() -> None:
+def test_a_hot_cell_is_drawn_where_the_image_was_hot() -> None:
     """A cell of the grid goes back through crop and squash to its place."""
-    film = chest_like(500, 300, border=80)
-    geometry = find_geometry(film, size=64)
+    image = chest_like(500, 300, border=80)
+    geometry = find_geometry(image, size=64)
     grid = np.zeros((8, 8), np.float16)
     grid[2, 5] = 1.0
     x, y = geometry.to_source((5 + 0.5) * 8, (2 + 0.5) * 8)
     layer = heat_layer(grid, geometry_json=geometry.to_json())
-    assert layer.shape == (*film.shape, 4)
+    assert layer.shape == (*image.shape, 4)
     hot_rows, hot_columns = np.nonzero(layer[..., 3] > 200)
     assert abs(hot_rows.mean() - y) < 3
     assert abs(hot_columns.mean() - x) < 3
@@ -140,10 +140,10 @@ def test_a_hot_cell_is_drawn_where_the_film_was_hot() -> None:
     assert not outside.any()
 
 
-def test_a_film_of_the_size_of_training_films_is_not_reduced() -> None:
-    film = chest_like(959, 1500)
-    same, factor = reduce(film)
-    assert same is film
+def test_a_image_of_the_size_of_training_images_is_not_reduced() -> None:
+    image = chest_like(959, 1500)
+    same, factor = reduce(image)
+    assert same is image
     assert factor == 1
 
 
@@ -157,14 +157,14 @@ def test_percentiles_are_those_of_numpy_to_the_bit(shape: tuple[int, ...]) -> No
         assert np.array_equal(percentiles(values, asked), expected)
 
 
-def test_a_large_film_is_halved_and_its_box_is_in_its_own_pixels() -> None:
-    film = chest_like(2001, 2500, border=200)
-    small, factor = reduce(film)
+def test_a_large_image_is_halved_and_its_box_is_in_its_own_pixels() -> None:
+    image = chest_like(2001, 2500, border=200)
+    small, factor = reduce(image)
     assert (small.shape, factor) == ((600, 725), 4)
-    square, geometry = preprocess(film, size=160)
-    whole = find_geometry(film, size=160)
-    assert (geometry.source_height, geometry.source_width) == film.shape
+    square, geometry = preprocess(image, size=160)
+    whole = find_geometry(image, size=160)
+    assert (geometry.source_height, geometry.source_width) == image.shape
     for name in ("top", "left", "height", "width"):
         assert abs(getattr(geometry, name) - getattr(whole, name)) <= 3 * factor
-    again = soften(squash(crop(film, whole), size=160))
+    again = soften(squash(crop(image, whole), size=160))
     assert np.abs(square[..., 0] - normalise(equalise(again))[..., 0]).mean() < 0.1

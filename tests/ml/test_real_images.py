@@ -1,4 +1,4 @@
-"""The shipped model on real films: every form of a film is one result."""
+"""The shipped model on real images: every form of an image is one result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 from ml.benchmark import UsualReader, differences
 from ml.cards.card import get_card
 from ml.gate.header import check_header, facts_of_dataset
-from ml.inference import LoadedModel, Reading, load_model
+from ml.inference import LoadedModel, ModelOutput, load_model
 from ml.overlay import display_png
 from ml.pixels import (
     display_frame,
@@ -23,7 +23,7 @@ from ml.pixels import (
     read_stored_frame,
 )
 from ml.predict_file import read_file
-from tests.ml.images_made import compressed, dataset_of, encoded, file_of
+from tests.ml.image_factory import compressed, dataset_of, encoded, file_of
 
 pytestmark = pytest.mark.slow
 
@@ -70,7 +70,7 @@ def uncompressed(dataset: Dataset) -> Dataset:
 
 
 def inverted(dataset: Dataset) -> Dataset:
-    """Return the same film with inverse stored values and interpretation."""
+    """Return the same image with inverse stored values and interpretation."""
     stored = read_stored_frame(dataset)
     full = (1 << int(dataset.BitsStored)) - 1
     other = {"MONOCHROME1": "MONOCHROME2", "MONOCHROME2": "MONOCHROME1"}
@@ -90,7 +90,7 @@ def inverted(dataset: Dataset) -> Dataset:
 @pytest.mark.parametrize(
     "syntax", [JPEG2000Lossless, JPEGLSLossless, RLELossless], ids=lambda uid: uid.name
 )
-def test_real_films_show_the_same_in_every_lossless_syntax(
+def test_real_images_show_the_same_in_every_lossless_syntax(
     chestx_data: Path, name: str, syntax: str
 ) -> None:
     dataset = sample(chestx_data, name)
@@ -102,7 +102,7 @@ def test_real_films_show_the_same_in_every_lossless_syntax(
 
 
 @pytest.mark.parametrize("name", GREY_SAMPLES[:5])
-def test_real_films_are_one_result_in_every_lossless_form(
+def test_real_images_are_one_result_in_every_lossless_form(
     chestx_data: Path, model: LoadedModel, name: str
 ) -> None:
     dataset = sample(chestx_data, name)
@@ -114,13 +114,13 @@ def test_real_films_are_one_result_in_every_lossless_form(
         display_frame(turned),
         read_display(file_of(compressed(turned, JPEGLSLossless))),
     ]
-    readings = [model.read(form) for form in forms]
-    assert len({reading.input_sha256 for reading in readings}) == 1
-    assert len({tuple(s.probability for s in r.scores) for r in readings}) == 1
+    results = [model.read(form) for form in forms]
+    assert len({model_output.input_sha256 for model_output in results}) == 1
+    assert len({tuple(s.probability for s in r.scores) for r in results}) == 1
 
 
-def assert_close(reading: Reading, expected: Reading) -> None:
-    for found, wanted in zip(reading.scores, expected.scores, strict=True):
+def assert_close(model_output: ModelOutput, expected: ModelOutput) -> None:
+    for found, wanted in zip(model_output.scores, expected.scores, strict=True):
         assert abs(found.probability - wanted.probability) <= CLOSE
         if abs(wanted.probability - wanted.threshold) > CLOSE:
             assert found.positive == wanted.positive
@@ -134,12 +134,12 @@ def real_displays(chestx_data: Path) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("form", ["png", "jpeg 90", "jpeg 95"])
-def test_lossy_and_8_bit_copies_of_real_films_are_nearly_the_same(
+def test_lossy_and_8_bit_copies_of_real_images_are_nearly_the_same(
     chestx_data: Path, model: LoadedModel, form: str
 ) -> None:
-    films = real_displays(chestx_data)
-    assert len(films) >= 20
-    for display in films.values():
+    images = real_displays(chestx_data)
+    assert len(images) >= 20
+    for display in images.values():
         eight = ((display.astype(np.uint32) + 128) // 257).astype(np.uint8)
         copy = encoded(eight, ".png")
         if form != "png":
@@ -200,12 +200,12 @@ def test_the_card_is_bound_to_the_weights_and_says_what_it_must() -> None:
 def test_the_shipped_model_equals_the_usual_way(
     chestx_data: Path, cache_dir: Path
 ) -> None:
-    film = read_display(
+    image = read_display(
         (chestx_data / "samples/images/kermany_IM-0679-0001.jpeg").read_bytes()
     )
     card = get_card("chestx6-resnet50")
     probability, grid = differences(
-        load_model(card, cache_dir=cache_dir), UsualReader(card), film
+        load_model(card, cache_dir=cache_dir), UsualReader(card), image
     )
     assert probability < 1e-4
     assert grid < 2e-3

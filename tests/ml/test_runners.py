@@ -12,29 +12,29 @@ import numpy as np
 import pytest
 
 from ml.cards.card import Card
-from ml.errors import FilmRejected, ModelError
+from ml.errors import ImageRejected, ModelError
 from ml.inference import KerasRunner, load_model
-from ml.model_output import Reading
-from tests.ml.images_made import chest_like
+from ml.model_output import ModelOutput
+from tests.ml.image_factory import chest_like
 
 
-def numbers(reading: Reading | FilmRejected) -> np.ndarray:
-    assert isinstance(reading, Reading)
-    return np.array([score.probability for score in reading.scores])
+def numbers(model_output: ModelOutput | ImageRejected) -> np.ndarray:
+    assert isinstance(model_output, ModelOutput)
+    return np.array([score.probability for score in model_output.scores])
 
 
-def test_a_batch_says_of_each_film_what_it_says_alone(
+def test_a_batch_says_of_each_image_what_it_says_alone(
     tiny_card: Card, cache_dir: Path
 ) -> None:
     model = load_model(tiny_card, cache_dir=cache_dir, runner="keras")
-    films = [chest_like(seed=seed) for seed in range(3)]
-    together = model.read_many(films)
-    for film, reading in zip(films, together, strict=True):
-        alone = model.read(film)
-        assert np.abs(numbers(reading) - numbers(alone)).max() < 1e-5
-        assert isinstance(reading, Reading)
-        assert reading.input_sha256 == alone.input_sha256
-        assert np.abs(reading.scores[0].grid - alone.scores[0].grid).max() <= 2**-9
+    images = [chest_like(seed=seed) for seed in range(3)]
+    together = model.read_many(images)
+    for image, model_output in zip(images, together, strict=True):
+        alone = model.read(image)
+        assert np.abs(numbers(model_output) - numbers(alone)).max() < 1e-5
+        assert isinstance(model_output, ModelOutput)
+        assert model_output.input_sha256 == alone.input_sha256
+        assert np.abs(model_output.scores[0].grid - alone.scores[0].grid).max() <= 2**-9
     assert model.read_many([]) == []
 
 
@@ -49,7 +49,7 @@ def test_batches_are_filled_up_so_that_few_sizes_are_compiled(
     monkeypatch.setattr(
         runner._network,
         "predict_on_batch",
-        lambda films: sizes.append(len(films)) or run(films),
+        lambda images: sizes.append(len(images)) or run(images),
     )
     for count in (1, 3, 4):
         assert len(model.read_many([chest_like()] * count)) == count
@@ -77,12 +77,12 @@ def test_openvino_in_bfloat16_says_what_it_ran_in(
 ) -> None:
     exact = load_model(tiny_card, cache_dir=cache_dir, threads=1).read(chest_like())
     asked = load_model(tiny_card, cache_dir=cache_dir, threads=1, precision="bfloat16")
-    reading = asked.read(chest_like())
+    model_output = asked.read(chest_like())
     able = "avx512_bf16" in Path("/proc/cpuinfo").read_text("utf-8")
-    assert reading.precision == ("bfloat16" if able else "float32")
-    assert np.abs(numbers(reading) - numbers(exact)).max() < 0.05
+    assert model_output.precision == ("bfloat16" if able else "float32")
+    assert np.abs(numbers(model_output) - numbers(exact)).max() < 0.05
     many = asked.read_many([chest_like(), chest_like(seed=1)])
-    assert np.array_equal(numbers(many[0]), numbers(reading))
+    assert np.array_equal(numbers(many[0]), numbers(model_output))
 
 
 READ_UNDER_JAX = """
@@ -90,7 +90,7 @@ import json, sys
 from pathlib import Path
 from ml.inference import load_model
 from ml.cards.card import read_card
-from tests.ml.images_made import chest_like
+from tests.ml.image_factory import chest_like
 model = load_model(read_card(Path(sys.argv[1])), cache_dir=Path("."), runner="keras")
 found = model.read_many([chest_like(seed=seed) for seed in range(3)])
 print(json.dumps({
@@ -121,5 +121,5 @@ def test_jax_says_what_tensorflow_says(tiny_card: Card, cache_dir: Path) -> None
     here = load_model(tiny_card, cache_dir=cache_dir, runner="keras").read_many(
         [chest_like(seed=seed) for seed in range(3)]
     )
-    expected = np.stack([numbers(reading) for reading in here])
+    expected = np.stack([numbers(model_output) for model_output in here])
     assert np.abs(np.array(told["probabilities"]) - expected).max() < 1e-4

@@ -1,4 +1,4 @@
-"""Coverage holds on films that were not used to fit it; words follow the sets."""
+"""Coverage holds on images that were not used to fit it; words follow the sets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ml.uncertainty import (
 NAMES = ("a", "b", "c")
 
 
-def test_the_quantile_counts_the_film_to_come() -> None:
+def test_the_quantile_counts_the_image_to_come() -> None:
     values = np.arange(1.0, 20.0)
     assert conformal_quantile(values, 0.9) == 18.0
     assert conformal_quantile(values, 0.95) == 19.0
@@ -30,12 +30,14 @@ def drawn_softmax(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(count, 3)) * [2.0, 1.0, 1.0]
     found = softmax(logits)
-    truth = (rng.random((count, 1)) > found.cumsum(axis=1)).sum(axis=1).clip(0, 2)
+    ground_truth = (
+        (rng.random((count, 1)) > found.cumsum(axis=1)).sum(axis=1).clip(0, 2)
+    )
     # Overconfident, and most so in one class: sets must still cover each.
-    return softmax(logits * [3.0, 1.5, 1.0]), np.eye(3, dtype=bool)[truth]
+    return softmax(logits * [3.0, 1.5, 1.0]), np.eye(3, dtype=bool)[ground_truth]
 
 
-def test_sets_cover_every_class_of_films_not_seen() -> None:
+def test_sets_cover_every_class_of_images_not_seen() -> None:
     found, positive = drawn_softmax(3000, 0)
     told = fit_uncertainty(
         found,
@@ -45,15 +47,17 @@ def test_sets_cover_every_class_of_films_not_seen() -> None:
         names=NAMES,
         patients=[str(i) for i in range(3000)],
     )
-    fresh, truth = drawn_softmax(6000, 1)
-    covered, left_open = not_ruled_out(fresh, truth, names=NAMES, uncertainty=told)
+    fresh, ground_truth = drawn_softmax(6000, 1)
+    covered, left_open = not_ruled_out(
+        fresh, ground_truth, names=NAMES, uncertainty=told
+    )
     for i in range(3):
-        assert covered[truth[:, i]].mean() == pytest.approx(0.9, abs=0.025)
+        assert covered[ground_truth[:, i]].mean() == pytest.approx(0.9, abs=0.025)
     assert 0 < left_open.mean() < 1
     assert conformal_sets(fresh, NAMES, told).any(axis=1).all()
 
 
-def test_bands_cover_films_with_and_without_the_label() -> None:
+def test_bands_cover_images_with_and_without_the_label() -> None:
     def drawn(seed: int) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng(seed)
         positive = rng.random((4000, 1)) < 0.2
@@ -68,14 +72,16 @@ def test_bands_cover_films_with_and_without_the_label() -> None:
         names=("a",),
         patients=[str(i) for i in range(4000)],
     )
-    fresh, truth = drawn(1)
-    covered, left_open = not_ruled_out(fresh, truth, names=("a",), uncertainty=told)
-    assert covered[truth].mean() == pytest.approx(0.9, abs=0.03)
-    assert covered[~truth].mean() == pytest.approx(0.9, abs=0.03)
+    fresh, ground_truth = drawn(1)
+    covered, left_open = not_ruled_out(
+        fresh, ground_truth, names=("a",), uncertainty=told
+    )
+    assert covered[ground_truth].mean() == pytest.approx(0.9, abs=0.03)
+    assert covered[~ground_truth].mean() == pytest.approx(0.9, abs=0.03)
     assert 0.1 < left_open.mean() < 0.9
 
 
-def test_labels_with_few_films_claim_nothing() -> None:
+def test_labels_with_few_images_claim_nothing() -> None:
     found = np.array([[0.2], [0.8]] * 6)
     told = fit_uncertainty(
         found,

@@ -1,4 +1,4 @@
-"""With weights of one, the plain figures; else those of the films drawn so often."""
+"""With weights of one, the plain figures; else those of the images drawn so often."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ml.evaluation.bootstrap import patient_counts, with_interval
 RNG = np.random.default_rng(3)
 SCORES = np.round(RNG.random(80), 1)
 POSITIVE = RNG.random(80) < SCORES
-# Weights that are counts: the figure of the films repeated so often.
+# Weights that are counts: the figure of the images repeated so often.
 COUNTS = RNG.integers(0, 3, (4, 80))
 
 
@@ -34,11 +34,11 @@ def repeated(counts: np.ndarray) -> np.ndarray:
     return np.repeat(np.arange(80), counts)
 
 
-def test_auc_of_resamples_is_that_of_the_films_repeated() -> None:
+def test_auc_of_resamples_is_that_of_the_images_repeated() -> None:
     found = weighted_metrics.auc(SCORES, POSITIVE, COUNTS.astype(float))
     for value, counts in zip(found, COUNTS, strict=True):
-        films = repeated(counts)
-        assert value == pytest.approx(metrics.auc(SCORES[films], POSITIVE[films]))
+        images = repeated(counts)
+        assert value == pytest.approx(metrics.auc(SCORES[images], POSITIVE[images]))
 
 
 def test_average_precision_is_worked_out_by_hand() -> None:
@@ -48,7 +48,7 @@ def test_average_precision_is_worked_out_by_hand() -> None:
     assert found == pytest.approx([(1.0 + 2.0 / 3.0) / 2.0])
 
 
-def test_the_other_figures_are_those_of_the_films_repeated() -> None:
+def test_the_other_figures_are_those_of_the_images_repeated() -> None:
     called = SCORES >= 0.5
     weights = COUNTS.astype(float)
     f1 = weighted_metrics.f1(called, POSITIVE, weights)
@@ -58,21 +58,23 @@ def test_the_other_figures_are_those_of_the_films_repeated() -> None:
     )
     brier = weighted_metrics.brier(SCORES, POSITIVE, weights)
     for i, counts in enumerate(COUNTS):
-        films = repeated(counts)
-        truth, said = POSITIVE[films], called[films]
-        hits = 2.0 * (said & truth).sum()
-        assert f1[i] == pytest.approx(hits / (said.sum() + truth.sum()))
+        images = repeated(counts)
+        ground_truth, said = POSITIVE[images], called[images]
+        hits = 2.0 * (said & ground_truth).sum()
+        assert f1[i] == pytest.approx(hits / (said.sum() + ground_truth.sum()))
         assert gap[i] == pytest.approx(
-            calibration.expected_calibration_error(SCORES[films], truth)
+            calibration.expected_calibration_error(SCORES[images], ground_truth)
         )
-        assert balanced[i] == pytest.approx(metrics.balanced_accuracy(truth, said))
-        assert brier[i] == pytest.approx(np.mean((SCORES[films] - truth) ** 2))
+        assert balanced[i] == pytest.approx(
+            metrics.balanced_accuracy(ground_truth, said)
+        )
+        assert brier[i] == pytest.approx(np.mean((SCORES[images] - ground_truth) ** 2))
 
 
 def test_intervals_are_those_of_the_slow_way() -> None:
     patients = [str(i // 3) for i in range(80)]
     slow = slow_interval(
-        lambda films: metrics.auc(SCORES[films], POSITIVE[films]), patients
+        lambda images: metrics.auc(SCORES[images], POSITIVE[images]), patients
     )
     quick = with_interval(
         lambda w: weighted_metrics.auc(SCORES, POSITIVE, w), patient_counts(patients)
@@ -80,7 +82,7 @@ def test_intervals_are_those_of_the_slow_way() -> None:
     assert (quick["low"], quick["high"]) == pytest.approx(slow, abs=1e-4)
 
 
-def test_films_of_a_patient_are_drawn_together() -> None:
+def test_images_of_a_patient_are_drawn_together() -> None:
     counts = patient_counts(["a", "b", "a", "c"], rounds=50)
     assert (counts[:, 0] == counts[:, 2]).all()
     assert counts.sum() > 0

@@ -18,7 +18,7 @@ from patients.models import (
     Upload,
 )
 from tests.clients import person
-from tests.dicom_factory import film_bytes
+from tests.dicom_factory import image_bytes
 from tests.factories import (
     DepartmentFactory,
     InstanceFactory,
@@ -83,7 +83,7 @@ def test_lists_and_rows_are_shown_and_leave_their_event(
     assert admin.get(list_url(kind)).status_code == 200
     page = admin.get(row_url(kind, made[kind].pk))
     assert page.status_code == 200
-    events = AuditEvent.objects.filter(door="admin", object_kind=kind)
+    events = AuditEvent.objects.filter(source="admin", object_kind=kind)
     assert [event.action for event in events.order_by("at")] == ["list", "view"]
     for event in events:
         seen = {s.patient_uuid for s in event.subjects.all()}
@@ -177,7 +177,7 @@ def test_patients_and_studies_are_found_as_on_the_pages(admin: Client) -> None:
         ("patient", {"patient_id__isempty": "1"}),
         ("upload", {"conflict": "open"}),
         ("upload", {"conflict": "resolved"}),
-        ("upload", {"q": "film"}),
+        ("upload", {"q": "image"}),
         ("instance", {"synthetic__exact": "0"}),
         ("instance", {"q": "2.25"}),
         ("series", {"modality__exact": "DX"}),
@@ -190,7 +190,7 @@ def test_every_filter_answers(admin: Client, kind: str, asked: dict[str, str]) -
 
 
 def test_a_study_is_assigned_and_given_back(admin: Client) -> None:
-    study = send(film_bytes(PatientID=None)).study
+    study = send(image_bytes(PatientID=None)).study
     url = reverse("admin:patients_study_assign", args=[study.pk])
     assert url in admin.get(row_url("study", study.pk)).content.decode()
     assert admin.get(url).status_code == 200
@@ -223,9 +223,10 @@ def test_a_flag_is_reconciled(admin: Client) -> None:
 
 def test_conflicts_are_listed_and_resolved(admin: Client) -> None:
     uid = generate_uid()
-    first = send(film_bytes(StudyInstanceUID=uid, PatientID=None))
+    first = send(image_bytes(StudyInstanceUID=uid, PatientID=None))
     conflicts = [
-        send(film_bytes(StudyInstanceUID=uid, PatientID="P-9")).upload for _ in range(3)
+        send(image_bytes(StudyInstanceUID=uid, PatientID="P-9")).upload
+        for _ in range(3)
     ]
     listed = admin.get(list_url("upload"), {"conflict": "open"})
     assert set(listed.context["cl"].result_list) == set(conflicts)

@@ -22,7 +22,7 @@ from accounts.errors import InvalidInput, Unavailable
 from ml.pixels import display_frame
 from patients import decode
 from patients.decoder.process import DecoderProcess
-from tests.dicom_factory import encoded, film, grey_pixels, jpeg_film, png, written
+from tests.dicom_factory import encoded, grey_pixels, image, jpeg_image, png, written
 
 Store = Callable[[bytes], Path]
 
@@ -63,8 +63,8 @@ def hang(path: Path) -> Path:
     return path
 
 
-def test_facts_of_a_film(stored: Store) -> None:
-    facts = decode.pixel_facts(stored(written(film())))
+def test_facts_of_a_image(stored: Store) -> None:
+    facts = decode.pixel_facts(stored(written(image())))
     assert (facts.rows, facts.columns, facts.frames) == (64, 48, 1)
     assert facts.colour is False
     assert facts.pixel_sha256 is not None
@@ -72,7 +72,7 @@ def test_facts_of_a_film(stored: Store) -> None:
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless])
 def test_lossless_syntaxes_have_one_pixel_hash(stored: Store, syntax: str) -> None:
-    dataset = film()
+    dataset = image()
     plain = decode.pixel_facts(stored(written(dataset)))
     assert decode.pixel_facts(stored(encoded(dataset, syntax))) == plain
 
@@ -82,18 +82,18 @@ def test_other_pixels_have_another_hash(stored: Store) -> None:
     pixels = grey_pixels()
     one = pixels.copy()
     one[3, 3] += 1
-    films = [
-        film(pixels=pixels),
-        film(pixels=one),
-        film(pixels=pixels.reshape(48, 64)),
-        film(pixels=pixels, PixelRepresentation=1),
+    images = [
+        image(pixels=pixels),
+        image(pixels=one),
+        image(pixels=pixels.reshape(48, 64)),
+        image(pixels=pixels, PixelRepresentation=1),
     ]
-    hashes = {decode.pixel_facts(stored(written(f))).pixel_sha256 for f in films}
+    hashes = {decode.pixel_facts(stored(written(f))).pixel_sha256 for f in images}
     assert len(hashes) == 4
 
 
 def test_frames_are_hashed_one_after_the_other(stored: Store) -> None:
-    dataset = film(NumberOfFrames=3)
+    dataset = image(NumberOfFrames=3)
     dataset.PixelData = dataset.PixelData * 3
     facts = decode.pixel_facts(stored(written(dataset)))
     assert facts.frames == 3
@@ -103,7 +103,7 @@ def test_frames_are_hashed_one_after_the_other(stored: Store) -> None:
 def test_hashing_that_takes_too_long_is_given_up(
     stored: Store, settings: Settings
 ) -> None:
-    dataset = film(NumberOfFrames=50)
+    dataset = image(NumberOfFrames=50)
     dataset.PixelData = dataset.PixelData * 50
     path = stored(written(dataset))
     decode.warm_up()
@@ -113,7 +113,7 @@ def test_hashing_that_takes_too_long_is_given_up(
 
 
 def test_display_is_what_the_reader_of_pixels_gives(stored: Store) -> None:
-    dataset = film(WindowCenter=2000, WindowWidth=1000)
+    dataset = image(WindowCenter=2000, WindowWidth=1000)
     shown = decode.display(stored(written(dataset)))
     assert shown.dtype == np.uint16
     np.testing.assert_array_equal(shown, display_frame(dataset))
@@ -124,21 +124,21 @@ def test_greatest_difference_in_grey_levels(stored: Store) -> None:
     other = pixels.copy()
     other[5, 5] = other[5, 5] - 160 if other[5, 5] > 2000 else other[5, 5] + 160
     window = {"WindowCenter": 2048, "WindowWidth": 4096}
-    a = stored(written(film(pixels=pixels, **window)))
-    b = stored(written(film(pixels=other, **window)))
+    a = stored(written(image(pixels=pixels, **window)))
+    b = stored(written(image(pixels=other, **window)))
     assert decode.greatest_difference(a, a) == 0
     assert decode.greatest_difference(a, b) == pytest.approx(160 / 4095 * 255, abs=0.05)
-    wide = stored(written(film(pixels=pixels.reshape(48, 64), **window)))
+    wide = stored(written(image(pixels=pixels.reshape(48, 64), **window)))
     assert decode.greatest_difference(a, wide) == 255
 
 
 def test_a_lossy_copy_is_close(stored: Store) -> None:
     smooth = np.linspace(20, 230, 64 * 48).reshape(64, 48)
-    eight = film(
+    eight = image(
         pixels=smooth.astype(np.uint16), BitsAllocated=8, BitsStored=8, HighBit=7
     )
     eight.PixelData = smooth.astype(np.uint8).tobytes()
-    lossless, lossy = stored(written(eight)), stored(jpeg_film(eight))
+    lossless, lossy = stored(written(eight)), stored(jpeg_image(eight))
     assert decode.greatest_difference(lossless, lossy) <= 2
 
 
@@ -149,7 +149,7 @@ def test_a_picture_is_decoded(stored: Store) -> None:
 
 
 def test_damaged_pixels_are_refused(stored: Store) -> None:
-    content = encoded(film(), JPEG2000Lossless)
+    content = encoded(image(), JPEG2000Lossless)
     at = content.index(b"\xff\x4f\xff\x51")
     broken = content[: at + 40] + bytes(400) + content[at + 440 :]
     with pytest.raises(InvalidInput) as refused:
@@ -159,7 +159,7 @@ def test_damaged_pixels_are_refused(stored: Store) -> None:
 
 def test_a_codestream_larger_than_its_header_says_is_refused(stored: Store) -> None:
     """A bomb: 64 x 48 in the header, 50,000 x 50,000 in the JPEG 2000 stream."""
-    content = bytearray(encoded(film(), JPEG2000Lossless))
+    content = bytearray(encoded(image(), JPEG2000Lossless))
     at = content.index(b"\xff\x4f\xff\x51") + 8
     content[at : at + 8] = (50_000).to_bytes(4, "big") * 2
     with pytest.raises(InvalidInput) as refused:
@@ -181,14 +181,14 @@ def test_a_decoder_that_hangs_is_killed(
     assert time.monotonic() - began < 3
     assert is_gone(hanging)
     settings.DECODE_TIMEOUT_S = 20
-    assert decode.pixel_facts(stored(written(film()))).rows == 64
+    assert decode.pixel_facts(stored(written(image()))).rows == 64
 
 
 @pytest.mark.usefixtures("fresh_child")
 def test_a_file_that_eats_memory_is_refused(stored: Store, settings: Settings) -> None:
     """8,000 x 8,000 pixels of 16 bits in RLE unpack to more than the child may have."""
     settings.DECODE_MEMORY_BYTES = 700 * 1024 * 1024
-    dataset = film()
+    dataset = image()
     small = encoded(dataset, RLELossless)
     hungry = rle_bomb(rows=8000, columns=8000)
     with pytest.raises(InvalidInput) as refused:
@@ -198,11 +198,11 @@ def test_a_file_that_eats_memory_is_refused(stored: Store, settings: Settings) -
 
 
 def rle_bomb(*, rows: int, columns: int) -> bytes:
-    """Write an RLE film of zeros: runs of 128 bytes from 2 (PS3.5 annex G)."""
+    """Write an RLE image of zeros: runs of 128 bytes from 2 (PS3.5 annex G)."""
     runs = b"\x81\0" * (rows * columns // 128)
     header = [2, 64, 64 + len(runs), *[0] * 13]
     frame = np.array(header, "<u4").tobytes() + runs * 2
-    dataset = film(Rows=rows, Columns=columns)
+    dataset = image(Rows=rows, Columns=columns)
     dataset.file_meta.TransferSyntaxUID = RLELossless
     item = b"\xfe\xff\0\xe0"
     dataset.PixelData = (
@@ -215,7 +215,7 @@ def rle_bomb(*, rows: int, columns: int) -> bytes:
 
 @pytest.mark.usefixtures("fresh_child")
 def test_a_child_that_died_meanwhile_is_replaced(stored: Store) -> None:
-    path = stored(written(film()))
+    path = stored(written(image()))
     first = child_pid()
     os.kill(first, signal.SIGKILL)
     assert decode.pixel_facts(path).rows == 64
@@ -247,7 +247,7 @@ def test_a_decoder_that_crashes_again_and_again_refuses_the_file(
     finally:
         stopping.set()
         thread.join()
-    assert decode.pixel_facts(stored(written(film()))).rows == 64
+    assert decode.pixel_facts(stored(written(image()))).rows == 64
 
 
 @pytest.mark.usefixtures("fresh_child")
@@ -256,7 +256,7 @@ def test_busy_for_too_long_is_a_passing_fault(
 ) -> None:
     settings.DECODE_TIMEOUT_S = 1.0
     decode.warm_up()
-    path, never = stored(written(film())), hang(tmp_path / "never.dcm")
+    path, never = stored(written(image())), hang(tmp_path / "never.dcm")
     outcome: list[str] = []
 
     def first() -> None:
@@ -281,7 +281,7 @@ def test_busy_for_too_long_is_a_passing_fault(
 def test_an_answer_that_was_not_read_is_nobody_elses(
     stored: Store, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
-    first, second = (stored(written(film(pixels=grey_pixels(n)))) for n in (1, 2))
+    first, second = (stored(written(image(pixels=grey_pixels(n)))) for n in (1, 2))
     expected = decode.display(second)
 
     def fail(*said: object) -> None:
@@ -295,8 +295,8 @@ def test_an_answer_that_was_not_read_is_nobody_elses(
 
 
 def test_threads_get_their_own_answers(stored: Store) -> None:
-    films = [film(pixels=grey_pixels(seed)) for seed in range(4)]
-    paths = [stored(written(f)) for f in films]
+    images = [image(pixels=grey_pixels(seed)) for seed in range(4)]
+    paths = [stored(written(f)) for f in images]
     expected = [decode.pixel_facts(path).pixel_sha256 for path in paths]
     wrong: list[int] = []
 
@@ -316,7 +316,7 @@ def test_threads_get_their_own_answers(stored: Store) -> None:
 @pytest.mark.usefixtures("fresh_child")
 def test_the_child_outlives_the_thread_that_asked_first(stored: Store) -> None:
     """PDEATHSIG follows the thread that forked, and threads of requests end."""
-    path = stored(written(film()))
+    path = stored(written(image()))
     thread = threading.Thread(target=decode.warm_up)
     thread.start()
     thread.join()
@@ -328,7 +328,7 @@ def test_the_child_outlives_the_thread_that_asked_first(stored: Store) -> None:
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
 def test_a_fork_gets_a_child_of_its_own(stored: Store) -> None:
-    path = stored(written(film()))
+    path = stored(written(image()))
     ours = child_pid()
     expected = decode.pixel_facts(path).pixel_sha256
     read, write = os.pipe()
@@ -384,9 +384,9 @@ def test_the_child_knows_no_django_and_no_secret() -> None:
 
 
 @pytest.mark.slow
-def test_a_large_uncompressed_film_is_quick(stored: Store) -> None:
+def test_a_large_uncompressed_image_is_quick(stored: Store) -> None:
     """2000 x 2000 of 16 bits: 25 ms on an idle machine, ten times that anywhere."""
-    path = stored(written(film(pixels=grey_pixels(rows=2000, columns=2000))))
+    path = stored(written(image(pixels=grey_pixels(rows=2000, columns=2000))))
     decode.pixel_facts(path)
     times = []
     for _ in range(5):
@@ -397,7 +397,7 @@ def test_a_large_uncompressed_film_is_quick(stored: Store) -> None:
 
 
 def test_real_files_are_decoded(chestx_data: Path) -> None:
-    """One film under three headers has one hash; colour is colour, two frames two."""
+    """One image under three headers has one hash; colour is colour, two frames two."""
     folder = chestx_data / "samples" / "dicom"
     facts = {p.name: decode.pixel_facts(p) for p in sorted(folder.glob("*.dcm"))}
     one = {facts[f"dx_udacity_test{n}.dcm"].pixel_sha256 for n in (1, 4, 5)}

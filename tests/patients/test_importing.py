@@ -1,4 +1,4 @@
-"""The folder door: all of a folder, resumable, with a manifest that says whose."""
+"""The folder source: all of a folder, resumable, with a manifest that says whose."""
 
 import os
 from io import BytesIO, TextIOWrapper
@@ -13,7 +13,7 @@ from accounts.models import Role
 from patients import importing
 from patients.importing import files_below, read_manifest
 from patients.models import Instance, Patient, Study, Upload
-from tests.dicom_factory import film_bytes, grey_pixels, png
+from tests.dicom_factory import grey_pixels, image_bytes, png
 from tests.factories import DepartmentFactory, UserFactory
 
 Outcome = Upload.Outcome
@@ -30,12 +30,12 @@ def import_studies(folder: Path, capsys: pytest.CaptureFixture, **options: Any) 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Give a folder of two films, one of them a level deeper."""
-    films = tmp_path / "films"
-    (films / "deep").mkdir(parents=True)
-    (films / "a.dcm").write_bytes(film_bytes())
-    (films / "deep" / "b.dcm").write_bytes(film_bytes(pixels=grey_pixels(1)))
-    return films
+    """Give a folder of two images, one of them a level deeper."""
+    images = tmp_path / "images"
+    (images / "deep").mkdir(parents=True)
+    (images / "a.dcm").write_bytes(image_bytes())
+    (images / "deep" / "b.dcm").write_bytes(image_bytes(pixels=grey_pixels(1)))
+    return images
 
 
 def test_every_file_is_found_but_hidden_ones_media_indexes_and_the_manifest(
@@ -57,7 +57,7 @@ def test_a_folder_is_taken_in_and_summed_up(
     assert "2 files" in said
     assert "2 stored" in said
     assert Instance.objects.count() == 2
-    assert set(Upload.objects.values_list("door", flat=True)) == {"folder"}
+    assert set(Upload.objects.values_list("source", flat=True)) == {"folder"}
     assert set(Upload.objects.values_list("user", flat=True)) == {None}
 
 
@@ -66,7 +66,7 @@ def test_a_second_run_goes_on_where_the_first_was(
     folder: Path, capsys: pytest.CaptureFixture
 ) -> None:
     import_studies(folder, capsys)
-    (folder / "c.dcm").write_bytes(film_bytes(pixels=grey_pixels(2)))
+    (folder / "c.dcm").write_bytes(image_bytes(pixels=grey_pixels(2)))
     said = import_studies(folder, capsys)
     assert "1 stored" in said
     assert "2 taken in by an earlier run" in said
@@ -86,20 +86,20 @@ def test_a_file_with_other_claims_is_sent_again(
 
 
 @pytest.mark.django_db
-def test_a_manifest_says_whose_films_these_are(
+def test_a_manifest_says_whose_images_these_are(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    films = tmp_path / "films"
-    films.mkdir()
-    (films / "a.png").write_bytes(png())
+    images = tmp_path / "images"
+    images.mkdir()
+    (images / "a.png").write_bytes(png())
     manifest = tmp_path / "manifest.csv"
     manifest.write_text(
         "\ufeffpath,view,patient_id,patient_name,birth_date,sex,priority\n"
-        "films/a.png,PA,77,Müller^Jörg,1980-05-06,M,stat\n"
-        "films/missing.png,PA,78,,,,\n",
+        "images/a.png,PA,77,Müller^Jörg,1980-05-06,M,stat\n"
+        "images/missing.png,PA,78,,,,\n",
         encoding="utf-8",
     )
-    said = import_studies(films, capsys, patient_from=manifest)
+    said = import_studies(images, capsys, patient_from=manifest)
     assert "1 of 1 files are in" in said
     patient = Patient.objects.get()
     assert (patient.patient_id, patient.family_name) == ("77", "Müller")
@@ -110,8 +110,8 @@ def test_a_manifest_says_whose_films_these_are(
 def test_bad_files_are_named_and_end_with_an_error(
     folder: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    (folder / "notes.txt").write_text("no film")
-    (folder / "cut.dcm").write_bytes(film_bytes()[:500])
+    (folder / "notes.txt").write_text("no image")
+    (folder / "cut.dcm").write_bytes(image_bytes()[:500])
     said = import_studies(folder, capsys)
     assert "notes.txt: " in said
     assert "cut.dcm: " in said
@@ -124,7 +124,7 @@ def test_bad_files_are_named_and_end_with_an_error(
 def test_a_name_on_disk_that_is_no_text_is_told_as_far_as_it_goes(
     tmp_path: Path,
 ) -> None:
-    (tmp_path / os.fsdecode(b"n\xffte.txt")).write_text("no film")
+    (tmp_path / os.fsdecode(b"n\xffte.txt")).write_text("no image")
     out = TextIOWrapper(BytesIO(), encoding="utf-8")
     with pytest.raises(CommandError, match="1 of 1 files"):
         call_command("import_studies", str(tmp_path), stdout=out)
@@ -138,9 +138,9 @@ def test_refused_files_are_tried_again_but_conflicts_are_not(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     uids = {"SOPInstanceUID": "1.2.3.4", "StudyInstanceUID": "1.2.3.5"}
-    (tmp_path / "a.dcm").write_bytes(film_bytes(**uids))
-    (tmp_path / "b.dcm").write_bytes(film_bytes(**uids, Modality="CT"))
-    (tmp_path / "c.txt").write_text("no film")
+    (tmp_path / "a.dcm").write_bytes(image_bytes(**uids))
+    (tmp_path / "b.dcm").write_bytes(image_bytes(**uids, Modality="CT"))
+    (tmp_path / "c.txt").write_text("no image")
     assert "1 in conflict with the record" in import_studies(tmp_path, capsys)
     assert "2 taken in by an earlier run" in import_studies(tmp_path, capsys)
     assert Upload.objects.filter(outcome=Outcome.CONFLICT).count() == 1

@@ -16,7 +16,7 @@ from patients import decode, ingest, storage
 from patients.ingest import ingest_instance, record_refusal
 from patients.models import Instance, Patient, Priority, Series, Study, Upload
 from patients.signals import instance_stored
-from tests.dicom_factory import encoded, film, film_bytes, grey_pixels, png, written
+from tests.dicom_factory import encoded, grey_pixels, image, image_bytes, png, written
 from tests.factories import DepartmentFactory, UserFactory
 from tests.patients.sending import send
 
@@ -56,9 +56,9 @@ def counts() -> tuple[int, ...]:
     )
 
 
-def test_a_film_is_stored_with_all_that_its_header_says() -> None:
+def test_a_image_is_stored_with_all_that_its_header_says() -> None:
     user = UserFactory(role=Role.TECHNOLOGIST)
-    dataset = film(
+    dataset = image(
         AccessionNumber="A-7",
         IssuerOfPatientID="CLINIC",
         TimezoneOffsetFromUTC="+0200",
@@ -94,9 +94,9 @@ def test_a_film_is_stored_with_all_that_its_header_says() -> None:
         assert stored.read() == written(dataset)
 
 
-def test_upload_and_event_stand_beside_the_film() -> None:
+def test_upload_and_event_stand_beside_the_image() -> None:
     user = UserFactory()
-    result = send(film_bytes(), actor=user, name="C:\\films\\a.dcm")
+    result = send(image_bytes(), actor=user, name="C:\\images\\a.dcm")
     upload = Upload.objects.get()
     assert upload == result.upload
     assert upload.instance == result.instance
@@ -106,14 +106,14 @@ def test_upload_and_event_stand_beside_the_film() -> None:
     assert upload.department == result.study.department
     event = AuditEvent.objects.get(action="upload")
     assert (event.actor_uuid, event.object_uuid) == (user.pk, result.instance.pk)
-    assert (event.door, event.outcome) == ("rest", "success")
+    assert (event.source, event.outcome) == ("rest", "success")
     assert [s.patient_uuid for s in event.subjects.all()] == [result.patient.pk]
 
 
 def test_the_signal_is_sent_inside_the_transaction_also_for_duplicates(
     heard: list[dict[str, Any]],
 ) -> None:
-    user, content = UserFactory(), film_bytes()
+    user, content = UserFactory(), image_bytes()
     first = send(content, actor=user)
     send(content, actor=user)
     assert [said["created"] for said in heard] == [True, False]
@@ -128,7 +128,7 @@ def test_an_error_of_a_receiver_leaves_nothing_but_the_refusal() -> None:
 
     instance_stored.connect(refuse, dispatch_uid="tests.refuse")
     try:
-        result = send(film_bytes())
+        result = send(image_bytes())
     finally:
         instance_stored.disconnect(dispatch_uid="tests.refuse")
     assert (result.outcome, result.reason_code) == (Outcome.REFUSED, "unknown_model")
@@ -141,19 +141,19 @@ def test_without_its_event_nothing_is_stored(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(audit, "record", fail)
     with pytest.raises(AuditUnavailable):
-        send(film_bytes())
+        send(image_bytes())
     assert counts() == (0, 0, 0, 0, 0)
 
 
-def test_one_film_by_four_ways_is_one_instance_with_four_uploads() -> None:
-    dataset = film()
+def test_one_image_by_four_ways_is_one_instance_with_four_uploads() -> None:
+    dataset = image()
     ways = [
-        (written(dataset), Upload.Door.WEB),
-        (written(dataset), Upload.Door.REST),
-        (written(dataset), Upload.Door.FOLDER),
-        (encoded(dataset, JPEG2000Lossless), Upload.Door.REST),
+        (written(dataset), Upload.Source.WEB),
+        (written(dataset), Upload.Source.REST),
+        (written(dataset), Upload.Source.FOLDER),
+        (encoded(dataset, JPEG2000Lossless), Upload.Source.REST),
     ]
-    results = [send(content, door=door) for content, door in ways]
+    results = [send(content, source=source) for content, source in ways]
     assert [result.outcome for result in results] == ["stored", *["duplicate"] * 3]
     instance = Instance.objects.get()
     assert {result.instance for result in results} == {instance}
@@ -162,8 +162,8 @@ def test_one_film_by_four_ways_is_one_instance_with_four_uploads() -> None:
 
 
 @pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless, RLELossless])
-def test_lossless_forms_in_either_order_are_one_film(syntax: Any) -> None:
-    dataset = film()
+def test_lossless_forms_in_either_order_are_one_image(syntax: Any) -> None:
+    dataset = image()
     assert send(encoded(dataset, syntax)).outcome == Outcome.STORED
     again = send(written(dataset))
     assert (again.outcome, again.reason_code) == (Outcome.DUPLICATE, "")
@@ -172,7 +172,7 @@ def test_lossless_forms_in_either_order_are_one_film(syntax: Any) -> None:
 def test_identical_bytes_are_known_without_decoding(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    content = film_bytes()
+    content = image_bytes()
     send(content)
 
     def never(*_: Any) -> None:
@@ -182,25 +182,25 @@ def test_identical_bytes_are_known_without_decoding(
     assert send(content).outcome == Outcome.DUPLICATE
 
 
-def test_films_of_one_study_share_patient_study_and_series() -> None:
+def test_images_of_one_study_share_patient_study_and_series() -> None:
     uids = {"StudyInstanceUID": generate_uid(), "SeriesInstanceUID": generate_uid()}
     for number in range(3):
-        send(film_bytes(**uids, InstanceNumber=number, pixels=grey_pixels(number)))
+        send(image_bytes(**uids, InstanceNumber=number, pixels=grey_pixels(number)))
     assert counts() == (1, 1, 1, 3, 3)
 
 
 def test_a_study_without_an_actor_goes_to_the_default_department(settings: Any) -> None:
     settings.DEFAULT_DEPARTMENT = "night-shift"
-    result = send(film_bytes())
+    result = send(image_bytes())
     assert result.study.department.code == "night-shift"
     assert Department.objects.get(code="night-shift").name == "Night shift"
 
 
-def test_a_film_of_a_known_study_stays_in_its_department() -> None:
+def test_a_image_of_a_known_study_stays_in_its_department() -> None:
     uid = generate_uid()
-    first = send(film_bytes(StudyInstanceUID=uid), actor=UserFactory())
+    first = send(image_bytes(StudyInstanceUID=uid), actor=UserFactory())
     stranger = UserFactory(primary_department=DepartmentFactory(code="emergency"))
-    second = send(film_bytes(StudyInstanceUID=uid), actor=stranger)
+    second = send(image_bytes(StudyInstanceUID=uid), actor=stranger)
     assert second.study.department == first.study.department
     assert second.upload.department == first.study.department
 
@@ -212,13 +212,13 @@ def test_priority_only_rises() -> None:
         ("stat", Priority.STAT),
         ("routine", Priority.STAT),
     ]:
-        result = send(film_bytes(StudyInstanceUID=uid), priority=sent)
+        result = send(image_bytes(StudyInstanceUID=uid), priority=sent)
         assert result.study.priority == expected
     assert Study.objects.get().priority == Priority.STAT
 
 
 def test_a_duplicate_raises_the_priority_too() -> None:
-    content = film_bytes()
+    content = image_bytes()
     send(content)
     send(content, priority="stat")
     assert Study.objects.get().priority == Priority.STAT
@@ -229,10 +229,10 @@ def test_a_duplicate_raises_the_priority_too() -> None:
     [
         (b"", "empty_file"),
         (b"hello", "not_an_image"),
-        (film_bytes()[:900], "truncated_file"),
+        (image_bytes()[:900], "truncated_file"),
         (png()[:-20], "truncated_file"),
-        (film_bytes(SOPInstanceUID=None), "missing_uids"),
-        (film_bytes(StudyInstanceUID=None), "missing_uids"),
+        (image_bytes(SOPInstanceUID=None), "missing_uids"),
+        (image_bytes(StudyInstanceUID=None), "missing_uids"),
     ],
 )
 def test_a_bad_file_leaves_an_upload_with_the_reason(content: bytes, code: str) -> None:
@@ -252,7 +252,7 @@ def test_a_bad_file_leaves_an_upload_with_the_reason(content: bytes, code: str) 
 
 def test_a_file_over_the_limit_is_refused_unread(settings: Any) -> None:
     settings.MAX_FILE_BYTES = 1000
-    result = send(film_bytes())
+    result = send(image_bytes())
     assert (result.outcome, result.reason_code) == (Outcome.REFUSED, "file_too_large")
     assert result.upload.size_bytes > 1000
     assert result.upload.sha256 == ""
@@ -261,7 +261,7 @@ def test_a_file_over_the_limit_is_refused_unread(settings: Any) -> None:
 def test_what_the_upload_handler_found_is_believed() -> None:
     file = BytesIO(b"")
     file.sha256, file.received_bytes, file.too_large = "a" * 64, 10**10, True
-    result = ingest_instance(file, name="big.dcm", door=Upload.Door.WEB, actor=None)
+    result = ingest_instance(file, name="big.dcm", source=Upload.Source.WEB, actor=None)
     assert result.reason_code == "file_too_large"
     assert (result.upload.size_bytes, result.upload.sha256) == (10**10, "a" * 64)
 
@@ -269,7 +269,7 @@ def test_what_the_upload_handler_found_is_believed() -> None:
 def test_a_request_refused_unread_leaves_a_nameless_upload() -> None:
     user = UserFactory()
     error = TooLarge("Too much.", reason_code="request_too_large")
-    result = record_refusal(error, name="", door=Upload.Door.REST, actor=user)
+    result = record_refusal(error, name="", source=Upload.Source.REST, actor=user)
     assert result.upload.original_name == ""
     assert result.upload.reason_code == "request_too_large"
     assert AuditEvent.objects.get().outcome == "refused"
@@ -298,7 +298,7 @@ def test_values_longer_than_their_columns_are_cut_not_refused() -> None:
         "SeriesNumber": 10**11,
         "InstanceNumber": -(10**10),
     }
-    dataset = film()
+    dataset = image()
     for keyword, value in long.items():
         setattr(dataset, keyword, value)
     assert send(written(dataset)).outcome == Outcome.STORED
@@ -306,7 +306,7 @@ def test_values_longer_than_their_columns_are_cut_not_refused() -> None:
 
 @pytest.mark.parametrize("keyword", IDENTIFIERS)
 def test_an_identifier_too_long_to_keep_whole_is_refused(keyword: str) -> None:
-    dataset = film()
+    dataset = image()
     with pytest.warns(UserWarning, match="exceeds the maximum length"):
         setattr(dataset, keyword, "9" * 65)
     result = send(written(dataset))
@@ -314,12 +314,12 @@ def test_an_identifier_too_long_to_keep_whole_is_refused(keyword: str) -> None:
 
 
 def test_markup_in_a_name_is_kept_as_text() -> None:
-    result = send(film_bytes(PatientName="<script>alert(1)</script>^X"))
+    result = send(image_bytes(PatientName="<script>alert(1)</script>^X"))
     assert result.patient.family_name == "<script>alert(1)</script>"
 
 
 def test_an_object_without_pixels_by_nature_is_kept() -> None:
-    dataset = film(
+    dataset = image(
         SOPClassUID="1.2.840.10008.5.1.4.1.1.88.22",
         Modality="SR",
     )
@@ -338,7 +338,7 @@ def test_a_busy_decoder_is_a_passing_fault_and_leaves_nothing(
 
     monkeypatch.setattr(decode, "pixel_facts", busy)
     with pytest.raises(Unavailable):
-        send(film_bytes())
+        send(image_bytes())
     assert counts() == (0, 0, 0, 0, 0)
 
 
@@ -347,7 +347,7 @@ def test_unreadable_pixels_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         raise InvalidInput("It cannot be decoded.", reason_code="unreadable_pixels")
 
     monkeypatch.setattr(decode, "pixel_facts", unreadable)
-    assert send(film_bytes()).reason_code == "unreadable_pixels"
+    assert send(image_bytes()).reason_code == "unreadable_pixels"
     assert counts() == (0, 0, 0, 0, 1)
 
 
@@ -358,7 +358,7 @@ def test_pixels_without_a_decoder_for_them_are_kept(
         raise InvalidInput("No decoder.", reason_code="unsupported_transfer_syntax")
 
     monkeypatch.setattr(decode, "pixel_facts", unsupported)
-    result = send(film_bytes())
+    result = send(image_bytes())
     assert result.outcome == Outcome.STORED
     assert result.instance.pixel_sha256 is None
 
@@ -373,7 +373,7 @@ def test_an_object_has_its_name_before_the_commit(
 
     instance_stored.connect(look, dispatch_uid="tests.look")
     try:
-        send(film_bytes())
+        send(image_bytes())
     finally:
         instance_stored.disconnect(dispatch_uid="tests.look")
     assert seen == [True]
@@ -390,7 +390,7 @@ def test_an_endless_race_is_a_passing_fault(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(ingest, "_store", lose)
     with pytest.raises(Unavailable) as raised:
-        send(film_bytes())
+        send(image_bytes())
     assert raised.value.reason_code == "busy"
     assert len(tries) == ingest.LONGEST_RACE
 
@@ -403,10 +403,10 @@ def test_another_error_of_the_database_is_not_hidden(
 
     monkeypatch.setattr(ingest, "_store", fail)
     with pytest.raises(DatabaseError, match="disk"):
-        send(film_bytes())
+        send(image_bytes())
 
 
 def test_whose_data_an_upload_touched_is_in_the_trail_without_names() -> None:
-    result = send(film_bytes())
+    result = send(image_bytes())
     assert AuditSubject.objects.get().patient_uuid == result.patient.pk
     assert "Doe" not in str(AuditEvent.objects.get().detail)

@@ -20,7 +20,7 @@ from patients.models import (
     Upload,
 )
 from patients.signals import instance_stored
-from tests.dicom_factory import film_bytes, grey_pixels
+from tests.dicom_factory import grey_pixels, image_bytes
 from tests.patients.sending import send
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -43,8 +43,8 @@ def at_once(sendings: list[Callable[[], IngestResult]]) -> list[IngestResult]:
         return list(pool.map(run, sendings))
 
 
-def test_the_same_film_at_once_is_one_instance_and_duplicates() -> None:
-    content = film_bytes()
+def test_the_same_image_at_once_is_one_instance_and_duplicates() -> None:
+    content = image_bytes()
     results = at_once([lambda: send(content)] * THREADS)
     outcomes = Counter(str(result.outcome) for result in results)
     assert outcomes == {"stored": 1, "duplicate": THREADS - 1}
@@ -53,9 +53,9 @@ def test_the_same_film_at_once_is_one_instance_and_duplicates() -> None:
     assert Upload.objects.filter(instance=Instance.objects.get()).count() == THREADS
 
 
-def test_films_of_one_new_study_at_once_share_patient_study_and_series() -> None:
+def test_images_of_one_new_study_at_once_share_patient_study_and_series() -> None:
     uids = {"StudyInstanceUID": generate_uid(), "SeriesInstanceUID": generate_uid()}
-    contents = [film_bytes(**uids, pixels=grey_pixels(n)) for n in range(THREADS)]
+    contents = [image_bytes(**uids, pixels=grey_pixels(n)) for n in range(THREADS)]
     results = at_once([lambda c=content: send(c) for content in contents])
     assert {str(result.outcome) for result in results} == {"stored"}
     assert Instance.objects.count() == THREADS
@@ -64,7 +64,7 @@ def test_films_of_one_new_study_at_once_share_patient_study_and_series() -> None
 
 
 def test_studies_of_one_new_patient_at_once_share_the_patient() -> None:
-    contents = [film_bytes() for _ in range(THREADS)]
+    contents = [image_bytes() for _ in range(THREADS)]
     results = at_once([lambda c=content: send(c) for content in contents])
     assert {str(result.outcome) for result in results} == {"stored"}
     assert Patient.objects.count() == 1
@@ -73,7 +73,7 @@ def test_studies_of_one_new_patient_at_once_share_the_patient() -> None:
 
 def test_one_accession_number_for_many_patients_at_once_goes_to_one() -> None:
     contents = [
-        film_bytes(AccessionNumber="A-1", PatientID=f"P-{n}") for n in range(THREADS)
+        image_bytes(AccessionNumber="A-1", PatientID=f"P-{n}") for n in range(THREADS)
     ]
     results = at_once([lambda c=content: send(c) for content in contents])
     codes = Counter(result.reason_code for result in results)
@@ -81,10 +81,10 @@ def test_one_accession_number_for_many_patients_at_once_goes_to_one() -> None:
 
 
 def test_the_same_pixels_under_many_patients_at_once_are_all_stored() -> None:
-    contents = [film_bytes(PatientID=f"P-{n}") for n in range(THREADS)]
+    contents = [image_bytes(PatientID=f"P-{n}") for n in range(THREADS)]
     results = at_once([lambda c=content: send(c) for content in contents])
     assert {str(result.outcome) for result in results} == {"stored"}
-    late = send(film_bytes(PatientID="P-late"))
+    late = send(image_bytes(PatientID="P-late"))
     assert late.study.flags == [StudyFlag.SAME_PIXELS_OTHER_PATIENT]
     flagged = Study.objects.filter(flags=[StudyFlag.SAME_PIXELS_OTHER_PATIENT])
     assert flagged.count() == THREADS + 1
@@ -97,7 +97,7 @@ def test_a_signal_that_fails_after_the_rows_leaves_none_of_them() -> None:
     instance_stored.connect(fail, dispatch_uid="tests.fail")
     try:
         with pytest.raises(RuntimeError):
-            send(film_bytes())
+            send(image_bytes())
     finally:
         instance_stored.disconnect(dispatch_uid="tests.fail")
     left = [m.objects.count() for m in (Patient, Study, Series, Instance, Upload)]
@@ -110,7 +110,7 @@ def test_a_refusal_is_written_after_the_rollback() -> None:
 
     instance_stored.connect(refuse, dispatch_uid="tests.refuse")
     try:
-        result = send(film_bytes())
+        result = send(image_bytes())
     finally:
         instance_stored.disconnect(dispatch_uid="tests.refuse")
     assert result.reason_code == "unknown_model"

@@ -1,4 +1,4 @@
-"""One film through the real doors, and real films as users send them."""
+"""One image through the real sources, and real images as users send them."""
 
 import hashlib
 from pathlib import Path
@@ -15,7 +15,7 @@ from accounts.models import Role
 from patients import storage
 from patients.models import Instance, Upload
 from tests.clients import person, program
-from tests.dicom_factory import encoded, film, film_bytes, grey_pixels, png, written
+from tests.dicom_factory import encoded, grey_pixels, image, image_bytes, png, written
 from tests.patients.sending import send
 
 pytestmark = pytest.mark.django_db
@@ -27,10 +27,10 @@ def post(client: Client, url: str, *files: tuple[str, bytes], **fields: str) -> 
     return client.post(url, {"file": parts, **fields})
 
 
-def test_one_film_by_web_rest_folder_and_reencoded_is_one_instance(
+def test_one_image_by_web_rest_folder_and_reencoded_is_one_instance(
     tmp_path: Path,
 ) -> None:
-    dataset = film()
+    dataset = image()
     content = written(dataset)
     web = post(person(Role.TECHNOLOGIST), "/upload/", ("a.dcm", content))
     assert web.status_code == 200
@@ -44,14 +44,14 @@ def test_one_film_by_web_rest_folder_and_reencoded_is_one_instance(
 
     instance = Instance.objects.get()
     uploads = instance.uploads.order_by("created_at")
-    assert [upload.door for upload in uploads] == ["web", "rest", "folder", "rest"]
+    assert [upload.source for upload in uploads] == ["web", "rest", "folder", "rest"]
     assert [upload.outcome for upload in uploads] == ["stored", *["duplicate"] * 3]
     assert again.json()["files"][0]["instance"] == str(instance.pk)
 
 
 def test_what_came_by_a_form_is_stored_to_the_last_byte() -> None:
     pixels = grey_pixels(3, rows=1200, columns=900)  # over 2 MB: Django's own limit
-    content = film_bytes(pixels=pixels)
+    content = image_bytes(pixels=pixels)
     post(program(), "/api/v1/uploads/", ("a.dcm", content))
     with storage.open_object(Instance.objects.get()) as stored:
         digest = hashlib.sha256(stored.read()).hexdigest()
@@ -61,17 +61,17 @@ def test_what_came_by_a_form_is_stored_to_the_last_byte() -> None:
 
 def test_one_file_over_the_limit_does_not_stop_its_siblings(settings: Any) -> None:
     settings.MAX_FILE_BYTES = 50_000
-    big = film_bytes(pixels=grey_pixels(rows=300, columns=300))
+    big = image_bytes(pixels=grey_pixels(rows=300, columns=300))
     answer = post(
-        program(), "/api/v1/uploads/", ("big.dcm", big), ("small.dcm", film_bytes())
+        program(), "/api/v1/uploads/", ("big.dcm", big), ("small.dcm", image_bytes())
     )
     assert answer.status_code == 202
     told = [(f["outcome"], f["reason_code"]) for f in answer.json()["files"]]
     assert told == [("refused", "file_too_large"), ("stored", "")]
 
 
-def test_the_same_film_twice_in_one_request_is_one_instance() -> None:
-    content = film_bytes()
+def test_the_same_image_twice_in_one_request_is_one_instance() -> None:
+    content = image_bytes()
     answer = post(program(), "/api/v1/uploads/", ("a.dcm", content), ("b.dcm", content))
     told = [f["outcome"] for f in answer.json()["files"]]
     assert told == ["stored", "duplicate"]
@@ -79,22 +79,22 @@ def test_the_same_film_twice_in_one_request_is_one_instance() -> None:
 
 def test_a_conflict_alone_answers_409_and_names_what_may_be_seen() -> None:
     client = program()
-    post(client, "/api/v1/uploads/", ("a.dcm", film_bytes(SOPInstanceUID="1.2.3")))
-    other = film_bytes(SOPInstanceUID="1.2.3", Modality="CT")
+    post(client, "/api/v1/uploads/", ("a.dcm", image_bytes(SOPInstanceUID="1.2.3")))
+    other = image_bytes(SOPInstanceUID="1.2.3", Modality="CT")
     answer = post(client, "/api/v1/uploads/", ("b.dcm", other))
     assert answer.status_code == 409
     assert answer.json()["files"][0]["reason_code"] == "conflict_header"
 
 
-def test_a_picture_by_two_doors_is_one_instance() -> None:
+def test_a_picture_by_two_sources_is_one_instance() -> None:
     said = {"patient_id": "77", "accession_number": "A-1"}
     post(program(), "/api/v1/uploads/", ("a.png", png()), **said)
-    result = send(png(), name="other.png", door=Upload.Door.FOLDER, **said)
+    result = send(png(), name="other.png", source=Upload.Source.FOLDER, **said)
     assert result.outcome == Outcome.DUPLICATE
 
 
 @pytest.mark.slow
-def test_real_films_are_stored_and_known_again(chestx_data: Path) -> None:
+def test_real_images_are_stored_and_known_again(chestx_data: Path) -> None:
     for path in sorted((chestx_data / "samples" / "dicom").iterdir()):
         conflict = path.name in ("dx_udacity_test4.dcm", "dx_udacity_test5.dcm")
         content = path.read_bytes()
@@ -108,7 +108,7 @@ def test_real_films_are_stored_and_known_again(chestx_data: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_real_film_in_other_lossless_forms_is_the_same(chestx_data: Path) -> None:
+def test_a_real_image_in_other_lossless_forms_is_the_same(chestx_data: Path) -> None:
     samples = chestx_data / "samples" / "dicom"
     for name in (
         "cr_chest_pa_fuji_monochrome1_10bit.dcm",

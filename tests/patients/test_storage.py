@@ -19,7 +19,7 @@ from pytest_django import Settings
 from accounts.errors import Unavailable
 from patients import storage
 from patients.models import Instance, Upload
-from tests.dicom_factory import film_bytes
+from tests.dicom_factory import image_bytes
 from tests.patients.sending import send
 
 OLD = timedelta(days=2).total_seconds()
@@ -50,10 +50,10 @@ def age(path: Path) -> None:
 
 @pytest.mark.django_db
 def test_an_object_stands_under_its_hash_for_its_owner_only(folder: Path) -> None:
-    sha256, path = put(b"film")
-    assert sha256 == hashlib.sha256(b"film").hexdigest()
+    sha256, path = put(b"image")
+    assert sha256 == hashlib.sha256(b"image").hexdigest()
     assert path == folder / sha256[:2] / sha256[2:4] / sha256
-    assert path.read_bytes() == b"film"
+    assert path.read_bytes() == b"image"
     assert path.stat().st_mode & 0o777 == 0o600
     for above in (path.parent, path.parent.parent):
         assert above.stat().st_mode & 0o777 == 0o700
@@ -61,9 +61,9 @@ def test_an_object_stands_under_its_hash_for_its_owner_only(folder: Path) -> Non
 
 @pytest.mark.django_db
 def test_storing_again_changes_nothing(folder: Path) -> None:
-    _, path = put(b"film")
+    _, path = put(b"image")
     number = path.stat().st_ino
-    _, again = put(b"film")
+    _, again = put(b"image")
     assert again == path
     assert path.stat().st_ino == number
     assert [p for p in folder.rglob("*") if p.is_file()] == [path]
@@ -82,7 +82,7 @@ def test_a_write_that_fails_leaves_nothing(folder: Path) -> None:
 
 
 @pytest.mark.django_db
-def test_a_full_disk_is_a_passing_fault_that_leaves_no_film(
+def test_a_full_disk_is_a_passing_fault_that_leaves_no_image(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def full(*said: object) -> None:
@@ -90,7 +90,7 @@ def test_a_full_disk_is_a_passing_fault_that_leaves_no_film(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(Unavailable):
-        send(film_bytes())
+        send(image_bytes())
     assert not Instance.objects.exists()
     assert not Upload.objects.exists()
 
@@ -104,7 +104,7 @@ def test_bytes_are_on_disk_before_they_have_their_name(
     monkeypatch.setattr(
         Path, "replace", lambda a, b: (events.append("rename"), replace(a, b))[1]
     )
-    default_storage.save("quarantine/x", ContentFile(b"film"))
+    default_storage.save("quarantine/x", ContentFile(b"image"))
     assert events[:2] == ["sync", "rename"]
     assert events[2:] == ["sync"] * 2  # the folder that was made, and the one above
 
@@ -121,7 +121,7 @@ def test_conflicts_wait_in_quarantine(folder: Path) -> None:
 
 @pytest.mark.django_db
 def test_an_instance_gives_its_bytes_and_its_path() -> None:
-    content = film_bytes()
+    content = image_bytes()
     assert send(content).instance is not None
     instance = Instance.objects.get()
     with storage.open_object(instance) as file:
@@ -141,7 +141,7 @@ def test_a_storage_without_paths_gives_a_copy(
         "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
     }
     assert isinstance(default_storage, InMemoryStorage)
-    content = film_bytes()
+    content = image_bytes()
     send(content)
     instance = Instance.objects.get()
     with storage.local_path(instance) as path:
@@ -153,7 +153,7 @@ def test_a_storage_without_paths_gives_a_copy(
 def test_the_sweep_takes_old_objects_that_nothing_names() -> None:
     _, orphan = put(b"orphan")
     _, young = put(b"young")
-    send(film_bytes())
+    send(image_bytes())
     with storage.local_path(Instance.objects.get()) as kept:
         age(kept)
     age(orphan)
@@ -166,7 +166,7 @@ def test_the_sweep_takes_old_objects_that_nothing_names() -> None:
 
 @pytest.mark.django_db
 def test_the_sweep_takes_what_a_crash_left_unfinished(folder: Path) -> None:
-    _, path = put(b"film")
+    _, path = put(b"image")
     left, fresh = path.parent / ".x.part", path.parent / ".y.part"
     for unfinished in (left, fresh):
         unfinished.write_bytes(b"half")
@@ -186,9 +186,9 @@ def test_quarantine_is_not_swept() -> None:
 
 @pytest.mark.django_db
 def test_what_is_stored_again_is_young_again() -> None:
-    _, path = put(b"film")
+    _, path = put(b"image")
     age(path)
-    put(b"film")
+    put(b"image")
     assert storage.sweep_orphans() == 0
     assert path.exists()
 
@@ -196,7 +196,7 @@ def test_what_is_stored_again_is_young_again() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_the_sweep_spares_what_an_open_transaction_stores() -> None:
     """Its Instance is not committed yet, and the object was an orphan for days."""
-    sha256, path = put(b"film")
+    sha256, path = put(b"image")
     age(path)
     number = storage._lock_number(sha256)
     other = connection.copy()
@@ -224,8 +224,8 @@ def test_nothing_is_removed_that_an_open_transaction_stores(
     remove: Callable[[str], bool],
 ) -> None:
     """Its row is not committed yet: whoever deletes waits for it."""
-    sha256, path = put(b"film")
-    storage.quarantine(io.BytesIO(b"film"), sha256)
+    sha256, path = put(b"image")
+    storage.quarantine(io.BytesIO(b"image"), sha256)
     other = connection.copy()
     try:
         with other.cursor() as cursor:
@@ -249,9 +249,9 @@ def test_nothing_is_removed_that_an_open_transaction_stores(
 @pytest.mark.parametrize(
     "store",
     [
-        lambda: storage.put_object(io.BytesIO(b"film")),
+        lambda: storage.put_object(io.BytesIO(b"image")),
         lambda: storage.quarantine(
-            io.BytesIO(b"film"), hashlib.sha256(b"film").hexdigest()
+            io.BytesIO(b"image"), hashlib.sha256(b"image").hexdigest()
         ),
     ],
     ids=["object", "quarantine"],
@@ -260,7 +260,7 @@ def test_nothing_is_removed_that_an_open_transaction_stores(
 def test_storing_holds_that_lock_until_the_transaction_ends(
     store: Callable[[], str],
 ) -> None:
-    sha256 = hashlib.sha256(b"film").hexdigest()
+    sha256 = hashlib.sha256(b"image").hexdigest()
     other = connection.copy()
 
     def is_free() -> bool:
@@ -282,7 +282,7 @@ def test_storing_holds_that_lock_until_the_transaction_ends(
 
 @pytest.mark.django_db(transaction=True)
 def test_two_sweeps_do_not_run_at_once() -> None:
-    _, path = put(b"film")
+    _, path = put(b"image")
     age(path)
     other = connection.copy()
     try:

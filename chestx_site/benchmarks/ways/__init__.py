@@ -2,7 +2,7 @@
 
 A module a way, each loaded in a process of its own by `child.py`, so that no library
 is in another's memory, on its threads or warm from its start. Every way has the same
-weights and the same films.
+weights and the same images.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ class Way(Protocol):
     """A network that is ready.
 
     Attributes:
-        whole: Whether it begins with the film (preprocessing, scores, heat maps) or
+        whole: Whether it begins with the image (preprocessing, scores, heat maps) or
             with the prepared input and gives bare outputs.
     """
 
     whole: bool
 
-    def one(self, film: np.ndarray) -> np.ndarray:
-        """Read one film, float probabilities or logits (labels,).
+    def one(self, image: np.ndarray) -> np.ndarray:
+        """Read one image, float probabilities or logits (labels,).
 
         Args:
-            film: Display values, uint16 (H, W), where `whole`; else float32
+            image: Display values, uint16 (H, W), where `whole`; else float32
                 (size, size, channels).
         """
         ...
 
-    def many(self, films: np.ndarray) -> None:
+    def many(self, images: np.ndarray) -> None:
         """Read a batch; one more axis in front."""
         ...

@@ -1,6 +1,6 @@
 """One way in a process of its own: `python -m …child WAY …`, asked by line.
 
-It says a line of JSON once its first film is read, then answers each line of its
+It says a line of JSON once its first image is read, then answers each line of its
 standard input: {"ask": "one" | "many" | "probabilities" | "memory", …}.
 """
 
@@ -25,7 +25,7 @@ from ml.preprocessing import preprocess
 
 
 def main() -> None:
-    """Load the way, read a film, then do as asked until the input ends."""
+    """Load the way, read an image, then do as asked until the input ends."""
     arguments = _arguments()
     die_with_parent(arguments.parent)
     card = read_card(arguments.card)
@@ -33,12 +33,12 @@ def main() -> None:
     way: Way = module.load(
         Setting(card, arguments.cache, arguments.threads, arguments.precision)
     )
-    films = _as_taken(way, card, np.load(arguments.films, mmap_mode="r"))
-    _say({"first": way.one(films[0]).tolist()})
+    images = _as_taken(way, card, np.load(arguments.images, mmap_mode="r"))
+    _say({"first": way.one(images[0]).tolist()})
     asked: dict[str, Callable[[dict[str, Any]], Any]] = {
-        "one": lambda line: _times(way.one, films, line["rounds"]),
+        "one": lambda line: _times(way.one, images, line["rounds"]),
         "many": lambda line: _times(
-            way.many, [_batch(films, line["size"])], line["rounds"]
+            way.many, [_batch(images, line["size"])], line["rounds"]
         ),
         "probabilities": lambda line: [
             way.one(
@@ -59,7 +59,7 @@ def _arguments() -> Namespace:
     parser = ArgumentParser(description=main.__doc__)
     parser.add_argument("way")
     parser.add_argument("--card", type=Path, required=True)
-    parser.add_argument("--films", type=Path, required=True)
+    parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--precision", required=True)
@@ -68,15 +68,15 @@ def _arguments() -> Namespace:
 
 
 def _as_taken(way: Way, card: Card, displays: np.ndarray) -> list[np.ndarray]:
-    """Return films as the way takes them: as shown, or prepared for the network."""
+    """Return images as the way takes them: as shown, or prepared for the network."""
     if way.whole:
         return [np.asarray(display) for display in displays]
     size, channels = card.input_size, card.input_channels
     return [preprocess(d, size=size, channels=channels)[0] for d in displays]
 
 
-def _batch(films: list[np.ndarray], size: int) -> np.ndarray:
-    return np.stack([films[i % len(films)] for i in range(size)])
+def _batch(images: list[np.ndarray], size: int) -> np.ndarray:
+    return np.stack([images[i % len(images)] for i in range(size)])
 
 
 def _times(run: Callable[[Any], Any], inputs: list[Any], rounds: int) -> list[float]:

@@ -20,13 +20,13 @@ class KerasTape:
             tf.config.threading.set_intra_op_parallelism_threads(setting.threads)
         self._reader = UsualReader(setting.card)
 
-    def one(self, film: np.ndarray) -> np.ndarray:
-        """Read one film; probabilities."""
-        return self._reader.read(film).probabilities
+    def one(self, image: np.ndarray) -> np.ndarray:
+        """Read one image; probabilities."""
+        return self._reader.read(image).probabilities
 
-    def many(self, films: np.ndarray) -> None:
+    def many(self, images: np.ndarray) -> None:
         """Read a batch with one call of `predict` and one tape."""
-        self._reader.read_many(films)
+        self._reader.read_many(images)
 
 
 load = KerasTape

@@ -42,16 +42,16 @@ class OnnxPass:
         )
         self._input = self._session.get_inputs()[0].name
 
-    def one(self, film: np.ndarray) -> np.ndarray:
+    def one(self, image: np.ndarray) -> np.ndarray:
         """Run one pass; logits."""
-        return self._infer(film[None])[0]
+        return self._infer(image[None])[0]
 
-    def many(self, films: np.ndarray) -> None:
+    def many(self, images: np.ndarray) -> None:
         """Run one pass of a batch."""
-        self._infer(films)
+        self._infer(images)
 
-    def _infer(self, films: np.ndarray) -> np.ndarray:
-        return self._session.run(None, {self._input: films})[0]
+    def _infer(self, images: np.ndarray) -> np.ndarray:
+        return self._session.run(None, {self._input: images})[0]
 
 
 load = OnnxPass

@@ -37,22 +37,22 @@ class OpenVinoPass:
             self._options["INFERENCE_NUM_THREADS"] = str(setting.threads)
         self._requests: dict[int, openvino.InferRequest] = {}
 
-    def one(self, film: np.ndarray) -> np.ndarray:
+    def one(self, image: np.ndarray) -> np.ndarray:
         """Run one pass; logits."""
-        return self._infer(film[None])[0]
+        return self._infer(image[None])[0]
 
-    def many(self, films: np.ndarray) -> None:
+    def many(self, images: np.ndarray) -> None:
         """Run one pass of a batch."""
-        self._infer(films)
+        self._infer(images)
 
-    def _infer(self, films: np.ndarray) -> np.ndarray:
-        request = self._requests.get(len(films))
+    def _infer(self, images: np.ndarray) -> np.ndarray:
+        request = self._requests.get(len(images))
         if request is None:
             graph = self._core.read_model(self._path)
-            graph.reshape([len(films), *self._shape])
+            graph.reshape([len(images), *self._shape])
             compiled = self._core.compile_model(graph, "CPU", self._options)
-            request = self._requests[len(films)] = compiled.create_infer_request()
-        request.infer([films])
+            request = self._requests[len(images)] = compiled.create_infer_request()
+        request.infer([images])
         return request.get_output_tensor(0).data
 
 

@@ -23,17 +23,17 @@ class Ours:
             precision=setting.precision,
         )
 
-    def one(self, film: np.ndarray) -> np.ndarray:
-        """Check and read one film; a gate is asked, and does not end the call."""
-        check_image(film, colour=False)
-        reading = self._model.read(film, apply_gate=False)
-        return np.array([score.probability for score in reading.scores])
+    def one(self, image: np.ndarray) -> np.ndarray:
+        """Check and read one image; a gate is asked, and does not end the call."""
+        check_image(image, colour=False)
+        model_output = self._model.read(image, apply_gate=False)
+        return np.array([score.probability for score in model_output.scores])
 
-    def many(self, films: np.ndarray) -> None:
+    def many(self, images: np.ndarray) -> None:
         """Check and read a batch."""
-        for film in films:
-            check_image(film, colour=False)
-        self._model.read_many(list(films), apply_gate=False)
+        for image in images:
+            check_image(image, colour=False)
+        self._model.read_many(list(images), apply_gate=False)
 
 
 load = Ours

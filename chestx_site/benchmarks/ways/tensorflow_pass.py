@@ -22,17 +22,17 @@ class TensorFlowPass:
         network = load_network(card, card.weights_file)
         shape = (None, card.input_size, card.input_size, card.input_channels)
         self._run = tf.function(
-            lambda films: network(films, training=False),
+            lambda images: network(images, training=False),
             input_signature=[tf.TensorSpec(shape, tf.float32)],
         )
 
-    def one(self, film: np.ndarray) -> np.ndarray:
+    def one(self, image: np.ndarray) -> np.ndarray:
         """Run one pass; logits."""
-        return self._run(tf.constant(film[None]))[0].numpy()[0]
+        return self._run(tf.constant(image[None]))[0].numpy()[0]
 
-    def many(self, films: np.ndarray) -> None:
+    def many(self, images: np.ndarray) -> None:
         """Run one pass of a batch."""
-        self._run(tf.constant(films))[0].numpy()
+        self._run(tf.constant(images))[0].numpy()
 
 
 load = TensorFlowPass

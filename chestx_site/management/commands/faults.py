@@ -1,4 +1,4 @@
-"""Break things while films come in, and count what came out."""
+"""Break things while images come in, and count what came out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from chestx_site.supervision.supervisor import StopRequested, stop_requests
 
 
 class Command(BaseCommand):
-    """Send films through three doors while workers and servers are killed."""
+    """Send images through three sources while workers and servers are killed."""
 
     help = __doc__
     # It brings a database of its own.
@@ -28,7 +28,7 @@ class Command(BaseCommand):
         """Take how hard the trial is."""
         usual = Options(seed=0)
         parser.add_argument("--seed", type=int, help="Of the moments; else at random.")
-        parser.add_argument("--films", type=int, default=usual.films)
+        parser.add_argument("--images", type=int, default=usual.images)
         parser.add_argument("--kills", type=int, default=usual.kills)
         parser.add_argument("--freezes", type=int, default=usual.freezes)
         parser.add_argument("--span-s", type=float, default=usual.span_s)
@@ -40,7 +40,7 @@ class Command(BaseCommand):
         seed = options["seed"]
         trial = Options(
             seed=secrets.randbelow(10_000) if seed is None else seed,
-            films=options["films"],
+            images=options["images"],
             kills=options["kills"],
             freezes=options["freezes"],
             span_s=options["span_s"],
@@ -77,18 +77,18 @@ def table(report: Report) -> Iterable[str]:
     recoveries = report.recoveries_s
     rows: list[tuple[str, object]] = [("seed", options.seed)]
     rows += [
-        (f"sent by {name}", f"{sent.films}, {sent.tried_again} tries repeated")
+        (f"sent by {name}", f"{sent.images}, {sent.tried_again} tries repeated")
         for name, sent in report.sent.items()
     ]
     rows += [(str(fault), times) for fault, times in report.injected.counts.items()]
     rows += [
-        ("films held by a killed or frozen process", len(report.injected.losses)),
+        ("images held by a killed or frozen process", len(report.injected.losses)),
         ("results thrown away, for they came late", report.late_results),
         ("instances", counts.instances),
         ("runs that succeeded", counts.succeeded),
         ("runs that failed or were rejected", counts.otherwise_finished),
         ("runs that are stuck", counts.unfinished),
-        ("films without exactly one run", counts.films_without_one_run),
+        ("images without exactly one run", counts.images_without_one_run),
         ("findings and heat maps", f"{counts.findings} and {counts.heat_maps}"),
         ("runs without exactly their findings", counts.runs_without_all_findings),
         ("runs finished by who had lost them", counts.finished_by_another_attempt),

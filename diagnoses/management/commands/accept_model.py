@@ -1,4 +1,4 @@
-"""Measure a version of a model on the hospital's own labelled films."""
+"""Measure a version of a model on the hospital's own labelled images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.progress import Progress
 
 from accounts.errors import ChestXError
 from accounts.models import User
-from diagnoses.governance.acceptance import LabelledFilms, accept_model
+from diagnoses.governance.acceptance import LabelledImages, accept_model
 from diagnoses.management.decisions import administrator, installed_version
 from diagnoses.models import ModelVersion, SiteAcceptance
 from diagnoses.worker.read import LoadedModels
@@ -21,7 +21,7 @@ from ml.errors import MlError
 
 class Command(BaseCommand):
     help = (
-        "Measure an installed version on films of this site and keep the figures, "
+        "Measure an installed version on images of this site and keep the figures, "
         "with 95 % intervals over patients, beside the card's. Activating a version "
         "asks for it. Nothing is activated here."
     )
@@ -55,23 +55,23 @@ class Command(BaseCommand):
         version = installed_version(options["name"], options["model_version"])
         if not version.has_weights:
             raise CommandError(f"{version} came without weights: nothing can run it.")
-        films = LabelledFilms(options["manifest"], options["root"])
+        images = LabelledImages(options["manifest"], options["root"])
         try:
-            acceptance = self._measure(version, films, actor)
+            acceptance = self._measure(version, images, actor)
         except (ChestXError, MlError) as error:
             raise CommandError(error.message) from error
         for line in said(acceptance):
             self.stdout.write(line)
 
     def _measure(
-        self, version: ModelVersion, films: LabelledFilms, actor: User | None
+        self, version: ModelVersion, images: LabelledImages, actor: User | None
     ) -> SiteAcceptance:
         model = LoadedModels().get(version)
         with Progress(console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("films", total=None)
+            task = bar.add_task("images", total=None)
             return accept_model(
                 version,
-                films=films,
+                images=images,
                 model=model,
                 actor=actor,
                 progress=lambda done, total: bar.update(

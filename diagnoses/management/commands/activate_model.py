@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from accounts.audit import AuditDoor
+from accounts.audit import AuditSource
 from accounts.errors import ChestXError
 from diagnoses.governance.transitions import (
     Decision,
@@ -28,7 +28,7 @@ class Command(BaseCommand):
     help = (
         "Activate a version of a model (it replaces the active one), let it run in "
         "shadow, retire it, or roll back to the version that was active before. It "
-        "takes effect on the next film."
+        "takes effect on the next image."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -52,7 +52,7 @@ class Command(BaseCommand):
         instead.add_argument(
             "--shadow",
             action="store_true",
-            help="Let it read every film that fits; readers see nothing of it.",
+            help="Let it read every image that fits; readers see nothing of it.",
         )
         instead.add_argument("--retire", action="store_true", help="Retire it instead.")
         instead.add_argument(
@@ -64,7 +64,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         actor = administrator(options["user"])
-        decision = Decision(actor, options["reason"], AuditDoor.COMMAND)
+        decision = Decision(actor, options["reason"], AuditSource.COMMAND)
         try:
             change = _decide(options, decision)
         except ChestXError as error:

@@ -1,4 +1,4 @@
-"""`manage.py compare_models`: two models on the same films, with a paired test."""
+"""`manage.py compare_models`: two models on the same images, with a paired test."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from diagnoses.management.scoring import (
     add_choice_options,
     card_named,
     chosen_rows,
-    read_films,
+    read_images,
 )
 from ml.errors import MlError
 from ml.evaluation.comparison import compare_scored, said
@@ -23,7 +23,7 @@ class Command(BaseCommand):
     """Say what one model has over another, and whether by chance."""
 
     help = (
-        "Compare two models on the same films: differences by resampling patients, "
+        "Compare two models on the same images: differences by resampling patients, "
         "McNemar's test."
     )
     requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
@@ -37,13 +37,13 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Read the films with both and print the differences."""
+        """Read the images with both and print the differences."""
         try:
             rows = chosen_rows(
                 rows_of(options), split=options["split"], datasets=options["dataset"]
             )
             scored = [
-                read_films(card_named(options[which]), rows, root=options["root"])[0]
+                read_images(card_named(options[which]), rows, root=options["root"])[0]
                 for which in ("first", "second")
             ]
             report = compare_scored(*scored)

@@ -21,9 +21,9 @@ from ml.inference import load_model
 
 
 class Command(BaseCommand):
-    """Try a gate on films that it should let in and images that it must refuse."""
+    """Try a gate on images that it should let in and images that it must refuse."""
 
-    help = "Try a model's gate: real films refused, wrong images let in."
+    help = "Try a model's gate: real images refused, wrong images let in."
     requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -31,12 +31,12 @@ class Command(BaseCommand):
         parser.add_argument("name", metavar="NAME")
         parser.add_argument("--model-version", metavar="VERSION", dest="version_name")
         add_dataset_options(parser)
-        parser.add_argument("--split", default="val", help="films to try: val")
+        parser.add_argument("--split", default="val", help="images to try: val")
         parser.add_argument(
             "--samples",
             type=Path,
             metavar="DIR",
-            help="chest films as pictures, and DICOM objects of all kinds",
+            help="chest images as pictures, and DICOM objects of all kinds",
         )
         parser.add_argument(
             "--must-refuse",
@@ -44,7 +44,7 @@ class Command(BaseCommand):
             action="append",
             default=[],
             metavar="DIR",
-            help="further images, none of them a film of the model; may be repeated",
+            help="further images, none of them an image of the model; may be repeated",
         )
         parser.add_argument("--json", action="store_true")
 
@@ -81,7 +81,7 @@ def said(report: dict[str, Any]) -> str:
     """Return the figures for people."""
     real, wrong = report["real"], report["must_be_refused"]
     lines = [
-        f"{report['model']} {report['version']}: real films refused "
+        f"{report['model']} {report['version']}: real images refused "
         + _share(real["refused"])
     ]
     for group in ("by_source", "by_view", "by_age"):

@@ -1,4 +1,4 @@
-"""`manage.py evaluate_model`: how well a model reads the films of a manifest."""
+"""`manage.py evaluate_model`: how well a model reads the images of a manifest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from diagnoses.management.scoring import (
     add_choice_options,
     card_named,
     chosen_rows,
-    read_films,
+    read_images,
 )
 from ml.datasets.manifest import ManifestRow
 from ml.errors import MlError
@@ -28,7 +28,7 @@ from ml.evaluation.report import said as with_interval
 from ml.evaluation.report import write_report
 from ml.evaluation.scoring import pair_figures, report_of, thresholds_of
 from ml.evaluation.shortcuts.changes import CHANGES
-from ml.evaluation.summary import ScoredFilms
+from ml.evaluation.summary import ScoredImages
 
 TRAIN = "train"
 
@@ -53,7 +53,7 @@ class Command(BaseCommand):
             "--change",
             choices=sorted(CHANGES),
             default="none",
-            help="take something away from each film first",
+            help="take something away from each image first",
         )
         parser.add_argument(
             "--operating-point",
@@ -63,7 +63,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--baseline",
             action="store_true",
-            help="also what a classifier without lungs reaches, trained on the films "
+            help="also what a classifier without lungs reaches, trained on the images "
             "of the split train",
         )
         parser.add_argument(
@@ -72,7 +72,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Read the films and print the figures."""
+        """Read the images and print the figures."""
         try:
             report = self._report(options)
         except MlError as error:
@@ -84,7 +84,7 @@ class Command(BaseCommand):
         pair = _pair(options["pair"], card.label_names)
         point = options["operating_point"]
         every = rows_of(options)
-        scored, sha256 = read_films(
+        scored, sha256 = read_images(
             card,
             chosen_rows(every, split=options["split"], datasets=options["dataset"]),
             root=options["root"],
@@ -108,7 +108,7 @@ class Command(BaseCommand):
 
 
 def _baseline(
-    scored: ScoredFilms,
+    scored: ScoredImages,
     train: Sequence[ManifestRow],
     root: Path,
     pair: tuple[str, str] | None,
@@ -140,7 +140,7 @@ def _pair(text: str | None, labels: tuple[str, ...]) -> tuple[str, str] | None:
 
 def said(report: dict[str, Any]) -> str:
     """Return the figures for people."""
-    lines = [f"{report['model']}: {report['n']} films, {report['skipped']} skipped"]
+    lines = [f"{report['model']}: {report['n']} images, {report['skipped']} skipped"]
     for name in ("accuracy", "balanced_accuracy", "mean_auc", "mean_auc_claimed"):
         lines.append(f"{name.replace('_', ' ')}: {with_interval(report[name])}")
     for label in report["labels_claimed"]:
@@ -152,7 +152,9 @@ def said(report: dict[str, Any]) -> str:
             f"F1 {told['f1']}, {told['positives']} with, {told['negatives']} without"
         )
     if report["too_few"]:
-        lines.append(f"too few films to claim anything: {', '.join(report['too_few'])}")
+        lines.append(
+            f"too few images to claim anything: {', '.join(report['too_few'])}"
+        )
     if "pair" in report:
         pair = report["pair"]
         lines.append(

@@ -13,10 +13,10 @@ from ml.inference import LoadedModel
 
 
 class Command(MeasuringCommand):
-    """Measure how a model depends on the source of a film."""
+    """Measure how a model depends on the source of an image."""
 
     help = (
-        "Measure whether a model's features tell the source of a film, what changes "
+        "Measure whether a model's features tell the source of an image, what changes "
         "to its borders do to its figures, and how much heat lies outside the lungs."
     )
 
@@ -36,7 +36,7 @@ class Command(MeasuringCommand):
     def said(self, report: Report) -> str:
         """Return the figures for people."""
         lines = [
-            f"{report['model']} {report['version']}: {report['films']} films of val"
+            f"{report['model']} {report['version']}: {report['images']} images of val"
         ]
         for pair in report.get("sources", {"pairs": []})["pairs"]:
             first, second = pair["sources"]
@@ -44,7 +44,7 @@ class Command(MeasuringCommand):
             lines.append(f"{pair['label']}, {first} or {second}: AUC {auc}")
         for part, changes in report["changes"].items():
             for change, figures in changes.items():
-                if change != "films":
+                if change != "images":
                     all_told = ", ".join(f"{k} {told(v)}" for k, v in figures.items())
                     lines.append(f"{part}, {change}: {all_told}")
         for label, figures in (

@@ -10,7 +10,7 @@ import numpy as np
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from diagnoses.management.synthetic_images import made_up_films
+from diagnoses.management.synthetic_images import made_up_images
 from ml.cards.card import get_card
 from ml.datasets.manifest import read_manifest
 from ml.errors import MlError
@@ -34,11 +34,11 @@ class Command(BaseCommand):
         parser.add_argument("--format", choices=FORMATS, required=True)
         parser.add_argument("--out", type=Path, required=True, metavar="PATH")
         parser.add_argument(
-            "--manifest", type=Path, metavar="CSV", help="compare on these films"
+            "--manifest", type=Path, metavar="CSV", help="compare on these images"
         )
         parser.add_argument("--root", type=Path, metavar="DIR")
         parser.add_argument("--split", default="val", help="of the manifest")
-        parser.add_argument("--films", type=int, default=8, help="how many of them")
+        parser.add_argument("--images", type=int, default=8, help="how many of them")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Export, and say how far the outputs lie apart."""
@@ -48,7 +48,7 @@ class Command(BaseCommand):
                 card,
                 file_format=options["format"],
                 path=options["out"],
-                films=_films(options),
+                images=_images(options),
                 cache_dir=settings.INFERENCE_CACHE_DIR,
             )
         except MlError as error:
@@ -56,18 +56,18 @@ class Command(BaseCommand):
         maps = ""
         if exported.maps_apart is not None:
             maps = f", last maps by {exported.maps_apart:.2g} of their largest value"
-        kind = "films" if options["manifest"] else "made-up films"
+        kind = "images" if options["manifest"] else "made-up images"
         self.stdout.write(
             f"written: {exported.path}\n"
-            f"compared on {exported.films} {kind}: logits differ by at most "
+            f"compared on {exported.images} {kind}: logits differ by at most "
             f"{exported.logits_apart:.2g}{maps}"
         )
 
 
-def _films(options: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Return the films to compare on: of a manifest, spread over it, else made up."""
+def _images(options: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Return the images to compare on: of a manifest, spread over it, else made up."""
     if options["manifest"] is None:
-        return made_up_films()
+        return made_up_images()
     if options["root"] is None:
         raise CommandError("--manifest needs --root.")
     rows = [
@@ -75,8 +75,8 @@ def _films(options: dict[str, Any]) -> dict[str, np.ndarray]:
         for row in read_manifest(options["manifest"])
         if row.split == options["split"]
     ]
-    step = max(1, len(rows) // max(1, options["films"]))
-    chosen = rows[::step][: options["films"]]
+    step = max(1, len(rows) // max(1, options["images"]))
+    chosen = rows[::step][: options["images"]]
     try:
         return {
             row.path: read_display((options["root"] / row.path).read_bytes())
@@ -84,4 +84,4 @@ def _films(options: dict[str, Any]) -> dict[str, np.ndarray]:
         }
     except OSError as error:
         said = error.strerror or error
-        raise CommandError(f"A film cannot be read: {said}.") from error
+        raise CommandError(f"An image cannot be read: {said}.") from error

@@ -1,4 +1,4 @@
-"""`manage.py fit_gate`: fit the gate of an installed model on train films."""
+"""`manage.py fit_gate`: fit the gate of an installed model on train images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ml.training.gate.fit import fit_gate, held_out_rows
 class Command(BaseCommand):
     """Write gate.npz beside a model's weights, and what its card says of it."""
 
-    help = "Fit a model's gate on train films; val is not looked at."
+    help = "Fit a model's gate on train images; val is not looked at."
     requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from diagnoses.management.synthetic_images import made_up_films
+from diagnoses.management.synthetic_images import made_up_images
 from ml.cards.card import TASKS, WEIGHTS_DIR
 from ml.errors import MlError
 from ml.exchange.import_request import ImportRequest
@@ -68,12 +68,12 @@ class Command(BaseCommand):
             help="what the outputs are; a Keras network shows it",
         )
         parser.add_argument(
-            "--sanity", type=Path, metavar="DIR", help="a few films; default: phantoms"
+            "--sanity", type=Path, metavar="DIR", help="a few images; default: phantoms"
         )
         parser.add_argument("--out", type=Path, default=WEIGHTS_DIR, metavar="DIR")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Import, and say what the sanity films showed."""
+        """Import, and say what the sanity images showed."""
         modalities = _parts(options["modality"].upper())
         part = options["body_part"] or BODY_PARTS.get(modalities[0], "CHEST")
         request = ImportRequest(
@@ -91,7 +91,7 @@ class Command(BaseCommand):
         try:
             imported = import_model(
                 named(request, options["name"]),
-                films=_films(options["sanity"]),
+                images=_images(options["sanity"]),
                 weights_dir=options["out"],
                 cache_dir=settings.INFERENCE_CACHE_DIR,
             )
@@ -104,10 +104,10 @@ def _parts(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(","))
 
 
-def _films(folder: Path | None) -> dict[str, np.ndarray]:
-    """Read the sanity set; files that are no films are an error, not left out."""
+def _images(folder: Path | None) -> dict[str, np.ndarray]:
+    """Read the sanity set; files that are no images are an error, not left out."""
     if folder is None:
-        return made_up_films()
+        return made_up_images()
     try:
         paths = sorted(path for path in folder.iterdir() if path.is_file())
         return {path.name: read_display(path.read_bytes()) for path in paths}
@@ -120,7 +120,7 @@ def said(imported: Imported) -> str:
     checked = imported.checked
     lines = [
         f"written: {imported.folder}",
-        f"{checked['films']} films read: scores from {checked['lowest']} to "
+        f"{checked['images']} images read: scores from {checked['lowest']} to "
         f"{checked['highest']}; {checked['labels_with_heat_maps']} labels with heat "
         "maps",
     ]

@@ -73,7 +73,7 @@ class Command(BaseCommand):
             for card in members
         ]
         with Progress(console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("films", total=None)
+            task = bar.add_task("images", total=None)
             return measured_card(
                 raw,
                 loaded,

@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 from ml.cards.card import Card, default_card, get_card
 from ml.errors import ModelError
 from ml.inference import LoadedModel, load_model
-from ml.predict_file import FileReading, read_file, write_overlay
+from ml.predict_file import FileResult, read_file, write_overlay
 
 DECISION_SUPPORT = (
     "Decision support, not for diagnosis. "
@@ -24,7 +24,7 @@ DECISION_SUPPORT = (
 class Command(BaseCommand):
     """Score DICOM files and pictures; one line a file."""
 
-    help = "Score films, one line each. Decision support, not for diagnosis."
+    help = "Score images, one line each. Decision support, not for diagnosis."
     requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -54,7 +54,7 @@ class Command(BaseCommand):
         line = json.dumps(outcome.to_json()) if options["json"] else said(outcome)
         self.stdout.write(line)
         self.stdout.flush()
-        if options["heatmap"] and outcome.reading is not None:
+        if options["heatmap"] and outcome.model_output is not None:
             try:
                 write_overlay(outcome, options["heatmap"])
             except OSError as error:
@@ -92,11 +92,13 @@ def _decision_support(card: Card) -> str:
     )
 
 
-def said(outcome: FileReading) -> str:
+def said(outcome: FileResult) -> str:
     """Return a line for people."""
-    if outcome.reading is None:
+    if outcome.model_output is None:
         return f"{outcome.path}: {outcome.status} ({outcome.reason})"
-    scores = sorted(outcome.reading.scores, key=lambda s: s.probability, reverse=True)
+    scores = sorted(
+        outcome.model_output.scores, key=lambda s: s.probability, reverse=True
+    )
     told = ", ".join(
         f"{score.label} {score.probability:.2f}{' +' if score.positive else ''}"
         for score in scores

@@ -15,7 +15,7 @@ from diagnoses.worker.reproduction import Verdict, reproduce
 
 class Command(BaseCommand):
     help = (
-        "Run a prediction again from its stored film and weights. Says agree, differ "
+        "Run a prediction again from its stored image and weights. Says agree, differ "
         "or not comparable; exit status 0 only for agree."
     )
 

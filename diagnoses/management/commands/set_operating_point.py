@@ -1,4 +1,4 @@
-"""Judge a label by another threshold from the next film on."""
+"""Judge a label by another threshold from the next image on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from accounts.audit import AuditDoor
+from accounts.audit import AuditSource
 from accounts.errors import ChestXError
 from diagnoses.governance.operating_points import choose_named_set, set_operating_point
 from diagnoses.governance.transitions import Decision
@@ -50,7 +50,7 @@ class Command(BaseCommand):
         ):
             raise CommandError("Give a LABEL and its VALUE, or --set NAME.")
         decision = Decision(
-            administrator(options["user"]), options["reason"], AuditDoor.COMMAND
+            administrator(options["user"]), options["reason"], AuditSource.COMMAND
         )
         version = _version(options["name"], options["model_version"])
         try:

@@ -22,8 +22,8 @@ from ml.training.recipes import Recipe
 from ml.training.run import (
     PRECISIONS,
     Budget,
-    Run,
     TrainingData,
+    TrainingRun,
     fitting_precision,
     gather_rows,
     leave_cores_to_the_network,
@@ -82,7 +82,7 @@ class Command(BaseCommand):
 
     def _say_what_is_left_out(self, data: TrainingData) -> None:
         self.stdout.write(
-            f"{len(data.train.rows)} films to learn from, {len(data.held_out.rows)} "
+            f"{len(data.train.rows)} images to learn from, {len(data.held_out.rows)} "
             f"held out for calibration, {len(data.val.rows)} to look at; left out: "
             f"{len(data.unknown)} without a label of the model, {len(data.ambiguous)} "
             "ambiguous"
@@ -101,7 +101,7 @@ class Command(BaseCommand):
         leave_cores_to_the_network()
         with Progress(console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("batches of the epoch")
-            Run(
+            TrainingRun(
                 recipe,
                 data=data,
                 root=options["root"],

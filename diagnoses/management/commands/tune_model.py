@@ -47,7 +47,7 @@ class Command(BaseCommand):
             "--epochs", type=int, default=4, help="of each trial; default: 4"
         )
         parser.add_argument(
-            "--films", type=int, default=0, help="learn from about so many only"
+            "--images", type=int, default=0, help="learn from about so many only"
         )
         parser.add_argument("--run", type=Path, help="folder of the study")
         parser.add_argument("--cache", type=Path, default=training / "cache")
@@ -65,7 +65,7 @@ class Command(BaseCommand):
             best = tune(
                 Search(
                     recipe,
-                    data=gather_rows(recipe, rows_of(options), limit=options["films"]),
+                    data=gather_rows(recipe, rows_of(options), limit=options["images"]),
                     root=options["root"],
                     study_dir=study_dir,
                     cache_dir=options["cache"],

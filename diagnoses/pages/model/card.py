@@ -23,9 +23,9 @@ from diagnoses.pages.words.signs import MODEL_STATES, NO_WEIGHTS, Sign
 from diagnoses.pages.words.times import moment_words
 from ml.cards.card import Card
 
-_SOURCE_COLUMNS = ("Label", "Films", "Patients", "Whom, and where from", "Licence")
+_SOURCE_COLUMNS = ("Label", "Images", "Patients", "Whom, and where from", "Licence")
 METRICS_NOTE = (
-    "In brackets: 95 % intervals by bootstrap over patients. Validation films come "
+    "In brackets: 95 % intervals by bootstrap over patients. Validation images come "
     "from the sources that the model learned from; elsewhere it may read less well."
 )
 
@@ -157,7 +157,7 @@ def _source(source: Mapping[str, Any]) -> LabelRow:
     whom = [str(source[key]) for key in ("ages", "place") if source.get(key)]
     values = (
         source.get("label", "–"),
-        source.get("films", "–"),
+        source.get("images", "–"),
         source.get("patients", "–"),
         "; ".join(whom),
         source.get("licence", "–"),

@@ -1,4 +1,4 @@
-"""Two versions side by side on the films that both have read."""
+"""Two versions side by side on the images that both have read."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from accounts.errors import NotFound
 from diagnoses.governance.comparison import (
     Agreement,
     Comparison,
-    FilmComparison,
+    ImageComparison,
     LabelComparison,
     compare,
-    compare_film,
+    compare_image,
 )
 from diagnoses.governance.versions import active_models, shadow_models
 from diagnoses.models import Finding, ModelVersion
@@ -44,7 +44,7 @@ class LabelLine:
 
 @dataclass(frozen=True)
 class SaidLine:
-    """What both said about a label of a film."""
+    """What both said about a label of an image."""
 
     display: str
     first: str
@@ -55,8 +55,8 @@ class SaidLine:
 
 
 @dataclass(frozen=True)
-class FilmLine:
-    """A film on which they differ, and the ways to it."""
+class ImageLine:
+    """An image on which they differ, and the ways to it."""
 
     key: str
     url: str
@@ -67,7 +67,7 @@ class FilmLine:
 
 @require_safe
 def comparison(request: HttpRequest) -> HttpResponse:
-    """Compare two versions: `first` and `second` as name@version; `film` for one."""
+    """Compare two versions: `first` and `second` as name@version; `image` for one."""
     require(request, Action.READ_SHADOW)
     versions = list(
         ModelVersion.objects.exclude(weights_sha256="").order_by("name", "version")
@@ -80,8 +80,8 @@ def comparison(request: HttpRequest) -> HttpResponse:
         "second": written(second) if second else "",
     }
     if first and second:
-        film = request.GET.get("film", "")
-        said = _film(request, first, second, film) if film else {}
+        image = request.GET.get("image", "")
+        said = _image(request, first, second, image) if image else {}
         context |= said or _compared(request, compare(first, second, user=request.user))
     return render(request, "models/compare.html", context)
 
@@ -110,42 +110,42 @@ def _chosen(
 def _compared(request: HttpRequest, found: Comparison) -> dict[str, Any]:
     _record(request, found.first, found.second, found.differing)
     return {
-        "films": found.films,
+        "images": found.images,
         "labels": [_label_line(label) for label in found.labels],
         "highest": _agreement_words(found.highest) if found.highest else "",
-        "films_differing": found.films_differing,
+        "images_differing": found.images_differing,
         "differing": [
-            _film_line(film, found.first, found.second, request)
-            for film in found.differing
+            _image_line(image, found.first, found.second, request)
+            for image in found.differing
         ],
     }
 
 
-def _film(
-    request: HttpRequest, first: ModelVersion, second: ModelVersion, film: str
+def _image(
+    request: HttpRequest, first: ModelVersion, second: ModelVersion, image: str
 ) -> dict[str, Any]:
     try:
-        key = UUID(film)
+        key = UUID(image)
     except ValueError as error:
-        raise NotFound("There is no such film.") from error
-    found = compare_film(first, second, film=key, user=request.user)
+        raise NotFound("There is no such image.") from error
+    found = compare_image(first, second, image=key, user=request.user)
     if found is None:
-        raise NotFound("Not both have read this film, or it is not yours to see.")
+        raise NotFound("Not both have read this image, or it is not yours to see.")
     _record(request, first, second, (found,))
-    line = _film_line(found, first, second, request, everything=True)
-    return {"film": line, "all_url": _address(first, second)}
+    line = _image_line(found, first, second, request, everything=True)
+    return {"image": line, "all_url": _address(first, second)}
 
 
 def _record(
     request: HttpRequest,
     first: ModelVersion,
     second: ModelVersion,
-    films: tuple[FilmComparison, ...],
+    images: tuple[ImageComparison, ...],
 ) -> None:
     record_read(
         request,
         object_kind="comparison",
-        patients={film.patient_id for film in films},
+        patients={image.patient_id for image in images},
         detail={"first": written(first), "second": written(second)},
     )
 
@@ -164,8 +164,8 @@ def _label_line(label: LabelComparison) -> LabelLine:
 
 def _agreement_words(agreement: Agreement) -> str:
     return (
-        f"The same label stands highest on {agreement.agreed} of {agreement.films} "
-        f"films ({_two(agreement.share)}; Cohen's kappa {_two(agreement.kappa)})."
+        f"The same label stands highest on {agreement.agreed} of {agreement.images} "
+        f"images ({_two(agreement.share)}; Cohen's kappa {_two(agreement.kappa)})."
     )
 
 
@@ -173,19 +173,19 @@ def _two(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
 
 
-def _film_line(
-    film: FilmComparison,
+def _image_line(
+    image: ImageComparison,
     first: ModelVersion,
     second: ModelVersion,
     request: HttpRequest,
     *,
     everything: bool = False,
-) -> FilmLine:
-    return FilmLine(
-        key=str(film.instance_id)[:8],
-        url=_address(first, second, film=str(film.instance_id)),
-        study_url=_study_url(film, request),
-        greatest_difference=_two(film.greatest_difference),
+) -> ImageLine:
+    return ImageLine(
+        key=str(image.instance_id)[:8],
+        url=_address(first, second, image=str(image.instance_id)),
+        study_url=_study_url(image, request),
+        greatest_difference=_two(image.greatest_difference),
         said=tuple(
             SaidLine(
                 display=display_of(label.label),
@@ -195,7 +195,7 @@ def _film_line(
                 second_positive=label.second.positive,
                 differs=label.differs,
             )
-            for label in film.labels
+            for label in image.labels
             if everything or label.differs
         ),
     )
@@ -210,9 +210,9 @@ def _address(first: ModelVersion, second: ModelVersion, **more: str) -> str:
     return f"{reverse('model-compare')}?{urlencode(asked)}"
 
 
-def _study_url(film: FilmComparison, request: HttpRequest) -> str:
-    """Return the way to the study, for who may see whose film it is."""
+def _study_url(image: ImageComparison, request: HttpRequest) -> str:
+    """Return the way to the study, for who may see whose image it is."""
     if not may(request.user, Action.READ_PATIENTS):
         return ""
-    asked = urlencode({"film": film.instance_id})
-    return f"{reverse('study', args=[film.study_id])}?{asked}"
+    asked = urlencode({"image": image.instance_id})
+    return f"{reverse('study', args=[image.study_id])}?{asked}"

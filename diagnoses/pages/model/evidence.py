@@ -15,8 +15,8 @@ from diagnoses.pages.model.figures import (
 )
 from ml.cards.card import Card
 
-_REFUSED_COLUMNS = ("Films", "Refused", "95 % interval")
-_HEAT_COLUMNS = ("Films", "Outside", "If spread evenly")
+_REFUSED_COLUMNS = ("Images", "Refused", "95 % interval")
+_HEAT_COLUMNS = ("Images", "Outside", "If spread evenly")
 _SOURCE_COLUMNS = ("AUC", "95 % interval")
 _POINTING_COLUMNS = ("Pairs", "Hit", "At random", "In the centre")
 _CHANGE_FIGURES = {
@@ -32,27 +32,27 @@ _ORDERS = {
 
 
 def gate_groups(card: Card) -> list[FigureGroup]:
-    """Return what the gate refuses of films, and of what is none."""
+    """Return what the gate refuses of images, and of what is none."""
     val = (card.gate or {}).get("val") or {}
     if not val:
         return []
     real, wrong = val["real"], val["must_be_refused"]
     figures = [
-        _share_figure("Films refused", real["refused"]),
+        _share_figure("Images refused", real["refused"]),
         _share_figure("Other pictures refused", wrong["refused"]),
-        Figure("AUROC of films against other pictures", f"{wrong['auroc']:.3f}"),
+        Figure("AUROC of images against other pictures", f"{wrong['auroc']:.3f}"),
     ]
-    films = {
+    images = {
         **real["by_source"],
         **_if_several(real["by_view"]),
         **_if_several(real["by_age"]),
     }
     return [
         FigureGroup(
-            "Films of the split val",
+            "Images of the split val",
             figures,
             _REFUSED_COLUMNS,
-            _refused(films),
+            _refused(images),
             rows_are="Source and view",
         ),
         FigureGroup(
@@ -94,7 +94,7 @@ def shortcut_groups(card: Card) -> list[FigureGroup]:
     if not told:
         return []
     groups = [
-        _changed_group(f"Films changed: {part}", changes)
+        _changed_group(f"Images changed: {part}", changes)
         for part, changes in told["changes"].items()
     ]
     if told.get("before"):
@@ -142,7 +142,7 @@ def _changed_group(title: str, changes: Mapping[str, Any]) -> FigureGroup:
     ]
     rows = []
     for change, found in changes.items():
-        if change == "films":
+        if change == "images":
             continue
         values = []
         for name in names:
@@ -150,7 +150,7 @@ def _changed_group(title: str, changes: Mapping[str, Any]) -> FigureGroup:
             values += [two(found[name]["value"]), _signed(apart) if apart else "–"]
         words = CHANGED_WORDS.get(change, "").removeprefix(", ") or "as they are"
         rows.append(_row(words.capitalize(), columns, *values))
-    figures = [Figure("Measured on", f"{changes['films']} films")]
+    figures = [Figure("Measured on", f"{changes['images']} images")]
     return FigureGroup(title, figures, columns, rows, rows_are="Change")
 
 
@@ -165,7 +165,7 @@ def _heat_group(heat: Mapping[str, Any]) -> FigureGroup:
         _row(
             name,
             _HEAT_COLUMNS,
-            str(told["films"]),
+            str(told["images"]),
             two(told["outside"]["value"]),
             two(told["outside_if_even"]["value"]),
         )
@@ -187,7 +187,7 @@ def heat_map_groups(card: Card) -> list[FigureGroup]:
                     part, part
                 ),
                 _POINTING_COLUMNS,
-                str(found["films_and_labels"]),
+                str(found["images_and_labels"]),
                 f"{two(found['hit']['value'])} ({_interval(found['hit'])})",
                 two(found["random"]["value"]),
                 two(found["centre"]["value"]),
@@ -211,7 +211,7 @@ def _curves_group(told: Mapping[str, Any]) -> FigureGroup:
     curves, random = told["insertion_deletion"], told["randomisation"]
     last = random["stages"][-1]["rank_correlation"]
     figures = [
-        Figure("Measured on", f"{curves['films']} films"),
+        Figure("Measured on", f"{curves['images']} images"),
         *(
             interval_figure(f"{name}, {words}", curves[name.lower()][order])
             for name in ("Insertion", "Deletion")

@@ -12,7 +12,7 @@ _FIGURES = (
     ("balanced_accuracy", "Balanced accuracy"),
     ("accuracy", "Accuracy"),
     ("mean_auc", "Mean AUC over the labels"),
-    ("mean_auc_claimed", "Mean AUC over labels with enough films"),
+    ("mean_auc_claimed", "Mean AUC over labels with enough images"),
     ("auc", "AUC"),
     ("expected_calibration_error", "Calibration error (ECE)"),
 )
@@ -29,9 +29,9 @@ _MARK_FIGURES = (
     ("sensitivity_at_threshold", "Sensitivity of the mark"),
     ("specificity_at_threshold", "Specificity of the mark"),
 )
-_FILMS = "Films"
+_IMAGES = "Images"
 TOO_FEW = "too few"
-_COVERAGE_COLUMNS = ("Films", "Not ruled out", "Left open")
+_COVERAGE_COLUMNS = ("Images", "Not ruled out", "Left open")
 # Of the risk-coverage curve: how many are wrong among the surest answers.
 SUREST = (0.5, 0.8, 1.0)
 # Parts of a metric's key, as `ml.training.packaging` writes them, in words.
@@ -76,7 +76,7 @@ class LabelRow:
 
 @dataclass(frozen=True)
 class FigureGroup:
-    """What was measured on one set of films, and the command that does it again."""
+    """What was measured on one set of images, and the command that does it again."""
 
     title: str
     figures: Sequence[Figure]
@@ -89,7 +89,7 @@ class FigureGroup:
 def figure_groups(
     metrics: Mapping[str, Any], *, label_names: Sequence[str]
 ) -> list[FigureGroup]:
-    """Return the sets of films that a card has figures for, labels in its order."""
+    """Return the sets of images that a card has figures for, labels in its order."""
     return [
         figure_group(_title(key, measured), measured, label_names=label_names)
         for key, measured in metrics.items()
@@ -100,7 +100,7 @@ def figure_groups(
 def figure_group(
     title: str, measured: Mapping[str, Any], *, label_names: Sequence[str]
 ) -> FigureGroup:
-    """Return what was measured on one set of films, labels in the card's order."""
+    """Return what was measured on one set of images, labels in the card's order."""
     labels = measured.get("labels") or {}
     shown = _LABEL_FIGURES
     if _marks_differ(labels):
@@ -108,22 +108,22 @@ def figure_group(
     return FigureGroup(
         title=title,
         figures=_figures(measured),
-        columns=[*(word for _, word in shown), _FILMS],
+        columns=[*(word for _, word in shown), _IMAGES],
         labels=_label_rows(labels, label_names, shown),
         command=str(measured.get("command", "")),
     )
 
 
 def _title(key: str, measured: Mapping[str, Any]) -> str:
-    """Say which films were measured, as the command that measured them says it."""
+    """Say which images were measured, as the command that measured them says it."""
     split, _, rest = key.removesuffix(_CHANGED_SUFFIX).partition("_")
     told = shlex.split(str(measured.get("command", "")))
     datasets = _values_of("--dataset", told) or ([rest.split("_")[0]] if rest else [])
     changes = _values_of("--change", told)
     changed = changes[0] if changes else _CHANGE if _CHANGED_SUFFIX in key else ""
-    films = "Validation films" if split == "val" else f"{split.capitalize()} films"
+    images = "Validation images" if split == "val" else f"{split.capitalize()} images"
     of = f" of {' and '.join(datasets)}" if datasets else ""
-    return films + of + CHANGED_WORDS.get(changed, "") + _pair_words(measured)
+    return images + of + CHANGED_WORDS.get(changed, "") + _pair_words(measured)
 
 
 def _values_of(option: str, told: Sequence[str]) -> list[str]:
@@ -146,7 +146,7 @@ def _against(pair: Sequence[str]) -> str:
 
 def _figures(measured: Mapping[str, Any]) -> list[Figure]:
     counted = [
-        f"{measured[name]} {name if name != 'n' else 'films'}"
+        f"{measured[name]} {name if name != 'n' else 'images'}"
         for name in ("n", "patients")
         if measured.get(name) is not None
     ]
@@ -190,7 +190,7 @@ def coverage_groups(card: Card) -> list[FigureGroup]:
     ]
     if not claimed:
         return []
-    # Of the largest set of films: the smaller ones are among its sources.
+    # Of the largest set of images: the smaller ones are among its sources.
     checked = max(claimed, key=lambda told: int(told["n"]))
     figures = [
         Figure("Stated", two(checked["stated_coverage"])),
@@ -221,7 +221,7 @@ def interval_figure(name: str, told: Mapping[str, Any]) -> Figure:
 
 
 def _flat(rows: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return sigmoid labels as two rows: films with it, and films without."""
+    """Return sigmoid labels as two rows: images with it, and images without."""
     flat: list[tuple[str, Mapping[str, Any]]] = []
     for name, found in rows.items():
         if "with" in found:
@@ -258,13 +258,13 @@ def _label_rows(
     label_names: Sequence[str],
     shown: Sequence[tuple[str, str]],
 ) -> list[LabelRow]:
-    """Return a row for each label that any film had; too few films have no figures."""
+    """Return a row for each label with images; too few images have no metrics."""
     return [
         LabelRow(
             name,
             [
                 *(Cell(word, _label_figure(found, key)) for key, word in shown),
-                Cell(_FILMS, str(found["positives"])),
+                Cell(_IMAGES, str(found["positives"])),
             ],
         )
         # The database keeps no order of keys.

@@ -21,7 +21,7 @@ MOST_SHOWN = 20
 
 @dataclass(frozen=True)
 class AcceptanceView:
-    """One measurement on the films of this site."""
+    """One measurement on the images of this site."""
 
     group: FigureGroup
     when: str
@@ -70,7 +70,7 @@ def acceptances_of(version: ModelVersion) -> list[AcceptanceView]:
     return [
         AcceptanceView(
             group=figure_group(
-                "Films of this site", acceptance.figures, label_names=labels
+                "Images of this site", acceptance.figures, label_names=labels
             ),
             when=_who_and_when(acceptance.measured_by, acceptance.measured_at),
             manifest_sha256=acceptance.manifest_sha256,

@@ -10,7 +10,7 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_POST, require_safe
 
 from accounts.access import Action, may, require
-from accounts.audit import AuditDoor
+from accounts.audit import AuditSource
 from accounts.errors import ChestXError, InvalidInput, NotFound
 from diagnoses.governance.operating_points import choose_named_set, set_operating_point
 from diagnoses.governance.transitions import (
@@ -105,12 +105,12 @@ def decide(request: HttpRequest, name: str) -> HttpResponse:
             raise InvalidInput("There is no such decision.")
     except ChestXError as error:
         return _back(request, shown, error)
-    return _back(request, shown, f"{shown} is {shown.state}, from the next film on.")
+    return _back(request, shown, f"{shown} is {shown.state}, from the next image on.")
 
 
 @require_POST
 def thresholds(request: HttpRequest, name: str) -> HttpResponse:
-    """Judge by other thresholds from the next film on; then show the version."""
+    """Judge by other thresholds from the next image on; then show the version."""
     require(request, Action.ADMINISTER)
     shown = _named(request.POST.get("version", ""), _versions_of(name))
     decision = _decision(request)
@@ -132,7 +132,7 @@ def thresholds(request: HttpRequest, name: str) -> HttpResponse:
 
 def _decision(request: HttpRequest) -> Decision:
     reason = request.POST.get("reason", "")
-    return Decision(request.user, reason, AuditDoor.WEB, request)
+    return Decision(request.user, reason, AuditSource.WEB, request)
 
 
 def _number(written: str) -> float:

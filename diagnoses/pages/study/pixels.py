@@ -1,4 +1,4 @@
-"""The pictures: a film, and the heat map that lies over it as a layer of its own."""
+"""The pictures: an image, and the heat map that lies over it as a layer of its own."""
 
 from uuid import UUID
 
@@ -21,7 +21,7 @@ LONGEST_SIZE = 5
 
 
 @require_safe
-def film(request: HttpRequest, instance_id: UUID, frame: int) -> HttpResponse:
+def image(request: HttpRequest, instance_id: UUID, frame: int) -> HttpResponse:
     """Answer one frame, counted from 0, as a PNG; `size` is its longest side."""
     require(request, Action.READ_IMAGES)
     instance = (
@@ -32,7 +32,7 @@ def film(request: HttpRequest, instance_id: UUID, frame: int) -> HttpResponse:
         .first()
     )
     if instance is None or frame >= (instance.frames or 1):
-        raise NotFound("There is no such film, or it belongs to another department.")
+        raise NotFound("There is no such image, or it belongs to another department.")
     size = _size(request)
     with local_path(instance) as path:
         display = decode.display(path, frame)
@@ -49,7 +49,7 @@ def film(request: HttpRequest, instance_id: UUID, frame: int) -> HttpResponse:
 
 @require_safe
 def heat_layer(request: HttpRequest, finding_id: UUID) -> HttpResponse:
-    """Answer the heat map of a finding as a transparent PNG in its film's geometry."""
+    """Answer the heat map of a finding as a transparent PNG in its image's geometry."""
     require(request, Action.READ_IMAGES)
     require(request, Action.READ_RESULTS)
     heat_map = (

@@ -1,4 +1,4 @@
-"""The studies before this one, in a few lines beside the film."""
+"""The studies before this one, in a few lines beside the image."""
 
 from dataclasses import dataclass
 
@@ -31,7 +31,7 @@ def earlier_studies(study: Study, *, user: User) -> list[EarlierStudy]:
         .order_by("-received_at", "-id")
         .values_list("pk", flat=True)[:SHOWN]
     )
-    films = dict(
+    images = dict(
         Instance.objects.filter(
             series__study__in=keys, origin=Origin.RECEIVED, rows__isnull=False
         )
@@ -45,8 +45,8 @@ def earlier_studies(study: Study, *, user: User) -> list[EarlierStudy]:
             url=row.url,
             study=row.study,
             said=_said(row),
-            thumbnail_url=_thumbnail_url(films[key])
-            if shows_images and key in films
+            thumbnail_url=_thumbnail_url(images[key])
+            if shows_images and key in images
             else "",
         )
         for key, row in zip(keys, rows_of(keys, user=user), strict=True)
@@ -60,4 +60,4 @@ def _said(row: Row) -> str:
 
 
 def _thumbnail_url(instance_key: object) -> str:
-    return f"{reverse('film', args=[instance_key, 0])}?size={THUMBNAIL_SIZE}"
+    return f"{reverse('image', args=[instance_key, 0])}?size={THUMBNAIL_SIZE}"

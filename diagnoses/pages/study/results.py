@@ -1,4 +1,4 @@
-"""What the models said about one film: findings, or why there are none."""
+"""What the models said about one image: findings, or why there are none."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,12 +25,12 @@ _HEADINGS = {
     _Status.QUEUED: "Waiting for the model",
     _Status.RUNNING: "The model is reading",
     _Status.REJECTED: "Kept and shown, no score given",
-    _Status.FAILED: "The model could not read this film",
+    _Status.FAILED: "The model could not read this image",
 }
 
 
 @dataclass(frozen=True)
-class Reading:
+class ModelOutput:
     """What one model's latest run says, or where it stands."""
 
     key: UUID
@@ -58,18 +58,18 @@ class _ModelWords:
     ages: str = ""
 
 
-def readings_of(
+def results_of(
     instance: Instance, *, user: User, chosen_finding: UUID | None = None
-) -> list[Reading]:
-    """Return what each model's latest run said about a film, the default model's first.
+) -> list[ModelOutput]:
+    """Return the latest output of each model on an image, the default model first.
 
     Whoever may see shadow runs finds them last, marked as what readers do not see;
-    they never lay a heat map over the film by themselves.
+    they never lay a heat map over the image by themselves.
 
     Args:
-        instance: The film.
+        instance: The image.
         user: Who looks: decides about heat maps and about trying again.
-        chosen_finding: Whose heat map lies over the film; without it, that of the
+        chosen_finding: Whose heat map lies over the image; without it, that of the
             strongest marked finding.
     """
     told = latest_runs([instance.pk])[instance.pk]
@@ -81,7 +81,7 @@ def readings_of(
     gate_notes = _gate_notes_of(runs)
     current = chosen_finding or _strongest_marked(told, findings)
     return [
-        _reading(
+        _model_output(
             run,
             findings=findings.get(run.pk, []),
             words=words.get(run.model_version_id, _ModelWords()),
@@ -94,13 +94,13 @@ def readings_of(
     ]
 
 
-def layer_of(readings: Sequence[Reading]) -> FindingLine | None:
-    """Return the finding whose heat map lies over the film."""
+def layer_of(results: Sequence[ModelOutput]) -> FindingLine | None:
+    """Return the finding whose heat map lies over the image."""
     return next(
         (
             line
-            for reading in readings
-            for line in reading.findings
+            for model_output in results
+            for line in model_output.findings
             if line.current and line.layer_url
         ),
         None,
@@ -148,7 +148,7 @@ def _strongest_marked(
     return None
 
 
-def _reading(
+def _model_output(
     run: Prediction,
     *,
     findings: Sequence[Finding],
@@ -157,10 +157,10 @@ def _reading(
     gate_note: str,
     user: User,
     current: UUID | None,
-) -> Reading:
+) -> ModelOutput:
     version = run.model_version
     calibrated = bool(findings) and all(finding.calibrated for finding in findings)
-    return Reading(
+    return ModelOutput(
         key=run.pk,
         status=status_sign(run.status, reason_code=run.reason_code),
         waiting=not run.finished,
@@ -198,7 +198,7 @@ def _line(
     user: User,
     current: UUID | None,
 ) -> FindingLine:
-    chosen = urlencode({"film": run.instance_id, "finding": finding.pk})
+    chosen = urlencode({"image": run.instance_id, "finding": finding.pk})
     drawn = finding.has_heat_map and may(user, Action.READ_IMAGES)
     return finding_line(
         finding,

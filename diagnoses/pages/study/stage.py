@@ -1,4 +1,4 @@
-"""What is shown around a film: its pictures, the texts in its corners, its sides."""
+"""What is shown around an image: its pictures, the texts in its corners, its sides."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _WINDOW_WIDTH_TAG = "00281051"
 
 
 @dataclass(frozen=True)
-class FilmView:
+class ImageView:
     """One frame of one instance on the stage; where it cannot be shown, why."""
 
     shown: bool
@@ -37,32 +37,32 @@ class FilmView:
     instead_line: str = ""
 
 
-def film_view(instance: Instance | None, *, frame: int, user: User) -> FilmView:
+def image_view(instance: Instance | None, *, frame: int, user: User) -> ImageView:
     """Return what the stage shows of a frame, counted from 0."""
     if instance is None:
-        return FilmView(shown=False)
+        return ImageView(shown=False)
     if not may(user, Action.READ_IMAGES):
-        return FilmView(
+        return ImageView(
             shown=False,
             synthetic=instance.synthetic,
             instead="Images are not shown to your role",
-            instead_line="The film is kept; your role works without it.",
+            instead_line="The image is kept; your role works without it.",
         )
     if not instance.rows or not instance.columns:
-        return FilmView(
+        return ImageView(
             shown=False,
             synthetic=instance.synthetic,
             instead="No picture in this object",
             instead_line="It is kept as it came; it holds no pixels by its nature.",
         )
-    url = reverse("film", args=[instance.pk, frame])
-    return FilmView(
+    url = reverse("image", args=[instance.pk, frame])
+    return ImageView(
         shown=True,
         fit_url=f"{url}?size={FIT_SIZE}",
         full_url=url,
         rows=instance.rows,
         columns=instance.columns,
-        alt=f"{film_words(instance)}, {instance.columns} by {instance.rows} pixels",
+        alt=f"{image_words(instance)}, {instance.columns} by {instance.rows} pixels",
         corner=_corner(instance, frame),
         window=_window(instance.header),
         left_marker=left_marker(instance.header),
@@ -70,10 +70,10 @@ def film_view(instance: Instance | None, *, frame: int, user: User) -> FilmView:
     )
 
 
-def film_words(instance: Instance, *, number: int = 1) -> str:
-    """Name a film by its view, else by what its series says, else by its number."""
+def image_words(instance: Instance, *, number: int = 1) -> str:
+    """Name an image by its view, else by what its series says, else by its number."""
     view = instance.view_position or instance.series.view_position
-    return view or instance.series.description or f"Film {number}"
+    return view or instance.series.description or f"Image {number}"
 
 
 def _corner(instance: Instance, frame: int) -> list[str]:

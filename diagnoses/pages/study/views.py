@@ -1,4 +1,4 @@
-"""A study: the film, what the models found on it, and what came before."""
+"""A study: the image, what the models found on it, and what came before."""
 
 import hashlib
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
 from accounts.access import Action, may, require
-from accounts.audit import AuditDoor
+from accounts.audit import AuditSource
 from accounts.errors import NotFound
 from diagnoses.models import Prediction, WorklistEntry
 from diagnoses.pages.audit import record_read
 from diagnoses.pages.polling import Watch, asked_times
 from diagnoses.pages.study.priors import earlier_studies
-from diagnoses.pages.study.results import Reading, layer_of, readings_of
-from diagnoses.pages.study.stage import film_view, film_words
+from diagnoses.pages.study.results import ModelOutput, layer_of, results_of
+from diagnoses.pages.study.stage import image_view, image_words
 from diagnoses.pages.words.identity import (
     accession_words,
     flag_sentences,
@@ -35,13 +35,13 @@ from diagnoses.worker.sweeper import delayed_since
 from patients.models import Instance, Origin, Priority, Study
 
 _Status = Prediction.Status
-# More films than this are walked one by one instead of being named side by side.
-FILMS_SIDE_BY_SIDE = 6
+# More images than this are walked one by one instead of being named side by side.
+IMAGES_SIDE_BY_SIDE = 6
 
 
 @dataclass(frozen=True)
 class Step:
-    """A way to another film or frame of the study."""
+    """A way to another image or frame of the study."""
 
     word: str
     url: str
@@ -50,20 +50,20 @@ class Step:
 
 @require_safe
 def study(request: HttpRequest, study_id: UUID) -> HttpResponse:
-    """Show one film of a study and what was said about it."""
+    """Show one image of a study and what was said about it."""
     shown = _study_of(request, study_id)
-    films = _films_of(shown)
-    film = _chosen_film(request, shown, films)
-    frame = _chosen_frame(request, film)
+    images = _images_of(shown)
+    image = _chosen_image(request, shown, images)
+    frame = _chosen_frame(request, image)
     record_read(
         request,
         object_kind="study",
         object_uuid=shown.pk,
         patients=[shown.patient_id],
-        detail={"film": str(film.pk)} if film else {},
+        detail={"image": str(image.pk)} if image else {},
     )
-    readings = _readings(request, film)
-    series = [one.series for one in films]
+    results = _results(request, image)
+    series = [one.series for one in images]
     earlier = earlier_studies(shown, user=request.user)
     return render(
         request,
@@ -72,53 +72,53 @@ def study(request: HttpRequest, study_id: UUID) -> HttpResponse:
             "section": "worklist",
             "analysis_delayed_since": delayed_since(),
             "study": _study_words(shown, series),
-            "film": film_view(film, frame=frame, user=request.user),
-            "films": _steps(films, film, frame=frame),
-            "layer": layer_of(readings),
+            "image": image_view(image, frame=frame, user=request.user),
+            "images": _steps(images, image, frame=frame),
+            "layer": layer_of(results),
             "priors": earlier,
             "priors_all_url": _history_url(shown),
-            **_readings_context(request, shown, film, readings),
+            **_results_context(request, shown, image, results),
         },
     )
 
 
 @require_safe
-def readings(request: HttpRequest, study_id: UUID) -> HttpResponse:
-    """Show what was said about one film: the part of the page that changes itself."""
+def results(request: HttpRequest, study_id: UUID) -> HttpResponse:
+    """Show what was said about one image: the part of the page that changes itself."""
     shown = _study_of(request, study_id)
-    film = _chosen_film(request, shown, _films_of(shown))
+    image = _chosen_image(request, shown, _images_of(shown))
     record_read(
         request,
         object_kind="study",
         object_uuid=shown.pk,
         patients=[shown.patient_id],
-        detail={"film": str(film.pk)} if film else {},
+        detail={"image": str(image.pk)} if image else {},
     )
-    said = _readings(request, film)
-    context = _readings_context(request, shown, film, said)
-    return render(request, "study/readings.html", context)
+    said = _results(request, image)
+    context = _results_context(request, shown, image, said)
+    return render(request, "study/results.html", context)
 
 
 @require_safe
 def changes(request: HttpRequest, study_id: UUID) -> HttpResponse:
-    """Say whether a film's runs have changed, and nothing about what they say."""
+    """Say whether an image's runs have changed, and nothing about what they say."""
     shown = _study_of(request, study_id)
-    film = _chosen_film(request, shown, _films_of(shown))
+    image = _chosen_image(request, shown, _images_of(shown))
     runs = list(
         Prediction.objects.visible_to(request.user)
-        .filter(instance=film)
+        .filter(instance=image)
         .order_by("pk")
         .values_list("pk", "status")
     )
     if _state_of(runs) != request.GET.get("state"):
         return HttpResponse("", headers={"HX-Trigger": "study-changed"})
-    watch = _watch(shown, film, runs, times=asked_times(request) + 1)
+    watch = _watch(shown, image, runs, times=asked_times(request) + 1)
     return render(request, "study/watch.html", {"watch": watch})
 
 
 @require_POST
 def retry(request: HttpRequest, prediction_id: UUID) -> HttpResponse:
-    """Queue another run of a failed one, and go back to its film."""
+    """Queue another run of a failed one, and go back to its image."""
     require(request, Action.RETRY_PREDICTION)
     failed = (
         Prediction.objects.visible_to(request.user)
@@ -129,10 +129,10 @@ def retry(request: HttpRequest, prediction_id: UUID) -> HttpResponse:
     )
     if failed is None:
         raise NotFound("There is no such run, or none of your departments.")
-    retry_for(request.user, failed, door=AuditDoor.WEB, request=request)
+    retry_for(request.user, failed, source=AuditSource.WEB, request=request)
     messages.success(request, "Queued again.")
     study_url = reverse("study", args=[failed.instance.series.study_id])
-    return HttpResponseRedirect(f"{study_url}?film={failed.instance_id}")
+    return HttpResponseRedirect(f"{study_url}?image={failed.instance_id}")
 
 
 def _study_of(request: HttpRequest, study_id: UUID) -> Study:
@@ -148,7 +148,7 @@ def _study_of(request: HttpRequest, study_id: UUID) -> Study:
     return found
 
 
-def _films_of(shown: Study) -> list[Instance]:
+def _images_of(shown: Study) -> list[Instance]:
     return list(
         Instance.objects.filter(series__study=shown, origin=Origin.RECEIVED)
         .select_related("series")
@@ -157,15 +157,15 @@ def _films_of(shown: Study) -> list[Instance]:
     )
 
 
-def _chosen_film(
-    request: HttpRequest, shown: Study, films: Sequence[Instance]
+def _chosen_image(
+    request: HttpRequest, shown: Study, images: Sequence[Instance]
 ) -> Instance | None:
-    """Return the film that the address names, else the one the worklist speaks of."""
-    named = request.GET.get("film", "")
+    """Return the image that the address names, else the one the worklist speaks of."""
+    named = request.GET.get("image", "")
     if named:
-        found = next((film for film in films if str(film.pk) == named), None)
+        found = next((image for image in images if str(image.pk) == named), None)
         if found is None:
-            raise NotFound("There is no such film in this study.")
+            raise NotFound("There is no such image in this study.")
         return found
     spoken_of = (
         WorklistEntry.objects.filter(study=shown)
@@ -173,55 +173,56 @@ def _chosen_film(
         .first()
     )
     return next(
-        (film for film in films if film.pk == spoken_of), films[0] if films else None
+        (image for image in images if image.pk == spoken_of),
+        images[0] if images else None,
     )
 
 
-def _chosen_frame(request: HttpRequest, film: Instance | None) -> int:
+def _chosen_frame(request: HttpRequest, image: Instance | None) -> int:
     written = request.GET.get("frame", "1")
-    frames = (film.frames or 1) if film else 1
+    frames = (image.frames or 1) if image else 1
     # Nine digits are more frames than there are; int() stumbles over thousands.
     return max(1, min(int(written[:9]), frames)) - 1 if written.isdecimal() else 0
 
 
-def _readings(request: HttpRequest, film: Instance | None) -> list[Reading]:
-    if film is None or not may(request.user, Action.READ_RESULTS):
+def _results(request: HttpRequest, image: Instance | None) -> list[ModelOutput]:
+    if image is None or not may(request.user, Action.READ_RESULTS):
         return []
     try:
         chosen = UUID(request.GET.get("finding", ""))
     except ValueError:
         chosen = None
-    return readings_of(film, user=request.user, chosen_finding=chosen)
+    return results_of(image, user=request.user, chosen_finding=chosen)
 
 
-def _readings_context(
+def _results_context(
     request: HttpRequest,
     shown: Study,
-    film: Instance | None,
-    said: Sequence[Reading],
+    image: Instance | None,
+    said: Sequence[ModelOutput],
 ) -> dict[str, Any]:
     runs = sorted(
         Prediction.objects.visible_to(request.user)
-        .filter(instance=film)
+        .filter(instance=image)
         .order_by("pk")
         .values_list("pk", "status")
     )
-    asked = {"film": str(film.pk)} if film else {}
+    asked = {"image": str(image.pk)} if image else {}
     return {
-        "readings": said,
+        "results": said,
         "results_hidden": not may(request.user, Action.READ_RESULTS),
-        "watch": _watch(shown, film, runs, times=0),
-        "readings_url": _url("study-readings", shown, asked),
+        "watch": _watch(shown, image, runs, times=0),
+        "results_url": _url("study-results", shown, asked),
     }
 
 
 def _watch(
-    shown: Study, film: Instance | None, runs: Sequence[tuple], *, times: int
+    shown: Study, image: Instance | None, runs: Sequence[tuple], *, times: int
 ) -> Watch | None:
     """Return when to ask again whether anything changed; None where nothing will."""
-    if film is None or all(status in Prediction.FINISHED for _, status in runs):
+    if image is None or all(status in Prediction.FINISHED for _, status in runs):
         return None
-    asked = {"film": str(film.pk), "state": _state_of(runs), "times": str(times)}
+    asked = {"image": str(image.pk), "state": _state_of(runs), "times": str(times)}
     return Watch(_url("study-changes", shown, asked), times)
 
 
@@ -258,28 +259,28 @@ def _history_url(shown: Study) -> str:
 
 
 def _steps(
-    films: Sequence[Instance], current: Instance | None, *, frame: int
+    images: Sequence[Instance], current: Instance | None, *, frame: int
 ) -> list[Step]:
-    """Return the ways to the other films, and to the frames beside the present one."""
+    """Return the ways to the other images, and to the frames beside the present one."""
     if current is None:
         return []
-    place = films.index(current)
-    if len(films) <= FILMS_SIDE_BY_SIDE:
+    place = images.index(current)
+    if len(images) <= IMAGES_SIDE_BY_SIDE:
         steps = [
             Step(
-                f"{n + 1} {film_words(one, number=n + 1)}",
-                f"?film={one.pk}",
+                f"{n + 1} {image_words(one, number=n + 1)}",
+                f"?image={one.pk}",
                 n == place,
             )
-            for n, one in enumerate(films)
+            for n, one in enumerate(images)
         ]
     else:
-        steps = _around("Film", place, [f"?film={one.pk}" for one in films])
+        steps = _around("Image", place, [f"?image={one.pk}" for one in images])
     if current.frames and current.frames > 1:
         steps += _around(
             "Frame",
             frame,
-            [f"?film={current.pk}&frame={n + 1}" for n in range(current.frames)],
+            [f"?image={current.pk}&frame={n + 1}" for n in range(current.frames)],
         )
     return steps
 

@@ -23,7 +23,7 @@ _RECORD_DECIDED = (
 _COPY_DECIDED = "An administrator decides which copy stands; nothing was overwritten."
 # What the reason, a sentence of its own, leaves open: what happens to the file now.
 _ADVICE = {
-    "identity_mismatch": "Clear the form, or check whose film it is; send it again.",
+    "identity_mismatch": "Clear the form, or check whose image it is; send it again.",
     "conflict_patient": _RECORD_DECIDED,
     "conflict_study": _RECORD_DECIDED,
     "conflict_accession": _RECORD_DECIDED,
@@ -79,18 +79,18 @@ def file_result(
     user: User,
     times: int = 0,
 ) -> FileResult:
-    """Return the row of a file; of a film that the user may see, with what was said.
+    """Return the row of a file; of an image that the user may see, with what was said.
 
     Args:
         upload: Its row in the record.
         name: As the sender named it.
         reason: Why it was not kept, in a sentence.
-        instance: The film, where the user may see it.
+        instance: The image, where the user may see it.
         user: Who looks.
         times: How often was asked before whether the result is there.
     """
     if instance is None:
-        return _without_film(upload, name=name, reason=reason)
+        return _without_image(upload, name=name, reason=reason)
     study: Study = instance.series.study
     patient: Patient = study.patient
     run = _leading_run(instance)
@@ -102,7 +102,7 @@ def file_result(
         patient=patient.display_name,
         patient_key=patient.pk,
         study=study_words(study, [instance.series]),
-        url=f"{reverse('study', args=[study.pk])}?{urlencode({'film': instance.pk})}",
+        url=f"{reverse('study', args=[study.pk])}?{urlencode({'image': instance.pk})}",
         duplicate=upload.outcome == Upload.Outcome.DUPLICATE,
         finding=_leading_finding(run, user),
         sentence=run.reason if run is not None and run.finished else "",
@@ -110,7 +110,7 @@ def file_result(
     )
 
 
-def _without_film(upload: Upload, *, name: str, reason: str) -> FileResult:
+def _without_image(upload: Upload, *, name: str, reason: str) -> FileResult:
     return FileResult(
         name=name,
         size=upload.size_bytes,

@@ -18,7 +18,7 @@ from diagnoses.pages.upload.rows import FileResult, file_result, refused_row, re
 from diagnoses.pages.words.signs import PRIORITIES
 from diagnoses.uploads import take_files
 from patients.files.upload_handler import check_request_size
-from patients.identity.submitted import Claims
+from patients.identity.submitted import SubmittedIdentity
 from patients.ingest import record_refusal
 from patients.models import Instance, Priority, Sex, Upload
 
@@ -47,25 +47,31 @@ def upload(request: HttpRequest) -> HttpResponse:
 
 @csrf_protect
 def _page(request: HttpRequest) -> HttpResponse:
-    return render(request, "upload/page.html", _context(request, Claims(), []))
+    return render(
+        request, "upload/page.html", _context(request, SubmittedIdentity(), [])
+    )
 
 
 @csrf_protect
 def _take(request: HttpRequest) -> HttpResponse:
-    claims = Claims(**{name: request.POST.get(name, "") for name in CLAIM_FIELDS})
+    submitted_identity = SubmittedIdentity(
+        **{name: request.POST.get(name, "") for name in CLAIM_FIELDS}
+    )
     files = request.FILES.getlist("file")
     try:
         taken = take_files(
             files,
-            claims=claims,
-            door=Upload.Door.WEB,
+            submitted_identity=submitted_identity,
+            source=Upload.Source.WEB,
             actor=request.user,
             requested_model=request.POST.get("model", ""),
             request=request,
         )
     except InvalidInput as error:
         rows = [refused_row(file.name or "a file", error.message) for file in files]
-        return _answer(request, claims, rows or [refused_row("—", error.message)])
+        return _answer(
+            request, submitted_identity, rows or [refused_row("—", error.message)]
+        )
     if taken.fault is not None and "X-One-File" in request.headers:
         raise taken.fault
     rows = [result_of(file, user=request.user) for file in taken.files]
@@ -75,28 +81,30 @@ def _take(request: HttpRequest) -> HttpResponse:
             refused_row(file.name or "a file", taken.fault.message) for file in left
         ]
     _record_shown(request, rows)
-    return _answer(request, claims, rows)
+    return _answer(request, submitted_identity, rows)
 
 
 def _answer(
-    request: HttpRequest, claims: Claims, rows: list[FileResult]
+    request: HttpRequest, submitted_identity: SubmittedIdentity, rows: list[FileResult]
 ) -> HttpResponse:
     """Answer a script with its one row, a form without script with the whole page."""
     if "X-One-File" in request.headers:
         return render(request, "upload/row.html", {"result": rows[0]})
-    return render(request, "upload/page.html", _context(request, claims, rows))
+    return render(
+        request, "upload/page.html", _context(request, submitted_identity, rows)
+    )
 
 
 @require_safe
 def result(request: HttpRequest, upload_id: UUID) -> HttpResponse:
-    """Say what was found on a film that was sent; while it waits, nothing about it."""
+    """Show the result of an uploaded image; nothing while it waits."""
     require(request, Action.UPLOAD)
     sent = (
         Upload.objects.visible_to(request.user)
         .filter(pk=upload_id, instance__isnull=False)
         .first()
     )
-    film = (
+    image = (
         Instance.objects.visible_to(request.user)
         .select_related("series__study__patient")
         .defer("header")
@@ -105,13 +113,13 @@ def result(request: HttpRequest, upload_id: UUID) -> HttpResponse:
         if sent
         else None
     )
-    if sent is None or film is None:
+    if sent is None or image is None:
         raise NotFound("There is no such upload, or it belongs to somebody else.")
     shown = file_result(
         sent,
         name=sent.original_name,
         reason=sent.reason,
-        instance=film,
+        instance=image,
         user=request.user,
         times=asked_times(request),
     )
@@ -121,7 +129,7 @@ def result(request: HttpRequest, upload_id: UUID) -> HttpResponse:
 
 
 def _record_shown(request: HttpRequest, rows: list[FileResult]) -> None:
-    """Write whose films the rows name: not only what was sent, also what was found."""
+    """Write whose images the rows name: not only what was sent, also what was found."""
     patients = {row.patient_key for row in rows if row.patient_key is not None}
     if patients:
         record_read(request, object_kind="upload", patients=patients)
@@ -134,7 +142,7 @@ def _refuse_too_large(request: HttpRequest) -> None:
         record_refusal(
             error,
             name="",
-            door=Upload.Door.WEB,
+            source=Upload.Source.WEB,
             actor=request.user,
             request=request,
             size_bytes=int(request.META["CONTENT_LENGTH"]),
@@ -143,17 +151,17 @@ def _refuse_too_large(request: HttpRequest) -> None:
 
 
 def _context(
-    request: HttpRequest, claims: Claims, rows: list[FileResult]
+    request: HttpRequest, submitted_identity: SubmittedIdentity, rows: list[FileResult]
 ) -> dict[str, Any]:
-    chosen = str(claims.priority or Priority.ROUTINE.name.lower())
+    chosen = str(submitted_identity.priority or Priority.ROUTINE.name.lower())
     return {
         "section": "upload",
-        "claims": {
-            "patient_id": claims.patient_id,
-            "patient_name": claims.patient_name,
-            "birth_date": claims.birth_date or "",
-            "sex": claims.sex,
-            "accession_number": claims.accession_number,
+        "submitted_identity": {
+            "patient_id": submitted_identity.patient_id,
+            "patient_name": submitted_identity.patient_name,
+            "birth_date": submitted_identity.birth_date or "",
+            "sex": submitted_identity.sex,
+            "accession_number": submitted_identity.accession_number,
             "model": request.POST.get("model", ""),
         },
         "sexes": Sex.choices,

@@ -16,14 +16,14 @@ FLAG_WORDS = {
 FLAG_SENTENCES = {
     StudyFlag.DEMOGRAPHICS_MISMATCH: (
         "The name or birth date that came with this study differs from the record. "
-        "Make sure whose film it is."
+        "Make sure whose image it is."
     ),
     StudyFlag.ACCESSION_SHARED: (
         "Another study of this patient has the same accession number."
     ),
     StudyFlag.SAME_PIXELS_OTHER_PATIENT: (
         "The very same picture stands under another patient, too. "
-        "Make sure whose film it is."
+        "Make sure whose image it is."
     ),
 }
 _WORDS_OF_PARTS = {"CHEST": "Chest", "THORAX": "Chest"}

@@ -37,7 +37,7 @@ NOT_SCORED_WORDS = {
     "blank_image": "Blank picture",
     "multi_frame": "Several frames",
     "wrong_age": "Other age",
-    "unlike_training_films": "No film it knows",
+    "unlike_training_images": "No image it knows",
     "inverted": "Inverted",
     "rotated": "Turned",
     "cropped": "Cut",

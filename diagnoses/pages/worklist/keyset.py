@@ -45,7 +45,7 @@ class Filter:
 
 FILTERS = (
     Filter("", "All", "", Q),
-    Filter("waiting", "Waiting", "○", lambda: Q(films_waiting__gt=0)),
+    Filter("waiting", "Waiting", "○", lambda: Q(images_waiting__gt=0)),
     Filter("stat", "Stat", "▲", lambda: Q(priority=Priority.STAT)),
     Filter("urgent", "Urgent", "◆", lambda: Q(priority=Priority.URGENT)),
     Filter(
@@ -146,8 +146,8 @@ def _rows(entries: Entries, *, after: Key | None, wanted: int) -> list[tuple]:
             "received_at",
             "study_id",
             "status",
-            "films_waiting",
-            "films_unread",
+            "images_waiting",
+            "images_unread",
             "finding_id",
         )[:wanted]
     )

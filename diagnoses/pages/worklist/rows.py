@@ -30,7 +30,7 @@ _INSTEAD = {
     _Status.RUNNING: "waiting for the model",
     _Status.REJECTED: "kept and shown, no score given",
     _Status.FAILED: "the model could not read it",
-    _Status.SUCCEEDED: "no frontal film of the default model",
+    _Status.SUCCEEDED: "no frontal image of the default model",
 }
 
 
@@ -48,7 +48,7 @@ class Row:
     study_line: str
     finding: FindingLine | None
     instead: str
-    film: str
+    image: str
     status: Sign
     received_at: datetime
     waiting: str
@@ -112,7 +112,7 @@ def _row(
             if shows_results
             else "results are not shown to your role"
         ),
-        film=_film_words(entry) if shown else "",
+        image=_image_words(entry) if shown else "",
         status=status_sign(entry.status, reason_code=reason),
         received_at=entry.received_at,
         waiting=waiting_words(entry.received_at, now=now),
@@ -122,17 +122,17 @@ def _row(
 
 def _study_line(entry: WorklistEntry) -> str:
     parts = [accession_words(entry.study)]
-    if entry.films > 1:
-        parts.append(f"{entry.films} films")
-        if entry.films_unread:
-            parts.append(f"{entry.films_unread} not scored")
+    if entry.images > 1:
+        parts.append(f"{entry.images} images")
+        if entry.images_unread:
+            parts.append(f"{entry.images_unread} not scored")
     return " · ".join(parts)
 
 
-def _film_words(entry: WorklistEntry) -> str:
-    """Say which film the finding speaks of, where a study has several."""
-    if entry.films <= 1 or entry.prediction is None:
+def _image_words(entry: WorklistEntry) -> str:
+    """Say which image the finding speaks of, where a study has several."""
+    if entry.images <= 1 or entry.prediction is None:
         return ""
     instance = entry.prediction.instance
     view = instance.view_position or instance.series.view_position
-    return f"on {view}" if view else f"on film {instance.instance_number or 1}"
+    return f"on {view}" if view else f"on image {instance.instance_number or 1}"

@@ -1,6 +1,6 @@
 """Images that no chest or brain model may score, to try a gate with.
 
-Made of val films, drawn, and found in folders and in what is installed here anyway:
+Made of val images, drawn, and found in folders and in what is installed here anyway:
 test objects of pydicom, sample pictures of scikit-image.
 """
 
@@ -56,12 +56,12 @@ class TrialImage:
     colour: bool = False
 
 
-def films_made_wrong(
+def images_made_wrong(
     rows: Sequence[ManifestRow], *, root: Path
 ) -> Iterator[TrialImage]:
-    """Turn, invert and cut films, other ones for every kind, from all sources alike."""
+    """Rotate, invert and crop images: different ones of every source for each kind."""
     rng = np.random.default_rng(SEED)
-    for kind in ("inverted", "turned by 90", "turned by 180", "half a film"):
+    for kind in ("inverted", "turned by 90", "turned by 180", "half an image"):
         for number, row in enumerate(_from_all_sources(rows, rng)):
             display = read_display((root / row.path).read_bytes())
             yield TrialImage(kind, row.path, _made_wrong(display, kind, number))
@@ -104,10 +104,10 @@ def found_images(
 
     Args:
         samples: A folder of DICOM objects; radiographs of chests are left out.
-        folders: Folders of pictures and objects that show no film of the model.
+        folders: Folders of pictures and objects that show no image of the model.
     """
-    # One film under two headers is a film all the same.
-    known = {_key(film) for film in chest_samples(samples)}
+    # One image under two headers is an image all the same.
+    known = {_key(image) for image in chest_samples(samples)}
     sources: tuple[Iterable[TrialImage], ...] = (
         _noise(),
         _blank(),
@@ -118,11 +118,11 @@ def found_images(
         *(_pictures(folder, folder.name) for folder in folders),
     )
     for images in sources:
-        for image in images:
-            key = _key(image)
+        for picture in images:
+            key = _key(picture)
             if key not in known:
                 known.add(key)
-                yield image
+                yield picture
 
 
 def chest_samples(folder: Path | None) -> Iterator[TrialImage]:
@@ -130,15 +130,15 @@ def chest_samples(folder: Path | None) -> Iterator[TrialImage]:
     for path, dataset in _datasets(folder):
         part = str(dataset.get("BodyPartExamined") or "").upper()
         if dataset.get("Modality") in FRONTAL_MODALITIES and part in CHEST_PARTS:
-            yield TrialImage("film", path.name, display_frame(dataset))
+            yield TrialImage("image", path.name, display_frame(dataset))
     for path in sorted(folder.rglob("*")) if folder else ():
         if path.suffix.lower() in SUFFIXES:
-            yield TrialImage("film", path.name, read_display(path.read_bytes()))
+            yield TrialImage("image", path.name, read_display(path.read_bytes()))
 
 
-def _key(image: TrialImage) -> tuple[str, bool]:
-    pixels = np.ascontiguousarray(image.display).tobytes()
-    return hashlib.sha256(pixels).hexdigest(), image.colour
+def _key(picture: TrialImage) -> tuple[str, bool]:
+    pixels = np.ascontiguousarray(picture.display).tobytes()
+    return hashlib.sha256(pixels).hexdigest(), picture.colour
 
 
 def _noise() -> Iterator[TrialImage]:
@@ -155,12 +155,12 @@ def _noise() -> Iterator[TrialImage]:
 def _blank() -> Iterator[TrialImage]:
     rng = np.random.default_rng(SEED)
     for number in range(DRAWN_EACH // 2):
-        film = np.full((400, 360), rng.uniform(0, WHITE))
+        image = np.full((400, 360), rng.uniform(0, WHITE))
         if number % 2:
-            film += rng.normal(0, 400, film.shape)
+            image += rng.normal(0, 400, image.shape)
         if number % 4 == 3:
-            film += np.linspace(0, 1200 * number, film.shape[1])
-        drawn = np.clip(film, 0, WHITE).astype(np.uint16)
+            image += np.linspace(0, 1200 * number, image.shape[1])
+        drawn = np.clip(image, 0, WHITE).astype(np.uint16)
         yield TrialImage("blank", f"blank {number}", drawn)
 
 

@@ -1,8 +1,8 @@
-"""Try a gate: real films that it should let in, and images that it must refuse.
+"""Try a gate: real images that it should let in, and images that it must refuse.
 
 Nothing here sets a threshold, and nothing that sets one (`ml.training.gate.fit`,
-`ml.training.gate.samples`) is used here: films are turned, inverted and cut by code of
-this module, out of val films, and the rest is drawn or found elsewhere
+`ml.training.gate.samples`) is used here: images are turned, inverted and cut by code of
+this module, out of val images, and the rest is drawn or found elsewhere
 (`ml.evaluation.gate.images`).
 """
 
@@ -23,8 +23,8 @@ from ml.errors import MlError
 from ml.evaluation.gate.images import (
     TrialImage,
     chest_samples,
-    films_made_wrong,
     found_images,
+    images_made_wrong,
 )
 from ml.gate.header import check_image
 from ml.inference import LoadedModel
@@ -62,68 +62,68 @@ def try_gate(
     folders: Sequence[Path] = (),
     progress: Progress = lambda done: None,
 ) -> dict[str, Any]:
-    """Try a model's gate on its own val films and on what must be refused.
+    """Try a model's gate on its own val images and on what must be refused.
 
     Args:
         model: A loaded model with a gate.
-        rows: Val films of every kind; those of the model's modality are its own.
+        rows: Val images of every kind; those of the model's modality are its own.
         root: The folder that the paths of the rows start from.
-        samples: A folder of DICOM objects and of pictures, these all films of chests.
-        folders: Folders of further images, none of them a film that the model reads.
+        samples: A folder of DICOM objects and of pictures, these all images of chests.
+        folders: Folders of further images, none of them an image that the model reads.
         progress: Called with how many images are done.
 
     Raises:
-        MlError: The model has no gate, or there is no film of its own.
+        MlError: The model has no gate, or there is no image of its own.
     """
     if model.gate is None:
         raise MlError(f"{model.card.name} {model.card.version} has no gate.")
     own = [row for row in rows if reads(model.card, row)]
     if not own:
-        raise MlError("The manifest has no film that this model reads.")
+        raise MlError("The manifest has no image that this model reads.")
     others = [row for row in rows if not reads(model.card, row)]
     real = [_judge_row(model, row, root) for row in own]
     progress(len(real))
     wrong: list[Judged] = []
     images = found_images(samples=samples, folders=folders)
-    for image in chain(_must_be_refused(own, others, root), images):
-        wrong.append(judge(model, image))
+    for picture in chain(_must_be_refused(own, others, root), images):
+        wrong.append(judge(model, picture))
         progress(len(real) + len(wrong))
     report = report_of(model, real, wrong)
     if "CHEST" in model.card.body_parts:
-        sent = [judge(model, image) for image in chest_samples(samples)]
+        sent = [judge(model, picture) for picture in chest_samples(samples)]
         names = [one.name for one in sent if one.refused]
         report["samples"] = {**share(sent), "names": names}
     return report
 
 
 def reads(card: Card, row: ManifestRow) -> bool:
-    """Say whether a film of a data set is of a modality that a model reads."""
+    """Say whether an image of a data set is of a modality that a model reads."""
     return not row.modality or row.modality in card.modalities
 
 
-def judge(model: LoadedModel, image: TrialImage) -> Judged:
+def judge(model: LoadedModel, picture: TrialImage) -> Judged:
     """Let the picture checks and the gate judge an image; its header is not asked."""
-    if rejection := check_image(image.display, colour=image.colour):
-        return Judged(image.kind, image.name, math.inf, rejection.reason_code)
-    film, _ = model.prepared(image.display)
-    _, maps = model.runner.run(film)
+    if rejection := check_image(picture.display, colour=picture.colour):
+        return Judged(picture.kind, picture.name, math.inf, rejection.reason_code)
+    image, _ = model.prepared(picture.display)
+    _, maps = model.runner.run(image)
     if model.gate is None:
         raise MlError(f"{model.card.name} {model.card.version} has no gate.")
-    result = model.gate.judge(maps, film)
+    result = model.gate.judge(maps, image)
     reason = result.reason_code if result.refused else ""
-    return Judged(image.kind, image.name, result.score, reason)
+    return Judged(picture.kind, picture.name, result.score, reason)
 
 
 def _judge_row(model: LoadedModel, row: ManifestRow, root: Path) -> Judged:
     display = read_display((root / row.path).read_bytes())
-    found = judge(model, TrialImage("film", row.path, display))
+    found = judge(model, TrialImage("image", row.path, display))
     return Judged(found.kind, found.name, found.score, found.reason_code, row)
 
 
 def _must_be_refused(
     own: Sequence[ManifestRow], others: Sequence[ManifestRow], root: Path
 ) -> Iterable[TrialImage]:
-    yield from films_made_wrong(own, root=root)
+    yield from images_made_wrong(own, root=root)
     for row in others[:: max(1, len(others) // 150)]:
         display = read_display((root / row.path).read_bytes())
         yield TrialImage(f"other data set: {row.dataset}", row.path, display)

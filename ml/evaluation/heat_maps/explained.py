@@ -1,4 +1,4 @@
-"""A film as a model saw it, with the heat of every label."""
+"""An image as a model saw it, with the heat of every label."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Explained:
 
 
 def explain(model: LoadedModel, row: ManifestRow, root: Path) -> Explained:
-    """Read a film of a manifest; the gate is not asked.
+    """Read an image of a manifest; the gate is not asked.
 
     Raises:
         MlError: Its pixels cannot be read.

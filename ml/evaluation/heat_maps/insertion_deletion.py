@@ -1,7 +1,7 @@
 """Insertion and deletion (Petsiuk et al. 2018): does the score follow the heat?
 
-A film's pixels are blurred away in the order of the heat, hottest first (deletion), or
-brought back into the blurred film in the same order (insertion). If the heat names
+An image's pixels are blurred away in the order of the heat, hottest first (deletion),
+or brought back into the blurred image in the same order (insertion). If the heat names
 what the score comes from, deletion lets it fall early and insertion lets it rise
 early: the area under its curve is small, or large. The same in a random order of the
 same coarse cells, and from the centre outwards.
@@ -32,7 +32,7 @@ ORDERS = ("heat", "random", "centre")
 
 @dataclass(frozen=True)
 class Curves:
-    """Areas under the curves of one film, by order."""
+    """Areas under the curves of one image, by order."""
 
     patient: str
     insertion: dict[str, float]
@@ -42,7 +42,7 @@ class Curves:
 def curves_of(
     model: LoadedModel, seen: Explained, *, label: int, patient: str, seed: int
 ) -> Curves:
-    """Return the areas of one film and label, for the heat and both baselines."""
+    """Return the areas of one image and label, for the heat and both baselines."""
     size = seen.square.shape[0]
     grid = seen.heat[label]
     random = np.random.default_rng(seed).random(grid.shape).astype(np.float32)

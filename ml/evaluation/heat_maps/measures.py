@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ml.datasets.ground_truth import truth_of
+from ml.datasets.ground_truth import ground_truth_of
 from ml.datasets.manifest import ManifestRow, with_split
 from ml.errors import MlError, ModelError
 from ml.evaluation.heat_maps.explained import Explained, explain
@@ -24,16 +24,16 @@ from ml.evaluation.heat_maps.insertion_deletion import (
 from ml.evaluation.heat_maps.pointing import Pointed, point, pointing_figures
 from ml.evaluation.heat_maps.randomisation import (
     SHARES,
-    HeatedFilm,
+    HeatedImage,
     RandomisedRunner,
     randomisation_figures,
 )
 from ml.inference import LoadedModel
 from ml.labels import NOTHING_FOUND_LABELS
 
-# Films of val on which curves are drawn and weights destroyed: each takes some sixty
+# Images of val on which curves are drawn and weights destroyed: each takes some sixty
 # passes, and intervals tell what so many are worth.
-FILMS = 60
+IMAGES = 60
 SEED = 20260
 LEAST_BOXES = 5
 COMMAND = (
@@ -49,42 +49,42 @@ def measure_heat_maps(
     root: Path,
     cache_dir: Path,
     *,
-    films: int = FILMS,
+    images: int = IMAGES,
     progress: Progress = lambda done, total: None,
 ) -> dict[str, Any]:
     """Measure the heat maps of a model.
 
     Args:
         model: A model with a network and heat maps of its own; not an ensemble.
-        rows: Films of a manifest; boxes are used of every split, the rest of val only.
+        rows: Images of a manifest; boxes are used of every split, the rest of val only.
         root: The folder that the paths of the rows start from.
         cache_dir: Where the model's graph is kept.
-        films: On how many films of val curves and randomisation are measured.
+        images: On how many images of val curves and randomisation are measured.
         progress: Called with how many steps are done, of how many.
 
     Returns:
         The card's object "heat_map_measures"; figures are {value, low, high}.
 
     Raises:
-        ModelError: The model has no heat maps of its own, or knows no film of val.
+        ModelError: The model has no heat maps of its own, or knows no image of val.
     """
     _check(model)
-    chosen = _chosen(with_split(rows, "val"), model, films)
+    chosen = _chosen(with_split(rows, "val"), model, images)
     boxed = [row for row in rows if row.boxes]
     step = _stepping(progress, total=len(boxed) + len(chosen) + len(SHARES))
     played = point(model, boxed, root, step=step)
     seen = _seen(model, chosen, root, step)
     if not seen:
-        raise ModelError("No film of val that the model knows has a heat map.")
+        raise ModelError("No image of val that the model knows has a heat map.")
     return {
         "command": COMMAND.format(name=model.card.name),
-        "cells": list(seen[0].film.heat.shape[1:]),
+        "cells": list(seen[0].image.heat.shape[1:]),
         "pointing_game": _pointing(played),
         "insertion_deletion": _insertion_deletion([each.curves for each in seen]),
         "randomisation": randomisation_figures(
             model.runner,
             [
-                HeatedFilm(each.film.square, each.label, each.curves.patient)
+                HeatedImage(each.image.square, each.label, each.curves.patient)
                 for each in seen
             ],
             lambda share, draw: RandomisedRunner(
@@ -97,7 +97,7 @@ def measure_heat_maps(
 
 @dataclass(frozen=True)
 class _Seen:
-    film: Explained
+    image: Explained
     label: int
     curves: Curves
 
@@ -108,23 +108,23 @@ def _seen(
     root: Path,
     step: Callable[[], None],
 ) -> list[_Seen]:
-    """Return the films that have heat for a finding, with their curves."""
+    """Return the images that have heat for a finding, with their curves."""
     seen = []
     for number, row in enumerate(rows):
-        film = _explained(model, row, root)
-        label = None if film is None else _hottest_wanted(model, film)
-        if film is not None and label is not None:
+        image = _explained(model, row, root)
+        label = None if image is None else _hottest_wanted(model, image)
+        if image is not None and label is not None:
             curves = curves_of(
-                model, film, label=label, patient=row.patient, seed=SEED + number
+                model, image, label=label, patient=row.patient, seed=SEED + number
             )
-            seen.append(_Seen(film, label, curves))
+            seen.append(_Seen(image, label, curves))
         step()
     return seen
 
 
 def _insertion_deletion(curves: Sequence[Curves]) -> dict[str, Any]:
     return {
-        "films": len(curves),
+        "images": len(curves),
         "patients": len({each.patient for each in curves}),
         "blur_share": BLUR_SHARE,
         "insertion": order_figures(curves, pick=lambda c: c.insertion),
@@ -147,36 +147,36 @@ def _check(model: LoadedModel) -> None:
 
 
 def _chosen(
-    rows: Sequence[ManifestRow], model: LoadedModel, films: int
+    rows: Sequence[ManifestRow], model: LoadedModel, images: int
 ) -> list[ManifestRow]:
-    """Draw films whose truth the model knows, the same whatever their order.
+    """Draw images whose truth the model knows, the same whatever their order.
 
-    Films with a finding come first: of a normal film's heat nobody says where it
+    Images with a finding come first: of a normal image's heat nobody says where it
     should lie, and score and heat are most often low.
     """
-    rows = truth_of(model.card, rows).rows
+    rows = ground_truth_of(model.card, rows).rows
 
     def place(row: ManifestRow) -> tuple[bool, bytes]:
         normal = bool(NOTHING_FOUND_LABELS & set(row.labels))
         return normal, hashlib.sha256(row.path.encode()).digest()
 
-    return sorted(rows, key=place)[:films]
+    return sorted(rows, key=place)[:images]
 
 
 def _explained(model: LoadedModel, row: ManifestRow, root: Path) -> Explained | None:
     try:
         return explain(model, row, root)
     except (MlError, OSError):
-        # What cannot be read is left out; the number of films says so.
+        # What cannot be read is left out; the number of images says so.
         return None
 
 
-def _hottest_wanted(model: LoadedModel, film: Explained) -> int | None:
+def _hottest_wanted(model: LoadedModel, image: Explained) -> int | None:
     """Return the label with the highest score, if it is a finding and has heat."""
-    order = np.argsort(-film.scores)
+    order = np.argsort(-image.scores)
     names = model.card.label_names
     for label in order:
-        if names[label] not in NOTHING_FOUND_LABELS and film.heat[label].any():
+        if names[label] not in NOTHING_FOUND_LABELS and image.heat[label].any():
             return int(label)
     return None
 

@@ -26,7 +26,7 @@ from ml.preprocessing import crop
 
 @dataclass(frozen=True)
 class Pointed:
-    """One label of one film that has boxes of it.
+    """One label of one image that has boxes of it.
 
     `hit` and `centre` are 0 or 1, `random` the share of the network's box that the
     boxes cover, `heat` the share of the heat inside them.
@@ -47,9 +47,9 @@ def point(
     *,
     step: Callable[[], None] = lambda: None,
 ) -> list[Pointed]:
-    """Play the game with every film that has boxes of what the model names.
+    """Play the game with every image that has boxes of what the model names.
 
-    Films that cannot be read, or whose original size is not known, are left out; so
+    Images that cannot be read, or whose original size is not known, are left out; so
     are boxes that lie wholly outside what the network sees.
     """
     played = []
@@ -121,7 +121,7 @@ def pointing_figures(played: Sequence[Pointed]) -> dict[str, Any]:
         return with_interval(partial(weighted_metrics.mean, np.array(values)), counts)
 
     return {
-        "films_and_labels": len(played),
+        "images_and_labels": len(played),
         "patients": len({each.row.patient for each in played}),
         "hit": figure([p.hit for p in played]),
         "random": figure([p.random for p in played]),

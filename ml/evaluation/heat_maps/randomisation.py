@@ -1,8 +1,8 @@
 """Sanity check (Adebayo et al. 2018): do heat maps depend on what was learned?
 
 The weights are destroyed from the head down, layer by layer, and the heat maps of the
-same films compared with those of the whole network. A map that stays as it was shows
-the film's edges, not what the network learned. Compared is the heat before its
+same images compared with those of the whole network. A map that stays as it was shows
+the image's edges, not what the network learned. Compared is the heat before its
 negative part is cut off: of two maps that are cut to nothing, nothing can be said.
 """
 
@@ -40,7 +40,7 @@ MakeRunner = Callable[[float, int], Runner]
 
 
 @dataclass(frozen=True)
-class HeatedFilm:
+class HeatedImage:
     """An input of the network, float32 (size, size, channels), and a label of it."""
 
     square: np.ndarray
@@ -79,18 +79,18 @@ class RandomisedRunner:
         self._request = compiled.create_infer_request()
         self._lock = threading.Lock()
 
-    def run(self, film: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def run(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Run one pass; the logits are those of shuffled weights, too."""
         with self._lock:
-            self._request.infer([film[None]])
+            self._request.infer([image[None]])
             logits, maps = (
                 self._request.get_output_tensor(i).data[0].copy() for i in range(2)
             )
         return logits, maps
 
-    def run_many(self, films: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Run one pass a film."""
-        outputs = [self.run(film) for film in films]
+    def run_many(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Run one pass an image."""
+        outputs = [self.run(image) for image in images]
         return np.stack([o[0] for o in outputs]), np.stack([o[1] for o in outputs])
 
 
@@ -133,7 +133,7 @@ def shuffled_head(head: Head, *, rng: np.random.Generator) -> Head:
 
 def randomisation_figures(
     runner: Runner,
-    films: Sequence[HeatedFilm],
+    images: Sequence[HeatedImage],
     make_runner: MakeRunner,
     *,
     step: Callable[[], None] = lambda: None,
@@ -142,22 +142,24 @@ def randomisation_figures(
 
     Args:
         runner: The whole network.
-        films: Whose heat is compared.
+        images: Whose heat is compared.
         make_runner: Makes a network whose head and last share of weights are gone, as
             the given draw decides.
         step: Called after each share.
     """
-    whole = [signed_heat(runner, film.square)[film.label] for film in films]
+    whole = [signed_heat(runner, image.square)[image.label] for image in images]
     stages = []
     for share in SHARES:
-        alike = np.zeros(len(films))
+        alike = np.zeros(len(images))
         for draw in range(DRAWS):
             destroyed = make_runner(share, draw)
             alike += [
-                rank_correlation(grid, signed_heat(destroyed, film.square)[film.label])
-                for grid, film in zip(whole, films, strict=True)
+                rank_correlation(
+                    grid, signed_heat(destroyed, image.square)[image.label]
+                )
+                for grid, image in zip(whole, images, strict=True)
             ]
-        stages.append({"share_of_layers": share, **_alike(alike / DRAWS, films)})
+        stages.append({"share_of_layers": share, **_alike(alike / DRAWS, images)})
         step()
     high = stages[-1]["rank_correlation"]["high"]
     return {
@@ -168,11 +170,11 @@ def randomisation_figures(
     }
 
 
-def _alike(alike: np.ndarray, films: Sequence[HeatedFilm]) -> dict[str, Any]:
+def _alike(alike: np.ndarray, images: Sequence[HeatedImage]) -> dict[str, Any]:
     told = np.isfinite(alike)
-    patients = [f.patient for f, ok in zip(films, told, strict=True) if ok]
+    patients = [f.patient for f, ok in zip(images, told, strict=True) if ok]
     return {
-        "films": int(told.sum()),
+        "images": int(told.sum()),
         "flat_maps": int((~told).sum()),
         "rank_correlation": with_interval(
             partial(weighted_metrics.mean, alike[told]), patient_counts(patients)

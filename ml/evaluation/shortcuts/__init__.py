@@ -1,5 +1,5 @@
-"""What a model could read off a film without looking at the lungs, and whether it does.
+"""Whether a model uses parts of the image outside the lungs.
 
-`changes` takes something away from a film; `sources` asks whether the features of a
-model tell where a film comes from; `measures` puts figures of both together.
+`changes` takes something away from an image; `sources` asks whether the features of a
+model tell where an image comes from; `measures` puts figures of both together.
 """

@@ -1,4 +1,4 @@
-"""Changes to a film that take away what is not in the lungs, to see what is left.
+"""Changes to an image that take away what is not in the lungs, to see what is left.
 
 Each takes and returns display values, uint16 (height, width).
 """
@@ -23,14 +23,14 @@ Change = Callable[[np.ndarray], np.ndarray]
 
 
 def unchanged(display: np.ndarray) -> np.ndarray:
-    """Return the film as it is."""
+    """Return the image as it is."""
     return display
 
 
 def crop_and_equalise(
     display: np.ndarray, *, border: float = BORDER_SHARE
 ) -> np.ndarray:
-    """Cut a share of each side off a film and equalise its whole histogram."""
+    """Cut a share of each side off an image and equalise its whole histogram."""
     rows, columns = (round(side * border) for side in display.shape)
     inner = display[rows : display.shape[0] - rows, columns : -columns or None]
     eight_bits = np.ascontiguousarray((inner // 257).astype(np.uint8))
@@ -38,12 +38,12 @@ def crop_and_equalise(
 
 
 def crop_tenth(display: np.ndarray) -> np.ndarray:
-    """Cut the outer tenth off each side of a film and equalise its histogram."""
+    """Cut the outer tenth off each side of an image and equalise its histogram."""
     return crop_and_equalise(display, border=TENTH)
 
 
 def mask_corners(display: np.ndarray) -> np.ndarray:
-    """Give the four corners of a film its median grey."""
+    """Give the four corners of an image its median grey."""
     rows, columns = (max(1, round(side * CORNER_SHARE)) for side in display.shape)
     masked = display.copy()
     grey = np.uint16(np.median(display))
@@ -56,7 +56,7 @@ def mask_corners(display: np.ndarray) -> np.ndarray:
 def keep_lungs(display: np.ndarray, *, lungs: Lungs | None = None) -> np.ndarray:
     """Give everything outside the lungs their median grey.
 
-    Where the lungs of a film cannot be found, the default place is kept. Their
+    Where the lungs of an image cannot be found, the default place is kept. Their
     outline stays visible, and so does an opaque lung's shape.
     """
     mask = (lungs or find_lungs(display)).mask

@@ -13,7 +13,7 @@ import numpy as np
 
 from ml import weighted_metrics
 from ml.cards.card import Card
-from ml.datasets.ground_truth import Truth, films_of, truth_of
+from ml.datasets.ground_truth import GroundTruth, ground_truth_of, images_of
 from ml.datasets.manifest import ManifestRow
 from ml.errors import MlError, ModelError
 from ml.evaluation.baseline import NOT_SEPARABLE, measure_baseline
@@ -21,17 +21,17 @@ from ml.evaluation.bootstrap import patient_counts, with_interval
 from ml.evaluation.comparison import paired_difference
 from ml.evaluation.shortcuts.changes import CHANGES, keep_lungs
 from ml.evaluation.shortcuts.sources import measure_sources
-from ml.evaluation.summary import ScoredFilms, measure_of
+from ml.evaluation.summary import ScoredImages, measure_of
 from ml.images.lungs import Lungs, find_lungs
 from ml.inference import LoadedModel
-from ml.model_output import Reading
+from ml.model_output import ModelOutput
 from ml.pixels import read_display
 from ml.preprocessing import crop
 
 LUNGS_ONLY = "lungs-only"
 CHANGES_OF_OTHERS = ("none", "crop-equalise", "crop-tenth", "corners-masked")
 CHANGES_OF_CHESTS = (*CHANGES_OF_OTHERS, LUNGS_ONLY)
-LEAST_FILMS = 10
+LEAST_IMAGES = 10
 FIGURES = ("balanced_accuracy", "mean_auc")
 COMMAND = (
     'python manage.py evaluate_shortcuts {name} --manifest "$CHESTX_DATA/manifest.csv" '
@@ -41,31 +41,31 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class ReadFilms:
-    """Films of known truth as a model read them.
+class ReadImages:
+    """Images of known truth as a model read them.
 
-    `scores` is float (changes, films, labels) in the order of `changes`; `outside` is
-    float (films, labels), the share of each heat map outside the lungs, NaN where
-    there is no heat or no lungs were found; `area` is float (films,), the share of
+    `scores` is float (changes, images, labels) in the order of `changes`; `outside` is
+    float (images, labels), the share of each heat map outside the lungs, NaN where
+    there is no heat or no lungs were found; `area` is float (images,), the share of
     the box outside the lungs.
     """
 
-    truth: Truth
+    ground_truth: GroundTruth
     changes: tuple[str, ...]
     scores: np.ndarray
     outside: np.ndarray
     area: np.ndarray
     failed: tuple[str, ...]
 
-    def scored(self, card: Card, change: str = "none") -> ScoredFilms:
-        """Return the films as the model read them under a change."""
-        return ScoredFilms(
+    def scored(self, card: Card, change: str = "none") -> ScoredImages:
+        """Return the images as the model read them under a change."""
+        return ScoredImages(
             card=card,
-            rows=self.truth.rows,
+            rows=self.ground_truth.rows,
             scores=self.scores[self.changes.index(change)],
-            positive=self.truth.positive,
-            known=self.truth.known,
-            left_out={"n": len(self.truth.rows)},
+            positive=self.ground_truth.positive,
+            known=self.ground_truth.known,
+            left_out={"n": len(self.ground_truth.rows)},
             thresholds=card.thresholds,
         )
 
@@ -83,17 +83,17 @@ def measure_shortcuts(
 
     Args:
         model: A model with a network of its own; not an ensemble.
-        rows_train: Films that linear classifiers of the source are fitted to.
-        rows_val: Films that everything is measured on; patients of neither in both.
+        rows_train: Images that linear classifiers of the source are fitted to.
+        rows_val: Images that everything is measured on; patients of neither in both.
         root: The folder that the paths of the rows start from.
         cache_dir: Where features are kept.
-        progress: Called with how many films of val are done, of how many.
+        progress: Called with how many images of val are done, of how many.
 
     Returns:
         The card's object "shortcuts"; figures are {value, low, high} by patient.
 
     Raises:
-        ModelError: An ensemble, no film of val is known to the model, or a patient is
+        ModelError: An ensemble, no image of val is known to the model, or a patient is
             in both.
     """
     if not isinstance(model, LoadedModel):
@@ -105,8 +105,8 @@ def measure_shortcuts(
     baselines = baseline_figures(card, read, rows_train, root)
     found = {
         "command": COMMAND.format(name=card.name),
-        "films": len(read.truth.rows),
-        "patients": len({row.patient for row in read.truth.rows}),
+        "images": len(read.ground_truth.rows),
+        "patients": len({row.patient for row in read.ground_truth.rows}),
         "failed": list(read.failed),
         "changes": change_figures(card, read),
         "baseline": baselines,
@@ -121,7 +121,7 @@ def measure_shortcuts(
 
 
 def reads_chests(card: Card) -> bool:
-    """Say whether a model's films have lungs."""
+    """Say whether a model's images have lungs."""
     return "CHEST" in card.body_parts
 
 
@@ -131,35 +131,35 @@ def read_changed(
     root: Path,
     *,
     progress: Progress = lambda done, total: None,
-) -> ReadFilms:
-    """Read every film whose truth a model knows, as it is and under each change.
+) -> ReadImages:
+    """Read every image whose truth a model knows, as it is and under each change.
 
     Raises:
         ModelError: There is none.
     """
     chests = reads_chests(model.card)
     changes = CHANGES_OF_CHESTS if chests else CHANGES_OF_OTHERS
-    truth = truth_of(model.card, rows)
+    ground_truth = ground_truth_of(model.card, rows)
     read, failed, scores, outside, area = [], [], [], [], []
-    for number, row in enumerate(truth.rows):
+    for number, row in enumerate(ground_truth.rows):
         try:
             display = read_display((root / row.path).read_bytes())
             lungs = find_lungs(display) if chests else None
-            readings = _readings(model, display, lungs, changes)
+            results = _results(model, display, lungs, changes)
         except (MlError, OSError):
             failed.append(row.path)
             continue
         finally:
-            progress(number + 1, len(truth.rows))
+            progress(number + 1, len(ground_truth.rows))
         read.append(number)
-        scores.append([[s.probability for s in r.scores] for r in readings])
-        shares, around = _outside(lungs, readings[0])
+        scores.append([[s.probability for s in r.scores] for r in results])
+        shares, around = _outside(lungs, results[0])
         outside.append(shares)
         area.append(around)
     if not read:
-        raise ModelError("None of the films has a label that the model knows.")
-    return ReadFilms(
-        truth=films_of(truth, np.array(read)),
+        raise ModelError("None of the images has a label that the model knows.")
+    return ReadImages(
+        ground_truth=images_of(ground_truth, np.array(read)),
         changes=changes,
         scores=np.array(scores).transpose(1, 0, 2),
         outside=np.array(outside),
@@ -168,13 +168,13 @@ def read_changed(
     )
 
 
-def _readings(
+def _results(
     model: LoadedModel,
     display: np.ndarray,
     lungs: Lungs | None,
     changes: Sequence[str],
-) -> list[Reading]:
-    """Read a film under each change; lungs are looked for once."""
+) -> list[ModelOutput]:
+    """Read an image under each change; lungs are looked for once."""
     return [
         model.read(
             keep_lungs(display, lungs=lungs)
@@ -186,13 +186,15 @@ def _readings(
     ]
 
 
-def _outside(lungs: Lungs | None, reading: Reading) -> tuple[np.ndarray, float]:
+def _outside(
+    lungs: Lungs | None, model_output: ModelOutput
+) -> tuple[np.ndarray, float]:
     """Return the share of each label's heat outside the lungs, and of the box."""
-    shares = np.full(len(reading.scores), np.nan)
+    shares = np.full(len(model_output.scores), np.nan)
     if lungs is None or not lungs.estimated:
         return shares, np.nan
-    box = crop(lungs.mask, reading.geometry).astype(np.float32)
-    for i, score in enumerate(reading.scores):
+    box = crop(lungs.mask, model_output.geometry).astype(np.float32)
+    for i, score in enumerate(model_output.scores):
         shares[i] = share_outside(score.grid, box)
     return shares, float(1.0 - box.mean())
 
@@ -213,34 +215,34 @@ def share_outside(grid: np.ndarray, inside: np.ndarray) -> float:
     return float((heat * (1.0 - cells)).sum() / total)
 
 
-def parts_of(scored: ScoredFilms) -> dict[str, np.ndarray]:
-    """Return all films, and those of each source that has two classes or more."""
+def parts_of(scored: ScoredImages) -> dict[str, np.ndarray]:
+    """Return all images, and those of each source that has two classes or more."""
     parts = {"all": np.ones(len(scored.rows), bool)}
     for dataset in sorted({row.dataset for row in scored.rows}):
-        films = np.array([row.dataset == dataset for row in scored.rows])
-        if not films.all() and _several_classes(scored.chosen(films)):
-            parts[dataset] = films
+        images = np.array([row.dataset == dataset for row in scored.rows])
+        if not images.all() and _several_classes(scored.chosen(images)):
+            parts[dataset] = images
     return parts
 
 
-def _several_classes(scored: ScoredFilms) -> bool:
+def _several_classes(scored: ScoredImages) -> bool:
     positive = scored.positive & scored.known
     negative = ~scored.positive & scored.known
     return bool((positive.any(axis=0) & negative.any(axis=0)).any())
 
 
-def change_figures(card: Card, read: ReadFilms) -> dict[str, Any]:
-    """Return the figures under each change: of all films, and within each source.
+def change_figures(card: Card, read: ReadImages) -> dict[str, Any]:
+    """Return the figures under each change: of all images, and within each source.
 
-    `..._change` is the difference from the film as it is, over the same resamples of
-    the same films.
+    `..._change` is the difference from the image as it is, over the same resamples of
+    the same images.
     """
     found: dict[str, Any] = {}
-    for part, films in parts_of(read.scored(card)).items():
-        found[part] = {"films": int(films.sum())}
-        plain = read.scored(card).chosen(films)
+    for part, images in parts_of(read.scored(card)).items():
+        found[part] = {"images": int(images.sum())}
+        plain = read.scored(card).chosen(images)
         for change in read.changes:
-            changed = read.scored(card, change).chosen(films)
+            changed = read.scored(card, change).chosen(images)
             found[part][change] = {}
             for name in FIGURES:
                 measures = [measure_of(each, name) for each in (changed, plain)]
@@ -253,20 +255,20 @@ def change_figures(card: Card, read: ReadFilms) -> dict[str, Any]:
 
 
 def baseline_figures(
-    card: Card, read: ReadFilms, rows_train: Sequence[ManifestRow], root: Path
+    card: Card, read: ReadImages, rows_train: Sequence[ManifestRow], root: Path
 ) -> dict[str, Any]:
-    """Return what a classifier without lungs reaches: of all films, and by source.
+    """Return what a classifier without lungs reaches: of all images, and by source.
 
     Where the model's lead over it has an interval that touches 0, "not_separable"
-    names the figure: source not separable from disease. Parts without films to learn
+    names the figure: source not separable from disease. Parts without images to learn
     from are left out.
     """
     scored = read.scored(card)
     found: dict[str, Any] = {}
-    for part, films in parts_of(scored).items():
-        measured = scored.chosen(films)
+    for part, images in parts_of(scored).items():
+        measured = scored.chosen(images)
         sources = {row.dataset for row in measured.rows}
-        if truth_of(card, [r for r in rows_train if r.dataset in sources]).rows:
+        if ground_truth_of(card, [r for r in rows_train if r.dataset in sources]).rows:
             found[part], _ = measure_baseline(measured, rows_train, root=root)
     return found
 
@@ -281,23 +283,25 @@ def statement(baselines: Mapping[str, Any]) -> str:
     return f"{NOT_SEPARABLE.capitalize()} ({'; '.join(told)})." if told else ""
 
 
-def heat_figures(card: Card, read: ReadFilms) -> dict[str, Any]:
-    """Return the mean share of each label's heat outside the lungs, on its films.
+def heat_figures(card: Card, read: ReadImages) -> dict[str, Any]:
+    """Return the mean share of each label's heat outside the lungs, on its images.
 
     Beside it the share of the box outside the lungs: what heat spread evenly over the
-    box would reach. Labels with fewer than LEAST_FILMS films are left out.
+    box would reach. Labels with fewer than LEAST_IMAGES images are left out.
     """
     labels: dict[str, Any] = {}
     for i, name in enumerate(card.label_names):
-        wanted = read.truth.positive[:, i] & np.isfinite(read.outside[:, i])
-        if wanted.sum() < LEAST_FILMS:
+        wanted = read.ground_truth.positive[:, i] & np.isfinite(read.outside[:, i])
+        if wanted.sum() < LEAST_IMAGES:
             continue
         patients = [
-            row.patient for row, ok in zip(read.truth.rows, wanted, strict=True) if ok
+            row.patient
+            for row, ok in zip(read.ground_truth.rows, wanted, strict=True)
+            if ok
         ]
         counts = patient_counts(patients)
         labels[name] = {
-            "films": int(wanted.sum()),
+            "images": int(wanted.sum()),
             "patients": len(set(patients)),
             "outside": with_interval(
                 partial(weighted_metrics.mean, read.outside[wanted, i]), counts
@@ -308,5 +312,5 @@ def heat_figures(card: Card, read: ReadFilms) -> dict[str, Any]:
         }
     return {
         "labels": labels,
-        "films_without_lungs_found": int(np.isnan(read.area).sum()),
+        "images_without_lungs_found": int(np.isnan(read.area).sum()),
     }

@@ -1,6 +1,6 @@
-"""Whether a model's features tell where a film comes from, within one class.
+"""Whether a model's features tell where an image comes from, within one class.
 
-If the films of one class can be told by their source from what the network hands to
+If the images of one class can be told by their source from what the network hands to
 its head, the network knows the source, and may have used it wherever a class has one
 source only. The classifier is linear (ridge regression), as the head is.
 """
@@ -26,12 +26,12 @@ from ml.labels import NEGATIVE_LABELS, PARENTS
 from ml.pixels import read_display
 from ml.preprocessing import PREPROCESSING_VERSION
 
-# Of a source within a class: fewer patients say little, more films cost time only.
+# Of a source within a class: fewer patients say little, more images cost time only.
 LEAST_TRAIN_PATIENTS = 20
 LEAST_VAL_PATIENTS = 10
-MOST_FILMS = 300
+MOST_IMAGES = 300
 FOLDS = 5
-# Of the ridge, as a share of the mean squared length of a film's features.
+# Of the ridge, as a share of the mean squared length of an image's features.
 RIDGE = 0.1
 NORMAL = "Normal"
 
@@ -43,7 +43,7 @@ def measure_sources(
     root: Path,
     cache_dir: Path,
 ) -> dict[str, Any]:
-    """Tell sources apart within each class that has films of two or more.
+    """Tell sources apart within each class that has images of two or more.
 
     Returns:
         "pairs": for each class and pair of sources the AUC on val of a classifier
@@ -67,7 +67,7 @@ def measure_sources(
 
 
 def _classes(names: Sequence[str]) -> list[str]:
-    """Return the model's labels and their more general ones, normal films first."""
+    """Return the model's labels and their more general ones, normal images first."""
     general = [PARENTS[name] for name in names if name in PARENTS]
     found = [NORMAL, *general, *names]
     return list(dict.fromkeys(n for n in found if n not in NEGATIVE_LABELS - {NORMAL}))
@@ -86,12 +86,12 @@ def _found(row: ManifestRow) -> frozenset[str]:
 def _of_source(
     rows: Sequence[ManifestRow], first: str, second: str
 ) -> list[ManifestRow]:
-    """Return at most MOST_FILMS of each source, the same whatever their order."""
+    """Return at most MOST_IMAGES of each source, the same whatever their order."""
     chosen = []
     for source in (first, second):
         own = [r for r in rows if r.dataset == source]
         own.sort(key=lambda r: hashlib.sha256(r.path.encode()).digest())
-        chosen += own[:MOST_FILMS]
+        chosen += own[:MOST_IMAGES]
     return chosen
 
 
@@ -110,25 +110,25 @@ def _told_apart(
     cache_dir: Path,
 ) -> dict[str, Any]:
     (train, x), (val, y) = (features_of(model, r, root, cache_dir) for r in parts)
-    truth_train, truth_val = (
+    ground_truth_train, ground_truth_val = (
         np.array([r.dataset == first for r in rows]) for rows in (train, val)
     )
-    scores = _ridge_scores(x, truth_train, y)
+    scores = _ridge_scores(x, ground_truth_train, y)
     folds = np.array([_fold(r.patient) for r in train])
     held = np.full(len(train), np.nan)
     for fold in range(FOLDS):
         out = folds == fold
-        if out.any() and len(np.unique(truth_train[~out])) == 2:
-            held[out] = _ridge_scores(x[~out], truth_train[~out], x[out])
+        if out.any() and len(np.unique(ground_truth_train[~out])) == 2:
+            held[out] = _ridge_scores(x[~out], ground_truth_train[~out], x[out])
     seen = np.isfinite(held)
     return {
-        "auc": _auc(scores, truth_val, val),
+        "auc": _auc(scores, ground_truth_val, val),
         "auc_cross_validated_on_train": _auc(
             held[seen],
-            truth_train[seen],
+            ground_truth_train[seen],
             [r for r, s in zip(train, seen, strict=True) if s],
         ),
-        "films": {"train": len(train), "val": len(val)},
+        "images": {"train": len(train), "val": len(val)},
         "patients": {
             "train": len({r.patient for r in train}),
             "val": len({r.patient for r in val}),
@@ -137,11 +137,11 @@ def _told_apart(
 
 
 def _auc(
-    scores: np.ndarray, truth: np.ndarray, rows: Sequence[ManifestRow]
+    scores: np.ndarray, ground_truth: np.ndarray, rows: Sequence[ManifestRow]
 ) -> dict[str, float | None]:
     counts = patient_counts([r.patient for r in rows])
     return with_interval(
-        lambda weights: weighted_metrics.auc(scores, truth, weights), counts
+        lambda weights: weighted_metrics.auc(scores, ground_truth, weights), counts
     )
 
 
@@ -155,8 +155,8 @@ def _ridge_scores(
     """Fit ridge regression to +1 and -1, both kinds weighing the same; score others.
 
     Args:
-        features: float (films, features).
-        positive: bool (films,), with both kinds.
+        features: float (images, features).
+        positive: bool (images,), with both kinds.
         others: float (others, features).
     """
     middle, spread = features.mean(axis=0), features.std(axis=0) + 1e-6
@@ -164,7 +164,7 @@ def _ridge_scores(
     z = (others - middle) / spread / np.sqrt(features.shape[1])
     weight = np.where(positive, 0.5 / positive.mean(), 0.5 / (1 - positive.mean()))
     target = np.where(positive, 1.0, -1.0)
-    # The dual form: films are fewer than features.
+    # The dual form: images are fewer than features.
     penalty = np.diag(RIDGE / weight)
     alpha = np.linalg.solve(x @ x.T + penalty, target)
     return z @ (x.T @ alpha)
@@ -173,10 +173,10 @@ def _ridge_scores(
 def features_of(
     model: LoadedModel, rows: Sequence[ManifestRow], root: Path, cache_dir: Path
 ) -> tuple[list[ManifestRow], np.ndarray]:
-    """Return the readable films and their penultimate features, kept in a cache.
+    """Return the readable images and their penultimate features, kept in a cache.
 
     The features are the means over the positions of the network's last maps, float32
-    (films, features).
+    (images, features).
     """
     digest = hashlib.sha256(f"{model.weights_sha256} {PREPROCESSING_VERSION}".encode())
     for row in rows:
@@ -210,8 +210,8 @@ def _features(
         except (MlError, OSError):
             # What cannot be read is left out here; the accuracy figures list it.
             continue
-        film, _ = model.prepared(display)
-        _, maps = model.runner.run(film)
+        image, _ = model.prepared(display)
+        _, maps = model.runner.run(image)
         read.append(number)
         features.append(maps.reshape(-1, maps.shape[-1]).mean(axis=0))
     return np.array(read, int), np.array(features, np.float32)

@@ -1,7 +1,7 @@
-"""Fit the gate of a packaged model, from train films only.
+"""Fit the gate of a packaged model, from train images only.
 
-Statistics and probe come from films that the network may have learned from, limits
-and threshold from train patients that were held out. Neither val films nor anything
+Statistics and probe come from images that the network may have learned from, limits
+and threshold from train patients that were held out. Neither val images nor anything
 that a gate is tried with are seen here.
 """
 
@@ -35,26 +35,26 @@ from ml.training.recipes import RECIPES
 
 GATE_NAME = "gate.npz"
 SEED = 20261
-FILMS_A_SOURCE = 400
+IMAGES_A_SOURCE = 400
 HELD_OUT_A_SOURCE = 200
 # Of models without a recipe.
 HELD_OUT_PERCENT = 8
-WRONG_A_FILM = 1
+WRONG_A_IMAGE = 1
 PROBE_STEPS = 5000
 DIMENSIONS = {"feature": 128, "thumbnail": 64}
-# Towards a ball: the statistics of a few thousand films are not exact.
+# Towards a ball: the statistics of a few thousand images are not exact.
 SHRINKAGE = 0.1
-# The share of held-out films that may lie beyond the limit of a distance.
+# The share of held-out images that may lie beyond the limit of a distance.
 BEYOND_LIMIT = 0.003
-# A limit of the probe lies in the gap between all but these shares of the films as they
-# should be, and of those that are wrong in this way; nearer to the wrong ones, as films
-# from elsewhere lie nearer to them.
+# A limit of the probe lies in the gap between all but these shares of the images as
+# they should be, and of those that are wrong in this way; nearer to the wrong ones, as
+# images from elsewhere lie nearer to them.
 ODD_RIGHT, ODD_WRONG = 0.005, 0.02
 SHARE_OF_GAP = 0.75
 # Beyond what held-out patients of the same hospitals show: others differ more.
 SLACK = 1.15
-# The share of held-out films that the finished gate may refuse: half of the 1 % that
-# it may refuse of others', for a share of a few hundred films is known to about that.
+# The share of held-out images that the finished gate may refuse: half of the 1 % that
+# it may refuse of others', for a share of a few hundred images is known to about that.
 REFUSED = 0.005
 
 
@@ -69,8 +69,8 @@ def fit_gate(
 
     Args:
         model_folder: With card.json and the weights.
-        train_rows: Films that the network may have learned from.
-        held_out_rows: Films of train patients that it has not.
+        train_rows: Images that the network may have learned from.
+        held_out_rows: Images of train patients that it has not.
         root: The folder that the paths of the rows start from.
         cache_dir: Kept graphs.
 
@@ -78,7 +78,7 @@ def fit_gate(
         The card's new entry "gate".
 
     Raises:
-        MlError: There are no films, or the model cannot be loaded or has no maps.
+        MlError: There are no images, or the model cannot be loaded or has no maps.
     """
     card_path = model_folder / "card.json"
     raw = json.loads(card_path.read_text(encoding="utf-8"))
@@ -91,10 +91,10 @@ def fit_gate(
             reason_code="no_maps",
         )
     model = load_model(card, cache_dir=cache_dir)
-    chosen = choose(train_rows, each=FILMS_A_SOURCE, seed=SEED)
-    learned = look_at(model, chosen, root=root, wrong_each=WRONG_A_FILM, seed=SEED)
+    chosen = choose(train_rows, each=IMAGES_A_SOURCE, seed=SEED)
+    learned = look_at(model, chosen, root=root, wrong_each=WRONG_A_IMAGE, seed=SEED)
     aside = choose(held_out_rows, each=HELD_OUT_A_SOURCE, seed=SEED)
-    held_out = look_at(model, aside, root=root, wrong_each=WRONG_A_FILM, seed=SEED + 1)
+    held_out = look_at(model, aside, root=root, wrong_each=WRONG_A_IMAGE, seed=SEED + 1)
     arrays = fit_statistics(learned)
     arrays |= _limits(arrays, held_out)
     threshold = _threshold(arrays, held_out)
@@ -104,9 +104,9 @@ def fit_gate(
         "sha256": sha256,
         "method": METHOD,
         "threshold": threshold,
-        "fitted_on": f"statistics: {len(chosen)} train films of "
+        "fitted_on": f"statistics: {len(chosen)} train images of "
         f"{len(set(learned.sources))} sources; limits and threshold: {len(aside)} "
-        f"films of {len({row.patient for row in aside})} train patients held out",
+        f"images of {len({row.patient for row in aside})} train patients held out",
         "figures": _figures(arrays, held_out, threshold),
     }
     _write_card(card_path, raw | {"gate": entry})
@@ -143,10 +143,10 @@ def fit_statistics(samples: Samples) -> dict[str, np.ndarray]:
 
 
 def _space(name: str, values: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Find the directions in which films differ most; small ones are left out."""
+    """Find the directions in which images differ most; small ones are left out."""
     mean = np.average(values, axis=0, weights=weights)
     spread = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=weights))
-    # A feature that train films never light up must not count without bounds.
+    # A feature that train images never light up must not count without bounds.
     scale = np.maximum(spread, 0.1 * spread.mean() + 1e-6)
     mean, scale = mean.astype(np.float32), scale.astype(np.float32)
     centred = (values - mean) / scale
@@ -163,7 +163,7 @@ def _space(name: str, values: np.ndarray, weights: np.ndarray) -> dict[str, np.n
 
 
 def _ball(places: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Return what turns a place into a distance from the films as they should be."""
+    """Return what turns a place into a distance from the images as they should be."""
     centre = np.average(places, axis=0, weights=weights)
     away = places - centre
     covariance = (away * weights[:, None]).T @ away / weights.sum()
@@ -178,7 +178,7 @@ def _ball(places: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _lesson_weights(samples: Samples) -> np.ndarray:
-    """Weigh films as they should be as much as all the wrong ones together."""
+    """Weigh images as they should be as much as all the wrong ones together."""
     weights = samples.weights()
     for kind in range(len(CLASSES)):
         mine = samples.classes == kind

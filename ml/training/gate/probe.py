@@ -1,7 +1,7 @@
-"""The probe of the gate: a small network that tells which way up a film is.
+"""The probe of the gate: a small network that tells which way up an image is.
 
 One hidden layer on what `ml.gate.out_of_distribution.embed` gives; learned here in
-NumPy within seconds, from train films and what `ml.training.gate.samples` makes of
+NumPy within seconds, from train images and what `ml.training.gate.samples` makes of
 them.
 """
 
@@ -15,7 +15,7 @@ HIDDEN = 64
 BATCH = 256
 PEAK_RATE = 2e-3
 WEIGHT_DECAY = 1e-4
-# Of the embedding's unit spread: films elsewhere are a little different.
+# Of the embedding's unit spread: images elsewhere are a little different.
 NOISE = 0.15
 DROPPED = 0.2
 MOMENTUM, SECOND_MOMENTUM = 0.9, 0.999
@@ -24,7 +24,7 @@ NAMES = ("probe_in", "probe_in_bias", "probe_out", "probe_out_bias")
 
 @dataclass(frozen=True)
 class Lesson:
-    """Embedded films, float (films, dimensions), their class and their weight."""
+    """Embedded images, float (images, dimensions), their class and their weight."""
 
     places: np.ndarray
     classes: np.ndarray
@@ -37,9 +37,9 @@ def learn_probe(
     """Train the probe; the names are those that `probe_logits` reads.
 
     Args:
-        lesson: The films; a class without any is never said.
+        lesson: The images; a class without any is never said.
         classes: How many classes there are.
-        seed: Of the first numbers and of the order of the films.
+        seed: Of the first numbers and of the order of the images.
         steps: How many batches are learned from.
     """
     rng = np.random.default_rng(seed)
@@ -54,10 +54,10 @@ def learn_probe(
     second = [np.zeros_like(value) for value in values]
     share = lesson.weights / lesson.weights.sum()
     drawn = rng.choice(len(share), (steps, BATCH), p=share)
-    for step, films in enumerate(drawn):
+    for step, images in enumerate(drawn):
         noise = rng.normal(0.0, NOISE, (BATCH, wide))
         slopes = _slopes(
-            values, lesson.places[films] + noise, lesson.classes[films], rng
+            values, lesson.places[images] + noise, lesson.classes[images], rng
         )
         rate = PEAK_RATE * 0.5 * (1.0 + np.cos(np.pi * step / steps))
         for k, slope in enumerate(slopes):

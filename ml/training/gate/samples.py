@@ -1,7 +1,8 @@
-"""What a gate is fitted on: train films as they are, varied a little, and made wrong.
+"""What a gate is fitted on: train images as they are, varied a little, and made wrong.
 
-Nothing here tries a gate: `ml.evaluation.gate.trial` turns and cuts other films by code
-of its own. Every change is made to display values, uint16 (H, W), before preprocessing.
+Nothing here tries a gate: `ml.evaluation.gate.trial` turns and cuts other images by
+code of its own. Every change is made to display values, uint16 (H, W), before
+preprocessing.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 @dataclass(frozen=True)
 class Samples:
-    """What the gate saw of films, the class of each, its source and its weight."""
+    """What the gate saw of images, the class of each, its source and its weight."""
 
     seen: Seen
     classes: np.ndarray
@@ -34,11 +35,11 @@ class Samples:
 
     @property
     def upright(self) -> np.ndarray:
-        """Which are films as they should be: bool (films,)."""
+        """Which are images as they should be: bool (images,)."""
         return self.classes == 0
 
     def weights(self) -> np.ndarray:
-        """Return float (films,): rare sources count more, not as much as large ones."""
+        """Return float weights (images,): rare sources count more."""
         weights = np.zeros(len(self.sources))
         for source in np.unique(self.sources):
             mine = self.sources == source
@@ -47,7 +48,7 @@ class Samples:
 
 
 def choose(rows: Sequence[ManifestRow], *, each: int, seed: int) -> list[ManifestRow]:
-    """Choose at most `each` films of every source."""
+    """Choose at most `each` images of every source."""
     by_source: dict[str, list[ManifestRow]] = defaultdict(list)
     for row in rows:
         by_source[row.dataset].append(row)
@@ -67,13 +68,13 @@ def look_at(
     wrong_each: int,
     seed: int,
 ) -> Samples:
-    """Let a model see films: each as it is, every second varied, all made wrong.
+    """Let a model see images: each as it is, every second varied, all made wrong.
 
-    Many films once are worth more than few of them often.
+    Many images once are worth more than few of them often.
 
     Raises:
-        MlError: No film could be read.
-        OSError: A film is not there.
+        MlError: No image could be read.
+        OSError: An image is not there.
     """
     rng = np.random.default_rng(seed)
     seen: list[Seen] = []
@@ -88,12 +89,12 @@ def look_at(
         for place in others:
             name, change = WRONG[place]
             shown.append((CLASSES.index(name), change(vary(display, rng), rng)))
-        for kind, film in shown:
-            seen.append(look(model, film))
+        for kind, image in shown:
+            seen.append(look(model, image))
             classes.append(kind)
             sources.append(row.dataset)
     if not seen:
-        raise MlError("There are no films to fit a gate to.", reason_code="no_films")
+        raise MlError("There are no images to fit a gate to.", reason_code="no_images")
     return Samples(
         Seen(
             np.concatenate([one.features for one in seen]),
@@ -105,14 +106,14 @@ def look_at(
 
 
 def look(model: LoadedModel, display: np.ndarray) -> Seen:
-    """Return what the gate looks at of one film."""
-    film, _ = model.prepared(np.ascontiguousarray(display))
-    _, maps = model.runner.run(film)
-    return seen_of(maps, film)
+    """Return what the gate looks at of one image."""
+    image, _ = model.prepared(np.ascontiguousarray(display))
+    _, maps = model.runner.run(image)
+    return seen_of(maps, image)
 
 
 def vary(display: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Place, turn and expose a film a little otherwise, as another device might."""
+    """Place, turn and expose an image a little otherwise, as another device might."""
     height, width = display.shape
     turn, grow = rng.uniform(-6.0, 6.0), rng.uniform(0.95, 1.12)
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), turn, grow)
@@ -157,7 +158,7 @@ def _cut(display: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _shuffled(display: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Lay the tiles of a film in another order: its parts, but no chest."""
+    """Lay the tiles of an image in another order: its parts, but no chest."""
     across = int(rng.integers(2, 5))
     height, width = (length // across for length in display.shape)
     tiles = [
@@ -171,7 +172,7 @@ def _shuffled(display: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _phases_drawn(display: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Keep how coarse and fine a film is, and nothing of what it shows."""
+    """Keep how coarse and fine an image is, and nothing of what it shows."""
     spectrum = np.fft.rfft2(display.astype(np.float64))
     drawn = np.fft.rfft2(rng.normal(size=display.shape))
     again = np.fft.irfft2(np.abs(spectrum) * np.exp(1j * np.angle(drawn)))
@@ -187,6 +188,6 @@ WRONG: tuple[tuple[str, Change], ...] = (
     ("rotated", _upside_down),
     ("cropped", _cut_across),
     ("cropped", _cut_along),
-    ("unlike_training_films", _shuffled),
-    ("unlike_training_films", _phases_drawn),
+    ("unlike_training_images", _shuffled),
+    ("unlike_training_images", _phases_drawn),
 )

@@ -1,7 +1,7 @@
-"""Random variations of a film while training, against what is not in the lungs.
+"""Random variations of an image while training, against what is not in the lungs.
 
 Sources arrive squashed, cropped, masked and exposed in their own ways. Each variation
-takes one of these ways of telling a source from a film away.
+takes one of these ways of telling a source from an image away.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from ml.preprocessing import equalise, normalise, squash
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How strongly films are varied; the defaults are those of the chest models.
+    """How strongly images are varied; the defaults are those of the chest models.
 
     Attributes:
         mirror_probability: Only where either side may be left: a mirrored chest has
             its heart on the right.
-        lung_crop_probability: How often a film is cut around its lungs, in place of
+        lung_crop_probability: How often an image is cut around its lungs, in place of
             a box of random area and place.
         lung_margin: How far such a cut stays outside the lungs, each side by itself,
             as shares of their width or height.
@@ -50,26 +50,26 @@ class Augmentation:
 
     @property
     def looks_for_lungs(self) -> bool:
-        """Whether the lungs of the films must be known."""
+        """Whether the lungs of the images must be known."""
         return self.lung_crop_probability > 0 or self.lungs_only_probability > 0
 
 
 def vary(
-    film: np.ndarray,
+    image: np.ndarray,
     *,
     size: int,
     rng: np.random.Generator,
     strength: Augmentation,
     lungs: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return a varied network input of a cropped film.
+    """Return a varied network input of a cropped image.
 
     Args:
-        film: uint16 (height, width), cropped by the geometry of inference.
+        image: uint16 (height, width), cropped by the geometry of inference.
         size: Side of the square.
         rng: Decides every variation.
         strength: How strongly.
-        lungs: bool mask of any size over the film; None or empty: not known.
+        lungs: bool mask of any size over the image; None or empty: not known.
 
     Returns:
         float32 (size, size, 1).
@@ -77,10 +77,10 @@ def vary(
     around = None
     if lungs is not None and lungs.any():
         if rng.random() < strength.lungs_only_probability:
-            film = _only_lungs(film, lungs)
+            image = _only_lungs(image, lungs)
         if rng.random() < strength.lung_crop_probability:
             around = lungs
-    view = _random_view(film, rng, strength, around=around)
+    view = _random_view(image, rng, strength, around=around)
     if rng.random() < strength.mirror_probability:
         view = view[:, ::-1]
     square = squash(np.ascontiguousarray(view), size=size)
@@ -95,7 +95,7 @@ def vary(
 def mix(
     inputs: np.ndarray, targets: np.ndarray, *, rng: np.random.Generator, alpha: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Blend each film of a batch with another, and their targets alike.
+    """Blend each image of a batch with another, and their targets alike.
 
     Args:
         inputs: float32 (batch, size, size, channels).
@@ -111,26 +111,26 @@ def mix(
     return blended, wanted
 
 
-def _only_lungs(film: np.ndarray, lungs: np.ndarray) -> np.ndarray:
+def _only_lungs(image: np.ndarray, lungs: np.ndarray) -> np.ndarray:
     """Set everything outside the lungs to their median grey."""
-    height, width = film.shape
+    height, width = image.shape
     mask = cv2.resize(lungs.astype(np.float32), (width, height)) >= 0.5
-    return np.where(mask, film, np.uint16(np.median(film[mask])))
+    return np.where(mask, image, np.uint16(np.median(image[mask])))
 
 
 def _random_view(
-    film: np.ndarray,
+    image: np.ndarray,
     rng: np.random.Generator,
     strength: Augmentation,
     *,
     around: np.ndarray | None,
 ) -> np.ndarray:
     """Rotate a little, then cut out a random box, around the lungs where asked."""
-    height, width = film.shape
+    height, width = image.shape
     angle = float(rng.uniform(-1, 1)) * strength.rotation_degrees
     turn = cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1.0)
     turned = cv2.warpAffine(
-        film, turn, (width, height), borderMode=cv2.BORDER_REFLECT_101
+        image, turn, (width, height), borderMode=cv2.BORDER_REFLECT_101
     )
     if around is None:
         return turned[_random_box(height, width, rng, strength)]
@@ -160,7 +160,7 @@ def _box_around(
 ) -> tuple[slice, slice]:
     """Return the box of the lungs with a random margin at each side.
 
-    The lungs are taken where they lay before the film was turned a little: the
+    The lungs are taken where they lay before the image was turned a little: the
     margins vary by more than that moves them.
     """
     box = []

@@ -1,4 +1,4 @@
-"""Batches of films for Keras."""
+"""Batches of images for Keras."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Iterable, Sequence
 import keras
 import numpy as np
 
-from ml.datasets.manifest import PackedFilms
+from ml.datasets.manifest import PackedImages
 from ml.preprocessing import equalise, normalise, soften, squash
 from ml.training.samples.augmentation import Augmentation, mix, vary
 
 
-class FilmSequence(keras.utils.PyDataset):
-    """Varied films of one epoch: float32 (batch, size, size, 1) and their targets."""
+class ImageSequence(keras.utils.PyDataset):
+    """Varied images of one epoch: float32 (batch, size, size, 1) and their targets."""
 
     def __init__(
         self,
-        films: PackedFilms,
+        images: PackedImages,
         *,
         targets: np.ndarray,
         indices: np.ndarray,
@@ -27,9 +27,9 @@ class FilmSequence(keras.utils.PyDataset):
         strength: Augmentation,
         lungs: np.ndarray | None = None,
     ) -> None:
-        """Take the films; `lungs` are their lung masks."""
+        """Take the images; `lungs` are their lung masks."""
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=8)
-        self.films, self.targets, self.indices = films, targets, indices
+        self.images, self.targets, self.indices = images, targets, indices
         self.size, self.batch_size = size, batch_size
         self.seed, self.strength, self.lungs = seed, strength, lungs
 
@@ -41,10 +41,10 @@ class FilmSequence(keras.utils.PyDataset):
         chosen = self.indices[start : start + self.batch_size]
         rng = np.random.default_rng((self.seed, batch))
         # In 16 bits, as inference has them: in 8, squashing leaves gaps in the
-        # histogram, and equalising moves the film by 0.05 of a standard deviation.
+        # histogram, and equalising moves the image by 0.05 of a standard deviation.
         inputs = [
             vary(
-                self.films.deep_film(i),
+                self.images.deep_image(i),
                 size=self.size,
                 rng=rng,
                 strength=self.strength,
@@ -52,17 +52,17 @@ class FilmSequence(keras.utils.PyDataset):
             )
             for i in chosen
         ]
-        films, targets = np.stack(inputs), self.targets[chosen]
+        images, targets = np.stack(inputs), self.targets[chosen]
         if self.strength.mixing:
-            return mix(films, targets, rng=rng, alpha=self.strength.mixing)
-        return films, targets
+            return mix(images, targets, rng=rng, alpha=self.strength.mixing)
+        return images, targets
 
 
 def plain_inputs(
-    films: PackedFilms, indices: Iterable[int], *, size: int
+    images: PackedImages, indices: Iterable[int], *, size: int
 ) -> np.ndarray:
-    """Return packed films as the network sees them at inference, float32."""
-    squares = [soften(squash(films.deep_film(i), size=size)) for i in indices]
+    """Return packed images as the network sees them at inference, float32."""
+    squares = [soften(squash(images.deep_image(i), size=size)) for i in indices]
     return np.stack([normalise(equalise(square)) for square in squares])
 
 
@@ -73,10 +73,10 @@ def evenly_drawn(
     count: int,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Draw about `count` films, each class by its share; every film before any twice.
+    """Draw about `count` images, each class by its share; every image before any twice.
 
     Args:
-        labels: int (films,), the class of each.
+        labels: int (images,), the class of each.
         shares: Share of each class, in the order of the classes.
         count: How many to draw.
         rng: Decides which and in what order.

@@ -1,6 +1,6 @@
 """Weights that Keras publishes for ImageNet, brought into our networks.
 
-Colour pictures become grey films: the first kernel is summed over its input channels
+Colour pictures become grey images: the first kernel is summed over its input channels
 and scaled, so that it answers to our normalised input as it did to the pictures that
 it was trained on. What remains of shifts and biases goes into the normalisation behind
 each convolution. Xception's first convolutions are padded here and were not there, and

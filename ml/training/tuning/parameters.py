@@ -13,7 +13,7 @@ from ml.training.recipes import Recipe
 from ml.training.samples.augmentation import Augmentation
 
 # Lowest and highest value of each; rates are searched by their logarithm. The strength
-# of the augmentation is a factor: 0 leaves films as they are, 1 is the recipe's own.
+# of the augmentation is a factor: 0 leaves images as they are, 1 is the recipe's own.
 RANGES: dict[str, tuple[float, float]] = {
     "learning_rate": (3e-5, 3e-3),
     "weight_decay": (1e-4, 0.2),

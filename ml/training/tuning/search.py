@@ -24,12 +24,12 @@ import optuna
 from optuna.trial import TrialState
 
 from ml.architectures.build import build
-from ml.datasets.ground_truth import films_of
+from ml.datasets.ground_truth import images_of
 from ml.errors import TrainingError
 from ml.training.compile import dropout_of
 from ml.training.held_out import HELD_OUT_LOSS
 from ml.training.recipes import Recipe
-from ml.training.run import Budget, Run, TrainingData, fingerprint_of
+from ml.training.run import Budget, TrainingData, TrainingRun, fingerprint_of
 from ml.training.tuning.parameters import LOGARITHMIC, RANGES, with_params
 
 STUDY_NAME = "study.sqlite3"
@@ -45,7 +45,7 @@ class OutOfTimeError(Exception):
 
 @dataclass(frozen=True)
 class Search:
-    """What a study works on and where: films, folders, and how long a trial is."""
+    """What a study works on and where: images, folders, and how long a trial is."""
 
     recipe: Recipe
     data: TrainingData
@@ -70,7 +70,7 @@ def tune(
         `train_model --params` takes.
 
     Raises:
-        TrainingError: The folder holds a study of other films, another search works
+        TrainingError: The folder holds a study of other images, another search works
             on it, or no trial was finished in time.
     """
     ends = time.monotonic() + 60.0 * minutes if minutes else None
@@ -130,7 +130,7 @@ def _study(
     about = f"{fingerprint_of(search.recipe, search.data)} {search.epochs}"
     if study.user_attrs.get("about", about) != about:
         raise TrainingError(
-            f"{search.study_dir} holds a study of another recipe, other films or "
+            f"{search.study_dir} holds a study of another recipe, other images or "
             "another number of epochs; choose another --run folder."
         )
     study.set_user_attr("about", about)
@@ -211,10 +211,10 @@ def _held_out_loss(
         if ends is not None and time.monotonic() >= ends:
             raise OutOfTimeError
 
-    state = Run(
+    state = TrainingRun(
         recipe,
         # Val is not looked at: not even read.
-        data=replace(search.data, val=films_of(search.data.val, np.zeros(0, int))),
+        data=replace(search.data, val=images_of(search.data.val, np.zeros(0, int))),
         root=search.root,
         run_dir=trial_folder(search.study_dir, params),
         cache_dir=search.cache_dir,

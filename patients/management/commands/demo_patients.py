@@ -11,11 +11,11 @@ from patients.phantom.load import create_demo_patients
 class Command(BaseCommand):
     """Draw phantom chests and take them into the record; again: nothing changes."""
 
-    help = "Make the demo's patients with drawn films, marked SYNTHETIC."
+    help = "Make the demo's patients with drawn images, marked SYNTHETIC."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Make them, and say how many films are new."""
+        """Make them, and say how many images are new."""
         if settings.PRODUCTION:
             raise CommandError("Made-up patients have no place in production.")
         made = create_demo_patients()
-        self.stdout.write(f"{made} synthetic films added")
+        self.stdout.write(f"{made} synthetic images added")

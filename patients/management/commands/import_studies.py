@@ -1,4 +1,4 @@
-"""The folder door: take a folder of films into the record."""
+"""The folder source: take a folder of images into the record."""
 
 from argparse import ArgumentParser
 from pathlib import Path
@@ -17,7 +17,7 @@ from rich.progress import (
 from accounts.access import Action, may
 from accounts.errors import InvalidInput
 from accounts.models import Department, User
-from patients.identity.submitted import Claims, storable
+from patients.identity.submitted import SubmittedIdentity, storable
 from patients.importing import (
     POSTPONED,
     SKIPPED,
@@ -40,10 +40,10 @@ _WORDS = {
 
 
 class Command(BaseCommand):
-    """Take the films of a folder in; run again, it goes on where it was."""
+    """Take the images of a folder in; run again, it goes on where it was."""
 
     help = (
-        "Take a folder of films (DICOM, PNG, JPEG, TIFF, BMP) into the record. "
+        "Take a folder of images (DICOM, PNG, JPEG, TIFF, BMP) into the record. "
         "Ends with status 1 if a file was not taken."
     )
 
@@ -55,7 +55,7 @@ class Command(BaseCommand):
             type=Path,
             metavar="CSV",
             help=(
-                "says whose films these are: a column 'path', and any of patient_id, "
+                "says whose images these are: a column 'path', and any of patient_id, "
                 "issuer, patient_name, birth_date, sex, accession_number, priority; "
                 "fills only what a file's header lacks"
             ),
@@ -79,7 +79,7 @@ class Command(BaseCommand):
             raise CommandError(f"{folder} is not a folder.")
         said = _manifest(patient_from, folder)
         files = [
-            FileToImport(path, said.get(path.resolve(), Claims()))
+            FileToImport(path, said.get(path.resolve(), SubmittedIdentity()))
             for path in files_below(folder, manifest=patient_from)
         ]
         if patient_from:
@@ -112,7 +112,7 @@ class Command(BaseCommand):
             )
 
 
-def _manifest(patient_from: Path | None, folder: Path) -> dict[Path, Claims]:
+def _manifest(patient_from: Path | None, folder: Path) -> dict[Path, SubmittedIdentity]:
     if patient_from is None:
         return {}
     try:

@@ -162,7 +162,7 @@ def test_failed_runs_are_run_again_from_the_list(administrator: Client) -> None:
     assert any(str(waiting.pk) in sentence for sentence in said)
     assert Prediction.objects.filter(instance=failed.instance, run=2).exists()
     (event,) = AuditEvent.objects.filter(action="retry")
-    assert event.door == "admin"
+    assert event.source == "admin"
 
 
 def test_a_new_user_gets_a_role_and_the_trail_no_password(

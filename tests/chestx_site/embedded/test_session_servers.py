@@ -41,7 +41,7 @@ def test_this_session_runs_on_servers_of_its_own() -> None:
 
 
 def test_a_statement_that_fails_leaves_no_value_in_the_log() -> None:
-    """Two films that make one patient at once fail so, as a matter of course."""
+    """Two images that make one patient at once fail so, as a matter of course."""
     log = Path(os.environ["CHESTX_TEST_SESSION_DIR"]) / "services/log/postgresql.log"
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as client:
         client.execute("CREATE TEMP TABLE person (name text UNIQUE, sex char(1))")

@@ -18,7 +18,7 @@ GOOD = Counts(
     succeeded=3,
     otherwise_finished=0,
     unfinished=0,
-    films_without_one_run=0,
+    images_without_one_run=0,
     runs_without_all_findings=0,
     findings=18,
     heat_maps=18,
@@ -38,9 +38,9 @@ def report(counts: Counts = GOOD, *, recovery_s: float = 12.0) -> Report:
     injected = Injected(losses=[Loss("one", 1, 0.0, recovery_s)])
     injected.counts[Fault.KILL_WORKER] = 2
     return Report(
-        options=Options(seed=1, films=3, kills=2, lease_s=10),
+        options=Options(seed=1, images=3, kills=2, lease_s=10),
         counts=counts,
-        sent={"web": Sent(films=3)},
+        sent={"web": Sent(images=3)},
         injected=injected,
         unforeseen=0,
         late_results=0,
@@ -58,7 +58,7 @@ def test_whatever_is_lost_twice_or_stuck_is_said(wrong: str) -> None:
 
 
 @pytest.mark.parametrize("count", ["instances", "succeeded"])
-def test_a_film_too_few_or_too_many_is_said(count: str) -> None:
+def test_a_image_too_few_or_too_many_is_said(count: str) -> None:
     for there in (2, 4):
         assert judge(report(replace(GOOD, **{count: there})))
 
@@ -67,7 +67,7 @@ def test_a_slow_recovery_is_said() -> None:
     assert judge(report(recovery_s=20.1)) == ["1 recoveries slower than 20 s"]
 
 
-def test_errors_missing_kills_and_refused_films_are_said() -> None:
+def test_errors_missing_kills_and_refused_images_are_said() -> None:
     bad = report()
     bad.unforeseen = 2
     bad.injected.counts[Fault.KILL_WORKER] = 1
@@ -93,11 +93,11 @@ def test_a_seed_repeats_its_plan() -> None:
 @pytest.mark.timeout(600)
 def test_nothing_is_lost_twice_or_stuck() -> None:
     options = Options(
-        seed=SEED, films=9, kills=3, freezes=1, span_s=12, lease_s=4, film_size=256
+        seed=SEED, images=9, kills=3, freezes=1, span_s=12, lease_s=4, image_size=256
     )
     said: list[str] = []
     with short_folder() as folder:
         trial = run_trial(folder / "var", options=options, say=said.append)
     assert trial.faults == []
-    assert trial.counts.succeeded == options.films
+    assert trial.counts.succeeded == options.images
     assert trial.counts.findings == trial.counts.heat_maps > 0

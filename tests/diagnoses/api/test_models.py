@@ -58,7 +58,9 @@ def test_an_administrator_decides_and_rolls_back() -> None:
     assert decide(chief, "shadow", version="2").json()["state"] == "shadow"
     retired = decide(chief, "retire").json()
     assert (retired["version"], retired["state"]) == ("1", "retired"), "the active one"
-    assert AuditEvent.objects.filter(object_kind="model_version", door="rest").exists()
+    assert AuditEvent.objects.filter(
+        object_kind="model_version", source="rest"
+    ).exists()
 
 
 def test_a_reason_is_asked_for() -> None:
@@ -116,7 +118,7 @@ def test_the_page_decides_and_shows_its_history() -> None:
             },
             follow=True,
         ).content.decode()
-        assert "from the next film on" in said
+        assert "from the next image on" in said
         assert f"because {number}" in said
         assert "measured elsewhere" in said
     assert "Roll back to 1" in said

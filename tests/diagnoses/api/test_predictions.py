@@ -14,7 +14,7 @@ from accounts.models import AuditEvent, Role
 from diagnoses.models import Finding, ModelVersion, Prediction
 from diagnoses.worklist import refresh_entry
 from tests.clients import program
-from tests.diagnoses.fakes import card_json, stored_film
+from tests.diagnoses.fakes import card_json, stored_image
 from tests.factories import (
     DepartmentFactory,
     FindingFactory,
@@ -78,7 +78,7 @@ def test_a_result_names_its_use_and_where_its_limits_stand(
     assert "limits" in card
 
 
-def test_a_film_that_no_model_reads_says_why() -> None:
+def test_a_image_that_no_model_reads_says_why() -> None:
     prediction = PredictionFactory(
         failed=True, status="rejected", model_version=None, reason_code="no_model"
     )
@@ -183,17 +183,17 @@ def test_what_another_department_has_does_not_exist() -> None:
 
 
 class TestHeatMap:
-    """/heatmap/: a PNG of the film with the heat map of one label."""
+    """/heatmap/: a PNG of the image with the heat map of one label."""
 
     @pytest.fixture
     def run(self) -> Prediction:
-        return _read(instance=stored_film())
+        return _read(instance=stored_image())
 
     def _picture(self, content: bytes) -> np.ndarray:
         return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
 
     @pytest.mark.parametrize("accept", ["*/*", "image/png", "application/json"])
-    def test_it_is_a_png_of_the_films_size(self, run: Prediction, accept: str) -> None:
+    def test_it_is_a_png_of_the_images_size(self, run: Prediction, accept: str) -> None:
         answer = program().get(f"{URL}{run.pk}/heatmap/", headers={"Accept": accept})
         assert answer.status_code == 200
         assert answer.headers["Content-Type"] == "image/png"

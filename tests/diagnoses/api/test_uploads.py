@@ -16,35 +16,35 @@ from diagnoses import uploads
 from diagnoses.models import ModelVersion
 from patients.models import Instance, Patient, Upload
 from tests.clients import person, program
-from tests.dicom_factory import film_bytes, png
+from tests.dicom_factory import image_bytes, png
 from tests.factories import DepartmentFactory, UserFactory
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("chest_model")]
 URL = "/api/v1/uploads/"
 
 
-def _film(**attributes: Any) -> bytes:
+def _image(**attributes: Any) -> bytes:
     own = {
         "SOPInstanceUID": generate_uid(),
         "StudyInstanceUID": generate_uid(),
         "SeriesInstanceUID": generate_uid(),
     }
-    return film_bytes(**{**own, **attributes})
+    return image_bytes(**{**own, **attributes})
 
 
 def _send(
     client: Client, *files: bytes | tuple[str, bytes], **fields: str
 ) -> HttpResponse:
-    named = [f if isinstance(f, tuple) else ("film.dcm", f) for f in files]
+    named = [f if isinstance(f, tuple) else ("image.dcm", f) for f in files]
     parts = [SimpleUploadedFile(name, content) for name, content in named]
     return client.post(URL, {"file": parts, **fields})
 
 
-def test_a_stored_film_is_answered_with_its_ids_and_its_queued_run(
+def test_a_stored_image_is_answered_with_its_ids_and_its_queued_run(
     chest_model: ModelVersion,
 ) -> None:
     client = program()
-    answer = _send(client, _film())
+    answer = _send(client, _image())
     assert answer.status_code == 202
     assert answer.headers["Content-Type"] == "application/json"
     (file,) = answer.json()["files"]
@@ -52,7 +52,7 @@ def test_a_stored_film_is_answered_with_its_ids_and_its_queued_run(
     (run,) = instance.predictions.all()
     path = reverse("prediction-detail", args=[run.pk])
     assert file == {
-        "name": "film.dcm",
+        "name": "image.dcm",
         "outcome": "stored",
         "reason_code": "",
         "reason": "",
@@ -65,8 +65,8 @@ def test_a_stored_film_is_answered_with_its_ids_and_its_queued_run(
 
 
 def test_sent_again_it_is_a_duplicate_with_the_same_ids() -> None:
-    client, film = program(), _film()
-    first, second = (_send(client, film).json()["files"][0] for _ in range(2))
+    client, image = program(), _image()
+    first, second = (_send(client, image).json()["files"][0] for _ in range(2))
     assert second["outcome"] == "duplicate"
     for key in ("patient", "study", "instance", "predictions"):
         assert second[key] == first[key]
@@ -77,8 +77,8 @@ def test_files_are_answered_in_the_order_sent_and_a_bad_one_stops_no_other() -> 
     answer = _send(
         program(),
         ("empty.png", b""),
-        ("good.dcm", _film()),
-        ("cut.dcm", _film()[:1500]),
+        ("good.dcm", _image()),
+        ("cut.dcm", _image()[:1500]),
         ("picture.png", png()),
         patient_id="",
     )
@@ -107,13 +107,13 @@ def test_refused_files_alone_are_problem_details_that_name_each() -> None:
     assert [file["name"] for file in body["files"]] == ["a.png", "b.dcm"]
     assert all(file["reason"] for file in body["files"])
     assert "a.png" in body["detail"]
-    assert Upload.objects.filter(outcome="refused", door="rest").count() == 2
+    assert Upload.objects.filter(outcome="refused", source="rest").count() == 2
 
 
 def test_another_object_under_a_known_uid_is_answered_409() -> None:
     client, uid = program(), generate_uid()
-    _send(client, _film(SOPInstanceUID=uid))
-    answer = _send(client, _film(SOPInstanceUID=uid, PatientID="SOMEONE-ELSE"))
+    _send(client, _image(SOPInstanceUID=uid))
+    answer = _send(client, _image(SOPInstanceUID=uid, PatientID="SOMEONE-ELSE"))
     assert answer.status_code == 409
     body = answer.json()
     assert body["files"][0]["outcome"] == "conflict"
@@ -122,7 +122,7 @@ def test_another_object_under_a_known_uid_is_answered_409() -> None:
 
 
 def test_a_form_that_names_another_patient_than_the_header_is_refused() -> None:
-    answer = _send(program(), _film(PatientID="ONE"), patient_id="TWO")
+    answer = _send(program(), _image(PatientID="ONE"), patient_id="TWO")
     assert answer.status_code == 422
     assert answer.json()["files"][0]["reason_code"] == "identity_mismatch"
     assert not Patient.objects.exists()
@@ -147,7 +147,7 @@ def test_a_field_that_cannot_be_taken_is_named(field: str, value: str) -> None:
 
 @pytest.mark.parametrize("field", ["patientid", "files"])
 def test_a_field_that_does_not_exist_is_not_overlooked(field: str) -> None:
-    answer = _send(program(), _film(), **{field: "MRN-1"})
+    answer = _send(program(), _image(), **{field: "MRN-1"})
     assert answer.status_code == 400
     assert list(answer.json()["fields"]) == [field]
     assert not Instance.objects.exists()
@@ -155,7 +155,7 @@ def test_a_field_that_does_not_exist_is_not_overlooked(field: str) -> None:
 
 @pytest.mark.parametrize("field", ["patient_id", "birth_date", "priority", "model"])
 def test_a_file_in_the_place_of_a_text_is_named(field: str) -> None:
-    parts = {"file": SimpleUploadedFile("film.dcm", _film())}
+    parts = {"file": SimpleUploadedFile("image.dcm", _image())}
     answer = program().post(URL, {**parts, field: SimpleUploadedFile("x.txt", b"P-1")})
     assert answer.status_code == 400
     assert list(answer.json()["fields"]) == [field]
@@ -163,8 +163,8 @@ def test_a_file_in_the_place_of_a_text_is_named(field: str) -> None:
 
 
 def test_a_text_beside_the_files_is_named() -> None:
-    film = SimpleUploadedFile("film.dcm", _film())
-    answer = program().post(URL, {"file": ["text", film]})
+    image = SimpleUploadedFile("image.dcm", _image())
+    answer = program().post(URL, {"file": ["text", image]})
     assert answer.status_code == 400
     assert answer.json()["reason_code"] == "no_file"
 
@@ -174,7 +174,7 @@ def test_a_file_with_no_name_to_use_is_taken_beside_its_siblings() -> None:
         said = f'Content-Disposition: form-data; name="file"; filename="{name}"'
         return b"--b\r\n" + said.encode() + b"\r\n\r\n" + content + b"\r\n"
 
-    body = part("..", _film()) + part("a.dcm", _film()) + b"--b--\r\n"
+    body = part("..", _image()) + part("a.dcm", _image()) + b"--b--\r\n"
     answer = program().generic(
         "POST", URL, body, content_type="multipart/form-data; boundary=b"
     )
@@ -184,7 +184,7 @@ def test_a_file_with_no_name_to_use_is_taken_beside_its_siblings() -> None:
 
 
 def test_a_model_that_does_not_exist_is_named() -> None:
-    answer = _send(program(), _film(), model="no-such-model")
+    answer = _send(program(), _image(), model="no-such-model")
     assert answer.status_code == 400
     assert answer.json()["reason_code"] == "unknown_model"
     assert "model" in answer.json()["fields"]
@@ -229,7 +229,7 @@ def test_a_file_over_the_limit_is_refused_while_its_sibling_is_stored() -> None:
 
 @override_settings(DATA_UPLOAD_MAX_NUMBER_FILES=2)
 def test_more_files_than_are_taken_at_once_are_413() -> None:
-    answer = _send(program(), _film(), _film(), _film())
+    answer = _send(program(), _image(), _image(), _image())
     assert answer.status_code == 413
     assert answer.json()["reason_code"] == "too_many_files"
     assert not Instance.objects.exists()
@@ -249,7 +249,7 @@ def test_a_request_in_chunks_is_told_to_say_its_length() -> None:
 
 @override_settings(MAX_REQUEST_BYTES=1000)
 def test_a_request_over_the_limit_is_413_and_leaves_a_nameless_upload() -> None:
-    answer = _send(program(), _film())
+    answer = _send(program(), _image())
     assert answer.status_code == 413
     assert answer.json()["reason_code"] == "request_too_large"
     assert Upload.objects.get().original_name == ""
@@ -257,7 +257,7 @@ def test_a_request_over_the_limit_is_413_and_leaves_a_nameless_upload() -> None:
 
 @pytest.mark.parametrize("role", [Role.CLINICIAN, Role.AUDITOR, Role.DATA_SCIENTIST])
 def test_roles_that_may_not_upload_are_refused(role: Role) -> None:
-    assert _send(program(role), _film()).status_code == 403
+    assert _send(program(role), _image()).status_code == 403
     assert not Upload.objects.exists()
 
 
@@ -266,30 +266,30 @@ def test_roles_that_may_not_upload_are_refused(role: Role) -> None:
 )
 def test_roles_that_may_upload_leave_an_event_with_the_patient(role: Role) -> None:
     client = program(role)
-    answer = _send(client, _film())
+    answer = _send(client, _image())
     assert answer.status_code == 202
     event = AuditEvent.objects.get(action="upload")
-    assert (event.actor_uuid, event.door) == (client.user.pk, "rest")
+    assert (event.actor_uuid, event.source) == (client.user.pk, "rest")
     subjects = event.subjects.values_list("patient_uuid", flat=True)
     assert [str(key) for key in subjects] == [answer.json()["files"][0]["patient"]]
 
 
 def test_a_duplicate_of_what_another_department_received_tells_no_ids() -> None:
-    film = _film()
-    _send(program(), film)
+    image = _image()
+    _send(program(), image)
     emergency = DepartmentFactory(code="emergency")
     stranger = UserFactory(
         role=Role.TECHNOLOGIST, departments=[emergency], primary_department=emergency
     )
     client = program(user=stranger)
-    (file,) = _send(client, film).json()["files"]
+    (file,) = _send(client, image).json()["files"]
     assert file["outcome"] == "duplicate"
     assert file["instance"] is file["patient"] is None
     assert file["predictions"] == []
     (row,) = client.get(URL).json()["results"]
     one = client.get(f"{URL}{row['id']}/").json()
     assert row == one
-    assert (row["outcome"], row["original_name"]) == ("duplicate", "film.dcm")
+    assert (row["outcome"], row["original_name"]) == ("duplicate", "image.dcm")
     assert row["instance"] is row["study"] is row["patient"] is None
     known = f"{URL}?instance={Instance.objects.get().pk}"
     assert client.get(known).json()["results"] == []
@@ -299,7 +299,7 @@ def test_a_browser_session_needs_the_forms_token() -> None:
     client = person(Role.TECHNOLOGIST)
     strict = Client(enforce_csrf_checks=True)
     strict.cookies = client.cookies
-    answer = _send(strict, _film())
+    answer = _send(strict, _image())
     assert answer.status_code == 403
     assert not Instance.objects.exists()
 
@@ -315,7 +315,7 @@ def test_a_passing_fault_is_503_and_says_what_was_stored_before(
         return real(file, **said)
 
     monkeypatch.setattr(uploads, "ingest_instance", faulty)
-    answer = _send(program(), ("first.dcm", _film()), ("second.dcm", _film()))
+    answer = _send(program(), ("first.dcm", _image()), ("second.dcm", _image()))
     assert answer.status_code == 503
     assert answer.headers["Retry-After"] == "7"
     assert [file["outcome"] for file in answer.json()["files"]] == ["stored"]
@@ -330,18 +330,20 @@ def test_nothing_is_stored_that_cannot_be_recorded(
         raise AuditUnavailable("The trail is broken.")
 
     monkeypatch.setattr("accounts.audit.record", broken)
-    assert _send(client, _film()).status_code == 503
+    assert _send(client, _image()).status_code == 503
     assert not Instance.objects.exists()
 
 
 def test_uploads_are_listed_and_read_by_who_may_see_them() -> None:
     client = program()
-    _send(client, _film(), ("bad.png", b""))
+    _send(client, _image(), ("bad.png", b""))
     listed = client.get(f"{URL}?outcome=refused").json()["results"]
     assert [row["original_name"] for row in listed] == ["bad.png"]
     one = client.get(f"{URL}{listed[0]['id']}/").json()
     assert one["reason_code"] == "empty_file"
-    assert "claims" not in one
+    assert "submitted_identity" not in one
+    assert one["door"] == one["source"] == "rest"
+    assert client.get(f"{URL}?door=web").json()["results"] == []
     elsewhere = UserFactory(departments=[DepartmentFactory(code="emergency")])
     stranger = program(user=elsewhere)
     assert stranger.get(URL).json()["results"] == []

@@ -1,4 +1,4 @@
-"""What a version measures on the hospital's own films, kept beside its card."""
+"""What a version measures on the hospital's own images, kept beside its card."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from accounts.models import AuditEvent, Role
-from diagnoses.governance.acceptance import LabelledFilms, accept_model
+from diagnoses.governance.acceptance import LabelledImages, accept_model
 from diagnoses.governance.transitions import Decision, activate
 from diagnoses.models import ModelVersion, SiteAcceptance
 from diagnoses.worker.read import LoadedModels
 from ml.errors import ModelError, TrainingError
 from ml.inference import LoadedModel
 from tests.clients import person, program
-from tests.diagnoses.fakes import fake_loader, gradient_film, installed_model
+from tests.diagnoses.fakes import fake_loader, gradient_image, installed_model
 from tests.factories import UserFactory
 
 COMMAND = "diagnoses.management.commands.accept_model.LoadedModels"
@@ -32,18 +32,18 @@ def version(db: None) -> ModelVersion:
 
 
 @pytest.fixture
-def films(tmp_path: Path) -> LabelledFilms:
-    """Six films of three people, half of them with what the fake model says."""
+def images(tmp_path: Path) -> LabelledImages:
+    """Six images of three people, half of them with what the fake model says."""
     lines = ["path,labels,patient_id"]
     for number in range(6):
         name = f"Doe-Jane-{number}.png"
-        cv2.imwrite(str(tmp_path / name), np.rot90(gradient_film(), number % 2))
+        cv2.imwrite(str(tmp_path / name), np.rot90(gradient_image(), number % 2))
         label = "Bacterial pneumonia" if number % 2 else "Tuberculosis"
         lines.append(f"{name},{label},patient-{number // 2}")
     lines += ["gone.png,Tuberculosis,patient-9", "other.png,Fracture,patient-8"]
     manifest = tmp_path / "manifest.csv"
     manifest.write_text("\n".join(lines))
-    return LabelledFilms(manifest, tmp_path)
+    return LabelledImages(manifest, tmp_path)
 
 
 def loaded(version: ModelVersion) -> LoadedModel:
@@ -52,20 +52,20 @@ def loaded(version: ModelVersion) -> LoadedModel:
     return model
 
 
-def measure(version: ModelVersion, films: LabelledFilms) -> SiteAcceptance:
-    return accept_model(version, films=films, model=loaded(version), actor=None)
+def measure(version: ModelVersion, images: LabelledImages) -> SiteAcceptance:
+    return accept_model(version, images=images, model=loaded(version), actor=None)
 
 
 def test_figures_are_kept_with_intervals_and_what_they_were_measured_on(
-    version: ModelVersion, films: LabelledFilms
+    version: ModelVersion, images: LabelledImages
 ) -> None:
-    acceptance = measure(version, films)
-    assert (acceptance.films, acceptance.patients) == (6, 3)
-    digest = hashlib.sha256(films.manifest.read_bytes()).hexdigest()
+    acceptance = measure(version, images)
+    assert (acceptance.images, acceptance.patients) == (6, 3)
+    digest = hashlib.sha256(images.manifest.read_bytes()).hexdigest()
     assert acceptance.manifest_sha256 == digest
     accuracy = acceptance.figures["accuracy"]
     assert accuracy["low"] <= accuracy["value"] == 0.5 <= accuracy["high"]
-    # By what films are judged here and now, not by the card.
+    # By what images are judged here and now, not by the card.
     assert acceptance.figures["thresholds"]["Bacterial pneumonia"] == 0.6
     # Names of files may be names of people.
     assert "Doe" not in json.dumps(acceptance.figures)
@@ -75,15 +75,15 @@ def test_figures_are_kept_with_intervals_and_what_they_were_measured_on(
 
 
 def test_activating_rests_on_it_and_the_page_shows_it(
-    version: ModelVersion, films: LabelledFilms
+    version: ModelVersion, images: LabelledImages
 ) -> None:
-    acceptance = measure(version, films)
+    acceptance = measure(version, images)
     change = activate(version, decision=Decision(None, "good enough", "command"))
     assert change.acceptance == acceptance
     page = person(Role.CLINICIAN).get(f"/models/{version.name}/").content.decode()
-    assert "6 films, 3 patients" in page
+    assert "6 images, 3 patients" in page
     assert acceptance.manifest_sha256 in page
-    assert "Measured here on 6 films of 3 patients." in page
+    assert "Measured here on 6 images of 3 patients." in page
     [shown] = (
         program(Role.CLINICIAN)
         .get(f"/api/v1/models/{version.name}/")
@@ -98,21 +98,21 @@ def test_nothing_is_kept_where_nothing_could_be_measured(
     manifest = tmp_path / "manifest.csv"
     manifest.write_text("path,labels\nother.png,Fracture\n")
     with pytest.raises(ModelError, match="Nothing was measured"):
-        measure(version, LabelledFilms(manifest, tmp_path))
+        measure(version, LabelledImages(manifest, tmp_path))
     with pytest.raises(TrainingError):
-        measure(version, LabelledFilms(tmp_path / "no.csv", tmp_path))
+        measure(version, LabelledImages(tmp_path / "no.csv", tmp_path))
     assert not SiteAcceptance.objects.exists()
 
 
 def test_it_is_measured_by_command(
     version: ModelVersion,
-    films: LabelledFilms,
+    images: LabelledImages,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(COMMAND, partial(LoadedModels, loader=loaded))
     UserFactory(username="chief", role=Role.ADMIN)
-    given = ("--manifest", str(films.manifest), "--root", str(films.root))
+    given = ("--manifest", str(images.manifest), "--root", str(images.root))
     call_command("accept_model", version.name, *given, "--user", "chief")
     call_command("accept_model", version.name, "--version", "1", *given)
     latest, first = SiteAcceptance.objects.all()
@@ -125,12 +125,12 @@ def test_it_is_measured_by_command(
 
 
 def test_a_version_without_weights_cannot_be_measured(
-    version: ModelVersion, films: LabelledFilms
+    version: ModelVersion, images: LabelledImages
 ) -> None:
     ModelVersion.objects.update(weights_sha256="")
     with pytest.raises(CommandError, match="without weights"):
         call_command(
             "accept_model",
-            *(version.name, "--manifest", str(films.manifest)),
-            *("--root", str(films.root)),
+            *(version.name, "--manifest", str(images.manifest)),
+            *("--root", str(images.root)),
         )

@@ -1,15 +1,15 @@
-"""Two versions on the films that both have read."""
+"""Two versions on the images that both have read."""
 
 from __future__ import annotations
 
 import pytest
 
 from accounts.models import AuditEvent, Role
-from diagnoses.governance.comparison import agreement_of, compare, compare_film
+from diagnoses.governance.comparison import agreement_of, compare, compare_image
 from diagnoses.models import ModelVersion, Prediction
 from patients.models import Instance
 from tests.clients import person, program
-from tests.diagnoses.fakes import card_json, film_row
+from tests.diagnoses.fakes import card_json, image_row
 from tests.factories import (
     DepartmentFactory,
     FindingFactory,
@@ -32,14 +32,15 @@ def versions() -> tuple[ModelVersion, ModelVersion]:
     )
 
 
-def says(film: Instance, version: ModelVersion, **scores: float) -> Prediction:
-    """Let a version read a film; every threshold is 0.5."""
+def says(image: Instance, version: ModelVersion, **scores: float) -> Prediction:
+    """Let a version read an image; every threshold is 0.5."""
     run = PredictionFactory(
-        instance=film,
+        instance=image,
         model_version=version,
         succeeded=True,
         shadow=version.state == "shadow",
-        run=Prediction.objects.filter(instance=film, model_version=version).count() + 1,
+        run=Prediction.objects.filter(instance=image, model_version=version).count()
+        + 1,
     )
     for position, (label, probability) in enumerate(scores.items()):
         FindingFactory(
@@ -49,24 +50,24 @@ def says(film: Instance, version: ModelVersion, **scores: float) -> Prediction:
 
 
 @pytest.fixture
-def films(versions: tuple[ModelVersion, ModelVersion]) -> list[Instance]:
-    """Four films that both have read, and one that only the first has."""
+def images(versions: tuple[ModelVersion, ModelVersion]) -> list[Instance]:
+    """Four images that both have read, and one that only the first has."""
     first, second = versions
-    made = [film_row() for _ in range(5)]
-    for film, (one, other) in zip(
+    made = [image_row() for _ in range(5)]
+    for image, (one, other) in zip(
         made, [(0.9, 0.8), (0.1, 0.3), (0.7, 0.2), (0.2, 0.1)], strict=False
     ):
-        says(film, first, Normal=1 - one, Tuberculosis=one)
-        says(film, second, Normal=1 - other, Tuberculosis=other, Emphysema=0.9)
+        says(image, first, Normal=1 - one, Tuberculosis=one)
+        says(image, second, Normal=1 - other, Tuberculosis=other, Emphysema=0.9)
     says(made[4], first, Tuberculosis=0.9)
     return made
 
 
-def test_it_counts_label_by_label_on_films_that_both_have_read(
-    versions: tuple[ModelVersion, ModelVersion], films: list[Instance]
+def test_it_counts_label_by_label_on_images_that_both_have_read(
+    versions: tuple[ModelVersion, ModelVersion], images: list[Instance]
 ) -> None:
     found = compare(*versions, user=UserFactory(role=Role.ADMIN))
-    assert found.films == 4
+    assert found.images == 4
     tuberculosis = {label.label: label for label in found.labels}["Tuberculosis"]
     counts = (tuberculosis.both, tuberculosis.first_only, tuberculosis.second_only)
     assert (*counts, tuberculosis.neither) == (1, 1, 0, 2)
@@ -76,65 +77,67 @@ def test_it_counts_label_by_label_on_films_that_both_have_read(
     assert tuberculosis.agreement.kappa == pytest.approx(0.5)
     assert "Emphysema" not in {label.label for label in found.labels}
     assert found.highest is not None
-    assert found.films_differing == 1
-    [film] = found.differing
-    assert film.instance_id == films[2].pk
-    assert film.greatest_difference == pytest.approx(0.5)
+    assert found.images_differing == 1
+    [image] = found.differing
+    assert image.instance_id == images[2].pk
+    assert image.greatest_difference == pytest.approx(0.5)
 
 
 def test_the_latest_run_of_each_counts(
-    versions: tuple[ModelVersion, ModelVersion], films: list[Instance]
+    versions: tuple[ModelVersion, ModelVersion], images: list[Instance]
 ) -> None:
-    says(films[2], versions[1], Normal=0.3, Tuberculosis=0.7)
+    says(images[2], versions[1], Normal=0.3, Tuberculosis=0.7)
     found = compare(*versions, user=UserFactory(role=Role.ADMIN))
-    assert (found.films, found.films_differing) == (4, 0)
+    assert (found.images, found.images_differing) == (4, 0)
 
 
-def test_films_of_other_departments_are_not_counted(
-    versions: tuple[ModelVersion, ModelVersion], films: list[Instance]
+def test_images_of_other_departments_are_not_counted(
+    versions: tuple[ModelVersion, ModelVersion], images: list[Instance]
 ) -> None:
     own, other = (UserFactory(role=Role.DATA_SCIENTIST) for _ in range(2))
     other.departments.set([DepartmentFactory(code="cardiology")])
-    assert compare(*versions, user=own).films == 4
-    assert compare(*versions, user=other).films == 0
-    assert compare_film(*versions, film=films[0].pk, user=own) is not None
-    assert compare_film(*versions, film=films[0].pk, user=other) is None
+    assert compare(*versions, user=own).images == 4
+    assert compare(*versions, user=other).images == 0
+    assert compare_image(*versions, image=images[0].pk, user=own) is not None
+    assert compare_image(*versions, image=images[0].pk, user=other) is None
 
 
 def test_kappa_is_cohens() -> None:
     # Cohen's own measure on the textbook table of two readers.
     table = {("yes", "yes"): 20, ("yes", "no"): 5, ("no", "yes"): 10, ("no", "no"): 15}
     found = agreement_of(table)
-    assert (found.films, found.agreed, found.share) == (50, 35, 0.7)
+    assert (found.images, found.agreed, found.share) == (50, 35, 0.7)
     assert found.kappa == pytest.approx(0.4)
     assert agreement_of({(False, False): 9}).kappa is None
     assert agreement_of({}).share is None
 
 
 def test_administrators_and_data_scientists_compare_on_a_page(
-    versions: tuple[ModelVersion, ModelVersion], films: list[Instance]
+    versions: tuple[ModelVersion, ModelVersion], images: list[Instance]
 ) -> None:
     for role in (Role.ADMIN, Role.DATA_SCIENTIST):
         said = person(role).get("/models/compare/").content.decode()
-        assert "4 films read by both" in said
-        assert str(films[2].pk)[:8] in said
-        assert (f"/studies/{films[2].series.study_id}/" in said) == (role == Role.ADMIN)
-        patient = films[2].series.study.patient
+        assert "4 images read by both" in said
+        assert str(images[2].pk)[:8] in said
+        assert (f"/studies/{images[2].series.study_id}/" in said) == (
+            role == Role.ADMIN
+        )
+        patient = images[2].series.study.patient
         assert patient.family_name.upper() not in said.upper()
         event = AuditEvent.objects.filter(object_kind="comparison").latest("at")
         assert event.subjects.get().patient_uuid == patient.pk
 
 
-def test_one_film_is_compared_with_all_its_labels(
-    versions: tuple[ModelVersion, ModelVersion], films: list[Instance]
+def test_one_image_is_compared_with_all_its_labels(
+    versions: tuple[ModelVersion, ModelVersion], images: list[Instance]
 ) -> None:
     client = person(Role.DATA_SCIENTIST)
     page = "/models/compare/?first=chestx6-resnet50@1&second=chestx6-resnet50@2"
-    said = client.get(f"{page}&film={films[2].pk}").content.decode()
+    said = client.get(f"{page}&image={images[2].pk}").content.decode()
     assert "differs" in said
     assert "0.70 · 0.50" in said
-    assert client.get(f"{page}&film={films[4].pk}").status_code == 404
-    assert client.get(f"{page}&film=x").status_code == 404
+    assert client.get(f"{page}&image={images[4].pk}").status_code == 404
+    assert client.get(f"{page}&image=x").status_code == 404
     assert client.get("/models/compare/?first=nobody@1").status_code == 404
 
 
@@ -144,12 +147,12 @@ def test_a_page_without_anything_to_compare_says_so() -> None:
 
 
 def test_a_program_compares_too(
-    versions: tuple[ModelVersion, ModelVersion], films: list[Instance]
+    versions: tuple[ModelVersion, ModelVersion], images: list[Instance]
 ) -> None:
     asked = "/api/v1/models/compare/?first=chestx6-resnet50@1&second="
     client = program(Role.DATA_SCIENTIST)
     said = client.get(f"{asked}chestx6-resnet50@2").json()
-    assert (said["films"], said["films_differing"]) == (4, 1)
-    assert said["differing"][0]["instance"] == str(films[2].pk)
+    assert (said["images"], said["images_differing"]) == (4, 1)
+    assert said["differing"][0]["instance"] == str(images[2].pk)
     assert client.get(f"{asked}nobody@1").status_code == 400
     assert program(Role.RADIOLOGIST).get(asked).status_code == 403

@@ -20,7 +20,7 @@ from ml.cards import card as registry
 from ml.ensemble import EnsembleModel
 from ml.errors import ModelError
 from ml.evaluation.ensemble_card import build_ensemble_card
-from tests.diagnoses.fakes import FakeModel, card_json, stored_film
+from tests.diagnoses.fakes import FakeModel, card_json, stored_image
 
 
 def write_model(folder: Path, raw: dict[str, Any], weights: bytes = b"") -> None:
@@ -87,12 +87,12 @@ def test_an_ensemble_without_its_members_is_not_installed(
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("cards")
-def test_an_ensemble_reads_films_and_its_results_can_be_made_again() -> None:
+def test_an_ensemble_reads_images_and_its_results_can_be_made_again() -> None:
     sync_models()
     ModelVersion.objects.filter(name="both").update(state="active")
     models = fake_models()
     pixels = np.linspace(0, 65535, 64 * 48).reshape(64, 48).astype(np.uint16)
-    [prediction] = queue_predictions(stored_film(pixels))
+    [prediction] = queue_predictions(stored_image(pixels))
     [claimed] = claim("worker-1")
     assert read_claimed(claimed, models=models)
     prediction.refresh_from_db()

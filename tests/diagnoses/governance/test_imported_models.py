@@ -17,7 +17,7 @@ from diagnoses.models import Finding, HeatMap, ModelVersion, Prediction
 from diagnoses.runs import queue_predictions
 from diagnoses.worker.read import LoadedModels, read_claimed
 from diagnoses.worker.reproduction import reproduce
-from ml.model_output import Reading
+from ml.model_output import ModelOutput
 from ml.networks.gradcam import no_grids
 from patients.models import Instance
 from tests.diagnoses.fakes import LABELS, FakeModel, card_json, fake_loader
@@ -30,14 +30,14 @@ pytestmark = pytest.mark.django_db
 class BlindModel(FakeModel):
     """Scores without a heat map, as a SavedModel does."""
 
-    def read(self, *args: Any, **options: Any) -> Reading:
-        reading = super().read(*args, **options)
-        grids, _ = no_grids(len(reading.scores))
+    def read(self, *args: Any, **options: Any) -> ModelOutput:
+        model_output = super().read(*args, **options)
+        grids, _ = no_grids(len(model_output.scores))
         scores = tuple(
             replace(score, grid=grid, scale=0.0)
-            for score, grid in zip(reading.scores, grids, strict=True)
+            for score, grid in zip(model_output.scores, grids, strict=True)
         )
-        return replace(reading, scores=scores)
+        return replace(model_output, scores=scores)
 
 
 def test_a_model_without_heat_maps_leaves_findings_alone(claimed: Claimed) -> None:
@@ -58,7 +58,7 @@ def test_the_demo_activates_nothing_that_was_imported() -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # TensorFlow warns of its own SavedModel code
 def test_a_saved_model_is_imported_installed_activated_read_and_made_again(
-    film: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    image: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     foreign.flat_cnn(augmented=False).export(tmp_path / "theirs", verbose=False)
     weights_dir = tmp_path / "weights"
@@ -71,10 +71,10 @@ def test_a_saved_model_is_imported_installed_activated_read_and_made_again(
     )
     monkeypatch.setattr("ml.cards.card.WEIGHTS_DIR", weights_dir)
     [version] = sync_models()
-    assert queue_predictions(film)[0].model_version is None
+    assert queue_predictions(image)[0].model_version is None
     decision = Decision(None, "tests", "command")
     activate(version, decision=decision, without_acceptance="measured elsewhere")
-    queue_predictions(film, requested_model="theirs")
+    queue_predictions(image, requested_model="theirs")
     [claimed] = claim("worker-1")
     models = LoadedModels()
     assert read_claimed(claimed, models=models)

@@ -15,7 +15,7 @@ from diagnoses.models import Finding, ModelVersion
 from diagnoses.runs import queue_predictions
 from diagnoses.worker.read import LoadedModels, read_claimed
 from tests.clients import program
-from tests.diagnoses.fakes import LABELS, stored_film
+from tests.diagnoses.fakes import LABELS, stored_image
 from tests.factories import UserFactory
 
 LABEL = "Bacterial pneumonia"
@@ -33,13 +33,13 @@ def model(chest_model: ModelVersion) -> ModelVersion:
 
 
 def read_one(models: LoadedModels) -> Finding:
-    queue_predictions(stored_film())
+    queue_predictions(stored_image())
     [claimed] = claim("worker-1")
     assert read_claimed(claimed, models=models)
     return Finding.objects.get(prediction=claimed.prediction_id, label=LABEL)
 
 
-def test_another_threshold_judges_the_next_film_and_leaves_the_last_alone(
+def test_another_threshold_judges_the_next_image_and_leaves_the_last_alone(
     model: ModelVersion, models: LoadedModels
 ) -> None:
     before = read_one(models)

@@ -1,4 +1,4 @@
-"""A model in shadow reads every film that fits, and readers are told nothing of it."""
+"""A model in shadow reads every image that fits, and readers are told nothing of it."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from patients.models import Instance, Priority
 from tests.clients import person, program
 from tests.diagnoses.fakes import (
     card_json,
-    film_row,
     header,
+    image_row,
     installed_model,
-    stored_film,
+    stored_image,
 )
 from tests.factories import ModelVersionFactory, StudyFactory, UserFactory
 
@@ -48,41 +48,41 @@ def shadow_model(chest_model: ModelVersion) -> ModelVersion:
 
 
 @pytest.fixture
-def read_film(shadow_model: ModelVersion, models: LoadedModels) -> Instance:
-    """Return a film that the active model and the one in shadow have read."""
-    film = stored_film()
-    queue_predictions(film)
+def read_image(shadow_model: ModelVersion, models: LoadedModels) -> Instance:
+    """Return an image that the active model and the one in shadow have read."""
+    image = stored_image()
+    queue_predictions(image)
     for claimed in claim("worker-1", count=2):
         assert read_claimed(claimed, models=models)
     assert Prediction.objects.filter(status="succeeded").count() == 2
-    return film
+    return image
 
 
-def shadow_run(film: Instance) -> Prediction:
-    return Prediction.objects.get(instance=film, shadow=True)
+def shadow_run(image: Instance) -> Prediction:
+    return Prediction.objects.get(instance=image, shadow=True)
 
 
-def test_it_reads_every_film_that_fits_and_only_those(
+def test_it_reads_every_image_that_fits_and_only_those(
     shadow_model: ModelVersion,
 ) -> None:
     installed_model("other-net")
     installed_model("brain-net", state="shadow", modalities=["MR"], body_parts=["HEAD"])
-    rows = queue_predictions(film_row(), requested_model="other-net")
+    rows = queue_predictions(image_row(), requested_model="other-net")
     assert [(row.model_version.name, row.shadow) for row in rows] == [
         ("other-net", False),
         (NAME, True),
     ]
-    film = film_row(header=header(Modality="MR", BodyPartExamined="HEAD"))
-    refused, in_shadow = queue_predictions(film)
+    image = image_row(header=header(Modality="MR", BodyPartExamined="HEAD"))
+    refused, in_shadow = queue_predictions(image)
     assert (refused.reason_code, refused.shadow) == ("wrong_modality", False)
     assert (in_shadow.model_version.name, in_shadow.shadow) == ("brain-net", True)
 
 
-def test_a_requested_brain_picture_is_no_chest_film_in_shadow(
+def test_a_requested_brain_picture_is_no_chest_image_in_shadow(
     shadow_model: ModelVersion,
 ) -> None:
     installed_model("brain-net", modalities=["MR"], body_parts=["HEAD"])
-    picture = film_row(header=header(Modality="OT", BodyPartExamined=""), picture=True)
+    picture = image_row(header=header(Modality="OT", BodyPartExamined=""), picture=True)
     [row] = queue_predictions(picture, requested_model="brain-net")
     assert row.model_version.name == "brain-net"
 
@@ -90,25 +90,25 @@ def test_a_requested_brain_picture_is_no_chest_film_in_shadow(
 def test_a_shadow_run_stands_behind_what_readers_wait_for(
     shadow_model: ModelVersion,
 ) -> None:
-    stat = film_row(series__study=StudyFactory(priority=Priority.STAT))
+    stat = image_row(series__study=StudyFactory(priority=Priority.STAT))
     queue_predictions(stat)
-    routine = film_row()
+    routine = image_row()
     queue_predictions(routine)
     # One by one: the rows of one claim come back in no order.
-    claims = [claim("worker-1")[0] for _ in range(4)]
-    order = [Prediction.objects.get(pk=one.prediction_id) for one in claims]
+    submitted_identity = [claim("worker-1")[0] for _ in range(4)]
+    order = [Prediction.objects.get(pk=one.prediction_id) for one in submitted_identity]
     assert [run.shadow for run in order] == [False, False, True, True]
 
 
-def test_the_line_of_the_worklist_never_speaks_of_it(read_film: Instance) -> None:
+def test_the_line_of_the_worklist_never_speaks_of_it(read_image: Instance) -> None:
     entry = WorklistEntry.objects.get()
     assert entry.prediction == Prediction.objects.get(shadow=False)
     other = installed_model("shadow-only", state="shadow")
-    film = film_row()
-    Prediction.objects.create(instance=film, model_version=other, shadow=True)
-    refresh_entry(film.series.study_id)
-    entry = WorklistEntry.objects.get(study=film.series.study_id)
-    assert (entry.films_waiting, entry.status, entry.finding) == (0, "rejected", None)
+    image = image_row()
+    Prediction.objects.create(instance=image, model_version=other, shadow=True)
+    refresh_entry(image.series.study_id)
+    entry = WorklistEntry.objects.get(study=image.series.study_id)
+    assert (entry.images_waiting, entry.status, entry.finding) == (0, "rejected", None)
     assert delayed_since() is None
 
 
@@ -122,7 +122,7 @@ def test_nobody_is_told_that_it_ended(
 
     prediction_finished.connect(listen)
     try:
-        queue_predictions(stored_film())
+        queue_predictions(stored_image())
         for claimed in claim("worker-1", count=2):
             read_claimed(claimed, models=models)
     finally:
@@ -131,17 +131,17 @@ def test_nobody_is_told_that_it_ended(
 
 
 @pytest.mark.parametrize("role", READERS)
-def test_readers_find_no_trace_on_pages(read_film: Instance, role: Role) -> None:
-    hidden = shadow_run(read_film)
-    study = read_film.series.study_id
+def test_readers_find_no_trace_on_pages(read_image: Instance, role: Role) -> None:
+    hidden = shadow_run(read_image)
+    study = read_image.series.study_id
     client = person(role)
     pages = (
         "/",
         "/?q=family",
         "/?show=flagged",
-        f"/studies/{study}/?film={read_film.pk}",
-        f"/studies/{study}/readings/?film={read_film.pk}",
-        f"/patients/{read_film.series.study.patient_id}/",
+        f"/studies/{study}/?image={read_image.pk}",
+        f"/studies/{study}/results/?image={read_image.pk}",
+        f"/patients/{read_image.series.study.patient_id}/",
     )
     marks = (str(hidden.pk), hidden.model_version.version, "shadow")
     marks += tuple(str(finding.pk) for finding in hidden.findings.all())
@@ -155,8 +155,8 @@ def test_readers_find_no_trace_on_pages(read_film: Instance, role: Role) -> None
 
 
 @pytest.mark.parametrize("role", READERS)
-def test_readers_find_no_trace_in_rest(read_film: Instance, role: Role) -> None:
-    hidden = shadow_run(read_film)
+def test_readers_find_no_trace_in_rest(read_image: Instance, role: Role) -> None:
+    hidden = shadow_run(read_image)
     assert_hidden_in_rest(program(role), hidden)
 
 
@@ -180,9 +180,9 @@ def assert_hidden_in_rest(client: Client, hidden: Prediction) -> None:
     assert client.get(compare).status_code == 403
 
 
-def test_an_administrators_token_needs_the_scope(read_film: Instance) -> None:
+def test_an_administrators_token_needs_the_scope(read_image: Instance) -> None:
     chief = UserFactory(role=Role.ADMIN)
-    hidden = shadow_run(read_film)
+    hidden = shadow_run(read_image)
     seen = program(user=chief).get(f"/api/v1/predictions/{hidden.pk}/").json()
     assert (seen["shadow"], seen["version"]) == (True, "2-in-shadow")
     scopes = [Action.READ_RESULTS, Action.READ_IMAGES]
@@ -190,35 +190,37 @@ def test_an_administrators_token_needs_the_scope(read_film: Instance) -> None:
     assert_hidden_in_rest(Client(headers={"Authorization": f"Token {text}"}), hidden)
 
 
-def test_the_answer_to_an_upload_names_it_to_nobody(read_film: Instance) -> None:
-    told = latest_runs([read_film.pk])[read_film.pk]
+def test_the_answer_to_an_upload_names_it_to_nobody(read_image: Instance) -> None:
+    told = latest_runs([read_image.pk])[read_image.pk]
     assert [run.shadow for run in told] == [False]
-    assert [run.shadow for run in latest_shadow_runs(read_film.pk)] == [True]
+    assert [run.shadow for run in latest_shadow_runs(read_image.pk)] == [True]
 
 
 def test_administrators_see_it_on_the_study_marked_and_last(
-    read_film: Instance,
+    read_image: Instance,
 ) -> None:
-    study = read_film.series.study_id
+    study = read_image.series.study_id
     said = person(Role.ADMIN).get(f"/studies/{study}/").content.decode()
     assert "Not shown to readers" in said
     assert said.index(f"{NAME} 1") < said.index(f"{NAME} 2-in-shadow")
-    # It lays no heat map over the film unless somebody asks for it.
+    # It lays no heat map over the image unless somebody asks for it.
     layer = said.split('aria-current="true"')[0].rsplit("data-layer-url", 1)[1]
     finding = UUID(layer.split("/findings/")[1].split("/")[0])
     assert not Finding.objects.get(pk=finding).prediction.shadow
 
 
 def test_what_ran_in_shadow_stays_unseen_when_the_version_becomes_active(
-    read_film: Instance, shadow_model: ModelVersion
+    read_image: Instance, shadow_model: ModelVersion
 ) -> None:
     activate(
         shadow_model,
         decision=Decision(None, "agrees", "command"),
         without_acceptance="tests",
     )
-    assert [run.shadow for run in latest_runs([read_film.pk])[read_film.pk]] == [False]
-    [again] = queue_predictions(read_film, requested_model=NAME, created=False)
+    assert [run.shadow for run in latest_runs([read_image.pk])[read_image.pk]] == [
+        False
+    ]
+    [again] = queue_predictions(read_image, requested_model=NAME, created=False)
     assert (again.model_version, again.shadow, again.run) == (shadow_model, False, 2)
 
 
@@ -227,7 +229,7 @@ def test_a_failed_shadow_run_is_asked_for_again_in_shadow(
 ) -> None:
     installed = ModelVersion.objects.exclude(pk=shadow_model.pk)
     installed.update(state="retired")
-    queue_predictions(film_row())
+    queue_predictions(image_row())
     [claimed] = claim("worker-1")
     fail(claimed, reason_code="worker_lost", reason="Lost.")
     again = retry_prediction(
@@ -237,7 +239,7 @@ def test_a_failed_shadow_run_is_asked_for_again_in_shadow(
 
 
 def test_a_shadow_run_is_made_again_like_any_other(
-    read_film: Instance, models: LoadedModels
+    read_image: Instance, models: LoadedModels
 ) -> None:
     for run in Prediction.objects.all():
         assert reproduce(run, models=models).verdict == Verdict.AGREE

@@ -23,7 +23,7 @@ from diagnoses.governance.transitions import (
 from diagnoses.governance.versions import active_models, shadow_models
 from diagnoses.models import ModelVersion, SiteAcceptance, StateChange
 from diagnoses.runs import queue_predictions
-from tests.diagnoses.fakes import card_json, default_model, film_row
+from tests.diagnoses.fakes import card_json, default_model, image_row
 from tests.factories import ModelVersionFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -67,7 +67,7 @@ def test_activating_retires_the_version_before_and_keeps_who_and_why() -> None:
     assert (change.from_state, change.to_state) == ("installed", "active")
     assert (change.changed_by, change.reason) == (person, "reads better")
     assert change.without_acceptance == "measured elsewhere"
-    events = AuditEvent.objects.filter(object_kind="model_version", door="web")
+    events = AuditEvent.objects.filter(object_kind="model_version", source="web")
     assert {event.object_uuid for event in events} == {first.pk, second.pk}
     for event in events:
         assert event.actor_uuid == person.pk
@@ -113,7 +113,7 @@ def test_activating_asks_for_a_measurement_here_or_a_reason_for_none() -> None:
     assert caught.value.reason_code == "no_acceptance"
     assert active_number() is None
     acceptance = SiteAcceptance.objects.create(
-        model_version=made, figures={}, films=9, patients=3, manifest_sha256="a" * 64
+        model_version=made, figures={}, images=9, patients=3, manifest_sha256="a" * 64
     )
     activate(made, decision=BECAUSE)
     assert made.state_changes.get().acceptance == acceptance
@@ -136,12 +136,12 @@ def test_the_same_decision_twice_is_a_conflict() -> None:
         activate(made, decision=BECAUSE, without_acceptance="tests")
 
 
-def test_rolling_back_is_one_action_and_the_next_film_feels_it() -> None:
+def test_rolling_back_is_one_action_and_the_next_image_feels_it() -> None:
     first, second = activated("1"), activated("2")
-    assert queue_predictions(film_row())[0].model_version == second
+    assert queue_predictions(image_row())[0].model_version == second
     change = roll_back(NAME, decision=BECAUSE)
     assert (change.model_version, change.rollback) == (first, True)
-    assert queue_predictions(film_row())[0].model_version == first
+    assert queue_predictions(image_row())[0].model_version == first
     second.refresh_from_db()
     assert second.state == "retired"
 
@@ -217,7 +217,7 @@ def test_of_two_activated_at_once_one_is_active_and_the_other_retired() -> None:
 def test_what_was_decided_or_measured_is_never_changed(model: type) -> None:
     made = activated("1")
     SiteAcceptance.objects.create(
-        model_version=made, figures={}, films=9, patients=3, manifest_sha256="a" * 64
+        model_version=made, figures={}, images=9, patients=3, manifest_sha256="a" * 64
     )
     row = model.objects.get()
     for change in (row.save, row.delete):

@@ -1,4 +1,4 @@
-"""`manage.py import_model`: from a file to a model that reads films."""
+"""`manage.py import_model`: from a file to a model that reads images."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ml.exchange.saved_model import folder_sha256
 from ml.inference import load_model
 from ml.preprocessing import SCALINGS, preprocess
 from tests.ml.exchange import foreign
-from tests.ml.images_made import chest_like, encoded
+from tests.ml.image_factory import chest_like, encoded
 
-FILMS = {"a": chest_like(90, 80), "b": chest_like(64, 64) // 2}
+IMAGES = {"a": chest_like(90, 80), "b": chest_like(64, 64) // 2}
 
 
 def request(path: Path, **changes: object) -> ImportRequest:
@@ -37,10 +37,10 @@ def test_a_keras_file_becomes_a_model_with_heat_maps(
     theirs = foreign.flat_cnn()
     file = tmp_path / "Their Model.h5"
     theirs.save(file)
-    sanity = tmp_path / "films"
+    sanity = tmp_path / "images"
     sanity.mkdir()
-    for name, film in FILMS.items():
-        (sanity / f"{name}.png").write_bytes(encoded(film, ".png"))
+    for name, image in IMAGES.items():
+        (sanity / f"{name}.png").write_bytes(encoded(image, ".png"))
     weights_dir = tmp_path / "weights"
     arguments = ["--labels", "Normal,Bacterial pneumonia,Rare", "--version", "2.0"]
     places = [f"--sanity={sanity}", f"--out={weights_dir}"]
@@ -56,12 +56,12 @@ def test_a_keras_file_becomes_a_model_with_heat_maps(
     assert card.labels[0].snomed == "17621005"
     assert card.metrics == {}
     assert card.heat_maps
-    reading = load_model(card, cache_dir=cache_dir).read(FILMS["a"])
-    film, _ = preprocess(FILMS["a"], size=foreign.SIZE, channels=3, scaling="0-255")
-    expected = theirs.predict_on_batch(film[None])[0]
-    assert np.abs([s.probability for s in reading.scores] - expected).max() < 1e-3
-    assert reading.scores[0].grid.shape == (13, 13)
-    assert not reading.scores[0].calibrated
+    model_output = load_model(card, cache_dir=cache_dir).read(IMAGES["a"])
+    image, _ = preprocess(IMAGES["a"], size=foreign.SIZE, channels=3, scaling="0-255")
+    expected = theirs.predict_on_batch(image[None])[0]
+    assert np.abs([s.probability for s in model_output.scores] - expected).max() < 1e-3
+    assert model_output.scores[0].grid.shape == (13, 13)
+    assert not model_output.scores[0].calibrated
     with pytest.raises(CommandError, match="choose another --version"):
         call_command("import_model", str(file), *arguments, *places)
 
@@ -76,7 +76,7 @@ def test_probabilities_that_look_like_logits_are_refused(
     with pytest.raises(ModelError, match="probabilities already"):
         import_model(
             request(tmp_path / "theirs.keras"),
-            films=FILMS,
+            images=IMAGES,
             weights_dir=tmp_path / "weights",
             cache_dir=cache_dir,
         )
@@ -93,24 +93,24 @@ def test_a_saved_model_gives_scores_and_says_that_it_has_no_heat_map(
     asked = request(tmp_path / "theirs", activation="probabilities")
     weights_dir = tmp_path / "weights"
     done = import_model(
-        asked, films=FILMS, weights_dir=weights_dir, cache_dir=cache_dir
+        asked, images=IMAGES, weights_dir=weights_dir, cache_dir=cache_dir
     )
     card = get_card("theirs", weights_dir=weights_dir)
     assert not card.heat_maps
     assert any("no heat maps" in limit for limit in card.limits)
     assert card.raw["imported"]["source_sha256"] == folder_sha256(tmp_path / "theirs")
     assert done.checked["labels_with_heat_maps"] == 0
-    reading = load_model(card, cache_dir=cache_dir).read(FILMS["b"])
-    film, _ = preprocess(FILMS["b"], size=foreign.SIZE, channels=3, scaling="0-255")
-    expected = theirs.predict_on_batch(film[None])[0]
-    assert np.abs([s.probability for s in reading.scores] - expected).max() < 1e-3
-    assert reading.scores[0].grid.size == 0
+    model_output = load_model(card, cache_dir=cache_dir).read(IMAGES["b"])
+    image, _ = preprocess(IMAGES["b"], size=foreign.SIZE, channels=3, scaling="0-255")
+    expected = theirs.predict_on_batch(image[None])[0]
+    assert np.abs([s.probability for s in model_output.scores] - expected).max() < 1e-3
+    assert model_output.scores[0].grid.size == 0
     with pytest.raises(ModelError, match="Keras cannot run it"):
         load_model(card, cache_dir=cache_dir, runner="keras")
     with pytest.raises(ModelError, match="--activation"):
         import_model(
             request(tmp_path / "theirs", name="again"),
-            films=FILMS,
+            images=IMAGES,
             weights_dir=weights_dir,
             cache_dir=cache_dir,
         )
@@ -118,17 +118,17 @@ def test_a_saved_model_gives_scores_and_says_that_it_has_no_heat_map(
 
 
 @pytest.mark.slow
-def test_a_network_that_says_the_same_of_every_film_is_refused(
+def test_a_network_that_says_the_same_of_every_image_is_refused(
     tmp_path: Path, cache_dir: Path
 ) -> None:
     theirs = foreign.flat_cnn()
     dense = theirs.layers[-1]
     dense.set_weights([np.zeros_like(w) for w in dense.get_weights()])
     theirs.save(tmp_path / "theirs.keras")
-    with pytest.raises(ModelError, match="the same of all 2 films"):
+    with pytest.raises(ModelError, match="the same of all 2 images"):
         import_model(
             request(tmp_path / "theirs.keras"),
-            films=FILMS,
+            images=IMAGES,
             weights_dir=tmp_path / "weights",
             cache_dir=cache_dir,
         )
@@ -153,7 +153,7 @@ def test_a_request_that_makes_no_sense_is_refused_before_anything_is_opened(
     with pytest.raises(ModelError, match=told):
         import_model(
             request(file, **changes),
-            films=FILMS,
+            images=IMAGES,
             weights_dir=tmp_path,
             cache_dir=tmp_path,
         )
@@ -161,18 +161,18 @@ def test_a_request_that_makes_no_sense_is_refused_before_anything_is_opened(
 
 @pytest.mark.parametrize("scaling", SCALINGS)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_film_is_scaled_as_a_network_expects_it(scaling: str, channels: int) -> None:
+def test_a_image_is_scaled_as_a_network_expects_it(scaling: str, channels: int) -> None:
     white = np.full((40, 30), 65535, np.uint16)
-    film, geometry = preprocess(white, size=16, channels=channels, scaling=scaling)
-    assert film.shape == (16, 16, channels)
-    assert film.dtype == np.float32
+    image, geometry = preprocess(white, size=16, channels=channels, scaling=scaling)
+    assert image.shape == (16, 16, channels)
+    assert image.dtype == np.float32
     assert (geometry.height, geometry.width, geometry.top) == (40, 30, 0)
     highest = {"0-1": 1, "0-255": 255, "-1-1": 1, "imagenet": 2.64, "caffe": 151.061}
-    assert film.max() == pytest.approx(
+    assert image.max() == pytest.approx(
         highest[scaling], abs=0.3 if channels == 3 else 40
     )
     lowest, _ = preprocess(white * 0, size=16, channels=channels, scaling=scaling)
-    assert lowest.max() < film.min()
+    assert lowest.max() < image.min()
 
 
 def test_the_command_takes_what_looks_like_an_option(tmp_path: Path) -> None:

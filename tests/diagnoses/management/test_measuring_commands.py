@@ -12,15 +12,15 @@ from pytest_django.fixtures import Settings
 import ml.cards.card
 from ml.cards.card import Card
 from ml.datasets.manifest import read_manifest
-from tests.ml.images_made import write_films
+from tests.ml.image_factory import write_images
 
 LABELS = ["Normal", "Bacterial pneumonia", "Viral pneumonia"]
 
 
 @pytest.fixture
-def films(tmp_path: Path) -> list[str]:
-    """Write films of two splits; return the options that name them."""
-    manifest = write_films(tmp_path, LABELS, each=4, splits={"train": 3, "val": 1})
+def images(tmp_path: Path) -> list[str]:
+    """Write images of two splits; return the options that name them."""
+    manifest = write_images(tmp_path, LABELS, each=4, splits={"train": 3, "val": 1})
     assert len(read_manifest(manifest)) == 48
     return [f"--manifest={manifest}", f"--root={tmp_path}"]
 
@@ -39,11 +39,11 @@ def _installed(
 
 
 def test_shortcuts_are_told_as_json(
-    films: list[str], capsys: pytest.CaptureFixture[str]
+    images: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    call_command("evaluate_shortcuts", "tiny/1.0.0", *films, "--json")
+    call_command("evaluate_shortcuts", "tiny/1.0.0", *images, "--json")
     report = json.loads(capsys.readouterr().out)
-    assert (report["model"], report["version"], report["films"]) == (
+    assert (report["model"], report["version"], report["images"]) == (
         "tiny",
         "1.0.0",
         12,
@@ -54,15 +54,15 @@ def test_shortcuts_are_told_as_json(
 
 
 def test_heat_maps_are_told_to_people(
-    films: list[str], capsys: pytest.CaptureFixture[str]
+    images: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    call_command("evaluate_heat_maps", "tiny", *films)
+    call_command("evaluate_heat_maps", "tiny", *images)
     told = capsys.readouterr().out
     assert "insertion: heat" in told
     assert "head and 100% of the layers destroyed" in told
 
 
 @pytest.mark.parametrize("command", ["evaluate_shortcuts", "evaluate_heat_maps"])
-def test_a_model_that_is_not_there_is_refused(films: list[str], command: str) -> None:
+def test_a_model_that_is_not_there_is_refused(images: list[str], command: str) -> None:
     with pytest.raises(CommandError, match="There is no model"):
-        call_command(command, "tiny/9.9.9", *films)
+        call_command(command, "tiny/9.9.9", *images)

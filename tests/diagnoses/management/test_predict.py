@@ -18,22 +18,22 @@ from django.core.management import CommandError, call_command
 from ml.pixels import PREAMBLE_LENGTH
 from patients.phantom.drawing import draw_chest
 from tests.ml.evaluation.test_scoring import use_tiny_model
-from tests.ml.images_made import chest_like, dataset_of, encoded, file_of
+from tests.ml.image_factory import chest_like, dataset_of, encoded, file_of
 
 ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, Path]:
-    """Return a film in two forms, one to reject and one that is damaged."""
-    # The gate of the shipped model is to take it for a film.
-    film = draw_chest(seed=1, size=512) * np.uint16(16)
+    """Return an image in two forms, one to reject and one that is damaged."""
+    # The gate of the shipped model is to take it for an image.
+    image = draw_chest(seed=1, size=512) * np.uint16(16)
     contents = {
-        "film.png": encoded(film, ".png"),
-        "film.dcm": file_of(dataset_of(film, WindowCenter=32768, WindowWidth=65536)),
-        "knee.dcm": file_of(dataset_of(film, BodyPartExamined="KNEE")),
+        "image.png": encoded(image, ".png"),
+        "image.dcm": file_of(dataset_of(image, WindowCenter=32768, WindowWidth=65536)),
+        "knee.dcm": file_of(dataset_of(image, BodyPartExamined="KNEE")),
         "photo.png": encoded(np.full((50, 50, 3), (255, 0, 0), np.uint8), ".png"),
-        "cut.png": encoded(film, ".png")[:500],
+        "cut.png": encoded(image, ".png")[:500],
     }
     for name, data in contents.items():
         (tmp_path / name).write_bytes(data)
@@ -55,8 +55,8 @@ def test_every_file_has_its_line_and_a_bad_one_the_exit_status(
         call_command("predict", *map(str, files.values()), "--json")
     lines = {Path(line["path"]).name: line for line in lines_of(capsys)}
     assert {name: line["status"] for name, line in lines.items()} == {
-        "film.png": "succeeded",
-        "film.dcm": "succeeded",
+        "image.png": "succeeded",
+        "image.dcm": "succeeded",
         "knee.dcm": "rejected",
         "photo.png": "rejected",
         "cut.png": "failed",
@@ -67,9 +67,9 @@ def test_every_file_has_its_line_and_a_bad_one_the_exit_status(
     assert lines["photo.png"]["reason_code"] == "colour_image"
     assert lines["cut.png"]["reason"]
     assert lines["knee.dcm"]["findings"] == []
-    # The same film in two forms: the same numbers.
-    assert lines["film.png"]["findings"] == lines["film.dcm"]["findings"]
-    finding = lines["film.png"]["findings"][0]
+    # The same image in two forms: the same numbers.
+    assert lines["image.png"]["findings"] == lines["image.dcm"]["findings"]
+    finding = lines["image.png"]["findings"][0]
     assert set(finding) >= {
         "label",
         "probability",
@@ -90,8 +90,8 @@ def test_overlays_are_written_where_asked_and_do_not_replace_each_other(
     folder = tmp_path / "maps"
     call_command(
         "predict",
-        str(files["film.png"]),
-        str(files["film.dcm"]),
+        str(files["image.png"]),
+        str(files["image.dcm"]),
         f"--heatmap={folder}",
         "--model=tiny",
     )
@@ -100,12 +100,12 @@ def test_overlays_are_written_where_asked_and_do_not_replace_each_other(
     for path in pictures:
         assert cv2.imread(str(path)).shape[:2] == (512, 512)
     told = capsys.readouterr().out
-    assert "film.png: " in told
+    assert "image.png: " in told
     assert "Decision support, not for diagnosis" in told
     assert "card.json" in told
 
 
-def test_a_folder_for_overlays_that_cannot_be_made_is_told_before_any_film(
+def test_a_folder_for_overlays_that_cannot_be_made_is_told_before_any_image(
     files: dict[str, Path],
     tiny_weights_dir: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -114,7 +114,7 @@ def test_a_folder_for_overlays_that_cannot_be_made_is_told_before_any_film(
     use_tiny_model(monkeypatch, tiny_weights_dir)
     taken = files["cut.png"]
     with pytest.raises(CommandError, match="cannot be made"):
-        call_command("predict", str(files["film.png"]), f"--heatmap={taken}")
+        call_command("predict", str(files["image.png"]), f"--heatmap={taken}")
     assert capsys.readouterr().out == ""
 
 
@@ -127,13 +127,13 @@ def test_an_overlay_that_cannot_be_written_does_not_stop_the_others(
 ) -> None:
     use_tiny_model(monkeypatch, tiny_weights_dir)
     # As long as a name may be; that of its overlay is longer.
-    long = files["film.png"].rename(tmp_path / f"{'n' * 250}.png")
+    long = files["image.png"].rename(tmp_path / f"{'n' * 250}.png")
     folder = tmp_path / "maps"
     with pytest.raises(CommandError, match="1 of 2"):
         call_command(
             "predict",
             str(long),
-            str(files["film.dcm"]),
+            str(files["image.dcm"]),
             f"--heatmap={folder}",
             "--json",
         )
@@ -152,13 +152,13 @@ def test_a_damaged_element_fails_its_file_and_stops_no_other(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     use_tiny_model(monkeypatch, tiny_weights_dir)
-    film = dataset_of(chest_like(), NumberOfFrames=1)
-    stored = file_of(film)
-    tag = struct.pack("<HH", film[keyword].tag.group, film[keyword].tag.element)
-    place = stored.index(tag + film[keyword].VR.encode(), PREAMBLE_LENGTH) + 4
+    image = dataset_of(chest_like(), NumberOfFrames=1)
+    stored = file_of(image)
+    tag = struct.pack("<HH", image[keyword].tag.group, image[keyword].tag.element)
+    place = stored.index(tag + image[keyword].VR.encode(), PREAMBLE_LENGTH) + 4
     # A value representation that the standard does not have.
     files["cut.png"].write_bytes(stored[:place] + b"U\0" + stored[place + 2 :])
-    paths = (str(files["cut.png"]), str(files["film.dcm"]))
+    paths = (str(files["cut.png"]), str(files["image.dcm"]))
     with pytest.raises(CommandError, match="1 of 2"):
         call_command("predict", *paths, "--json")
     damaged, whole = lines_of(capsys)
@@ -172,7 +172,7 @@ def test_an_unknown_model_ends_with_what_there_is(
 ) -> None:
     use_tiny_model(monkeypatch, tiny_weights_dir)
     with pytest.raises(CommandError, match="known: tiny"):
-        call_command("predict", str(files["film.png"]), "--model=none")
+        call_command("predict", str(files["image.png"]), "--model=none")
 
 
 @pytest.mark.slow
@@ -189,9 +189,9 @@ def test_predict_needs_no_server_and_no_database(
             sys.executable,
             "manage.py",
             "predict",
-            str(files["film.png"]),
+            str(files["image.png"]),
             str(files["none.png"]),
-            str(files["film.dcm"]),
+            str(files["image.dcm"]),
             "--json",
         ],
         cwd=ROOT,

@@ -17,7 +17,7 @@ from diagnoses.management.recipe_options import add_recipe_options, asked_for
 from ml.datasets.manifest import with_split
 from ml.datasets.read import read_dataset
 from ml.training.recipes import RECIPES, Recipe, Refinements, Stage
-from tests.ml.images_made import chest_like, encoded, stripes
+from tests.ml.image_factory import chest_like, encoded, stripes
 from tests.ml.training.test_run import RECIPE
 
 FOLDERS = {
@@ -27,15 +27,15 @@ FOLDERS = {
 
 
 def write_chest_xray(root: Path) -> Path:
-    """Write films as Kaggle lays out the children's: train and test, no val."""
+    """Write images as Kaggle lays out the children's: train and test, no val."""
     for split, first, count in (("train", 1, 40), ("test", 900, 3)):
         for kind, folder in enumerate(FOLDERS):
             for number in range(first, first + count):
-                film = chest_like(48, 40, seed=1000 * kind + number) // 257
-                film[stripes(film.shape, kind=kind)] = 255
+                image = chest_like(48, 40, seed=1000 * kind + number) // 257
+                image[stripes(image.shape, kind=kind)] = 255
                 path = root / split / folder / FOLDERS[folder].format(number, number)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(encoded(film.astype("u1"), ".png"))
+                path.write_bytes(encoded(image.astype("u1"), ".png"))
     return root
 
 
@@ -47,7 +47,7 @@ def recipe(monkeypatch: pytest.MonkeyPatch) -> Recipe:
         name="pneumonia-tiny",
         labels=RECIPE.labels[:2],
         class_shares={"Normal": 0.5, "Bacterial pneumonia": 0.5},
-        epoch_films=16,
+        epoch_images=16,
         stages=(Stage(0.0, 32),),
         measured_dataset="kermany",
         packaged=False,
@@ -119,7 +119,7 @@ def test_options_change_the_recipe(
     assert (dense.architecture, dense.version) == ("densenet121", "0.2.0")
     assert asked("--init=imagenet", "--seed=0").init == "imagenet"
     assert asked("--seed=0").seed == 0
-    large = asked("--size=224", "--epoch-films=9000", "--batch-size=64")
+    large = asked("--size=224", "--epoch-images=9000", "--batch-size=64")
     assert [stage.size for stage in large.stages] == [224]
     weighted = asked("--class-weights", "--loss=focal", "--patience=3")
     # As the data are: the loss weighs what would else be drawn more often.
@@ -131,7 +131,7 @@ def test_options_change_the_recipe(
     monkeypatch.setitem(RECIPES, recipe.name, grown)
     assert [stage.size for stage in asked("--size=299").stages] == [224, 299]
     assert asked().stages == grown.stages
-    assert (large.epoch_films, large.batch_size) == (9000, 64)
+    assert (large.epoch_images, large.batch_size) == (9000, 64)
 
 
 def test_a_cards_command_says_what_decided_the_run_and_no_folder_of_this_machine(

@@ -11,11 +11,11 @@ from diagnoses.governance.versions import card_of
 from diagnoses.leases import Claimed
 from diagnoses.models import ModelVersion, Prediction
 from diagnoses.pages.words.certainty import RunCertainty
-from diagnoses.runs import Run, complete_prediction
+from diagnoses.runs import RunResult, complete_prediction
 from diagnoses.worklist import refresh_entry
 from tests.clients import person
-from tests.diagnoses.fakes import LABELS, FakeModel, gradient_film, installed_model
-from tests.diagnoses.pages.page_rows import study_with_film
+from tests.diagnoses.fakes import LABELS, FakeModel, gradient_image, installed_model
+from tests.diagnoses.pages.page_rows import study_with_image
 from tests.factories import FindingFactory, PredictionFactory
 
 pytestmark = pytest.mark.django_db
@@ -26,7 +26,7 @@ PROBABILITIES = (0.1, 0.7, 0.2)
 def sure_run() -> Prediction:
     """Return a run whose provenance says how sure it was."""
     run: Prediction = PredictionFactory(
-        instance=study_with_film(),
+        instance=study_with_image(),
         model_version=installed_model(),
         succeeded=True,
         provenance={"certainty": WORDS, "label_set": list(LABELS[1:])},
@@ -57,12 +57,12 @@ def test_programs_read_the_same() -> None:
 
 
 def test_it_is_stored_with_the_run(chest_model: ModelVersion, claimed: Claimed) -> None:
-    reading = FakeModel(card_of(chest_model)).read(gradient_film())
+    model_output = FakeModel(card_of(chest_model)).read(gradient_image())
     scores = tuple(
-        replace(score, certainty=WORDS[score.label]) for score in reading.scores
+        replace(score, certainty=WORDS[score.label]) for score in model_output.scores
     )
-    reading = replace(reading, scores=scores, label_set=(LABELS[1],))
-    assert complete_prediction(claimed, run=Run(reading))
+    model_output = replace(model_output, scores=scores, label_set=(LABELS[1],))
+    assert complete_prediction(claimed, run=RunResult(model_output))
     stored = Prediction.objects.get(pk=claimed.prediction_id).provenance
     assert (stored["certainty"], stored["label_set"]) == (WORDS, [LABELS[1]])
 

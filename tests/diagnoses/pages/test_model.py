@@ -53,7 +53,7 @@ def test_every_shipped_card_is_shown_whole() -> None:
         assert (card.weights_sha256 or "No weights shipped") in page
 
 
-def test_figures_stand_with_their_intervals_and_name_their_films() -> None:
+def test_figures_stand_with_their_intervals_and_name_their_images() -> None:
     groups = figure_groups(
         {
             "val": {
@@ -81,12 +81,12 @@ def test_figures_stand_with_their_intervals_and_name_their_films() -> None:
     )
 
     assert [group.title for group in groups] == [
-        "Validation films",
-        "Validation films of kermany, borders cropped and histograms equalised"
+        "Validation images",
+        "Validation images of kermany, borders cropped and histograms equalised"
         ": A against B",
     ]
     counted, accuracy = groups[0].figures
-    assert counted.value == "900 films, 530 patients"
+    assert counted.value == "900 images, 530 patients"
     assert (accuracy.value, accuracy.interval) == ("0.67", "0.61–0.70")
     normal, covid = (
         {cell.name: cell.value for cell in label.cells} for label in groups[0].labels
@@ -96,8 +96,8 @@ def test_figures_stand_with_their_intervals_and_name_their_films() -> None:
         "0.80",
         "0.85",
     )
-    assert normal["Films"] == "215"
-    assert (covid["AUC"], covid["Films"]) == ("too few", "1")
+    assert normal["Images"] == "215"
+    assert (covid["AUC"], covid["Images"]) == ("too few", "1")
 
 
 def test_the_threshold_in_force_is_shown_and_not_the_cards() -> None:

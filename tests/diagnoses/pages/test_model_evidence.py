@@ -19,7 +19,7 @@ def interval(value: float) -> dict[str, float]:
     return {"value": value, "low": value - 0.1, "high": value + 0.1}
 
 
-def test_coverage_is_told_by_source_and_class_and_few_films_claim_nothing() -> None:
+def test_coverage_is_told_by_source_and_class_and_few_images_claim_nothing() -> None:
     told = {"n": 60, "claimed": True, "coverage": interval(0.9)}
     told["left_open"] = interval(0.2)
     raw: dict[str, Any] = card_json()
@@ -61,7 +61,7 @@ def test_what_no_lungs_reach_stands_beside_the_figure() -> None:
     whole = {"accuracy": interval(0.8), "baseline": {"figures": {"accuracy": beside}}}
     groups = figure_groups({"val_a_pair": measured, "val": whole}, label_names=LABELS)
     assert groups[0].title == (
-        "Validation films of nih and tb, the outer tenth cropped and histograms "
+        "Validation images of nih and tb, the outer tenth cropped and histograms "
         "equalised"
     )
     words = ("A or B against C: AUC", "Accuracy")
@@ -84,7 +84,7 @@ def card_with(**found: Any) -> Card:
 
 
 def test_what_the_gate_refuses_is_told_by_source_and_kind() -> None:
-    kinds = {"noise": share(1.0), "half a film": share(0.5)}
+    kinds = {"noise": share(1.0), "half an image": share(0.5)}
     tried = {
         "command": "python manage.py evaluate_gate tiny --json",
         "real": {
@@ -95,9 +95,9 @@ def test_what_the_gate_refuses_is_told_by_source_and_kind() -> None:
         },
         "must_be_refused": {"refused": share(0.9), "auroc": 0.991, "by_kind": kinds},
     }
-    films, wrong = gate_groups(card_with(gate={"val": tried}))
-    assert films.figures[0].value == "1.0%"
-    assert [row.name for row in films.labels] == ["kermany"]
+    images, wrong = gate_groups(card_with(gate={"val": tried}))
+    assert images.figures[0].value == "1.0%"
+    assert [row.name for row in images.labels] == ["kermany"]
     assert [cell.value for cell in wrong.labels[1].cells] == ["50", "50%", "0%–99%"]
     assert wrong.command.endswith("tiny --json")
     assert gate_groups(card_with()) == []
@@ -105,7 +105,7 @@ def test_what_the_gate_refuses_is_told_by_source_and_kind() -> None:
 
 def test_shortcuts_are_told_by_change_source_and_heat() -> None:
     changes = {
-        "films": 80,
+        "images": 80,
         "none": {"mean_auc": interval(0.9)},
         "corners-masked": {
             "mean_auc": interval(0.8),
@@ -113,7 +113,7 @@ def test_shortcuts_are_told_by_change_source_and_heat() -> None:
         },
     }
     pair = {"label": "Normal", "sources": ["kermany", "nih"], "auc": interval(0.99)}
-    heat = {"films": 9, "outside": interval(0.4), "outside_if_even": interval(0.6)}
+    heat = {"images": 9, "outside": interval(0.4), "outside_if_even": interval(0.6)}
     changed, sources, outside = shortcut_groups(
         card_with(
             shortcuts={
@@ -138,9 +138,9 @@ def test_heat_maps_are_told_beside_chance_and_a_missed_check_is_said() -> None:
         card_with(
             heat_map_measures={
                 "command": "python manage.py evaluate_heat_maps tiny --json",
-                "pointing_game": {"all": {"films_and_labels": 7, **hits}},
+                "pointing_game": {"all": {"images_and_labels": 7, **hits}},
                 "insertion_deletion": {
-                    "films": 60,
+                    "images": 60,
                     "insertion": orders,
                     "deletion": orders,
                 },

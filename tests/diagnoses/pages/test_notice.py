@@ -10,7 +10,7 @@ from django.urls import reverse
 from accounts.models import Role
 from diagnoses.models import Prediction
 from tests.clients import person
-from tests.diagnoses.pages.page_rows import read, study_with_film
+from tests.diagnoses.pages.page_rows import read, study_with_image
 
 pytestmark = pytest.mark.django_db
 
@@ -29,9 +29,9 @@ pytestmark = pytest.mark.django_db
 def test_where_a_result_may_stand_are_the_notice_and_the_way_to_the_limits(
     page: str,
 ) -> None:
-    film = study_with_film()
-    read(film, Tuberculosis=0.81)
-    study = film.series.study
+    image = study_with_image()
+    read(image, Tuberculosis=0.81)
+    study = image.series.study
     keys = {
         "patient": study.patient_id,
         "study": study.pk,

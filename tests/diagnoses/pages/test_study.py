@@ -1,4 +1,4 @@
-"""The study page: the film, the findings, and the states in which there are none."""
+"""The study page: the image, the findings, and the states in which there are none."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from diagnoses.models import Finding, Prediction
 from diagnoses.pages.study.stage import left_marker
 from patients.models import StudyFlag
 from tests.clients import person
-from tests.diagnoses.fakes import installed_model, stored_film
+from tests.diagnoses.fakes import installed_model, stored_image
 from tests.diagnoses.pages.page_rows import (
     failed,
     read,
     rejected,
-    study_with_film,
+    study_with_image,
     waiting,
 )
 from tests.factories import (
@@ -48,18 +48,18 @@ def html(client: Client, address: str) -> str:
     return answer.content.decode()
 
 
-def url(film: object) -> str:
-    return f"/studies/{film.series.study_id}/"
+def url(image: object) -> str:
+    return f"/studies/{image.series.study_id}/"
 
 
 def test_the_strongest_positive_finding_stands_first_with_its_heat_map(
     client: Client,
 ) -> None:
-    film = study_with_film()
-    read(film, Bacterial_pneumonia=0.7, Tuberculosis=0.8, Normal=0.9)
+    image = study_with_image()
+    read(image, Bacterial_pneumonia=0.7, Tuberculosis=0.8, Normal=0.9)
     leading = Finding.objects.get(label="Tuberculosis")
 
-    page = html(client, url(film))
+    page = html(client, url(image))
 
     order = re.findall(r'data-name="([^"]+)"', page)
     assert order == ["Tuberculosis", "Bacterial pneumonia", "Normal"]
@@ -71,31 +71,31 @@ def test_the_strongest_positive_finding_stands_first_with_its_heat_map(
     assert "/models/chestx6-resnet50/?version=1" in page
 
 
-def test_nothing_lies_over_a_film_on_which_nothing_is_positive(client: Client) -> None:
-    film = study_with_film()
-    read(film, Normal=0.9)
+def test_nothing_lies_over_a_image_on_which_nothing_is_positive(client: Client) -> None:
+    image = study_with_image()
+    read(image, Normal=0.9)
 
-    page = html(client, url(film))
+    page = html(client, url(image))
 
     assert 'class="layer"  alt=""' in page
     assert 'class="mark positive"' not in page
 
 
 def test_a_finding_can_be_chosen_without_script(client: Client) -> None:
-    film = study_with_film()
-    read(film, Tuberculosis=0.8)
+    image = study_with_image()
+    read(image, Tuberculosis=0.8)
     normal = Finding.objects.get(label="Normal")
 
-    page = html(client, f"{url(film)}?finding={normal.pk}")
+    page = html(client, f"{url(image)}?finding={normal.pk}")
 
     assert f'src="/findings/{normal.pk}/layer.png"' in page
 
 
-def test_a_rejected_film_says_why_and_shows_no_bar(client: Client) -> None:
-    film = study_with_film()
-    rejected(film, "lateral_view", "This is a lateral view by its header.")
+def test_a_rejected_image_says_why_and_shows_no_bar(client: Client) -> None:
+    image = study_with_image()
+    rejected(image, "lateral_view", "This is a lateral view by its header.")
 
-    page = html(client, url(film))
+    page = html(client, url(image))
 
     assert "This is a lateral view by its header." in page
     assert '<svg class="bar' not in page
@@ -103,14 +103,14 @@ def test_a_rejected_film_says_why_and_shows_no_bar(client: Client) -> None:
 
 
 def test_a_failed_run_can_be_tried_again_by_those_who_may(client: Client) -> None:
-    film = study_with_film()
-    run = failed(film)
+    image = study_with_image()
+    run = failed(image)
     retry = f"/predictions/{run.pk}/retry/"
 
-    assert retry in html(client, url(film))
-    assert retry not in html(person(Role.CLINICIAN), url(film))
+    assert retry in html(client, url(image))
+    assert retry not in html(person(Role.CLINICIAN), url(image))
     assert client.post(retry).status_code == 302
-    assert Prediction.objects.filter(instance=film, status="queued").count() == 1
+    assert Prediction.objects.filter(instance=image, status="queued").count() == 1
     assert person(Role.CLINICIAN).post(retry).status_code == 403
 
 
@@ -118,9 +118,9 @@ def test_a_waiting_study_asks_by_itself_and_the_question_carries_nothing(
     client: Client,
 ) -> None:
     patient = PatientFactory(family_name="Secret", patient_id="MRN-SECRET")
-    film = study_with_film(patient=patient)
-    run = waiting(film)
-    asked = re.search(r'hx-get="([^"]+/changes/[^"]+)"', html(client, url(film)))
+    image = study_with_image(patient=patient)
+    run = waiting(image)
+    asked = re.search(r'hx-get="([^"]+/changes/[^"]+)"', html(client, url(image)))
     assert asked
     address = asked.group(1).replace("&amp;", "&")
     events = AuditEvent.objects.count()
@@ -139,9 +139,9 @@ def test_a_waiting_study_asks_by_itself_and_the_question_carries_nothing(
 
 
 def test_asking_gets_slower(client: Client) -> None:
-    film = study_with_film()
-    waiting(film)
-    asked = re.search(r'hx-get="([^"]+/changes/[^"]+)"', html(client, url(film)))
+    image = study_with_image()
+    waiting(image)
+    asked = re.search(r'hx-get="([^"]+/changes/[^"]+)"', html(client, url(image)))
     address = asked.group(1).replace("&amp;", "&")
 
     delays = [
@@ -155,54 +155,56 @@ def test_asking_gets_slower(client: Client) -> None:
 
 
 def test_what_changes_by_itself_is_a_view_like_the_page(client: Client) -> None:
-    film = study_with_film()
-    read(film, Tuberculosis=0.8)
+    image = study_with_image()
+    read(image, Tuberculosis=0.8)
 
-    part = html(client, f"{url(film)}readings/?film={film.pk}")
+    part = html(client, f"{url(image)}results/?image={image.pk}")
 
     assert "Tuberculosis" in part
     event = AuditEvent.objects.get(action="view", object_kind="study")
-    assert event.object_uuid == film.series.study_id
+    assert event.object_uuid == image.series.study_id
     assert [s.patient_uuid for s in event.subjects.all()] == [
-        film.series.study.patient_id
+        image.series.study.patient_id
     ]
 
 
 def test_a_flag_stands_as_a_warning_until_somebody_reconciles_it(
     client: Client,
 ) -> None:
-    film = study_with_film(flags=[StudyFlag.DEMOGRAPHICS_MISMATCH])
-    waiting(film)
+    image = study_with_image(flags=[StudyFlag.DEMOGRAPHICS_MISMATCH])
+    waiting(image)
 
-    assert "differs from the record" in html(client, url(film))
+    assert "differs from the record" in html(client, url(image))
     assert "name differs" in html(client, "/")
-    patient = f"/patients/{film.series.study.patient_id}/"
+    patient = f"/patients/{image.series.study.patient_id}/"
     assert "differs from the record" in html(client, patient)
 
 
-def test_several_films_are_named_side_by_side(client: Client) -> None:
-    film = study_with_film(film={"view_position": "PA", "instance_number": 1})
-    other = InstanceFactory(series=film.series, view_position="LL", instance_number=2)
-    read(film, Tuberculosis=0.8)
+def test_several_images_are_named_side_by_side(client: Client) -> None:
+    image = study_with_image(image={"view_position": "PA", "instance_number": 1})
+    other = InstanceFactory(series=image.series, view_position="LL", instance_number=2)
+    read(image, Tuberculosis=0.8)
     rejected(other, "lateral_view", "A lateral view.")
 
-    page = html(client, f"{url(film)}?film={other.pk}")
+    page = html(client, f"{url(image)}?image={other.pk}")
 
-    assert f'href="?film={film.pk}">1 PA' in page
-    assert f'href="?film={other.pk}" aria-current="page">2 LL' in page
+    assert f'href="?image={image.pk}">1 PA' in page
+    assert f'href="?image={other.pk}" aria-current="page">2 LL' in page
     assert "A lateral view." in page
-    assert client.get(f"{url(film)}?film={film.series_id}").status_code == 404
+    assert client.get(f"{url(image)}?image={image.series_id}").status_code == 404
 
 
 def test_earlier_studies_of_the_same_person_stand_beside(client: Client) -> None:
     patient = PatientFactory()
-    before = study_with_film(patient=patient, minutes_ago=9, description="Chest before")
+    before = study_with_image(
+        patient=patient, minutes_ago=9, description="Chest before"
+    )
     read(before, Normal=0.88)
-    read(study_with_film(minutes_ago=5, description="Somebody else's"), Normal=0.5)
-    film = study_with_film(patient=patient)
-    read(film, Tuberculosis=0.8)
+    read(study_with_image(minutes_ago=5, description="Somebody else's"), Normal=0.5)
+    image = study_with_image(patient=patient)
+    read(image, Tuberculosis=0.8)
 
-    page = html(client, url(film))
+    page = html(client, url(image))
 
     assert "Chest before" in page
     assert "Normal 0.88" in page
@@ -210,16 +212,16 @@ def test_earlier_studies_of_the_same_person_stand_beside(client: Client) -> None
 
 
 def test_a_study_of_another_department_does_not_exist(client: Client) -> None:
-    film = study_with_film(department=DepartmentFactory(code="elsewhere"))
-    run = read(film, Tuberculosis=0.8)
+    image = study_with_image(department=DepartmentFactory(code="elsewhere"))
+    run = read(image, Tuberculosis=0.8)
     finding = run.findings.first()
 
     for address in (
-        url(film),
-        f"{url(film)}readings/",
-        f"{url(film)}changes/",
-        f"/patients/{film.series.study.patient_id}/",
-        f"/films/{film.pk}/0.png",
+        url(image),
+        f"{url(image)}results/",
+        f"{url(image)}changes/",
+        f"/patients/{image.series.study.patient_id}/",
+        f"/images/{image.pk}/0.png",
         f"/findings/{finding.pk}/layer.png",
     ):
         assert client.get(address).status_code == 404
@@ -229,10 +231,10 @@ def test_a_study_of_another_department_does_not_exist(client: Client) -> None:
 def test_a_page_costs_the_same_however_many_findings_it_has(
     client: Client, django_assert_max_num_queries: Callable
 ) -> None:
-    film = study_with_film()
-    run = read(film, Tuberculosis=0.8)
+    image = study_with_image()
+    run = read(image, Tuberculosis=0.8)
     with django_assert_max_num_queries(30) as few:
-        html(client, url(film))
+        html(client, url(image))
     for number in range(20):
         finding = Finding.objects.create(
             prediction=run,
@@ -247,19 +249,19 @@ def test_a_page_costs_the_same_however_many_findings_it_has(
         HeatMapFactory(finding=finding)
 
     with django_assert_max_num_queries(len(few.captured_queries)):
-        html(client, url(film))
+        html(client, url(image))
 
 
-def test_the_auditor_sees_neither_film_nor_findings() -> None:
-    film = study_with_film()
-    run = read(film, Tuberculosis=0.8)
+def test_the_auditor_sees_neither_image_nor_findings() -> None:
+    image = study_with_image()
+    run = read(image, Tuberculosis=0.8)
     auditor = person(user=UserFactory(role=Role.AUDITOR))
 
-    page = html(auditor, url(film))
+    page = html(auditor, url(image))
 
     assert "Tuberculosis" not in page
-    assert "/films/" not in page
-    assert auditor.get(f"/films/{film.pk}/0.png").status_code == 403
+    assert "/images/" not in page
+    assert auditor.get(f"/images/{image.pk}/0.png").status_code == 403
     finding = run.findings.first()
     assert auditor.get(f"/findings/{finding.pk}/layer.png").status_code == 403
 
@@ -276,12 +278,12 @@ def test_the_side_is_named_only_where_the_header_names_it(
     assert left_marker(header) == marker
 
 
-def test_a_film_is_a_grey_picture_and_its_view_is_written_down(client: Client) -> None:
+def test_a_image_is_a_grey_picture_and_its_view_is_written_down(client: Client) -> None:
     pixels = np.zeros((64, 48), np.uint16)
     pixels[:, 24:] = 65535
-    film = stored_film(pixels)
+    image = stored_image(pixels)
 
-    answer = client.get(f"/films/{film.pk}/0.png?size=32")
+    answer = client.get(f"/images/{image.pk}/0.png?size=32")
 
     assert answer["Content-Type"] == "image/png"
     picture = cv2.imdecode(
@@ -290,15 +292,15 @@ def test_a_film_is_a_grey_picture_and_its_view_is_written_down(client: Client) -
     assert picture.shape == (32, 24)
     assert (picture[0, 0], picture[0, -1]) == (0, 255)
     event = AuditEvent.objects.get(object_kind="instance")
-    assert event.object_uuid == film.pk
-    assert client.get(f"/films/{film.pk}/1.png").status_code == 404
-    assert client.get(f"/films/{film.pk}/0.png?size=9").status_code == 400
+    assert event.object_uuid == image.pk
+    assert client.get(f"/images/{image.pk}/1.png").status_code == 404
+    assert client.get(f"/images/{image.pk}/0.png?size=9").status_code == 400
 
 
 def test_a_heat_map_is_a_layer_of_its_own_that_is_clear_outside_the_crop(
     client: Client,
 ) -> None:
-    run = read(study_with_film(), Tuberculosis=0.8)
+    run = read(study_with_image(), Tuberculosis=0.8)
     finding = run.findings.get(label="Tuberculosis")
 
     answer = client.get(f"/findings/{finding.pk}/layer.png")
@@ -315,16 +317,16 @@ def test_a_heat_map_is_a_layer_of_its_own_that_is_clear_outside_the_crop(
 def test_several_models_stand_one_below_the_other_the_default_first(
     client: Client,
 ) -> None:
-    film = study_with_film()
+    image = study_with_image()
     other = PredictionFactory(
-        instance=film,
+        instance=image,
         model_version=installed_model("another-model"),
         succeeded=True,
     )
     FindingFactory(prediction=other, label="Nodule", probability=0.9, calibrated=True)
-    read(film, Tuberculosis=0.8)
+    read(image, Tuberculosis=0.8)
 
-    page = html(client, url(film))
+    page = html(client, url(image))
 
     assert re.findall(r"Findings by ([\w-]+)", page) == [
         "chestx6-resnet50",
@@ -335,8 +337,8 @@ def test_several_models_stand_one_below_the_other_the_default_first(
 
 
 def test_everybody_is_told_when_analysis_is_delayed(client: Client) -> None:
-    film = study_with_film()
-    run = waiting(film)
+    image = study_with_image()
+    run = waiting(image)
     assert "Analysis delayed since" not in html(client, "/")
 
     Prediction.objects.filter(pk=run.pk).update(
@@ -345,4 +347,4 @@ def test_everybody_is_told_when_analysis_is_delayed(client: Client) -> None:
     )
 
     assert "Analysis delayed since" in html(client, "/")
-    assert "Analysis delayed since" in html(client, url(film))
+    assert "Analysis delayed since" in html(client, url(image))

@@ -28,30 +28,30 @@ def client(chest_model: ModelVersion) -> Client:
     return person(Role.TECHNOLOGIST)
 
 
-def film_file(name: str = "film.dcm", **attributes: object) -> SimpleUploadedFile:
-    return SimpleUploadedFile(name, dicom_factory.film_bytes(**attributes))
+def image_file(name: str = "image.dcm", **attributes: object) -> SimpleUploadedFile:
+    return SimpleUploadedFile(name, dicom_factory.image_bytes(**attributes))
 
 
-def test_a_film_is_stored_and_its_row_says_where_it_went_and_asks_on(
+def test_a_image_is_stored_and_its_row_says_where_it_went_and_asks_on(
     client: Client,
 ) -> None:
-    answer = client.post("/upload/", {"file": film_file()}, headers=ONE_FILE)
+    answer = client.post("/upload/", {"file": image_file()}, headers=ONE_FILE)
     row = answer.content.decode()
 
     instance = Instance.objects.get()
     assert row.strip().startswith('<tr data-outcome="stored"')
     assert "DOE, John" in row
-    assert f"/studies/{instance.series.study_id}/?film={instance.pk}" in row
+    assert f"/studies/{instance.series.study_id}/?image={instance.pk}" in row
     assert "Waiting" in row
     upload = Upload.objects.get()
-    assert (upload.door, upload.user) == ("web", client.user)
+    assert (upload.source, upload.user) == ("web", client.user)
     assert f'hx-get="/uploads/{upload.pk}/result/?times=1"' in row
 
 
 def test_the_row_turns_into_the_finding_and_only_that_is_a_view(
     client: Client, models: LoadedModels
 ) -> None:
-    client.post("/upload/", {"file": film_file()}, headers=ONE_FILE)
+    client.post("/upload/", {"file": image_file()}, headers=ONE_FILE)
     address = f"/uploads/{Upload.objects.get().pk}/result/"
     views = AuditEvent.objects.filter(action="view")
     seen = views.count()
@@ -59,7 +59,7 @@ def test_the_row_turns_into_the_finding_and_only_that_is_a_view(
     waiting = client.get(address).content.decode()
     assert "delay:1s" in waiting
     assert "DOE" not in waiting
-    assert "film=" not in waiting
+    assert "image=" not in waiting
     assert views.count() == seen
 
     read_claimed(claim("worker-1")[0], models=models)
@@ -71,9 +71,9 @@ def test_the_row_turns_into_the_finding_and_only_that_is_a_view(
     assert views.count() == seen + 1
 
 
-def test_the_same_film_again_is_already_here(client: Client) -> None:
-    content = dicom_factory.film_bytes()
-    for name in ("film.dcm", "film (1).dcm"):
+def test_the_same_image_again_is_already_here(client: Client) -> None:
+    content = dicom_factory.image_bytes()
+    for name in ("image.dcm", "image (1).dcm"):
         answer = client.post(
             "/upload/", {"file": SimpleUploadedFile(name, content)}, headers=ONE_FILE
         )
@@ -87,9 +87,9 @@ def test_a_refused_file_says_why_and_what_to_do_and_its_siblings_are_stored(
     client: Client,
 ) -> None:
     files = [
-        film_file("whole.dcm"),
+        image_file("whole.dcm"),
         SimpleUploadedFile("cut.png", b"\x89PNG"),
-        film_file(),
+        image_file(),
     ]
 
     page = client.post("/upload/", {"file": files}).content.decode()
@@ -110,7 +110,7 @@ def test_the_form_fills_what_the_header_lacks(client: Client) -> None:
     client.post(
         "/upload/",
         {
-            "file": film_file(PatientID=None, PatientName=None),
+            "file": image_file(PatientID=None, PatientName=None),
             "patient_id": "MRN-9",
             "patient_name": "Osei, Ama",
             "accession_number": "A-1",
@@ -131,7 +131,7 @@ def test_a_passing_fault_is_503_for_the_script_to_try_again(
         raise Unavailable("The decoder is busy.", retry_after=7)
 
     monkeypatch.setattr(uploads, "take_files", busy)
-    answer = client.post("/upload/", {"file": film_file()}, headers=ONE_FILE)
+    answer = client.post("/upload/", {"file": image_file()}, headers=ONE_FILE)
 
     assert (answer.status_code, answer["Retry-After"]) == (503, "7")
 
@@ -140,14 +140,14 @@ def test_a_passing_fault_is_503_for_the_script_to_try_again(
 def test_a_request_over_the_limit_is_413_and_leaves_a_nameless_upload(
     client: Client,
 ) -> None:
-    assert client.post("/upload/", {"file": film_file()}).status_code == 413
+    assert client.post("/upload/", {"file": image_file()}).status_code == 413
     upload = Upload.objects.get()
     assert (upload.original_name, upload.outcome) == ("", "refused")
 
 
 def test_no_file_and_an_unknown_model_are_told_on_the_page(client: Client) -> None:
     assert "No file was sent" in client.post("/upload/").content.decode()
-    page = client.post("/upload/", {"file": film_file(), "model": "nobody"})
+    page = client.post("/upload/", {"file": image_file(), "model": "nobody"})
     assert (
         "nobody" not in page.content.decode() or "active model" in page.content.decode()
     )
@@ -158,14 +158,14 @@ def test_a_form_from_elsewhere_is_not_taken() -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(UserFactory(role=Role.TECHNOLOGIST))
 
-    assert client.post("/upload/", {"file": film_file()}).status_code == 403
+    assert client.post("/upload/", {"file": image_file()}).status_code == 403
     assert not Upload.objects.exists()
 
 
 def test_who_may_not_upload_gets_neither_form_nor_result() -> None:
     clinician = person(Role.CLINICIAN)
     assert clinician.get("/upload/").status_code == 403
-    assert clinician.post("/upload/", {"file": film_file()}).status_code == 403
+    assert clinician.post("/upload/", {"file": image_file()}).status_code == 403
     upload = UploadFactory()
     assert clinician.get(f"/uploads/{upload.pk}/result/").status_code == 403
 

@@ -24,7 +24,7 @@ from tests.diagnoses.pages.page_rows import (
     failed,
     read,
     rejected,
-    study_with_film,
+    study_with_image,
     waiting,
 )
 from tests.factories import (
@@ -65,9 +65,9 @@ def many_studies(count: int, *, priority: int = Priority.ROUTINE) -> list[Study]
             priority=priority,
             received_at=NOON - timedelta(minutes=place // 2),
             status="rejected",
-            films=1,
-            films_waiting=0,
-            films_unread=1,
+            images=1,
+            images_waiting=0,
+            images_unread=1,
         )
         for place, study in enumerate(studies)
     )
@@ -84,7 +84,7 @@ def test_stat_stands_before_urgent_before_routine_and_the_newest_first(
         ("Stat", Priority.STAT, 30),
     ):
         waiting(
-            study_with_film(
+            study_with_image(
                 priority=priority,
                 minutes_ago=minutes,
                 patient=PatientFactory(family_name=family, given_name=""),
@@ -96,8 +96,8 @@ def test_stat_stands_before_urgent_before_routine_and_the_newest_first(
 
 
 def test_a_positive_finding_is_marked_and_normal_never_is(client: Client) -> None:
-    read(study_with_film(), Tuberculosis=0.81)
-    read(study_with_film(minutes_ago=1), Normal=0.97)
+    read(study_with_image(), Tuberculosis=0.81)
+    read(study_with_image(minutes_ago=1), Normal=0.97)
 
     page = html(client)
 
@@ -111,9 +111,9 @@ def test_a_positive_finding_is_marked_and_normal_never_is(client: Client) -> Non
 
 
 def test_what_has_no_score_says_why_and_has_no_bar(client: Client) -> None:
-    rejected(study_with_film(), "lateral_view", "A lateral view.")
-    failed(study_with_film(minutes_ago=1))
-    waiting(study_with_film(minutes_ago=2))
+    rejected(study_with_image(), "lateral_view", "A lateral view.")
+    failed(study_with_image(minutes_ago=1))
+    waiting(study_with_image(minutes_ago=2))
 
     page = html(client)
 
@@ -127,26 +127,26 @@ def test_what_has_no_score_says_why_and_has_no_bar(client: Client) -> None:
 def test_the_reason_shown_is_the_default_models_and_no_other_ones(
     client: Client,
 ) -> None:
-    film = study_with_film()
-    rejected(film, "rotated", "Turned by 90 degrees.")
+    image = study_with_image()
+    rejected(image, "rotated", "Turned by 90 degrees.")
     PredictionFactory(
-        instance=film,
+        instance=image,
         model_version=installed_model("tuberculosis-resnet50"),
         status="rejected",
         finished_at=NOON,
-        reason_code="unlike_training_films",
+        reason_code="unlike_training_images",
     )
-    refresh_entry(film.series.study_id)
+    refresh_entry(image.series.study_id)
     page = html(client)
     assert "Turned" in page
-    assert "No film it knows" not in page
+    assert "No image it knows" not in page
 
 
 def test_each_filter_shows_and_counts_its_own(client: Client) -> None:
-    read(study_with_film(priority=Priority.STAT), Tuberculosis=0.9)
-    read(study_with_film(priority=Priority.URGENT), Normal=0.9)
-    rejected(study_with_film(), "wrong_body_part", "HAND")
-    waiting(study_with_film())
+    read(study_with_image(priority=Priority.STAT), Tuberculosis=0.9)
+    read(study_with_image(priority=Priority.URGENT), Normal=0.9)
+    rejected(study_with_image(), "wrong_body_part", "HAND")
+    waiting(study_with_image())
 
     page = html(client)
     counted = dict(
@@ -198,20 +198,20 @@ def test_counts_stop_where_nobody_counts_any_further(
 def test_a_page_costs_the_same_however_many_rows_it_has(
     client: Client, django_assert_max_num_queries: Callable
 ) -> None:
-    read(study_with_film(), Tuberculosis=0.9)
-    rejected(study_with_film(), "lateral_view", "A lateral view.")
+    read(study_with_image(), Tuberculosis=0.9)
+    rejected(study_with_image(), "lateral_view", "A lateral view.")
     with django_assert_max_num_queries(30) as few:
         html(client)
     for number in range(12):
-        read(study_with_film(minutes_ago=number), Tuberculosis=0.9)
-        rejected(study_with_film(minutes_ago=number), "lateral_view", "A lateral.")
+        read(study_with_image(minutes_ago=number), Tuberculosis=0.9)
+        rejected(study_with_image(minutes_ago=number), "lateral_view", "A lateral.")
 
     with django_assert_max_num_queries(len(few.captured_queries)):
         assert len(names(html(client))) == 26
 
 
 def test_other_departments_are_neither_shown_nor_counted(client: Client) -> None:
-    waiting(study_with_film(department=DepartmentFactory(code="elsewhere")))
+    waiting(study_with_image(department=DepartmentFactory(code="elsewhere")))
 
     page = html(client)
 
@@ -222,23 +222,23 @@ def test_other_departments_are_neither_shown_nor_counted(client: Client) -> None
 def test_the_page_names_its_patients_in_the_trail_before_it_shows_them(
     client: Client,
 ) -> None:
-    films = [study_with_film(), study_with_film()]
-    for film in films:
-        waiting(film)
+    images = [study_with_image(), study_with_image()]
+    for image in images:
+        waiting(image)
 
     html(client)
 
     event = AuditEvent.objects.get(action=AuditAction.LIST)
     assert event.actor_uuid == client.user.pk
-    assert event.door == "web"
+    assert event.source == "web"
     subjects = event.subjects.values_list("patient_uuid", flat=True)
-    assert set(subjects) == {film.series.study.patient_id for film in films}
+    assert set(subjects) == {image.series.study.patient_id for image in images}
 
 
 def test_nothing_is_shown_that_the_trail_cannot_tell(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waiting(study_with_film(patient=PatientFactory(family_name="Hidden")))
+    waiting(study_with_image(patient=PatientFactory(family_name="Hidden")))
 
     def refuse(*args: object, **kwargs: object) -> None:
         raise DatabaseError("the trail is full")
@@ -257,14 +257,14 @@ def test_search_finds_by_name_identifier_and_accession_number(
     found = PatientFactory(
         family_name="Müller", name_folded="muller jorg", patient_id="MRN-7700"
     )
-    waiting(study_with_film(patient=found, accession_number="ACC-10"))
-    waiting(study_with_film())
+    waiting(study_with_image(patient=found, accession_number="ACC-10"))
+    waiting(study_with_image())
 
     assert names(html(client, f"/?q={asked}")) == ["MÜLLER, Given"]
 
 
 def test_a_search_is_written_down_without_its_words(client: Client) -> None:
-    waiting(study_with_film(patient=PatientFactory(family_name="Sought")))
+    waiting(study_with_image(patient=PatientFactory(family_name="Sought")))
 
     page = html(client, "/?q=nobody-of-this-name")
 
@@ -276,14 +276,14 @@ def test_a_search_is_written_down_without_its_words(client: Client) -> None:
 def test_asking_for_changes_carries_no_patient_and_leaves_no_event(
     client: Client,
 ) -> None:
-    waiting(study_with_film())
+    waiting(study_with_image())
     asked = re.search(r'hx-get="(/worklist/changes/[^"]+)"', html(client))
     assert asked
     address = asked.group(1).replace("&amp;", "&")
     events = AuditEvent.objects.count()
 
     same = client.get(address)
-    read(study_with_film(minutes_ago=5), Tuberculosis=0.9)
+    read(study_with_image(minutes_ago=5), Tuberculosis=0.9)
     changed = client.get(address)
 
     assert (same.status_code, same.content, "HX-Trigger" in same) == (204, b"", False)
@@ -293,7 +293,7 @@ def test_asking_for_changes_carries_no_patient_and_leaves_no_event(
 
 def test_a_name_is_text_and_never_markup(client: Client) -> None:
     patient = PatientFactory(family_name="<script>alert(1)</script>", given_name="")
-    waiting(study_with_film(patient=patient))
+    waiting(study_with_image(patient=patient))
 
     page = html(client)
 
@@ -303,7 +303,7 @@ def test_a_name_is_text_and_never_markup(client: Client) -> None:
 
 def test_who_may_not_see_results_sees_the_studies_without_them() -> None:
     auditor = person(user=UserFactory(role=Role.AUDITOR))
-    read(study_with_film(), Tuberculosis=0.9)
+    read(study_with_image(), Tuberculosis=0.9)
 
     page = html(auditor)
 
@@ -313,7 +313,7 @@ def test_who_may_not_see_results_sees_the_studies_without_them() -> None:
 
 
 def test_who_may_not_see_patients_is_sent_to_the_models() -> None:
-    waiting(study_with_film())
+    waiting(study_with_image())
     client = person(Role.DATA_SCIENTIST)
 
     assert client.get("/").headers["Location"] == "/models/"
@@ -321,10 +321,10 @@ def test_who_may_not_see_patients_is_sent_to_the_models() -> None:
     assert not AuditEvent.objects.filter(action=AuditAction.LIST).exists()
 
 
-def test_a_study_of_several_films_says_which_one_its_finding_is_of(
+def test_a_study_of_several_images_says_which_one_its_finding_is_of(
     client: Client,
 ) -> None:
-    frontal = study_with_film(film={"view_position": "PA"})
+    frontal = study_with_image(image={"view_position": "PA"})
     lateral = Instance.objects.get(pk=frontal.pk)
     lateral.pk, lateral._state.adding = uuid4(), True
     lateral.sop_instance_uid, lateral.view_position = "2.25.77", "LL"
@@ -335,4 +335,4 @@ def test_a_study_of_several_films_says_which_one_its_finding_is_of(
     page = html(client)
 
     assert "on PA" in page
-    assert "2 films · 1 not scored" in page
+    assert "2 images · 1 not scored" in page

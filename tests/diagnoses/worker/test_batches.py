@@ -1,4 +1,4 @@
-"""Several films in one pass: each still ends by itself."""
+"""Several images in one pass: each still ends by itself."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from diagnoses.runs import queue_predictions
 from diagnoses.worker import read as worker
 from diagnoses.worker.batches import read_batch
 from diagnoses.worker.read import LoadedModels
-from ml.errors import FilmRejected, ModelError
-from ml.model_output import Reading
-from tests.diagnoses.fakes import LABELS, FakeModel, installed_model, stored_film
+from ml.errors import ImageRejected, ModelError
+from ml.model_output import ModelOutput
+from tests.diagnoses.fakes import LABELS, FakeModel, installed_model, stored_image
 
 
-def queue_films(count: int) -> list[Prediction]:
+def queue_images(count: int) -> list[Prediction]:
     queued: list[Prediction] = []
     for number in range(count):
         pixels = np.roll(np.arange(64 * 48, dtype=np.uint16) * 20, 7 * number)
-        queued += queue_predictions(stored_film(pixels.reshape(64, 48)))
+        queued += queue_predictions(stored_image(pixels.reshape(64, 48)))
     return queued
 
 
@@ -47,7 +47,7 @@ def one_model(chest_model: ModelVersion) -> OneModel:
 
 
 def test_a_batch_is_read_in_one_pass(one_model: OneModel) -> None:
-    queue_films(3)
+    queue_images(3)
     assert read_batch(claim("gpu-1", count=8), models=one_model) == []
     assert one_model.model.batches == [3]
     assert ends() == [("succeeded", "")] * 3
@@ -59,14 +59,14 @@ def test_the_task_reads_a_batch_where_the_worker_takes_batches(
 ) -> None:
     monkeypatch.setattr(tasks, "models", one_model)
     settings.INFERENCE_BATCH_SIZE = 2
-    queue_films(3)
+    queue_images(3)
     for _ in range(3):
         tasks.run_next()
     assert one_model.model.batches == [2]
     assert ends() == [("succeeded", "")] * 3
 
 
-def test_films_that_a_batch_leaves_are_kept_until_each_is_read(
+def test_images_that_a_batch_leaves_are_kept_until_each_is_read(
     one_model: OneModel, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tasks, "models", one_model)
@@ -74,29 +74,29 @@ def test_films_that_a_batch_leaves_are_kept_until_each_is_read(
     kept: list[int] = []
     read = one_model.model.read
 
-    def no_memory(*args: object, **kwargs: object) -> list[Reading]:
+    def no_memory(*args: object, **kwargs: object) -> list[ModelOutput]:
         raise MemoryError
 
-    def count_leases(*args: object, **kwargs: object) -> Reading:
+    def count_leases(*args: object, **kwargs: object) -> ModelOutput:
         kept.append(sum(t.name == "heartbeat" for t in threading.enumerate()))
         return read(*args, **kwargs)
 
     monkeypatch.setattr(one_model.model, "read_many", no_memory)
     monkeypatch.setattr(one_model.model, "read", count_leases)
-    queue_films(3)
+    queue_images(3)
     tasks.run_next()
-    # Three of the batch, and the one of the film that is read.
+    # Three of the batch, and the one of the image that is read.
     assert kept == [4, 4, 4]
     assert ends() == [("succeeded", "")] * 3
 
 
-def test_a_film_that_cannot_be_read_costs_the_others_nothing(
+def test_a_image_that_cannot_be_read_costs_the_others_nothing(
     one_model: OneModel, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tasks, "models", one_model)
     settings.INFERENCE_BATCH_SIZE = 8
-    queue_films(2)
-    queue_predictions(stored_film(np.full((64, 48), 700, np.uint16)))
+    queue_images(2)
+    queue_predictions(stored_image(np.full((64, 48), 700, np.uint16)))
     tasks.run_next()
     assert one_model.model.batches == [2]
     assert ends() == [("rejected", "blank_image"), *[("succeeded", "")] * 2]
@@ -107,17 +107,17 @@ def test_what_the_gate_refuses_is_rejected_and_the_others_are_read(
 ) -> None:
     def refuse_the_first(
         displays: list[np.ndarray], **options: object
-    ) -> list[Reading | FilmRejected]:
-        first = FilmRejected("Not a chest.", reason_code="unlike_training_films")
+    ) -> list[ModelOutput | ImageRejected]:
+        first = ImageRejected("Not a chest.", reason_code="unlike_training_images")
         return [first, *(one_model.model.read(display) for display in displays[1:])]
 
     monkeypatch.setattr(one_model.model, "read_many", refuse_the_first)
-    queue_films(2)
+    queue_images(2)
     assert read_batch(claim("gpu-1", count=8), models=one_model) == []
-    assert ends() == [("rejected", "unlike_training_films"), ("succeeded", "")]
+    assert ends() == [("rejected", "unlike_training_images"), ("succeeded", "")]
 
 
-def test_a_batch_that_fails_is_read_film_by_film(
+def test_a_batch_that_fails_is_read_image_by_image(
     one_model: OneModel, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(displays: object, **options: object) -> None:
@@ -126,12 +126,12 @@ def test_a_batch_that_fails_is_read_film_by_film(
     monkeypatch.setattr(one_model.model, "read_many", fail)
     monkeypatch.setattr(tasks, "models", one_model)
     settings.INFERENCE_BATCH_SIZE = 8
-    queue_films(3)
+    queue_images(3)
     tasks.run_next()
     assert ends() == [("succeeded", "")] * 3
 
 
-def test_what_nobody_foresaw_in_a_batch_is_met_film_by_film(
+def test_what_nobody_foresaw_in_a_batch_is_met_image_by_image(
     one_model: OneModel,
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
@@ -143,13 +143,13 @@ def test_what_nobody_foresaw_in_a_batch_is_met_film_by_film(
     monkeypatch.setattr(one_model.model, "read_many", fail)
     monkeypatch.setattr(tasks, "models", one_model)
     settings.INFERENCE_BATCH_SIZE = 8
-    queue_films(2)
+    queue_images(2)
     tasks.run_next()
     assert "unforeseen" in caplog.text
     assert ends() == [("succeeded", "")] * 2
 
 
-def test_films_of_two_models_go_through_each_its_own(db: None) -> None:
+def test_images_of_two_models_go_through_each_its_own(db: None) -> None:
     installed_model()
     installed_model("other")
     seen: list[FakeModel] = []
@@ -158,7 +158,7 @@ def test_films_of_two_models_go_through_each_its_own(db: None) -> None:
         seen.append(FakeModel(worker.card_of(model_version)))
         return seen[-1]
 
-    queue_films(2)
+    queue_images(2)
     assert read_batch(claim("gpu-1", count=8), models=LoadedModels(loader=load)) == []
     assert sorted(model.card.name for model in seen) == ["chestx6-resnet50", "other"]
     assert [model.batches for model in seen] == [[2], [2]]
@@ -168,7 +168,7 @@ def test_a_model_runs_only_where_its_card_says(db: None) -> None:
     anywhere, gpu_only = installed_model(), installed_model("other")
     gpu_only.card = {**gpu_only.card, "runs_on": ["gpu"]}
     gpu_only.save(update_fields=("card",))
-    queue_films(1)
+    queue_images(1)
     [on_cpu] = claim("cpu-1", count=8)
     [on_gpu] = claim("gpu-1", count=8, device="gpu")
     rows = {row.pk: row.model_version for row in Prediction.objects.all()}

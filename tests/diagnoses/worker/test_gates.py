@@ -19,20 +19,20 @@ from diagnoses.worker import read as worker
 from diagnoses.worker.batches import read_batch
 from diagnoses.worker.gates import NOT_APPLIED_SYNTHETIC
 from diagnoses.worker.read import LoadedModels, read_claimed
-from ml.errors import FilmRejected
+from ml.errors import ImageRejected
 from ml.gate.out_of_distribution import GateResult
-from ml.model_output import Reading
+from ml.model_output import ModelOutput
 from patients.ingest import ingest_instance
 from patients.models import Instance, Upload
 from patients.phantom.dataset import phantom_dataset
-from tests.diagnoses.fakes import FakeModel, stored_film
+from tests.diagnoses.fakes import FakeModel, stored_image
 from tests.factories import UserFactory
 
-REFUSED = GateResult(score=2.5, threshold=1.0, reason_code="unlike_training_films")
+REFUSED = GateResult(score=2.5, threshold=1.0, reason_code="unlike_training_images")
 
 
 class GatedModel(FakeModel):
-    """A model whose gate refuses every film."""
+    """A model whose gate refuses every image."""
 
     result = REFUSED
 
@@ -42,12 +42,12 @@ class GatedModel(FakeModel):
         *,
         thresholds: Mapping[str, float] | None = None,
         apply_gate: bool = True,
-    ) -> Reading:
+    ) -> ModelOutput:
         """Refuse, or score and say what the gate would have done."""
         if apply_gate and self.result.refused:
             raise self.result.rejection()
-        reading = super().read(display, thresholds=thresholds)
-        return replace(reading, gate=replace(self.result, applied=apply_gate))
+        model_output = super().read(display, thresholds=thresholds)
+        return replace(model_output, gate=replace(self.result, applied=apply_gate))
 
     def read_many(
         self,
@@ -55,7 +55,7 @@ class GatedModel(FakeModel):
         *,
         thresholds: Mapping[str, float] | None = None,
         apply_gate: bool = True,
-    ) -> list[Reading | FilmRejected]:
+    ) -> list[ModelOutput | ImageRejected]:
         """Refuse or score each."""
         if apply_gate and self.result.refused:
             return [self.result.rejection() for _ in displays]
@@ -63,7 +63,7 @@ class GatedModel(FakeModel):
 
 
 class LenientModel(GatedModel):
-    """A model whose gate lets every film in."""
+    """A model whose gate lets every image in."""
 
     result = replace(REFUSED, score=0.2)
 
@@ -83,15 +83,15 @@ def read(instance: Instance, kind: type[FakeModel] = GatedModel) -> Prediction:
 def test_what_the_gate_refuses_has_neither_score_nor_heat_map(
     chest_model: ModelVersion,
 ) -> None:
-    row = read(stored_film())
-    assert (row.status, row.reason_code) == ("rejected", "unlike_training_films")
+    row = read(stored_image())
+    assert (row.status, row.reason_code) == ("rejected", "unlike_training_images")
     assert row.reason
     assert not Finding.objects.exists()
     assert not HeatMap.objects.exists()
 
 
 def test_what_the_gate_said_is_kept_with_the_scores(chest_model: ModelVersion) -> None:
-    row = read(stored_film(), LenientModel)
+    row = read(stored_image(), LenientModel)
     assert row.status == "succeeded"
     assert row.provenance["gate"] == {
         "score": 0.2,
@@ -104,32 +104,32 @@ def test_what_the_gate_said_is_kept_with_the_scores(chest_model: ModelVersion) -
 
 
 def test_a_model_without_a_gate_says_so(chest_model: ModelVersion) -> None:
-    assert read(stored_film(), FakeModel).provenance["gate"] is None
+    assert read(stored_image(), FakeModel).provenance["gate"] is None
 
 
 def test_a_drawing_that_the_demo_marked_is_scored_and_told_so(
     chest_model: ModelVersion, client: Client
 ) -> None:
-    film = stored_film(synthetic=True)
-    row = read(film)
+    image = stored_image(synthetic=True)
+    row = read(image)
     assert row.status == "succeeded"
     assert row.provenance["gate"]["note"] == NOT_APPLIED_SYNTHETIC
     assert row.provenance["gate"]["refused"]
     assert not row.provenance["gate"]["applied"]
     client.force_login(UserFactory(role=Role.RADIOLOGIST))
-    page = client.get(reverse("study", args=[film.series.study_id]))
+    page = client.get(reverse("study", args=[image.series.study_id]))
     assert b"gate not applied: synthetic" in page.content.lower()
 
 
 def test_a_drawing_that_the_gate_lets_in_is_nothing_to_tell_of(
     chest_model: ModelVersion,
 ) -> None:
-    row = read(stored_film(synthetic=True), LenientModel)
+    row = read(stored_image(synthetic=True), LenientModel)
     assert row.provenance["gate"]["note"] == ""
 
 
 def drawing() -> BytesIO:
-    """Return a drawn film whose header and picture say SYNTHETIC."""
+    """Return a drawn image whose header and picture say SYNTHETIC."""
     content = BytesIO()
     phantom_dataset(7, size=128).save_as(content, enforce_file_format=True)
     content.seek(0)
@@ -137,32 +137,36 @@ def drawing() -> BytesIO:
 
 
 @pytest.mark.parametrize(
-    "door", [door for door in Upload.Door if door != Upload.Door.DEMO]
+    "source", [source for source in Upload.Source if source != Upload.Source.DEMO]
 )
 def test_a_file_that_says_synthetic_of_itself_is_refused(
-    chest_model: ModelVersion, door: Upload.Door
+    chest_model: ModelVersion, source: Upload.Source
 ) -> None:
-    result = ingest_instance(drawing(), name="drawn.dcm", door=door, actor=None)
+    result = ingest_instance(drawing(), name="drawn.dcm", source=source, actor=None)
     assert result.instance is not None
     assert "SYNTHETIC" in str(result.instance.header)
     row = read(result.instance)
-    assert (row.status, row.reason_code) == ("rejected", "unlike_training_films")
+    assert (row.status, row.reason_code) == ("rejected", "unlike_training_images")
 
 
-def test_the_demos_own_door_is_the_way_to_the_exception(
+def test_the_demos_own_source_is_the_way_to_the_exception(
     chest_model: ModelVersion,
 ) -> None:
     result = ingest_instance(
-        drawing(), name="drawn.dcm", door=Upload.Door.DEMO, actor=None, synthetic=True
+        drawing(),
+        name="drawn.dcm",
+        source=Upload.Source.DEMO,
+        actor=None,
+        synthetic=True,
     )
     assert result.instance is not None
     assert read(result.instance).provenance["gate"]["note"] == NOT_APPLIED_SYNTHETIC
 
 
-def test_a_batch_judges_each_film_by_its_own_mark(chest_model: ModelVersion) -> None:
+def test_a_batch_judges_each_image_by_its_own_mark(chest_model: ModelVersion) -> None:
     for number, synthetic in enumerate((False, True)):
         pixels = np.roll(np.arange(64 * 48, dtype=np.uint16) * 20, number)
-        queue_predictions(stored_film(pixels.reshape(64, 48), synthetic=synthetic))
+        queue_predictions(stored_image(pixels.reshape(64, 48), synthetic=synthetic))
     read_batch(claim("worker-1", count=2), models=reads_with(GatedModel))
     found = {
         row.instance.synthetic: row.status

@@ -1,4 +1,4 @@
-"""What a worker makes of a film, and of everything that can go wrong with one."""
+"""What a worker makes of an image, and of everything that can go wrong with one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from diagnoses.worker.read import LoadedModels, read_claimed, threads_per_worker
 from ml.errors import ModelError
 from patients.models import Instance
 from patients.storage import object_key
-from tests.diagnoses.fakes import LABELS, FakeModel, stored_film
+from tests.diagnoses.fakes import LABELS, FakeModel, stored_image
 
 
 @pytest.fixture
@@ -58,30 +58,30 @@ def test_the_task_twice_is_the_task_once(queued: Prediction) -> None:
 
 
 @pytest.mark.usefixtures("fake_task_models")
-def test_each_hint_reads_one_film(chest_model: ModelVersion) -> None:
+def test_each_hint_reads_one_image(chest_model: ModelVersion) -> None:
     for number in range(3):
         pixels = np.roll(np.arange(64 * 48, dtype=np.uint16) * 20, number)
-        queue_predictions(stored_film(pixels.reshape(64, 48)))
+        queue_predictions(stored_image(pixels.reshape(64, 48)))
     for done in (1, 2, 3, 3):
         tasks.run_next()
         assert Prediction.objects.filter(status="succeeded").count() == done
 
 
 def test_the_result_says_what_was_read(
-    claimed: Claimed, film: Instance, models: LoadedModels
+    claimed: Claimed, image: Instance, models: LoadedModels
 ) -> None:
     assert read_claimed(claimed, models=models)
     row = row_of(claimed)
-    assert row.pixel_sha256 == film.pixel_sha256
-    assert row.provenance["object_sha256"] == film.object_sha256
+    assert row.pixel_sha256 == image.pixel_sha256
+    assert row.provenance["object_sha256"] == image.object_sha256
     assert row.provenance["software_version"]
     assert row.worker == "worker-1"
 
 
-def test_a_blank_film_is_rejected(
+def test_a_blank_image_is_rejected(
     chest_model: ModelVersion, models: LoadedModels
 ) -> None:
-    queue_predictions(stored_film(np.full((64, 48), 700, np.uint16)))
+    queue_predictions(stored_image(np.full((64, 48), 700, np.uint16)))
     [claimed] = claim("worker-1")
     read_claimed(claimed, models=models)
     assert (row_of(claimed).status, row_of(claimed).reason_code) == (
@@ -90,32 +90,32 @@ def test_a_blank_film_is_rejected(
     )
 
 
-def test_a_film_that_was_not_decoded_before_is_checked_for_colour_here(
+def test_a_image_that_was_not_decoded_before_is_checked_for_colour_here(
     chest_model: ModelVersion, models: LoadedModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "is_colour", lambda dataset, frame: True)
-    queue_predictions(stored_film(colour=None))
+    queue_predictions(stored_image(colour=None))
     [claimed] = claim("worker-1")
     read_claimed(claimed, models=models)
     assert row_of(claimed).reason_code == "colour_image"
 
 
 def test_a_damaged_object_fails(
-    claimed: Claimed, film: Instance, models: LoadedModels
+    claimed: Claimed, image: Instance, models: LoadedModels
 ) -> None:
-    with default_storage.open(object_key(film.object_sha256), "r+b") as stored:
+    with default_storage.open(object_key(image.object_sha256), "r+b") as stored:
         stored.seek(-10, 2)
         stored.write(b"0123456789")
     read_claimed(claimed, models=models)
-    default_storage.delete(object_key(film.object_sha256))
+    default_storage.delete(object_key(image.object_sha256))
     row = row_of(claimed)
     assert (row.status, row.reason_code) == ("failed", "object_damaged")
 
 
 def test_a_missing_object_fails(
-    claimed: Claimed, film: Instance, models: LoadedModels
+    claimed: Claimed, image: Instance, models: LoadedModels
 ) -> None:
-    default_storage.delete(object_key(film.object_sha256))
+    default_storage.delete(object_key(image.object_sha256))
     read_claimed(claimed, models=models)
     assert row_of(claimed).reason_code == "object_missing"
 

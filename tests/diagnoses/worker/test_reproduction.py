@@ -32,10 +32,10 @@ def changed_models(**attributes: Any) -> LoadedModels:
         read = model.read
 
         def read_changed(*args: Any, **kwargs: Any) -> object:
-            reading = read(*args, **kwargs)
+            model_output = read(*args, **kwargs)
             for name, value in attributes.items():
-                object.__setattr__(reading, name, value)
-            return reading
+                object.__setattr__(model_output, name, value)
+            return model_output
 
         model.read = read_changed
         return model
@@ -43,7 +43,7 @@ def changed_models(**attributes: Any) -> LoadedModels:
     return LoadedModels(loader=load)
 
 
-def test_the_same_film_and_weights_agree(
+def test_the_same_image_and_weights_agree(
     succeeded: Prediction, models: LoadedModels
 ) -> None:
     for _ in range(2):
@@ -75,7 +75,7 @@ def test_other_conditions_are_not_comparable(
     assert condition in made.explanation
 
 
-def test_without_the_stored_film_there_is_nothing_to_compare_with(
+def test_without_the_stored_image_there_is_nothing_to_compare_with(
     succeeded: Prediction, models: LoadedModels
 ) -> None:
     with local_path(succeeded.instance) as path:

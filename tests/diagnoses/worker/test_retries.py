@@ -5,7 +5,7 @@ import pytest
 from accounts.models import AuditEvent, Role
 from diagnoses.models import ModelVersion, Prediction
 from tests.clients import person, program
-from tests.diagnoses.fakes import film_row
+from tests.diagnoses.fakes import image_row
 from tests.factories import (
     DepartmentFactory,
     ModelVersionFactory,
@@ -28,7 +28,7 @@ def test_from_the_page_it_queues_a_run_and_leaves_an_event(failed: Prediction) -
     assert answer.status_code == 302
     again = Prediction.objects.get(run=2)
     event = AuditEvent.objects.get(action="retry")
-    assert (event.door, event.object_uuid) == ("web", again.pk)
+    assert (event.source, event.object_uuid) == ("web", again.pk)
     assert event.actor_uuid == client.user.pk
     assert [subject.patient_uuid for subject in event.subjects.all()] == [
         failed.instance.series.study.patient_id
@@ -78,7 +78,9 @@ def successor_of(version: ModelVersion) -> ModelVersion:
 def test_the_version_in_use_reads_what_a_withdrawn_one_failed_on(
     chest_model: ModelVersion,
 ) -> None:
-    run = PredictionFactory(failed=True, model_version=chest_model, instance=film_row())
+    run = PredictionFactory(
+        failed=True, model_version=chest_model, instance=image_row()
+    )
     successor = successor_of(chest_model)
     client = person(Role.TECHNOLOGIST)
     assert client.post(f"/predictions/{run.pk}/retry/").status_code == 302
@@ -94,16 +96,16 @@ def test_a_withdrawn_version_without_a_successor_reads_nothing_more(
     ModelVersion.objects.update(state="retired")
     answer = person(Role.TECHNOLOGIST).post(f"/predictions/{failed.pk}/retry/")
     assert answer.status_code == 409
-    assert b"reads no films any more" in answer.content
+    assert b"reads no images any more" in answer.content
     assert Prediction.objects.count() == 1
 
 
 def test_over_rest_the_run_of_the_successor_is_answered(
     chest_model: ModelVersion,
 ) -> None:
-    # The film is of a kind that the version in use turns away: it ends at once.
+    # The image is of a kind that the version in use turns away: it ends at once.
     run = PredictionFactory(
-        failed=True, model_version=chest_model, instance=film_row(colour=True)
+        failed=True, model_version=chest_model, instance=image_row(colour=True)
     )
     successor_of(chest_model)
     answer = program(Role.TECHNOLOGIST).post(f"/api/v1/predictions/{run.pk}/retry/")

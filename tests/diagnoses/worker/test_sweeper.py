@@ -53,7 +53,7 @@ def test_an_expired_lease_is_given_back_once(claimed: Claimed) -> None:
     assert row.lease_expires_at is None
 
 
-def test_a_film_that_loses_every_worker_fails(
+def test_a_image_that_loses_every_worker_fails(
     claimed: Claimed, settings: Settings
 ) -> None:
     settings.INFERENCE_MAX_LOST_WORKERS = 1
@@ -112,12 +112,12 @@ def test_hints_do_not_pile_up(chest_model: ModelVersion) -> None:
     assert hints_waiting() == {QUEUE: 5}
 
 
-def test_a_fresh_film_is_left_to_its_own_hint(chest_model: ModelVersion) -> None:
+def test_a_fresh_image_is_left_to_its_own_hint(chest_model: ModelVersion) -> None:
     PredictionFactory(model_version=chest_model, hinted_at=ago(1))
     assert repeat_lost_hints() == 0
 
 
-def test_a_film_that_backs_off_gets_its_hint_when_its_time_has_come(
+def test_a_image_that_backs_off_gets_its_hint_when_its_time_has_come(
     chest_model: ModelVersion,
 ) -> None:
     row = PredictionFactory(
@@ -150,7 +150,7 @@ class TestStalled:
             model_version=chest_model, queued_at=ago(100), not_before=ago(100)
         )
 
-    def test_films_and_hints_wait_and_nobody_claims(
+    def test_images_and_hints_wait_and_nobody_claims(
         self, long_waiting: Prediction
     ) -> None:
         send_hints()

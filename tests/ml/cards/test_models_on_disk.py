@@ -144,8 +144,8 @@ def test_weights_keep_their_values_to_float16(tmp_path: Path) -> None:
     save_weights(network, path, architecture="tiny")
     again = network_of_file(path, architecture="tiny", classes=3, channels=1)
     assert {str(v.dtype) for v in again.variables} == {"float32"}
-    film = np.random.default_rng(0).normal(size=(1, 64, 64, 1)).astype(np.float32)
-    before, after = (m.predict_on_batch(film)[0] for m in (network, again))
+    image = np.random.default_rng(0).normal(size=(1, 64, 64, 1)).astype(np.float32)
+    before, after = (m.predict_on_batch(image)[0] for m in (network, again))
     assert np.abs(before - after).max() < 0.02
 
 
@@ -170,8 +170,8 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_lambda_layer_is_refused(tmp_path: Path) -> None:
-    film = keras.Input((8, 8, 1))
-    model = keras.Model(film, keras.layers.Lambda(lambda x: x + 1)(film))
+    image = keras.Input((8, 8, 1))
+    model = keras.Model(image, keras.layers.Lambda(lambda x: x + 1)(image))
     path = tmp_path / "weights.keras"
     model.save(path)
     with pytest.raises(ModelError) as caught:

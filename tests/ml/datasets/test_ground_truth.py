@@ -1,17 +1,17 @@
-"""What is known of a film's labels, and what is not."""
+"""What is known of an image's labels, and what is not."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from ml.datasets.ground_truth import sigmoid_truth
+from ml.datasets.ground_truth import sigmoid_ground_truth
 from ml.datasets.manifest import ManifestRow
 
 NIH = ("No Finding", "Effusion", "Pneumonia")
 
 
-def film(labels: str, dataset: str = "", path: str = "a.png") -> ManifestRow:
+def image(labels: str, dataset: str = "", path: str = "a.png") -> ManifestRow:
     return ManifestRow(
         path=path,
         dataset=dataset,
@@ -31,7 +31,7 @@ def film(labels: str, dataset: str = "", path: str = "a.png") -> ManifestRow:
         ("Hernia", "nih-emphysema", NIH, (False, False, False)),
         ("No Finding", "nih", NIH, (True, False, False)),
         ("Normal", "kermany", NIH, (True, False, False)),
-        # The children's films: pneumonia or not, and nothing else.
+        # The children's images: pneumonia or not, and nothing else.
         ("Pneumonia|Viral pneumonia", "kermany", NIH, (False, None, True)),
         ("Bacterial pneumonia", "kermany", ("Pneumonia",), (True,)),
         ("Normal", "kermany", ("Tuberculosis",), (False,)),
@@ -48,16 +48,16 @@ def film(labels: str, dataset: str = "", path: str = "a.png") -> ManifestRow:
         ("Effusion", "our hospital", NIH, (False, True, False)),
     ],
 )
-def test_what_is_known_of_a_film(
+def test_what_is_known_of_a_image(
     labels: str,
     dataset: str,
     names: tuple[str, ...],
     answers: tuple[bool | None, ...],
 ) -> None:
-    truth = sigmoid_truth([film(labels, dataset)], names)
+    ground_truth = sigmoid_ground_truth([image(labels, dataset)], names)
     known = np.array([each is not None for each in answers])
-    assert truth.known[0].tolist() == known.tolist()
-    assert truth.positive[0].tolist() == [each is True for each in answers]
+    assert ground_truth.known[0].tolist() == known.tolist()
+    assert ground_truth.positive[0].tolist() == [each is True for each in answers]
 
 
 @pytest.mark.parametrize(
@@ -69,9 +69,9 @@ def test_what_is_known_of_a_film(
         ("", "", NIH),
     ],
 )
-def test_a_film_of_which_nothing_is_known_is_left_out(
+def test_a_image_of_which_nothing_is_known_is_left_out(
     labels: str, dataset: str, names: tuple[str, ...]
 ) -> None:
-    truth = sigmoid_truth([film(labels, dataset)], names)
-    assert truth.unknown == ("a.png",)
-    assert truth.positive.shape == truth.known.shape == (0, len(names))
+    ground_truth = sigmoid_ground_truth([image(labels, dataset)], names)
+    assert ground_truth.unknown == ("a.png",)
+    assert ground_truth.positive.shape == ground_truth.known.shape == (0, len(names))

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ml.datasets.manifest import ManifestRow, hold_out, select_films, with_split
+from ml.datasets.manifest import ManifestRow, hold_out, select_images, with_split
 from ml.datasets.read import LAYOUTS, read_dataset
 from ml.errors import TrainingError
-from tests.ml.images_made import dataset_of, encoded, file_of, write_manifest
+from tests.ml.image_factory import dataset_of, encoded, file_of, write_manifest
 
-FILM = encoded(np.full((8, 8), 90, np.uint8), ".png")
+IMAGE = encoded(np.full((8, 8), 90, np.uint8), ".png")
 NIH_COLUMNS = [
     "Image Index",
     "Finding Labels",
@@ -31,7 +31,7 @@ NIH_COLUMNS = [
     "y]",
     "",
 ]
-NIH_FILMS = [
+NIH_IMAGES = [
     ("00000001_000.png", "Cardiomegaly|Emphysema", "1", "058Y", "M", "PA"),
     ("00000001_001.png", "No Finding", "1", "058Y", "M", "AP"),
     ("00000002_000.png", "No Finding", "2", "81", "F", "PA"),
@@ -39,22 +39,22 @@ NIH_FILMS = [
 ]
 
 
-def write(path: Path, content: bytes = FILM) -> Path:
+def write(path: Path, content: bytes = IMAGE) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path
 
 
 def write_nih(root: Path, *, sex_column: str = "Patient Gender") -> Path:
-    """Write four films in two of the twelve parts, with the table and the lists."""
+    """Write four images in two of the twelve parts, with the table and the lists."""
     columns = [sex_column if c == "Patient Gender" else c for c in NIH_COLUMNS]
     with (root / "Data_Entry_2017.csv").open("w", newline="") as out:
         writer = csv.writer(out)
         writer.writerow(columns)
-        for name, labels, patient, age, sex, view in NIH_FILMS:
+        for name, labels, patient, age, sex, view in NIH_IMAGES:
             size = [2682, 2749, 0.143, 0.143, ""]
             writer.writerow([name, labels, 0, patient, age, sex, view, *size])
-    for number, (name, *_) in enumerate(NIH_FILMS):
+    for number, (name, *_) in enumerate(NIH_IMAGES):
         write(root / f"images_00{1 + number // 2}" / "images" / name)
     (root / "train_val_list.txt").write_text("00000001_000.png\n00000001_001.png\n")
     (root / "test_list.txt").write_text("00000002_000.png\n00000013_000.png\n")
@@ -68,7 +68,7 @@ def by_path(rows: list[ManifestRow]) -> dict[str, ManifestRow]:
 def test_chest_xray14_is_read_with_its_lists(tmp_path: Path) -> None:
     rows = read_dataset(write_nih(tmp_path))
     assert [row.path for row in rows] == [
-        f"images_00{1 + n // 2}/images/{film[0]}" for n, film in enumerate(NIH_FILMS)
+        f"images_00{1 + n // 2}/images/{image[0]}" for n, image in enumerate(NIH_IMAGES)
     ]
     first, second, third, last = rows
     assert first.labels == ("Cardiomegaly", "Emphysema")
@@ -82,12 +82,12 @@ def test_chest_xray14_is_read_with_its_lists(tmp_path: Path) -> None:
     assert (third.split, last.split) == ("test", "test")
 
 
-def test_the_newer_table_and_one_folder_of_films_are_read(tmp_path: Path) -> None:
+def test_the_newer_table_and_one_folder_of_images_are_read(tmp_path: Path) -> None:
     write_nih(tmp_path, sex_column="Patient Sex")
     (tmp_path / "Data_Entry_2017.csv").rename(tmp_path / "Data_Entry_2017_v2020.csv")
-    for film in tmp_path.glob("images_*/images/*.png"):
-        write(tmp_path / "images" / film.name)
-        film.unlink()
+    for image in tmp_path.glob("images_*/images/*.png"):
+        write(tmp_path / "images" / image.name)
+        image.unlink()
     rows = read_dataset(tmp_path)
     assert {row.path.split("/")[0] for row in rows} == {"images"}
     assert {row.sex for row in rows} == {"M", "F"}
@@ -97,18 +97,18 @@ def test_parts_of_chest_xray14_that_are_not_there_are_left_out(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_nih(tmp_path)
-    for film in (tmp_path / "images_002" / "images").iterdir():
-        film.unlink()
+    for image in (tmp_path / "images_002" / "images").iterdir():
+        image.unlink()
     with caplog.at_level(logging.WARNING):
         assert len(read_dataset(tmp_path)) == 2
-    assert "2 of 4 films" in caplog.text
-    for film in (tmp_path / "images_001" / "images").iterdir():
-        film.unlink()
-    with pytest.raises(TrainingError, match="None of the films"):
+    assert "2 of 4 images" in caplog.text
+    for image in (tmp_path / "images_001" / "images").iterdir():
+        image.unlink()
+    with pytest.raises(TrainingError, match="None of the images"):
         read_dataset(tmp_path)
 
 
-def test_a_film_in_no_official_list_is_not_learned_from(
+def test_a_image_in_no_official_list_is_not_learned_from(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_nih(tmp_path)
@@ -116,14 +116,14 @@ def test_a_film_in_no_official_list_is_not_learned_from(
     with caplog.at_level(logging.WARNING):
         rows = read_dataset(tmp_path)
     assert {row.patient for row in rows} == {"nih-1"}
-    assert "2 films of Data_Entry_2017.csv are in no official list" in caplog.text
+    assert "2 images of Data_Entry_2017.csv are in no official list" in caplog.text
 
 
 def test_the_official_test_list_without_that_of_training_is_refused(
     tmp_path: Path,
 ) -> None:
     (write_nih(tmp_path) / "train_val_list.txt").unlink()
-    with pytest.raises(TrainingError, match="list of the training films"):
+    with pytest.raises(TrainingError, match="list of training images"):
         read_dataset(tmp_path)
 
 
@@ -151,7 +151,7 @@ def write_kermany(root: Path) -> Path:
         ("test", "NORMAL", "IM-0001-0001"),
     ):
         write(root / split / kind / f"{name}.jpeg")
-    # What the archive carries beside its films.
+    # What the archive carries beside its images.
     write(root / "__MACOSX" / "train" / "._IM-0115-0001.jpeg")
     write(root / "train" / "NORMAL" / ".DS_Store", b"x")
     return root
@@ -207,8 +207,8 @@ def test_names_of_the_original_publication_are_read(tmp_path: Path) -> None:
 
 def test_a_person_on_both_sides_is_refused_with_the_first_few(tmp_path: Path) -> None:
     for number in range(7):
-        for split, film in (("train", 1), ("test", 2)):
-            name = f"person{number}_bacteria_{film}.jpeg"
+        for split, image in (("train", 1), ("test", 2)):
+            name = f"person{number}_bacteria_{image}.jpeg"
             write(tmp_path / split / "PNEUMONIA" / name)
     with pytest.raises(TrainingError, match=r"^7 patients") as caught:
         read_dataset(tmp_path)
@@ -246,7 +246,7 @@ def test_folders_are_labels_in_the_words_of_the_models(
     rows = read_dataset(tmp_path)
     assert {row.labels for row in rows} == labels
     assert {row.dataset for row in rows} == {dataset or tmp_path.name}
-    # Nobody says who they are: each film is a patient of its own.
+    # Nobody says who they are: each image is a patient of its own.
     assert len({row.patient for row in rows}) == len(folders)
     wanted = {"Testing": "test", "val": "val"}
     for row in rows:
@@ -258,8 +258,8 @@ def test_folders_are_labels_in_the_words_of_the_models(
 
 def test_without_val_the_same_patients_are_always_set_aside(tmp_path: Path) -> None:
     for number in range(150):
-        for film in range(2):
-            name = f"person{number}_virus_{2 * number + film}.jpeg"
+        for image in range(2):
+            name = f"person{number}_virus_{2 * number + image}.jpeg"
             write(tmp_path / "train" / "PNEUMONIA" / name)
     rows = read_dataset(tmp_path)
     val = {row.patient for row in with_split(rows, "val")}
@@ -268,16 +268,16 @@ def test_without_val_the_same_patients_are_always_set_aside(tmp_path: Path) -> N
     assert len(val | train) == 150
     assert not val & train
     # Drawn independently of those that a run holds out for calibration.
-    films = select_films(with_split(rows, "train"), ["Viral pneumonia"]).films
-    _, aside = hold_out(films, percent=8)
-    assert 2 <= len({film.row.patient for film in aside}) <= 25
+    images = select_images(with_split(rows, "train"), ["Viral pneumonia"]).images
+    _, aside = hold_out(images, percent=8)
+    assert 2 <= len({image.row.patient for image in aside}) <= 25
     write(tmp_path / "train" / "PNEUMONIA" / "person900_virus_1.jpeg")
     more = read_dataset(tmp_path)
     assert {row.patient for row in with_split(more, "val")} >= val
 
 
 def dicom_file(path: Path, **attributes: Any) -> str:
-    """Write a small DX film; return its SOP Instance UID."""
+    """Write a small DX image; return its SOP Instance UID."""
     ds = dataset_of(np.zeros((4, 4), np.uint16), **attributes)
     write(path, file_of(ds))
     return str(ds.SOPInstanceUID)
@@ -319,7 +319,7 @@ def test_dicom_files_are_labelled_by_path(tmp_path: Path) -> None:
 
 
 def test_dicom_files_are_labelled_by_uid(tmp_path: Path) -> None:
-    # Without an identifier the films of a study are of one patient.
+    # Without an identifier the images of a study are of one patient.
     study = {"StudyInstanceUID": "1.2.3"}
     uids = [dicom_file(tmp_path / f"{n}.dcm", **study) for n in range(2)]
     dicom_file(tmp_path / "unlabelled.dcm")
@@ -345,7 +345,7 @@ def test_a_dicom_table_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     refused([{"SOPInstanceUID": uid}], "no table")
     refused(
         [{"SOPInstanceUID": n, "labels": "Normal"} for n in (uid, "1.9", "1.8")],
-        r"2 films .*1\.9, 1\.8",
+        r"2 images .*1\.9, 1\.8",
     )
     refused([{"path": "1.dcm", "labels": "Normal"}] * 2, r"twice: 1\.dcm")
     dicom_file(tmp_path.parent / "elsewhere.dcm", PatientID="P2")
@@ -361,8 +361,8 @@ def test_a_dicom_table_that_does_not_fit_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_manifest_is_found_in_its_folder(tmp_path: Path) -> None:
-    films = [{"path": "a.png", "labels": "Normal", "split": "val"}]
-    path = write_manifest(tmp_path / "manifest.csv", films)
+    images = [{"path": "a.png", "labels": "Normal", "split": "val"}]
+    path = write_manifest(tmp_path / "manifest.csv", images)
     # Spreadsheets put a mark before the first column's name.
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     for rows in (read_dataset(tmp_path), read_dataset(path)):

@@ -1,4 +1,4 @@
-"""Manifests, splits by patient, and the cache of films."""
+"""Manifests, splits by patient, and the cache of images."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import cv2
 import numpy as np
 import pytest
 
-from ml.datasets.image_cache import pack_films
+from ml.datasets.image_cache import pack_images
 from ml.datasets.manifest import (
     hold_out,
     read_manifest,
     refuse_shared_patients,
-    select_films,
+    select_images,
     with_split,
 )
 from ml.errors import TrainingError
 from ml.preprocessing import crop, find_geometry
 from ml.training.samples.sequences import evenly_drawn
-from tests.ml.images_made import chest_like, encoded, write_films, write_manifest
+from tests.ml.image_factory import chest_like, encoded, write_images, write_manifest
 
 NAMES = ["Normal", "Bacterial pneumonia"]
 
@@ -36,10 +36,10 @@ def test_a_manifest_is_read_with_what_it_has(tmp_path: Path) -> None:
 
 
 def test_sex_and_age_are_read_where_a_manifest_has_them(tmp_path: Path) -> None:
-    films = [("F", "33"), ("male", "018M"), ("unknown", "414"), ("O", "old")]
+    images = [("F", "33"), ("male", "018M"), ("unknown", "414"), ("O", "old")]
     rows = [
         {"path": f"{i}.png", "labels": "Normal", "sex": sex, "age_years": age}
-        for i, (sex, age) in enumerate(films)
+        for i, (sex, age) in enumerate(images)
     ]
     read = read_manifest(write_manifest(tmp_path / "m.csv", rows))
     assert [(row.sex, row.age_years) for row in read] == [
@@ -69,83 +69,83 @@ def test_a_patient_on_both_sides_is_refused(tmp_path: Path) -> None:
     assert caught.value.reason_code == "patients_shared"
 
 
-def test_films_without_one_label_are_listed(tmp_path: Path) -> None:
+def test_images_without_one_label_are_listed(tmp_path: Path) -> None:
     labels = ["No Finding", "Glioma", "Pneumonia", "Normal|Bacterial pneumonia"]
     rows = [{"path": f"{i}.png", "labels": each} for i, each in enumerate(labels)]
-    selection = select_films(
+    selection = select_images(
         read_manifest(write_manifest(tmp_path / "m.csv", rows)), NAMES
     )
-    assert [film.row.path for film in selection.films] == ["0.png"]
+    assert [image.row.path for image in selection.images] == ["0.png"]
     assert selection.unknown == ("1.png",)
     assert selection.ambiguous == ("2.png", "3.png")
 
 
 def test_held_out_patients_are_whole_and_the_same_in_any_order(tmp_path: Path) -> None:
-    path = write_films(tmp_path, NAMES, each=20, splits={"train": 1})
-    films = select_films(with_split(read_manifest(path), "train"), NAMES).films
-    stay, aside = hold_out(films, percent=30)
+    path = write_images(tmp_path, NAMES, each=20, splits={"train": 1})
+    images = select_images(with_split(read_manifest(path), "train"), NAMES).images
+    stay, aside = hold_out(images, percent=30)
     assert stay
     assert aside
     assert not {f.row.patient for f in stay} & {f.row.patient for f in aside}
-    _, again = hold_out(films[::-1], percent=30)
+    _, again = hold_out(images[::-1], percent=30)
     assert {f.row.path for f in again} == {f.row.path for f in aside}
 
 
-def test_the_cache_is_made_once_and_holds_the_films(tmp_path: Path) -> None:
-    path = write_films(tmp_path, NAMES, each=3, splits={"train": 1})
+def test_the_cache_is_made_once_and_holds_the_images(tmp_path: Path) -> None:
+    path = write_images(tmp_path, NAMES, each=3, splits={"train": 1})
     paths = [row.path for row in read_manifest(path)]
     cache = tmp_path / "cache"
-    first = pack_films(paths, root=tmp_path, cache_dir=cache)
+    first = pack_images(paths, root=tmp_path, cache_dir=cache)
     files = {file: file.stat().st_mtime_ns for file in cache.iterdir()}
-    again = pack_films(paths, root=tmp_path, cache_dir=cache)
+    again = pack_images(paths, root=tmp_path, cache_dir=cache)
     assert {file: file.stat().st_mtime_ns for file in cache.iterdir()} == files
     assert len(first) == len(paths)
     assert all(
-        np.array_equal(first.film(i), again.film(i)) and first.film(i).std() > 0
+        np.array_equal(first.image(i), again.image(i)) and first.image(i).std() > 0
         for i in range(len(paths))
     )
 
 
-def test_a_corrected_film_of_the_same_size_is_read_again(tmp_path: Path) -> None:
-    def cached(film: np.ndarray) -> np.ndarray:
-        cv2.imwrite(str(tmp_path / "film.bmp"), film)
-        packed = pack_films(["film.bmp"], root=tmp_path, cache_dir=tmp_path / "cache")
-        return packed.film(0)
+def test_a_corrected_image_of_the_same_size_is_read_again(tmp_path: Path) -> None:
+    def cached(image: np.ndarray) -> np.ndarray:
+        cv2.imwrite(str(tmp_path / "image.bmp"), image)
+        packed = pack_images(["image.bmp"], root=tmp_path, cache_dir=tmp_path / "cache")
+        return packed.image(0)
 
-    film = (chest_like(64, 64) // 257).astype(np.uint8)
-    before, size = cached(film), (tmp_path / "film.bmp").stat().st_size
-    inverted = cached(255 - film)
-    assert (tmp_path / "film.bmp").stat().st_size == size
+    image = (chest_like(64, 64) // 257).astype(np.uint8)
+    before, size = cached(image), (tmp_path / "image.bmp").stat().st_size
+    inverted = cached(255 - image)
+    assert (tmp_path / "image.bmp").stat().st_size == size
     assert not np.array_equal(before, inverted)
 
 
-def test_a_film_of_16_bits_keeps_them(tmp_path: Path) -> None:
+def test_a_image_of_16_bits_keeps_them(tmp_path: Path) -> None:
     deep = chest_like(71, 63)
-    films = {"shallow.png": (deep // 257).astype(np.uint8), "deep.png": deep}
+    images = {"shallow.png": (deep // 257).astype(np.uint8), "deep.png": deep}
     # The odd number of bytes of the first must not shift the values of the second.
-    for name, film in films.items():
-        (tmp_path / name).write_bytes(encoded(film, ".png"))
-    packed = pack_films(list(films), root=tmp_path, cache_dir=tmp_path / "cache")
-    assert [packed.film(i).dtype for i in range(2)] == [np.uint8, np.uint16]
+    for name, image in images.items():
+        (tmp_path / name).write_bytes(encoded(image, ".png"))
+    packed = pack_images(list(images), root=tmp_path, cache_dir=tmp_path / "cache")
+    assert [packed.image(i).dtype for i in range(2)] == [np.uint8, np.uint16]
     box = find_geometry(deep, size=384)
-    assert np.array_equal(packed.film(1), crop(deep, box))
-    assert np.array_equal(packed.deep_film(1), packed.film(1))
-    assert np.array_equal(packed.deep_film(0), packed.film(0).astype(np.uint16) * 257)
+    assert np.array_equal(packed.image(1), crop(deep, box))
+    assert np.array_equal(packed.deep_image(1), packed.image(1))
+    assert np.array_equal(packed.deep_image(0), packed.image(0).astype(np.uint16) * 257)
 
 
-def test_a_missing_film_is_named(tmp_path: Path) -> None:
+def test_a_missing_image_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"none\.png"):
-        pack_films(["none.png"], root=tmp_path, cache_dir=tmp_path / "cache")
+        pack_images(["none.png"], root=tmp_path, cache_dir=tmp_path / "cache")
 
 
-def test_a_film_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_a_image_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n torn")
     with pytest.raises(TrainingError, match=r"^torn\.png: "):
-        pack_films(["torn.png"], root=tmp_path, cache_dir=tmp_path / "cache")
+        pack_images(["torn.png"], root=tmp_path, cache_dir=tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("*.json"))
 
 
-def test_films_are_drawn_by_share_and_none_twice_before_all_once() -> None:
+def test_images_are_drawn_by_share_and_none_twice_before_all_once() -> None:
     labels = np.array([0] * 90 + [1] * 10)
     drawn = evenly_drawn(
         labels, shares=[0.5, 0.5], count=40, rng=np.random.default_rng(0)

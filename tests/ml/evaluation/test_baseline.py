@@ -14,14 +14,14 @@ from ml.datasets.manifest import ManifestRow
 from ml.errors import ModelError
 from ml.evaluation.baseline import (
     NOT_SEPARABLE,
-    film_features,
     fit_logistic,
+    image_features,
     measure_baseline,
 )
 from ml.evaluation.bootstrap import Measure, patient_counts
 from ml.evaluation.comparison import compare_scored, mcnemar, paired_difference
 from ml.evaluation.scoring import pair_figures
-from ml.evaluation.summary import ScoredFilms
+from ml.evaluation.summary import ScoredImages
 from ml.labels import Label
 
 NAMES = ("Normal", "Pneumonia")
@@ -71,20 +71,20 @@ def rows_of(split: str, count: int) -> list[ManifestRow]:
 
 
 def write(root: Path, rows: list[ManifestRow], *, border: bool, seed: int) -> None:
-    """Write films of noise; pneumonia has a white border, if asked for."""
+    """Write images of noise; pneumonia has a white border, if asked for."""
     rng = np.random.default_rng(seed)
     for row in rows:
-        film = rng.integers(60, 180, (48, 48), np.uint8)
+        image = rng.integers(60, 180, (48, 48), np.uint8)
         if border and row.labels == ("Pneumonia",):
-            film = cv2.copyMakeBorder(
-                film[6:-6, 6:-6], 6, 6, 6, 6, cv2.BORDER_CONSTANT, value=255
+            image = cv2.copyMakeBorder(
+                image[6:-6, 6:-6], 6, 6, 6, 6, cv2.BORDER_CONSTANT, value=255
             )
-        cv2.imwrite(str(root / row.path), film, [cv2.IMWRITE_PNG_COMPRESSION, 0])
+        cv2.imwrite(str(root / row.path), image, [cv2.IMWRITE_PNG_COMPRESSION, 0])
 
 
-def scored_of(rows: list[ManifestRow], scores: np.ndarray) -> ScoredFilms:
+def scored_of(rows: list[ManifestRow], scores: np.ndarray) -> ScoredImages:
     positive = np.array([[n in row.labels for n in NAMES] for row in rows])
-    return ScoredFilms(
+    return ScoredImages(
         card=card(),
         rows=tuple(rows),
         scores=scores,
@@ -117,11 +117,11 @@ def test_a_lead_over_what_the_border_tells(tmp_path: Path, border: bool) -> None
         assert told["not_separable"] == []
 
 
-def test_the_middle_of_a_film_changes_only_its_histogram() -> None:
-    film = np.full((64, 64), 20000, np.uint16)
-    changed = film.copy()
+def test_the_middle_of_a_image_changes_only_its_histogram() -> None:
+    image = np.full((64, 64), 20000, np.uint16)
+    changed = image.copy()
     changed[20:44, 20:44] = 50000
-    apart = film_features(film, file_bytes=9) != film_features(changed, file_bytes=9)
+    apart = image_features(image, file_bytes=9) != image_features(changed, file_bytes=9)
     border = 32 * 32 - 26 * 26
     assert not apart[:border].any()
     assert apart[border : border + 32].any()
@@ -168,7 +168,7 @@ def test_mcnemar_counts_what_only_one_got_right() -> None:
     assert told["p"] == pytest.approx(0.109375)
 
 
-def test_two_models_are_compared_on_the_films_that_both_read() -> None:
+def test_two_models_are_compared_on_the_images_that_both_read() -> None:
     rows = rows_of("val", 40)
     first = scored_of(rows, perfect(rows))
     noisy = first.scores.copy()

@@ -14,7 +14,7 @@ from ml.cards.card import Card
 from ml.cards.texts import Facts, Measurement
 from ml.datasets.manifest import read_manifest
 from ml.evaluation.fill_card import measure_model
-from tests.ml.images_made import write_films
+from tests.ml.image_factory import write_images
 from tests.ml.training.test_run import RECIPE
 
 LABELS = ["Normal", "Bacterial pneumonia", "Viral pneumonia"]
@@ -43,13 +43,13 @@ def folder(tmp_path: Path, tiny_card: Card, monkeypatch: pytest.MonkeyPatch) -> 
 def test_figures_limits_and_what_was_before_stand_in_the_card(
     folder: Path, tmp_path: Path, cache_dir: Path, tiny_card: Card
 ) -> None:
-    films = tmp_path / "films"
-    films.mkdir()
-    manifest = write_films(films, LABELS, each=4, splits={"train": 3, "val": 1})
+    images = tmp_path / "images"
+    images.mkdir()
+    manifest = write_images(images, LABELS, each=4, splits={"train": 3, "val": 1})
     raw = measure_model(
         folder,
         read_manifest(manifest),
-        root=films,
+        root=images,
         cache_dir=cache_dir,
         parts=("metrics", "shortcuts"),
         before=tiny_card.weights_file.parent,

@@ -18,7 +18,7 @@ from ml.evaluation.gate.images import found_images
 from ml.evaluation.gate.trial import Judged, age_band, reads, try_gate, wilson_interval
 from ml.gate.out_of_distribution import GateResult
 from ml.inference import LoadedModel, load_model
-from tests.ml.images_made import chest_like, dataset_of, encoded, file_of
+from tests.ml.image_factory import chest_like, dataset_of, encoded, file_of
 
 ROW = ManifestRow(
     path="a.png",
@@ -32,14 +32,14 @@ ROW = ManifestRow(
 
 
 class LightGate:
-    """A gate that refuses films whose upper half is the lighter one."""
+    """A gate that refuses images whose upper half is the lighter one."""
 
     threshold = 1.0
 
-    def judge(self, maps: np.ndarray, film: np.ndarray) -> GateResult:
+    def judge(self, maps: np.ndarray, image: np.ndarray) -> GateResult:
         """Judge by the difference of the halves."""
-        half = len(film) // 2
-        score = float(film[:half].mean() - film[half:].mean()) + 1.0
+        half = len(image) // 2
+        score = float(image[:half].mean() - image[half:].mean()) + 1.0
         return GateResult(score, self.threshold, "rotated")
 
 
@@ -52,14 +52,14 @@ def model(tiny_card: Card, cache_dir: Path) -> LoadedModel:
     return loaded
 
 
-def films_in(root: Path) -> list[ManifestRow]:
-    """Write films that are darker above, of two sources, and a slice of a head."""
+def images_in(root: Path) -> list[ManifestRow]:
+    """Write images that are darker above, of two sources, and a slice of a head."""
     rows = []
     for number in range(6):
-        film = chest_like(90, 80, seed=number) * 0.8
-        film[:45] *= 0.5
+        image = chest_like(90, 80, seed=number) * 0.8
+        image[:45] *= 0.5
         path = f"{number}.png"
-        (root / path).write_bytes(encoded((film // 257).astype(np.uint8), ".png"))
+        (root / path).write_bytes(encoded((image // 257).astype(np.uint8), ".png"))
         dataset = f"source {number % 2}"
         rows.append(replace(ROW, path=path, dataset=dataset, age_years=number * 20.0))
     slices = replace(ROW, path="0.png", dataset="heads", modality="MR")
@@ -79,10 +79,10 @@ def test_the_trial_uses_nothing_that_sets_a_threshold() -> None:
         }
 
 
-def test_real_films_are_reported_by_source_view_and_age(
+def test_real_images_are_reported_by_source_view_and_age(
     model: LoadedModel, tmp_path: Path
 ) -> None:
-    report = try_gate(model, films_in(tmp_path), root=tmp_path)
+    report = try_gate(model, images_in(tmp_path), root=tmp_path)
     real = report["real"]
     assert (real["refused"]["n"], real["refused"]["refused"]) == (6, 0)
     assert {name: found["n"] for name, found in real["by_source"].items()} == {
@@ -100,7 +100,7 @@ def test_real_films_are_reported_by_source_view_and_age(
 def test_what_must_be_refused_is_reported_by_kind(
     model: LoadedModel, tmp_path: Path
 ) -> None:
-    wrong = try_gate(model, films_in(tmp_path), root=tmp_path)["must_be_refused"]
+    wrong = try_gate(model, images_in(tmp_path), root=tmp_path)["must_be_refused"]
     kinds = wrong["by_kind"]
     assert kinds["turned by 180"]["share"] == 1.0
     assert kinds["turned by 180"]["reasons"] == {"rotated": 6}
@@ -113,22 +113,22 @@ def test_what_must_be_refused_is_reported_by_kind(
 
 
 def test_the_trial_is_the_same_every_time() -> None:
-    first = [image.name for image in found_images()]
-    assert first == [image.name for image in found_images()]
+    first = [picture.name for picture in found_images()]
+    assert first == [picture.name for picture in found_images()]
 
 
-def test_a_film_under_the_wrong_header_is_not_taken_for_something_else(
+def test_a_image_under_the_wrong_header_is_not_taken_for_something_else(
     tmp_path: Path,
 ) -> None:
-    film, head = chest_like(), chest_like(120, 120, seed=5)
+    image, head = chest_like(), chest_like(120, 120, seed=5)
     for name, pixels, modality in (
-        ("chest.dcm", film, "DX"),
-        ("the same.dcm", film, "CT"),
+        ("chest.dcm", image, "DX"),
+        ("the same.dcm", image, "CT"),
         ("head.dcm", head, "CT"),
     ):
         dataset = dataset_of(pixels, Modality=modality)
         (tmp_path / name).write_bytes(file_of(dataset))
-    found = {image.name for image in found_images(samples=tmp_path)}
+    found = {picture.name for picture in found_images(samples=tmp_path)}
     assert "head.dcm" in found
     assert not found & {"chest.dcm", "the same.dcm"}
 

@@ -24,7 +24,7 @@ from ml.evaluation.heat_maps.randomisation import (
 from ml.inference import LoadedModel, load_model
 from ml.networks.heads import Dense, GlobalPooling, Head
 from ml.preprocessing import Geometry
-from tests.ml.images_made import chest_like, encoded, write_manifest
+from tests.ml.image_factory import chest_like, encoded, write_manifest
 
 CELLS = 8
 
@@ -41,16 +41,16 @@ class UpperLeftRunner:
     library_versions: dict[str, str] = {}  # noqa: RUF012 - as the protocol has it
     head = Head([GlobalPooling("average"), Dense([[0.0, 1.0, 0.0]], np.zeros(3))])
 
-    def run(self, film: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        side = film.shape[0] // CELLS
-        cells = film[..., 0].reshape(CELLS, side, CELLS, side).mean(axis=(1, 3))
+    def run(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        side = image.shape[0] // CELLS
+        cells = image[..., 0].reshape(CELLS, side, CELLS, side).mean(axis=(1, 3))
         corner = np.zeros((CELLS, CELLS), np.float32)
         corner[:4, :4] = np.maximum(cells[:4, :4], 0.0)
         score = 20.0 * corner.mean()
         return np.array([0.0, score, 0.0], np.float32), corner[..., None]
 
-    def run_many(self, films: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        outputs = [self.run(film) for film in films]
+    def run_many(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        outputs = [self.run(image) for image in images]
         return np.stack([o[0] for o in outputs]), np.stack([o[1] for o in outputs])
 
 
@@ -60,18 +60,18 @@ def model(tiny_card: Card) -> LoadedModel:
 
 
 def bright_at(rows: slice, columns: slice) -> np.ndarray:
-    film = chest_like(128, 128) // 4
-    film[rows, columns] = 60000
-    return film
+    image = chest_like(128, 128) // 4
+    image[rows, columns] = 60000
+    return image
 
 
 def manifest(root: Path, boxes: list[list[list[object]]]) -> list[ManifestRow]:
-    """Write films bright in one corner, with boxes in pixels half as large."""
+    """Write images bright in one corner, with boxes in pixels half as large."""
     rows = []
     for number, own in enumerate(boxes):
-        film = bright_at(slice(20, 50), slice(20, 50))
+        image = bright_at(slice(20, 50), slice(20, 50))
         (root / f"{number}.png").write_bytes(
-            encoded((film // 257).astype(np.uint8), ".png")
+            encoded((image // 257).astype(np.uint8), ".png")
         )
         rows.append(
             {
@@ -86,7 +86,7 @@ def manifest(root: Path, boxes: list[list[list[object]]]) -> list[ManifestRow]:
     return read_manifest(write_manifest(root / "manifest.csv", rows))
 
 
-def test_boxes_are_read_and_drawn_into_the_stored_film() -> None:
+def test_boxes_are_read_and_drawn_into_the_stored_image() -> None:
     (box,) = boxes_of('[["Effusion", 50, 100, 25.0, 50]]')
     assert box == Box("Effusion", 50.0, 100.0, 25.0, 50.0)
     assert boxes_of("") == ()
@@ -131,7 +131,7 @@ def test_the_hottest_point_is_inside_a_box_or_beside_it(
     figures = pointing_figures(played)
     assert figures["hit"]["value"] == 0.5
     assert figures["centre"]["value"] == 0.0
-    assert (figures["films_and_labels"], figures["patients"]) == (2, 2)
+    assert (figures["images_and_labels"], figures["patients"]) == (2, 2)
 
 
 def test_a_box_of_an_unknown_original_size_is_left_out(
@@ -215,12 +215,12 @@ def test_all_of_it_together_on_a_tiny_network(
         rows,
         tmp_path,
         cache_dir,
-        films=2,
+        images=2,
         progress=lambda done, total: told.append((done, total)),
     )
     assert told[-1] == (8, 8)
-    assert found["pointing_game"]["val"]["films_and_labels"] == 1
-    assert found["insertion_deletion"]["films"] == 2
+    assert found["pointing_game"]["val"]["images_and_labels"] == 1
+    assert found["insertion_deletion"]["images"] == 2
     shares = [stage["share_of_layers"] for stage in found["randomisation"]["stages"]]
     assert shares == [0.0, 0.25, 0.5, 0.75, 1.0]
     assert json.loads(json.dumps(found)) == found

@@ -16,17 +16,17 @@ import ml.inference
 from ml.cards.card import Card
 from ml.datasets.manifest import ManifestRow, read_manifest
 from ml.evaluation.report import PICTURES
-from ml.evaluation.scoring import pair_figures, report_of, score_films, truth_of
+from ml.evaluation.scoring import ground_truth_of, pair_figures, report_of, score_images
 from ml.evaluation.shortcuts.changes import crop_and_equalise
 from ml.inference import LoadedModel
 from ml.networks.heads import Dense, GlobalPooling, Head
-from tests.ml.images_made import chest_like, encoded, write_manifest
+from tests.ml.image_factory import chest_like, encoded, write_manifest
 
 NAMES = ("Normal", "Bacterial pneumonia", "Viral pneumonia")
 
 
 class ScriptedRunner:
-    """A network that says what the film's brightness says."""
+    """A network that says what the image's brightness says."""
 
     backend = "scripted"
     precision = "float32"
@@ -39,7 +39,7 @@ class ScriptedRunner:
         self.logits = [np.array(each, np.float32) for each in logits]
         self.read = 0
 
-    def run(self, film: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def run(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         self.read += 1
         return self.logits[self.read - 1], np.zeros((2, 2, 2), np.float32)
 
@@ -50,15 +50,15 @@ def scripted(card: Card, logits: list[list[float]]) -> LoadedModel:
 
 def measured(model: LoadedModel, rows: list[ManifestRow], root: Path) -> dict[str, Any]:
     return report_of(
-        score_films(model, rows, root=root), weights_sha256=model.weights_sha256
+        score_images(model, rows, root=root), weights_sha256=model.weights_sha256
     )
 
 
 def made_up(root: Path, labels: list[str], **more: list[str]) -> Path:
-    film = encoded((chest_like(64, 64) // 257).astype(np.uint8), ".png")
+    image = encoded((chest_like(64, 64) // 257).astype(np.uint8), ".png")
     rows = []
     for number, each in enumerate(labels):
-        (root / f"{number}.png").write_bytes(film)
+        (root / f"{number}.png").write_bytes(image)
         row = {"path": f"{number}.png", "labels": each}
         rows.append(row | {name: values[number] for name, values in more.items()})
     return write_manifest(root / "manifest.csv", rows)
@@ -112,7 +112,7 @@ def test_sigmoid_figures_follow_the_thresholds(tiny_card: Card, tmp_path: Path) 
     assert (report["n"], report["skipped"]) == (3, 1)
     # Bacterial: 2 of 3 right. Viral: 2 of 3 right. Their mean:
     assert report["accuracy"]["value"] == 0.6667
-    # Viral has no positive film and so no balanced accuracy of its own.
+    # Viral has no positive image and so no balanced accuracy of its own.
     assert report["balanced_accuracy"]["value"] == 0.75
     assert report["labels"]["Bacterial pneumonia"]["positives"] == 1
     assert report["labels"]["Viral pneumonia"]["recall"] is None
@@ -124,22 +124,22 @@ def test_negatives_of_a_model_without_normal_are_known(
 ) -> None:
     card = replace(tiny_card, task="sigmoid", labels=tiny_card.labels[1:])
     rows = read_manifest(made_up(tmp_path, ["No Finding", "Normal", "Hernia"]))
-    truth = truth_of(card, rows)
-    assert truth.unknown == ("2.png",)
-    assert not truth.positive.any()
-    assert truth.known.all()
+    ground_truth = ground_truth_of(card, rows)
+    assert ground_truth.unknown == ("2.png",)
+    assert not ground_truth.positive.any()
+    assert ground_truth.known.all()
 
 
-def test_films_that_cannot_be_read_are_listed(tiny_card: Card, tmp_path: Path) -> None:
+def test_images_that_cannot_be_read_are_listed(tiny_card: Card, tmp_path: Path) -> None:
     rows = read_manifest(made_up(tmp_path, ["Normal", "Normal", "Normal"]))
     (tmp_path / "1.png").write_bytes(b"no picture")
     (tmp_path / "2.png").unlink()
     report = measured(scripted(tiny_card, [[5, 0, 0]]), rows, tmp_path)
     assert (report["n"], report["skipped"]) == (1, 2)
-    assert [film["path"] for film in report["failed"]] == ["1.png", "2.png"]
+    assert [image["path"] for image in report["failed"]] == ["1.png", "2.png"]
 
 
-def test_labels_with_enough_films_are_claimed_and_groups_told(
+def test_labels_with_enough_images_are_claimed_and_groups_told(
     tiny_card: Card, tmp_path: Path
 ) -> None:
     labels = ["Normal", "Bacterial pneumonia"] * 30
@@ -169,11 +169,11 @@ def test_nothing_to_measure_gives_nulls(tiny_card: Card, tmp_path: Path) -> None
     assert report["accuracy"] == {"value": None, "low": None, "high": None}
 
 
-def test_a_pair_is_measured_on_its_own_films(tiny_card: Card, tmp_path: Path) -> None:
+def test_a_pair_is_measured_on_its_own_images(tiny_card: Card, tmp_path: Path) -> None:
     labels = ["Normal", *NAMES[1:], *NAMES[1:]]
     rows = read_manifest(made_up(tmp_path, labels))
     logits = [[9, 0, 0], [9, 1.5, 1], [0, 1, 3], [0, 3, 1], [0, 2, 1]]
-    scored = score_films(scripted(tiny_card, logits), rows, root=tmp_path)
+    scored = score_images(scripted(tiny_card, logits), rows, root=tmp_path)
     figures = pair_figures(scored, "Bacterial pneumonia", "Viral pneumonia")
     assert figures["n"] == 4
     assert figures["auc"]["value"] == 0.75
@@ -181,10 +181,10 @@ def test_a_pair_is_measured_on_its_own_films(tiny_card: Card, tmp_path: Path) ->
 
 
 def test_cropping_and_equalising_takes_borders_and_tone_away() -> None:
-    film = chest_like(200, 100)
-    changed = crop_and_equalise(film)
+    image = chest_like(200, 100)
+    changed = crop_and_equalise(image)
     assert changed.shape == (168, 84)
-    brighter = crop_and_equalise((film * 0.6 + 9000).astype(np.uint16))
+    brighter = crop_and_equalise((image * 0.6 + 9000).astype(np.uint16))
     assert np.abs(changed.astype(int) - brighter).mean() < 1500
 
 
@@ -237,7 +237,7 @@ def test_the_command_prints_one_json_object(
     [
         (["--dataset", "elsewhere"], "no row of the manifest"),
         (["--root", "nowhere"], "nowhere is no folder"),
-        (["--root", "empty"], "none of 3 films could be read under empty"),
+        (["--root", "empty"], "none of 3 images could be read under empty"),
         (["--operating-point", "none"], "no operating point"),
     ],
 )

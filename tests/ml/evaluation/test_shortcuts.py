@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from ml.cards.card import Card
-from ml.datasets.ground_truth import Truth, truth_of
+from ml.datasets.ground_truth import GroundTruth, ground_truth_of
 from ml.datasets.manifest import ManifestRow
 from ml.errors import ModelError
 from ml.evaluation.shortcuts.changes import CHANGES, CORNER_SHARE
 from ml.evaluation.shortcuts.measures import (
     CHANGES_OF_CHESTS,
-    ReadFilms,
+    ReadImages,
     change_figures,
     heat_figures,
     measure_shortcuts,
@@ -24,11 +24,11 @@ from ml.evaluation.shortcuts.measures import (
 from ml.evaluation.shortcuts.sources import measure_sources
 from ml.inference import LoadedModel
 from ml.networks.heads import Dense, GlobalPooling, Head
-from tests.ml.images_made import chest_like, encoded
+from tests.ml.image_factory import chest_like, encoded
 
 
 class BrightCornerRunner:
-    """A network whose features are means of the film's quarters, and of nothing else.
+    """A network whose features are means of the image's quarters, and of nothing else.
 
     Its first two logits are the left and the right half.
     """
@@ -38,18 +38,18 @@ class BrightCornerRunner:
     library_versions: dict[str, str] = {}  # noqa: RUF012 - as the protocol has it
     head = Head([GlobalPooling("average"), Dense(np.eye(4, 3), np.zeros(3))])
 
-    def run(self, film: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        half = film.shape[0] // 2
+    def run(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        half = image.shape[0] // 2
         quarters = [
-            film[rows, columns].mean()
+            image[rows, columns].mean()
             for rows in (slice(half), slice(half, None))
             for columns in (slice(half), slice(half, None))
         ]
         maps = np.tile(np.array(quarters, np.float32), (2, 2, 1))
         return maps[0, 0, :3], np.maximum(maps, 0.0)
 
-    def run_many(self, films: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        outputs = [self.run(film) for film in films]
+    def run_many(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        outputs = [self.run(image) for image in images]
         return np.stack([o[0] for o in outputs]), np.stack([o[1] for o in outputs])
 
 
@@ -63,73 +63,73 @@ def row(path: str, dataset: str, patient: str, *labels: str) -> ManifestRow:
 
 
 def written(
-    root: Path, dataset: str, label: str, *, films: int, marked: bool, first: int = 0
+    root: Path, dataset: str, label: str, *, images: int, marked: bool, first: int = 0
 ) -> list[ManifestRow]:
-    """Write films of one source; a marked source has a bright upper left quarter."""
+    """Write images of one source; a marked source has a bright upper left quarter."""
     rows = []
-    for number in range(first, first + films):
-        film = chest_like(80, 80, seed=number + 500 * len(dataset))
+    for number in range(first, first + images):
+        image = chest_like(80, 80, seed=number + 500 * len(dataset))
         if marked:
-            film[:40, :40] = film[:40, :40] // 2 + 32000
+            image[:40, :40] = image[:40, :40] // 2 + 32000
         path = f"{dataset}-{label}-{number}.png"
-        (root / path).write_bytes(encoded((film // 257).astype(np.uint8), ".png"))
+        (root / path).write_bytes(encoded((image // 257).astype(np.uint8), ".png"))
         rows.append(row(path, dataset, f"{dataset}-{number}", label))
     return rows
 
 
 def normals(root: Path, *, marked: bool) -> tuple[list[ManifestRow], list[ManifestRow]]:
-    """Return train and val of Normal films of two sources, 24 and 12 patients each."""
+    """Return train and val of Normal images of two sources, 24 and 12 patients each."""
     parts = []
-    for first, films in ((0, 24), (100, 12)):
+    for first, images in ((0, 24), (100, 12)):
         parts.append(
-            written(root, "here", "Normal", films=films, marked=marked, first=first)
+            written(root, "here", "Normal", images=images, marked=marked, first=first)
             + written(
-                root, "there", "No Finding", films=films, marked=False, first=first
+                root, "there", "No Finding", images=images, marked=False, first=first
             )
         )
     return parts[0], parts[1]
 
 
-def test_every_change_gives_a_film_back() -> None:
-    film = chest_like(90, 70)
-    before = film.copy()
+def test_every_change_gives_a_image_back() -> None:
+    image = chest_like(90, 70)
+    before = image.copy()
     for name, change in CHANGES.items():
-        changed = change(film)
+        changed = change(image)
         assert changed.dtype == np.uint16, name
         assert changed.ndim == 2, name
-        assert (changed == film).all() if name == "none" else changed.shape != (0, 0)
-    assert (film == before).all()
+        assert (changed == image).all() if name == "none" else changed.shape != (0, 0)
+    assert (image == before).all()
 
 
 def test_the_outer_tenth_is_gone_and_the_rest_equalised() -> None:
-    film = chest_like(100, 80) // 4
-    changed = CHANGES["crop-tenth"](film)
+    image = chest_like(100, 80) // 4
+    changed = CHANGES["crop-tenth"](image)
     assert changed.shape == (80, 64)
     assert changed.max() == 65535
-    marked = film.copy()
+    marked = image.copy()
     marked[:10], marked[:, -8:] = 65535, 0
     assert (CHANGES["crop-tenth"](marked) == changed).all()
 
 
 def test_marks_in_the_corners_change_nothing_once_they_are_masked() -> None:
-    film = chest_like(100, 80)
-    marked = film.copy()
+    image = chest_like(100, 80)
+    marked = image.copy()
     marked[:15, :12] = 65535
-    masked, masked_too = (CHANGES["corners-masked"](each) for each in (film, marked))
+    masked, masked_too = (CHANGES["corners-masked"](each) for each in (image, marked))
     differing = masked.astype(int) - masked_too
     rows, columns = round(100 * CORNER_SHARE), round(80 * CORNER_SHARE)
     assert np.ptp(masked_too[:rows, :columns]) == 0
     assert (
-        masked[rows:-rows, columns:-columns] == film[rows:-rows, columns:-columns]
+        masked[rows:-rows, columns:-columns] == image[rows:-rows, columns:-columns]
     ).all()
     # The median grey itself moves a little with the marks.
     assert np.abs(differing).max() < 0.02 * 65535
 
 
 def test_of_lungs_only_nothing_else_is_left() -> None:
-    film = chest_like(120, 100)
-    changed = CHANGES["lungs-only"](film)
-    kept = changed == film
+    image = chest_like(120, 100)
+    changed = CHANGES["lungs-only"](image)
+    kept = changed == image
     assert 0.1 < kept.mean() < 0.6
     assert len(np.unique(changed[~kept])) == 1
     assert kept[60, 30]
@@ -145,7 +145,7 @@ def test_sources_are_told_apart_only_where_the_features_know_them(
     (pair,) = found["pairs"]
     assert pair["label"] == "Normal"
     assert pair["sources"] == ["here", "there"]
-    assert pair["films"] == {"train": 48, "val": 24}
+    assert pair["images"] == {"train": 48, "val": 24}
     if marked:
         assert pair["auc"]["low"] > 0.9
         assert pair["auc_cross_validated_on_train"]["low"] > 0.9
@@ -174,23 +174,23 @@ def test_heat_outside_counts_cells_by_their_part() -> None:
     assert np.isnan(share_outside(np.zeros((2, 2)), inside))
 
 
-def read_films(card: Card) -> ReadFilms:
-    """Twelve films of two sources: all right as they are, half wrong once cropped."""
+def read_images(card: Card) -> ReadImages:
+    """Twelve images of two sources: all right as they are, half wrong once cropped."""
     rows = [
         row(f"{n}.png", "here" if n < 8 else "there", str(n), card.label_names[n % 2])
         for n in range(12)
     ]
-    truth: Truth = truth_of(card, rows)
-    right = truth.positive.astype(float)
+    ground_truth: GroundTruth = ground_truth_of(card, rows)
+    right = ground_truth.positive.astype(float)
     cropped = right.copy()
     # Of the second label, all are called the first.
-    cropped[truth.positive[:, 1]] = [1.0, 0.0, 0.0]
+    cropped[ground_truth.positive[:, 1]] = [1.0, 0.0, 0.0]
     outside = np.full((12, 3), 0.5)
     outside[:, 2] = np.nan
     area = np.full(12, 0.6)
     area[0] = outside[0, 0] = np.nan
-    return ReadFilms(
-        truth=truth,
+    return ReadImages(
+        ground_truth=ground_truth,
         changes=("none", "crop-tenth"),
         scores=np.stack([right, cropped]),
         outside=outside,
@@ -199,12 +199,12 @@ def read_films(card: Card) -> ReadFilms:
     )
 
 
-def test_a_change_is_measured_on_the_same_films_and_within_each_source(
+def test_a_change_is_measured_on_the_same_images_and_within_each_source(
     tiny_card: Card,
 ) -> None:
-    figures = change_figures(tiny_card, read_films(tiny_card))
+    figures = change_figures(tiny_card, read_images(tiny_card))
     assert set(figures) == {"all", "here", "there"}
-    assert figures["here"]["films"] == 8
+    assert figures["here"]["images"] == 8
     for part in figures.values():
         assert part["none"]["balanced_accuracy"]["value"] == 1.0
         assert part["crop-tenth"]["balanced_accuracy"]["value"] == 0.5
@@ -214,28 +214,28 @@ def test_a_change_is_measured_on_the_same_films_and_within_each_source(
     assert figures["all"]["none"]["mean_auc"]["value"] == 1.0
 
 
-def test_heat_is_reported_for_labels_with_films_enough(
+def test_heat_is_reported_for_labels_with_images_enough(
     tiny_card: Card, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ml.evaluation.shortcuts.measures.LEAST_FILMS", 6)
-    found = heat_figures(tiny_card, read_films(tiny_card))
-    assert found["films_without_lungs_found"] == 1
-    # The first label lost a film, and the third has none.
+    monkeypatch.setattr("ml.evaluation.shortcuts.measures.LEAST_IMAGES", 6)
+    found = heat_figures(tiny_card, read_images(tiny_card))
+    assert found["images_without_lungs_found"] == 1
+    # The first label lost an image, and the third has none.
     assert set(found["labels"]) == {"Bacterial pneumonia"}
     label = found["labels"]["Bacterial pneumonia"]
-    assert label["films"] == 6
+    assert label["images"] == 6
     assert label["outside"]["value"] == 0.5
     assert label["outside_if_even"]["value"] == 0.6
 
 
 def test_all_of_it_together(model: LoadedModel, tmp_path: Path) -> None:
     train, val = normals(tmp_path, marked=True)
-    for rows, first, films in ((train, 200, 12), (val, 300, 3)):
+    for rows, first, images in ((train, 200, 12), (val, 300, 3)):
         rows += written(
             tmp_path,
             "here",
             "Viral pneumonia",
-            films=films,
+            images=images,
             marked=False,
             first=first,
         )
@@ -250,9 +250,9 @@ def test_all_of_it_together(model: LoadedModel, tmp_path: Path) -> None:
         progress=lambda done, total: told.append((done, total)),
     )
     assert told[-1] == (27, 27)
-    assert (found["films"], found["failed"]) == (26, [val[0].path])
-    assert set(found["changes"]["all"]) == {"films", *CHANGES_OF_CHESTS}
-    assert found["sources"]["pairs"][0]["films"]["val"] == 23
+    assert (found["images"], found["failed"]) == (26, [val[0].path])
+    assert set(found["changes"]["all"]) == {"images", *CHANGES_OF_CHESTS}
+    assert found["sources"]["pairs"][0]["images"]["val"] == 23
     assert "Normal" in found["heat_outside_lungs"]["labels"]
     # Nothing that the model says is better than what borders and greys tell.
     assert found["statement"].startswith("Source not separable from disease (all: ")

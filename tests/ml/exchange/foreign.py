@@ -43,30 +43,30 @@ def nested(*, free_size: bool = False) -> keras.Model:
     """Build a network with a whole other one as a layer, as transfer learning does."""
     keras.utils.set_random_seed(2)
     side = None if free_size else SIZE
-    inner_film = keras.Input((side, side, 1))
-    x = layers.SeparableConv2D(6, 3, strides=2, use_bias=False)(inner_film)
+    inner_image = keras.Input((side, side, 1))
+    x = layers.SeparableConv2D(6, 3, strides=2, use_bias=False)(inner_image)
     x = layers.BatchNormalization()(x)
     x = layers.ReLU()(x)
     y = layers.Conv2D(6, 3, padding="same", activation="relu")(x)
-    inner = keras.Model(inner_film, layers.Add(name="sum")([x, y]), name="backbone")
+    inner = keras.Model(inner_image, layers.Add(name="sum")([x, y]), name="backbone")
     inner.trainable = False
-    film = keras.Input((side, side, 1))
+    image = keras.Input((side, side, 1))
     scaling = layers.Normalization(axis=-1)
     scaling.adapt(np.random.default_rng(0).uniform(0, 255, (4, SIZE, SIZE, 1)))
-    x = inner(scaling(film), training=False)
+    x = inner(scaling(image), training=False)
     x = layers.GlobalAveragePooling2D()(x)
-    return keras.Model(film, layers.Dense(1, activation="sigmoid")(x))
+    return keras.Model(image, layers.Dense(1, activation="sigmoid")(x))
 
 
 def two_poolings() -> keras.Model:
     """Build a network whose head joins two ways: no gradient of ours is known."""
     keras.utils.set_random_seed(3)
-    film = keras.Input((SIZE, SIZE, 1))
-    maps = layers.Conv2D(5, 3, activation="relu")(film)
+    image = keras.Input((SIZE, SIZE, 1))
+    maps = layers.Conv2D(5, 3, activation="relu")(image)
     both = layers.Concatenate()(
         [layers.GlobalAveragePooling2D()(maps), layers.GlobalMaxPooling2D()(maps)]
     )
-    return keras.Model(film, layers.Dense(2)(both))
+    return keras.Model(image, layers.Dense(2)(both))
 
 
 def _layer(kind: str, name: str, before: str | None, **config: Any) -> dict[str, Any]:

@@ -23,9 +23,9 @@ from ml.exchange.export_child import (
 from ml.exchange.exporting import FORMATS, export_model
 from ml.inference import load_model
 from tests.ml.conftest import tiny_network
-from tests.ml.images_made import chest_like
+from tests.ml.image_factory import chest_like
 
-FILMS = {"a": chest_like(90, 80), "b": chest_like(64, 64) // 2}
+IMAGES = {"a": chest_like(90, 80), "b": chest_like(64, 64) // 2}
 
 
 @pytest.mark.slow
@@ -37,9 +37,9 @@ def test_each_format_says_what_the_network_says(
     network = tiny_network()
     file = tmp_path / EXPORTED_NAMES[file_format]
     export(network, file, file_format=file_format, size=64)
-    films = np.random.default_rng(3).normal(size=(3, 64, 64, 1)).astype(np.float32)
-    found = sorted_out(run_exported(file, films, file_format=file_format))
-    logits, maps = network.predict_on_batch(films)
+    images = np.random.default_rng(3).normal(size=(3, 64, 64, 1)).astype(np.float32)
+    found = sorted_out(run_exported(file, images, file_format=file_format))
+    logits, maps = network.predict_on_batch(images)
     assert np.abs(found["logits"] - logits).max() < 1e-4
     assert np.abs(found["maps"] - maps).max() < 1e-3
 
@@ -65,7 +65,7 @@ def exported_with(
 ) -> exporting.Exported:
     monkeypatch.setattr(exporting, "_export_in_child", by_the_model_itself(offset))
     return export_model(
-        card, file_format="onnx", path=path, films=FILMS, cache_dir=cache_dir
+        card, file_format="onnx", path=path, images=IMAGES, cache_dir=cache_dir
     )
 
 
@@ -79,7 +79,7 @@ def test_what_agrees_is_kept_with_its_card(
     path = tmp_path / "deep" / "tiny.onnx"
     done = exported_with(tiny_card, 0.0, path, cache_dir, monkeypatch)
     assert path.read_bytes() == b"graph"
-    assert done.films == 2
+    assert done.images == 2
     assert done.logits_apart < 1e-5
     card = json.loads((path.parent / "tiny.onnx.card.json").read_text())
     assert card["name"] == "tiny"
@@ -117,7 +117,7 @@ def test_what_cannot_be_written_says_so(
             tiny_card,
             file_format=file_format,
             path=tmp_path / name,
-            films=FILMS,
+            images=IMAGES,
             cache_dir=tmp_path,
         )
 
@@ -136,6 +136,6 @@ def test_an_ensemble_and_a_packed_graph_have_nothing_to_export(
                 card,
                 file_format="onnx",
                 path=tmp_path / "x.onnx",
-                films=FILMS,
+                images=IMAGES,
                 cache_dir=tmp_path,
             )

@@ -12,12 +12,12 @@ import pytest
 
 from ml.errors import ModelError
 from ml.exchange.flattening import flatten
-from ml.exchange.import_child import FILMS_NAME, import_network
+from ml.exchange.import_child import IMAGES_NAME, import_network
 from ml.exchange.legacy import modernise
 from ml.networks.head_layers import head_of_network
 from ml.networks.weights_file import open_weights
 from tests.ml.exchange import foreign
-from tests.ml.images_made import chest_like
+from tests.ml.image_factory import chest_like
 from tests.ml.networks.test_gradcam import assert_equal_to_gradient_tape
 
 SIZE = foreign.SIZE
@@ -37,8 +37,8 @@ def asked(file: Path, labels: str = "A,B,C", **changes: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Return a folder with sanity films, as an import has one."""
-    np.savez(tmp_path / FILMS_NAME, a=chest_like(90, 80), b=chest_like(64, 64) // 2)
+    """Return a folder with sanity images, as an import has one."""
+    np.savez(tmp_path / IMAGES_NAME, a=chest_like(90, 80), b=chest_like(64, 64) // 2)
     return tmp_path
 
 
@@ -47,9 +47,9 @@ def saved(network: keras.Model, folder: Path, name: str = "theirs.keras") -> Pat
     return folder / name
 
 
-def some_films(channels: int) -> np.ndarray:
-    films = np.random.default_rng(8).uniform(0, 255, (3, SIZE, SIZE, channels))
-    return films.astype(np.float32)
+def some_images(channels: int) -> np.ndarray:
+    images = np.random.default_rng(8).uniform(0, 255, (3, SIZE, SIZE, channels))
+    return images.astype(np.float32)
 
 
 def of_logits(logits: np.ndarray, task: str) -> np.ndarray:
@@ -69,9 +69,9 @@ def test_a_network_with_dense_layers_is_rebuilt_with_its_maps(
     assert found["last_convolution"] == "last"
     assert found["no_maps"] == ""
     ours = open_weights(folder / "weights.keras")
-    films = some_films(3)
-    expected = theirs.predict_on_batch(films)
-    logits, maps = ours.predict_on_batch(films)
+    images = some_images(3)
+    expected = theirs.predict_on_batch(images)
+    logits, maps = ours.predict_on_batch(images)
     assert np.abs(of_logits(logits, "softmax") - expected).max() < 1e-5
     assert maps.shape[1:] == (13, 13, 8)
     assert_equal_to_gradient_tape(ours, SIZE, head_of_network(ours))
@@ -87,8 +87,8 @@ def test_an_activation_written_as_a_function_is_taken_off(
     theirs = keras.Model(plain.inputs, ended)
     found = import_network(asked(saved(theirs, folder), task=name), folder=folder)
     assert found["activation"] == name
-    logits, _ = open_weights(folder / "weights.keras").predict_on_batch(some_films(3))
-    expected = theirs.predict_on_batch(some_films(3))
+    logits, _ = open_weights(folder / "weights.keras").predict_on_batch(some_images(3))
+    expected = theirs.predict_on_batch(some_images(3))
     assert np.abs(of_logits(logits, name) - expected).max() < 1e-5
 
 
@@ -99,9 +99,9 @@ def test_a_network_inside_a_network_becomes_one_graph(folder: Path) -> None:
     assert found["last_convolution"] == "sum"
     ours = open_weights(folder / "weights.keras")
     assert not [x for x in ours.layers if isinstance(x, keras.Model)]
-    films = some_films(1)
-    logits, _ = ours.predict_on_batch(films)
-    expected = theirs.predict_on_batch(films)
+    images = some_images(1)
+    logits, _ = ours.predict_on_batch(images)
+    expected = theirs.predict_on_batch(images)
     assert np.abs(of_logits(logits, "sigmoid") - expected).max() < 1e-5
     assert_equal_to_gradient_tape(ours, SIZE, head_of_network(ours))
 
@@ -120,19 +120,19 @@ def test_a_head_that_joins_ways_has_scores_but_no_heat_map(folder: Path) -> None
     assert "joins" in found["no_maps"]
     ours = open_weights(folder / "weights.keras")
     assert len(ours.outputs) == 1
-    films = some_films(1)
-    apart = ours.predict_on_batch(films) - theirs.predict_on_batch(films)
+    images = some_images(1)
+    apart = ours.predict_on_batch(images) - theirs.predict_on_batch(images)
     assert np.abs(apart).max() < 1e-4
 
 
 def test_arithmetic_in_an_h5_file_becomes_a_layer(folder: Path) -> None:
-    film = keras.Input((SIZE, SIZE, 1))
-    x = keras.layers.Flatten()(film / 127.5 - 1.0)
-    theirs = keras.Model(film, keras.layers.Dense(2)(x))
+    image = keras.Input((SIZE, SIZE, 1))
+    x = keras.layers.Flatten()(image / 127.5 - 1.0)
+    theirs = keras.Model(image, keras.layers.Dense(2)(x))
     import_network(asked(saved(theirs, folder, "theirs.h5"), "A,B"), folder=folder)
     ours = open_weights(folder / "weights.keras")
-    films = some_films(1)
-    apart = ours.predict_on_batch(films)[0] - theirs.predict_on_batch(films)
+    images = some_images(1)
+    apart = ours.predict_on_batch(images)[0] - theirs.predict_on_batch(images)
     assert np.abs(apart).max() < 1e-4
 
 
@@ -161,19 +161,19 @@ def test_a_file_of_keras_2_says_what_its_weights_say(
     assert file.read_bytes() == before
     assert found["last_convolution"] == "act"
     ours = open_weights(folder / "weights.keras")
-    film = some_films(1)[:1]
+    image = some_images(1)[:1]
     mean = 120.0 if scaling == "normalisation" else 0.0
-    expected = by_hand((film[0, :, :, 0] - mean) / 60.0, weights)
-    logits, _ = ours.predict_on_batch(film)
+    expected = by_hand((image[0, :, :, 0] - mean) / 60.0, weights)
+    logits, _ = ours.predict_on_batch(image)
     assert np.abs(logits[0] - expected).max() < 1e-3
 
 
-def by_hand(film: np.ndarray, weights: dict[str, np.ndarray]) -> np.ndarray:
+def by_hand(image: np.ndarray, weights: dict[str, np.ndarray]) -> np.ndarray:
     """Compute the small Keras 2 network with nothing but NumPy."""
     kernel = weights["sepconv/depthwise_kernel:0"][:, :, 0, 0]
     side = SIZE - 2
     x = sum(
-        kernel[i, j] * film[i : i + side, j : j + side]
+        kernel[i, j] * image[i : i + side, j : j + side]
         for i in range(3)
         for j in range(3)
     )
@@ -193,8 +193,8 @@ def test_an_operation_that_no_layer_stands_for_is_named() -> None:
 
 
 def test_a_lambda_layer_is_refused_in_both_formats(folder: Path) -> None:
-    film = keras.Input((8, 8, 1))
-    network = keras.Model(film, layers_lambda()(film))
+    image = keras.Input((8, 8, 1))
+    network = keras.Model(image, layers_lambda()(image))
     for name in ("theirs.keras", "theirs.h5"):
         with pytest.raises(ModelError, match="not one of the layers let in") as caught:
             import_network(asked(saved(network, folder, name)), folder=folder)
@@ -255,13 +255,13 @@ def test_inputs_of_another_shape_are_refused(
 
 def test_layers_of_one_name_in_two_networks_get_names_of_their_own() -> None:
     def inner(name: str) -> keras.Model:
-        film = keras.Input((SIZE, SIZE, 1))
-        x = keras.layers.Conv2D(1, 3, padding="same", name="conv")(film)
-        return keras.Model(film, x, name=name)
+        image = keras.Input((SIZE, SIZE, 1))
+        x = keras.layers.Conv2D(1, 3, padding="same", name="conv")(image)
+        return keras.Model(image, x, name=name)
 
-    film = keras.Input((SIZE, SIZE, 1))
-    x = keras.layers.Flatten()(inner("second")(inner("first")(film)))
-    flat = flatten(keras.Model(film, keras.layers.Dense(2)(x)), size=SIZE, channels=1)
+    image = keras.Input((SIZE, SIZE, 1))
+    x = keras.layers.Flatten()(inner("second")(inner("first")(image)))
+    flat = flatten(keras.Model(image, keras.layers.Dense(2)(x)), size=SIZE, channels=1)
     names = [layer.name for layer in flat.network.layers]
     assert len(set(names)) == len(names)
     assert json.dumps(names).count("conv") == 2

@@ -1,4 +1,4 @@
-"""Which films a chest model turns away, by header and picture."""
+"""Which images a chest model turns away, by header and picture."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pydicom import config as pydicom_config
 from pydicom.dataset import Dataset
 
 from ml.cards.card import Card, parse_card
-from ml.gate.header import FilmFacts, check_header, check_image, facts_of_dataset
-from tests.ml.images_made import chest_like, dataset_of
+from ml.gate.header import ImageFacts, check_header, check_image, facts_of_dataset
+from tests.ml.image_factory import chest_like, dataset_of
 
-CHEST = FilmFacts(
+CHEST = ImageFacts(
     modality="DX",
     body_part_examined="CHEST",
     view_position="PA",
@@ -44,7 +44,7 @@ def reason(card: Card, **changes: Any) -> str | None:
         {"picture": True, "modality": "", "body_part_examined": ""},
     ],
 )
-def test_chest_films_from_the_front_are_let_in(
+def test_chest_images_from_the_front_are_let_in(
     tiny_card: Card, changes: dict[str, Any]
 ) -> None:
     assert reason(tiny_card, **changes) is None
@@ -102,18 +102,18 @@ def test_a_coded_view_is_read() -> None:
     assert "lateral" in facts_of_dataset(dataset).descriptions
 
 
-def test_a_film_is_not_blank() -> None:
+def test_a_image_is_not_blank() -> None:
     assert check_image(chest_like(), colour=False) is None
 
 
 @pytest.mark.parametrize("kind", ["flat", "noise", "single pixel"])
-def test_blank_films_are_turned_away(kind: str) -> None:
-    film = np.full((1280, 1280), 30000, np.uint16)
+def test_blank_images_are_turned_away(kind: str) -> None:
+    image = np.full((1280, 1280), 30000, np.uint16)
     if kind == "noise":
-        film = np.random.default_rng(0).integers(0, 8000, film.shape).astype("u2")
+        image = np.random.default_rng(0).integers(0, 8000, image.shape).astype("u2")
     if kind == "single pixel":
-        film[5, 5] = 65535
-    rejection = check_image(film, colour=False)
+        image[5, 5] = 65535
+    rejection = check_image(image, colour=False)
     assert rejection is not None
     assert rejection.reason_code == "blank_image"
 

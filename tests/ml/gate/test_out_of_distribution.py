@@ -1,4 +1,4 @@
-"""A gate in feature space: fitted on films, kept with the model, asked first."""
+"""A gate in feature space: fitted on images, kept with the model, asked first."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ import pytest
 
 from ml.cards.card import Card, read_card
 from ml.datasets.manifest import ManifestRow
-from ml.errors import FilmRejected, ModelError
+from ml.errors import ImageRejected, ModelError
 from ml.gate.out_of_distribution import MEASURES, SENTENCES, load_gate
 from ml.inference import LoadedModel, load_model
 from ml.training.gate import fit as gate_fitting
 from ml.training.gate.fit import fit_gate, held_out_rows, quantile
-from tests.ml.images_made import chest_like, encoded
+from tests.ml.image_factory import chest_like, encoded
 
-FILMS = 48
+IMAGES = 48
 
 
-def gated_film(seed: int) -> np.ndarray:
-    """Return a film that has an upper and a lower end, and two sides that differ."""
-    film = chest_like(96, 96, seed=seed).astype(np.float64)
-    film[:24] += 9000.0
-    film[60:, 50:] += 14000.0
-    return np.clip(film, 0, 65535).astype(np.uint16)
+def gated_image(seed: int) -> np.ndarray:
+    """Return an image that has an upper and a lower end, and two sides that differ."""
+    image = chest_like(96, 96, seed=seed).astype(np.float64)
+    image[:24] += 9000.0
+    image[60:, 50:] += 14000.0
+    return np.clip(image, 0, 65535).astype(np.uint16)
 
 
 def rows_in(root: Path, *, first: int, count: int, split: str) -> list[ManifestRow]:
-    """Write films of two sources and return their rows."""
+    """Write images of two sources and return their rows."""
     rows = []
     for seed in range(first, first + count):
         path = f"{seed}.png"
-        pixels = (gated_film(seed) // 257).astype(np.uint8)
+        pixels = (gated_image(seed) // 257).astype(np.uint8)
         (root / path).write_bytes(encoded(pixels, ".png"))
         rows.append(
             ManifestRow(
@@ -60,12 +60,12 @@ def gated_card(
     """Return the tiny model with a gate of its own."""
     folder = tmp_path_factory.mktemp("gated") / "1.0.0"
     shutil.copytree(tiny_weights_dir / "tiny" / "1.0.0", folder)
-    root = tmp_path_factory.mktemp("films")
-    train = rows_in(root, first=0, count=FILMS, split="train")
-    aside = rows_in(root, first=FILMS, count=FILMS // 2, split="train")
+    root = tmp_path_factory.mktemp("images")
+    train = rows_in(root, first=0, count=IMAGES, split="train")
+    aside = rows_in(root, first=IMAGES, count=IMAGES // 2, split="train")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gate_fitting, "PROBE_STEPS", 1200)
-        patch.setattr(gate_fitting, "WRONG_A_FILM", 6)
+        patch.setattr(gate_fitting, "WRONG_A_IMAGE", 6)
         entry = fit_gate(folder, train, aside, root, cache_dir)
     card = read_card(folder / "card.json")
     assert card.gate == entry
@@ -80,47 +80,47 @@ def gated_model(gated_card: Card, cache_dir: Path) -> LoadedModel:
     return model
 
 
-def refusals(model: LoadedModel, films: list[np.ndarray]) -> list[str]:
-    """Return the reason of each film that is refused."""
+def refusals(model: LoadedModel, images: list[np.ndarray]) -> list[str]:
+    """Return the reason of each image that is refused."""
     reasons = []
-    for film in films:
+    for image in images:
         try:
-            model.read(film)
-        except FilmRejected as rejection:
+            model.read(image)
+        except ImageRejected as rejection:
             reasons.append(rejection.reason_code)
     return reasons
 
 
-def new_films(count: int = 20) -> list[np.ndarray]:
-    """Return films that no gate was fitted to."""
-    return [gated_film(seed) for seed in range(900, 900 + count)]
+def new_images(count: int = 20) -> list[np.ndarray]:
+    """Return images that no gate was fitted to."""
+    return [gated_image(seed) for seed in range(900, 900 + count)]
 
 
-def test_films_of_the_kind_that_it_was_fitted_to_are_let_in(
+def test_images_of_the_kind_that_it_was_fitted_to_are_let_in(
     gated_model: LoadedModel,
 ) -> None:
-    assert len(refusals(gated_model, new_films())) <= 1
+    assert len(refusals(gated_model, new_images())) <= 1
 
 
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        (lambda film: 65535 - film, "inverted"),
-        (lambda film: np.rot90(film, 2), "rotated"),
-        (lambda film: np.rot90(film), "rotated"),
+        (lambda image: 65535 - image, "inverted"),
+        (lambda image: np.rot90(image, 2), "rotated"),
+        (lambda image: np.rot90(image), "rotated"),
     ],
 )
-def test_films_the_wrong_way_are_refused_for_what_they_are(
+def test_images_the_wrong_way_are_refused_for_what_they_are(
     gated_model: LoadedModel, change: object, code: str
 ) -> None:
     assert callable(change)
-    films = [np.ascontiguousarray(change(film)) for film in new_films()]
-    reasons = refusals(gated_model, films)
+    images = [np.ascontiguousarray(change(image)) for image in new_images()]
+    reasons = refusals(gated_model, images)
     assert len(reasons) >= 18
     assert reasons.count(code) >= 16
 
 
-def test_what_is_no_film_is_refused(gated_model: LoadedModel) -> None:
+def test_what_is_no_image_is_refused(gated_model: LoadedModel) -> None:
     rng = np.random.default_rng(3)
     noise = [rng.integers(0, 65535, (80, 80)).astype(np.uint16) for _ in range(10)]
     assert len(refusals(gated_model, noise)) == 10
@@ -129,27 +129,27 @@ def test_what_is_no_film_is_refused(gated_model: LoadedModel) -> None:
 def test_a_refusal_is_said_in_a_sentence_and_nothing_is_scored(
     gated_model: LoadedModel,
 ) -> None:
-    with pytest.raises(FilmRejected) as caught:
-        gated_model.read(65535 - gated_film(950))
+    with pytest.raises(ImageRejected) as caught:
+        gated_model.read(65535 - gated_image(950))
     assert caught.value.message == SENTENCES[caught.value.reason_code]
     assert caught.value.permanent
 
 
-def test_without_the_gate_the_film_is_scored_and_the_refusal_told(
+def test_without_the_gate_the_image_is_scored_and_the_refusal_told(
     gated_model: LoadedModel,
 ) -> None:
-    reading = gated_model.read(65535 - gated_film(950), apply_gate=False)
-    assert reading.gate is not None
-    assert reading.gate.refused
-    assert not reading.gate.applied
-    assert reading.gate.to_json()["reason_code"]
-    assert len(reading.scores) == 3
+    model_output = gated_model.read(65535 - gated_image(950), apply_gate=False)
+    assert model_output.gate is not None
+    assert model_output.gate.refused
+    assert not model_output.gate.applied
+    assert model_output.gate.to_json()["reason_code"]
+    assert len(model_output.scores) == 3
 
 
 def test_the_gate_moves_no_score(gated_model: LoadedModel, tiny_card: Card) -> None:
-    film = gated_film(951)
+    image = gated_image(951)
     plain = LoadedModel(tiny_card, gated_model.runner, sha256="")
-    without, with_gate = plain.read(film), gated_model.read(film)
+    without, with_gate = plain.read(image), gated_model.read(image)
     assert without.gate is None
     assert with_gate.gate is not None
     assert with_gate.gate.applied
@@ -163,8 +163,8 @@ def test_the_card_says_how_the_gate_was_made(gated_card: Card) -> None:
     assert gate is not None
     assert gate["method"] == "mahalanobis"
     assert gate["threshold"] >= 1.0
-    assert f"{FILMS} train films of 2 sources" in gate["fitted_on"]
-    assert f"{FILMS // 2} train patients held out" in gate["fitted_on"]
+    assert f"{IMAGES} train images of 2 sources" in gate["fitted_on"]
+    assert f"{IMAGES // 2} train patients held out" in gate["fitted_on"]
     assert gate["figures"]["held_out_refused"] <= 0.05
     assert gated_card.gate_file is not None
     assert gated_card.gate_file.stat().st_size < 1_000_000

@@ -1,4 +1,4 @@
-"""The gates that are shipped, on real films; skips where there are none."""
+"""The gates that are shipped, on real images; skips where there are none."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_the_gate_is_small_and_says_what_it_was_fitted_on(card: Card) -> None:
     assert "train" in card.gate["fitted_on"]
 
 
-def test_real_films_pass_and_other_images_do_not(
+def test_real_images_pass_and_other_images_do_not(
     model: LoadedModel, chestx_data: Path
 ) -> None:
     rows = with_split(read_manifest(chestx_data / "manifest.csv"), "val")

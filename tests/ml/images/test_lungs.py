@@ -1,4 +1,4 @@
-"""Lungs are found where they are drawn, follow the film, and are not made up."""
+"""Lungs are found where they are drawn, follow the image, and are not made up."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from ml.images.lungs import find_lungs
 from ml.pixels import read_display
-from tests.ml.images_made import chest_like
+from tests.ml.image_factory import chest_like
 
 SOURCES = ("kermany", "nih", "hannover", "nih-emphysema", "tb")
 
@@ -39,7 +39,7 @@ def test_lungs_are_found_where_they_are_drawn(shape: tuple[int, int]) -> None:
     assert shared(lungs.mask, drawn_lungs(*shape)) > 0.5
 
 
-def test_a_border_moves_the_lungs_with_the_film() -> None:
+def test_a_border_moves_the_lungs_with_the_image() -> None:
     plain = find_lungs(chest_like(220, 180)).mask
     bordered = find_lungs(chest_like(220, 180, border=20)).mask
     assert shared(bordered[20:-20, 20:-20], plain) > 0.8
@@ -49,10 +49,10 @@ def test_a_border_moves_the_lungs_with_the_film() -> None:
 def test_air_beside_the_body_is_not_taken_for_lung() -> None:
     body = chest_like(220, 180)
     air = np.zeros((220, 40), np.uint16)
-    film = np.hstack([air, body, air])
+    image = np.hstack([air, body, air])
     # What is written there keeps it from being trimmed as a border.
-    film[20:60, 5:15] = film[20:60, -15:-5] = 65535
-    lungs = find_lungs(film)
+    image[20:60, 5:15] = image[20:60, -15:-5] = 65535
+    lungs = find_lungs(image)
     assert lungs.estimated
     assert lungs.mask[:, :25].mean() < 0.02
     assert shared(lungs.mask[:, 40:-40], drawn_lungs(220, 180)) > 0.5
@@ -61,14 +61,14 @@ def test_air_beside_the_body_is_not_taken_for_lung() -> None:
 @pytest.mark.parametrize("kind", ["noise", "flat", "one lung in the middle"])
 def test_what_is_no_chest_gets_the_default_place_and_says_so(kind: str) -> None:
     rows, columns = np.mgrid[0:200, 0:200]
-    film = {
+    image = {
         "noise": np.random.default_rng(0).integers(0, 65536, (200, 200)),
         "flat": np.full((200, 200), 30000),
         "one lung in the middle": np.where(
             np.hypot(rows - 100, columns - 100) < 40, 8000, 40000
         ),
     }[kind].astype(np.uint16)
-    lungs = find_lungs(film)
+    lungs = find_lungs(image)
     assert not lungs.estimated
     assert 0.02 < lungs.mask.mean() < 0.6
     left, right = lungs.mask[:, :100].mean(), lungs.mask[:, 100:].mean()
@@ -76,15 +76,15 @@ def test_what_is_no_chest_gets_the_default_place_and_says_so(kind: str) -> None:
 
 
 @pytest.mark.slow
-def test_lungs_are_found_on_most_films_of_every_source(chestx_data: Path) -> None:
+def test_lungs_are_found_on_most_images_of_every_source(chestx_data: Path) -> None:
     with (chestx_data / "manifest.csv").open(newline="", encoding="utf-8") as lines:
         rows = [row for row in csv.DictReader(lines) if row["split"] == "val"]
     for source in SOURCES:
         own = [row for row in rows if row["dataset"] == source]
-        films = own[:: max(1, len(own) // 12)]
+        images = own[:: max(1, len(own) // 12)]
         found = [
             find_lungs(read_display((chestx_data / row["path"]).read_bytes()))
-            for row in films
+            for row in images
         ]
         assert np.mean([lungs.estimated for lungs in found]) >= 0.7, source
         for lungs in found:

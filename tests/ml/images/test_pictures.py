@@ -13,14 +13,14 @@ from PIL import Image
 from ml.errors import ImageError
 from ml.images.pictures import channels_differ
 from ml.pixels import picture_display, read_picture
-from tests.ml.images_made import chest_like, encoded
+from tests.ml.image_factory import chest_like, encoded
 
 EIGHT_BITS = (chest_like() // 257).astype(np.uint8)
 
 
-def saved(image: Image.Image, kind: str, **options: object) -> bytes:
+def saved(picture: Image.Image, kind: str, **options: object) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
+    picture.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -61,24 +61,24 @@ def test_jpeg_is_read_and_called_lossy(progressive: bool) -> None:
 
 
 def test_cmyk_is_read_as_rgb() -> None:
-    image = Image.fromarray(np.repeat(EIGHT_BITS[..., None], 3, axis=2))
-    picture = read_picture(saved(image.convert("CMYK"), "JPEG", quality=95))
+    picture = Image.fromarray(np.repeat(EIGHT_BITS[..., None], 3, axis=2))
+    picture = read_picture(saved(picture.convert("CMYK"), "JPEG", quality=95))
     shown = picture_display(picture) // 257
     assert np.abs(shown.astype(int) - EIGHT_BITS).max() < 16
 
 
 def test_exif_orientation_is_applied() -> None:
-    image = Image.fromarray(EIGHT_BITS)
-    exif = image.getexif()
+    picture = Image.fromarray(EIGHT_BITS)
+    exif = picture.getexif()
     exif[0x0112] = 6  # to be turned by 90 degrees clockwise
-    picture = read_picture(saved(image, "PNG", exif=exif))
+    picture = read_picture(saved(picture, "PNG", exif=exif))
     assert np.array_equal(picture.pixels, np.rot90(EIGHT_BITS, -1))
 
 
 def test_alpha_and_palettes_are_undone() -> None:
     grey = Image.fromarray(EIGHT_BITS)
-    for image in (grey.convert("LA"), grey.convert("RGBA"), grey.convert("P")):
-        picture = read_picture(saved(image, "PNG"))
+    for picture in (grey.convert("LA"), grey.convert("RGBA"), grey.convert("P")):
+        picture = read_picture(saved(picture, "PNG"))
         assert np.array_equal(picture.pixels, EIGHT_BITS)
 
 
@@ -132,8 +132,8 @@ def test_a_decompression_bomb_is_refused_by_its_header(side: int) -> None:
 
 
 def test_a_small_stamp_in_red_makes_no_colour_photograph() -> None:
-    film = np.repeat(EIGHT_BITS[..., None], 3, axis=2)
-    film[:20, :20] = (255, 0, 0)
-    assert not channels_differ(film)
-    film[:100] = (255, 0, 0)
-    assert channels_differ(film)
+    image = np.repeat(EIGHT_BITS[..., None], 3, axis=2)
+    image[:20, :20] = (255, 0, 0)
+    assert not channels_differ(image)
+    image[:100] = (255, 0, 0)
+    assert channels_differ(image)

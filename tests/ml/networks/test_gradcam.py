@@ -79,9 +79,9 @@ def by_gradient_tape(
 def assert_equal_to_gradient_tape(network: keras.Model, size: int, head: Head) -> None:
     rng = np.random.default_rng(1)
     channels = network.inputs[0].shape[-1]
-    # Two films: what is kept from the first must not show on the second.
-    for film in rng.normal(size=(2, size, size, channels)).astype(np.float32):
-        logits, maps = network(film[None], training=False)
+    # Two images: what is kept from the first must not show on the second.
+    for image in rng.normal(size=(2, size, size, channels)).astype(np.float32):
+        logits, maps = network(image[None], training=False)
         found, scales = grids(maps.numpy()[0], head)
         for label in range(logits.shape[1]):
             expected = by_gradient_tape(network, maps, label)
@@ -95,12 +95,12 @@ def assert_equal_to_gradient_tape(network: keras.Model, size: int, head: Head) -
 def with_head(head: list[Layer], *, size: int = 36) -> keras.Model:
     """Build a small network with a head, all of whose weights count."""
     keras.utils.set_random_seed(4)
-    film = keras.Input((size, size, 1))
-    maps = layers.Conv2D(6, 3, strides=4, activation="relu")(film)
+    image = keras.Input((size, size, 1))
+    maps = layers.Conv2D(6, 3, strides=4, activation="relu")(image)
     x = maps
     for layer in head:
         x = layer.__class__.from_config(layer.get_config())(x)
-    network = keras.Model(film, [layers.Dense(3)(x), maps])
+    network = keras.Model(image, [layers.Dense(3)(x), maps])
     rng = np.random.default_rng(2)
     for layer in network.layers:
         if isinstance(layer, layers.BatchNormalization):

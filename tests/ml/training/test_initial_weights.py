@@ -82,7 +82,7 @@ FIRST_RELU = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["resnet50", "efficientnetv2-b0"])
-def test_grey_films_are_seen_as_the_colours_were(architecture: str) -> None:
+def test_grey_images_are_seen_as_the_colours_were(architecture: str) -> None:
     origin = ORIGINS[architecture]
     keras.utils.set_random_seed(3)
     source = shuffled(origin.application, **origin.options)

@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
-from ml.datasets.image_cache import PackedFilms, pack_films
+from ml.datasets.image_cache import PackedImages, pack_images
 from ml.preprocessing import equalise, normalise, squash
 from ml.training.samples import lung_masks as module
 from ml.training.samples.augmentation import Augmentation, vary
 from ml.training.samples.lung_masks import lung_masks
-from tests.ml.images_made import chest_like
+from tests.ml.image_factory import chest_like
 
 STILL = Augmentation(
     smallest_area=1.0,
@@ -32,68 +32,68 @@ HEIGHT, WIDTH, SIZE = 120, 90, 48
 
 @pytest.fixture
 def lungs() -> np.ndarray:
-    """A mask over the whole film: rows 30 to 90 of 120, columns 18 to 72 of 90."""
+    """A mask over the whole image: rows 30 to 90 of 120, columns 18 to 72 of 90."""
     mask = np.zeros((20, 20), bool)
     mask[5:15, 4:8] = mask[5:15, 12:16] = True
     return mask
 
 
-def varied(film: np.ndarray, lungs: np.ndarray, **more: object) -> np.ndarray:
+def varied(image: np.ndarray, lungs: np.ndarray, **more: object) -> np.ndarray:
     strength = Augmentation(**{**STILL.__dict__, **more})
     rng = np.random.default_rng(0)
-    return vary(film, size=SIZE, rng=rng, strength=strength, lungs=lungs)
+    return vary(image, size=SIZE, rng=rng, strength=strength, lungs=lungs)
 
 
-def plain(film: np.ndarray) -> np.ndarray:
-    return normalise(equalise(squash(np.ascontiguousarray(film), size=SIZE)))
+def plain(image: np.ndarray) -> np.ndarray:
+    return normalise(equalise(squash(np.ascontiguousarray(image), size=SIZE)))
 
 
-def test_a_film_is_cut_around_its_lungs(lungs: np.ndarray) -> None:
-    film = chest_like(HEIGHT, WIDTH)
-    cut = varied(film, lungs, lung_crop_probability=1.0, lung_margin=(0.0, 0.0))
-    assert np.allclose(cut, plain(film[30:90, 18:72]), atol=1e-4)
+def test_a_image_is_cut_around_its_lungs(lungs: np.ndarray) -> None:
+    image = chest_like(HEIGHT, WIDTH)
+    cut = varied(image, lungs, lung_crop_probability=1.0, lung_margin=(0.0, 0.0))
+    assert np.allclose(cut, plain(image[30:90, 18:72]), atol=1e-4)
 
 
-def test_a_margin_is_left_around_the_lungs_as_far_as_the_film_goes(
+def test_a_margin_is_left_around_the_lungs_as_far_as_the_image_goes(
     lungs: np.ndarray,
 ) -> None:
-    film = chest_like(HEIGHT, WIDTH)
-    cut = varied(film, lungs, lung_crop_probability=1.0, lung_margin=(2.0, 2.0))
-    assert np.allclose(cut, plain(film), atol=1e-4)
+    image = chest_like(HEIGHT, WIDTH)
+    cut = varied(image, lungs, lung_crop_probability=1.0, lung_margin=(2.0, 2.0))
+    assert np.allclose(cut, plain(image), atol=1e-4)
 
 
 def test_nothing_outside_the_lungs_is_seen_where_they_alone_are_kept(
     lungs: np.ndarray,
 ) -> None:
-    film = chest_like(HEIGHT, WIDTH)
-    marked = film.copy()
+    image = chest_like(HEIGHT, WIDTH)
+    marked = image.copy()
     marked[:20] = 65535
-    kept = [varied(f, lungs, lungs_only_probability=1.0) for f in (film, marked)]
+    kept = [varied(f, lungs, lungs_only_probability=1.0) for f in (image, marked)]
     assert np.array_equal(*kept)
-    assert not np.array_equal(varied(film, lungs), varied(marked, lungs))
+    assert not np.array_equal(varied(image, lungs), varied(marked, lungs))
 
 
-def test_a_film_without_known_lungs_is_varied_as_ever() -> None:
-    film = chest_like(HEIGHT, WIDTH)
+def test_a_image_without_known_lungs_is_varied_as_ever() -> None:
+    image = chest_like(HEIGHT, WIDTH)
     unknown = np.zeros((20, 20), bool)
-    seen = varied(film, unknown, lung_crop_probability=1.0, lungs_only_probability=1.0)
-    assert np.allclose(seen, plain(film), atol=1e-4)
+    seen = varied(image, unknown, lung_crop_probability=1.0, lungs_only_probability=1.0)
+    assert np.allclose(seen, plain(image), atol=1e-4)
 
 
-def packed(folder: Path, film: np.ndarray) -> PackedFilms:
-    cv2.imwrite(str(folder / "film.png"), film)
-    return pack_films(["film.png"], root=folder, cache_dir=folder)
+def packed(folder: Path, image: np.ndarray) -> PackedImages:
+    cv2.imwrite(str(folder / "image.png"), image)
+    return pack_images(["image.png"], root=folder, cache_dir=folder)
 
 
 def test_lungs_are_searched_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    films = packed(tmp_path, chest_like(220, 180))
-    found = lung_masks(films, cache_dir=tmp_path)
+    images = packed(tmp_path, chest_like(220, 180))
+    found = lung_masks(images, cache_dir=tmp_path)
     assert found.shape == (1, 64, 64)
     assert found.any()
     monkeypatch.delattr(module, "find_lungs")
-    assert np.array_equal(lung_masks(films, cache_dir=tmp_path), found)
+    assert np.array_equal(lung_masks(images, cache_dir=tmp_path), found)
 
 
 def test_lungs_that_cannot_be_found_are_not_made_up(tmp_path: Path) -> None:

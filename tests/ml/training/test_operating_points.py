@@ -23,7 +23,7 @@ def points(task: str = "sigmoid") -> dict[str, dict[str, float]]:
     return found
 
 
-def test_a_stated_sensitivity_is_reached_on_the_films_it_was_fitted_on() -> None:
+def test_a_stated_sensitivity_is_reached_on_the_images_it_was_fitted_on() -> None:
     found = points()
     assert found["sensitivity_98"]["Mass"] <= found["sensitivity_95"]["Mass"]
 
@@ -32,11 +32,11 @@ def test_the_plain_thresholds_of_published_systems_are_on_offer() -> None:
     assert points()["plain_0.4"] == {"Mass": 0.4, "Hernia": 0.4}
 
 
-def test_a_label_with_few_films_gets_no_fitted_threshold() -> None:
+def test_a_label_with_few_images_gets_no_fitted_threshold() -> None:
     assert points("softmax")["youden"]["Hernia"] == 0.5
 
 
 def test_the_highest_threshold_with_the_sensitivity_is_taken() -> None:
     scores = np.array([0.9, 0.8, 0.7, 0.1])
-    truth = np.array([True, True, True, False])
-    assert threshold_for_sensitivity(scores, truth, 0.66) == 0.8
+    ground_truth = np.array([True, True, True, False])
+    assert threshold_for_sensitivity(scores, ground_truth, 0.66) == 0.8

@@ -1,4 +1,4 @@
-"""Loss, weights, dropout and early end of a run, on made-up figures and films."""
+"""Loss, weights, dropout and early end of a run, on made-up figures and images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ml.architectures.build import build
-from ml.datasets.ground_truth import Truth
+from ml.datasets.ground_truth import GroundTruth
 from ml.datasets.manifest import ManifestRow
 from ml.errors import TrainingError
 from ml.training.checkpoints import load_state, restore
@@ -19,8 +19,8 @@ from ml.training.compile import set_dropout
 from ml.training.held_out import best_epoch, is_enough, log_loss
 from ml.training.losses import class_weights, sigmoid_loss, softmax_loss
 from ml.training.recipes import Recipe, Refinements, Stage
-from ml.training.run import Budget, Run, gather
-from tests.ml.images_made import write_films
+from ml.training.run import Budget, TrainingRun, gather
+from tests.ml.image_factory import write_images
 from tests.ml.training.test_run import NAMES, RECIPE
 
 LOGITS = np.array([[2.0, -1.0, 0.5], [0.0, 3.0, -40.0]], np.float32)
@@ -28,14 +28,14 @@ ONE_HOT = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
 EVEN = np.ones(3, np.float32)
 
 
-def truth(positive: np.ndarray, known: np.ndarray | None = None) -> Truth:
+def ground_truth(positive: np.ndarray, known: np.ndarray | None = None) -> GroundTruth:
     rows = tuple(
         ManifestRow(str(i), "", "train", str(i), "", "", ())
         for i in range(len(positive))
     )
     positive = positive.astype(bool)
     known = np.ones_like(positive) if known is None else known.astype(bool)
-    return Truth(rows, positive, known, (), ())
+    return GroundTruth(rows, positive, known, (), ())
 
 
 def value(loss: Any, targets: np.ndarray, logits: np.ndarray = LOGITS) -> float:
@@ -72,21 +72,21 @@ def test_what_nobody_knows_does_not_count() -> None:
     targets[0, 1:] = targets[1] = -1
     own = sigmoid_loss(EVEN, gamma=0, smoothing=0)
     assert value(own, targets) == pytest.approx(np.log1p(np.exp(-2.0)), rel=1e-5)
-    told = truth(targets == 1, targets >= 0)
+    told = ground_truth(targets == 1, targets >= 0)
     assert log_loss("sigmoid", LOGITS, told) == pytest.approx(value(own, targets))
     own = softmax_loss(EVEN, gamma=0, smoothing=0)
-    assert log_loss("softmax", LOGITS, truth(ONE_HOT)) == pytest.approx(
+    assert log_loss("softmax", LOGITS, ground_truth(ONE_HOT)) == pytest.approx(
         value(own, ONE_HOT), rel=1e-5
     )
 
 
 def test_rare_labels_weigh_more() -> None:
     weighted = replace(RECIPE, refinements=Refinements(class_weights=True))
-    films = truth(np.eye(3)[[0, 0, 0, 0, 0, 0, 1, 1, 2]])
-    assert class_weights(RECIPE, films).tolist() == [1, 1, 1]
-    assert class_weights(weighted, films) == pytest.approx([0.5, 1.5, 3.0])
+    images = ground_truth(np.eye(3)[[0, 0, 0, 0, 0, 0, 1, 1, 2]])
+    assert class_weights(RECIPE, images).tolist() == [1, 1, 1]
+    assert class_weights(weighted, images) == pytest.approx([0.5, 1.5, 3.0])
     sigmoid = replace(weighted, task="sigmoid")
-    assert class_weights(sigmoid, films) == pytest.approx([0.5, 3.5, 8.0])
+    assert class_weights(sigmoid, images) == pytest.approx([0.5, 3.5, 8.0])
     loss = softmax_loss(np.array([1, 5, 1], np.float32), gamma=0, smoothing=0)
     first, second = (
         value(
@@ -119,8 +119,8 @@ def test_dropout_is_set_where_a_network_has_it() -> None:
     assert network.get_layer("pool_dropout").rate == 0.45
 
 
-def run_of(root: Path, run_dir: Path, recipe: Recipe, epochs: int) -> Run:
-    return Run(
+def run_of(root: Path, run_dir: Path, recipe: Recipe, epochs: int) -> TrainingRun:
+    return TrainingRun(
         recipe,
         data=gather(recipe, manifest=root / "manifest.csv"),
         root=root,
@@ -132,11 +132,11 @@ def run_of(root: Path, run_dir: Path, recipe: Recipe, epochs: int) -> Run:
 
 @pytest.mark.slow
 def test_an_ended_run_keeps_its_best_epoch(tmp_path: Path) -> None:
-    write_films(tmp_path, list(NAMES), each=8, splits={"train": 4, "val": 1})
+    write_images(tmp_path, list(NAMES), each=8, splits={"train": 4, "val": 1})
     # So large a step that the first epochs cannot be the last word.
     recipe = replace(
         RECIPE,
-        epoch_films=16,
+        epoch_images=16,
         stages=(Stage(0.0, 32),),
         peak_learning_rate=0.3,
         refinements=Refinements(patience=2, class_weights=True, focal_gamma=2.0),
@@ -160,7 +160,7 @@ def test_an_ended_run_keeps_its_best_epoch(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_nobody_held_out_ends_nothing(tmp_path: Path) -> None:
-    write_films(tmp_path, list(NAMES), each=2, splits={"train": 1})
+    write_images(tmp_path, list(NAMES), each=2, splits={"train": 1})
     recipe = replace(
         RECIPE, held_out_percent=0, refinements=Refinements(patience=1), batch_size=2
     )

@@ -19,16 +19,16 @@ from ml.cards.card import read_card
 from ml.cards.texts import FACTS
 from ml.datasets.manifest import read_manifest, with_split
 from ml.errors import TrainingError
-from ml.evaluation.scoring import report_of, score_films
+from ml.evaluation.scoring import report_of, score_images
 from ml.inference import load_model
 from ml.labels import CHESTX6_LABELS
 from ml.pixels import read_display
 from ml.training.checkpoints import load_state
 from ml.training.packaging import package
 from ml.training.recipes import CHESTX6_RESNET50, Recipe, Stage, get_recipe
-from ml.training.run import Budget, Run, gather, gather_rows
+from ml.training.run import Budget, TrainingRun, gather, gather_rows
 from ml.training.samples.augmentation import Augmentation, mix, vary
-from tests.ml.images_made import chest_like, write_films
+from tests.ml.image_factory import chest_like, write_images
 
 NAMES = ("Normal", "Bacterial pneumonia", "Viral pneumonia")
 RECIPE = Recipe(
@@ -38,7 +38,7 @@ RECIPE = Recipe(
     labels=tuple(label for label in CHESTX6_LABELS if label.name in NAMES),
     class_shares=dict.fromkeys(NAMES, 1.0),
     stages=(Stage(0.0, 32), Stage(0.5, 48)),
-    epoch_films=48,
+    epoch_images=48,
     batch_size=8,
     peak_learning_rate=3e-3,
     held_out_percent=25,
@@ -54,15 +54,15 @@ RECIPE = Recipe(
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("films")
-    write_films(folder, list(NAMES), each=8, splits={"train": 4, "val": 1})
+    folder = tmp_path_factory.mktemp("images")
+    write_images(folder, list(NAMES), each=8, splits={"train": 4, "val": 1})
     return folder
 
 
 def run_of(
     root: Path, run_dir: Path, epochs: int, recipe: Recipe = RECIPE, **more: Any
-) -> Run:
-    return Run(
+) -> TrainingRun:
+    return TrainingRun(
         recipe,
         data=gather(recipe, manifest=root / "manifest.csv"),
         root=root,
@@ -74,14 +74,16 @@ def run_of(
 
 
 def test_a_patient_on_both_sides_stops_training(tmp_path: Path) -> None:
-    manifest = write_films(tmp_path, list(NAMES), each=2, splits={"train": 1, "val": 1})
+    manifest = write_images(
+        tmp_path, list(NAMES), each=2, splits={"train": 1, "val": 1}
+    )
     manifest.write_text(manifest.read_text().replace("val-0-0,", "train-0-0,"))
     with pytest.raises(TrainingError) as caught:
         gather(RECIPE, manifest=manifest)
     assert caught.value.reason_code == "patients_shared"
 
 
-def test_a_label_without_films_stops_training(root: Path) -> None:
+def test_a_label_without_images_stops_training(root: Path) -> None:
     with pytest.raises(TrainingError, match="COVID-19"):
         gather(CHESTX6_RESNET50, manifest=root / "manifest.csv")
 
@@ -125,13 +127,13 @@ def test_an_interrupted_run_goes_on_to_the_same_history(
     resumed = run_of(root, tmp_path / "cut", 4)
     assert resumed.state.epoch == 2
     steps_before = int(resumed.classifier.optimizer.iterations)
-    assert steps_before == 2 * (RECIPE.epoch_films // RECIPE.batch_size)
+    assert steps_before == 2 * (RECIPE.epoch_images // RECIPE.batch_size)
     after = resumed.train()
     assert [e["epoch"] for e in after.history] == [e["epoch"] for e in whole.history]
     assert [e["size"] for e in after.history] == [32, 32, 48, 48]
     lines = (tmp_path / "cut" / "history.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3, 4]
-    # The same films in the same order: resumed or not, nearly the same losses.
+    # The same images in the same order: resumed or not, nearly the same losses.
     assert after.history[-1]["loss"] == pytest.approx(
         whole.history[-1]["loss"], rel=0.1
     )
@@ -179,12 +181,12 @@ def test_kill_9_leaves_a_checkpoint_to_go_on_from(root: Path, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_a_run_becomes_a_model_that_reads_films(
+def test_a_run_becomes_a_model_that_reads_images(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(FACTS, RECIPE.name, replace(FACTS["chestx6-resnet50"]))
     # More steps than the other runs take: here it has to have learned something.
-    recipe = replace(RECIPE, epoch_films=96, peak_learning_rate=1e-2)
+    recipe = replace(RECIPE, epoch_images=96, peak_learning_rate=1e-2)
     run_of(root, tmp_path / "run", 12, recipe=recipe).train()
     folder = package(
         recipe,
@@ -209,27 +211,27 @@ def test_a_run_becomes_a_model_that_reads_films(
     assert {row["label"] for row in card.training_data} == set(NAMES)
     model = load_model(card, cache_dir=root / "cache")
     val = with_split(read_manifest(root / "manifest.csv"), "val")
-    scored = score_films(model, val, root=root)
+    scored = score_images(model, val, root=root)
     measured = report_of(scored, weights_sha256=model.weights_sha256)
     assert measured["n"] == 24
-    # Drawn films are easy: a run that learns nothing stays at a third.
+    # Drawn images are easy: a run that learns nothing stays at a third.
     assert measured["balanced_accuracy"]["value"] > 0.6
-    reading = model.read(read_display((root / "val-0-0.png").read_bytes()))
-    assert sum(score.probability for score in reading.scores) == pytest.approx(1)
+    model_output = model.read(read_display((root / "val-0-0.png").read_bytes()))
+    assert sum(score.probability for score in model_output.scores) == pytest.approx(1)
 
 
 def test_variations_keep_shape_and_range() -> None:
-    film = (chest_like(120, 90) // 257).astype(np.uint8)
+    image = (chest_like(120, 90) // 257).astype(np.uint8)
     rng = np.random.default_rng(0)
     for _ in range(50):
-        varied = vary(film, size=48, rng=rng, strength=Augmentation())
+        varied = vary(image, size=48, rng=rng, strength=Augmentation())
         assert varied.shape == (48, 48, 1)
         assert varied.dtype == np.float32
         assert np.isfinite(varied).all()
         assert np.abs(varied).max() < 6
 
 
-def test_films_of_somebodys_own_are_learned_from_whatever_their_source_is_called(
+def test_images_of_somebodys_own_are_learned_from_whatever_their_source_is_called(
     root: Path,
 ) -> None:
     rows = read_manifest(root / "manifest.csv")
@@ -240,14 +242,14 @@ def test_films_of_somebodys_own_are_learned_from_whatever_their_source_is_called
     assert {row.dataset for row in learned} == {"kermany"}
 
 
-def test_mixed_films_have_as_much_of_both_as_their_targets_say() -> None:
+def test_mixed_images_have_as_much_of_both_as_their_targets_say() -> None:
     inputs = np.stack([np.full((4, 4, 1), i, np.float32) for i in range(8)])
-    films, targets = mix(
+    images, targets = mix(
         inputs, np.eye(8, dtype=np.float32), rng=np.random.default_rng(0), alpha=0.5
     )
-    assert films.dtype == targets.dtype == np.float32
+    assert images.dtype == targets.dtype == np.float32
     assert np.allclose(targets.sum(axis=1), 1)
-    assert np.allclose(films[:, 0, 0, 0], targets @ np.arange(8), atol=1e-5)
+    assert np.allclose(images[:, 0, 0, 0], targets @ np.arange(8), atol=1e-5)
     assert (targets.max(axis=1) < 1).any()
 
 
@@ -258,9 +260,9 @@ def test_unknown_labels_are_not_mixed(root: Path, tmp_path: Path) -> None:
 
 
 def test_variations_are_decided_by_the_seed() -> None:
-    film = (chest_like(120, 90) // 257).astype(np.uint8)
+    image = (chest_like(120, 90) // 257).astype(np.uint8)
     one, two, other = (
-        vary(film, size=48, rng=np.random.default_rng(s), strength=Augmentation())
+        vary(image, size=48, rng=np.random.default_rng(s), strength=Augmentation())
         for s in (1, 1, 2)
     )
     assert np.array_equal(one, two)

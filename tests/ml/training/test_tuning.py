@@ -17,17 +17,17 @@ from ml.training.run import gather
 from ml.training.samples.augmentation import Augmentation
 from ml.training.tuning.parameters import read_params, scaled, with_params
 from ml.training.tuning.search import Search, own_params, tune
-from tests.ml.images_made import write_films
+from tests.ml.image_factory import write_images
 from tests.ml.training.test_run import NAMES, RECIPE
 
 # One size: each costs the tracing of a graph.
-QUICK = replace(RECIPE, epoch_films=16, stages=(Stage(0.0, 32),))
+QUICK = replace(RECIPE, epoch_images=16, stages=(Stage(0.0, 32),))
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("films")
-    write_films(folder, list(NAMES), each=8, splits={"train": 4, "val": 1})
+    folder = tmp_path_factory.mktemp("images")
+    write_images(folder, list(NAMES), each=8, splits={"train": 4, "val": 1})
     return folder
 
 

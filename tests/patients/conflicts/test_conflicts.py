@@ -1,4 +1,4 @@
-"""Films that contradict the record: quarantined, listed, resolved by a person."""
+"""Images that contradict the record: quarantined, listed, resolved by a person."""
 
 import hashlib
 from typing import Any
@@ -15,7 +15,7 @@ from patients import storage
 from patients.conflicts import resolutions
 from patients.ingest import IngestResult
 from patients.models import Instance, Patient, Study, StudyFlag, Upload
-from tests.dicom_factory import film_bytes, grey_pixels, png
+from tests.dicom_factory import grey_pixels, image_bytes, png
 from tests.factories import DepartmentFactory, UserFactory
 from tests.patients.sending import send
 
@@ -30,8 +30,8 @@ def quarantined(sha256: str) -> bool:
 
 def test_a_known_study_under_another_patient() -> None:
     uid = generate_uid()
-    first = send(film_bytes(StudyInstanceUID=uid))
-    second = send(film_bytes(StudyInstanceUID=uid, PatientID="P-2"))
+    first = send(image_bytes(StudyInstanceUID=uid))
+    second = send(image_bytes(StudyInstanceUID=uid, PatientID="P-2"))
     assert (second.outcome, second.reason_code) == ("conflict", "conflict_patient")
     assert second.upload.conflicts_with == first.instance
     assert not Patient.objects.filter(patient_id="P-2").exists()
@@ -39,42 +39,42 @@ def test_a_known_study_under_another_patient() -> None:
 
 def test_a_known_study_under_a_patient_of_another_issuer() -> None:
     uid = generate_uid()
-    send(film_bytes(StudyInstanceUID=uid))
-    second = send(film_bytes(StudyInstanceUID=uid, IssuerOfPatientID="ELSEWHERE"))
+    send(image_bytes(StudyInstanceUID=uid))
+    second = send(image_bytes(StudyInstanceUID=uid, IssuerOfPatientID="ELSEWHERE"))
     assert second.reason_code == "conflict_patient"
 
 
 def test_a_known_series_in_another_study() -> None:
     uid = generate_uid()
-    send(film_bytes(SeriesInstanceUID=uid))
-    second = send(film_bytes(SeriesInstanceUID=uid))
+    send(image_bytes(SeriesInstanceUID=uid))
+    second = send(image_bytes(SeriesInstanceUID=uid))
     assert second.reason_code == "conflict_study"
     assert Study.objects.count() == 1
 
 
 def test_a_known_series_under_another_patient() -> None:
     uid = generate_uid()
-    send(film_bytes(SeriesInstanceUID=uid))
-    second = send(film_bytes(SeriesInstanceUID=uid, PatientID="P-2"))
+    send(image_bytes(SeriesInstanceUID=uid))
+    second = send(image_bytes(SeriesInstanceUID=uid, PatientID="P-2"))
     assert second.reason_code == "conflict_patient"
 
 
 def test_an_accession_number_of_another_patient() -> None:
-    send(film_bytes(AccessionNumber="A-1"))
-    second = send(film_bytes(AccessionNumber="A-1", PatientID="P-2"))
+    send(image_bytes(AccessionNumber="A-1"))
+    second = send(image_bytes(AccessionNumber="A-1", PatientID="P-2"))
     assert second.reason_code == "conflict_accession"
 
 
 def test_an_accession_number_of_another_patient_on_a_picture() -> None:
-    send(film_bytes(AccessionNumber="A-1"))
+    send(image_bytes(AccessionNumber="A-1"))
     second = send(png(), patient_id="P-2", accession_number="A-1")
     assert second.reason_code == "conflict_accession"
 
 
 def test_an_accession_number_without_a_patient_joins_nobody() -> None:
-    send(film_bytes(AccessionNumber="A-1"))
+    send(image_bytes(AccessionNumber="A-1"))
     assert send(png(), accession_number="A-1").reason_code == "conflict_accession"
-    unidentified = send(film_bytes(AccessionNumber="A-1", PatientID=None))
+    unidentified = send(image_bytes(AccessionNumber="A-1", PatientID=None))
     assert unidentified.reason_code == "conflict_accession"
 
 
@@ -88,54 +88,56 @@ def issued_by(issuer: str) -> dict[str, Any]:
 
 
 def test_accession_numbers_are_compared_with_their_issuer() -> None:
-    first = send(film_bytes(**issued_by("RIS-1")))
+    first = send(image_bytes(**issued_by("RIS-1")))
     assert first.study.accession_issuer == "RIS-1"
-    other = send(film_bytes(**issued_by("RIS-2"), PatientID="P-2"))
+    other = send(image_bytes(**issued_by("RIS-2"), PatientID="P-2"))
     assert other.outcome == Outcome.STORED
-    same = send(film_bytes(**issued_by("RIS-1"), PatientID="P-3"))
+    same = send(image_bytes(**issued_by("RIS-1"), PatientID="P-3"))
     assert same.reason_code == "conflict_accession"
 
 
 def test_without_an_issuer_of_its_own_the_patients_counts() -> None:
-    here = film_bytes(AccessionNumber="A-1", IssuerOfPatientID="X")
-    there = film_bytes(AccessionNumber="A-1", IssuerOfPatientID="Y")
+    here = image_bytes(AccessionNumber="A-1", IssuerOfPatientID="X")
+    there = image_bytes(AccessionNumber="A-1", IssuerOfPatientID="Y")
     assert send(here).outcome == send(there).outcome == Outcome.STORED
 
 
 def test_a_shared_accession_number_of_one_patient_is_stored_and_flagged() -> None:
-    send(film_bytes(AccessionNumber="A-1"))
-    result = send(film_bytes(AccessionNumber="A-1"))
+    send(image_bytes(AccessionNumber="A-1"))
+    result = send(image_bytes(AccessionNumber="A-1"))
     assert result.outcome == Outcome.STORED
     flags = list(Study.objects.values_list("flags", flat=True))
     assert flags == [[StudyFlag.ACCESSION_SHARED]] * 2
 
 
-def test_a_later_film_brings_the_accession_number_that_the_first_lacked() -> None:
+def test_a_later_image_brings_the_accession_number_that_the_first_lacked() -> None:
     uid = generate_uid()
-    send(film_bytes(StudyInstanceUID=uid))
-    send(film_bytes(StudyInstanceUID=uid, AccessionNumber="A-1"))
+    send(image_bytes(StudyInstanceUID=uid))
+    send(image_bytes(StudyInstanceUID=uid, AccessionNumber="A-1"))
     assert Study.objects.get().accession_number == "A-1"
-    stolen = send(film_bytes(AccessionNumber="A-1", PatientID="P-2"))
+    stolen = send(image_bytes(AccessionNumber="A-1", PatientID="P-2"))
     assert stolen.reason_code == "conflict_accession"
 
 
 def test_a_known_study_may_not_bring_the_number_of_another_patient() -> None:
     uid = generate_uid()
-    send(film_bytes(AccessionNumber="A-1", PatientID="P-2"))
-    send(film_bytes(StudyInstanceUID=uid))
-    late = send(film_bytes(StudyInstanceUID=uid, AccessionNumber="A-1"))
+    send(image_bytes(AccessionNumber="A-1", PatientID="P-2"))
+    send(image_bytes(StudyInstanceUID=uid))
+    late = send(image_bytes(StudyInstanceUID=uid, AccessionNumber="A-1"))
     assert late.reason_code == "conflict_accession"
 
 
-def conflicting(actor: User | None = None, **claims: Any) -> IngestResult:
-    """Store a film, then send another with its SOP Instance UID."""
+def conflicting(actor: User | None = None, **submitted_identity: Any) -> IngestResult:
+    """Store an image, then send another with its SOP Instance UID."""
     uids = {
         "SOPInstanceUID": SOP_UID,
         "StudyInstanceUID": generate_uid(),
         "SeriesInstanceUID": generate_uid(),
     }
-    send(film_bytes(**uids), actor=actor)
-    return send(film_bytes(**uids, pixels=grey_pixels(1)), actor=actor, **claims)
+    send(image_bytes(**uids), actor=actor)
+    return send(
+        image_bytes(**uids, pixels=grey_pixels(1)), actor=actor, **submitted_identity
+    )
 
 
 def test_the_bytes_wait_in_quarantine_and_the_stored_ones_are_untouched() -> None:
@@ -155,7 +157,7 @@ def test_the_upload_says_what_happened_and_what_was_claimed() -> None:
     upload = Upload.objects.get(outcome=Outcome.CONFLICT)
     assert result.upload == upload
     assert upload.department == user.primary_department
-    assert upload.claims == {"patient_id": "P-1", "priority": "stat"}
+    assert upload.submitted_identity == {"patient_id": "P-1", "priority": "stat"}
     event = AuditEvent.objects.get(object_uuid=upload.pk)
     assert event.outcome == "refused"
     assert [s.patient_uuid for s in event.subjects.all()] == [Patient.objects.get().pk]
@@ -166,7 +168,7 @@ def test_what_it_conflicts_with_is_told_to_those_who_may_see_it() -> None:
     told = conflicting(insider)
     assert told.instance == Instance.objects.get()
     stranger = UserFactory(primary_department=DepartmentFactory(code="emergency"))
-    content = film_bytes(SOPInstanceUID=SOP_UID, BodyPartExamined="HAND")
+    content = image_bytes(SOPInstanceUID=SOP_UID, BodyPartExamined="HAND")
     untold = send(content, actor=stranger)
     assert untold.reason_code == "conflict_header"
     assert (untold.patient, untold.study, untold.instance) == (None, None, None)
@@ -224,8 +226,8 @@ def test_a_copy_that_another_conflict_waits_for_is_not_deleted(
     django_capture_on_commit_callbacks: Any,
 ) -> None:
     uids = {"SOPInstanceUID": SOP_UID, "StudyInstanceUID": generate_uid()}
-    send(film_bytes(**uids))
-    content = film_bytes(**uids, BodyPartExamined="HAND")
+    send(image_bytes(**uids))
+    content = image_bytes(**uids, BodyPartExamined="HAND")
     first, second = send(content).upload, send(content).upload
     assert first.sha256 == second.sha256
     with django_capture_on_commit_callbacks(execute=True):
@@ -238,8 +240,8 @@ def test_sent_again_after_the_record_was_corrected_it_is_stored(
 ) -> None:
     uid = generate_uid()
     sender = UserFactory(primary_department=DepartmentFactory(code="emergency"))
-    first = send(film_bytes(StudyInstanceUID=uid, PatientID=None))
-    content = film_bytes(StudyInstanceUID=uid, PatientID=None)
+    first = send(image_bytes(StudyInstanceUID=uid, PatientID=None))
+    content = image_bytes(StudyInstanceUID=uid, PatientID=None)
     upload = send(content, actor=sender, patient_id="P-9").upload
     assert upload.reason_code == "conflict_patient"
     admin = UserFactory(role=Role.ADMIN)
@@ -262,9 +264,9 @@ def test_sent_again_after_the_record_was_corrected_it_is_stored(
 
 def test_sent_again_a_new_study_goes_where_the_sender_sent_it() -> None:
     sender = UserFactory(primary_department=DepartmentFactory(code="emergency"))
-    first = send(film_bytes(AccessionNumber="A-1"))
+    first = send(image_bytes(AccessionNumber="A-1"))
     upload = send(
-        film_bytes(AccessionNumber="A-1", PatientID="P-2"), actor=sender
+        image_bytes(AccessionNumber="A-1", PatientID="P-2"), actor=sender
     ).upload
     Study.objects.filter(pk=first.study.pk).update(accession_number="A-2")
     result = resolutions.send_again(upload, actor=UserFactory(role=Role.ADMIN))
@@ -279,8 +281,8 @@ def test_bytes_that_are_gone_cannot_be_sent_again() -> None:
 
 
 def test_a_reconciled_flag_is_gone_and_leaves_its_event() -> None:
-    send(film_bytes())
-    study = send(film_bytes(PatientName="Roe^John")).study
+    send(image_bytes())
+    study = send(image_bytes(PatientName="Roe^John")).study
     admin, flag = UserFactory(role=Role.ADMIN), StudyFlag.DEMOGRAPHICS_MISMATCH
     assert resolutions.reconcile(study, flag, actor=admin)
     assert Study.objects.get(pk=study.pk).flags == []

@@ -11,10 +11,10 @@ from patients.conflicts.duplicates import LOSSY_REENCODED
 from patients.models import Instance, Upload
 from tests.dicom_factory import (
     encoded,
-    film,
-    film_bytes,
     grey_pixels,
-    jpeg_film,
+    image,
+    image_bytes,
+    jpeg_image,
     png,
     written,
 )
@@ -30,23 +30,23 @@ UIDS = {
 
 
 def test_another_header_under_the_same_uid_is_a_conflict() -> None:
-    first = send(film_bytes(**UIDS))
-    second = send(film_bytes(**UIDS, BodyPartExamined="RIBCAGE"))
+    first = send(image_bytes(**UIDS))
+    second = send(image_bytes(**UIDS, BodyPartExamined="RIBCAGE"))
     assert (second.outcome, second.reason_code) == (Outcome.CONFLICT, "conflict_header")
     assert Instance.objects.get() == first.instance
     assert second.upload.conflicts_with == first.instance
 
 
 def test_other_pixels_under_the_same_header_are_a_conflict() -> None:
-    send(film_bytes(**UIDS))
+    send(image_bytes(**UIDS))
     pixels = grey_pixels()
     pixels[3, 4] ^= 1
-    second = send(film_bytes(**UIDS, pixels=pixels))
+    second = send(image_bytes(**UIDS, pixels=pixels))
     assert (second.outcome, second.reason_code) == (Outcome.CONFLICT, "conflict_pixels")
 
 
-def test_an_implicit_copy_with_other_padding_is_the_same_film() -> None:
-    dataset = film(**UIDS)
+def test_an_implicit_copy_with_other_padding_is_the_same_image() -> None:
+    dataset = image(**UIDS)
     dataset.add_new(0x00091001, "LO", "private")
     dataset.add_new(0x00090010, "LO", "OURS")
     send(written(dataset))
@@ -56,7 +56,7 @@ def test_an_implicit_copy_with_other_padding_is_the_same_film() -> None:
 
 
 def eight_bit(**attributes: Any) -> Any:
-    dataset = film(**UIDS, **attributes)
+    dataset = image(**UIDS, **attributes)
     dataset.PixelData = (grey_pixels() >> 4).astype(np.uint8).tobytes()
     dataset.BitsAllocated = dataset.BitsStored = 8
     dataset.HighBit = 7
@@ -64,7 +64,7 @@ def eight_bit(**attributes: Any) -> Any:
     return dataset
 
 
-def test_a_lossy_copy_within_two_grey_levels_is_the_same_film() -> None:
+def test_a_lossy_copy_within_two_grey_levels_is_the_same_image() -> None:
     dataset = eight_bit()
     send(written(dataset))
     again = send(encoded(dataset, JPEG2000, j2k_psnr=[60]))
@@ -94,24 +94,24 @@ def test_two_of_255_is_the_limit(
 def test_lossless_copies_are_never_compared_by_looks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    send(film_bytes(**UIDS))
+    send(image_bytes(**UIDS))
     monkeypatch.setattr(decode, "greatest_difference", lambda *_: 0.0)
-    other = send(film_bytes(**UIDS, pixels=grey_pixels(9)))
+    other = send(image_bytes(**UIDS, pixels=grey_pixels(9)))
     assert other.reason_code == "conflict_pixels"
 
 
 def test_without_a_pixel_hash_only_the_dataset_tells(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    content = film_bytes(**UIDS)
+    content = image_bytes(**UIDS)
     first = send(content)
     Instance.objects.filter(pk=first.instance.pk).update(pixel_sha256=None)
-    dataset = film(**UIDS)
+    dataset = image(**UIDS)
     dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     assert send(written(dataset)).outcome == Outcome.DUPLICATE
 
 
-def test_a_picture_changed_by_one_pixel_is_another_film() -> None:
+def test_a_picture_changed_by_one_pixel_is_another_image() -> None:
     pixels = (grey_pixels() >> 4).astype(np.uint8)
     one = send(png(pixels), patient_id="1")
     pixels[0, 0] ^= 1
@@ -121,7 +121,7 @@ def test_a_picture_changed_by_one_pixel_is_another_film() -> None:
 
 def test_a_jpeg_with_one_flipped_bit_is_a_conflict() -> None:
     dataset = eight_bit()
-    compressed = bytearray(jpeg_film(dataset))
+    compressed = bytearray(jpeg_image(dataset))
     send(bytes(compressed))
     compressed[compressed.rfind(b"\xff\xd9") - 40] ^= 1
     assert send(bytes(compressed)).outcome == Outcome.CONFLICT

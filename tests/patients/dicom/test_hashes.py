@@ -27,16 +27,16 @@ from pydicom.uid import (
 
 from patients import decode
 from patients.dicom.hashes import HASH_RULE, ObjectHashes, hash_object
-from tests.dicom_factory import encoded, film, grey_pixels, jpeg_film, written
+from tests.dicom_factory import encoded, grey_pixels, image, jpeg_image, written
 
 
 def hashes_of(content: bytes) -> ObjectHashes:
     return hash_object(io.BytesIO(content))
 
 
-def rich_film(**attributes: Any) -> FileDataset:
-    """Return a film with sequences, numbers, private elements and other oddities."""
-    dataset = film(
+def rich_image(**attributes: Any) -> FileDataset:
+    """Return an image with sequences, numbers, private elements and other oddities."""
+    dataset = image(
         WindowCenter="2000.5",
         LossyImageCompression="00",
         SmallestImagePixelValue=0,
@@ -109,7 +109,7 @@ SAME_DATASET: dict[str, Callable[[FileDataset], bytes]] = {
 
 @pytest.mark.parametrize("how", SAME_DATASET)
 def test_the_same_dataset_written_another_way(how: str) -> None:
-    dataset = rich_film()
+    dataset = rich_image()
     expected = hashes_of(written(dataset))
     found = hashes_of(SAME_DATASET[how](dataset))
     assert found.dataset_sha256 == expected.dataset_sha256
@@ -118,16 +118,16 @@ def test_the_same_dataset_written_another_way(how: str) -> None:
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless])
 def test_compression_changes_the_dataset_not_the_header(syntax: str) -> None:
-    dataset = rich_film()
+    dataset = rich_image()
     plain, packed = hashes_of(written(dataset)), hashes_of(encoded(dataset, syntax))
     assert packed.header_sha256 == plain.header_sha256
     assert packed.dataset_sha256 != plain.dataset_sha256
 
 
 def test_marks_of_lossy_compression_are_no_difference_of_the_header() -> None:
-    eight = film(BitsAllocated=8, BitsStored=8, HighBit=7)
+    eight = image(BitsAllocated=8, BitsStored=8, HighBit=7)
     eight.PixelData = eight.PixelData[: 64 * 48]
-    lossy = dcmread(io.BytesIO(jpeg_film(eight)))
+    lossy = dcmread(io.BytesIO(jpeg_image(eight)))
     lossy.LossyImageCompression = "01"
     lossy.LossyImageCompressionRatio = "7.5"
     lossy.LossyImageCompressionMethod = "ISO_10918_1"
@@ -147,7 +147,7 @@ def test_marks_of_lossy_compression_are_no_difference_of_the_header() -> None:
     ],
 )
 def test_another_header_is_another_header(change: dict[str, Any]) -> None:
-    dataset = film()
+    dataset = image()
     before = hashes_of(written(dataset))
     for keyword, value in change.items():
         setattr(dataset, keyword, value)
@@ -157,7 +157,7 @@ def test_another_header_is_another_header(change: dict[str, Any]) -> None:
 
 
 def test_other_pixels_are_another_dataset_under_the_same_header() -> None:
-    dataset = film()
+    dataset = image()
     before = hashes_of(written(dataset))
     dataset.PixelData = grey_pixels(1).tobytes()
     after = hashes_of(written(dataset))
@@ -166,7 +166,7 @@ def test_other_pixels_are_another_dataset_under_the_same_header() -> None:
 
 
 def test_what_stands_in_a_sequence_counts() -> None:
-    dataset = rich_film()
+    dataset = rich_image()
     before = hashes_of(written(dataset))
     dataset.AnatomicRegionSequence[0].CodeMeaning = "Neck"
     assert hashes_of(written(dataset)).header_sha256 != before.header_sha256
@@ -174,7 +174,7 @@ def test_what_stands_in_a_sequence_counts() -> None:
 
 def test_where_a_sequence_ends_counts() -> None:
     """An element inside an item is not the same as the element behind it."""
-    inside, outside, item = film(), film(), Dataset()
+    inside, outside, item = image(), image(), Dataset()
     for uid in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
         setattr(outside, uid, getattr(inside, uid))
     item.CodeMeaning = "x"
@@ -188,7 +188,7 @@ def test_where_a_sequence_ends_counts() -> None:
 
 
 def test_private_values_count_private_sequences_do_not() -> None:
-    dataset = rich_film()
+    dataset = rich_image()
     before = hashes_of(written(dataset))
     block, item = dataset.private_block(0x0029, "ACME"), Dataset()
     item.CodeMeaning = "private"
@@ -202,7 +202,7 @@ def test_private_values_count_private_sequences_do_not() -> None:
 
 
 def test_padding_of_texts_is_no_difference() -> None:
-    content = written(film(PatientID="P-1"))
+    content = written(image(PatientID="P-1"))
     null_padded = content.replace(b"LO\x04\0P-1 ", b"LO\x04\0P-1\0")
     assert null_padded != content
     one, other = hashes_of(content), hashes_of(null_padded)
@@ -211,7 +211,7 @@ def test_padding_of_texts_is_no_difference() -> None:
 
 
 def test_the_object_hash_is_that_of_the_bytes() -> None:
-    content = written(film())
+    content = written(image())
     found = hashes_of(content)
     assert found.object_sha256 == hashlib.sha256(content).hexdigest()
     assert found.rule == HASH_RULE == 1
@@ -222,7 +222,7 @@ def test_the_object_hash_is_that_of_the_bytes() -> None:
 def test_large_values_are_hashed_in_chunks() -> None:
     """More than one chunk, in both byte orders, gives one hash."""
     pixels = grey_pixels(rows=1100, columns=1000)
-    dataset = film(pixels=pixels)
+    dataset = image(pixels=pixels)
     assert (
         hashes_of(written(dataset)).dataset_sha256
         == hashes_of(big_endian(dataset)).dataset_sha256
@@ -230,7 +230,7 @@ def test_large_values_are_hashed_in_chunks() -> None:
 
 
 def test_colour_written_as_rgb_or_ycbcr_is_one_header() -> None:
-    one = film(SamplesPerPixel=3, PhotometricInterpretation="RGB")
+    one = image(SamplesPerPixel=3, PhotometricInterpretation="RGB")
     before = hashes_of(written(one))
     one.PhotometricInterpretation = "YBR_RCT"
     assert hashes_of(written(one)).header_sha256 == before.header_sha256
@@ -238,7 +238,7 @@ def test_colour_written_as_rgb_or_ycbcr_is_one_header() -> None:
 
 def test_the_rule_gives_what_it_gave() -> None:
     """Stored hashes stay comparable: another rule needs another HASH_RULE."""
-    dataset = rich_film(
+    dataset = rich_image(
         SOPInstanceUID="1.2.3.1",
         StudyInstanceUID="1.2.3.2",
         SeriesInstanceUID="1.2.3.3",

@@ -36,11 +36,11 @@ from patients.dicom.header import (
     read_header,
 )
 from patients.dicom.sop_classes import must_have_pixels
-from tests.dicom_factory import film, film_bytes, jpeg_film, written
+from tests.dicom_factory import image, image_bytes, jpeg_image, written
 
 
 def header(**attributes: Any) -> Header:
-    return read_header(BytesIO(film_bytes(**attributes)))
+    return read_header(BytesIO(image_bytes(**attributes)))
 
 
 def header_of(dataset: Dataset) -> Header:
@@ -59,7 +59,7 @@ def raw(tag: int, vr: str, value: Any) -> DataElement:
 
 
 def with_raw(tag: int, vr: str, value: Any, **attributes: Any) -> FileDataset:
-    dataset = film(**attributes)
+    dataset = image(**attributes)
     dataset[tag] = raw(tag, vr, value)
     return dataset
 
@@ -135,7 +135,7 @@ def test_names_in_three_scripts() -> None:
         b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B="
         b"\x1b$B$d$^$@\x1b(B^\x1b$B$?$m$&\x1b(B"
     )
-    dataset = film(SpecificCharacterSet=["", "ISO 2022 IR 87"])
+    dataset = image(SpecificCharacterSet=["", "ISO 2022 IR 87"])
     content = written(dataset)
     at = content.index(b"\x10\0\x10\0PN")
     old = b"\x10\0\x10\0PN" + struct.pack("<H", 8) + b"Doe^John"
@@ -164,7 +164,7 @@ def test_character_sets_also_broken_ones(
     character_set: str, value: bytes, expected: str
 ) -> None:
     value += b" " * (len(value) % 2)
-    content = film_bytes(PatientName="Doe^John")
+    content = image_bytes(PatientName="Doe^John")
     element = b"\x10\0\x10\0PN" + struct.pack("<H", len(value)) + value
     content = content.replace(b"\x10\0\x10\0PN\x08\0Doe^John", element)
     term = character_set.encode() + b" " * (len(character_set) % 2)
@@ -175,7 +175,7 @@ def test_character_sets_also_broken_ones(
 
 
 def test_header_json_is_what_postgresql_takes() -> None:
-    dataset = film(
+    dataset = image(
         WindowCenter="2048", SpecificCharacterSet="ISO_IR 192", PatientComments="a\0b"
     )
     dataset.add(raw(0x00281053, "DS", "NaN"))
@@ -198,7 +198,7 @@ def test_header_json_is_what_postgresql_takes() -> None:
 
 
 def test_sequences_stand_in_the_json() -> None:
-    dataset, item = film(), Dataset()
+    dataset, item = image(), Dataset()
     item.CodeMeaning, item.CodeValue = "Chest", "T-D3000"
     dataset.AnatomicRegionSequence = Sequence([item])
     assert header_of(dataset).json["00082218"] == {
@@ -213,7 +213,7 @@ def test_sequences_stand_in_the_json() -> None:
 
 
 def test_header_json_has_a_limit() -> None:
-    dataset = film()
+    dataset = image()
     block = dataset.private_block(0x0029, "HOSTILE", create=True)
     for number in range(100):
         block.add_new(number, "UT", "x" * 60_000)
@@ -230,7 +230,7 @@ def test_no_text_breaks_the_header(name: str, data: bytes) -> None:
     value = (name.encode("utf-8", "surrogatepass") + data)[:200]
     value += b" " * (len(value) % 2)
     element = b"\x10\0\x10\0PN" + struct.pack("<H", len(value)) + value
-    content = FILM.replace(b"\x10\0\x10\0PN\x08\0Doe^John", element)
+    content = IMAGE.replace(b"\x10\0\x10\0PN\x08\0Doe^John", element)
     read = read_header(BytesIO(content))
     text = json.dumps(read.json, allow_nan=False)
     assert "\\u0000" not in text
@@ -240,7 +240,7 @@ def test_no_text_breaks_the_header(name: str, data: bytes) -> None:
         assert "\0" not in part
 
 
-FILM = film_bytes(SpecificCharacterSet="ISO_IR 192")
+IMAGE = image_bytes(SpecificCharacterSet="ISO_IR 192")
 
 
 @pytest.mark.parametrize(
@@ -253,8 +253,8 @@ def test_missing_uids_are_refused(keyword: str) -> None:
 
 
 def written_without(keyword: str) -> bytes:
-    """Write a film whose file meta still names what the dataset lacks."""
-    dataset = film()
+    """Write an image whose file meta still names what the dataset lacks."""
+    dataset = image()
     whole = written(dataset)
     element = dataset[keyword]
     value = element.value.encode() + b"\0" * (len(element.value) % 2)
@@ -265,13 +265,13 @@ def written_without(keyword: str) -> bytes:
 
 
 def test_a_uid_that_is_none_is_refused() -> None:
-    dataset = film()
+    dataset = image()
     dataset[0x0020000D] = raw(0x0020000D, "UI", "1.2.<script>")
     assert reason(written(dataset)) == "invalid_header"
 
 
 def test_an_image_without_pixels_is_refused() -> None:
-    dataset = film()
+    dataset = image()
     del dataset.PixelData
     assert reason(written(dataset)) == "no_pixels"
 
@@ -285,7 +285,7 @@ def test_an_image_without_pixels_is_refused() -> None:
     ],
 )
 def test_objects_without_pixels_by_nature_are_read(sop_class: str) -> None:
-    dataset = film(SOPClassUID=sop_class, Modality="SR")
+    dataset = image(SOPClassUID=sop_class, Modality="SR")
     del dataset.PixelData
     read = header_of(dataset)
     assert not read.has_pixels
@@ -293,7 +293,7 @@ def test_objects_without_pixels_by_nature_are_read(sop_class: str) -> None:
 
 
 def test_what_is_no_object_to_keep_is_refused() -> None:
-    dataset = film(SOPClassUID=MediaStorageDirectoryStorage)
+    dataset = image(SOPClassUID=MediaStorageDirectoryStorage)
     assert reason(written(dataset)) == "unsupported_sop_class"
     assert must_have_pixels(SecondaryCaptureImageStorage)
     assert must_have_pixels(ComputedRadiographyImageStorage)
@@ -301,9 +301,9 @@ def test_what_is_no_object_to_keep_is_refused() -> None:
 
 def test_sizes_are_checked_before_anything_is_decoded() -> None:
     """The size is the header's: nothing has that many pixels behind it."""
-    huge = film(SOPClassUID=SecondaryCaptureImageStorage, Rows=60_000, Columns=60_000)
+    huge = image(SOPClassUID=SecondaryCaptureImageStorage, Rows=60_000, Columns=60_000)
     assert reason(written(huge)) == "too_many_pixels"
-    assert reason(film_bytes(Rows=0)) == "no_pixels"
+    assert reason(image_bytes(Rows=0)) == "no_pixels"
     assert reason(written(with_raw(0x00280008, "IS", "-1"))) == "invalid_header"
 
 
@@ -366,7 +366,7 @@ def test_views_are_read_wherever_they_stand(
 
 
 def test_coded_view_and_region() -> None:
-    dataset = film(ViewPosition=None, BodyPartExamined=None)
+    dataset = image(ViewPosition=None, BodyPartExamined=None)
     view, region = Dataset(), Dataset()
     view.CodeMeaning, region.CodeMeaning = "postero-anterior", "Chest"
     dataset.ViewCodeSequence = Sequence([view])
@@ -376,7 +376,7 @@ def test_coded_view_and_region() -> None:
 
 
 def test_issuer_of_the_accession_number() -> None:
-    dataset, issuer = film(AccessionNumber="A1"), Dataset()
+    dataset, issuer = image(AccessionNumber="A1"), Dataset()
     issuer.LocalNamespaceEntityID = "RIS"
     dataset.IssuerOfAccessionNumberSequence = Sequence([issuer])
     assert header_of(dataset).accession_issuer == "RIS"
@@ -384,15 +384,15 @@ def test_issuer_of_the_accession_number() -> None:
 
 def test_lossy_is_told_by_syntax_or_header() -> None:
     assert header(LossyImageCompression="01").lossy
-    eight = film(BitsAllocated=8, BitsStored=8, HighBit=7)
+    eight = image(BitsAllocated=8, BitsStored=8, HighBit=7)
     eight.PixelData = eight.PixelData[: 64 * 48]
-    read = read_header(BytesIO(jpeg_film(eight)))
+    read = read_header(BytesIO(jpeg_image(eight)))
     assert read.transfer_syntax_uid == JPEGBaseline8Bit
     assert read.lossy
 
 
 def test_of_two_elements_with_one_tag_the_first_counts() -> None:
-    content = film_bytes()
+    content = image_bytes()
     element = b"\x10\0\x20\0LO\x04\0P-1 "
     assert element in content
     twice = content.replace(element, element + b"\x10\0\x20\0LO\x04\0P-2 ")
@@ -400,7 +400,7 @@ def test_of_two_elements_with_one_tag_the_first_counts() -> None:
 
 
 def test_the_header_of_a_large_private_value_costs_nothing() -> None:
-    dataset = film()
+    dataset = image()
     block = dataset.private_block(0x0029, "BIG", create=True)
     block.add_new(1, "OB", bytes(5_000_000))
     read = header_of(dataset)

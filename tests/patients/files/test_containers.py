@@ -33,9 +33,9 @@ from patients.dicom import structure as dicom_structure
 from patients.files.containers import Kind, check_whole, sniff
 from tests.dicom_factory import (
     encoded,
-    film,
-    film_bytes,
     grey_pixels,
+    image,
+    image_bytes,
     jpeg,
     png,
     written,
@@ -64,7 +64,7 @@ def saved(form: str, **options: object) -> bytes:
 
 
 def with_sequences(*, undefined: bool) -> bytes:
-    dataset = film()
+    dataset = image()
     item, inner = Dataset(), Dataset()
     inner.CodeValue, inner.CodeMeaning = "T-D3000", "Chest"
     item.AnatomicRegionModifierSequence = Sequence([inner])
@@ -77,26 +77,26 @@ def with_sequences(*, undefined: bool) -> bytes:
 
 
 def deflated() -> bytes:
-    dataset = film()
+    dataset = image()
     dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     return written(dataset)
 
 
 def implicit() -> bytes:
-    dataset = film()
+    dataset = image()
     dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     return written(dataset)
 
 
 WHOLE = {
-    "explicit": film_bytes,
+    "explicit": image_bytes,
     "implicit": implicit,
     "deflated": deflated,
     "sequences": lambda: with_sequences(undefined=False),
     "undefined-length sequences": lambda: with_sequences(undefined=True),
-    "rle": lambda: encoded(film(), RLELossless),
-    "jpeg-ls": lambda: encoded(film(), JPEGLSLossless),
-    "jpeg 2000": lambda: encoded(film(), JPEG2000Lossless),
+    "rle": lambda: encoded(image(), RLELossless),
+    "jpeg-ls": lambda: encoded(image(), JPEGLSLossless),
+    "jpeg 2000": lambda: encoded(image(), JPEG2000Lossless),
     "png": png,
     "16-bit png": lambda: png(grey_pixels()),
     "jpeg": jpeg,
@@ -157,32 +157,32 @@ def element_ends(content: bytes) -> set[int]:
 
 @given(cut=st.integers(min_value=1, max_value=6143))
 def test_pixels_cut_short_are_refused(cut: int) -> None:
-    assert reason(FILM[: len(FILM) - cut]) == "truncated_file"
+    assert reason(IMAGE[: len(IMAGE) - cut]) == "truncated_file"
 
 
-FILM = film_bytes()
+IMAGE = image_bytes()
 
 
 def test_pixels_shorter_than_the_header_says_are_refused() -> None:
-    dataset = film()
+    dataset = image()
     dataset.PixelData = dataset.PixelData[:-2]
     assert reason(written(dataset)) == "truncated_file"
 
 
 def test_missing_frames_are_refused() -> None:
-    dataset = film(NumberOfFrames=2)
+    dataset = image(NumberOfFrames=2)
     assert reason(written(dataset)) == "truncated_file"
 
 
 def test_a_compressed_frame_without_its_end_marker_is_refused() -> None:
-    content = encoded(film(), JPEGLSLossless)
+    content = encoded(image(), JPEGLSLossless)
     assert reason(content.replace(b"\xff\xd9", b"\xff\x00")) == "truncated_file"
 
 
 def test_trailing_padding_is_no_damage() -> None:
     for padding in (b"\0" * 512, b"\r\n", b" "):
-        assert checked(film_bytes() + padding) is Kind.DICOM
-    dataset = film()
+        assert checked(image_bytes() + padding) is Kind.DICOM
+    dataset = image()
     dataset.add_new(0xFFFCFFFC, "OB", b"\0" * 100)
     assert checked(written(dataset)) is Kind.DICOM
     assert checked(jpeg() + b"after the end") is Kind.JPEG
@@ -190,7 +190,7 @@ def test_trailing_padding_is_no_damage() -> None:
 
 
 def test_something_behind_the_pixels_is_no_padding() -> None:
-    assert reason(film_bytes() + b"\x08\0\x20\0DA\x08\0" + b"2024") == "truncated_file"
+    assert reason(image_bytes() + b"\x08\0\x20\0DA\x08\0" + b"2024") == "truncated_file"
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_a_deflated_dataset_is_unpacked_only_so_far(
 
 
 def nested(depth: int, *, undefined: bool) -> bytes:
-    """Write a film with a sequence in a sequence in a sequence …, by hand."""
+    """Write an image with a sequence in a sequence in a sequence …, by hand."""
     tag = b"\x08\0\x18\x22"
     if undefined:
         start = tag + b"SQ\0\0\xff\xff\xff\xff" + b"\xfe\xff\0\xe0\xff\xff\xff\xff"
@@ -261,7 +261,7 @@ def nested(depth: int, *, undefined: bool) -> bytes:
         for _ in range(depth):
             inner = b"\xfe\xff\0\xe0" + struct.pack("<L", len(inner)) + inner
             inner = tag + b"SQ\0\0" + struct.pack("<L", len(inner)) + inner
-    content = film_bytes()
+    content = image_bytes()
     at = content.index(b"\x10\0\x10\0PN")
     return content[:at] + inner + content[at:]
 
@@ -302,14 +302,14 @@ def test_directories_that_go_in_a_circle_are_refused() -> None:
 def test_items_longer_than_their_sequence_are_refused() -> None:
     item = b"\xfe\xff\0\xe0" + struct.pack("<L", 4000)
     sequence = b"\x08\0\x18\x22SQ\0\0" + struct.pack("<L", len(item)) + item
-    content = film_bytes()
+    content = image_bytes()
     at = content.index(b"\x10\0\x10\0PN")
     broken = content[:at] + sequence + content[at:]
     assert reason(broken) == "damaged_file"
 
 
 def test_big_endian_is_read() -> None:
-    dataset = film()
+    dataset = image()
     out = io.BytesIO()
     plain = Dataset()
     plain.update(dataset)
@@ -330,8 +330,8 @@ def dicom_bytes_big_endian(dataset: Dataset, out: io.BytesIO) -> bytes:
 
 def test_every_real_file_is_whole(chestx_data: Path) -> None:
     samples = sorted((chestx_data / "samples").rglob("*.*"))
-    films = sorted((chestx_data).rglob("*.jpg"))
-    chosen = samples + random.Random(5).sample(films, min(300, len(films)))
+    images = sorted((chestx_data).rglob("*.jpg"))
+    chosen = samples + random.Random(5).sample(images, min(300, len(images)))
     assert len(chosen) > 300
     for path in chosen:
         with path.open("rb") as file:

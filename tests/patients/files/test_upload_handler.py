@@ -47,7 +47,7 @@ def received(*files: tuple[str, bytes]) -> list[LimitedUploadedFile]:
 
 def test_a_file_comes_to_disk_with_its_hash(tmp_path: Path) -> None:
     content = bytes(range(256)) * 5000
-    (file,) = received(("film.dcm", content))
+    (file,) = received(("image.dcm", content))
     assert file.sha256 == hashlib.sha256(content).hexdigest()
     assert (file.received_bytes, file.size) == (len(content), len(content))
     assert not file.too_large
@@ -126,7 +126,7 @@ def test_a_length_that_is_none_is_no_fault_of_the_size(length: str) -> None:
 
 def test_an_open_file_has_a_path(tmp_path: Path) -> None:
     """Its own where there is one; a copy of what is in memory, or was deleted."""
-    own = tmp_path / "film.dcm"
+    own = tmp_path / "image.dcm"
     own.write_bytes(b"abc")
     with own.open("rb") as file:
         with on_disk(file) as path:
@@ -135,7 +135,7 @@ def test_an_open_file_has_a_path(tmp_path: Path) -> None:
         with on_disk(file) as path:
             assert path != own
             assert path.read_bytes() == b"abc"
-    memory = SimpleUploadedFile("film.dcm", b"def")
+    memory = SimpleUploadedFile("image.dcm", b"def")
     with on_disk(memory) as path:
         assert path.read_bytes() == b"def"
     assert not path.exists()

@@ -7,7 +7,7 @@ from accounts.errors import Conflict, InvalidInput
 from accounts.models import AuditEvent, Role, User
 from patients.identity.assignments import assign_study, undo_assignment
 from patients.models import Patient, Study, StudyFlag, Upload
-from tests.dicom_factory import film_bytes
+from tests.dicom_factory import image_bytes
 from tests.factories import PatientFactory, UserFactory
 from tests.patients.sending import send
 
@@ -20,7 +20,7 @@ def admin() -> User:
 
 
 def unidentified(uid: str) -> Study:
-    return send(film_bytes(StudyInstanceUID=uid, PatientID=None)).study
+    return send(image_bytes(StudyInstanceUID=uid, PatientID=None)).study
 
 
 def test_an_assignment_moves_the_study_and_says_by_whom_and_when(admin: User) -> None:
@@ -49,42 +49,42 @@ def test_an_unknown_identifier_makes_the_patient_from_what_is_known(
     assert (patient.family_name, patient.name_folded) == ("Doe", "doe john")
 
 
-def test_films_that_come_later_follow_the_assignment(admin: User) -> None:
+def test_images_that_come_later_follow_the_assignment(admin: User) -> None:
     uid = generate_uid()
     assign_study(unidentified(uid), patient_id="P-9", actor=admin)
-    without = send(film_bytes(StudyInstanceUID=uid, PatientID=None))
-    as_assigned = send(film_bytes(StudyInstanceUID=uid, PatientID="P-9"))
+    without = send(image_bytes(StudyInstanceUID=uid, PatientID=None))
+    as_assigned = send(image_bytes(StudyInstanceUID=uid, PatientID="P-9"))
     assert without.patient.patient_id == as_assigned.patient.patient_id == "P-9"
-    other = send(film_bytes(StudyInstanceUID=uid, PatientID="P-10"))
+    other = send(image_bytes(StudyInstanceUID=uid, PatientID="P-10"))
     assert other.reason_code == "conflict_patient"
 
 
 def test_the_identity_that_a_study_came_with_follows_it(admin: User) -> None:
     uid = generate_uid()
-    study = send(film_bytes(StudyInstanceUID=uid, PatientID="WRONG")).study
+    study = send(image_bytes(StudyInstanceUID=uid, PatientID="WRONG")).study
     assign_study(study, patient_id="RIGHT", actor=admin)
-    later = send(film_bytes(StudyInstanceUID=uid, PatientID="WRONG"))
+    later = send(image_bytes(StudyInstanceUID=uid, PatientID="WRONG"))
     assert later.outcome == Upload.Outcome.STORED
     assert later.patient.patient_id == "RIGHT"
-    elsewhere = send(film_bytes(PatientID="WRONG"))
+    elsewhere = send(image_bytes(PatientID="WRONG"))
     assert elsewhere.patient.patient_id == "WRONG"
 
 
-def test_a_film_under_the_former_identity_says_nothing_of_the_new_patient(
+def test_a_image_under_the_former_identity_says_nothing_of_the_new_patient(
     admin: User,
 ) -> None:
     uid, nameless = generate_uid(), {"PatientName": None, "PatientBirthDate": None}
-    study = send(film_bytes(StudyInstanceUID=uid, PatientID="P-1", **nameless)).study
-    send(film_bytes(PatientID="P-2", **nameless))
+    study = send(image_bytes(StudyInstanceUID=uid, PatientID="P-1", **nameless)).study
+    send(image_bytes(PatientID="P-2", **nameless))
     assign_study(study, patient_id="P-2", actor=admin)
-    later = send(film_bytes(StudyInstanceUID=uid, PatientID="P-1", PatientName="D^J"))
+    later = send(image_bytes(StudyInstanceUID=uid, PatientID="P-1", PatientName="D^J"))
     assert (later.outcome, later.patient.patient_id) == (Upload.Outcome.STORED, "P-2")
     later.patient.refresh_from_db()
     assert (later.patient.family_name, later.patient.birth_date) == ("", None)
 
 
 def test_a_duplicate_is_known_under_either_identity(admin: User) -> None:
-    content = film_bytes(PatientID=None)
+    content = image_bytes(PatientID=None)
     study = send(content, patient_id="WRONG").study
     assign_study(study, patient_id="RIGHT", actor=admin)
     for said in ("WRONG", "RIGHT"):
@@ -104,7 +104,7 @@ def test_undone_the_study_is_back_where_it_was(admin: User) -> None:
     assert study.patient == former
     assert assignment.undone_by == admin
     assert assignment.undone_at is not None
-    later = send(film_bytes(StudyInstanceUID=uid, PatientID="P-9"))
+    later = send(image_bytes(StudyInstanceUID=uid, PatientID="P-9"))
     assert later.reason_code == "conflict_patient"
 
 
@@ -140,7 +140,7 @@ def test_no_assignment_without_a_usable_identifier(
 
 
 def test_no_assignment_to_the_same_patient(admin: User) -> None:
-    study = send(film_bytes()).study
+    study = send(image_bytes()).study
     with pytest.raises(InvalidInput) as raised:
         assign_study(study, patient_id="P-1", actor=admin)
     assert raised.value.reason_code == "same_patient"

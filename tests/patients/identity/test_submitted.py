@@ -1,4 +1,4 @@
-"""Whose film it is: header before form, and what a form may say."""
+"""Whose image it is: header before form, and what a form may say."""
 
 from datetime import date
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from accounts.errors import InvalidInput
-from patients.identity.submitted import Claims, checked
+from patients.identity.submitted import SubmittedIdentity, checked
 from patients.models import Patient, Priority, Study, StudyFlag, Upload
-from tests.dicom_factory import film_bytes, generate_uid, grey_pixels, png
+from tests.dicom_factory import generate_uid, grey_pixels, image_bytes, png
 from tests.patients.sending import send
 
 Outcome = Upload.Outcome
@@ -40,7 +40,7 @@ NOBODY = {
 def test_claims_are_read_in_the_forms_that_people_write(
     field: str, typed: Any, expected: Any
 ) -> None:
-    assert getattr(checked(Claims(**{field: typed})), field) == expected
+    assert getattr(checked(SubmittedIdentity(**{field: typed})), field) == expected
 
 
 @pytest.mark.parametrize(
@@ -69,30 +69,33 @@ def test_a_claim_that_makes_no_sense_is_refused_by_its_name(
     field: str, typed: str
 ) -> None:
     with pytest.raises(InvalidInput) as raised:
-        checked(Claims(**{field: typed}))
+        checked(SubmittedIdentity(**{field: typed}))
     assert raised.value.reason_code == "invalid_claims"
     assert list(raised.value.fields) == [field]
 
 
 def test_claims_survive_being_written_down() -> None:
-    claims = checked(
-        Claims("1", "I", "Doe^J", "1970-12-31", "M", "A1", Priority.ROUTINE)
+    submitted_identity = checked(
+        SubmittedIdentity("1", "I", "Doe^J", "1970-12-31", "M", "A1", Priority.ROUTINE)
     )
-    assert checked(Claims.from_json(claims.as_json())) == claims
-    assert Claims().as_json() == {}
+    assert (
+        checked(SubmittedIdentity.from_json(submitted_identity.as_json()))
+        == submitted_identity
+    )
+    assert SubmittedIdentity().as_json() == {}
 
 
 @pytest.mark.django_db
 def test_bad_claims_refuse_the_file_and_are_kept() -> None:
-    result = send(film_bytes(), birth_date="soon", sex="\x00")
+    result = send(image_bytes(), birth_date="soon", sex="\x00")
     assert (result.outcome, result.reason_code) == (Outcome.REFUSED, "invalid_claims")
-    assert result.upload.claims["birth_date"] == "soon"
+    assert result.upload.submitted_identity["birth_date"] == "soon"
 
 
 @pytest.mark.django_db
 def test_a_form_fills_what_the_header_lacks() -> None:
     result = send(
-        film_bytes(**NOBODY),
+        image_bytes(**NOBODY),
         patient_id="77",
         patient_name="Roe^Jane",
         birth_date="1980-05-06",
@@ -109,7 +112,7 @@ def test_a_form_fills_what_the_header_lacks() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    "claims",
+    "submitted_identity",
     [
         {"patient_id": "someone-else"},
         {"patient_name": "Roe^Jane"},
@@ -120,10 +123,10 @@ def test_a_form_fills_what_the_header_lacks() -> None:
     ],
 )
 def test_where_form_and_header_disagree_the_file_is_refused(
-    claims: dict[str, str],
+    submitted_identity: dict[str, str],
 ) -> None:
-    content = film_bytes(IssuerOfPatientID="HERE", AccessionNumber="MINE")
-    result = send(content, **claims)
+    content = image_bytes(IssuerOfPatientID="HERE", AccessionNumber="MINE")
+    result = send(content, **submitted_identity)
     assert (result.outcome, result.reason_code) == (
         Outcome.REFUSED,
         "identity_mismatch",
@@ -134,22 +137,25 @@ def test_where_form_and_header_disagree_the_file_is_refused(
 @pytest.mark.django_db
 def test_a_form_that_says_the_same_in_other_words_agrees() -> None:
     result = send(
-        film_bytes(), patient_id="P-1", patient_name="john doe", birth_date="31.01.1970"
+        image_bytes(),
+        patient_id="P-1",
+        patient_name="john doe",
+        birth_date="31.01.1970",
     )
     assert result.outcome == Outcome.STORED
 
 
 @pytest.mark.django_db
 def test_the_form_is_asked_before_the_duplicate() -> None:
-    content = film_bytes()
+    content = image_bytes()
     send(content)
     again = send(content, patient_id="someone-else")
     assert again.reason_code == "identity_mismatch"
 
 
 @pytest.mark.django_db
-def test_a_form_cannot_claim_a_known_film_without_patient_id() -> None:
-    content = film_bytes(PatientID=None)
+def test_a_form_cannot_claim_a_known_image_without_patient_id() -> None:
+    content = image_bytes(PatientID=None)
     send(content)
     assert send(content).outcome == Outcome.DUPLICATE
     claimed = send(content, patient_id="someone")
@@ -157,17 +163,19 @@ def test_a_form_cannot_claim_a_known_film_without_patient_id() -> None:
 
 
 @pytest.mark.django_db
-def test_a_known_film_agrees_with_a_form_that_leaves_the_issuer_to_the_header() -> None:
-    content = film_bytes(PatientID="P-1", IssuerOfPatientID="ELSEWHERE")
+def test_a_known_image_agrees_with_a_form_that_leaves_the_issuer_to_the_header() -> (
+    None
+):
+    content = image_bytes(PatientID="P-1", IssuerOfPatientID="ELSEWHERE")
     outcomes = [send(content, patient_id="P-1").outcome for _ in range(2)]
     assert outcomes == [Outcome.STORED, Outcome.DUPLICATE]
 
 
 @pytest.mark.django_db
 def test_a_patient_is_an_identifier_and_its_issuer() -> None:
-    here = send(film_bytes())
-    there = send(film_bytes(IssuerOfPatientID="ELSEWHERE"))
-    default = send(film_bytes(IssuerOfPatientID="LOCAL"))
+    here = send(image_bytes())
+    there = send(image_bytes(IssuerOfPatientID="ELSEWHERE"))
+    default = send(image_bytes(IssuerOfPatientID="LOCAL"))
     assert here.patient != there.patient
     assert here.patient == default.patient
     assert here.patient.issuer == "LOCAL"
@@ -176,19 +184,19 @@ def test_a_patient_is_an_identifier_and_its_issuer() -> None:
 @pytest.mark.django_db
 def test_without_identifier_each_study_has_an_unidentified_patient() -> None:
     uid = generate_uid()
-    first = send(film_bytes(PatientID=None, StudyInstanceUID=uid))
-    same = send(film_bytes(PatientID=None, StudyInstanceUID=uid))
-    other = send(film_bytes(PatientID=None))
+    first = send(image_bytes(PatientID=None, StudyInstanceUID=uid))
+    same = send(image_bytes(PatientID=None, StudyInstanceUID=uid))
+    other = send(image_bytes(PatientID=None))
     assert first.patient == same.patient != other.patient
     assert not first.patient.identified
     assert first.patient.family_name == "Doe"
 
 
 @pytest.mark.django_db
-def test_a_film_without_identifier_takes_the_patient_of_its_known_study() -> None:
+def test_a_image_without_identifier_takes_the_patient_of_its_known_study() -> None:
     uid = generate_uid()
-    first = send(film_bytes(StudyInstanceUID=uid))
-    second = send(film_bytes(StudyInstanceUID=uid, PatientID=None))
+    first = send(image_bytes(StudyInstanceUID=uid))
+    second = send(image_bytes(StudyInstanceUID=uid, PatientID=None))
     assert second.outcome == Outcome.STORED
     assert second.patient == first.patient
 
@@ -204,8 +212,8 @@ def test_a_film_without_identifier_takes_the_patient_of_its_known_study() -> Non
 def test_a_known_patient_with_other_demographics_is_flagged(
     changed: dict[str, str],
 ) -> None:
-    send(film_bytes())
-    result = send(film_bytes(**changed))
+    send(image_bytes())
+    result = send(image_bytes(**changed))
     assert result.outcome == Outcome.STORED
     assert result.study.flags == [StudyFlag.DEMOGRAPHICS_MISMATCH]
     assert Study.objects.get(pk=result.study.pk).flags == result.study.flags
@@ -214,18 +222,18 @@ def test_a_known_patient_with_other_demographics_is_flagged(
 
 
 @pytest.mark.django_db
-def test_the_study_of_a_later_film_is_flagged_too() -> None:
+def test_the_study_of_a_later_image_is_flagged_too() -> None:
     uid = generate_uid()
-    send(film_bytes(StudyInstanceUID=uid))
-    send(film_bytes(StudyInstanceUID=uid, PatientName="Roe^John"))
+    send(image_bytes(StudyInstanceUID=uid))
+    send(image_bytes(StudyInstanceUID=uid, PatientName="Roe^John"))
     assert Study.objects.get().flags == [StudyFlag.DEMOGRAPHICS_MISMATCH]
 
 
 @pytest.mark.django_db
 def test_the_record_gains_what_it_lacked_and_nothing_is_flagged() -> None:
     nobody = {k: v for k, v in NOBODY.items() if k != "PatientID"}
-    send(film_bytes(**nobody))
-    result = send(film_bytes())
+    send(image_bytes(**nobody))
+    result = send(image_bytes())
     assert result.study.flags == []
     patient = Patient.objects.get()
     assert (patient.family_name, patient.name_folded, patient.sex) == (
@@ -275,6 +283,6 @@ def test_pictures_without_accession_number_are_studies_of_their_own() -> None:
 
 @pytest.mark.django_db
 def test_a_picture_joins_the_study_of_its_accession_number() -> None:
-    film_study = send(film_bytes(AccessionNumber="A-1")).study
+    image_study = send(image_bytes(AccessionNumber="A-1")).study
     joined = send(png(), patient_id="P-1", accession_number="A-1")
-    assert joined.study == film_study
+    assert joined.study == image_study

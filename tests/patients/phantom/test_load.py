@@ -7,14 +7,14 @@ import pytest
 
 from patients.models import Instance, Patient, Priority, Study, Upload
 from patients.phantom import dataset as phantom
-from patients.phantom.load import FILMS, create_demo_patients
+from patients.phantom.load import IMAGES, create_demo_patients
 from tests.dicom_factory import grey_pixels
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def _quick_films(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick_images(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare the drawing, which has tests of its own."""
 
     def noise(seed: int, **_: Any) -> np.ndarray:
@@ -23,11 +23,11 @@ def _quick_films(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(phantom, "draw_chest", noise)
 
 
-def test_every_film_is_marked_synthetic_and_comes_by_the_demos_door() -> None:
-    assert create_demo_patients() == len(FILMS)
-    assert Instance.objects.count() == len(FILMS)
+def test_every_image_is_marked_synthetic_and_comes_by_the_demos_source() -> None:
+    assert create_demo_patients() == len(IMAGES)
+    assert Instance.objects.count() == len(IMAGES)
     assert set(Instance.objects.values_list("synthetic", flat=True)) == {True}
-    assert set(Upload.objects.values_list("door", flat=True)) == {"demo"}
+    assert set(Upload.objects.values_list("source", flat=True)) == {"demo"}
     assert set(Upload.objects.values_list("outcome", flat=True)) == {"stored"}
     names = {patient.display_name for patient in Patient.objects.all()}
     assert "DEMO, Chidi" in names
@@ -40,13 +40,13 @@ def test_there_are_histories_and_priorities_to_see_and_nothing_to_worry_about() 
     assert {study.priority for study in studies} == set(Priority)
     histories = [p for p in Patient.objects.all() if p.studies.count() > 1]
     assert len(histories) >= 2
-    assert [study.flags for study in studies] == [[]] * len(FILMS)
+    assert [study.flags for study in studies] == [[]] * len(IMAGES)
 
 
 def test_a_second_start_adds_nothing() -> None:
     create_demo_patients()
     assert create_demo_patients() == 0
-    assert Upload.objects.count() == len(FILMS)
+    assert Upload.objects.count() == len(IMAGES)
 
 
 def test_a_start_that_was_interrupted_is_completed() -> None:

@@ -17,28 +17,28 @@ from patients.phantom.drawing import MARK, draw_chest
 
 
 @pytest.fixture(scope="module")
-def film() -> np.ndarray:
+def image() -> np.ndarray:
     return draw_chest(11, opacity=False)
 
 
 @pytest.mark.slow
-def test_the_same_seed_draws_the_same_film(film: np.ndarray) -> None:
-    np.testing.assert_array_equal(film, draw_chest(11, opacity=False))
-    assert not np.array_equal(film, draw_chest(12, opacity=False))
+def test_the_same_seed_draws_the_same_image(image: np.ndarray) -> None:
+    np.testing.assert_array_equal(image, draw_chest(11, opacity=False))
+    assert not np.array_equal(image, draw_chest(12, opacity=False))
 
 
-def test_it_has_twelve_bits_and_a_chest(film: np.ndarray) -> None:
+def test_it_has_twelve_bits_and_a_chest(image: np.ndarray) -> None:
     """Lungs are darker than heart and belly; beside the body is air."""
-    assert film.dtype == np.uint16
-    assert film.shape == (1024, 1024)
-    assert film.max() <= 4095
-    lung = film[420:520, 250:330].mean()
-    other_lung = film[420:520, 700:770].mean()
-    heart, belly = film[620:680, 500:560].mean(), film[900:950, 300:700].mean()
-    air = film[500:600, 5:25].mean()
+    assert image.dtype == np.uint16
+    assert image.shape == (1024, 1024)
+    assert image.max() <= 4095
+    lung = image[420:520, 250:330].mean()
+    other_lung = image[420:520, 700:770].mean()
+    heart, belly = image[620:680, 500:560].mean(), image[900:950, 300:700].mean()
+    air = image[500:600, 5:25].mean()
     assert air < lung < heart
     assert air < other_lung < belly
-    assert film[:, 300].std() > 100
+    assert image[:, 300].std() > 100
 
 
 @pytest.mark.slow
@@ -48,10 +48,10 @@ def test_an_opacity_brightens_a_lung() -> None:
     assert (brighter > 400).sum() > 2000
 
 
-def test_synthetic_is_burnt_in(film: np.ndarray) -> None:
-    """The letters are white upon black, at the top and the bottom of the film."""
+def test_synthetic_is_burnt_in(image: np.ndarray) -> None:
+    """The letters are white upon black, at the top and the bottom of the image."""
     for rows, columns in (((25, 65), (30, 240)), ((960, 1005), (300, 740))):
-        strip = film[slice(*rows), slice(*columns)]
+        strip = image[slice(*rows), slice(*columns)]
         assert (strip == 4095).sum() > 500
         assert (strip < 20).sum() > 200
 
@@ -99,7 +99,7 @@ def test_the_same_arguments_give_the_same_bytes() -> None:
 
 
 @pytest.mark.slow
-def test_films_of_one_study_share_its_uid() -> None:
+def test_images_of_one_study_share_its_uid() -> None:
     first = phantom_dataset(5, size=128)
     second = phantom_dataset(6, size=128, study_uid=first.StudyInstanceUID)
     assert second.StudyInstanceUID == first.StudyInstanceUID

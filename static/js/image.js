@@ -1,20 +1,20 @@
-// The film: zoom, the heat map over it (shown, faded, chosen per finding), and moving about in it.
-const scroll = document.querySelector("[data-film]");
-const film = scroll?.querySelector(".film");
+// The image: zoom, the heat map over it (shown, faded, chosen per finding), and moving about in it.
+const scroll = document.querySelector("[data-image]");
+const image = scroll?.querySelector(".image");
 const layer = scroll?.querySelector("[data-layer]");
 const legend = document.querySelector("[data-legend]");
 const overlayButton = document.querySelector("[data-overlay]");
 const opacity = document.querySelector("[data-opacity]");
 const zoomText = document.querySelector("[data-zoom-text]");
-const fitUrl = film?.getAttribute("src");
+const fitUrl = image?.getAttribute("src");
 
 function setZoom(zoom) {
   for (const button of document.querySelectorAll("[data-zoom]")) {
     button.setAttribute("aria-pressed", String(button.dataset.zoom === zoom));
   }
   const full = zoom === "full";
-  const wanted = full ? film.dataset.full : fitUrl;
-  if (film.getAttribute("src") !== wanted) film.src = wanted;
+  const wanted = full ? image.dataset.full : fitUrl;
+  if (image.getAttribute("src") !== wanted) image.src = wanted;
   scroll.classList.toggle("full", full);
   if (full) {
     scroll.scrollLeft = (scroll.scrollWidth - scroll.clientWidth) / 2;
@@ -24,12 +24,12 @@ function setZoom(zoom) {
 }
 
 function sayZoom() {
-  const columns = Number(film.getAttribute("width"));
-  const rows = Number(film.getAttribute("height"));
+  const columns = Number(image.getAttribute("width"));
+  const rows = Number(image.getAttribute("height"));
   if (!columns || !rows) return;
   const scale = scroll.classList.contains("full")
     ? 1
-    : Math.min(film.clientWidth / columns, film.clientHeight / rows);
+    : Math.min(image.clientWidth / columns, image.clientHeight / rows);
   zoomText.textContent = `Zoom ${Math.round(scale * 100)} %`;
 }
 
@@ -71,7 +71,7 @@ function offerOverlay() {
 
 function cannotShow() {
   scroll.hidden = true;
-  document.querySelector("[data-film-error]").hidden = false;
+  document.querySelector("[data-image-error]").hidden = false;
 }
 
 function drag(event) {
@@ -111,10 +111,10 @@ if (scroll) {
   for (const button of document.querySelectorAll("[data-zoom]")) {
     button.addEventListener("click", () => setZoom(button.dataset.zoom));
   }
-  film.addEventListener("dblclick", () => setZoom(scroll.classList.contains("full") ? "fit" : "full"));
-  film.addEventListener("load", sayZoom);
-  film.addEventListener("error", cannotShow);
-  if (film.complete && film.naturalWidth === 0) cannotShow();
+  image.addEventListener("dblclick", () => setZoom(scroll.classList.contains("full") ? "fit" : "full"));
+  image.addEventListener("load", sayZoom);
+  image.addEventListener("error", cannotShow);
+  if (image.complete && image.naturalWidth === 0) cannotShow();
   scroll.addEventListener("pointerdown", (event) => { if (event.pointerType === "mouse") drag(event); });
   new ResizeObserver(sayZoom).observe(scroll);
   document.addEventListener("keydown", press);
@@ -126,7 +126,7 @@ if (scroll) {
   });
   // A result that has just arrived shows what the model looked at without a click.
   document.addEventListener("htmx:afterSwap", (event) => {
-    if (event.detail.target.id !== "readings") return;
+    if (event.detail.target.id !== "results") return;
     offerOverlay();
     const finding = document.querySelector(".findings a[aria-current][data-layer-url]");
     if (finding && !layer.getAttribute("src")) choose(finding);

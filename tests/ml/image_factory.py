@@ -1,4 +1,4 @@
-"""Films built in memory: pictures, datasets and whole data sets for a tiny network."""
+"""Images built in memory: pictures, datasets and whole data sets for a tiny network."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def chest_like(
     """Draw two dark lungs in a grey body, uint16; a flat border if asked for."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[0:height, 0:width]
-    film = 30000.0 + 12000.0 * np.sin(columns / width * np.pi)
+    image = 30000.0 + 12000.0 * np.sin(columns / width * np.pi)
     for side in (0.3, 0.7):
         lung = ((columns / width - side) / 0.15) ** 2 + (
             (rows / height - 0.5) / 0.3
         ) ** 2
-        film -= 16000.0 * np.exp(-(lung**2))
-    film += 2500.0 * np.sin(rows / height * 40 + seed)
-    film += rng.normal(0, 600, film.shape)
-    drawn = np.clip(film, 0, 65535).astype(np.uint16)
+        image -= 16000.0 * np.exp(-(lung**2))
+    image += 2500.0 * np.sin(rows / height * 40 + seed)
+    image += rng.normal(0, 600, image.shape)
+    drawn = np.clip(image, 0, 65535).astype(np.uint16)
     if border:
         drawn = np.pad(drawn, border)
     return drawn
@@ -117,15 +117,15 @@ def write_manifest(path: Path, rows: list[dict[str, str]]) -> Path:
     return path
 
 
-def write_films(
+def write_images(
     root: Path, labels: list[str], *, each: int, splits: dict[str, int]
 ) -> Path:
-    """Write small films, `each` a label and split, two a patient, and a manifest.
+    """Write small images, `each` a label and split, two a patient, and a manifest.
 
     Args:
         root: Where to write.
-        labels: A film's label decides how its stripes run.
-        each: Films of each label in a split, times the split's number.
+        labels: An image's label decides how its stripes run.
+        each: Images of each label in a split, times the split's number.
         splits: Split to that number.
     """
     rows = []
@@ -133,9 +133,11 @@ def write_films(
         for k, label in enumerate(labels):
             for n in range(each * times):
                 name = f"{split}-{k}-{n}.png"
-                film = chest_like(72, 64, seed=1000 * k + n)
-                film = np.where(stripes(film.shape, kind=k), 65535, film).astype("u2")
-                (root / name).write_bytes(encoded((film // 257).astype("u1"), ".png"))
+                image = chest_like(72, 64, seed=1000 * k + n)
+                image = np.where(stripes(image.shape, kind=k), 65535, image).astype(
+                    "u2"
+                )
+                (root / name).write_bytes(encoded((image // 257).astype("u1"), ".png"))
                 rows.append(
                     {
                         "path": name,

@@ -1,4 +1,4 @@
-"""Films to send: drawn ones, and real samples where there are any."""
+"""Images to send: drawn ones, and real samples where there are any."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ DRAWN_SIDE = 2000
 _JPEG_2000_SAMPLE = "cr_chest_pa_monochrome1_16bit_jpeg2000.dcm"
 
 
-def drawn_films(count: int) -> Iterator[bytes]:
-    """Give drawn 2000 x 2000 films of 16 bits, uncompressed, each an object of its own.
+def drawn_images(count: int) -> Iterator[bytes]:
+    """Yield uncompressed synthetic images, 2000 x 2000, 16 bits, each an own object.
 
-    One drawing, moved by a few pixels from film to film: drawing takes longer than
+    One drawing, moved by a few pixels from image to image: drawing takes longer than
     what is measured.
     """
     dataset = phantom_dataset(1, size=DRAWN_SIDE, patient_id="BENCH-DRAWN")
@@ -43,7 +43,7 @@ def drawn_films(count: int) -> Iterator[bytes]:
         yield out.getvalue()
 
 
-def jpeg_2000_films(count: int) -> Iterator[bytes]:
+def jpeg_2000_images(count: int) -> Iterator[bytes]:
     """Give the JPEG 2000 sample again and again under new UIDs; nothing without it."""
     path = Path(settings.CHESTX_DATA) / "samples" / "dicom" / _JPEG_2000_SAMPLE
     if not path.is_file():
@@ -58,10 +58,10 @@ def jpeg_2000_films(count: int) -> Iterator[bytes]:
 
 
 def jpeg_pictures() -> tuple[str, list[bytes]]:
-    """Return JPEG films and where they come from: the samples, else drawn ones."""
+    """Return JPEG images and where they come from: the samples, else drawn ones."""
     folder = Path(settings.CHESTX_DATA) / "samples" / "images"
     paths = sorted(p for p in folder.glob("*") if p.suffix in (".jpg", ".jpeg"))
     if paths:
         return "samples", [path.read_bytes() for path in paths]
     drawn = [(draw_chest(seed) >> (BITS - 8)).astype(np.uint8) for seed in range(6)]
-    return "drawn", [cv2.imencode(".jpg", film)[1].tobytes() for film in drawn]
+    return "drawn", [cv2.imencode(".jpg", image)[1].tobytes() for image in drawn]
