@@ -10,13 +10,20 @@ people. `ml.errors` has the same attributes and knows nothing of this module.
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
+from django.utils.functional import Promise
+
+from accounts.messages import Message
+
 
 class ChestXError(Exception):
-    """Something that a source answers with a sentence instead of a stack trace.
+    """An error that is answered with a sentence instead of a stack trace.
 
     Args:
-        message: A sentence that the user can act on.
-        reason_code: What happened, for programs; the class has a default.
+        message: A sentence that the user can act on: a `Message`, or a lazy
+            translation with named placeholders.
+        params: Values of the placeholders.
+        reason_code: What happened, for programs. Default: that of the message, else
+            that of the class.
         fields: Which fields of the input were wrong, and how.
     """
 
@@ -27,15 +34,28 @@ class ChestXError(Exception):
 
     def __init__(
         self,
-        message: str,
+        message: Message | Promise | str,
         *,
+        params: Mapping[str, object] | None = None,
         reason_code: str = "",
         fields: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         super().__init__(message)
-        self.message = message
+        self.text = message.text if isinstance(message, Message) else message
+        self.message_code = message.code if isinstance(message, Message) else ""
+        self.params = dict(params or {})
+        if isinstance(message, Message) and not reason_code:
+            reason_code = message.reason_code or message.code
         self.reason_code = reason_code or self.default_reason_code
-        self.fields = {name: list(said) for name, said in (fields or {}).items()}
+        self.fields = {name: list(errors) for name, errors in (fields or {}).items()}
+
+    @property
+    def message(self) -> str:
+        """The sentence in the language of the reader."""
+        return str(self.text) % self.params if self.params else str(self.text)
+
+    def __str__(self) -> str:
+        return self.message
 
     @property
     def headers(self) -> dict[str, str]:
@@ -92,8 +112,14 @@ class TooManyTries(ChestXError):
     default_reason_code = "locked_out"
     permanent = False
 
-    def __init__(self, message: str, *, retry_after: int) -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        message: Message | Promise | str,
+        *,
+        params: Mapping[str, object] | None = None,
+        retry_after: int,
+    ) -> None:
+        super().__init__(message, params=params)
         self.retry_after = retry_after
 
     @property
@@ -107,6 +133,7 @@ class Unavailable(ChestXError):
 
     Args:
         message: A sentence that the user can act on.
+        params: Values of its placeholders.
         reason_code: What happened, for programs.
         retry_after: Seconds after which it is worth trying again.
     """
@@ -116,9 +143,14 @@ class Unavailable(ChestXError):
     permanent = False
 
     def __init__(
-        self, message: str, *, reason_code: str = "", retry_after: int = 5
+        self,
+        message: Message | Promise | str,
+        *,
+        params: Mapping[str, object] | None = None,
+        reason_code: str = "",
+        retry_after: int = 5,
     ) -> None:
-        super().__init__(message, reason_code=reason_code)
+        super().__init__(message, params=params, reason_code=reason_code)
         self.retry_after = retry_after
 
     @property

@@ -7,12 +7,19 @@ and whether trying again is pointless.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class MlError(Exception):
-    """Say why an image could not be read or scored.
+    """An image that cannot be read or scored, or a model that cannot be used.
+
+    Whoever shows it to people translates `text` or looks the reason code up; this
+    library knows no gettext.
 
     Args:
-        message: A sentence that a user can act on.
+        text: An English sentence that a user can act on, with named placeholders.
+            A literal: translators find it by the name of the class.
+        params: Values of the placeholders.
         reason_code: What happened, for programs.
         shown: Whether the sentence may be shown to a user.
         permanent: Whether another try would end the same way.
@@ -22,23 +29,40 @@ class MlError(Exception):
 
     def __init__(
         self,
-        message: str,
+        text: str,
         *,
+        params: Mapping[str, object] | None = None,
         reason_code: str = "",
         shown: bool = True,
         permanent: bool = True,
     ) -> None:
-        super().__init__(message)
-        self.message = message
+        super().__init__(text)
+        self.text = text
+        self.params = dict(params or {})
         self.reason_code = reason_code or self.default_reason_code
         self.shown = shown
         self.permanent = permanent
+
+    @property
+    def message(self) -> str:
+        """The sentence in English."""
+        return self.text % self.params if self.params else self.text
+
+    def __str__(self) -> str:
+        return self.message
 
     def __reduce__(self) -> tuple[object, ...]:
         """Survive pickling between processes with every attribute."""
         return (
             _rebuild,
-            (type(self), self.message, self.reason_code, self.shown, self.permanent),
+            (
+                type(self),
+                self.text,
+                self.params,
+                self.reason_code,
+                self.shown,
+                self.permanent,
+            ),
         )
 
 
@@ -76,6 +100,17 @@ class TrainingError(MlError):
 
 
 def _rebuild(
-    kind: type[MlError], message: str, reason_code: str, shown: bool, permanent: bool
+    kind: type[MlError],
+    text: str,
+    params: dict[str, object],
+    reason_code: str,
+    shown: bool,
+    permanent: bool,
 ) -> MlError:
-    return kind(message, reason_code=reason_code, shown=shown, permanent=permanent)
+    return kind(
+        text,
+        params=params,
+        reason_code=reason_code,
+        shown=shown,
+        permanent=permanent,
+    )

@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 
 from accounts.access import Action, DepartmentQuerySet, may
 from accounts.models import User
+from diagnoses.messages import reason_text
 from diagnoses.models.version import ModelVersion, OperatingPoint
 from patients.models import SHA256_HEX, Instance, Priority
 
@@ -65,7 +66,15 @@ class Prediction(models.Model):
     )
     status = models.CharField(max_length=9, choices=Status, default=Status.QUEUED)
     reason_code = models.CharField(max_length=48, blank=True)
-    reason = models.TextField(blank=True)
+    reason_message = models.CharField(
+        max_length=64, blank=True, help_text="Code of the sentence, see messages.py."
+    )
+    reason_params = models.JSONField(
+        default=dict, blank=True, help_text="Values of its placeholders."
+    )
+    reason = models.TextField(
+        blank=True, help_text="The sentence itself, in rows of former versions only."
+    )
     requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.PROTECT,
@@ -162,6 +171,11 @@ class Prediction(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model_version or 'no model'} run {self.run}: {self.status}"
+
+    @property
+    def reason_text(self) -> str:
+        """The reason as a sentence in the language of the reader, or ""."""
+        return reason_text(self.reason_message, self.reason_params, self.reason)
 
     @property
     def finished(self) -> bool:

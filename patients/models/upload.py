@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 
 from accounts.access import DepartmentQuerySet
 from accounts.models import Department, User
+from patients.messages import reason_text
 from patients.models.instance import Instance
 
 
@@ -69,7 +70,15 @@ class Upload(models.Model):
     size_bytes = models.PositiveBigIntegerField(null=True, blank=True)
     outcome = models.CharField(max_length=9, choices=Outcome)
     reason_code = models.CharField(max_length=48, blank=True)
-    reason = models.TextField(blank=True)
+    reason_message = models.CharField(
+        max_length=64, blank=True, help_text="Code of the sentence, see messages.py."
+    )
+    reason_params = models.JSONField(
+        default=dict, blank=True, help_text="Values of its placeholders."
+    )
+    reason = models.TextField(
+        blank=True, help_text="The sentence itself, in rows of former versions only."
+    )
     instance = models.ForeignKey(
         Instance,
         on_delete=models.PROTECT,
@@ -146,3 +155,8 @@ class Upload(models.Model):
 
     def __str__(self) -> str:
         return f"{self.original_name or 'nameless'}: {self.outcome}"
+
+    @property
+    def reason_text(self) -> str:
+        """The reason as a sentence in the language of the reader, or ""."""
+        return reason_text(self.reason_message, self.reason_params, self.reason)

@@ -1,0 +1,32 @@
+"""Sentences with a code: what is stored is the code and its parameters.
+
+Each app lists its own in a module `messages.py`. A sentence is translated when it is
+shown, never when it is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from django.utils.functional import Promise
+
+
+@dataclass(frozen=True)
+class Message:
+    """A sentence for people, and its code.
+
+    Attributes:
+        code: Unique among all messages; stored with the parameters.
+        text: A lazy translation with named placeholders, as in "%(limit)d MB".
+        reason_code: What happened, for programs; several messages may share one.
+            Empty: the code itself.
+    """
+
+    code: str
+    text: Promise | str
+    reason_code: str = ""
+
+    def format(self, params: Mapping[str, object]) -> str:
+        """Return the sentence in the language of the reader."""
+        return str(self.text) % params if params else str(self.text)
