@@ -6,6 +6,7 @@ when first needed, never inherited by a fork, and replaced when it dies.
 """
 
 import atexit
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -15,14 +16,18 @@ from typing import Any
 
 import numpy as np
 from django.conf import settings
+from django.utils.translation import gettext_lazy as _
 
 from accounts.errors import InvalidInput, Unavailable
+from patients import messages
 from patients.decoder.process import (
     DecoderDiedError,
     DecoderHungError,
     DecoderProcess,
 )
+from patients.decoder.refusals import pixel_refusal
 
+logger = logging.getLogger(__name__)
 _RETRY_AFTER_S = 10
 # Of the time limit: hashing the frames of a long run ends before it would be killed.
 _HASHING_SHARE = 0.6
@@ -121,9 +126,11 @@ def _decode(
     head, payload = _ask(
         lambda decoder: decoder.ask(request, timeout_s=settings.DECODE_TIMEOUT_S)
     )
+    if head.get("out_of_memory"):
+        raise InvalidInput(messages.DECODING_TOO_LARGE)
     if "reason_code" in head:
-        message = head.get("message") or "Decoding the image takes too much memory."
-        raise InvalidInput(message, reason_code=head["reason_code"])
+        logger.info("image not decoded: %s %s", head["text"], head["params"])
+        raise pixel_refusal(head["reason_code"])
     return head, payload
 
 
@@ -132,7 +139,7 @@ def _ask(action: Callable[[DecoderProcess], Any]) -> Any:
     slot = _slot
     if not slot.lock.acquire(timeout=settings.DECODE_TIMEOUT_S / 2):
         raise Unavailable(
-            "Other images are being decoded. Send the file again in a few seconds.",
+            _("Other images are being decoded. Send the file again in a few seconds."),
             reason_code="decoder_busy",
             retry_after=_RETRY_AFTER_S,
         )
@@ -140,14 +147,11 @@ def _ask(action: Callable[[DecoderProcess], Any]) -> Any:
         return _try_twice(slot.decoder(), action)
     except DecoderHungError as error:
         raise InvalidInput(
-            f"Decoding the image takes longer than {settings.DECODE_TIMEOUT_S:g} s.",
-            reason_code="decoder_killed",
+            messages.DECODING_TOO_SLOW,
+            params={"limit_s": settings.DECODE_TIMEOUT_S},
         ) from error
     except DecoderDiedError as error:
-        raise InvalidInput(
-            "The decoder crashes at this image; the file may be damaged.",
-            reason_code="decoder_killed",
-        ) from error
+        raise InvalidInput(messages.DECODER_CRASHED) from error
     finally:
         slot.lock.release()
 

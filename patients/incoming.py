@@ -11,7 +11,7 @@ from typing import BinaryIO
 from django.conf import settings
 
 from accounts.errors import InvalidInput, TooLarge
-from patients import decode, storage
+from patients import decode, messages, storage
 from patients.decode import PixelFacts
 from patients.dicom import hashes
 from patients.dicom.hashes import ObjectHashes
@@ -116,9 +116,9 @@ def opened(
         Unavailable: The decoder is busy for too long.
     """
     if receipt.too_large:
-        limit_mb = settings.MAX_FILE_BYTES // (1024 * 1024)
         raise TooLarge(
-            f"The file is larger than {limit_mb} MB.", reason_code="file_too_large"
+            messages.FILE_TOO_LARGE,
+            params={"limit_mb": settings.MAX_FILE_BYTES // (1024 * 1024)},
         )
     file.seek(0)
     kind = containers.sniff(file)

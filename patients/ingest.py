@@ -13,10 +13,11 @@ from typing import BinaryIO
 
 from django.db import DatabaseError, DataError, transaction
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
 from accounts.errors import ChestXError, InvalidInput, Unavailable
 from accounts.models import Department, User
-from patients import incoming, placement, storage, uploads
+from patients import incoming, messages, placement, storage, uploads
 from patients.conflicts import duplicates
 from patients.conflicts.duplicates import Recognised
 from patients.conflicts.quarantine import Conflicting
@@ -50,11 +51,15 @@ class IngestResult:
     name: str
     outcome: Upload.Outcome
     reason_code: str
-    reason: str
     patient: Patient | None
     study: Study | None
     instance: Instance | None
     upload: Upload
+
+    @property
+    def reason(self) -> str:
+        """The sentence of the reason in the language of the reader, or ""."""
+        return self.upload.reason_text
 
 
 def ingest_instance(
@@ -110,8 +115,8 @@ def ingest_instance(
         with incoming.opened(
             file, receipt=receipt, submitted_identity=sending.submitted_identity
         ) as image:
-            whose = submitted.identify(image.header, sending.submitted_identity)
-            return _settle(image, whose, sending, receipt)
+            identity = submitted.identify(image.header, sending.submitted_identity)
+            return _settle(image, identity, sending, receipt)
     except Conflicting as conflict:
         return _conflict(sending, receipt, conflict, file=file)
     except Unavailable:
@@ -146,30 +151,27 @@ def record_refusal(
 
 
 def _settle(
-    image: IncomingImage, whose: Identity, sending: Sending, receipt: Receipt
+    image: IncomingImage, identity: Identity, sending: Sending, receipt: Receipt
 ) -> IngestResult:
     """Store the image or recognise it; after a lost race, as what it is by then."""
-    for _ in range(LONGEST_RACE):
+    for _attempt in range(LONGEST_RACE):
         try:
             known = duplicates.known_object(image)
             if known is None:
-                return _store(image, whose, sending, receipt)
-            kept = _keep_duplicate(image, known, whose, sending, receipt)
+                return _store(image, identity, sending, receipt)
+            kept = _keep_duplicate(image, known, identity, sending, receipt)
             if kept is not None:
                 return kept
         except DataError as error:
             logger.warning(
                 "a value of an upload does not fit the record: %s", type(error)
             )
-            raise InvalidInput(
-                "The header has a value that the record cannot hold.",
-                reason_code="invalid_header",
-            ) from error
+            raise InvalidInput(messages.UNSTORABLE_HEADER) from error
         except DatabaseError as error:
             if getattr(error.__cause__, "sqlstate", None) not in _LOST_RACE:
                 raise
     raise Unavailable(
-        "Too many files of the same study arrived at once. Please send this one again.",
+        _("Too many files of this study arrived at once. Send this file again."),
         reason_code="busy",
     )
 
@@ -177,7 +179,7 @@ def _settle(
 def _keep_duplicate(
     image: IncomingImage,
     known: Instance,
-    whose: Identity,
+    identity: Identity,
     sending: Sending,
     receipt: Receipt,
 ) -> IngestResult | None:
@@ -188,7 +190,7 @@ def _keep_duplicate(
     """
     recognised: Recognised = duplicates.recognise(image, known)
     study = known.series.study
-    submitted.refuse_other_patient(sending.submitted_identity, study, whose=whose)
+    submitted.refuse_other_patient(sending.submitted_identity, study, identity=identity)
     with transaction.atomic(durable=True):
         if not placement.lock_study(study):
             return None
@@ -198,15 +200,14 @@ def _keep_duplicate(
             receipt,
             known,
             created=False,
-            reason_code=recognised.reason_code,
-            reason=recognised.reason,
+            note=recognised.note,
         )
         _tell(known, created=False, sending=sending)
     return _kept(sending, upload, known)
 
 
 def _store(
-    image: IncomingImage, whose: Identity, sending: Sending, receipt: Receipt
+    image: IncomingImage, identity: Identity, sending: Sending, receipt: Receipt
 ) -> IngestResult:
     """Store a new image: rows, bytes and what hangs on them, or nothing."""
     image.read_content()  # takes long: before the transaction
@@ -214,7 +215,7 @@ def _store(
         series = placement.place(
             Placing(
                 header=image.header,
-                identity=whose,
+                identity=identity,
                 picture=image.picture,
                 priority=sending.submitted_identity.priority,
                 department=sending.department,
@@ -313,7 +314,6 @@ def _result(
         name=submitted.storable(sending.name),
         outcome=Upload.Outcome(upload.outcome),
         reason_code=upload.reason_code,
-        reason=upload.reason,
         patient=patient,
         study=study,
         instance=instance,

@@ -11,7 +11,8 @@ from django.db import connection
 from django.db.models import Q, QuerySet
 
 from accounts.models import Department, User
-from patients.conflicts.quarantine import Conflicting, ConflictReason
+from patients import messages
+from patients.conflicts.quarantine import Conflicting
 from patients.dicom.header import Header
 from patients.flags import flag
 from patients.identity import names
@@ -152,8 +153,7 @@ def _refuse_other_patient(study: Study, identity: Identity) -> None:
     """A header without PatientID takes the patient of its known study."""
     if identity.patient_id is not None and not belongs_to(study, identity):
         raise Conflicting(
-            ConflictReason.PATIENT,
-            "The study of this image is already stored under another patient.",
+            messages.STUDY_OF_OTHER_PATIENT,
             conflicts_with=_some_instance(Q(series__study=study)),
         )
 
@@ -178,8 +178,7 @@ def _refuse_accession_of_another(
         )
         if not same:
             raise Conflicting(
-                ConflictReason.ACCESSION,
-                "Another patient's study has this accession number.",
+                messages.ACCESSION_OF_OTHER_PATIENT,
                 conflicts_with=_some_instance(Q(series__study=study)),
             )
 
@@ -295,9 +294,9 @@ def _known_series(image: Placing, *, study: Study | None) -> Series | None:
         else identity.patient_id is None or belongs_to(series.study, identity)
     )
     raise Conflicting(
-        ConflictReason.STUDY if same_patient else ConflictReason.PATIENT,
-        "The series of this image is already stored under another "
-        f"{'study' if same_patient else 'patient'}.",
+        messages.SERIES_OF_OTHER_STUDY
+        if same_patient
+        else messages.SERIES_OF_OTHER_PATIENT,
         conflicts_with=_some_instance(Q(series=series)),
     )
 

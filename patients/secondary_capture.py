@@ -27,9 +27,9 @@ from pydicom.uid import (
 )
 
 from accounts.errors import InvalidInput
-from patients import decode
+from patients import decode, messages
 from patients.dicom import tags
-from patients.dicom.header import PatientIdentity
+from patients.dicom.header import LONGEST_IDENTIFIER, PatientIdentity
 from patients.files.containers import Kind
 from patients.files.jpeg import JpegStructure, read_jpeg
 from patients.files.mapped import mapped
@@ -222,11 +222,9 @@ def _written(dataset: Dataset, transfer_syntax_uid: UID) -> IO[bytes]:
 
 def _check_identifier(text: str) -> None:
     """Refuse what a header cannot hold (LO, PS3.5 6.2), rather than change it."""
-    if len(text) > 64 or "\\" in text or not text.isprintable():
+    if len(text) > LONGEST_IDENTIFIER or "\\" in text or not text.isprintable():
         raise InvalidInput(
-            "An identifier is longer than 64 characters, or has a backslash or a "
-            "control character in it.",
-            reason_code="invalid_header",
+            messages.UNWRITABLE_IDENTIFIER, params={"limit": LONGEST_IDENTIFIER}
         )
 
 

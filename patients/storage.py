@@ -20,6 +20,7 @@ from django.core.files import File
 from django.core.files.storage import FileSystemStorage, default_storage
 from django.db import connection, transaction
 from django.utils._os import safe_makedirs
+from django.utils.translation import gettext_lazy as _
 
 from accounts.errors import Unavailable
 from patients.files.temporary import CHUNK_BYTES, on_disk
@@ -244,7 +245,7 @@ def _put(file: BinaryIO, key: str) -> str:
     except OSError as error:
         logger.exception("The storage takes no files")
         raise Unavailable(
-            "The storage takes no files at the moment. Please send this one again.",
+            _("Files cannot be stored at the moment. Send this file again later."),
             reason_code="storage_unavailable",
         ) from error
 

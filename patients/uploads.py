@@ -1,7 +1,7 @@
 """The row and the audit event of every file that was sent, whatever became of it."""
 
-from dataclasses import dataclass
-from typing import BinaryIO
+from dataclasses import dataclass, field
+from typing import IO, Any
 from uuid import UUID
 
 from django.db import transaction
@@ -10,15 +10,50 @@ from django.http import HttpRequest
 from accounts import audit
 from accounts.audit import AuditAction
 from accounts.errors import ChestXError
+from accounts.messages import Message
 from accounts.models import AuditEvent, Department, User
 from patients import storage
 from patients.conflicts.quarantine import Conflicting
-from patients.identity.submitted import SubmittedIdentity, storable
+from patients.identity.submitted import SubmittedIdentity, storable, storable_json
 from patients.incoming import Receipt
 from patients.models import Instance, Origin, Upload
 
 LONGEST_NAME = 255
 LONGEST_REASON_CODE = 48
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a file was not stored as a new image, as the columns of `Upload` hold it.
+
+    Attributes:
+        code: For programs.
+        message: The code of the sentence.
+        params: Values of its placeholders.
+        sentence: The sentence itself, for an error without a message code.
+    """
+
+    code: str = ""
+    message: str = ""
+    params: dict[str, Any] = field(default_factory=dict)
+    sentence: str = ""
+
+    @classmethod
+    def of_message(cls, message: Message) -> "Reason":
+        """Return the reason of a message without parameters."""
+        return cls(code=message.reason_code or message.code, message=message.code)
+
+    @classmethod
+    def of_error(cls, error: ChestXError) -> "Reason":
+        """Return the reason of an error."""
+        code = error.reason_code[:LONGEST_REASON_CODE]
+        if not error.message_code:
+            return cls(code=code, sentence=storable(error.message))
+        return cls(
+            code=code,
+            message=error.message_code,
+            params=storable_json(error.params),
+        )
 
 
 @dataclass(frozen=True)
@@ -62,20 +97,21 @@ def record_kept(
     instance: Instance,
     *,
     created: bool,
-    reason_code: str = "",
-    reason: str = "",
+    note: Message | None = None,
 ) -> Upload:
     """Write the Upload and event of an image that is in the record, new or a duplicate.
 
     In the transaction of the caller.
+
+    Args:
+        note: How a duplicate differs from the stored object.
     """
     study = instance.series.study
     upload = _upload(
         sending,
         receipt,
         outcome=Upload.Outcome.STORED if created else Upload.Outcome.DUPLICATE,
-        reason_code=reason_code,
-        reason=reason,
+        reason=Reason.of_message(note) if note else Reason(),
         instance=instance,
         department=study.department,
     )
@@ -97,8 +133,7 @@ def record_refused(sending: Sending, receipt: Receipt, refusal: ChestXError) -> 
             sending,
             receipt,
             outcome=Upload.Outcome.REFUSED,
-            reason_code=refusal.reason_code[:LONGEST_REASON_CODE],
-            reason=storable(refusal.message),
+            reason=Reason.of_error(refusal),
             department=sending.department,
         )
         _audit(
@@ -113,7 +148,7 @@ def record_refused(sending: Sending, receipt: Receipt, refusal: ChestXError) -> 
 
 
 def record_conflict(
-    sending: Sending, receipt: Receipt, conflict: Conflicting, *, file: BinaryIO
+    sending: Sending, receipt: Receipt, conflict: Conflicting, *, file: IO[bytes]
 ) -> Upload:
     """Put the bytes as sent into quarantine, and write the Upload and audit event.
 
@@ -126,8 +161,7 @@ def record_conflict(
             sending,
             receipt,
             outcome=Upload.Outcome.CONFLICT,
-            reason_code=conflict.reason_code,
-            reason=conflict.message,
+            reason=Reason.of_error(conflict),
             department=sending.department,
             conflicts_with=other,
         )
@@ -148,8 +182,7 @@ def _upload(
     *,
     outcome: Upload.Outcome,
     department: Department,
-    reason_code: str,
-    reason: str,
+    reason: Reason,
     instance: Instance | None = None,
     conflicts_with: Instance | None = None,
 ) -> Upload:
@@ -160,8 +193,10 @@ def _upload(
         sha256=receipt.sha256,
         size_bytes=receipt.size_bytes,
         outcome=outcome,
-        reason_code=reason_code,
-        reason=reason,
+        reason_code=reason.code,
+        reason_message=reason.message,
+        reason_params=reason.params,
+        reason=reason.sentence,
         instance=instance,
         department=department,
         conflicts_with=conflicts_with,

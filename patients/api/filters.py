@@ -56,7 +56,7 @@ class StudyFilter(filters.FilterSet):
         field_name="received_at", lookup_expr="lt"
     )
     priority = filters.TypedChoiceFilter(
-        choices=[(p.label, p.label) for p in Priority],
+        choices=[(p.name.lower(), p.label) for p in Priority],
         coerce=lambda word: Priority[word.upper()],
     )
     department = filters.CharFilter(field_name="department__code")

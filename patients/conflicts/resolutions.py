@@ -1,10 +1,11 @@
-"""What a person decides about a file in quarantine, and about a flag on a study."""
+"""Decisions of a person about files in quarantine and flags on studies."""
 
 from functools import partial
 
 from django.db import transaction
 from django.db.models.functions import Now
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
 from accounts import audit
 from accounts.audit import AuditAction, AuditSource
@@ -22,20 +23,20 @@ _KEPT = frozenset({Upload.Outcome.STORED, Upload.Outcome.DUPLICATE})
 def keep_stored(
     upload: Upload, *, actor: User, request: HttpRequest | None = None
 ) -> None:
-    """Decide that the stored object is right; the other copy stays in quarantine.
+    """Keep the stored object; the other copy stays in quarantine.
 
     Raises:
-        Conflict: Somebody decided before.
+        Conflict: It is already resolved.
     """
     with transaction.atomic():
         _resolve(upload, Upload.Resolution.KEPT_STORED, actor=actor, request=request)
 
 
 def discard(upload: Upload, *, actor: User, request: HttpRequest | None = None) -> None:
-    """Decide that the stored object is right, and delete the other copy.
+    """Keep the stored object and delete the other copy.
 
     Raises:
-        Conflict: Somebody decided before.
+        Conflict: It is already resolved.
     """
     with transaction.atomic():
         _resolve(upload, Upload.Resolution.DISCARDED, actor=actor, request=request)
@@ -45,31 +46,31 @@ def discard(upload: Upload, *, actor: User, request: HttpRequest | None = None) 
 def send_again(
     upload: Upload, *, actor: User, request: HttpRequest | None = None
 ) -> IngestResult:
-    """Take the file in as if it came now, after the record was corrected.
+    """Ingest the file again, after the record was corrected.
 
-    It goes through the source and with the claims that it came with, and into the
-    same department.
+    Source, submitted identity and department stay those of the first time.
 
     Raises:
-        Conflict: Somebody decided before, or the file still contradicts the record.
+        Conflict: It is already resolved, or the file still contradicts the record.
         NotFound: The bytes are gone.
         Unavailable: A passing fault.
     """
     if upload.outcome != Upload.Outcome.CONFLICT or upload.resolution:
-        raise _decided_before()
-    said = dict(upload.submitted_identity)
-    model, synthetic = said.pop("model", ""), bool(said.pop("synthetic", False))
+        raise _already_resolved()
+    submitted = dict(upload.submitted_identity)
+    model = submitted.pop("model", "")
+    synthetic = bool(submitted.pop("synthetic", False))
     try:
         quarantined = storage.open_quarantined(upload.sha256)
     except FileNotFoundError:
-        raise NotFound("The bytes of this file are no longer in quarantine.") from None
+        raise NotFound(_("The file is no longer in quarantine.")) from None
     with quarantined as file:
         result = ingest_instance(
             file,
             name=upload.original_name,
             source=upload.source,
             actor=actor,
-            submitted_identity=SubmittedIdentity.from_json(said),
+            submitted_identity=SubmittedIdentity.from_json(submitted),
             requested_model=model,
             synthetic=synthetic,
             request=request,
@@ -78,7 +79,9 @@ def send_again(
         )
     if result.outcome not in _KEPT:
         raise Conflict(
-            f"It is still not taken: {result.reason}", reason_code=result.reason_code
+            _("The file is still not accepted: %(reason)s"),
+            params={"reason": result.reason},
+            reason_code=result.reason_code,
         )
     with transaction.atomic():
         _resolve(upload, Upload.Resolution.INGESTED, actor=actor, request=request)
@@ -89,7 +92,7 @@ def send_again(
 def reconcile(
     study: Study, what: StudyFlag, *, actor: User, request: HttpRequest | None = None
 ) -> bool:
-    """Take a flag off a study: a person has looked and found it right, or put it right.
+    """Remove a flag from a study after a person has checked it.
 
     Returns:
         Whether the flag was there.
@@ -117,12 +120,12 @@ def _resolve(
     actor: User,
     request: HttpRequest | None,
 ) -> None:
-    """Write the decision, if nobody decided before: compare and set."""
+    """Write the decision, unless there is one already (compare and set)."""
     changed = Upload.objects.filter(
         pk=upload.pk, outcome=Upload.Outcome.CONFLICT, resolution=""
     ).update(resolution=resolution, resolved_by=actor, resolved_at=Now())
     if not changed:
-        raise _decided_before()
+        raise _already_resolved()
     other = upload.conflicts_with
     audit.record(
         action=AuditAction.RESOLVE_CONFLICT,
@@ -141,7 +144,7 @@ def _delete_bytes_after_commit(upload: Upload) -> None:
     transaction.on_commit(partial(storage.discard_quarantined, upload.sha256))
 
 
-def _decided_before() -> Conflict:
+def _already_resolved() -> Conflict:
     return Conflict(
-        "Somebody has already decided about this file.", reason_code="already_resolved"
+        _("This conflict is already resolved."), reason_code="already_resolved"
     )

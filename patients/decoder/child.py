@@ -107,10 +107,14 @@ def main(parent_pid: int, memory_bytes: int) -> None:
         try:
             head, payload = operation(request.pop("path"), **request)
         except ImageError as error:
-            head = {"reason_code": error.reason_code, "message": error.message}
+            head = {
+                "reason_code": error.reason_code,
+                "text": error.text,
+                "params": error.params,
+            }
             payload = b""
         except MemoryError:
-            head, payload = {"reason_code": "decoder_killed"}, b""
+            head, payload = {"out_of_memory": True}, b""
         _answer(answers, head, payload)
 
 
@@ -131,7 +135,7 @@ def _own_stdout() -> IO[bytes]:
 
 
 def _answer(out: IO[bytes], head: dict[str, Any], payload: bytes | memoryview) -> None:
-    line = json.dumps({**head, "payload_bytes": len(payload)})
+    line = json.dumps({**head, "payload_bytes": len(payload)}, default=str)
     out.write(line.encode() + b"\n")
     out.write(payload)
     out.flush()

@@ -3,14 +3,17 @@
 import re
 from dataclasses import astuple, dataclass
 from datetime import date, time
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from django.conf import settings
+from pydicom.datadict import dictionary_description
 from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
 from accounts.errors import InvalidInput
 from ml.errors import ImageError
 from ml.pixels import check_pixel_count
+from patients import messages
+from patients.decoder.refusals import pixel_refusal
 from patients.dicom import tags
 from patients.dicom.file import open_dicom
 from patients.dicom.json_model import header_json
@@ -20,6 +23,13 @@ from patients.dicom.text import one_line
 from patients.dicom.values import Elements, read_elements
 from patients.dicom.views import body_part, view_position
 
+LONGEST_IDENTIFIER = 64
+_UID_NAMES = {
+    "sop_class_uid": "SOP Class UID",
+    "sop_instance_uid": "SOP Instance UID",
+    "study_instance_uid": "Study Instance UID",
+    "series_instance_uid": "Series Instance UID",
+}
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*\Z")
 _DATE = re.compile(r"(\d{4})[.-]?(\d{2})[.-]?(\d{2})\Z")
 _TIME = re.compile(r"(\d{2}):?(\d{2})?:?(\d{2})?(?:\.(\d{1,6}))?\Z")
@@ -116,7 +126,7 @@ class Header:
     json: dict[str, Any]
 
 
-def read_header(file: BinaryIO) -> Header:
+def read_header(file: IO[bytes]) -> Header:
     """Read the header of a DICOM file (with its preamble; `check_whole` came before).
 
     Raises:
@@ -194,31 +204,24 @@ def _uids(elements: Elements) -> dict[str, str]:
         "study_instance_uid": elements.text(tags.STUDY_INSTANCE_UID),
         "series_instance_uid": elements.text(tags.SERIES_INSTANCE_UID),
     }
-    missing = [name.replace("_", " ") for name, uid in uids.items() if not uid]
+    missing = [_UID_NAMES[key] for key, uid in uids.items() if not uid]
     if missing:
         raise InvalidInput(
-            f"The header lacks the {', the '.join(missing)}.",
-            reason_code="missing_uids",
+            messages.MISSING_UIDS, params={"attributes": ", ".join(missing)}
         )
-    for name, uid in uids.items():
+    for key, uid in uids.items():
         if len(uid) > 64 or not _UID.match(uid):
             raise InvalidInput(
-                f"The {name.replace('_', ' ')} in the header is no UID.",
-                reason_code="invalid_header",
+                messages.INVALID_UID, params={"attribute": _UID_NAMES[key]}
             )
     return uids
 
 
 def _check_class(sop_class_uid: str, *, has_pixels: bool) -> None:
     if not is_storage_class(sop_class_uid):
-        raise InvalidInput(
-            "The file is a DICOM object of a kind that an archive does not keep.",
-            reason_code="unsupported_sop_class",
-        )
+        raise InvalidInput(messages.UNSUPPORTED_SOP_CLASS)
     if must_have_pixels(sop_class_uid) and not has_pixels:
-        raise InvalidInput(
-            "The file is an image object without an image.", reason_code="no_pixels"
-        )
+        raise InvalidInput(messages.NO_IMAGE)
 
 
 def _shape(elements: Elements, *, has_pixels: bool) -> dict[str, Any]:
@@ -234,14 +237,11 @@ def _shape(elements: Elements, *, has_pixels: bool) -> dict[str, Any]:
     try:
         check_pixel_count(rows or 0, columns or 0)
     except ImageError as error:
-        raise InvalidInput(error.message, reason_code=error.reason_code) from error
+        raise pixel_refusal(error.reason_code) from error
     frames = elements.integer(tags.NUMBER_OF_FRAMES) or 1
     bits = elements.integer(tags.BITS_STORED)
     if not 1 <= frames <= _LARGEST_INTEGER or not 0 <= (bits or 0) <= _MOST_BITS:
-        raise InvalidInput(
-            "The header describes an image that cannot be.",
-            reason_code="invalid_header",
-        )
+        raise InvalidInput(messages.IMPOSSIBLE_IMAGE)
     return {
         "rows": rows,
         "columns": columns,
@@ -290,11 +290,13 @@ def _patient(elements: Elements) -> PatientIdentity:
 def _identifier(elements: Elements, tag: int) -> str:
     """Return an identifier whole: one that was cut could be somebody else's."""
     text = one_line(elements.text(tag), 1024)
-    if len(text) > 64:
+    if len(text) > LONGEST_IDENTIFIER:
         raise InvalidInput(
-            "An identifier in the header is longer than the 64 characters that DICOM "
-            "allows.",
-            reason_code="invalid_header",
+            messages.LONG_IDENTIFIER,
+            params={
+                "attribute": dictionary_description(tag),
+                "limit": LONGEST_IDENTIFIER,
+            },
         )
     return text
 

@@ -10,7 +10,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from patients.dicom.file import DicomBytes, damaged, truncated
+from accounts.errors import InvalidInput
+from patients import messages
+from patients.dicom.file import DicomBytes
 from patients.dicom.structure import (
     PIXEL_DATA,
     PIXEL_DATA_TAGS,
@@ -66,7 +68,7 @@ def check_dicom(dicom: DicomBytes) -> None:
         elif part.tag in _SHAPE_TAGS and part.kind is PartKind.ELEMENT:
             found.shape[part.tag] = dicom.value(part)
     if not found.elements:
-        truncated("nothing follows its file meta information")
+        raise InvalidInput(messages.TRUNCATED_NO_DATASET)
     if found.pixels is not None:
         _check_pixels(dicom, found)
 
@@ -76,19 +78,19 @@ def _check_pixels(dicom: DicomBytes, found: _PixelParts) -> None:
     if found.pixels is not None and found.pixels.length != UNDEFINED:
         need = _native_bytes(dicom, found, frames)
         if found.pixels.length < need:
-            truncated("it has fewer pixels than its header says")
+            raise InvalidInput(messages.TRUNCATED_PIXELS)
         return
     # The first fragment is the offset table, empty or not (PS3.5 A.4).
     if len(found.fragments) < 2:
-        truncated("its compressed pixels are missing")
+        raise InvalidInput(messages.TRUNCATED_NO_FRAGMENTS)
     syntax = dicom.transfer_syntax_uid
     if syntax in _FRAME_A_FRAGMENT and len(found.fragments) - 1 < frames:
-        truncated("it has fewer frames than its header says")
+        raise InvalidInput(messages.TRUNCATED_FRAMES)
     if syntax in _ENDING_IN_EOI:
         last = found.fragments[-1]
         start = max(last.start, last.start + last.length - _TAIL_BYTES)
         if b"\xff\xd9" not in dicom.data[start : last.start + last.length]:
-            truncated("its last compressed frame has no end marker")
+            raise InvalidInput(messages.TRUNCATED_LAST_FRAME)
 
 
 def _native_bytes(dicom: DicomBytes, found: _PixelParts, frames: int) -> int:
@@ -119,5 +121,5 @@ def _frames(shape: dict[int, bytes]) -> int:
         return 1
     try:
         return max(1, int(text))
-    except ValueError:
-        damaged("its number of frames is no number")
+    except ValueError as error:
+        raise InvalidInput(messages.DAMAGED_FRAME_COUNT) from error

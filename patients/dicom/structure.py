@@ -15,7 +15,8 @@ from typing import NamedTuple, NoReturn
 from pydicom.datadict import dictionary_VR
 
 from accounts.errors import InvalidInput
-from patients.dicom.file import LONG_VRS, DicomBytes, damaged, truncated
+from patients import messages
+from patients.dicom.file import LONG_VRS, DicomBytes
 
 UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -153,7 +154,7 @@ class _Walk:
             yield from self._leave()
             return
         if tag != ITEM:
-            damaged("a sequence holds something that is no item")
+            raise InvalidInput(messages.DAMAGED_SEQUENCE)
         self._count()
         end = None if length == UNDEFINED else self._inside(level, length)
         self.levels.append(
@@ -171,11 +172,11 @@ class _Walk:
         tag, vr, length = self._element_header(level)
         if tag == ITEM_END:
             if level.end is not None:
-                damaged("an item ends where none began")
+                raise InvalidInput(messages.DAMAGED_ITEM_END)
             yield from self._leave()
             return
         if tag >> 16 == 0xFFFE:
-            damaged("a delimiter stands where none can be")
+            raise InvalidInput(messages.DAMAGED_DELIMITER)
         self._count()
         self.pixels_seen |= tag in PIXEL_DATA_TAGS
         if length == UNDEFINED:
@@ -199,7 +200,7 @@ class _Walk:
             if item == SEQUENCE_END:
                 break
             if item != ITEM or length == UNDEFINED:
-                damaged("its compressed pixels are not in fragments")
+                raise InvalidInput(messages.DAMAGED_FRAGMENTS)
             self._count()
             end = self._inside(level, length)
             yield Part(PartKind.FRAGMENT, tag, vr, self.pos, length, self.depth)
@@ -211,18 +212,14 @@ class _Walk:
         self.elements += 1
         if self.elements > MAX_ELEMENTS:
             raise InvalidInput(
-                f"The header has more than {MAX_ELEMENTS} elements.",
-                reason_code="invalid_header",
+                messages.TOO_MANY_ELEMENTS, params={"limit": MAX_ELEMENTS}
             )
 
     def _enter_sequence(
         self, level: _Level, tag: int, vr: bytes, end: int | None
     ) -> Part:
         if self.depth >= MAX_DEPTH:
-            raise InvalidInput(
-                f"The header is nested more than {MAX_DEPTH} deep.",
-                reason_code="invalid_header",
-            )
+            raise InvalidInput(messages.TOO_DEEP, params={"limit": MAX_DEPTH})
         length = UNDEFINED if end is None else end - self.pos
         part = Part(PartKind.SEQUENCE, tag, vr, self.pos, length, self.depth)
         self.levels.append(
@@ -277,8 +274,8 @@ class _Walk:
 
     def _beyond(self, level: _Level) -> NoReturn:
         if level.limit >= self.size:
-            truncated()
-        damaged("a length reaches beyond what holds it")
+            raise InvalidInput(messages.TRUNCATED)
+        raise InvalidInput(messages.DAMAGED_LENGTH)
 
     def _looks_implicit(self, pos: int, declared: bool) -> bool:
         """Judge by the first element's VR, as some writers do not what they declare."""

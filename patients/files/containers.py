@@ -7,17 +7,20 @@ lacks its last bytes without a word.
 import struct
 import zlib
 from enum import StrEnum
-from typing import BinaryIO
+from typing import IO
 
 from accounts.errors import InvalidInput
 from ml.errors import ImageError
 from ml.pixels import check_pixel_count
-from patients.dicom.file import PREAMBLE_BYTES, damaged, open_dicom, truncated
+from patients import messages
+from patients.decoder.refusals import pixel_refusal
+from patients.dicom.file import PREAMBLE_BYTES, open_dicom
 from patients.dicom.pixel_data import check_dicom
 from patients.files.jpeg import read_jpeg
 from patients.files.mapped import Bytes, mapped
 from patients.files.tiff import read_tiff
 
+_PNG, _BMP = {"format": "PNG"}, {"format": "BMP"}
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # BMP compressions whose size follows from width, height and depth (BI_RGB, BITFIELDS).
@@ -38,7 +41,7 @@ class Kind(StrEnum):
     BMP = "bmp"
 
 
-def sniff(file: BinaryIO) -> Kind:
+def sniff(file: IO[bytes]) -> Kind:
     """Say what kind of file it is by its first bytes, whatever its name says.
 
     Raises:
@@ -48,7 +51,7 @@ def sniff(file: BinaryIO) -> Kind:
     start = file.read(PREAMBLE_BYTES + 4)
     file.seek(0)
     if not start:
-        raise InvalidInput("The file is empty.", reason_code="empty_file")
+        raise InvalidInput(messages.EMPTY_FILE)
     if start[PREAMBLE_BYTES:] == b"DICM":
         return Kind.DICOM
     if start.startswith(_PNG_SIGNATURE):
@@ -59,13 +62,10 @@ def sniff(file: BinaryIO) -> Kind:
         return Kind.TIFF
     if start.startswith(b"BM"):
         return Kind.BMP
-    raise InvalidInput(
-        "The file is no DICOM, PNG, JPEG, TIFF or BMP image, whatever its name says.",
-        reason_code="not_an_image",
-    )
+    raise InvalidInput(messages.NOT_AN_IMAGE)
 
 
-def check_whole(file: BinaryIO, kind: Kind) -> None:
+def check_whole(file: IO[bytes], kind: Kind) -> None:
     """Refuse a file that ends before its own structure says that it does.
 
     Raises:
@@ -83,7 +83,7 @@ def check_whole(file: BinaryIO, kind: Kind) -> None:
     try:
         check_pixel_count(rows, columns)
     except ImageError as error:
-        raise InvalidInput(error.message, reason_code=error.reason_code) from error
+        raise pixel_refusal(error.reason_code) from error
 
 
 def _picture_size(data: Bytes, kind: Kind) -> tuple[int, int]:
@@ -103,14 +103,14 @@ def _read_png(data: Bytes) -> tuple[int, int]:
     pos, kind, size, has_data = len(_PNG_SIGNATURE), b"", (0, 0), False
     for _ in range(_MAX_PNG_CHUNKS):
         if pos + 12 > len(data):
-            truncated("the PNG has no end chunk")
+            raise InvalidInput(messages.TRUNCATED_PICTURE_END, params=_PNG)
         length, kind = struct.unpack_from(">L4s", data, pos)
         end = pos + 12 + length
         if end > len(data):
-            truncated("inside a chunk of the PNG")
+            raise InvalidInput(messages.TRUNCATED_PICTURE_PART, params=_PNG)
         body = data[pos + 4 : end - 4]
         if zlib.crc32(body) != struct.unpack_from(">L", data, end - 4)[0]:
-            damaged("a chunk of the PNG does not fit its checksum")
+            raise InvalidInput(messages.DAMAGED_CHECKSUM, params=_PNG)
         if kind == b"IHDR" and length >= 8:
             columns, rows = struct.unpack_from(">LL", body, 4)
             size = (rows, columns)
@@ -119,23 +119,23 @@ def _read_png(data: Bytes) -> tuple[int, int]:
         if kind == b"IEND":
             break
     else:
-        damaged("the PNG has more chunks than any picture")
+        raise InvalidInput(messages.DAMAGED_TOO_MANY_PARTS, params=_PNG)
     if not has_data:
-        damaged("the PNG holds no picture")
+        raise InvalidInput(messages.DAMAGED_NO_PICTURE, params=_PNG)
     return size
 
 
 def _read_bmp(data: Bytes) -> tuple[int, int]:
     """Check that the pixels fit between their offset and the end (BITMAPFILEHEADER)."""
     if len(data) < 26:
-        truncated("inside the BMP header")
+        raise InvalidInput(messages.TRUNCATED_PICTURE_HEADER, params=_BMP)
     file_bytes, _, offset, header_bytes = struct.unpack_from("<LLLL", data, 2)
     if header_bytes == 12:
         columns, rows, _, bits = struct.unpack_from("<HHHH", data, 18)
         compression = image_bytes = 0
     else:
         if len(data) < 54:
-            truncated("inside the BMP header")
+            raise InvalidInput(messages.TRUNCATED_PICTURE_HEADER, params=_BMP)
         columns, rows, _, bits, compression, image_bytes = struct.unpack_from(
             "<llHHLL", data, 18
         )
@@ -143,5 +143,5 @@ def _read_bmp(data: Bytes) -> tuple[int, int]:
     if compression in _BMP_UNCOMPRESSED:
         image_bytes = rows * ((columns * bits + 31) // 32 * 4)
     if max(offset + image_bytes, 0 if image_bytes else file_bytes) > len(data):
-        truncated("the pixels of the BMP reach behind its end")
+        raise InvalidInput(messages.TRUNCATED_PICTURE_DATA, params=_BMP)
     return rows, columns

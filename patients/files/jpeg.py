@@ -4,9 +4,11 @@ import re
 import struct
 from dataclasses import dataclass
 
-from patients.dicom.file import damaged, truncated
+from accounts.errors import InvalidInput
+from patients import messages
 from patients.files.mapped import Bytes
 
+_FORMAT = {"format": "JPEG"}
 SOI, EOI, SOS, APP1, APP14 = 0xD8, 0xD9, 0xDA, 0xE1, 0xEE
 # SOF0 … SOF15 without DHT (C4), JPG (C8) and DAC (CC); SOF55 is JPEG-LS.
 FRAME_MARKERS = frozenset(set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7})
@@ -69,9 +71,9 @@ def read_jpeg(data: Bytes) -> JpegStructure:
             scans += 1
             pos = _end_of_scan(data, pos)
     else:
-        damaged("the JPEG has more segments than any picture")
+        raise InvalidInput(messages.DAMAGED_TOO_MANY_PARTS, params=_FORMAT)
     if frame is None or scans == 0:
-        damaged("the JPEG holds no picture")
+        raise InvalidInput(messages.DAMAGED_NO_PICTURE, params=_FORMAT)
     return _structure(*frame, transform, orientation, pos)
 
 
@@ -99,26 +101,26 @@ def _marker_at(data: Bytes, pos: int) -> tuple[int, int]:
     """
     found = _ANY_MARKER.search(data, pos)
     if found is None:
-        truncated("the JPEG has no end marker")
+        raise InvalidInput(messages.TRUNCATED_PICTURE_END, params=_FORMAT)
     return found.end(), data[found.end() - 1]
 
 
 def _segment(data: Bytes, pos: int) -> bytes:
     """Return the body of the segment whose length stands at `pos`."""
     if pos + 2 > len(data):
-        truncated("inside a JPEG segment")
+        raise InvalidInput(messages.TRUNCATED_PICTURE_PART, params=_FORMAT)
     length = struct.unpack_from(">H", data, pos)[0]
     if length < 2:
-        damaged("a JPEG segment has no length")
+        raise InvalidInput(messages.DAMAGED_SEGMENT, params=_FORMAT)
     if pos + length > len(data):
-        truncated("inside a JPEG segment")
+        raise InvalidInput(messages.TRUNCATED_PICTURE_PART, params=_FORMAT)
     return data[pos + 2 : pos + length]
 
 
 def _end_of_scan(data: Bytes, pos: int) -> int:
     found = _NEXT_MARKER.search(data, pos)
     if found is None:
-        truncated("the JPEG has no end marker")
+        raise InvalidInput(messages.TRUNCATED_PICTURE_END, params=_FORMAT)
     return found.start()
 
 
@@ -126,7 +128,7 @@ def _structure(
     process: int, body: bytes, transform: int | None, orientation: int, length: int
 ) -> JpegStructure:
     if len(body) < 6 or len(body) < 6 + 3 * body[5]:
-        damaged("the JPEG does not say how large it is")
+        raise InvalidInput(messages.DAMAGED_NO_SIZE, params=_FORMAT)
     bits, rows, columns, count = struct.unpack_from(">BHHB", body)
     components = [struct.unpack_from("BBB", body, 6 + 3 * i) for i in range(count)]
     return JpegStructure(

@@ -12,6 +12,7 @@ from django.http.multipartparser import MultiPartParser
 from django.utils.datastructures import MultiValueDict
 
 from accounts.errors import TooLarge
+from patients import messages
 from patients.files.temporary import new_temporary_file
 
 # Stands for a file name of which nothing is left without its folders.
@@ -132,9 +133,7 @@ def check_request_size(request: HttpRequest) -> None:
     except ValueError:
         length = 0
     if length > settings.MAX_REQUEST_BYTES or getattr(request, "too_large", False):
-        limit_mb = settings.MAX_REQUEST_BYTES // (1024 * 1024)
         raise TooLarge(
-            f"The request is larger than {limit_mb} MB. "
-            "Send the files in several requests.",
-            reason_code="request_too_large",
+            messages.REQUEST_TOO_LARGE,
+            params={"limit_mb": settings.MAX_REQUEST_BYTES // (1024 * 1024)},
         )
