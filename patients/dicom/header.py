@@ -1,4 +1,4 @@
-"""A DICOM header as a frozen dataclass (PS3.3), from files that nobody vouches for."""
+"""A DICOM header as a frozen dataclass (PS3.3), read from untrusted files."""
 
 import re
 from dataclasses import astuple, dataclass
@@ -6,6 +6,7 @@ from datetime import date, time
 from typing import IO, Any
 
 from django.conf import settings
+from pydicom import config, valuerep
 from pydicom.datadict import dictionary_description
 from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
@@ -31,8 +32,6 @@ _UID_NAMES = {
     "series_instance_uid": "Series Instance UID",
 }
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*\Z")
-_DATE = re.compile(r"(\d{4})[.-]?(\d{2})[.-]?(\d{2})\Z")
-_TIME = re.compile(r"(\d{2}):?(\d{2})?:?(\d{2})?(?:\.(\d{1,6}))?\Z")
 _OFFSET = re.compile(r"[+-]\d{4}\Z")
 _LARGEST_INTEGER = 2**31 - 1
 _MOST_BITS = 64
@@ -139,43 +138,45 @@ def read_header(file: IO[bytes]) -> Header:
 
 def parse_name(text: str) -> PersonName:
     """Split a PN value into its parts (PS3.5 6.2.1)."""
-    groups = [*text.split("="), "", "", ""][:3]
-    parts = [one_line(part, 128) for part in groups[0].split("^")]
-    family, given, middle, prefix, suffix = [*parts, "", "", "", "", ""][:5]
+    name = valuerep.PersonName(text, validation_mode=config.IGNORE)
     return PersonName(
-        family=family,
-        given=given,
-        middle=middle,
-        prefix=prefix[:64],
-        suffix=suffix[:64],
-        ideographic=one_line(groups[1].replace("^", " "), 324),
-        phonetic=one_line(groups[2].replace("^", " "), 324),
+        family=one_line(name.family_name, 128),
+        given=one_line(name.given_name, 128),
+        middle=one_line(name.middle_name, 128),
+        prefix=one_line(name.name_prefix, 64),
+        suffix=one_line(name.name_suffix, 64),
+        ideographic=one_line(name.ideographic.replace("^", " "), 324),
+        phonetic=one_line(name.phonetic.replace("^", " "), 324),
     )
 
 
 def parse_date(text: str) -> date | None:
-    """Read a DA value, None where it is no date."""
-    found = _DATE.match(text.strip())
-    if found is None:
-        return None
+    """Return a DA value as a date, None where it is not one.
+
+    `1970-01-31` is accepted too.
+    """
     try:
-        return date(*(int(part) for part in found.groups()))
+        day = valuerep.DA(text.strip().replace("-", "."))
     except ValueError:
         return None
+    return date(day.year, day.month, day.day) if day else None
 
 
 def parse_time(text: str) -> time | None:
-    """Read a TM value, None where it is no time; a leap second is the one before."""
-    found = _TIME.match(text.strip())
-    if found is None:
-        return None
-    hour, minute, second, fraction = found.groups(default="0")
+    """Return a TM value as a time, None where it is not one.
+
+    `10:15:30` is accepted too. A leap second becomes the second before.
+    """
+    digits = text.strip().replace(":", "")
+    if digits[4:6] == "60":  # pydicom would warn of it
+        digits = f"{digits[:4]}59{digits[6:]}"
     try:
-        return time(
-            int(hour), int(minute), min(int(second), 59), int(fraction.ljust(6, "0"))
-        )
+        moment = valuerep.TM(digits)
     except ValueError:
         return None
+    if moment is None:
+        return None
+    return time(moment.hour, moment.minute, moment.second, moment.microsecond)
 
 
 def _header(elements: Elements, transfer_syntax_uid: str) -> Header:

@@ -1,4 +1,9 @@
-"""A header as DICOM JSON (PS3.18 annex F) that fits a column of PostgreSQL."""
+"""A header as DICOM JSON (PS3.18 annex F) that fits a column of PostgreSQL.
+
+`pydicom.Dataset.to_json_dict` is not used: one bad value raises for the whole header,
+NaN stays NaN, which JSON does not have, and its size has no limit. See
+tests/patients/dicom/test_pydicom_limits.py.
+"""
 
 import json
 import math
