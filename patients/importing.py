@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -175,7 +175,7 @@ def _import_file(
 
 
 def _ingest_with_retries(
-    content: BinaryIO,
+    content: IO[bytes],
     file: FileToImport,
     *,
     actor: User | None,

@@ -1,4 +1,4 @@
-"""The row and the audit event of every file that was sent, whatever became of it."""
+"""Write the Upload row and the audit event of every received file."""
 
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -58,11 +58,11 @@ class Reason:
 
 @dataclass(frozen=True)
 class Sending:
-    """How a file came: everything about it but its bytes.
+    """How a file was sent: everything except its bytes.
 
     Attributes:
-        department: Where a new study goes, and who sees the Upload.
-        resent: The open conflict that is being sent again.
+        department: Of a new study, and of the users who see the Upload.
+        resent: The open conflict that is sent again.
     """
 
     name: str
@@ -78,16 +78,16 @@ class Sending:
 
     def as_json(self) -> dict[str, object]:
         """Return the JSON of `Upload.submitted_identity`, enough to resend the file."""
-        said: dict[str, object] = dict(self.submitted_identity.as_json())
+        values: dict[str, object] = dict(self.submitted_identity.as_json())
         if self.requested_model:
-            said["model"] = storable(self.requested_model)[:LONGEST_NAME]
+            values["model"] = storable(self.requested_model)[:LONGEST_NAME]
         if self.synthetic:
-            said["synthetic"] = True
-        return said
+            values["synthetic"] = True
+        return values
 
 
 def stored_name(name: str) -> str:
-    """Return a file's name as it is kept: without the sender's folders, without NUL."""
+    """Return the name of a file to store, without folders and NUL."""
     return storable(name.replace("\\", "/").rsplit("/", 1)[-1])[:LONGEST_NAME]
 
 
@@ -99,9 +99,9 @@ def record_kept(
     created: bool,
     note: Message | None = None,
 ) -> Upload:
-    """Write the Upload and event of an image that is in the record, new or a duplicate.
+    """Write the Upload and audit event of a stored image or a duplicate.
 
-    In the transaction of the caller.
+    It runs in the transaction of the caller.
 
     Args:
         note: How a duplicate differs from the stored object.
@@ -127,7 +127,7 @@ def record_kept(
 
 
 def record_refused(sending: Sending, receipt: Receipt, refusal: ChestXError) -> Upload:
-    """Write the Upload and event of a refused file, in a transaction of their own."""
+    """Write the Upload and audit event of a refused file in a new transaction."""
     with transaction.atomic():
         upload = _upload(
             sending,
@@ -150,9 +150,9 @@ def record_refused(sending: Sending, receipt: Receipt, refusal: ChestXError) -> 
 def record_conflict(
     sending: Sending, receipt: Receipt, conflict: Conflicting, *, file: IO[bytes]
 ) -> Upload:
-    """Put the bytes as sent into quarantine, and write the Upload and audit event.
+    """Put the file into quarantine and write the Upload and audit event.
 
-    A conflict that was sent again and still is one keeps its row.
+    A conflict that is sent again and is still a conflict keeps its row.
     """
     other = conflict.conflicts_with
     with transaction.atomic():

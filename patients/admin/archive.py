@@ -97,15 +97,13 @@ class InstanceAdmin(ArchiveAdmin):
 
     def get_fields(
         self, request: HttpRequest, obj: Instance | None = None
-    ) -> list[str]:
+    ) -> tuple[str, ...]:
         """Return all fields of the instance."""
-        return [
-            "series_link",
-            *(f.name for f in self.opts.fields if f.name != "series"),
-        ]
+        names = (field.name for field in self.opts.fields if field.name != "series")
+        return ("series_link", *names)
 
     def get_readonly_fields(
         self, request: HttpRequest, obj: Instance | None = None
-    ) -> list[str]:
+    ) -> tuple[str, ...]:
         """Return all fields: nothing can be changed."""
         return self.get_fields(request, obj)

@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from django.core.exceptions import PermissionDenied
 from django.db.models import Model
 from django.http import HttpRequest
 from django.urls import reverse
@@ -10,6 +11,7 @@ from django.utils.safestring import SafeString
 
 from accounts.access import Action, may
 from accounts.admin.audited import AuditedAdmin
+from accounts.models import User
 
 
 def link_to(row: Model | None) -> str | SafeString:
@@ -24,6 +26,13 @@ def list_link(model: type[Model], lookup: str, key: UUID, words: str) -> SafeStr
     """Return a link to an admin list, filtered by a lookup."""
     name = f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist"
     return format_html('<a href="{}?{}={}">{}</a>', reverse(name), lookup, key, words)
+
+
+def signed_in(request: HttpRequest) -> User:
+    """Return the user of a request to the admin, where somebody is signed in."""
+    if not isinstance(request.user, User):
+        raise PermissionDenied
+    return request.user
 
 
 class ArchiveAdmin(AuditedAdmin):

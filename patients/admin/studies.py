@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.access import Action, require
 from accounts.errors import ChestXError
-from patients.admin.common import ArchiveAdmin, link_to, list_link
+from patients.admin.common import ArchiveAdmin, link_to, list_link, signed_in
 from patients.conflicts import resolutions
 from patients.identity import assignments
 from patients.models import Series, Study, StudyFlag
@@ -92,8 +92,9 @@ def _reconciling(flag: StudyFlag) -> Callable[..., None]:
     def reconcile(
         page: admin.ModelAdmin, request: HttpRequest, studies: QuerySet[Study]
     ) -> None:
+        user = signed_in(request)
         changed = sum(
-            resolutions.reconcile(study, flag, actor=request.user, request=request)
+            resolutions.reconcile(study, flag, actor=user, request=request)
             for study in studies
         )
         words = ngettext(
@@ -174,13 +175,16 @@ class StudyAdmin(ArchiveAdmin):
         """Ask for a patient ID and move the study to that patient."""
         require(request, Action.RESOLVE_CONFLICT)
         study = self.get_object(request, str(study_id))
-        if study is None:
+        if not isinstance(study, Study):
             raise Http404
         form = AssignmentForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
             try:
                 assignments.assign_study(
-                    study, actor=request.user, request=request, **form.cleaned_data
+                    study,
+                    actor=signed_in(request),
+                    request=request,
+                    **form.cleaned_data,
                 )
             except ChestXError as error:
                 form.add_error(None, error.message)

@@ -1,7 +1,7 @@
 """Uploads, conflicts and patient assignments in the admin."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.contrib import admin, messages
@@ -13,10 +13,13 @@ from django.utils.translation import ngettext_lazy
 
 from accounts.api.audited import patient_keys
 from accounts.errors import ChestXError
-from patients.admin.common import ArchiveAdmin, link_to
+from patients.admin.common import ArchiveAdmin, link_to, signed_in
 from patients.conflicts import resolutions
 from patients.identity import assignments
 from patients.models import PatientAssignment, Upload
+
+if TYPE_CHECKING:
+    from django.utils.functional import _StrPromise
 
 _RESOLVED = ngettext_lazy(
     "%(count)d conflict resolved.", "%(count)d conflicts resolved.", "count"
@@ -57,7 +60,7 @@ def _each(
     request: HttpRequest,
     rows: QuerySet[Any],
     decide: Callable[..., object],
-    done: str,
+    done: "_StrPromise",
 ) -> None:
     """Apply a decision to the selected rows; a row that fails does not stop the rest.
 
@@ -67,7 +70,7 @@ def _each(
     decided = 0
     for row in rows:
         try:
-            decide(row, actor=request.user, request=request)
+            decide(row, actor=signed_in(request), request=request)
         except ChestXError as error:
             page.message_user(request, f"{row}: {error.message}", messages.ERROR)
         else:
@@ -204,8 +207,9 @@ class PatientAssignmentAdmin(ArchiveAdmin):
 
     def patients_of(self, rows: Sequence[Model]) -> set[UUID]:
         """Return both patients of each assignment."""
-        former = {row.from_patient_id for row in rows}
-        return former | {row.to_patient_id for row in rows}
+        moves = [row for row in rows if isinstance(row, PatientAssignment)]
+        former = {move.from_patient_id for move in moves}
+        return former | {move.to_patient_id for move in moves}
 
     @admin.action(description=_("Undo"), permissions=["resolve"])
     def undo(self, request: HttpRequest, chosen: QuerySet[PatientAssignment]) -> None:

@@ -1,4 +1,4 @@
-"""The same object or not: what a file is whose SOP Instance UID is already stored."""
+"""Compare a file with the stored object that has the same SOP Instance UID."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ class Recognised:
 
 
 def known_object(image: IncomingImage) -> Instance | None:
-    """Return the stored object of the image's SOP Instance UID."""
+    """Return the stored object with the SOP Instance UID of the image, or None."""
     return (
         Instance.objects.select_related(
             "series__study__patient", "series__study__department"
@@ -36,12 +36,12 @@ def known_object(image: IncomingImage) -> Instance | None:
 
 
 def recognise(image: IncomingImage, known: Instance) -> Recognised:
-    """Say how the image is a copy of the stored object with its SOP Instance UID.
+    """Return how the image is a copy of the stored object.
 
     Instances never change, so this needs no lock and no transaction.
 
     Raises:
-        Conflicting: conflict_header or conflict_pixels: another object under that UID.
+        Conflicting: conflict_header or conflict_pixels: a different object.
         InvalidInput: The pixels cannot be read.
     """
     if image.object_sha256 == known.object_sha256:

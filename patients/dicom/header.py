@@ -184,7 +184,10 @@ def _header(elements: Elements, transfer_syntax_uid: str) -> Header:
     uids = _uids(elements)
     _check_class(uids["sop_class_uid"], has_pixels=has_pixels)
     return Header(
-        **uids,
+        sop_class_uid=uids["sop_class_uid"],
+        sop_instance_uid=uids["sop_instance_uid"],
+        study_instance_uid=uids["study_instance_uid"],
+        series_instance_uid=uids["series_instance_uid"],
         **_shape(elements, has_pixels=has_pixels),
         **_study(elements),
         **_series(elements),

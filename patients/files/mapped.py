@@ -3,13 +3,13 @@
 import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import IO
 
 Bytes = bytes | mmap.mmap
 
 
 @contextmanager
-def mapped(file: BinaryIO) -> Iterator[Bytes]:
+def mapped(file: IO[bytes]) -> Iterator[Bytes]:
     """Give all bytes of a file; slices copy, `struct` and `re` look in place."""
     try:
         descriptor = file.fileno()

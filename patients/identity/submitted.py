@@ -49,6 +49,11 @@ class SubmittedIdentity:
     accession_number: str = ""
     priority: Priority | str | None = None
 
+    @property
+    def checked_priority(self) -> Priority | None:
+        """The priority of an identity that `checked` returned."""
+        return self.priority if isinstance(self.priority, Priority) else None
+
     def as_json(self) -> dict[str, str]:
         """Return the fields that are not empty, for `Upload.submitted_identity`."""
         values: dict[str, Any] = asdict(self)

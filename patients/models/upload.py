@@ -4,6 +4,7 @@ import uuid
 from typing import Self
 
 from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -19,11 +20,13 @@ from patients.models.instance import Instance
 class UploadQuerySet(DepartmentQuerySet["Upload"]):
     department_path = "department"
 
-    def visible_to(self, user: User) -> Self:
+    def visible_to(self, user: User | AnonymousUser) -> Self:
         """Return the uploads of the user and of the user's departments.
 
         Only the sender and administrators see conflicts.
         """
+        if isinstance(user, AnonymousUser):
+            return self.none()
         seen = super().visible_to(user).exclude(outcome=Upload.Outcome.CONFLICT)
         everything = self.filter(pk__in=seen.values("pk")) | self.filter(user=user)
         return super().visible_to(user) if user.role == "admin" else everything

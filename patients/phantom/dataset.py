@@ -3,6 +3,7 @@
 import struct
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
@@ -63,7 +64,7 @@ def phantom_dataset(
     return _as_file(dataset)
 
 
-def write_phantom(path: Path, seed: int, **identity: str | int | bool | None) -> Path:
+def write_phantom(path: Path, seed: int, **identity: Any) -> Path:
     """Write the image as a DICOM file (arguments as `phantom_dataset`)."""
     with path.open("wb") as file:
         dcmwrite(file, phantom_dataset(seed, **identity), enforce_file_format=True)
@@ -104,7 +105,7 @@ def _as_file(dataset: Dataset) -> FileDataset:
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.ImplementationClassUID = UID("2.25.268110932044218253026216823110398476853")
-    return FileDataset(None, dataset, preamble=b"\0" * 128, file_meta=meta)
+    return FileDataset("", dataset, preamble=b"\0" * 128, file_meta=meta)
 
 
 def _uid(text: str) -> str:

@@ -96,7 +96,7 @@ def _soft(mask: np.ndarray, edge: float) -> np.ndarray:
 
 def _polygon(points: list[tuple[float, float]], edge: float) -> np.ndarray:
     canvas = np.zeros((_GRID, _GRID), np.uint8)
-    cv2.fillPoly(canvas, [np.int32(np.array(points) * _GRID)], 255)
+    cv2.fillPoly(canvas, [(np.array(points) * _GRID).astype(np.int32)], 255)
     return _soft(canvas / 255.0, edge)
 
 
@@ -222,7 +222,7 @@ def _add_rib(
 ) -> None:
     """Draw a rib on both sides: a band, denser along its two edges."""
     for side in (-1, 1):
-        path = np.int32(np.stack([0.5 + side * x, y], axis=1) * _GRID * 16)
+        path = (np.stack([0.5 + side * x, y], axis=1) * _GRID * 16).astype(np.int32)
         layers = []
         for share in (1.0, 0.62):
             canvas = np.zeros((_GRID, _GRID), np.uint8)
@@ -277,11 +277,11 @@ def _vessels(anatomy: Anatomy, random: np.random.Generator) -> np.ndarray:
     while width > 1.2:
         layer = np.zeros((_GRID, _GRID), np.uint8)
         for branch in branches:
-            ends = [
+            start, end = (
                 tuple(round(v * _GRID) for v in point)
                 for point in (branch.root, branch.end(length))
-            ]
-            cv2.line(layer, *ends, 255, max(1, round(width)), cv2.LINE_AA)
+            )
+            cv2.line(layer, start, end, 255, max(1, round(width)), cv2.LINE_AA)
         np.maximum(canvas, layer * (min(1.0, width / 6) / 255), out=canvas)
         branches = [
             _Branch(
