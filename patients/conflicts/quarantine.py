@@ -1,4 +1,4 @@
-"""Files that contradict the record: kept in quarantine until a person decides.
+"""Files that contradict the record; a person decides about them.
 
 Resolving them is `patients.conflicts.resolutions`.
 """

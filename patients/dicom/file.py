@@ -1,4 +1,4 @@
-"""A DICOM file that is open: where its dataset starts, how it is encoded (PS3.10)."""
+"""An open DICOM file: the start and the encoding of its dataset (PS3.10)."""
 
 import struct
 import zlib
@@ -30,7 +30,7 @@ _INFLATE_STEP = 256 * 1024
 
 
 class _Extent(Protocol):
-    """What has a place in the file: a `dicom_structure.Part`."""
+    """Start and length in the file, as of a `structure.Part`."""
 
     @property
     def start(self) -> int: ...
@@ -41,7 +41,7 @@ class _Extent(Protocol):
 
 @dataclass(frozen=True)
 class DicomBytes:
-    """The bytes that hold a dataset, from `start` on, and how it is encoded.
+    """The bytes of a dataset, from `start` on, and its encoding.
 
     Of a deflated file they are the inflated dataset.
     """
@@ -53,7 +53,7 @@ class DicomBytes:
     transfer_syntax_uid: str
 
     def value(self, part: "_Extent") -> bytes:
-        """Return the bytes of a value as they stand in the file."""
+        """Return the bytes of a value as in the file."""
         return self.data[part.start : part.start + part.length]
 
 
@@ -106,7 +106,7 @@ def _read_file_meta(data: Bytes) -> tuple[str, int]:
 
 
 def _inflate(data: Bytes, start: int, out: IO[bytes]) -> None:
-    """Unpack a deflated dataset (PS3.5 A.5), never more than MAX_INFLATED_BYTES."""
+    """Inflate a dataset (PS3.5 A.5), at most MAX_INFLATED_BYTES."""
     unpacker, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
     try:
         for pos in range(start, len(data), _INFLATE_STEP):

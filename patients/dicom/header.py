@@ -35,7 +35,7 @@ _UID = re.compile(r"[0-9]+(\.[0-9]+)*\Z")
 _OFFSET = re.compile(r"[+-]\d{4}\Z")
 _LARGEST_INTEGER = 2**31 - 1
 _MOST_BITS = 64
-# Compression that loses by its nature; JPEG 2000 says so in the header where it did.
+# Compression that is always lossy; JPEG 2000 states in the header whether it was.
 _LOSSY_SYNTAXES = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless})
 _LOSSY_FAMILIES = ("1.2.840.10008.1.2.4.10",)  # MPEG-2, MPEG-4, HEVC
 
@@ -59,7 +59,7 @@ class PersonName:
 
 @dataclass(frozen=True)
 class PatientIdentity:
-    """Who the header (or a form) says the patient is.
+    """The patient in a header or a form.
 
     patient_id is None where not given, issuer "" (the setting DEFAULT_ISSUER then
     holds), birth_date None where absent or no date, sex one of "", M, F, O.
@@ -74,7 +74,7 @@ class PatientIdentity:
 
 @dataclass(frozen=True)
 class PixelSpacing:
-    """Millimetres between rows and between columns, and which attribute said so.
+    """Millimetres between rows and columns, and the attribute they are from.
 
     `kind` is a value of `patients.models.PixelSpacingKind`.
     """
@@ -86,7 +86,7 @@ class PixelSpacing:
 
 @dataclass(frozen=True)
 class Header:
-    """What the archive keeps of a DICOM object besides its bytes.
+    """The attributes of a DICOM object that the archive stores.
 
     Texts are clean: no NUL, no unpaired surrogate, no longer than the columns they
     go to. `rows` … `bits_stored` are None where the object has no pixels. `json` is
@@ -126,7 +126,7 @@ class Header:
 
 
 def read_header(file: IO[bytes]) -> Header:
-    """Read the header of a DICOM file (with its preamble; `check_whole` came before).
+    """Read the header of a DICOM file (call `check_whole` before).
 
     Raises:
         InvalidInput: not_dicom, missing_uids, unsupported_sop_class, no_pixels,
@@ -292,7 +292,7 @@ def _patient(elements: Elements) -> PatientIdentity:
 
 
 def _identifier(elements: Elements, tag: int) -> str:
-    """Return an identifier whole: one that was cut could be somebody else's."""
+    """Return a complete identifier: a cut one could be another patient's."""
     text = one_line(elements.text(tag), 1024)
     if len(text) > LONGEST_IDENTIFIER:
         raise InvalidInput(
@@ -314,10 +314,10 @@ def _accession_issuer(elements: Elements) -> str:
 
 
 def _pixel_spacing(elements: Elements) -> PixelSpacing | None:
-    """Return the spacing that says most (PS3.3 10.7.1).
+    """Return the most meaningful spacing (PS3.3 10.7.1).
 
-    Pixel Spacing that only repeats Imager Pixel Spacing was not calibrated: it holds
-    at the detector (10.7.1.3).
+    Pixel Spacing equal to Imager Pixel Spacing was not calibrated: it is valid at the
+    detector (10.7.1.3).
     """
     patient = _spacing(elements, tags.PIXEL_SPACING)
     imager = _spacing(elements, tags.IMAGER_PIXEL_SPACING)

@@ -1,4 +1,4 @@
-"""Where everything stands in a DICOM file (PS3.5 section 7), without reading values.
+"""The structure of a DICOM file (PS3.5 section 7), without its values.
 
 `walk` is a loop with a stack of its own, so that no depth of nesting can exhaust the
 interpreter's, and everything that reads a dataset (the check, the header, the hashes)
@@ -31,7 +31,7 @@ _ONLY_WHITE_SPACE = re.compile(rb"[\0 \r\n\t]*\Z")
 
 
 class PartKind(Enum):
-    """What `walk` meets."""
+    """Kinds of parts that `walk` yields."""
 
     ELEMENT = "element"
     SEQUENCE = "sequence"
@@ -60,7 +60,7 @@ class Part(NamedTuple):
 
 
 def walk(dicom: DicomBytes) -> Iterator[Part]:
-    """Go through a dataset in the order of the file.
+    """Yield the parts of a dataset in the order of the file.
 
     Raises:
         InvalidInput: truncated_file, damaged_file, or invalid_header (nested deeper, or
@@ -81,7 +81,7 @@ def public_vr(tag: int) -> str:
 
 
 class _Level:
-    """A dataset (the file's, or an item) or a sequence that `_Walk` is inside of."""
+    """A dataset (of the file or an item) or a sequence that is being walked."""
 
     __slots__ = ("end", "implicit", "is_sequence", "limit", "tag")
 
@@ -102,7 +102,7 @@ class _Level:
 
 
 class _Walk:
-    """One walk over one dataset."""
+    """A walk over one dataset."""
 
     def __init__(self, dicom: DicomBytes) -> None:
         self.data = dicom.data
@@ -148,7 +148,7 @@ class _Walk:
         yield Part(kind, level.tag, b"", self.pos, 0, self.depth)
 
     def _item(self, level: _Level) -> Iterator[Part]:
-        """Enter the next item of a sequence, or leave the sequence at its delimiter."""
+        """Enter the next item of a sequence, or leave it at its delimiter."""
         tag, length = self._tag_and_length(level)
         if tag == SEQUENCE_END:
             yield from self._leave()
@@ -208,7 +208,7 @@ class _Walk:
         yield Part(PartKind.FRAGMENTS_END, tag, vr, self.pos, 0, self.depth)
 
     def _count(self) -> None:
-        """Count elements, items and fragments: a file of nothing else keeps us busy."""
+        """Count elements, items and fragments, and refuse too many."""
         self.elements += 1
         if self.elements > MAX_ELEMENTS:
             raise InvalidInput(
@@ -266,7 +266,7 @@ class _Walk:
         return group << 16 | element, length
 
     def _inside(self, level: _Level, length: int) -> int:
-        """Return where a value of this length ends, if that is inside what holds it."""
+        """Return the end of a value; refuse one that exceeds what contains it."""
         end = self.pos + length
         if end > level.limit:
             self._beyond(level)
@@ -278,14 +278,14 @@ class _Walk:
         raise InvalidInput(messages.DAMAGED_LENGTH)
 
     def _looks_implicit(self, pos: int, declared: bool) -> bool:
-        """Judge by the first element's VR, as some writers do not what they declare."""
+        """Detect the encoding by the first VR, since some writers declare another."""
         vr = self.data[pos + 4 : pos + 6]
         if len(vr) < 2:
             return declared
         return not (0x40 < vr[0] < 0x5B and 0x40 < vr[1] < 0x5B)
 
     def _only_padding_left(self) -> bool:
-        """Whether nothing but padding follows: some writers fill up a block.
+        """Return whether only padding follows: some writers fill up a block.
 
         No element begins with NULs alone; white space could be the start of one that
         was cut off, unless the pixels have been seen.

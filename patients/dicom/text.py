@@ -60,7 +60,7 @@ def decode_text(
 
 
 def clean(text: str) -> str:
-    """Replace what PostgreSQL and JSON refuse, or what no text should hold."""
+    """Replace control characters and surrogates, which PostgreSQL refuses."""
     return _UNSAFE.sub(REPLACEMENT, text)
 
 

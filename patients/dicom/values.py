@@ -32,7 +32,7 @@ TEXT_VRS = frozenset(
     {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM"}
     | {"UC", "UI", "UR", "UT"}
 )
-# One value each, backslash or not (PS3.5 6.4).
+# These have one value, with or without backslashes (PS3.5 6.4).
 _SINGLE_TEXT_VRS = frozenset({"LT", "ST", "UR", "UT"})
 # The `struct` format of one number of each binary VR, as pydicom has it.
 _NUMBER_FORMATS: dict[str, str] = {
@@ -50,7 +50,7 @@ Number = int | float
 
 @dataclass
 class Element:
-    """One element: its VR (the dictionary's where the file says none) and its value.
+    """One element: its VR (of the dictionary if the file has none) and its value.
 
     `items` are those of a sequence; `length` counts the bytes of any other value.
     """
@@ -82,7 +82,7 @@ class Elements:
         self._by_tag.setdefault(element.tag, element)
 
     def raw(self, tag: int) -> bytes:
-        """Return the bytes of a value, b"" where there is none."""
+        """Return the bytes of a value, b"" if there is none."""
         element = self._by_tag.get(tag)
         if element is None or element.vr == "SQ":
             return b""
@@ -106,7 +106,7 @@ class Elements:
         return [part.strip(" ") for part in value.split("\\")]
 
     def text(self, tag: int) -> str:
-        """Return a text of one value; of several, with their backslashes."""
+        """Return a text; several values are joined by backslashes."""
         return "\\".join(self.texts(tag)).strip()
 
     def numbers(self, tag: int) -> list[Number]:
@@ -120,7 +120,7 @@ class Elements:
         if number_format is None:
             return []
         raw = self.raw(tag)
-        # Of an incomplete last number nothing is read; pydicom would raise.
+        # An incomplete last number is left out; pydicom would raise.
         whole = len(raw) - len(raw) % struct.calcsize(f"={number_format}")
         numbers = convert_numbers(raw[:whole], self._dicom.little_endian, number_format)
         if isinstance(numbers, str):
@@ -128,12 +128,12 @@ class Elements:
         return [numbers] if isinstance(numbers, int | float) else list(numbers)
 
     def number(self, tag: int) -> Number | None:
-        """Return the first value of a number element where it is finite."""
+        """Return the first value of a number element if it is finite."""
         values = self.numbers(tag)
         return values[0] if values and math.isfinite(values[0]) else None
 
     def integer(self, tag: int) -> int | None:
-        """Return the first value of a number element where it is whole."""
+        """Return the first value of a number element if it is whole."""
         value = self.number(tag)
         return int(value) if value is not None and value == int(value) else None
 

@@ -1,1 +1,1 @@
-"""Files as they arrive: containers, structure checks of pictures, temporary files."""
+"""Incoming files: formats, structure checks of pictures, temporary files."""

@@ -1,7 +1,7 @@
-"""What kind of file it is, and whether all of it is there.
+"""The kind of a file, and whether it is complete.
 
-By structure alone, before a decoder is asked: several decoders read a file that
-lacks its last bytes without a word.
+A file is checked by its structure before decoding, since some decoders accept files
+without their last bytes.
 """
 
 import struct
@@ -27,12 +27,12 @@ _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _BMP_UNCOMPRESSED = frozenset({0, 3, 6})
 
 
-# Real files stay far below; a file of nothing but empty chunks would keep us busy.
+# Real files have far fewer; a hostile file of empty chunks would take long.
 _MAX_PNG_CHUNKS = 200_000
 
 
 class Kind(StrEnum):
-    """The containers that are read."""
+    """The file formats that are read."""
 
     DICOM = "dicom"
     PNG = "png"
@@ -42,7 +42,7 @@ class Kind(StrEnum):
 
 
 def sniff(file: IO[bytes]) -> Kind:
-    """Say what kind of file it is by its first bytes, whatever its name says.
+    """Return the kind of a file by its first bytes; its name does not count.
 
     Raises:
         InvalidInput: empty_file or not_an_image.
@@ -66,7 +66,7 @@ def sniff(file: IO[bytes]) -> Kind:
 
 
 def check_whole(file: IO[bytes], kind: Kind) -> None:
-    """Refuse a file that ends before its own structure says that it does.
+    """Refuse an incomplete file by its structure.
 
     Raises:
         InvalidInput: truncated_file, damaged_file (its parts contradict each other),
@@ -87,7 +87,7 @@ def check_whole(file: IO[bytes], kind: Kind) -> None:
 
 
 def _picture_size(data: Bytes, kind: Kind) -> tuple[int, int]:
-    """Return rows and columns, once the file is known to be whole."""
+    """Check that a picture is complete and return its rows and columns."""
     if kind is Kind.JPEG:
         jpeg = read_jpeg(data)
         return jpeg.rows, jpeg.columns
@@ -99,7 +99,7 @@ def _picture_size(data: Bytes, kind: Kind) -> tuple[int, int]:
 
 
 def _read_png(data: Bytes) -> tuple[int, int]:
-    """Check every chunk up to IEND, with its checksum (PNG, 5.3)."""
+    """Check every chunk and checksum up to IEND (PNG, 5.3)."""
     pos, kind, size, has_data = len(_PNG_SIGNATURE), b"", (0, 0), False
     for _ in range(_MAX_PNG_CHUNKS):
         if pos + 12 > len(data):
@@ -126,7 +126,7 @@ def _read_png(data: Bytes) -> tuple[int, int]:
 
 
 def _read_bmp(data: Bytes) -> tuple[int, int]:
-    """Check that the pixels fit between their offset and the end (BITMAPFILEHEADER)."""
+    """Check that the pixels end inside the file (BITMAPFILEHEADER)."""
     if len(data) < 26:
         raise InvalidInput(messages.TRUNCATED_PICTURE_HEADER, params=_BMP)
     file_bytes, _, offset, header_bytes = struct.unpack_from("<LLLL", data, 2)

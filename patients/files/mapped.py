@@ -1,4 +1,4 @@
-"""The bytes of an open file, looked at in place instead of read into memory."""
+"""The bytes of an open file, mapped instead of read into memory."""
 
 import mmap
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ Bytes = bytes | mmap.mmap
 
 @contextmanager
 def mapped(file: IO[bytes]) -> Iterator[Bytes]:
-    """Give all bytes of a file; slices copy, `struct` and `re` look in place."""
+    """Give the bytes of a file; slices copy, `struct` and `re` do not."""
     try:
         descriptor = file.fileno()
     except (AttributeError, OSError, ValueError):

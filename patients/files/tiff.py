@@ -1,4 +1,4 @@
-"""A TIFF file's directories, strips and tiles (TIFF 6.0), without decoding anything."""
+"""The directories, strips and tiles of a TIFF file, without decoding (TIFF 6.0)."""
 
 import struct
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _MAX_VALUES = 1_000_000
 
 @dataclass(frozen=True)
 class _Layout:
-    """How a directory is laid out: classic TIFF, or BigTIFF with its wider numbers."""
+    """The layout of a directory: classic TIFF, or BigTIFF with wider numbers."""
 
     order: str
     count: str
@@ -40,7 +40,7 @@ class _Layout:
 
 
 def read_tiff(data: Bytes) -> tuple[int, int]:
-    """Check that all that the directories point to is inside the file.
+    """Check that everything the directories refer to is inside the file.
 
     Returns:
         (rows, columns) of the first page.
@@ -75,7 +75,7 @@ def _header(data: Bytes) -> tuple[_Layout, int]:
 def _directory(
     data: Bytes, layout: _Layout, offset: int
 ) -> tuple[dict[int, tuple[int, ...]], int]:
-    """Read one directory: the unsigned values of its entries, and where the next is."""
+    """Return the unsigned values of a directory, and the offset of the next."""
     count = _unpack(data, layout, layout.count, offset)
     if count > _MAX_ENTRIES:
         raise InvalidInput(messages.DAMAGED_TOO_MANY_PARTS, params=_FORMAT)
@@ -92,7 +92,7 @@ def _directory(
 
 
 def _values(data: Bytes, layout: _Layout, at: int, kind: int) -> tuple[str, int] | None:
-    """Check where an entry's values stand; say how to unpack unsigned ones."""
+    """Check the place of an entry's values; return how to unpack unsigned ones."""
     if kind not in _TYPE_BYTES:
         return None  # readers skip fields of a type they do not know
     width = layout.size(layout.offset)

@@ -1,7 +1,7 @@
-"""The archive: patients, studies, series, instances, and every file that was ever sent.
+"""The archive: patients, studies, series, instances and uploads.
 
-It knows nothing of models that read. Keys are UUIDs of ours; `…_uid` are DICOM's.
-Constraints stand in the database, not only here.
+It does not know the models of `diagnoses`. Keys are UUIDs of ChestX; `…_uid` are of
+DICOM. The database enforces the constraints too.
 """
 
 from patients.models.instance import (

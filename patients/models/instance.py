@@ -1,4 +1,4 @@
-"""Series and instances: the objects themselves, with their hashes and headers."""
+"""Series and instances: the DICOM objects, with their hashes and headers."""
 
 import uuid
 
@@ -64,9 +64,9 @@ class Series(models.Model):
 
 
 class PixelSpacingKind(models.TextChoices):
-    """Which attribute the spacing came from (PS3.3 10.7.1).
+    """The attribute of the spacing (PS3.3 10.7.1).
 
-    Only the first measures the patient.
+    Only the first is valid in the patient.
     """
 
     PATIENT = "patient", _("Pixel Spacing (0028,0030)")
@@ -88,7 +88,7 @@ class InstanceQuerySet(DepartmentQuerySet["Instance"]):
 class Instance(models.Model):
     """One stored DICOM object.
 
-    Its bytes stand in the storage under `object_sha256` and are never changed.
+    Its bytes are in the storage under `object_sha256` and never change.
     """
 
     id = models.UUIDField(

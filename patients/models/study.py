@@ -50,7 +50,7 @@ class StudyFlag(models.TextChoices):
 
 class PatientQuerySet(models.QuerySet["Patient"]):
     def visible_to(self, user: User) -> Self:
-        """Patients with at least one study that the user may see."""
+        """Return the patients with at least one study that the user may see."""
         studies = Study.objects.visible_to(user).filter(patient=models.OuterRef("pk"))
         return self.filter(models.Exists(studies))
 
@@ -163,7 +163,7 @@ class StudyQuerySet(DepartmentQuerySet["Study"]):
 class Study(models.Model):
     """One examination.
 
-    `received_*` is the identity that it came with, kept through assignments.
+    `received_*` is the identity of the first image, kept through assignments.
     """
 
     id = models.UUIDField(
@@ -259,7 +259,7 @@ class Study(models.Model):
 
 
 class PatientAssignment(models.Model):
-    """A person moved a study to another patient; kept so that it can be undone."""
+    """The move of a study to another patient, kept so that it can be undone."""
 
     id = models.UUIDField(
         primary_key=True, default=uuid.uuid4, editable=False, verbose_name=_("ID")

@@ -1,4 +1,4 @@
-"""A chest nobody has, as a DICOM object: SYNTHETIC in the picture and the header."""
+"""A synthetic chest image as a DICOM object, marked in pixels and header."""
 
 import struct
 from hashlib import sha256
@@ -18,7 +18,7 @@ from patients.phantom.drawing import BITS, MARK, draw_chest
 
 __all__ = ["draw_chest", "phantom_dataset", "write_phantom"]
 
-# How much of a chest the image shows.
+# The size of the field of view.
 _IMAGE_MM = 360.0
 
 
@@ -109,7 +109,7 @@ def _as_file(dataset: Dataset) -> FileDataset:
 
 
 def _uid(text: str) -> str:
-    """Return a UID made of a UUID (PS3.5 B.2) that the text decides."""
+    """Return a UID made from a text by way of a UUID (PS3.5 B.2)."""
     high, low = struct.unpack(">QQ", sha256(f"phantom|{text}".encode()).digest()[:16])
     high = high & ~0xF000 | 0x8000
     low = low & ~(0b11 << 62) | 0b10 << 62

@@ -1,4 +1,4 @@
-"""The drawing of a chest image that nobody was X-rayed for.
+"""Draw a synthetic chest image.
 
 Image densities add up along the beam, so the drawing adds the thickness of what the
 beam meets (soft tissue, air, bone) and exposes the image at the end.
@@ -18,7 +18,7 @@ _GRID = 1024
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What differs from one phantom to the next, as shares of the image's side."""
+    """What varies between phantoms, as shares of the image's side."""
 
     lung_top: float
     lung_bottom: float
@@ -298,7 +298,7 @@ def _vessels(anatomy: Anatomy, random: np.random.Generator) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Branch:
-    """A vessel's straight piece: where it starts, and where it heads (0: outwards)."""
+    """A straight piece of a vessel: its start and direction (0: outwards)."""
 
     root: tuple[float, float]
     heading: float
@@ -312,7 +312,7 @@ class _Branch:
 
 
 def _opacities(anatomy: Anatomy, random: np.random.Generator) -> np.ndarray:
-    """Clouds in a lung, where the seed has put them."""
+    """Opacities in a lung, placed by the seed."""
     x, y = _grid()
     cloud = np.zeros((_GRID, _GRID), np.float32)
     for cx, cy, radius, density in anatomy.opacities:
@@ -334,7 +334,7 @@ def _expose(tissue: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def _marked(image: np.ndarray) -> np.ndarray:
-    """Burn in the side marker and, twice, that nobody was X-rayed; to 12 bits."""
+    """Burn in the side marker and, twice, the SYNTHETIC mark; return 12 bits."""
     size = image.shape[0]
     pixels = np.round(image * (_WHITE * 0.97)).astype(np.uint16)
     scale, thick = size / 1024, max(1, round(size / 450))
