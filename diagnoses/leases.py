@@ -19,8 +19,8 @@ from uuid import UUID
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
+from diagnoses.latest_runs import default_names
 from diagnoses.models import Prediction
-from diagnoses.worklist import default_names
 
 logger = logging.getLogger(__name__)
 

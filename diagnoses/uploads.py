@@ -13,8 +13,8 @@ from django.http import HttpRequest
 from accounts.errors import InvalidInput, Unavailable
 from accounts.models import User
 from diagnoses.governance.versions import check_requested_model
+from diagnoses.latest_runs import latest_runs
 from diagnoses.models import Prediction
-from diagnoses.worklist import latest_runs
 from patients.identity.submitted import SubmittedIdentity
 from patients.ingest import IngestResult, ingest_instance
 from patients.models import Instance, Upload

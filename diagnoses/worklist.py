@@ -4,21 +4,18 @@ An image is one received instance. Its status is that of the latest run of the d
 model, or, where that model never had it, the worst of the others. `queued` stands for
 running too: a line is not written when a worker starts. What models in shadow say
 never reaches a line.
-
-The default is DEFAULT_MODEL; of an image that it does not read, the first of
-OTHER_DEFAULT_MODELS that does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import QuerySet
 
+from diagnoses.latest_runs import default_names
 from diagnoses.models import Finding, Prediction, WorklistEntry
 from ml.gate.header import LATERAL_VIEWS
 from ml.labels import NOTHING_FOUND_LABELS
@@ -57,66 +54,6 @@ class _Run:
     status: Status
     model: str | None
     reason_code: str
-
-
-def default_names() -> tuple[str, ...]:
-    """Return the default models' names: the first that reads an image speaks of it."""
-    return (settings.DEFAULT_MODEL, *settings.OTHER_DEFAULT_MODELS)
-
-
-def default_rank(name: str) -> int:
-    """Return the place of a model among the default ones; behind them for others."""
-    names = default_names()
-    return names.index(name) if name in names else len(names)
-
-
-def latest_runs(instance_ids: Iterable[UUID]) -> dict[UUID, list[Prediction]]:
-    """Return the latest run of each model on each instance, the default model's first.
-
-    What ran in shadow is not among them: `latest_shadow_runs`.
-
-    Args:
-        instance_ids: Keys of instances.
-
-    Returns:
-        A list for every instance asked for, empty where nothing was ever queued.
-        "No model fits" gives way to any model's run.
-    """
-    runs: dict[UUID, dict[str | None, Prediction]] = {pk: {} for pk in instance_ids}
-    for prediction in _in_order_of_asking(list(runs), shadow=False):
-        version = prediction.model_version
-        runs[prediction.instance_id][version.name if version else None] = prediction
-    return {pk: _in_order(by_model) for pk, by_model in runs.items()}
-
-
-def latest_shadow_runs(instance_id: UUID) -> list[Prediction]:
-    """Return the latest shadow run of each version on one instance.
-
-    Only for who may see them: the caller has checked that.
-    """
-    latest = {
-        prediction.model_version_id: prediction
-        for prediction in _in_order_of_asking([instance_id], shadow=True)
-    }
-    return sorted(latest.values(), key=lambda run: str(run.model_version))
-
-
-def _in_order_of_asking(
-    instance_ids: Sequence[UUID], *, shadow: bool
-) -> QuerySet[Prediction]:
-    return (
-        Prediction.objects.filter(instance_id__in=instance_ids, shadow=shadow)
-        .select_related("model_version")
-        .defer("geometry", "provenance", "model_version__card")
-        .order_by("queued_at", "run")
-    )
-
-
-def _in_order(by_model: dict[str | None, Prediction]) -> list[Prediction]:
-    if len(by_model) > 1:
-        by_model = {name: run for name, run in by_model.items() if name is not None}
-    names = sorted(by_model, key=lambda n: (default_rank(n or ""), n or ""))
-    return [by_model[name] for name in names]
 
 
 def refresh_entry(study_id: UUID) -> None:

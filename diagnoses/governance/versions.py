@@ -25,8 +25,9 @@ from django.db.models.functions import Now
 
 from accounts.errors import Conflict, InvalidInput
 from accounts.models import User
+from diagnoses.latest_runs import default_rank
 from diagnoses.models import Finding, ModelVersion, OperatingPoint
-from diagnoses.worklist import default_rank, rebuild_worklist
+from diagnoses.worklist import rebuild_worklist
 from ml.cards.card import Card, list_cards, parse_card
 from ml.cards.ensemble_spec import Member
 from ml.errors import ModelError

@@ -12,11 +12,11 @@ from django.utils import timezone
 
 from accounts.access import Action, may
 from accounts.models import User
+from diagnoses.latest_runs import latest_runs, latest_shadow_runs
 from diagnoses.models import Finding, HeatMap, ModelVersion, Prediction
 from diagnoses.pages.words.certainty import RunCertainty, certainties_of
 from diagnoses.pages.words.findings import FindingLine, finding_line, in_reading_order
 from diagnoses.pages.words.signs import Sign, status_sign
-from diagnoses.worklist import latest_runs, latest_shadow_runs
 from patients.models import Instance
 
 _Status = Prediction.Status
