@@ -21,11 +21,11 @@ from django.conf import settings
 from django.db import connection
 
 from accounts.errors import ChestXError
+from diagnoses.governance.installation import local_weights
 from diagnoses.governance.versions import (
     Threshold,
     active_models,
     card_of,
-    local_weights,
     members_of,
     shadow_models,
     thresholds_of,

@@ -8,8 +8,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts.errors import ChestXError
+from diagnoses.governance.installation import sync_models
 from diagnoses.governance.transitions import activate_for_demo
-from diagnoses.governance.versions import sync_models
 from ml.errors import MlError
 
 
