@@ -46,7 +46,6 @@ from diagnoses.runs import (
     put_back,
     reject,
 )
-from diagnoses.worker.gates import gate_note
 from ml.ensemble import EnsembleModel
 from ml.errors import ImageRejected, MlError
 from ml.gate.header import check_image
@@ -62,6 +61,8 @@ Ending = Callable[[], bool]
 Model = LoadedModel | EnsembleModel
 Loader = Callable[[ModelVersion], Model]
 _EMPTY_IMAGE = np.zeros((64, 64), np.uint16)
+# Stored in provenance["gate"]["note"].
+GATE_NOT_APPLIED = "gate not applied: synthetic"
 
 
 def worker_name() -> str:
@@ -273,11 +274,16 @@ def read_instance(
 def run_of(
     instance: Instance, model_output: ModelOutput, thresholds: Mapping[str, Threshold]
 ) -> RunResult:
-    """Return a reading of a stored image with what it was given."""
+    """Return what a model gave for a stored image, with what it was given.
+
+    Only the demo command sets `Instance.synthetic`, so only its drawings are scored
+    though the gate refuses them; what a header says of itself does not count.
+    """
+    refused = model_output.gate is not None and model_output.gate.refused
     return RunResult(
         model_output=model_output,
         thresholds=thresholds,
-        gate_note=gate_note(model_output, synthetic=instance.synthetic),
+        gate_note=GATE_NOT_APPLIED if instance.synthetic and refused else "",
         object_sha256=instance.object_sha256,
         pixel_sha256=instance.pixel_sha256 or "",
     )
