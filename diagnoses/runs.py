@@ -30,6 +30,7 @@ from diagnoses.eligibility import Verdict, judge
 from diagnoses.governance.versions import Threshold
 from diagnoses.hints import send_hints
 from diagnoses.leases import Claimed
+from diagnoses.messages import stored_reason
 from diagnoses.models import Finding, HeatMap, ModelVersion, Prediction
 from diagnoses.signals import prediction_finished
 from diagnoses.worklist import lock_study, refresh_entry
@@ -125,6 +126,13 @@ def next_run(
 def _write(
     instance: Instance, verdict: Verdict, *, actor: User | None, priority: int
 ) -> Prediction:
+    ended = {}
+    if verdict.rejection:
+        ended = {
+            "status": Status.REJECTED,
+            "finished_at": Now(),
+            **stored_reason(verdict.rejection.reason_code, verdict.rejection.params),
+        }
     prediction = Prediction(
         instance=instance,
         model_version=verdict.model_version,
@@ -133,12 +141,8 @@ def _write(
         requested_by=actor,
         priority=priority,
         hinted_at=Now(),
+        **ended,
     )
-    if verdict.rejection:
-        prediction.status = Status.REJECTED
-        prediction.reason_code = verdict.rejection.reason_code
-        prediction.reason = verdict.rejection.message
-        prediction.finished_at = Now()
     prediction.save(force_insert=True)
     if verdict.rejection:
         prediction_finished.send(sender=Prediction, prediction=prediction)
@@ -201,19 +205,35 @@ def complete_prediction(claimed: Claimed, *, run: RunResult) -> bool:
 def reject(claimed: Claimed, *, rejection: ImageRejected) -> bool:
     """End a run because the image may not be scored; False: the row was not ours."""
     return _end_without_result(
-        claimed, Status.REJECTED, rejection.reason_code, rejection.message
+        claimed, Status.REJECTED, rejection.reason_code, rejection.params
     )
 
 
-def fail(claimed: Claimed, *, reason_code: str, reason: str) -> bool:
-    """End a run for a fault that another try would meet again; False: not ours."""
-    return _end_without_result(claimed, Status.FAILED, reason_code, reason)
+def fail(
+    claimed: Claimed,
+    *,
+    reason_code: str,
+    params: Mapping[str, object] | None = None,
+) -> bool:
+    """End a run because of a permanent fault; False: the row was not ours.
+
+    Args:
+        claimed: The row.
+        reason_code: What happened; `diagnoses.messages` has the sentence.
+        params: Values of the sentence's placeholders.
+    """
+    return _end_without_result(claimed, Status.FAILED, reason_code, params)
 
 
-def put_back(claimed: Claimed, *, reason_code: str, reason: str) -> bool:
+def put_back(
+    claimed: Claimed,
+    *,
+    reason_code: str,
+    params: Mapping[str, object] | None = None,
+) -> bool:
     """Queue a row again after a passing fault, later each time; at last it fails."""
     if claimed.attempt >= MOST_ATTEMPTS:
-        return fail(claimed, reason_code=reason_code, reason=reason)
+        return fail(claimed, reason_code=reason_code, params=params)
     pause_s = min(LONGEST_PAUSE_S, 2.0 ** (claimed.attempt - 1))
     return bool(
         held(claimed).update(
@@ -250,20 +270,18 @@ def count_lost_worker(claimed: Claimed) -> bool:
     return bool(given_back) or fail(
         claimed,
         reason_code="worker_lost",
-        reason=(
-            f"{settings.INFERENCE_MAX_LOST_WORKERS} workers were lost while they read "
-            "this image. It may be the image; run it again, or tell your administrator."
-        ),
+        params={"workers": settings.INFERENCE_MAX_LOST_WORKERS},
     )
 
 
 def _end_without_result(
-    claimed: Claimed, status: Status, reason_code: str, reason: str
+    claimed: Claimed,
+    status: Status,
+    reason_code: str,
+    params: Mapping[str, object] | None,
 ) -> bool:
     with transaction.atomic():
-        finished = _finish(
-            claimed, status=status, reason_code=reason_code, reason=reason
-        )
+        finished = _finish(claimed, status=status, **stored_reason(reason_code, params))
         if finished is None:
             return _is_finished_by(claimed)
         _announce(finished)
@@ -283,8 +301,9 @@ def _finish(claimed: Claimed, **values: object) -> Prediction | None:
     changed = held(claimed).update(finished_at=Now(), lease_expires_at=None, **values)
     if not changed:
         logger.warning(
-            "A result for prediction %s, attempt %d, came late and was thrown away",
-            *(claimed.prediction_id, claimed.attempt),
+            "The result of prediction %s, attempt %d, came late and is discarded",
+            claimed.prediction_id,
+            claimed.attempt,
         )
         return None
     return Prediction.objects.select_related("instance__series").get(

@@ -94,6 +94,5 @@ def _read(claimed: Claimed) -> None:
             fail,
             claimed,
             reason_code="internal_error",
-            reason="Something went wrong that was not foreseen. The log has it.",
         )
         on_fresh_connection(unexpected)

@@ -114,7 +114,7 @@ class PredictionAdmin(OfAImage):
         "shadow",
         "status",
         "reason_code",
-        "reason",
+        "reason_text",
         "priority",
         "attempt",
         "lost_workers",

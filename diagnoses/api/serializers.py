@@ -119,6 +119,7 @@ class UploadSerializer(serializers.ModelSerializer):
         source="instance.series.study.patient_id", allow_null=True, default=None
     )
 
+    reason = serializers.CharField(source="reason_text", read_only=True)
     door = serializers.CharField(
         source="source",
         read_only=True,
@@ -190,6 +191,7 @@ class PredictionSerializer(serializers.ModelSerializer):
     version = serializers.CharField(
         source="model_version.version", allow_null=True, default=None
     )
+    reason = serializers.CharField(source="reason_text", read_only=True)
     study = serializers.UUIDField(source="instance.series.study_id")
     patient = serializers.UUIDField(
         source="instance.series.study.patient_id",

@@ -193,36 +193,27 @@ def _ending(claimed: Claimed, models: LoadedModels) -> Ending:
         return partial(reject, claimed, rejection=rejection)
     except (MlError, ChestXError) as error:
         put_or_fail = fail if error.permanent else put_back
+        logger.warning(
+            "Prediction %s: %s: %s",
+            claimed.prediction_id,
+            error.reason_code,
+            error.message,
+        )
         return partial(
-            put_or_fail, claimed, reason_code=error.reason_code, reason=_sentence(error)
+            put_or_fail, claimed, reason_code=error.reason_code, params=error.params
         )
     except FileNotFoundError:
-        return partial(
-            fail,
-            claimed,
-            reason_code="object_missing",
-            reason="The stored file is not there. Tell your administrator.",
-        )
+        return partial(fail, claimed, reason_code="object_missing")
     except OSError:
         logger.warning("Prediction %s waits", claimed.prediction_id, exc_info=True)
-        return partial(
-            put_back,
-            claimed,
-            reason_code="storage_unavailable",
-            reason="The stored file could not be read for a long time.",
-        )
+        return partial(put_back, claimed, reason_code="storage_unavailable")
     except (MemoryError, SoftTimeLimitExceeded):
         # As if the process had been killed for it: counted, and not for ever.
-        logger.warning("Prediction %s took too much", claimed.prediction_id)
+        logger.warning(
+            "Prediction %s took too much memory or time", claimed.prediction_id
+        )
         return partial(count_lost_worker, claimed)
     return partial(complete_prediction, claimed, run=run)
-
-
-def _sentence(error: MlError | ChestXError) -> str:
-    if error.shown:
-        return error.message
-    logger.error("%s: %s", error.reason_code, error.message)
-    return "The model could not be run. The log has the details."
 
 
 def _read(claimed: Claimed, models: LoadedModels) -> RunResult:

@@ -238,7 +238,7 @@ def _sentence(run: Prediction) -> str:
         return f"In the queue since {since:%H:%M:%S}. {BY_ITSELF}"
     if run.status == _Status.RUNNING:
         return BY_ITSELF
-    return run.reason
+    return run.reason_text
 
 
 def _retry_url(run: Prediction, user: User) -> str:

@@ -105,7 +105,7 @@ def file_result(
         url=f"{reverse('study', args=[study.pk])}?{urlencode({'image': instance.pk})}",
         duplicate=upload.outcome == Upload.Outcome.DUPLICATE,
         finding=_leading_finding(run, user),
-        sentence=run.reason if run is not None and run.finished else "",
+        sentence=run.reason_text if run is not None and run.finished else "",
         watch=_watch(upload, run, times=times),
     )
 

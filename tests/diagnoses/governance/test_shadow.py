@@ -232,7 +232,7 @@ def test_a_failed_shadow_run_is_asked_for_again_in_shadow(
     installed.update(state="retired")
     queue_predictions(image_row())
     [claimed] = claim("worker-1")
-    fail(claimed, reason_code="worker_lost", reason="Lost.")
+    fail(claimed, reason_code="worker_lost")
     again = retry_prediction(
         Prediction.objects.get(pk=claimed.prediction_id), actor=None
     )

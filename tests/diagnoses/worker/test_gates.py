@@ -84,7 +84,7 @@ def test_what_the_gate_refuses_has_neither_score_nor_heat_map(
 ) -> None:
     row = read(stored_image())
     assert (row.status, row.reason_code) == ("rejected", "unlike_training_images")
-    assert row.reason
+    assert row.reason_text
     assert not Finding.objects.exists()
     assert not HeatMap.objects.exists()
 
