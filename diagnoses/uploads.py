@@ -9,6 +9,8 @@ from uuid import UUID
 
 from django.core.files.uploadedfile import UploadedFile
 from django.http import HttpRequest
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts.errors import InvalidInput, Unavailable
 from accounts.models import User
@@ -91,11 +93,7 @@ def take_files(
             the result: what was stored before it stays stored.
     """
     if not files:
-        raise InvalidInput(
-            "No file was sent: add at least one part named 'file'.",
-            reason_code="no_file",
-            fields={"file": ["At least one file is needed."]},
-        )
+        raise no_file()
     check_requested_model(requested_model)
     results: list[IngestResult] = []
     fault = None
@@ -117,6 +115,15 @@ def take_files(
             break
         results.append(result)
     return TakenFiles(_with_runs(results, actor), fault)
+
+
+def no_file() -> InvalidInput:
+    """Return the refusal of a request without files."""
+    return InvalidInput(
+        _("No file was sent. Add at least one part named 'file'."),
+        reason_code="no_file",
+        fields={"file": [gettext("At least one file is needed.")]},
+    )
 
 
 def _with_runs(results: Sequence[IngestResult], actor: User) -> tuple[TakenFile, ...]:

@@ -1,19 +1,26 @@
 """How uploads, predictions and models read in JSON."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
+from django.http import QueryDict
 from django.urls import reverse
 from django.utils.http import urlencode
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 
+from accounts.errors import InvalidInput
 from diagnoses.models import Finding, Prediction
-from diagnoses.uploads import TakenFile
+from diagnoses.uploads import TakenFile, no_file
+from patients.identity.submitted import SubmittedIdentity, checked
 from patients.models import Priority, Upload
 
-NOTICE = "Decision support, not for diagnosis."
+NOTICE = _("Decision support, not for diagnosis.")
+_IGNORED_FIELDS = frozenset({"csrfmiddlewaretoken"})
 
 
 class PriorityField(serializers.ChoiceField):
@@ -27,22 +34,102 @@ class PriorityField(serializers.ChoiceField):
         return Priority(value).label
 
 
+@extend_schema_field(OpenApiTypes.STR)
+class SubmittedTextField(serializers.Field):
+    """A text of the upload form, as typed; `UploadRequestSerializer` checks it."""
+
+    default_error_messages: ClassVar = {"invalid": _("This is a file, not text.")}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(required=False, **kwargs)
+
+    def to_internal_value(self, data: object) -> str:
+        """Return the text; fail for a file."""
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return data
+
+
+@extend_schema_field(OpenApiTypes.DATE)
+class SubmittedDateField(SubmittedTextField):
+    """A date of the upload form, as typed."""
+
+
+@extend_schema_field({"type": "string", "enum": ["M", "F", "O"]})
+class SubmittedSexField(SubmittedTextField):
+    """The sex of the upload form, as typed."""
+
+
+@extend_schema_field({"type": "string", "enum": [p.name.lower() for p in Priority]})
+class SubmittedPriorityField(SubmittedTextField):
+    """The priority of the upload form, as typed."""
+
+
 class UploadRequestSerializer(serializers.Serializer):
-    """The form of an upload; `patients.identity.submitted` checks it."""
+    """The form of an upload: its description and its checks.
+
+    A value that cannot be taken refuses each file by itself, and the archive records
+    that; `wrong_values` names the fields.
+    """
 
     file = serializers.ListField(
-        child=serializers.FileField(), help_text="DICOM, PNG, JPEG, TIFF or BMP."
+        child=serializers.FileField(
+            allow_empty_file=True,
+            error_messages={"invalid": _("This part has no file name.")},
+        ),
+        help_text="DICOM, PNG, JPEG, TIFF or BMP.",
+        error_messages={"required": _("At least one file is needed.")},
     )
-    patient_id = serializers.CharField(required=False)
-    issuer = serializers.CharField(required=False)
-    patient_name = serializers.CharField(required=False, help_text="Family^Given")
-    birth_date = serializers.DateField(required=False)
-    sex = serializers.ChoiceField(["M", "F", "O"], required=False)
-    accession_number = serializers.CharField(required=False)
-    priority = PriorityField(required=False)
-    model = serializers.CharField(
-        required=False, help_text="The one model that is to read the files."
-    )
+    patient_id = SubmittedTextField()
+    issuer = SubmittedTextField()
+    patient_name = SubmittedTextField(help_text="Family^Given")
+    birth_date = SubmittedDateField()
+    sex = SubmittedSexField()
+    accession_number = SubmittedTextField()
+    priority = SubmittedPriorityField()
+    model = SubmittedTextField(help_text="The one model that is to read the files.")
+
+    def to_internal_value(self, form: QueryDict) -> dict[str, Any]:
+        """Return the fields that were sent.
+
+        Raises:
+            InvalidInput: unknown_fields or no_file.
+            ValidationError: A file was sent in the place of a text.
+        """
+        # A misspelt patient_id would store an image without a patient.
+        unknown = sorted(set(form) - set(self.fields) - _IGNORED_FIELDS)
+        if unknown:
+            raise InvalidInput(
+                _("Unknown fields: %(names)s."),
+                params={"names": ", ".join(unknown)},
+                reason_code="unknown_fields",
+                fields={name: [gettext("There is no such field.")] for name in unknown},
+            )
+        if "file" not in form:
+            raise no_file()
+        if any(isinstance(part, str) for part in form.getlist("file")):
+            raise InvalidInput(
+                _("'file' must be a file, not text."),
+                reason_code="no_file",
+                fields={"file": [gettext("This part has no file name.")]},
+            )
+        return super().to_internal_value(form)
+
+    def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Return the files, the identity that the form states, and the model."""
+        return {
+            "files": fields.pop("file"),
+            "model": fields.pop("model", ""),
+            "submitted_identity": SubmittedIdentity(**fields),
+        }
+
+    def wrong_values(self) -> dict[str, list[str]]:
+        """Return the fields whose values cannot be taken, and why."""
+        try:
+            checked(self.validated_data["submitted_identity"])
+        except InvalidInput as error:
+            return error.fields
+        return {}
 
 
 class PredictionLinkSerializer(serializers.Serializer):
@@ -252,7 +339,7 @@ class PredictionSerializer(serializers.ModelSerializer):
 
     def get_notice(self, prediction: Prediction) -> str:
         """Return what stands beside every result."""
-        return NOTICE
+        return str(NOTICE)
 
     @extend_schema_field(serializers.URLField(allow_null=True))
     def get_model_url(self, prediction: Prediction) -> str | None:
