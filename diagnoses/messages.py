@@ -8,13 +8,14 @@ gettext: `message_for` finds the sentence for the reason code that it raises.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from django.utils.functional import Promise
+from django.utils.translation import gettext, override
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import override
 
 from accounts.messages import Message
+from ml.errors import MlError
 from patients.identity.submitted import storable
 
 # Rejections by the header (`ml.gate.header`, `diagnoses.eligibility`).
@@ -235,6 +236,9 @@ EXPORT_FAILED = Message(
     "export_failed",
 )
 
+# A wrong value of one field; the caller has translated the problem. Not stored.
+FIELD_PROBLEM = _("%(field)s: %(problem)s")
+
 # Of several sentences for one reason code, the most detailed comes first.
 MESSAGES: dict[str, Message] = {
     message.code: message
@@ -302,6 +306,17 @@ REASON_WORDS: dict[str, Promise] = {
 REASON_WORDS |= {old: REASON_WORDS[new] for old, new in FORMER_REASON_CODES.items()}
 
 _PLACEHOLDER = re.compile(r"%\((\w+)\)")
+
+
+def error_text(error: MlError) -> str:
+    """Return the sentence of an error of `ml` in the language of the reader."""
+    text = gettext(error.text)
+    return text % error.params if error.params else text
+
+
+def one_of(names: Iterable[str]) -> str:
+    """Return "One of: a, b." in the language of the reader."""
+    return gettext("One of: %(names)s.") % {"names": ", ".join(names) or "–"}
 
 
 def message_for(reason_code: str, params: Mapping[str, object]) -> Message:

@@ -57,7 +57,7 @@ class PredictionFilter(filters.FilterSet):
     instance = filters.UUIDFilter(field_name="instance")
     status = filters.MultipleChoiceFilter(choices=Prediction.Status.choices)
     priority = filters.TypedChoiceFilter(
-        choices=[(p.label, p.label) for p in Priority],
+        choices=[(p.name.lower(), p.label) for p in Priority],
         coerce=lambda word: Priority[word.upper()],
     )
     positive = filters.CharFilter(

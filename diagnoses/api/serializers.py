@@ -27,11 +27,11 @@ class PriorityField(serializers.ChoiceField):
     """A priority by its word, as it is sent."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__([p.label for p in Priority], **kwargs)
+        super().__init__([p.name.lower() for p in Priority], **kwargs)
 
     def to_representation(self, value: int) -> str:
         """Return the word of the stored number."""
-        return Priority(value).label
+        return Priority(value).name.lower()
 
 
 @extend_schema_field(OpenApiTypes.STR)

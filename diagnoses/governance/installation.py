@@ -1,8 +1,7 @@
 """Install the models that come with the code: their rows, and their weights.
 
-Cards and weights come with the code (`ml/weights`); `sync_models` makes rows of them
-and keeps the weights in the storage by their hash, where they stay while a result
-refers to them.
+`sync_models` makes a row of each card in `ml/weights` and copies the weights to the
+storage under their hash. They stay there while a result refers to them.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from typing import BinaryIO
 from django.core.files import File
 from django.core.files.storage import default_storage
 from django.db import transaction
+from django.utils.translation import gettext_lazy as _
 
 from accounts.errors import Conflict
 from accounts.models import User
@@ -33,10 +33,10 @@ _CHUNK_BYTES = 1024 * 1024
 
 
 def sync_models(actor: User | None = None) -> list[ModelVersion]:
-    """Make rows of the cards that came with the code, and keep their weights.
+    """Install every card that comes with the code, and store its weights.
 
-    May run twice: what is installed stays as it is. A card without weights is listed
-    and cannot be used; with the weights that come later it is installed.
+    Running it again changes nothing that is installed. A card without weights is
+    listed and cannot be used; once weights are added, it is installed.
 
     Returns:
         The versions that are newly installed.
@@ -45,7 +45,7 @@ def sync_models(actor: User | None = None) -> list[ModelVersion]:
         Conflict: A version is installed already with other weights.
         ModelError: Weights do not have the hash that their card says.
     """
-    # Ensembles last: what they are made of has to be there.
+    # Ensembles last: their members must be installed first.
     cards = sorted(list_cards(), key=lambda card: bool(card.members))
     installed = [_install(card, actor=actor) for card in cards]
     rebuild_worklist()
@@ -87,7 +87,7 @@ def _install(card: Card, *, actor: User | None) -> ModelVersion | None:
 
 
 def _list(card: Card, known: ModelVersion | None, *, actor: User | None) -> None:
-    """Keep the card of a model whose weights were not shipped.
+    """List a card without weights.
 
     Raises:
         Conflict: The version is installed with weights.
@@ -110,33 +110,39 @@ def _list(card: Card, known: ModelVersion | None, *, actor: User | None) -> None
 def _refuse_other_weights(known: ModelVersion, card: Card) -> None:
     if known.weights_sha256 != card.weights_sha256:
         raise Conflict(
-            f"{known} is installed with the weights {known.weights_sha256[:12]}…, and "
-            f"the card now says {str(card.weights_sha256)[:12]}…. Other weights are "
-            "another version: give the card a new version number.",
+            _(
+                "%(version)s is installed with the weights %(installed)s…, but the "
+                "card now names %(named)s…. Give the card a new version number."
+            ),
+            params={
+                "version": str(known),
+                "installed": known.weights_sha256[:12],
+                "named": str(card.weights_sha256)[:12],
+            },
             reason_code="model_version_differs",
         )
     if known.card != dict(card.raw):
         logger.warning(
-            "The card of %s says something else than when it was installed; what was "
-            "installed stays. A new version number installs it anew.",
+            "The card of %s has changed since it was installed. The installed card "
+            "stays; a new version number installs the new one.",
             known,
         )
 
 
 def weights_key(sha256: str) -> str:
-    """Return the name under which the storage keeps weights."""
+    """Return the storage key of weights."""
     return f"weights/{sha256}"
 
 
 def gate_key(sha256: str) -> str:
-    """Return the name under which the storage keeps what a gate learned."""
+    """Return the storage key of a gate file."""
     return f"gates/{sha256}.npz"
 
 
 def _keep_files(card: Card) -> None:
-    """Copy what a card needs to run into the storage, once.
+    """Copy weights and gate file of a card to the storage, once.
 
-    An ensemble has nothing of its own; its members have.
+    An ensemble has no weights of its own.
     """
     for member in card.members:
         installed_member(member)
@@ -146,14 +152,18 @@ def _keep_files(card: Card) -> None:
             weights_key(str(card.weights_sha256)),
             sha256=str(card.weights_sha256),
         )
-    if card.gate_file is not None:
+    if card.gate is not None and card.gate_file is not None:
         sha256 = str(card.gate["sha256"])
         _keep(card.gate_file, gate_key(sha256), sha256=sha256)
 
 
 def _keep(file: Path, key: str, *, sha256: str) -> None:
     if not file.exists():
-        raise ModelError(f"The weights {file} are missing.")
+        raise ModelError(
+            "The weights %(file)s are missing.",
+            params={"file": str(file)},
+            reason_code="weights_missing",
+        )
     with file.open("rb") as content:
         _check_hash(content, sha256)
         content.seek(0)
@@ -162,15 +172,15 @@ def _keep(file: Path, key: str, *, sha256: str) -> None:
 
 
 def local_weights(model_version: ModelVersion) -> Path:
-    """Return the weights as a local file, copied out of the storage once.
+    """Return the local file of the weights, copied from the storage once.
 
-    What the version's gate learned comes with them, and lies beside them.
+    The gate file is copied into the same folder.
 
     Raises:
-        ModelError: The storage has them not, or with another hash.
+        ModelError: The storage does not have them, or their hash differs.
     """
     card = card_of(model_version)
-    if card.gate_file is not None:
+    if card.gate is not None and card.gate_file is not None:
         sha256 = str(card.gate["sha256"])
         _fetch(gate_key(sha256), card.gate_file, model_version, sha256=sha256)
     if not card.members:
@@ -184,8 +194,10 @@ def _fetch(key: str, local: Path, model_version: ModelVersion, *, sha256: str) -
         return
     if not default_storage.exists(key):
         raise ModelError(
-            f"The weights of {model_version} are not in the storage. "
-            "Run `python manage.py sync_models`."
+            "The weights of %(version)s are not in the storage. Run `manage.py "
+            "sync_models`.",
+            params={"version": str(model_version)},
+            reason_code="weights_missing",
         )
     local.parent.mkdir(parents=True, exist_ok=True)
     with (
@@ -201,9 +213,14 @@ def _fetch(key: str, local: Path, model_version: ModelVersion, *, sha256: str) -
 
 
 def _check_hash(weights: BinaryIO, expected: str) -> None:
-    found = hashlib.file_digest(weights, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    while chunk := weights.read(_CHUNK_BYTES):
+        digest.update(chunk)
+    found = digest.hexdigest()
     if found != expected:
         raise ModelError(
-            f"The weights have the sha256 {found[:12]}… and not {expected[:12]}…, as "
-            "the card says. They are damaged or of another version."
+            "The weights have the sha256 %(found)s…, the card names %(expected)s…. "
+            "They are damaged or belong to another version.",
+            params={"found": found[:12], "expected": expected[:12]},
+            reason_code="weights_differ",
         )

@@ -1,4 +1,4 @@
-"""Which models are installed, which are active, and by which thresholds they judge.
+"""Queries of model versions: installed, active, their cards and thresholds.
 
 `diagnoses.governance.installation` makes the rows;
 `diagnoses.governance.transitions` decides who may use a version.
@@ -12,6 +12,8 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db.models.functions import Now
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts.errors import InvalidInput
 from diagnoses.latest_runs import default_rank
@@ -23,7 +25,7 @@ from ml.errors import ModelError
 
 @dataclass(frozen=True)
 class Threshold:
-    """The value that a label is judged by from now on, and where it comes from."""
+    """The threshold in force for a label, and its source."""
 
     value: float
     source: Finding.ThresholdSource
@@ -37,7 +39,7 @@ def active_models() -> list[ModelVersion]:
 
 
 def shadow_models() -> list[ModelVersion]:
-    """Return the versions that read every image that fits, unseen by readers."""
+    """Return the versions in shadow: they read every eligible image, hidden."""
     versions = ModelVersion.objects.filter(state=ModelVersion.State.SHADOW)
     return list(versions.order_by("name", "version"))
 
@@ -48,21 +50,21 @@ def requested_model(name: str) -> ModelVersion:
     Raises:
         InvalidInput: No active model has this name (unknown_model).
     """
-    # Compared here: the database refuses to look for a name with NUL in it.
+    # Compared here: PostgreSQL refuses a text with NUL in it.
     active = {model.name: model for model in active_models()}
-    found = active.get(name)
-    if found is None:
-        known = ", ".join(active) or "none"
+    if name not in active:
+        names = {"names": ", ".join(active) or "–"}
         raise InvalidInput(
-            f"There is no active model of that name. Active models: {known}.",
+            _("There is no active model of this name. Active models: %(names)s."),
+            params=names,
             reason_code="unknown_model",
-            fields={"model": [f"Active models: {known}."]},
+            fields={"model": [gettext("Active models: %(names)s.") % names]},
         )
-    return found
+    return active[name]
 
 
 def check_requested_model(name: str) -> None:
-    """Refuse an upload that names a model which is not there; "" names none.
+    """Check the model name of an upload; "" names none.
 
     Raises:
         InvalidInput: No active model has this name (unknown_model).
@@ -91,19 +93,23 @@ def installed_member(member: Member) -> ModelVersion:
     Raises:
         ModelError: It is not installed, or with other weights.
     """
-    found = ModelVersion.objects.filter(
+    version = ModelVersion.objects.filter(
         name=member.name,
         version=member.version,
         weights_sha256=member.weights_sha256,
     ).first()
-    if found is None:
+    if version is None:
         raise ModelError(
-            f"{member.name} {member.version} with the weights "
-            f"{member.weights_sha256[:12]}… is not installed, and an ensemble is made "
-            "of it.",
+            "%(name)s %(version)s with the weights %(sha256)s… is a member of an "
+            "ensemble and is not installed.",
+            params={
+                "name": member.name,
+                "version": member.version,
+                "sha256": member.weights_sha256[:12],
+            },
             reason_code="member_missing",
         )
-    return found
+    return version
 
 
 def thresholds_of(model_version: ModelVersion) -> dict[str, Threshold]:
