@@ -14,6 +14,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext, override
 from django.utils.translation import gettext_lazy as _
 
+from accounts.errors import ChestXError
 from accounts.messages import Message
 from ml.errors import MlError
 from patients.identity.submitted import storable
@@ -308,8 +309,10 @@ REASON_WORDS |= {old: REASON_WORDS[new] for old, new in FORMER_REASON_CODES.item
 _PLACEHOLDER = re.compile(r"%\((\w+)\)")
 
 
-def error_text(error: MlError) -> str:
-    """Return the sentence of an error of `ml` in the language of the reader."""
+def error_text(error: MlError | ChestXError) -> str:
+    """Return the sentence of an error in the language of the reader."""
+    if isinstance(error, ChestXError):
+        return error.message
     text = gettext(error.text)
     return text % error.params if error.params else text
 

@@ -1,10 +1,11 @@
-"""Taking the files of one request: what REST and the upload page do alike.
+"""Take the files of one request, for REST and the upload page.
 
 One file is one transaction (`patients.ingest`); a bad file does not stop the others.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import BinaryIO, cast
 from uuid import UUID
 
 from django.core.files.uploadedfile import UploadedFile
@@ -26,12 +27,12 @@ KEPT = frozenset({Upload.Outcome.STORED, Upload.Outcome.DUPLICATE})
 
 @dataclass(frozen=True)
 class TakenFile:
-    """What became of one file, and the runs that read it or will.
+    """The outcome of one file, and its predictions.
 
     Attributes:
-        result: What ingest said.
-        visible: Whether the sender may see what the file belongs to: not so for a
-            duplicate of what another department received.
+        result: The result of the ingest.
+        visible: Whether the sender may see the study of the file. Not visible: a
+            duplicate of an image of another department.
         predictions: The latest run of each model, the default model's first.
     """
 
@@ -41,13 +42,13 @@ class TakenFile:
 
     @property
     def kept(self) -> bool:
-        """Whether the image stands in the archive, by this upload or an earlier one."""
+        """Whether the archive has the image, by this upload or an earlier one."""
         return self.result.outcome in KEPT
 
 
 @dataclass(frozen=True)
 class TakenFiles:
-    """What became of the files of one request, in the order sent.
+    """The outcomes of the files of one request, in the order sent.
 
     Attributes:
         files: One entry a file; after a passing fault, only those before it.
@@ -77,20 +78,20 @@ def take_files(
     requested_model: str = "",
     request: HttpRequest | None = None,
 ) -> TakenFiles:
-    """Put each file into the archive and say what became of it.
+    """Put each file into the archive and return the outcomes.
 
     Args:
         files: In the order sent, as the upload handler made them.
-        submitted_identity: What the form says about all of them.
+        submitted_identity: The identity fields of the form, for all files.
         source: An `Upload.Source`.
-        actor: Who sends them.
-        requested_model: The name of the one model that is to read them; "" for all.
+        actor: The user who sends them.
+        requested_model: The name of the only model to read them; "" for all.
         request: For the audit trail.
 
     Raises:
         InvalidInput: No file, or no active model of that name.
-        Unavailable: A passing fault at the first file. At a later one it is told in
-            the result: what was stored before it stays stored.
+        Unavailable: A temporary fault at the first file. At a later file it is part
+            of the result: files stored before stay stored.
     """
     if not files:
         raise no_file()
@@ -100,7 +101,7 @@ def take_files(
     for file in files:
         try:
             result = ingest_instance(
-                file,
+                cast(BinaryIO, file),  # an UploadedFile proxies its file
                 name=file.name or "",
                 source=source,
                 actor=actor,
@@ -143,11 +144,13 @@ def _with_runs(results: Sequence[IngestResult], actor: User) -> tuple[TakenFile,
 
 
 def _visible_instances(results: Sequence[IngestResult], actor: User) -> set[UUID]:
-    """Return the kept instances that the sender may know of."""
-    kept = [result for result in results if result.instance is not None]
-    instances = Instance.objects.visible_to(actor).filter(
-        pk__in={result.instance.pk for result in kept}
-    )
-    # Whoever stored an image just now knows of it, whatever their departments.
-    stored = {r.instance.pk for r in kept if r.outcome == Upload.Outcome.STORED}
+    """Return the keys of the kept instances that the sender may see."""
+    kept = {
+        result.instance.pk: result.outcome
+        for result in results
+        if result.instance is not None
+    }
+    instances = Instance.objects.visible_to(actor).filter(pk__in=kept)
+    # Users see an image that they have just stored, whatever their departments.
+    stored = {key for key, outcome in kept.items() if outcome == Upload.Outcome.STORED}
     return stored | set(instances.order_by().values_list("pk", flat=True))

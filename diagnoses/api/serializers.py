@@ -1,4 +1,4 @@
-"""How uploads, predictions and models read in JSON."""
+"""JSON of uploads and predictions, and the form of an upload."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -24,13 +24,13 @@ _IGNORED_FIELDS = frozenset({"csrfmiddlewaretoken"})
 
 
 class PriorityField(serializers.ChoiceField):
-    """A priority by its word, as it is sent."""
+    """A priority by its name."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__([p.name.lower() for p in Priority], **kwargs)
 
-    def to_representation(self, value: int) -> str:
-        """Return the word of the stored number."""
+    def to_representation(self, value: Any) -> str:
+        """Return the name of the stored number."""
         return Priority(value).name.lower()
 
 
@@ -133,14 +133,14 @@ class UploadRequestSerializer(serializers.Serializer):
 
 
 class PredictionLinkSerializer(serializers.Serializer):
-    """Where to ask for a result."""
+    """Link to a prediction."""
 
     id = serializers.UUIDField()
     url = serializers.URLField()
 
 
 class TakenFileSerializer(serializers.Serializer):
-    """What became of one file."""
+    """The outcome of one file."""
 
     name = serializers.CharField()
     outcome = serializers.ChoiceField(Upload.Outcome.choices)
@@ -153,7 +153,7 @@ class TakenFileSerializer(serializers.Serializer):
 
 
 class TakenFilesSerializer(serializers.Serializer):
-    """What became of each file, in the order sent."""
+    """The outcome of each file, in the order sent."""
 
     files = TakenFileSerializer(many=True)
 
@@ -161,7 +161,7 @@ class TakenFilesSerializer(serializers.Serializer):
 def taken_files_json(
     files: Sequence[TakenFile], *, request: Request
 ) -> list[dict[str, Any]]:
-    """Return what became of each file; ids only of what the sender may see."""
+    """Return the outcome of each file, with the ids that the sender may see."""
     return [_taken_file_json(file, request=request) for file in files]
 
 
@@ -187,13 +187,13 @@ def _taken_file_json(file: TakenFile, *, request: Request) -> dict[str, Any]:
 
 
 def prediction_url(prediction: Prediction, *, request: Request) -> str:
-    """Return where a program reads the prediction."""
+    """Return the REST address of a prediction."""
     path = reverse("prediction-detail", args=[prediction.pk])
     return request.build_absolute_uri(path)
 
 
 class UploadSerializer(serializers.ModelSerializer):
-    """One file that was sent. What the form claimed is left out: it may name others.
+    """One file that was sent, without the submitted identity: it may name others.
 
     The ids of an image that the caller may not see are null (`image_visible`).
     """
@@ -235,8 +235,12 @@ class UploadSerializer(serializers.ModelSerializer):
         )
         read_only_fields = fields
 
-    def to_representation(self, upload: Upload) -> dict[str, Any]:
-        """Return the row, without the ids of what the caller may not see."""
+    def to_representation(self, upload: Any) -> dict[str, Any]:
+        """Return the row without the ids that the caller may not see.
+
+        Args:
+            upload: An `Upload`, annotated with `image_visible`.
+        """
         shown = super().to_representation(upload)
         if not upload.image_visible:
             shown |= dict.fromkeys(("patient", "study", "instance"))
@@ -244,10 +248,10 @@ class UploadSerializer(serializers.ModelSerializer):
 
 
 class FindingSerializer(serializers.ModelSerializer):
-    """What the run says about one label: a score, once calibrated a probability."""
+    """The result of a run for one label: a score, or a calibrated probability."""
 
     certainty = serializers.SerializerMethodField(
-        help_text='confident, borderline or not sure; "" where the card claims nothing.'
+        help_text='confident, borderline or not sure; "" if the card states none.'
     )
 
     class Meta:
@@ -264,7 +268,7 @@ class FindingSerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
     def get_certainty(self, finding: Finding) -> str:
-        """Return the word that was stored with the run."""
+        """Return the certainty stored with the run."""
         words = finding.prediction.provenance.get("certainty") or {}
         return str(words.get(finding.label, ""))
 
@@ -283,8 +287,8 @@ class PredictionSerializer(serializers.ModelSerializer):
     patient = serializers.UUIDField(
         source="instance.series.study.patient_id",
         allow_null=True,
-        help_text="Null in the answer about one run that waits: asking for its status "
-        "tells nothing of the patient.",
+        help_text="Null while one run is waiting: its status does not disclose the "
+        "patient.",
     )
     priority = PriorityField()
     findings = FindingSerializer(many=True)
@@ -326,27 +330,27 @@ class PredictionSerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
     def get_label_set(self, prediction: Prediction) -> list[str]:
-        """Return the labels that were stored with the run."""
+        """Return the label set stored with the run."""
         return list(prediction.provenance.get("label_set") or ())
 
     @extend_schema_field(serializers.URLField(allow_null=True))
     def get_heatmap(self, prediction: Prediction) -> str | None:
-        """Return where the picture is, once there is one."""
+        """Return the address of the heat map, null until the run has succeeded."""
         if prediction.status != Prediction.Status.SUCCEEDED:
             return None
         path = reverse("prediction-heatmap", args=[prediction.pk])
         return self.context["request"].build_absolute_uri(path)
 
     def get_notice(self, prediction: Prediction) -> str:
-        """Return what stands beside every result."""
+        """Return the notice that accompanies every result."""
         return str(NOTICE)
 
     @extend_schema_field(serializers.URLField(allow_null=True))
     def get_model_url(self, prediction: Prediction) -> str | None:
-        """Return where the card with the model's limits is."""
+        """Return the address of the model's card."""
         version = prediction.model_version
         if version is None:
             return None
         path = reverse("model-detail", args=[version.name])
-        asked = urlencode({"version": version.version})
-        return self.context["request"].build_absolute_uri(f"{path}?{asked}")
+        query = urlencode({"version": version.version})
+        return self.context["request"].build_absolute_uri(f"{path}?{query}")

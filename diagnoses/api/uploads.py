@@ -1,4 +1,4 @@
-"""POST and read uploads: the REST source of the archive."""
+"""REST: send files to the archive, and list uploads."""
 
 from http import HTTPStatus
 from typing import ClassVar
@@ -61,14 +61,14 @@ class UploadFilter(filters.FilterSet):
     def of_visible_image(
         self, uploads: models.QuerySet[Upload], path: str, key: UUID
     ) -> models.QuerySet[Upload]:
-        """Keep the uploads of it, as far as the caller may know that they are."""
-        return uploads.filter(image_visible=True, **{path: key})
+        """Keep the uploads whose image the caller may see."""
+        return uploads.filter(models.Q(image_visible=True), **{path: key})
 
 
 class UploadViewSet(
     AuditedReadMixin, ListModelMixin, RetrieveModelMixin, GenericViewSet
 ):
-    """Every file that somebody sent, and what became of it."""
+    """All files that were sent, and their outcomes."""
 
     queryset = Upload.objects.none()
     serializer_class = UploadSerializer
@@ -82,10 +82,10 @@ class UploadViewSet(
     ordering = ("-created_at",)
 
     def get_queryset(self) -> models.QuerySet[Upload]:
-        """Return the uploads that the user may see, and whether also their images.
+        """Return the visible uploads, each with whether its image is visible, too.
 
-        Whoever sent a copy of another department's image sees that it was sent, and
-        not whose it is.
+        A user who sent a copy of another department's image sees the upload, but not
+        the patient.
         """
         user = signed_in_user(self.request)
         images = Instance.objects.visible_to(user).filter(pk=OuterRef("instance_id"))
@@ -140,7 +140,7 @@ class UploadViewSet(
 
 def _refuse_unknown_length(request: Request) -> None:
     if not request.META.get("CONTENT_LENGTH"):
-        # Without it nothing is read (WSGI), and the form would seem empty.
+        # Without it WSGI reads nothing, and the form would seem empty.
         error = InvalidInput(
             _("Send the request with a Content-Length, not in chunks."),
             reason_code="length_required",

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from django.utils.translation import gettext
+
 from ml.architectures.build import ARCHITECTURES
 from ml.errors import TrainingError
 from ml.training.recipes import Recipe, Stage, get_recipe
@@ -22,49 +24,64 @@ def add_recipe_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--architecture",
         choices=sorted(ARCHITECTURES),
-        help="another network, from random weights if --init says nothing else",
+        help=gettext(
+            "another network, from random weights if --init says nothing else"
+        ),
     )
     parser.add_argument(
         "--as-version",
         metavar="VERSION",
-        help="version that the model gets, so that it replaces no other",
+        help=gettext("version that the model gets, so that it replaces no other"),
     )
     parser.add_argument(
         "--init",
         metavar="SOURCE",
-        help="random, imagenet, a .keras file, or NAME/VERSION of an installed model",
+        help=gettext(
+            "random, imagenet, a .keras file, or NAME/VERSION of an installed model"
+        ),
     )
     parser.add_argument(
-        "--params", type=Path, metavar="JSON", help="values that tune_model found"
+        "--params",
+        type=Path,
+        metavar="JSON",
+        help=gettext("values that tune_model found"),
     )
     parser.add_argument(
         "--loss",
         choices=("cross-entropy", "focal"),
         default="cross-entropy",
-        help="focal: images count less the surer the network is of them",
+        help=gettext("focal: images count less the surer the network is of them"),
     )
     parser.add_argument(
         "--class-weights",
         action="store_true",
-        help="draw images as the data are, and let rare labels count more in the loss",
+        help=gettext(
+            "draw images as the data are, and let rare labels count more in the loss"
+        ),
     )
     parser.add_argument(
         "--patience",
         type=int,
         default=0,
         metavar="EPOCHS",
-        help="end after so many without gain on held-out train patients; keep the best",
+        help=gettext(
+            "end after so many without gain on held-out train patients; keep the best"
+        ),
     )
     _add_size_options(parser)
 
 
 def _add_size_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--seed", type=int, help="of first weights and all drawing")
     parser.add_argument(
-        "--size", type=int, help="side of the images at the end; earlier phases scale"
+        "--seed", type=int, help=gettext("of first weights and all drawing")
     )
-    parser.add_argument("--epoch-images", type=int, help="images in an epoch")
-    parser.add_argument("--batch-size", type=int, help="images in a step")
+    parser.add_argument(
+        "--size",
+        type=int,
+        help=gettext("side of the images at the end; earlier phases scale"),
+    )
+    parser.add_argument("--epoch-images", type=int, help=gettext("images in an epoch"))
+    parser.add_argument("--batch-size", type=int, help=gettext("images in a step"))
 
 
 def asked_for(name: str, options: dict[str, Any]) -> Recipe:

@@ -78,7 +78,7 @@ def threads_per_worker() -> int:
     return max(1, cores // max(1, settings.INFERENCE_CONCURRENCY))
 
 
-def load(model_version: ModelVersion) -> LoadedModel:
+def load(model_version: ModelVersion) -> Model:
     """Load a model with the weights that it was installed with.
 
     Raises:

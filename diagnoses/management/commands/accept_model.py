@@ -6,7 +6,8 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils.translation import gettext
 from rich.console import Console
 from rich.progress import Progress
 
@@ -14,41 +15,49 @@ from accounts.errors import ChestXError
 from accounts.models import User
 from diagnoses.governance.acceptance import LabelledImages, accept_model
 from diagnoses.management.decisions import administrator, installed_version
+from diagnoses.messages import error_text
 from diagnoses.models import ModelVersion, SiteAcceptance
 from diagnoses.worker.read import LoadedModels
 from ml.errors import MlError
 
 
 class Command(BaseCommand):
-    help = (
-        "Measure an installed version on images of this site and keep the figures, "
-        "with 95 % intervals over patients, beside the card's. Activating a version "
-        "asks for it. Nothing is activated here."
-    )
-
-    def create_parser(self, *args: Any, **options: Any) -> ArgumentParser:
-        """Let Django's own --version give way to that of a model."""
+    def create_parser(self, *args: Any, **options: Any) -> CommandParser:
+        """Let --version be the model's, not Django's."""
         return super().create_parser(*args, conflict_handler="resolve", **options)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.description = gettext(
+            "Measure an installed version on images of this site and keep the figures, "
+            "with 95 % intervals over patients, beside the card's. Activating a version "
+            "asks for it. Nothing is activated here."
+        )
         parser.add_argument("name", metavar="NAME")
         parser.add_argument(
             "--version",
             dest="model_version",
             default="",
-            help="Without it, the one installed last.",
+            help=gettext("Without it, the one installed last."),
         )
         parser.add_argument(
             "--manifest",
             type=Path,
             required=True,
             metavar="CSV",
-            help="Columns path and labels (joined by |); patient_id for intervals.",
+            help=gettext(
+                "Columns path and labels (joined by |); patient_id for intervals."
+            ),
         )
         parser.add_argument(
-            "--root", type=Path, required=True, metavar="DIR", help="Of the paths."
+            "--root",
+            type=Path,
+            required=True,
+            metavar="DIR",
+            help=gettext("Of the paths."),
         )
-        parser.add_argument("--user", default="", help="Who measures: a user name.")
+        parser.add_argument(
+            "--user", default="", help=gettext("Who measures: a user name.")
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         actor = administrator(options["user"]) if options["user"] else None
@@ -59,7 +68,7 @@ class Command(BaseCommand):
         try:
             acceptance = self._measure(version, images, actor)
         except (ChestXError, MlError) as error:
-            raise CommandError(error.message) from error
+            raise CommandError(error_text(error)) from error
         for line in said(acceptance):
             self.stdout.write(line)
 

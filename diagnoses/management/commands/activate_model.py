@@ -6,6 +6,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import gettext
 
 from accounts.audit import AuditSource
 from accounts.errors import ChestXError
@@ -25,41 +26,54 @@ from diagnoses.models import StateChange
 
 
 class Command(BaseCommand):
-    help = (
-        "Activate a version of a model (it replaces the active one), let it run in "
-        "shadow, retire it, or roll back to the version that was active before. It "
-        "takes effect on the next image."
-    )
-
     def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.description = gettext(
+            "Activate a version of a model (it replaces the active one), let it run in "
+            "shadow, retire it, or roll back to the version that was active before. It "
+            "takes effect on the next image."
+        )
         parser.add_argument("name")
         parser.add_argument(
             "version",
             nargs="?",
             default="",
-            help="Without it, the one installed last; to retire, the active one; to "
-            "roll back, whichever was active before.",
+            help=gettext(
+                "Without it, the one installed last; to retire, the active one; to "
+                "roll back, whichever was active before."
+            ),
         )
-        parser.add_argument("--reason", required=True, help="Kept with the decision.")
-        parser.add_argument("--user", required=True, help="Who decides: a user name.")
+        parser.add_argument(
+            "--reason", required=True, help=gettext("Kept with the decision.")
+        )
+        parser.add_argument(
+            "--user", required=True, help=gettext("Who decides: a user name.")
+        )
         parser.add_argument(
             "--without-acceptance",
             default="",
             metavar="REASON",
-            help="Why it may be used although accept_model did not measure it here.",
+            help=gettext(
+                "Why it may be used although accept_model did not measure it here."
+            ),
         )
         instead = parser.add_mutually_exclusive_group()
         instead.add_argument(
             "--shadow",
             action="store_true",
-            help="Let it read every image that fits; readers see nothing of it.",
+            help=gettext(
+                "Let it read every image that fits; readers see nothing of it."
+            ),
         )
-        instead.add_argument("--retire", action="store_true", help="Retire it instead.")
+        instead.add_argument(
+            "--retire", action="store_true", help=gettext("Retire it instead.")
+        )
         instead.add_argument(
             "--rollback",
             action="store_true",
-            help="Go back to the version that was active before; VERSION says which "
-            "one that should be.",
+            help=gettext(
+                "Go back to the version that was active before; VERSION says which "
+                "one that should be."
+            ),
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

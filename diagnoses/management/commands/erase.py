@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import gettext
 
 from accounts.access import Action, may
 from accounts.models import User
@@ -15,16 +16,19 @@ from patients.models import Patient, Study
 
 
 class Command(BaseCommand):
-    help = (
-        "Delete a patient or a study with images, results and uploads. There is no way "
-        "back. The audit trail stays."
-    )
-
     def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.description = gettext(
+            "Delete a patient or a study with images, results and uploads. There is no way "
+            "back. The audit trail stays."
+        )
         parser.add_argument("kind", choices=("patient", "study"))
         parser.add_argument("id", type=UUID)
-        parser.add_argument("--user", required=True, help="Who asks: an administrator.")
-        parser.add_argument("--reason", required=True, help="Kept in the audit trail.")
+        parser.add_argument(
+            "--user", required=True, help=gettext("Who asks: an administrator.")
+        )
+        parser.add_argument(
+            "--reason", required=True, help=gettext("Kept in the audit trail.")
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         actor = User.objects.filter(username=options["user"]).first()

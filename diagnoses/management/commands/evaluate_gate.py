@@ -7,36 +7,41 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import gettext
 from rich.console import Console
 from rich.progress import Progress
 
 from diagnoses.management.dataset_options import add_dataset_options, rows_of
+from diagnoses.management.scoring import load_network
+from diagnoses.messages import error_text
 from ml.cards.card import get_card
 from ml.datasets.manifest import with_split
 from ml.errors import MlError
 from ml.evaluation.gate.trial import try_gate
-from ml.inference import load_model
 
 
 class Command(BaseCommand):
     """Try a gate on images that it should let in and images that it must refuse."""
 
-    help = "Try a model's gate: real images refused, wrong images let in."
     requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the command line."""
+        parser.description = gettext(
+            "Try a model's gate: real images refused, wrong images let in."
+        )
         parser.add_argument("name", metavar="NAME")
         parser.add_argument("--model-version", metavar="VERSION", dest="version_name")
         add_dataset_options(parser)
-        parser.add_argument("--split", default="val", help="images to try: val")
+        parser.add_argument(
+            "--split", default="val", help=gettext("images to try: val")
+        )
         parser.add_argument(
             "--samples",
             type=Path,
             metavar="DIR",
-            help="chest images as pictures, and DICOM objects of all kinds",
+            help=gettext("chest images as pictures, and DICOM objects of all kinds"),
         )
         parser.add_argument(
             "--must-refuse",
@@ -44,7 +49,9 @@ class Command(BaseCommand):
             action="append",
             default=[],
             metavar="DIR",
-            help="further images, none of them an image of the model; may be repeated",
+            help=gettext(
+                "further images, none of them an image of the model; may be repeated"
+            ),
         )
         parser.add_argument("--json", action="store_true")
 
@@ -53,18 +60,14 @@ class Command(BaseCommand):
         try:
             report = _report(options)
         except MlError as error:
-            raise CommandError(error.message) from error
+            raise CommandError(error_text(error)) from error
         except OSError as error:
             raise CommandError(f"An image cannot be read: {error}.") from error
         self.stdout.write(json.dumps(report) if options["json"] else said(report))
 
 
 def _report(options: dict[str, Any]) -> dict[str, Any]:
-    model = load_model(
-        get_card(options["name"], options["version_name"]),
-        cache_dir=settings.INFERENCE_CACHE_DIR,
-        threads=settings.INFERENCE_NUM_THREADS,
-    )
+    model = load_network(get_card(options["name"], options["version_name"]))
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("images", total=None)
         return try_gate(

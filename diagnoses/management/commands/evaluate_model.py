@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import gettext
 from rich.console import Console
 from rich.progress import Progress
 
@@ -21,6 +22,7 @@ from diagnoses.management.scoring import (
     chosen_rows,
     read_images,
 )
+from diagnoses.messages import error_text
 from ml.datasets.manifest import ManifestRow
 from ml.errors import MlError
 from ml.evaluation.baseline import measure_baseline, pair_beside
@@ -36,38 +38,47 @@ TRAIN = "train"
 class Command(BaseCommand):
     """Measure a model with intervals over patients."""
 
-    help = "Measure a model on a data set; intervals by bootstrap over patients."
     requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the command line."""
+        parser.description = gettext(
+            "Measure a model on a data set; intervals by bootstrap over patients."
+        )
         parser.add_argument("name", metavar="NAME[/VERSION]")
         add_dataset_options(parser)
         add_choice_options(parser)
         parser.add_argument(
             "--pair",
             metavar="A,B",
-            help="also how these two labels are told apart; a side may be A+C",
+            help=gettext("also how these two labels are told apart; a side may be A+C"),
         )
         parser.add_argument(
             "--change",
             choices=sorted(CHANGES),
             default="none",
-            help="take something away from each image first",
+            help=gettext("take something away from each image first"),
         )
         parser.add_argument(
             "--operating-point",
             metavar="NAME",
-            help="thresholds of the card's point of this name; default: the card's own",
+            help=gettext(
+                "thresholds of the card's point of this name; default: the card's own"
+            ),
         )
         parser.add_argument(
             "--baseline",
             action="store_true",
-            help="also what a classifier without lungs reaches, trained on the images "
-            "of the split train",
+            help=gettext(
+                "also what a classifier without lungs reaches, trained on the images "
+                "of the split train"
+            ),
         )
         parser.add_argument(
-            "--report", type=Path, metavar="DIR", help="write report.md, report.html"
+            "--report",
+            type=Path,
+            metavar="DIR",
+            help=gettext("write report.md, report.html"),
         )
         parser.add_argument("--json", action="store_true")
 
@@ -76,7 +87,7 @@ class Command(BaseCommand):
         try:
             report = self._report(options)
         except MlError as error:
-            raise CommandError(error.message) from error
+            raise CommandError(error_text(error)) from error
         self.stdout.write(json.dumps(report) if options["json"] else said(report))
 
     def _report(self, options: dict[str, Any]) -> dict[str, Any]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from django.conf import settings
+from django.utils.translation import gettext_lazy as _
 
-from diagnoses.management.measuring import Done, MeasuringCommand, Report, told
+from diagnoses.management.measuring import Done, MeasuringCommand, Report, with_interval
 from ml.datasets.manifest import ManifestRow, with_split
 from ml.evaluation.shortcuts.measures import measure_shortcuts
 from ml.inference import LoadedModel
@@ -15,7 +16,7 @@ from ml.inference import LoadedModel
 class Command(MeasuringCommand):
     """Measure how a model depends on the source of an image."""
 
-    help = (
+    description = _(
         "Measure whether a model's features tell the source of an image, what changes "
         "to its borders do to its figures, and how much heat lies outside the lungs."
     )
@@ -33,25 +34,27 @@ class Command(MeasuringCommand):
             progress=done,
         )
 
-    def said(self, report: Report) -> str:
+    def summary(self, report: Report) -> str:
         """Return the figures for people."""
         lines = [
             f"{report['model']} {report['version']}: {report['images']} images of val"
         ]
         for pair in report.get("sources", {"pairs": []})["pairs"]:
             first, second = pair["sources"]
-            auc = told(pair["auc"])
+            auc = with_interval(pair["auc"])
             lines.append(f"{pair['label']}, {first} or {second}: AUC {auc}")
         for part, changes in report["changes"].items():
             for change, figures in changes.items():
                 if change != "images":
-                    all_told = ", ".join(f"{k} {told(v)}" for k, v in figures.items())
-                    lines.append(f"{part}, {change}: {all_told}")
+                    values = ", ".join(
+                        f"{k} {with_interval(v)}" for k, v in figures.items()
+                    )
+                    lines.append(f"{part}, {change}: {values}")
         for label, figures in (
             report.get("heat_outside_lungs", {}).get("labels", {}).items()
         ):
             lines.append(
-                f"{label}: heat outside the lungs {told(figures['outside'])}, "
-                f"spread evenly {told(figures['outside_if_even'])}"
+                f"{label}: heat outside the lungs {with_interval(figures['outside'])}, "
+                f"spread evenly {with_interval(figures['outside_if_even'])}"
             )
         return "\n".join(lines)

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import gettext
 
 from diagnoses.management.synthetic_images import made_up_images
+from diagnoses.messages import error_text
 from ml.cards.card import get_card
 from ml.datasets.manifest import read_manifest
 from ml.errors import MlError
@@ -21,24 +23,29 @@ from ml.pixels import read_display
 class Command(BaseCommand):
     """Export a model, and compare what was written with the model here."""
 
-    help = (
-        "Write a model as TFLite, ONNX, OpenVINO or SavedModel. What was written is "
-        "run, and thrown away unless its outputs agree within 0.001."
-    )
     requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the command line."""
+        parser.description = gettext(
+            "Write a model as TFLite, ONNX, OpenVINO or SavedModel. What was written is "
+            "run, and thrown away unless its outputs agree within 0.001."
+        )
         parser.add_argument("name", metavar="NAME")
-        parser.add_argument("--model-version", help="default: the newest")
+        parser.add_argument("--model-version", help=gettext("default: the newest"))
         parser.add_argument("--format", choices=FORMATS, required=True)
         parser.add_argument("--out", type=Path, required=True, metavar="PATH")
         parser.add_argument(
-            "--manifest", type=Path, metavar="CSV", help="compare on these images"
+            "--manifest",
+            type=Path,
+            metavar="CSV",
+            help=gettext("compare on these images"),
         )
         parser.add_argument("--root", type=Path, metavar="DIR")
-        parser.add_argument("--split", default="val", help="of the manifest")
-        parser.add_argument("--images", type=int, default=8, help="how many of them")
+        parser.add_argument("--split", default="val", help=gettext("of the manifest"))
+        parser.add_argument(
+            "--images", type=int, default=8, help=gettext("how many of them")
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Export, and say how far the outputs lie apart."""
@@ -52,7 +59,7 @@ class Command(BaseCommand):
                 cache_dir=settings.INFERENCE_CACHE_DIR,
             )
         except MlError as error:
-            raise CommandError(error.message) from error
+            raise CommandError(error_text(error)) from error
         maps = ""
         if exported.maps_apart is not None:
             maps = f", last maps by {exported.maps_apart:.2g} of their largest value"

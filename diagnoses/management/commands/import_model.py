@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils.translation import gettext
 
 from diagnoses.management.synthetic_images import made_up_images
+from diagnoses.messages import error_text
 from ml.cards.card import TASKS, WEIGHTS_DIR
 from ml.errors import MlError
 from ml.exchange.import_request import ImportRequest
@@ -29,10 +31,6 @@ BODY_PARTS = {"MR": "BRAIN"}
 class Command(BaseCommand):
     """Import a Keras file or a SavedModel folder."""
 
-    help = (
-        "Import a .keras or .h5 file, or a SavedModel folder, as a model that "
-        "sync_models installs and a person may activate. Nothing of it is measured."
-    )
     requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
 
     def create_parser(self, *args: Any, **options: Any) -> CommandParser:
@@ -44,31 +42,45 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the command line."""
+        parser.description = gettext(
+            "Import a .keras or .h5 file, or a SavedModel folder, as a model that "
+            "sync_models installs and a person may activate. Nothing of it is measured."
+        )
         parser.add_argument("file", type=Path, metavar="FILE")
         parser.add_argument(
-            "--labels", required=True, metavar="A,B", help="in the order of the outputs"
+            "--labels",
+            required=True,
+            metavar="A,B",
+            help=gettext("in the order of the outputs"),
         )
-        parser.add_argument("--name", default="", help="default: the file's")
+        parser.add_argument("--name", default="", help=gettext("default: the file's"))
         parser.add_argument("--version", default="1.0.0", dest="model_version")
         parser.add_argument("--task", choices=TASKS, default="softmax")
-        parser.add_argument("--size", type=int, help="where the network takes any")
+        parser.add_argument(
+            "--size", type=int, help=gettext("where the network takes any")
+        )
         parser.add_argument("--modality", default="CR,DX,RG", metavar="CR,DX")
-        parser.add_argument("--body-part", help="default: CHEST, of MR BRAIN")
+        parser.add_argument("--body-part", help=gettext("default: CHEST, of MR BRAIN"))
         parser.add_argument(
             "--scaling",
             choices=SCALING_NAMES,
             default="0-255",
-            help="what the input's values were in training; ours: with this project's "
-            "whole preprocessing. Default: 0-255, for networks that scale inside",
+            help=gettext(
+                "what the input's values were in training; ours: with this project's "
+                "whole preprocessing. Default: 0-255, for networks that scale inside"
+            ),
         )
         parser.add_argument(
             "--activation",
             choices=("logits", "probabilities"),
             default="",
-            help="what the outputs are; a Keras network shows it",
+            help=gettext("what the outputs are; a Keras network shows it"),
         )
         parser.add_argument(
-            "--sanity", type=Path, metavar="DIR", help="a few images; default: phantoms"
+            "--sanity",
+            type=Path,
+            metavar="DIR",
+            help=gettext("a few images; default: phantoms"),
         )
         parser.add_argument("--out", type=Path, default=WEIGHTS_DIR, metavar="DIR")
 
@@ -96,7 +108,7 @@ class Command(BaseCommand):
                 cache_dir=settings.INFERENCE_CACHE_DIR,
             )
         except MlError as error:
-            raise CommandError(error.message) from error
+            raise CommandError(error_text(error)) from error
         self.stdout.write(said(imported))
 
 

@@ -8,9 +8,11 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import gettext
 from rich.console import Console
 from rich.progress import Progress
 
+from diagnoses.messages import error_text
 from ml.cards.card import WEIGHTS_DIR, Card, get_card
 from ml.datasets.manifest import read_manifest
 from ml.errors import MlError
@@ -21,21 +23,21 @@ from ml.inference import load_model
 class Command(BaseCommand):
     """Write the card of an ensemble, with thresholds fitted and figures measured."""
 
-    help = (
-        "Make one model of several that are there: the mean of their calibrated "
-        "probabilities, for the labels that at least two of them know."
-    )
     requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the command line."""
+        parser.description = gettext(
+            "Make one model of several that are there: the mean of their calibrated "
+            "probabilities, for the labels that at least two of them know."
+        )
         parser.add_argument("name", metavar="NAME")
         parser.add_argument(
             "--members",
             nargs="+",
             required=True,
             metavar="MODEL[/VERSION]",
-            help="the newest version of a model, or a certain one",
+            help=gettext("the newest version of a model, or a certain one"),
         )
         parser.add_argument("--card-version", default="1.0.0", metavar="VERSION")
         parser.add_argument("--manifest", type=Path, metavar="CSV")
@@ -56,7 +58,7 @@ class Command(BaseCommand):
                 raw = self._measured(raw, members, options)
             written = write_card(raw, weights_dir=models)
         except MlError as error:
-            raise CommandError(error.message) from error
+            raise CommandError(error_text(error)) from error
         labels = ", ".join(raw["combination"]["labels"])
         self.stdout.write(f"{len(members)} members; {labels}\nwritten: {written}")
 

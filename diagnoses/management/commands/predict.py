@@ -9,8 +9,11 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import gettext
 
+from diagnoses.messages import error_text
 from ml.cards.card import Card, default_card, get_card
+from ml.ensemble import EnsembleModel
 from ml.errors import ModelError
 from ml.inference import LoadedModel, load_model
 from ml.predict_file import FileResult, read_file, write_overlay
@@ -21,19 +24,31 @@ DECISION_SUPPORT = (
 )
 
 
+Model = LoadedModel | EnsembleModel
+
+
 class Command(BaseCommand):
     """Score DICOM files and pictures; one line a file."""
 
-    help = "Score images, one line each. Decision support, not for diagnosis."
     requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the command line."""
+        parser.description = gettext(
+            "Score images, one line each. Decision support, not for diagnosis."
+        )
         parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
-        parser.add_argument("--model", help="its name; without it, that for chests")
-        parser.add_argument("--json", action="store_true", help="a JSON object a line")
         parser.add_argument(
-            "--heatmap", type=Path, metavar="DIR", help="write overlays as PNG there"
+            "--model", help=gettext("its name; without it, that for chests")
+        )
+        parser.add_argument(
+            "--json", action="store_true", help=gettext("a JSON object a line")
+        )
+        parser.add_argument(
+            "--heatmap",
+            type=Path,
+            metavar="DIR",
+            help=gettext("write overlays as PNG there"),
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -48,7 +63,7 @@ class Command(BaseCommand):
         if failed:
             raise CommandError(f"{failed} of {len(paths)} files failed.")
 
-    def _answer(self, model: LoadedModel, path: Path, options: dict[str, Any]) -> bool:
+    def _answer(self, model: Model, path: Path, options: dict[str, Any]) -> bool:
         """Score one file and print its line; return whether all of it was done."""
         outcome = read_file(model, path)
         line = json.dumps(outcome.to_json()) if options["json"] else said(outcome)
@@ -64,7 +79,7 @@ class Command(BaseCommand):
                 self.stderr.write(f"{path}: no overlay: {error.message}")
         return outcome.status != "failed"
 
-    def _load(self, name: str | None) -> LoadedModel:
+    def _load(self, name: str | None) -> Model:
         try:
             card = get_card(name) if name else default_card()
             return load_model(
@@ -73,7 +88,7 @@ class Command(BaseCommand):
                 threads=settings.INFERENCE_NUM_THREADS,
             )
         except ModelError as error:
-            raise CommandError(error.message) from error
+            raise CommandError(error_text(error)) from error
 
 
 def _make_folder(folder: Path) -> None:

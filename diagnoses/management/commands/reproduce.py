@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import gettext
 
 from accounts.errors import ChestXError
 from diagnoses.models import Prediction
@@ -14,13 +15,14 @@ from diagnoses.worker.reproduction import Verdict, reproduce
 
 
 class Command(BaseCommand):
-    help = (
-        "Run a prediction again from its stored image and weights. Says agree, differ "
-        "or not comparable; exit status 0 only for agree."
-    )
-
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("prediction", type=UUID, help="The prediction's id.")
+        parser.description = gettext(
+            "Run a prediction again from its stored image and weights. Says agree, differ "
+            "or not comparable; exit status 0 only for agree."
+        )
+        parser.add_argument(
+            "prediction", type=UUID, help=gettext("The prediction's id.")
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         prediction = (

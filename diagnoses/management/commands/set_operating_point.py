@@ -5,7 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils.translation import gettext
 
 from accounts.audit import AuditSource
 from accounts.errors import ChestXError
@@ -16,32 +17,35 @@ from diagnoses.models import ModelVersion, OperatingPoint
 
 
 class Command(BaseCommand):
-    help = (
-        "Set the threshold of one label, or all of them to a set that the card "
-        "offers. What was judged before stays as it was judged."
-    )
-
-    def create_parser(self, *args: Any, **options: Any) -> ArgumentParser:
-        """Let Django's own --version give way to that of a model."""
+    def create_parser(self, *args: Any, **options: Any) -> CommandParser:
+        """Let --version be the model's, not Django's."""
         return super().create_parser(*args, conflict_handler="resolve", **options)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.description = gettext(
+            "Set the threshold of one label, or all of them to a set that the card "
+            "offers. What was judged before stays as it was judged."
+        )
         parser.add_argument("name", metavar="NAME")
         parser.add_argument("label", nargs="?", metavar="LABEL")
         parser.add_argument("value", nargs="?", type=float, metavar="VALUE")
         parser.add_argument(
             "--set",
             dest="named_set",
-            help="Instead: youden, sensitivity_95, original …",
+            help=gettext("Instead: youden, sensitivity_95, original …"),
         )
         parser.add_argument(
             "--version",
             dest="model_version",
             default="",
-            help="Without it, the active one, else the one installed last.",
+            help=gettext("Without it, the active one, else the one installed last."),
         )
-        parser.add_argument("--reason", required=True, help="Kept with the decision.")
-        parser.add_argument("--user", required=True, help="Who decides: a user name.")
+        parser.add_argument(
+            "--reason", required=True, help=gettext("Kept with the decision.")
+        )
+        parser.add_argument(
+            "--user", required=True, help=gettext("Who decides: a user name.")
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         by_hand = options["label"] is not None and options["value"] is not None

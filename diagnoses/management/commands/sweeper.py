@@ -9,17 +9,22 @@ from types import FrameType
 from typing import Any
 
 from django.core.management.base import BaseCommand
+from django.utils.translation import gettext
 
 from diagnoses.worker.sweeper import keep_sweeping, sweep_once
 
 
 class Command(BaseCommand):
-    help = "Give back expired leases and repeat lost hints, until SIGTERM."
     # Checks load every page and route, which a sweeper never needs.
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--once", action="store_true", help="Sweep once and end.")
+        parser.description = gettext(
+            "Give back expired leases and repeat lost hints, until SIGTERM."
+        )
+        parser.add_argument(
+            "--once", action="store_true", help=gettext("Sweep once and end.")
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["once"]:

@@ -9,12 +9,14 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import gettext
 from rich.console import Console
 from rich.progress import Progress
 
 from diagnoses.management.command_lines import training_command
 from diagnoses.management.dataset_options import add_dataset_options, rows_of
 from diagnoses.management.recipe_options import add_recipe_options, asked_for
+from diagnoses.messages import error_text
 from ml.cards.card import WEIGHTS_DIR
 from ml.errors import MlError
 from ml.training.packaging import package
@@ -33,27 +35,35 @@ from ml.training.run import (
 class Command(BaseCommand):
     """Train a model; an interrupted run goes on where it was."""
 
-    help = "Train a model by its recipe; started again, it goes on."
     requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the command line."""
+        parser.description = gettext(
+            "Train a model by its recipe; started again, it goes on."
+        )
         training = settings.VAR_DIR / "training"
         parser.add_argument("name", metavar="NAME")
         add_dataset_options(parser)
         length = parser.add_mutually_exclusive_group()
-        length.add_argument("--epochs", type=int, help="default: 40")
-        length.add_argument("--minutes", type=float, help="follow the clock instead")
-        parser.add_argument("--run", type=Path, help="folder of checkpoints")
+        length.add_argument("--epochs", type=int, help=gettext("default: 40"))
+        length.add_argument(
+            "--minutes", type=float, help=gettext("follow the clock instead")
+        )
+        parser.add_argument("--run", type=Path, help=gettext("folder of checkpoints"))
         parser.add_argument("--cache", type=Path, default=training / "cache")
         parser.add_argument("--out", type=Path, default=WEIGHTS_DIR, metavar="DIR")
         parser.add_argument(
-            "--precision", choices=PRECISIONS, help="default: what the CPU is fast at"
+            "--precision",
+            choices=PRECISIONS,
+            help=gettext("default: what the CPU is fast at"),
         )
         parser.add_argument(
             "--package-only",
             action="store_true",
-            help="write the newest checkpoint of a run as a model, train no further",
+            help=gettext(
+                "write the newest checkpoint of a run as a model, train no further"
+            ),
         )
         add_recipe_options(parser)
 
@@ -77,7 +87,7 @@ class Command(BaseCommand):
                 command=training_command(options),
             )
         except MlError as error:
-            raise CommandError(error.message) from error
+            raise CommandError(error_text(error)) from error
         self.stdout.write(f"written: {folder}")
 
     def _say_what_is_left_out(self, data: TrainingData) -> None:
