@@ -25,17 +25,13 @@ def add_dataset_options(parser: ArgumentParser) -> None:
         "--layout",
         choices=(AUTO, *LAYOUTS),
         default=AUTO,
-        help=gettext(
-            "how the data set is laid out; default: told by what is in the folder"
-        ),
+        help=gettext("layout of the data set; default: detected from the folder"),
     )
     parser.add_argument(
         "--labels",
         type=Path,
         metavar="CSV",
-        help=gettext(
-            "table of labels where it is not in its usual place in the folder"
-        ),
+        help=gettext("table of labels, if it is not in its usual place in the folder"),
     )
     parser.add_argument(
         "--manifest",

@@ -24,14 +24,12 @@ def add_recipe_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--architecture",
         choices=sorted(ARCHITECTURES),
-        help=gettext(
-            "another network, from random weights if --init says nothing else"
-        ),
+        help=gettext("another network; random initial weights unless --init is given"),
     )
     parser.add_argument(
         "--as-version",
         metavar="VERSION",
-        help=gettext("version that the model gets, so that it replaces no other"),
+        help=gettext("version number of the new model"),
     )
     parser.add_argument(
         "--init",
@@ -50,13 +48,13 @@ def add_recipe_options(parser: ArgumentParser) -> None:
         "--loss",
         choices=("cross-entropy", "focal"),
         default="cross-entropy",
-        help=gettext("focal: images count less the surer the network is of them"),
+        help=gettext("focal: images that the network is sure of count less"),
     )
     parser.add_argument(
         "--class-weights",
         action="store_true",
         help=gettext(
-            "draw images as the data are, and let rare labels count more in the loss"
+            "sample images as they are distributed; rare labels weigh more in the loss"
         ),
     )
     parser.add_argument(
@@ -65,7 +63,7 @@ def add_recipe_options(parser: ArgumentParser) -> None:
         default=0,
         metavar="EPOCHS",
         help=gettext(
-            "end after so many without gain on held-out train patients; keep the best"
+            "stop after this number of epochs without gain on held-out train patients"
         ),
     )
     _add_size_options(parser)
@@ -73,15 +71,19 @@ def add_recipe_options(parser: ArgumentParser) -> None:
 
 def _add_size_options(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--seed", type=int, help=gettext("of first weights and all drawing")
+        "--seed", type=int, help=gettext("seed of initial weights and sampling")
     )
     parser.add_argument(
         "--size",
         type=int,
-        help=gettext("side of the images at the end; earlier phases scale"),
+        help=gettext("final image size; earlier phases scale with it"),
     )
-    parser.add_argument("--epoch-images", type=int, help=gettext("images in an epoch"))
-    parser.add_argument("--batch-size", type=int, help=gettext("images in a step"))
+    parser.add_argument(
+        "--epoch-images", type=int, help=gettext("number of images in an epoch")
+    )
+    parser.add_argument(
+        "--batch-size", type=int, help=gettext("number of images in a step")
+    )
 
 
 def asked_for(name: str, options: dict[str, Any]) -> Recipe:

@@ -29,8 +29,8 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the command line."""
         parser.description = gettext(
-            "Compare two models on the same images: differences by resampling patients, "
-            "McNemar's test."
+            "Compare two models on the same images: differences with intervals over "
+            "patients, and McNemar's test."
         )
         parser.add_argument("first", metavar="NAME[/VERSION]")
         parser.add_argument("second", metavar="NAME[/VERSION]")

@@ -29,19 +29,21 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the command line."""
         parser.description = gettext(
-            "Try a model's gate: real images refused, wrong images let in."
+            "Test a model's gate: correct images rejected, wrong images accepted."
         )
         parser.add_argument("name", metavar="NAME")
         parser.add_argument("--model-version", metavar="VERSION", dest="version_name")
         add_dataset_options(parser)
         parser.add_argument(
-            "--split", default="val", help=gettext("images to try: val")
+            "--split",
+            default="val",
+            help=gettext("split of the images to test; default: val"),
         )
         parser.add_argument(
             "--samples",
             type=Path,
             metavar="DIR",
-            help=gettext("chest images as pictures, and DICOM objects of all kinds"),
+            help=gettext("folder of sample pictures and DICOM objects"),
         )
         parser.add_argument(
             "--must-refuse",
@@ -49,9 +51,7 @@ class Command(BaseCommand):
             action="append",
             default=[],
             metavar="DIR",
-            help=gettext(
-                "further images, none of them an image of the model; may be repeated"
-            ),
+            help=gettext("further images that must be rejected; may be repeated"),
         )
         parser.add_argument("--json", action="store_true")
 

@@ -43,7 +43,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the command line."""
         parser.description = gettext(
-            "Measure a model on a data set; intervals by bootstrap over patients."
+            "Measure a model on a data set, with bootstrap intervals over patients."
         )
         parser.add_argument("name", metavar="NAME[/VERSION]")
         add_dataset_options(parser)
@@ -51,27 +51,26 @@ class Command(BaseCommand):
         parser.add_argument(
             "--pair",
             metavar="A,B",
-            help=gettext("also how these two labels are told apart; a side may be A+C"),
+            help=gettext("also the AUC between two labels; a side may be A+C"),
         )
         parser.add_argument(
             "--change",
             choices=sorted(CHANGES),
             default="none",
-            help=gettext("take something away from each image first"),
+            help=gettext("change applied to each image first"),
         )
         parser.add_argument(
             "--operating-point",
             metavar="NAME",
             help=gettext(
-                "thresholds of the card's point of this name; default: the card's own"
+                "use this named set of thresholds of the card; default: its own"
             ),
         )
         parser.add_argument(
             "--baseline",
             action="store_true",
             help=gettext(
-                "also what a classifier without lungs reaches, trained on the images "
-                "of the split train"
+                "also the border-and-histogram baseline, trained on the split train"
             ),
         )
         parser.add_argument(

@@ -28,8 +28,8 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the command line."""
         parser.description = gettext(
-            "Write a model as TFLite, ONNX, OpenVINO or SavedModel. What was written is "
-            "run, and thrown away unless its outputs agree within 0.001."
+            "Write a model as TFLite, ONNX, OpenVINO or SavedModel. The export is "
+            "run, and deleted unless its outputs agree with the model within 0.001."
         )
         parser.add_argument("name", metavar="NAME")
         parser.add_argument("--model-version", help=gettext("default: the newest"))
@@ -42,9 +42,16 @@ class Command(BaseCommand):
             help=gettext("compare on these images"),
         )
         parser.add_argument("--root", type=Path, metavar="DIR")
-        parser.add_argument("--split", default="val", help=gettext("of the manifest"))
         parser.add_argument(
-            "--images", type=int, default=8, help=gettext("how many of them")
+            "--split",
+            default="val",
+            help=gettext("split of the manifest; default: val"),
+        )
+        parser.add_argument(
+            "--images",
+            type=int,
+            default=8,
+            help=gettext("number of images; default: 8"),
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

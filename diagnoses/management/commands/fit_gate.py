@@ -27,7 +27,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the command line."""
         parser.description = gettext(
-            "Fit a model's gate on train images; val is not looked at."
+            "Fit a model's gate on train images; val images are not used."
         )
         parser.add_argument("name", metavar="NAME")
         parser.add_argument("--model-version", metavar="VERSION", dest="version_name")

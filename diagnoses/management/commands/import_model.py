@@ -44,43 +44,50 @@ class Command(BaseCommand):
         """Declare the command line."""
         parser.description = gettext(
             "Import a .keras or .h5 file, or a SavedModel folder, as a model that "
-            "sync_models installs and a person may activate. Nothing of it is measured."
+            "sync_models installs and a person may activate. Nothing about it is "
+            "measured."
         )
         parser.add_argument("file", type=Path, metavar="FILE")
         parser.add_argument(
             "--labels",
             required=True,
             metavar="A,B",
-            help=gettext("in the order of the outputs"),
+            help=gettext("names of the outputs, in order"),
         )
-        parser.add_argument("--name", default="", help=gettext("default: the file's"))
+        parser.add_argument(
+            "--name", default="", help=gettext("default: the name of the file")
+        )
         parser.add_argument("--version", default="1.0.0", dest="model_version")
         parser.add_argument("--task", choices=TASKS, default="softmax")
         parser.add_argument(
-            "--size", type=int, help=gettext("where the network takes any")
+            "--size",
+            type=int,
+            help=gettext("input size, if the network accepts any size"),
         )
         parser.add_argument("--modality", default="CR,DX,RG", metavar="CR,DX")
-        parser.add_argument("--body-part", help=gettext("default: CHEST, of MR BRAIN"))
+        parser.add_argument(
+            "--body-part", help=gettext("default: CHEST; for MR: BRAIN")
+        )
         parser.add_argument(
             "--scaling",
             choices=SCALING_NAMES,
             default="0-255",
             help=gettext(
-                "what the input's values were in training; ours: with this project's "
-                "whole preprocessing. Default: 0-255, for networks that scale inside"
+                "range of the input values in training; ours: the preprocessing of "
+                "this project. Default: 0-255, for networks that scale inside"
             ),
         )
         parser.add_argument(
             "--activation",
             choices=("logits", "probabilities"),
             default="",
-            help=gettext("what the outputs are; a Keras network shows it"),
+            help=gettext("kind of the outputs; default: as the network declares"),
         )
         parser.add_argument(
             "--sanity",
             type=Path,
             metavar="DIR",
-            help=gettext("a few images; default: phantoms"),
+            help=gettext("folder of a few images; default: phantoms"),
         )
         parser.add_argument("--out", type=Path, default=WEIGHTS_DIR, metavar="DIR")
 

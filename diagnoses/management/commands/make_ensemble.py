@@ -28,8 +28,8 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the command line."""
         parser.description = gettext(
-            "Make one model of several that are there: the mean of their calibrated "
-            "probabilities, for the labels that at least two of them know."
+            "Combine installed models into one: the mean of their calibrated "
+            "probabilities, for the labels that at least two of them have."
         )
         parser.add_argument("name", metavar="NAME")
         parser.add_argument(
@@ -37,7 +37,7 @@ class Command(BaseCommand):
             nargs="+",
             required=True,
             metavar="MODEL[/VERSION]",
-            help=gettext("the newest version of a model, or a certain one"),
+            help=gettext("models to combine; default version: the newest"),
         )
         parser.add_argument("--card-version", default="1.0.0", metavar="VERSION")
         parser.add_argument("--manifest", type=Path, metavar="CSV")

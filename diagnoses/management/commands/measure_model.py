@@ -25,7 +25,8 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the command line."""
         parser.description = gettext(
-            "Fit a model's gate, measure it on val, write the figures into its card."
+            "Fit a model's gate, measure the model on val and write the figures "
+            "into its card."
         )
         parser.add_argument("name", metavar="NAME")
         add_dataset_options(parser)
@@ -38,8 +39,8 @@ class Command(BaseCommand):
             type=Path,
             metavar="DIR",
             help=gettext(
-                "the model trained without what works against shortcuts, to measure "
-                "its shortcuts, too"
+                "the model trained without measures against shortcuts, to compare its "
+                "shortcuts"
             ),
         )
         parser.add_argument(

@@ -10,6 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from diagnoses.messages import error_text
 from ml.cards.card import Card, default_card, get_card
@@ -18,9 +19,9 @@ from ml.errors import ModelError
 from ml.inference import LoadedModel, load_model
 from ml.predict_file import FileResult, read_file, write_overlay
 
-DECISION_SUPPORT = (
-    "Decision support, not for diagnosis. "
-    "What {name} {version} cannot tell stands in {card}."
+DECISION_SUPPORT = _(
+    "Decision support, not for diagnosis. See %(card)s for the limits of %(name)s "
+    "%(version)s."
 )
 
 
@@ -39,16 +40,18 @@ class Command(BaseCommand):
         )
         parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
         parser.add_argument(
-            "--model", help=gettext("its name; without it, that for chests")
+            "--model", help=gettext("name of the model; default: the chest model")
         )
         parser.add_argument(
-            "--json", action="store_true", help=gettext("a JSON object a line")
+            "--json",
+            action="store_true",
+            help=gettext("print one JSON object per file"),
         )
         parser.add_argument(
             "--heatmap",
             type=Path,
             metavar="DIR",
-            help=gettext("write overlays as PNG there"),
+            help=gettext("write heat maps as PNG to this folder"),
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -61,23 +64,28 @@ class Command(BaseCommand):
         paths: list[Path] = options["files"]
         failed = sum(not self._answer(model, path, options) for path in paths)
         if failed:
-            raise CommandError(f"{failed} of {len(paths)} files failed.")
+            message = gettext("%(failed)d of %(count)d files failed.")
+            raise CommandError(message % {"failed": failed, "count": len(paths)})
 
     def _answer(self, model: Model, path: Path, options: dict[str, Any]) -> bool:
-        """Score one file and print its line; return whether all of it was done."""
+        """Score one file and print its line; return whether everything succeeded."""
         outcome = read_file(model, path)
-        line = json.dumps(outcome.to_json()) if options["json"] else said(outcome)
+        line = json.dumps(outcome.to_json()) if options["json"] else summary(outcome)
         self.stdout.write(line)
         self.stdout.flush()
         if options["heatmap"] and outcome.model_output is not None:
             try:
                 write_overlay(outcome, options["heatmap"])
             except OSError as error:
-                self.stderr.write(f"{path}: no overlay: {error.strerror or error}.")
+                self._report_no_heat_map(path, error.strerror or str(error))
                 return False
             except ModelError as error:
-                self.stderr.write(f"{path}: no overlay: {error.message}")
+                self._report_no_heat_map(path, error_text(error))
         return outcome.status != "failed"
+
+    def _report_no_heat_map(self, path: Path, reason: str) -> None:
+        message = gettext("%(path)s: no heat map: %(reason)s")
+        self.stderr.write(message % {"path": path, "reason": reason})
 
     def _load(self, name: str | None) -> Model:
         try:
@@ -95,27 +103,28 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        said_of_it = error.strerror or error
-        raise CommandError(f"{folder} cannot be made: {said_of_it}.") from error
+        message = gettext("The folder %(path)s cannot be created: %(error)s.")
+        values = {"path": folder, "error": error.strerror or error}
+        raise CommandError(message % values) from error
 
 
 def _decision_support(card: Card) -> str:
-    return DECISION_SUPPORT.format(
-        name=card.name,
-        version=card.version,
-        card=card.weights_file.with_name("card.json"),
-    )
+    return DECISION_SUPPORT % {
+        "name": card.name,
+        "version": card.version,
+        "card": card.weights_file.with_name("card.json"),
+    }
 
 
-def said(outcome: FileResult) -> str:
+def summary(outcome: FileResult) -> str:
     """Return a line for people."""
     if outcome.model_output is None:
         return f"{outcome.path}: {outcome.status} ({outcome.reason})"
     scores = sorted(
         outcome.model_output.scores, key=lambda s: s.probability, reverse=True
     )
-    told = ", ".join(
+    labels = ", ".join(
         f"{score.label} {score.probability:.2f}{' +' if score.positive else ''}"
         for score in scores
     )
-    return f"{outcome.path}: {told}"
+    return f"{outcome.path}: {labels}"

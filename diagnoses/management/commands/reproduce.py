@@ -1,4 +1,4 @@
-"""Make a stored result again and compare."""
+"""`manage.py reproduce`: run a stored prediction again and compare."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from diagnoses.worker.reproduction import Verdict, reproduce
 class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.description = gettext(
-            "Run a prediction again from its stored image and weights. Says agree, differ "
-            "or not comparable; exit status 0 only for agree."
+            "Run a prediction again from its stored image and weights. Prints "
+            "agree, differ or not comparable; the exit status is 0 only for agree."
         )
         parser.add_argument(
-            "prediction", type=UUID, help=gettext("The prediction's id.")
+            "prediction", type=UUID, help=gettext("Key of the prediction.")
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -31,12 +31,12 @@ class Command(BaseCommand):
             .first()
         )
         if prediction is None:
-            raise CommandError("There is no such prediction.", returncode=2)
+            raise CommandError(gettext("There is no such prediction."), returncode=2)
         try:
             made_again = reproduce(prediction)
         except ChestXError as error:
             raise CommandError(error.message, returncode=2) from error
-        said = f"{made_again.verdict}: {made_again.explanation}"
+        result = f"{made_again.verdict}: {made_again.explanation}"
         if made_again.verdict != Verdict.AGREE:
-            raise CommandError(said, returncode=1)
-        self.stdout.write(said)
+            raise CommandError(result, returncode=1)
+        self.stdout.write(result)

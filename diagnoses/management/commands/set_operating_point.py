@@ -1,4 +1,4 @@
-"""Judge a label by another threshold from the next image on."""
+"""`manage.py set_operating_point`: set thresholds for new images."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.description = gettext(
-            "Set the threshold of one label, or all of them to a set that the card "
-            "offers. What was judged before stays as it was judged."
+            "Set the threshold of one label, or all thresholds to a named set of "
+            "the card. It applies to new images; earlier findings stay as they are."
         )
         parser.add_argument("name", metavar="NAME")
         parser.add_argument("label", nargs="?", metavar="LABEL")
@@ -38,13 +38,15 @@ class Command(BaseCommand):
             "--version",
             dest="model_version",
             default="",
-            help=gettext("Without it, the active one, else the one installed last."),
+            help=gettext("Default: the active version, else the one installed last."),
         )
         parser.add_argument(
-            "--reason", required=True, help=gettext("Kept with the decision.")
+            "--reason", required=True, help=gettext("Stored with the decision.")
         )
         parser.add_argument(
-            "--user", required=True, help=gettext("Who decides: a user name.")
+            "--user",
+            required=True,
+            help=gettext("User name of the administrator who decides."),
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -52,7 +54,7 @@ class Command(BaseCommand):
         if by_hand == bool(options["named_set"]) or (
             options["named_set"] and options["label"] is not None
         ):
-            raise CommandError("Give a LABEL and its VALUE, or --set NAME.")
+            raise CommandError(gettext("Give a LABEL and its VALUE, or --set NAME."))
         decision = Decision(
             administrator(options["user"]), options["reason"], AuditSource.COMMAND
         )
@@ -62,7 +64,7 @@ class Command(BaseCommand):
         except ChestXError as error:
             raise CommandError(error.message) from error
         for point in points:
-            self.stdout.write(f"{version}: {point.label} from {point.value:g}")
+            self.stdout.write(f"{version}: {point.label} ≥ {point.value:g}")
 
 
 def _version(name: str, version: str) -> ModelVersion:

@@ -1,4 +1,4 @@
-"""The sweeper: gives back what lost workers held, repeats lost hints."""
+"""`manage.py sweeper`: return expired leases to the queue, repeat lost hints."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.description = gettext(
-            "Give back expired leases and repeat lost hints, until SIGTERM."
+            "Return expired leases to the queue and repeat lost hints, until SIGTERM."
         )
         parser.add_argument(
             "--once", action="store_true", help=gettext("Sweep once and end.")
@@ -29,8 +29,11 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["once"]:
             sweep = sweep_once()
+            message = gettext(
+                "%(given_back)d rows returned to the queue, %(hints)d hints repeated"
+            )
             self.stdout.write(
-                f"{sweep.given_back} rows given back, {sweep.hints} hints repeated"
+                message % {"given_back": sweep.given_back, "hints": sweep.hints}
             )
             return
         stop = threading.Event()

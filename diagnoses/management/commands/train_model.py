@@ -40,7 +40,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the command line."""
         parser.description = gettext(
-            "Train a model by its recipe; started again, it goes on."
+            "Train a model by its recipe. Run again, it resumes."
         )
         training = settings.VAR_DIR / "training"
         parser.add_argument("name", metavar="NAME")
@@ -48,7 +48,7 @@ class Command(BaseCommand):
         length = parser.add_mutually_exclusive_group()
         length.add_argument("--epochs", type=int, help=gettext("default: 40"))
         length.add_argument(
-            "--minutes", type=float, help=gettext("follow the clock instead")
+            "--minutes", type=float, help=gettext("train for this time instead")
         )
         parser.add_argument("--run", type=Path, help=gettext("folder of checkpoints"))
         parser.add_argument("--cache", type=Path, default=training / "cache")
@@ -56,13 +56,13 @@ class Command(BaseCommand):
         parser.add_argument(
             "--precision",
             choices=PRECISIONS,
-            help=gettext("default: what the CPU is fast at"),
+            help=gettext("default: the fastest for this CPU"),
         )
         parser.add_argument(
             "--package-only",
             action="store_true",
             help=gettext(
-                "write the newest checkpoint of a run as a model, train no further"
+                "write the newest checkpoint of a run as a model, without training"
             ),
         )
         add_recipe_options(parser)

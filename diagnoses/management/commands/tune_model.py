@@ -32,9 +32,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the command line."""
         parser.description = gettext(
-            "Search for learning rate, weight decay, strength of augmentation, label "
-            "smoothing and dropout by the likelihood of held-out train patients; started "
-            "again, it goes on."
+            "Search for learning rate, weight decay, augmentation strength, label "
+            "smoothing and dropout by the likelihood of held-out train patients. "
+            "Run again, it resumes."
         )
         training = settings.VAR_DIR / "training"
         parser.add_argument("name", metavar="NAME")
@@ -43,22 +43,25 @@ class Command(BaseCommand):
             "--trials",
             type=int,
             default=20,
-            help=gettext("finished ones in all; default: 20"),
+            help=gettext("total number of finished trials; default: 20"),
         )
         parser.add_argument(
             "--minutes",
             type=float,
             default=0.0,
-            help=gettext("stop after; default: never"),
+            help=gettext("stop after this time; default: no limit"),
         )
         parser.add_argument(
-            "--epochs", type=int, default=4, help=gettext("of each trial; default: 4")
+            "--epochs",
+            type=int,
+            default=4,
+            help=gettext("epochs of each trial; default: 4"),
         )
         parser.add_argument(
             "--images",
             type=int,
             default=0,
-            help=gettext("learn from about so many only"),
+            help=gettext("train on about this number of images only"),
         )
         parser.add_argument("--run", type=Path, help=gettext("folder of the study"))
         parser.add_argument("--cache", type=Path, default=training / "cache")
