@@ -22,7 +22,7 @@ from ml.evaluation.comparison import compare_scored, said
 
 
 class Command(BaseCommand):
-    """Say what one model has over another, and whether by chance."""
+    """Print the differences of two models, with a test of significance."""
 
     requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
 

@@ -1,4 +1,4 @@
-"""`manage.py evaluate_gate`: what a model's gate lets in, and what it refuses."""
+"""`manage.py evaluate_gate`: test which images a model's gate accepts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ml.evaluation.gate.trial import try_gate
 
 
 class Command(BaseCommand):
-    """Try a gate on images that it should let in and images that it must refuse."""
+    """Test a gate on images that it must accept and images that it must reject."""
 
     requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
 
@@ -56,20 +56,21 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Judge the images and print the figures."""
+        """Apply the gate and print the figures."""
         try:
             report = _report(options)
         except MlError as error:
             raise CommandError(error_text(error)) from error
         except OSError as error:
-            raise CommandError(f"An image cannot be read: {error}.") from error
-        self.stdout.write(json.dumps(report) if options["json"] else said(report))
+            message = gettext("An image cannot be read: %(error)s.")
+            raise CommandError(message % {"error": error}) from error
+        self.stdout.write(json.dumps(report) if options["json"] else summary(report))
 
 
 def _report(options: dict[str, Any]) -> dict[str, Any]:
     model = load_network(get_card(options["name"], options["version_name"]))
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("images", total=None)
+        task = bar.add_task(gettext("images"), total=None)
         return try_gate(
             model,
             with_split(rows_of(options), options["split"]),
@@ -80,27 +81,32 @@ def _report(options: dict[str, Any]) -> dict[str, Any]:
         )
 
 
-def said(report: dict[str, Any]) -> str:
+def summary(report: dict[str, Any]) -> str:
     """Return the figures for people."""
     real, wrong = report["real"], report["must_be_refused"]
     lines = [
-        f"{report['model']} {report['version']}: real images refused "
-        + _share(real["refused"])
+        gettext("%(model)s %(version)s: correct images rejected %(share)s")
+        % {
+            "model": report["model"],
+            "version": report["version"],
+            "share": _share(real["refused"]),
+        }
     ]
     for group in ("by_source", "by_view", "by_age"):
-        for name, found in real[group].items():
-            lines.append(f"  {group.replace('_', ' ')}, {name}: {_share(found)}")
+        for name, counts in real[group].items():
+            lines.append(f"  {group.replace('_', ' ')}, {name}: {_share(counts)}")
     if "samples" in report:
-        lines.append(f"  samples: {_share(report['samples'])}")
-    lines.append(f"must be refused: {_share(wrong['refused'])}; AUROC {wrong['auroc']}")
-    for kind, found in wrong["by_kind"].items():
-        reasons = ", ".join(f"{code} {n}" for code, n in found["reasons"].items())
-        lines.append(f"  {kind}: {_share(found)} {reasons}")
+        samples = gettext("samples: %(share)s")
+        lines.append("  " + samples % {"share": _share(report["samples"])})
+    wrong_images = gettext("wrong images rejected: %(share)s; AUROC %(auroc)s")
+    values = {"share": _share(wrong["refused"]), "auroc": wrong["auroc"]}
+    lines.append(wrong_images % values)
+    for kind, counts in wrong["by_kind"].items():
+        reasons = ", ".join(f"{code} {n}" for code, n in counts["reasons"].items())
+        lines.append(f"  {kind}: {_share(counts)} {reasons}")
     return "\n".join(lines)
 
 
-def _share(found: dict[str, Any]) -> str:
-    return (
-        f"{found['refused']} of {found['n']}, {found['share']} "
-        f"({found['low']} to {found['high']})"
-    )
+def _share(counts: dict[str, Any]) -> str:
+    text = gettext("%(refused)s of %(n)s, %(share)s (%(low)s to %(high)s)")
+    return text % counts

@@ -1,10 +1,11 @@
-"""`manage.py evaluate_shortcuts`: what a model reads off what is not in the lungs."""
+"""`manage.py evaluate_shortcuts`: measure how a model depends on shortcuts."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from django.conf import settings
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from diagnoses.management.measuring import Done, MeasuringCommand, Report, with_interval
@@ -17,8 +18,8 @@ class Command(MeasuringCommand):
     """Measure how a model depends on the source of an image."""
 
     description = _(
-        "Measure whether a model's features tell the source of an image, what changes "
-        "to its borders do to its figures, and how much heat lies outside the lungs."
+        "Measure shortcuts: whether the features reveal the source of an image, how "
+        "changes of the borders affect the figures, and the heat outside the lungs."
     )
 
     def measured(
@@ -36,13 +37,13 @@ class Command(MeasuringCommand):
 
     def summary(self, report: Report) -> str:
         """Return the figures for people."""
-        lines = [
-            f"{report['model']} {report['version']}: {report['images']} images of val"
-        ]
+        lines = [gettext("%(model)s %(version)s: %(images)s val images") % report]
         for pair in report.get("sources", {"pairs": []})["pairs"]:
             first, second = pair["sources"]
             auc = with_interval(pair["auc"])
-            lines.append(f"{pair['label']}, {first} or {second}: AUC {auc}")
+            text = gettext("%(label)s, %(first)s or %(second)s: AUC %(auc)s")
+            values = {"label": pair["label"], "first": first, "second": second}
+            lines.append(text % {**values, "auc": auc})
         for part, changes in report["changes"].items():
             for change, figures in changes.items():
                 if change != "images":
@@ -53,8 +54,13 @@ class Command(MeasuringCommand):
         for label, figures in (
             report.get("heat_outside_lungs", {}).get("labels", {}).items()
         ):
-            lines.append(
-                f"{label}: heat outside the lungs {with_interval(figures['outside'])}, "
-                f"spread evenly {with_interval(figures['outside_if_even'])}"
+            text = gettext(
+                "%(label)s: heat outside the lungs %(outside)s, if spread evenly "
+                "%(even)s"
             )
+            outside = {
+                "outside": with_interval(figures["outside"]),
+                "even": with_interval(figures["outside_if_even"]),
+            }
+            lines.append(text % {"label": label, **outside})
         return "\n".join(lines)

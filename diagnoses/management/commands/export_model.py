@@ -1,4 +1,4 @@
-"""`manage.py export_model`: a model as other programs read it."""
+"""`manage.py export_model`: write a model in the format of another program."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.translation import gettext
 
-from diagnoses.management.synthetic_images import made_up_images
+from diagnoses.management.synthetic_images import synthetic_images
 from diagnoses.messages import error_text
 from ml.cards.card import get_card
 from ml.datasets.manifest import read_manifest
@@ -21,7 +21,7 @@ from ml.pixels import read_display
 
 
 class Command(BaseCommand):
-    """Export a model, and compare what was written with the model here."""
+    """Export a model and compare the export with the model."""
 
     requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
 
@@ -55,7 +55,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Export, and say how far the outputs lie apart."""
+        """Export, and print how much the outputs differ."""
         try:
             card = get_card(options["name"], options["model_version"])
             exported = export_model(
@@ -67,23 +67,30 @@ class Command(BaseCommand):
             )
         except MlError as error:
             raise CommandError(error_text(error)) from error
-        maps = ""
-        if exported.maps_apart is not None:
-            maps = f", last maps by {exported.maps_apart:.2g} of their largest value"
-        kind = "images" if options["manifest"] else "made-up images"
-        self.stdout.write(
-            f"written: {exported.path}\n"
-            f"compared on {exported.images} {kind}: logits differ by at most "
-            f"{exported.logits_apart:.2g}{maps}"
+        self.stdout.write(gettext("written: %(path)s") % {"path": exported.path})
+        compared = (
+            gettext(
+                "Compared on %(images)d images: logits differ by at most %(value)s."
+            )
+            if options["manifest"]
+            else gettext(
+                "Compared on %(images)d synthetic images: logits differ by at most "
+                "%(value)s."
+            )
         )
+        logits = {"images": exported.images, "value": f"{exported.logits_apart:.2g}"}
+        self.stdout.write(compared % logits)
+        if exported.maps_apart is not None:
+            maps = gettext("The last maps differ by %(value)s of their largest value.")
+            self.stdout.write(maps % {"value": f"{exported.maps_apart:.2g}"})
 
 
 def _images(options: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Return the images to compare on: of a manifest, spread over it, else made up."""
+    """Return the images to compare on: spread over the manifest, else synthetic."""
     if options["manifest"] is None:
-        return made_up_images()
+        return synthetic_images()
     if options["root"] is None:
-        raise CommandError("--manifest needs --root.")
+        raise CommandError(gettext("--manifest needs --root."))
     rows = [
         row
         for row in read_manifest(options["manifest"])
@@ -97,5 +104,6 @@ def _images(options: dict[str, Any]) -> dict[str, np.ndarray]:
             for row in chosen
         }
     except OSError as error:
-        said = error.strerror or error
-        raise CommandError(f"An image cannot be read: {said}.") from error
+        message = gettext("An image cannot be read: %(error)s.")
+        values = {"error": error.strerror or error}
+        raise CommandError(message % values) from error

@@ -20,7 +20,7 @@ from ml.training.gate.fit import fit_gate, held_out_rows
 
 
 class Command(BaseCommand):
-    """Write gate.npz beside a model's weights, and what its card says of it."""
+    """Write gate.npz beside a model's weights, and its entry in the card."""
 
     requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
 
@@ -51,5 +51,6 @@ class Command(BaseCommand):
         except MlError as error:
             raise CommandError(error_text(error)) from error
         except OSError as error:
-            raise CommandError(f"A file cannot be read: {error}.") from error
+            message = gettext("A file cannot be read: %(error)s.")
+            raise CommandError(message % {"error": error}) from error
         self.stdout.write(json.dumps(entry, indent=2))

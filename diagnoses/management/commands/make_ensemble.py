@@ -1,4 +1,4 @@
-"""`manage.py make_ensemble`: several models as one, by a card without weights."""
+"""`manage.py make_ensemble`: combine models by a card without weights."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ class Command(BaseCommand):
         parser.add_argument("--models", type=Path, default=WEIGHTS_DIR, metavar="DIR")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Write the card; without a manifest nothing is fitted, and it says so."""
+        """Write the card; without a manifest nothing is fitted."""
         if (options["manifest"] is None) != (options["root"] is None):
-            raise CommandError("--manifest and --root go together.")
+            raise CommandError(gettext("--manifest and --root go together."))
         models: Path = options["models"]
         try:
             members = [_member(text, models) for text in options["members"]]
@@ -60,7 +60,9 @@ class Command(BaseCommand):
         except MlError as error:
             raise CommandError(error_text(error)) from error
         labels = ", ".join(raw["combination"]["labels"])
-        self.stdout.write(f"{len(members)} members; {labels}\nwritten: {written}")
+        text = gettext("%(count)d members; %(labels)s")
+        self.stdout.write(text % {"count": len(members), "labels": labels})
+        self.stdout.write(gettext("written: %(path)s") % {"path": written})
 
     def _measured(
         self, raw: dict[str, Any], members: list[Card], options: dict[str, Any]
@@ -75,7 +77,7 @@ class Command(BaseCommand):
             for card in members
         ]
         with Progress(console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("images", total=None)
+            task = bar.add_task(gettext("images"), total=None)
             return measured_card(
                 raw,
                 loaded,

@@ -18,7 +18,7 @@ from ml.evaluation.fill_card import PARTS, measure_model
 
 
 class Command(BaseCommand):
-    """Fit the gate of a packaged model and measure all that its card tells."""
+    """Fit the gate of a packaged model and measure everything in its card."""
 
     requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
 
@@ -49,7 +49,7 @@ class Command(BaseCommand):
         parser.add_argument("--out", type=Path, default=WEIGHTS_DIR, metavar="DIR")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Measure; what is measured stands in the card as soon as all of it is."""
+        """Measure; the card is written when everything is measured."""
         try:
             card = get_card(
                 options["name"], options["model_version"], weights_dir=options["out"]
@@ -66,4 +66,4 @@ class Command(BaseCommand):
             )
         except MlError as error:
             raise CommandError(error_text(error)) from error
-        self.stdout.write(f"written: {folder / 'card.json'}")
+        self.stdout.write(gettext("written: %(path)s") % {"path": folder / "card.json"})

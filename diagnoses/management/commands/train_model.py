@@ -1,4 +1,4 @@
-"""`manage.py train_model`: from first weights to a model folder with its card."""
+"""`manage.py train_model`: train a model and write its folder with the card."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from ml.training.run import (
 
 
 class Command(BaseCommand):
-    """Train a model; an interrupted run goes on where it was."""
+    """Train a model; an interrupted run resumes."""
 
     requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
 
@@ -73,7 +73,7 @@ class Command(BaseCommand):
             recipe = asked_for(options["name"], options)
             run_dir = options["run"] or settings.VAR_DIR / "training" / recipe.name
             data = gather_rows(recipe, rows_of(options))
-            self._say_what_is_left_out(data)
+            self._print_data(data)
             budget = Budget(options["minutes"] or 0.0, options["epochs"] or 40)
             if not options["package_only"]:
                 self._train(recipe, data, run_dir, budget, options)
@@ -88,17 +88,24 @@ class Command(BaseCommand):
             )
         except MlError as error:
             raise CommandError(error_text(error)) from error
-        self.stdout.write(f"written: {folder}")
+        self.stdout.write(gettext("written: %(path)s") % {"path": folder})
 
-    def _say_what_is_left_out(self, data: TrainingData) -> None:
-        self.stdout.write(
-            f"{len(data.train.rows)} images to learn from, {len(data.held_out.rows)} "
-            f"held out for calibration, {len(data.val.rows)} to look at; left out: "
-            f"{len(data.unknown)} without a label of the model, {len(data.ambiguous)} "
-            "ambiguous"
+    def _print_data(self, data: TrainingData) -> None:
+        text = gettext(
+            "%(train)d train images, %(held_out)d held out for calibration, %(val)d "
+            "val images; left out: %(unknown)d without a label of the model, "
+            "%(ambiguous)d ambiguous"
         )
+        counts = {
+            "train": len(data.train.rows),
+            "held_out": len(data.held_out.rows),
+            "val": len(data.val.rows),
+            "unknown": len(data.unknown),
+            "ambiguous": len(data.ambiguous),
+        }
+        self.stdout.write(text % counts)
         for path in data.ambiguous:
-            self.stdout.write(f"ambiguous: {path}")
+            self.stdout.write(gettext("ambiguous: %(path)s") % {"path": path})
 
     def _train(
         self,
@@ -110,7 +117,7 @@ class Command(BaseCommand):
     ) -> None:
         leave_cores_to_the_network()
         with Progress(console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("batches of the epoch")
+            task = bar.add_task(gettext("batches of the epoch"))
             TrainingRun(
                 recipe,
                 data=data,

@@ -1,4 +1,4 @@
-"""`manage.py tune_model`: search for better values of a recipe, never asking val."""
+"""`manage.py tune_model`: search for better values of a recipe, without val."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ml.training.tuning.search import BEST_NAME, Search, tune
 
 
 class Command(BaseCommand):
-    """Tune a recipe; an interrupted search goes on where it was."""
+    """Tune a recipe; an interrupted search resumes."""
 
     requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
 
@@ -68,7 +68,7 @@ class Command(BaseCommand):
         parser.add_argument("--precision", choices=PRECISIONS)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Search, then say what to train with."""
+        """Search, then print the command that trains with the result."""
         try:
             recipe = get_recipe(options["name"])
             study_dir = (
@@ -93,9 +93,9 @@ class Command(BaseCommand):
         except MlError as error:
             raise CommandError(error_text(error)) from error
         self._report(best)
-        self.stdout.write(
-            f"train with: train_model {recipe.name} --params {study_dir / BEST_NAME}"
-        )
+        text = gettext("train with: %(command)s")
+        command = f"train_model {recipe.name} --params {study_dir / BEST_NAME}"
+        self.stdout.write(text % {"command": command})
 
     def _report(self, entry: dict[str, Any]) -> None:
         self.stdout.write(json.dumps(entry))

@@ -122,7 +122,7 @@ def test_what_a_gate_learned_is_kept_with_its_version(library: Library) -> None:
 def test_a_gate_that_is_not_its_cards_is_refused_at_once(library: Library) -> None:
     library.add("1", b"network", gate=b"statistics")
     (library.folder / "chestx6-resnet50/1/gate.npz").write_bytes(b"of another fit")
-    with pytest.raises(ModelError, match="as the card says"):
+    with pytest.raises(ModelError, match="the card names"):
         sync_models()
 
 
