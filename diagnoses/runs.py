@@ -301,7 +301,7 @@ def _finish(claimed: Claimed, **values: object) -> Prediction | None:
     changed = held(claimed).update(finished_at=Now(), lease_expires_at=None, **values)
     if not changed:
         logger.warning(
-            "The result of prediction %s, attempt %d, came late and is discarded",
+            "The result of prediction %s, attempt %d, came late and was thrown away",
             claimed.prediction_id,
             claimed.attempt,
         )

@@ -1,9 +1,8 @@
-"""The line of the worklist of a study: one function decides it, and keeps it beside.
+"""Compute and store the worklist row of a study.
 
 An image is one received instance. Its status is that of the latest run of the default
-model, or, where that model never had it, the worst of the others. `queued` stands for
-running too: a line is not written when a worker starts. What models in shadow say
-never reaches a line.
+model, or, without such a run, the worst of the others. `queued` includes running: the
+row is not written when a worker starts. Shadow runs have no influence.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from ml.labels import NOTHING_FOUND_LABELS
 from patients.models import Instance, Origin, Study
 
 Status = Prediction.Status
-# The worst first.
+# Ordered from worst to best.
 SEVERITY = (
     Status.FAILED,
     Status.REJECTED,
@@ -48,7 +47,7 @@ _WRITTEN = (
 
 @dataclass(frozen=True)
 class _Run:
-    """What the line needs to know of one prediction."""
+    """The values of a prediction that the row needs."""
 
     prediction_id: UUID
     status: Status
@@ -57,10 +56,10 @@ class _Run:
 
 
 def refresh_entry(study_id: UUID) -> None:
-    """Write the line of one study anew; a study without images has none.
+    """Write the worklist row of a study; a study without images has none.
 
-    Locks the study, so that of two images that end at once the later sees both. Who
-    locks predictions too locks the study first.
+    Locks the study: if two images finish at once, the second sees both. Code that also
+    locks predictions locks the study first.
     """
     with transaction.atomic():
         study = lock_study(study_id)
@@ -87,31 +86,31 @@ def lock_study(study_id: UUID) -> Study:
 
 
 def rebuild_worklist() -> int:
-    """Write the lines anew whose default model is no longer the one they speak of.
+    """Write the rows that show another model than the present default model.
 
     Returns:
-        How many studies were looked at: those with a run of the default model that
-        their line does not speak of, and those whose line speaks of another model.
+        The number of rows written: studies with a run of the default model that their
+        row does not show, and studies whose row shows another model.
     """
-    spoken_of = "prediction__model_version__name"
+    shown_model = "prediction__model_version__name"
     succeeded = Prediction.objects.filter(status=Status.SUCCEEDED, shadow=False)
     of_default = succeeded.filter(model_version__name=settings.DEFAULT_MODEL)
     of_defaults = succeeded.filter(model_version__name__in=default_names())
-    lines = WorklistEntry.objects.order_by()
-    speak = lines.filter(prediction__isnull=False)
+    rows = WorklistEntry.objects.order_by()
+    with_model = rows.filter(prediction__isnull=False)
     wrong = (
-        speak.exclude(**{f"{spoken_of}__in": default_names()}),
-        speak.exclude(**{spoken_of: settings.DEFAULT_MODEL}).filter(
+        with_model.exclude(**{f"{shown_model}__in": default_names()}),
+        with_model.exclude(**{shown_model: settings.DEFAULT_MODEL}).filter(
             study__series__instances__predictions__in=of_default
         ),
-        lines.filter(
+        rows.filter(
             prediction__isnull=True,
             study__series__instances__predictions__in=of_defaults,
         ),
     )
     studies: set[UUID] = set()
-    for found in wrong:
-        studies |= set(found.values_list("study_id", flat=True))
+    for outdated in wrong:
+        studies |= set(outdated.values_list("study_id", flat=True))
     for study_id in studies:
         refresh_entry(study_id)
     return len(studies)
@@ -144,10 +143,10 @@ def _entry(study: Study, images: dict[UUID, str]) -> WorklistEntry:
 
 
 def rejection_reasons(study_ids: Collection[UUID]) -> dict[UUID, str]:
-    """Return why studies have no score: the reason code of the run that decided it.
+    """Return the reason codes of studies without a score, by study.
 
-    Of several images that were rejected, the one that came first speaks. A study none
-    of whose images was rejected has no reason.
+    Of several rejected images the first received one counts. A study without rejected
+    images has no reason.
     """
     images = dict(
         Instance.objects.filter(series__study__in=study_ids, origin=Origin.RECEIVED)
@@ -193,12 +192,12 @@ def _of_default(runs: list[_Run]) -> list[_Run]:
 
 
 def _deciding(runs: list[_Run]) -> list[_Run]:
-    """Return the runs that decide an image's status: the default model's, if any."""
+    """Return the runs that decide the status: of the default model, if any."""
     return _of_default(runs) or runs
 
 
 def _image_status(runs: list[_Run]) -> Status:
-    """Decide one image; an image that nothing was ever queued for is unread."""
+    """Return the status of one image; an image without runs is unread."""
     statuses = [run.status for run in _deciding(runs)]
     return min(statuses, key=SEVERITY.index, default=Status.REJECTED)
 

@@ -1,4 +1,4 @@
-"""Which images a command works on: the same options wherever it reads a data set."""
+"""Command line options that name a data set."""
 
 from __future__ import annotations
 

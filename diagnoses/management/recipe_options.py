@@ -1,4 +1,4 @@
-"""What a training run may do otherwise than its recipe says."""
+"""Command line options that change a training recipe."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIZE_STEP = 32
 
 
 def add_recipe_options(parser: ArgumentParser) -> None:
-    """Declare what may differ: --architecture, --init, --params, --loss and so on."""
+    """Declare --architecture, --init, --params, --loss and so on."""
     parser.add_argument(
         "--architecture",
         choices=sorted(ARCHITECTURES),
@@ -87,7 +87,7 @@ def _add_size_options(parser: ArgumentParser) -> None:
 
 
 def asked_for(name: str, options: dict[str, Any]) -> Recipe:
-    """Return the recipe of a model with what the options change of it.
+    """Return the recipe of a model, changed by the options.
 
     Raises:
         TrainingError: There is no such recipe, the file of --params is not one, or

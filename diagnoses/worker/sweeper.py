@@ -70,7 +70,7 @@ def give_back_expired() -> int:
         )
     given_back = 0
     for prediction_id, attempt in expired:
-        # If its heartbeat comes in between, the worker loses the row: the fence is safe.
+        # A heartbeat in between costs its worker the row: the fence keeps it safe.
         if count_lost_worker(Claimed(prediction_id, attempt)):
             logger.warning(
                 "The lease of prediction %s, attempt %d, expired",
