@@ -36,7 +36,7 @@ LABEL_NAMES: dict[str, Promise] = {
 
 
 def label_name(label: str) -> str:
-    """Return the name of a label; that of an imported model's own label is the label.
+    """Return the name of a label for people; an unknown label is its own name.
 
     Args:
         label: As `ml.labels` or the card of a model spells it.

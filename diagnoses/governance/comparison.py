@@ -73,12 +73,12 @@ LIMIT %(most)s
 # The label with the highest score of each version, for softmax models.
 _TOP = """
 , top AS (
-    SELECT DISTINCT ON (said.prediction_id) said.prediction_id, said.label
-    FROM diagnoses_finding AS said
-    WHERE said.prediction_id IN (
+    SELECT DISTINCT ON (finding.prediction_id) finding.prediction_id, finding.label
+    FROM diagnoses_finding AS finding
+    WHERE finding.prediction_id IN (
         SELECT first_run FROM images UNION SELECT second_run FROM images
     )
-    ORDER BY said.prediction_id, said.probability DESC, said.position
+    ORDER BY finding.prediction_id, finding.probability DESC, finding.position
 )
 SELECT one.label, other.label, count(*)
 FROM images

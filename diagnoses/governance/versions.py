@@ -133,5 +133,5 @@ def thresholds_of(model_version: ModelVersion) -> dict[str, Threshold]:
 
 
 def _folder_of(model_version: ModelVersion) -> Path:
-    """Return where the files of a version lie on this machine: of it and no other."""
+    """Return the local folder of a version's files."""
     return Path(settings.INFERENCE_CACHE_DIR) / "weights" / str(model_version.pk)

@@ -49,7 +49,7 @@ def load_network(card: Card) -> LoadedModel:
 
 
 def add_choice_options(parser: ArgumentParser) -> None:
-    """Declare which of the images are read; see `chosen_rows`."""
+    """Declare --split and --dataset; see `chosen_rows`."""
     parser.add_argument("--split", help=gettext("only rows of this split"))
     parser.add_argument(
         "--dataset",
@@ -66,12 +66,12 @@ def chosen_rows(
     split: str | None,
     datasets: Sequence[str] | None,
 ) -> list[ManifestRow]:
-    """Return the rows of a split and of data sets; every one where none is named.
+    """Return the rows of a split and of data sets; all rows by default.
 
     Args:
         rows: The rows of a manifest.
-        split: The split asked for.
-        datasets: The data sets asked for, several in one joined by a comma.
+        split: The split to keep.
+        datasets: The data sets to keep; one entry may join several by commas.
     """
     wanted = {name for each in datasets or () for name in each.split(",") if name}
     return [

@@ -91,7 +91,7 @@ class ModelVersion(models.Model):
 
 
 class OperatingPoint(models.Model):
-    """The threshold of a label from a moment on.
+    """The threshold of a label from a point in time on.
 
     Append-only: a trigger refuses UPDATE and DELETE.
     """
