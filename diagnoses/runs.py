@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from django.conf import settings
@@ -126,7 +126,7 @@ def next_run(
 def _write(
     instance: Instance, verdict: Verdict, *, actor: User | None, priority: int
 ) -> Prediction:
-    ended = {}
+    ended: dict[str, Any] = {}
     if verdict.rejection:
         ended = {
             "status": Status.REJECTED,
