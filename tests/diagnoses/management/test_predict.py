@@ -139,7 +139,7 @@ def test_an_overlay_that_cannot_be_written_does_not_stop_the_others(
         )
     told = capsys.readouterr()
     assert len(told.out.splitlines()) == 2
-    assert "no overlay" in told.err
+    assert "no heat map" in told.err
     assert len(list(folder.iterdir())) == 1
 
 
