@@ -48,9 +48,9 @@ class Command(MeasuringCommand):
             lines.append(f"{curve}: {values}")
         for stage in report["randomisation"]["stages"]:
             text = gettext("head and %(share)s of the layers randomised: %(value)s")
-            values = {
+            similarity = {
                 "share": f"{stage['share_of_layers']:.0%}",
                 "value": with_interval(stage["rank_correlation"]),
             }
-            lines.append(text % values)
+            lines.append(text % similarity)
         return "\n".join(lines)

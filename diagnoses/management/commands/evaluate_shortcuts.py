@@ -47,10 +47,11 @@ class Command(MeasuringCommand):
         for part, changes in report["changes"].items():
             for change, figures in changes.items():
                 if change != "images":
-                    values = ", ".join(
-                        f"{k} {with_interval(v)}" for k, v in figures.items()
+                    metrics = ", ".join(
+                        f"{name} {with_interval(value)}"
+                        for name, value in figures.items()
                     )
-                    lines.append(f"{part}, {change}: {values}")
+                    lines.append(f"{part}, {change}: {metrics}")
         for label, figures in (
             report.get("heat_outside_lungs", {}).get("labels", {}).items()
         ):
