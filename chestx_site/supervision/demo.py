@@ -27,8 +27,8 @@ from chestx_site.supervision.ports import wait_for_free_port
 from chestx_site.supervision.processes import ChildProcess, wait_until
 from chestx_site.supervision.supervisor import StopRequested, Supervisor
 from chestx_site.supervision.watchdog import QueueWatchdog
+from diagnoses.governance.installation import sync_models
 from diagnoses.governance.transitions import activate_for_demo
-from diagnoses.governance.versions import sync_models
 from diagnoses.worker import sweeper
 from ml.errors import MlError
 

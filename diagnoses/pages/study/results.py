@@ -12,11 +12,11 @@ from django.utils import timezone
 
 from accounts.access import Action, may
 from accounts.models import User
+from diagnoses.latest_runs import latest_runs, latest_shadow_runs
 from diagnoses.models import Finding, HeatMap, ModelVersion, Prediction
 from diagnoses.pages.words.certainty import RunCertainty, certainties_of
 from diagnoses.pages.words.findings import FindingLine, finding_line, in_reading_order
 from diagnoses.pages.words.signs import Sign, status_sign
-from diagnoses.worklist import latest_runs, latest_shadow_runs
 from patients.models import Instance
 
 _Status = Prediction.Status
@@ -238,7 +238,7 @@ def _sentence(run: Prediction) -> str:
         return f"In the queue since {since:%H:%M:%S}. {BY_ITSELF}"
     if run.status == _Status.RUNNING:
         return BY_ITSELF
-    return run.reason
+    return run.reason_text
 
 
 def _retry_url(run: Prediction, user: User) -> str:

@@ -8,13 +8,13 @@ from django.urls import reverse
 
 from accounts.access import Action, may
 from accounts.models import User
+from diagnoses.latest_runs import latest_runs
 from diagnoses.models import Prediction
 from diagnoses.pages.polling import Watch
 from diagnoses.pages.words.findings import FindingLine, finding_line, in_reading_order
 from diagnoses.pages.words.identity import study_words
 from diagnoses.pages.words.signs import OUTCOMES, Sign, status_sign
 from diagnoses.uploads import TakenFile
-from diagnoses.worklist import latest_runs
 from patients.models import Instance, Patient, Study, Upload
 
 _RECORD_DECIDED = (
@@ -105,7 +105,7 @@ def file_result(
         url=f"{reverse('study', args=[study.pk])}?{urlencode({'image': instance.pk})}",
         duplicate=upload.outcome == Upload.Outcome.DUPLICATE,
         finding=_leading_finding(run, user),
-        sentence=run.reason if run is not None and run.finished else "",
+        sentence=run.reason_text if run is not None and run.finished else "",
         watch=_watch(upload, run, times=times),
     )
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from django.core.management import call_command
 
+from diagnoses.governance.installation import sync_models
 from diagnoses.governance.transitions import Decision, activate, activate_for_demo
-from diagnoses.governance.versions import sync_models
 from diagnoses.leases import Claimed, claim
 from diagnoses.models import Finding, HeatMap, ModelVersion, Prediction
 from diagnoses.runs import queue_predictions

@@ -11,6 +11,7 @@ from accounts.access import Action
 from accounts.models import Role
 from accounts.tokens import issue_token
 from diagnoses.governance.transitions import Decision, activate
+from diagnoses.latest_runs import latest_runs, latest_shadow_runs
 from diagnoses.leases import claim
 from diagnoses.models import Finding, ModelVersion, Prediction, WorklistEntry
 from diagnoses.runs import fail, queue_predictions
@@ -19,7 +20,7 @@ from diagnoses.worker.read import LoadedModels, read_claimed
 from diagnoses.worker.reproduction import Verdict, reproduce
 from diagnoses.worker.retries import retry_prediction
 from diagnoses.worker.sweeper import delayed_since
-from diagnoses.worklist import latest_runs, latest_shadow_runs, refresh_entry
+from diagnoses.worklist import refresh_entry
 from patients.models import Instance, Priority
 from tests.clients import person, program
 from tests.diagnoses.fakes import (
@@ -231,7 +232,7 @@ def test_a_failed_shadow_run_is_asked_for_again_in_shadow(
     installed.update(state="retired")
     queue_predictions(image_row())
     [claimed] = claim("worker-1")
-    fail(claimed, reason_code="worker_lost", reason="Lost.")
+    fail(claimed, reason_code="worker_lost")
     again = retry_prediction(
         Prediction.objects.get(pk=claimed.prediction_id), actor=None
     )

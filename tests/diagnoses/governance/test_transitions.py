@@ -132,7 +132,7 @@ def test_without_weights_nothing_can_be_decided() -> None:
 
 def test_the_same_decision_twice_is_a_conflict() -> None:
     made = activated("1")
-    with pytest.raises(Conflict, match="active already"):
+    with pytest.raises(Conflict, match="already has the state “Active”"):
         activate(made, decision=BECAUSE, without_acceptance="tests")
 
 
@@ -262,7 +262,7 @@ def test_a_person_decides_by_command() -> None:
         decide("1", "--rollback")
     decide("--retire")
     assert active_number() is None
-    assert said.getvalue().splitlines()[-1] == f"{NAME} 1 is retired"
+    assert said.getvalue().splitlines()[-1] == f"{NAME} 1: Retired"
     for user, complaint in (("reader", "Only an administrator"), ("x", "no such user")):
         with pytest.raises(CommandError, match=complaint):
             decide("2", "--shadow", user=user)

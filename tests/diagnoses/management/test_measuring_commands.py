@@ -53,13 +53,13 @@ def test_shortcuts_are_told_as_json(
     assert report["baseline"]["all"]["learned_from"] == 36
 
 
-def test_heat_maps_are_told_to_people(
+def test_heat_maps_are_summarised_for_people(
     images: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     call_command("evaluate_heat_maps", "tiny", *images)
     told = capsys.readouterr().out
     assert "insertion: heat" in told
-    assert "head and 100% of the layers destroyed" in told
+    assert "head and 100% of the layers randomised" in told
 
 
 @pytest.mark.parametrize("command", ["evaluate_shortcuts", "evaluate_heat_maps"])

@@ -113,7 +113,7 @@ def test_a_folder_for_overlays_that_cannot_be_made_is_told_before_any_image(
 ) -> None:
     use_tiny_model(monkeypatch, tiny_weights_dir)
     taken = files["cut.png"]
-    with pytest.raises(CommandError, match="cannot be made"):
+    with pytest.raises(CommandError, match="cannot be created"):
         call_command("predict", str(files["image.png"]), f"--heatmap={taken}")
     assert capsys.readouterr().out == ""
 
@@ -139,7 +139,7 @@ def test_an_overlay_that_cannot_be_written_does_not_stop_the_others(
         )
     told = capsys.readouterr()
     assert len(told.out.splitlines()) == 2
-    assert "no overlay" in told.err
+    assert "no heat map" in told.err
     assert len(list(folder.iterdir())) == 1
 
 

@@ -80,7 +80,7 @@ def test_a_published_layout_is_tuned_and_trained_without_a_manifest(
     said = capsys.readouterr().out
     rows = read_dataset(root)
     val = len(with_split(rows, "val"))
-    assert f"{val} to look at" in said
+    assert f"{val} val images" in said
     assert f"written: {run / 'pneumonia-tiny.keras'}" in said
     history = [json.loads(line) for line in said.splitlines() if line[:1] == "{"]
     assert [entry["epoch"] for entry in history] == [1, 2]
