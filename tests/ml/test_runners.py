@@ -67,7 +67,7 @@ def test_mixed_precision_is_near_and_says_so(tiny_card: Card, cache_dir: Path) -
 
 
 def test_an_unknown_precision_is_refused(tiny_card: Card, cache_dir: Path) -> None:
-    with pytest.raises(ModelError, match="known: float32, bfloat16"):
+    with pytest.raises(ModelError, match="Known: float32, bfloat16"):
         load_model(tiny_card, cache_dir=cache_dir, precision="int8")
 
 

@@ -47,7 +47,7 @@ def test_a_card_without_weights_is_listed_and_cannot_be_loaded(tmp_path: Path) -
     why = {"weights": None, "no_weights_reason": "No data of this kind."}
     written(tmp_path, card_json(name="other", **why))
     card = get_card("other", weights_dir=tmp_path)
-    with pytest.raises(ModelError, match=r"No weights were shipped.*No data") as caught:
+    with pytest.raises(ModelError, match=r"has no weights.*No data") as caught:
         load_model(card, cache_dir=tmp_path)
     assert caught.value.reason_code == "no_weights"
     shipped = {"file": "weights.keras", "sha256": "0" * 64}

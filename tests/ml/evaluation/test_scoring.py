@@ -236,7 +236,7 @@ def test_the_command_prints_one_json_object(
     ("more", "said"),
     [
         (["--dataset", "elsewhere"], "no row of the manifest"),
-        (["--root", "nowhere"], "nowhere is no folder"),
+        (["--root", "nowhere"], "nowhere is not a folder"),
         (["--root", "empty"], "none of 3 images could be read under empty"),
         (["--operating-point", "none"], "no operating point"),
     ],

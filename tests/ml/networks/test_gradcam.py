@@ -140,9 +140,9 @@ def test_grids_of_each_architecture_equal_gradient_tape(architecture: str) -> No
         ([layers.Flatten(), layers.LayerNormalization()], "LayerNormalization"),
         (
             [layers.ReLU(), layers.MaxPooling2D(2), layers.Flatten()],
-            "pools at its beginning",
+            "must come before all other layers",
         ),
-        ([layers.Flatten(), layers.ReLU(threshold=1.0)], "another value than zero"),
+        ([layers.Flatten(), layers.ReLU(threshold=1.0)], "threshold other than 0"),
     ],
 )
 def test_a_head_whose_gradient_is_not_known_is_refused(
