@@ -1,4 +1,4 @@
-"""Networks that Keras itself brings, with our head: on offer for training."""
+"""Networks of `keras.applications` with the pooled head of this project."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def build_densenet121(
 def build_efficientnetv2_b0(
     classes: int, channels: int, dtype: str, size: int | None
 ) -> keras.Model:
-    """Build an EfficientNetV2-B0 (Tan and Le 2021), fed like every model here."""
+    """Build an EfficientNetV2-B0 (Tan and Le 2021) without its own preprocessing."""
     import keras
 
     return _with_head(

@@ -11,6 +11,7 @@ import pytest
 
 from ml.architectures.build import build
 from ml.cards.card import Card, read_card
+from ml.inference import LoadedModel, load_model
 from ml.networks.weights_file import save_weights
 
 TINY_LABELS = ("Normal", "Bacterial pneumonia", "Viral pneumonia")
@@ -86,3 +87,12 @@ def tiny_card(tiny_weights_dir: Path) -> Card:
 def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a cache that the tests of a session share: graphs are exported once."""
     return tmp_path_factory.mktemp("inference-cache")
+
+
+@pytest.fixture(scope="session")
+def tiny_keras_model(tiny_weights_dir: Path, cache_dir: Path) -> LoadedModel:
+    """Return the tiny model under Keras; shared, since each one compiles its passes."""
+    card = read_card(tiny_weights_dir / "tiny" / "1.0.0" / "card.json")
+    model = load_model(card, cache_dir=cache_dir, runner="keras")
+    assert isinstance(model, LoadedModel)
+    return model
