@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import pytest
 
 from ml.architectures.build import build
 from ml.cards.card import Card, read_card
 from ml.inference import LoadedModel, load_model
 from ml.networks.weights_file import save_weights
+
+if TYPE_CHECKING:
+    import keras
 
 TINY_LABELS = ("Normal", "Bacterial pneumonia", "Viral pneumonia")
 
@@ -46,6 +48,8 @@ def card_json(**changes: Any) -> dict[str, Any]:
 
 def tiny_network(*, classes: int = 3, seed: int = 5) -> keras.Model:
     """Build the tiny network with weights that make every block count."""
+    import keras
+
     keras.utils.set_random_seed(seed)
     network = build("tiny", classes=classes)
     for layer in network.layers:
@@ -75,6 +79,14 @@ def tiny_weights_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("weights")
     install(folder, tiny_network())
     return folder
+
+
+@pytest.fixture(scope="session")
+def plain_card(tmp_path_factory: pytest.TempPathFactory) -> Card:
+    """Return a card without weights, for tests that need no network."""
+    path = tmp_path_factory.mktemp("plain") / "card.json"
+    path.write_text(json.dumps(card_json()), encoding="utf-8")
+    return read_card(path)
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ from ml.preprocessing import SCALINGS, preprocess
 from tests.ml.exchange import foreign
 from tests.ml.image_factory import chest_like, encoded
 
+pytestmark = pytest.mark.slow
+
 IMAGES = {"a": chest_like(90, 80), "b": chest_like(64, 64) // 2}
 
 
@@ -30,7 +32,6 @@ def request(path: Path, **changes: object) -> ImportRequest:
     )
 
 
-@pytest.mark.slow
 def test_a_keras_file_becomes_a_model_with_heat_maps(
     tmp_path: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -66,7 +67,6 @@ def test_a_keras_file_becomes_a_model_with_heat_maps(
         call_command("import_model", str(file), *arguments, *places)
 
 
-@pytest.mark.slow
 def test_probabilities_that_look_like_logits_are_refused(
     tmp_path: Path, cache_dir: Path
 ) -> None:
@@ -83,7 +83,6 @@ def test_probabilities_that_look_like_logits_are_refused(
     assert not list((tmp_path / "weights").rglob("card.json"))
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # TensorFlow warns of its own SavedModel code
 def test_a_saved_model_gives_scores_and_says_that_it_has_no_heat_map(
     tmp_path: Path, cache_dir: Path
@@ -117,7 +116,6 @@ def test_a_saved_model_gives_scores_and_says_that_it_has_no_heat_map(
     assert [path.name for path in weights_dir.iterdir()] == ["theirs"]
 
 
-@pytest.mark.slow
 def test_a_network_that_says_the_same_of_every_image_is_refused(
     tmp_path: Path, cache_dir: Path
 ) -> None:

@@ -38,6 +38,7 @@ def _installed(
     settings.INFERENCE_CACHE_DIR = cache_dir
 
 
+@pytest.mark.slow
 def test_shortcuts_are_told_as_json(
     images: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -53,6 +54,7 @@ def test_shortcuts_are_told_as_json(
     assert report["baseline"]["all"]["learned_from"] == 36
 
 
+@pytest.mark.slow
 def test_heat_maps_are_told_to_people(
     images: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

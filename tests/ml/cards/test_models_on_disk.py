@@ -19,6 +19,8 @@ from ml.inference import load_model
 from ml.networks.weights_file import load_network, network_of_file, save_weights
 from tests.ml.conftest import card_json, install, tiny_network
 
+pytestmark = pytest.mark.slow
+
 
 def written(folder: Path, raw: dict[str, Any]) -> Path:
     target = folder / raw["name"] / raw["version"] / "card.json"

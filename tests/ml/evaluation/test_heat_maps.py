@@ -99,7 +99,7 @@ def test_boxes_are_read_and_drawn_into_the_stored_image() -> None:
     "text", ["[[", '[["A", 1, 2, 3]]', '[["A", 1, 2, 3, "x"]]', "4"]
 )
 def test_boxes_that_cannot_be_read_are_refused(text: str) -> None:
-    with pytest.raises(TrainingError, match="Boxes"):
+    with pytest.raises(TrainingError, match="boxes"):
         boxes_of(text)
 
 
@@ -204,6 +204,7 @@ def test_destroying_layers_changes_what_a_network_says(
     assert np.allclose(model.runner.run(square)[0], logits)
 
 
+@pytest.mark.slow
 def test_all_of_it_together_on_a_tiny_network(
     tiny_card: Card, cache_dir: Path, tmp_path: Path
 ) -> None:

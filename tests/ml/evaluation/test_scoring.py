@@ -188,6 +188,7 @@ def test_cropping_and_equalising_takes_borders_and_tone_away() -> None:
     assert np.abs(changed.astype(int) - brighter).mean() < 1500
 
 
+@pytest.mark.slow
 def test_the_command_prints_one_json_object(
     tiny_card: Card,
     tiny_weights_dir: Path,
@@ -257,6 +258,7 @@ def test_the_command_fails_where_nothing_was_measured(
         call_command("evaluate_model", "tiny", *arguments, *more)
 
 
+@pytest.mark.slow
 def test_a_report_has_every_picture_and_the_baseline(
     tiny_weights_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

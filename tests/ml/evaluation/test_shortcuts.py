@@ -228,6 +228,7 @@ def test_heat_is_reported_for_labels_with_images_enough(
     assert label["outside_if_even"]["value"] == 0.6
 
 
+@pytest.mark.slow
 def test_all_of_it_together(model: LoadedModel, tmp_path: Path) -> None:
     train, val = normals(tmp_path, marked=True)
     for rows, first, images in ((train, 200, 12), (val, 300, 3)):

@@ -20,6 +20,8 @@ from tests.ml.exchange import foreign
 from tests.ml.image_factory import chest_like
 from tests.ml.networks.test_gradcam import assert_equal_to_gradient_tape
 
+pytestmark = pytest.mark.slow
+
 SIZE = foreign.SIZE
 
 
@@ -136,7 +138,6 @@ def test_arithmetic_in_an_h5_file_becomes_a_layer(folder: Path) -> None:
     assert np.abs(apart).max() < 1e-4
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # TensorFlow warns of its own SavedModel code
 def test_a_saved_model_with_augmentation_says_what_is_in_the_way(folder: Path) -> None:
     foreign.flat_cnn().export(folder / "theirs", verbose=False)

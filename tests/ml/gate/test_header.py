@@ -45,9 +45,9 @@ def reason(card: Card, **changes: Any) -> str | None:
     ],
 )
 def test_chest_images_from_the_front_are_let_in(
-    tiny_card: Card, changes: dict[str, Any]
+    plain_card: Card, changes: dict[str, Any]
 ) -> None:
-    assert reason(tiny_card, **changes) is None
+    assert reason(plain_card, **changes) is None
 
 
 @pytest.mark.parametrize(
@@ -67,9 +67,9 @@ def test_chest_images_from_the_front_are_let_in(
     ],
 )
 def test_what_is_none_is_turned_away_with_its_reason(
-    tiny_card: Card, code: str, changes: dict[str, Any]
+    plain_card: Card, code: str, changes: dict[str, Any]
 ) -> None:
-    assert reason(tiny_card, **changes) == code
+    assert reason(plain_card, **changes) == code
 
 
 def test_facts_are_read_from_a_header() -> None:
@@ -78,10 +78,10 @@ def test_facts_are_read_from_a_header() -> None:
     assert facts == replace(CHEST, descriptions=("thorax p.a.",))
 
 
-def test_rows_that_run_to_the_front_are_a_view_from_the_side(tiny_card: Card) -> None:
+def test_rows_that_run_to_the_front_are_a_view_from_the_side(plain_card: Card) -> None:
     dataset = dataset_of(chest_like(), PatientOrientation=["A", "F"])
     dataset.ViewPosition = ""
-    rejection = check_header(tiny_card, facts_of_dataset(dataset))
+    rejection = check_header(plain_card, facts_of_dataset(dataset))
     assert rejection is not None
     assert rejection.reason_code == "lateral_view"
 
@@ -141,15 +141,15 @@ def with_accepts(card: Card, **accepts: Any) -> Card:
     ],
 )
 def test_an_age_that_the_card_excludes_is_turned_away_where_it_is_known(
-    tiny_card: Card, age_years: float | None, code: str | None
+    plain_card: Card, age_years: float | None, code: str | None
 ) -> None:
-    adults = with_accepts(tiny_card, age_years=[18, 90])
+    adults = with_accepts(plain_card, age_years=[18, 90])
     assert reason(adults, age_years=age_years) == code
     assert reason(adults, age_years=age_years, picture=True) == code
 
 
-def test_a_card_without_ages_asks_for_none(tiny_card: Card) -> None:
-    assert reason(tiny_card, age_years=2.0) is None
+def test_a_card_without_ages_asks_for_none(plain_card: Card) -> None:
+    assert reason(plain_card, age_years=2.0) is None
 
 
 @pytest.mark.parametrize(
@@ -185,10 +185,10 @@ def test_the_age_at_the_examination_is_read(
     ],
 )
 def test_a_model_of_the_head_has_words_of_its_own(
-    tiny_card: Card, changes: dict[str, Any], code: str | None
+    plain_card: Card, changes: dict[str, Any], code: str | None
 ) -> None:
     brain = with_accepts(
-        tiny_card, modalities=["MR"], body_parts=["HEAD", "BRAIN"], views=[]
+        plain_card, modalities=["MR"], body_parts=["HEAD", "BRAIN"], views=[]
     )
     slice_facts = {"modality": "MR", "body_part_examined": "", "view_position": ""}
     assert reason(brain, **{**slice_facts, **changes}) == code

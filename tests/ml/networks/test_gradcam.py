@@ -18,6 +18,8 @@ from ml.networks.head_layers import head_of_network, layers_between
 from ml.networks.heads import Dense, GlobalPooling, Head, load_head
 from tests.ml.conftest import tiny_network
 
+pytestmark = pytest.mark.slow
+
 layers = keras.layers
 Layer = Callable[[Any], Any]
 
@@ -120,7 +122,6 @@ def test_grids_of_other_heads_equal_gradient_tape(name: str, tmp_path: Path) -> 
     assert_equal_to_gradient_tape(network, 36, load_head(tmp_path / "head.npz"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("architecture", sorted(set(ARCHITECTURES) - {"tiny"}))
 def test_grids_of_each_architecture_equal_gradient_tape(architecture: str) -> None:
     keras.utils.set_random_seed(3)

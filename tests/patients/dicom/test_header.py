@@ -212,6 +212,7 @@ def test_sequences_stand_in_the_json() -> None:
     }
 
 
+@pytest.mark.slow
 def test_header_json_has_a_limit() -> None:
     dataset = image()
     block = dataset.private_block(0x0029, "HOSTILE", create=True)
@@ -224,6 +225,7 @@ def test_header_json_has_a_limit() -> None:
     assert {"vr": "UT", "length": 60_000} in read.json.values()
 
 
+@pytest.mark.slow
 @given(name=st.text(max_size=40), data=st.binary(max_size=60))
 def test_no_text_breaks_the_header(name: str, data: bytes) -> None:
     """Whatever stands in a name or in any bytes: a header, or a refusal."""
