@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 TINY_LABELS = ("Normal", "Bacterial pneumonia", "Viral pneumonia")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests with the tiny network in one process: importing Keras is slow."""
+    for item in items:
+        if "tiny_weights_dir" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("keras"))
+
+
 def card_json(**changes: Any) -> dict[str, Any]:
     """Return the JSON of a small card, with changes."""
     return {

@@ -14,6 +14,8 @@ from ml.cards.card import Card
 from ml.datasets.manifest import read_manifest
 from tests.ml.image_factory import write_images
 
+pytestmark = pytest.mark.slow
+
 LABELS = ["Normal", "Bacterial pneumonia", "Viral pneumonia"]
 
 
@@ -38,7 +40,6 @@ def _installed(
     settings.INFERENCE_CACHE_DIR = cache_dir
 
 
-@pytest.mark.slow
 def test_shortcuts_are_told_as_json(
     images: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -54,7 +55,6 @@ def test_shortcuts_are_told_as_json(
     assert report["baseline"]["all"]["learned_from"] == 36
 
 
-@pytest.mark.slow
 def test_heat_maps_are_told_to_people(
     images: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -129,7 +129,7 @@ def test_a_changed_byte_in_the_weights_is_noticed(
     data[len(data) // 2] ^= 1
     changed = tmp_path / "weights.keras"
     changed.write_bytes(data)
-    with pytest.raises(ModelError, match="not those of its card"):
+    with pytest.raises(ModelError, match="do not match the card"):
         load_network(tiny_card, changed)
 
 
