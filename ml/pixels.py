@@ -237,8 +237,8 @@ def _unreadable(error: Exception) -> ImageError:
 
 def _plugin(dataset: Dataset, decoder: Decoder) -> str:
     """Return the preferred plugin if it is installed; "" lets pydicom choose."""
-    wanted = PLUGINS.get(dataset.file_meta.TransferSyntaxUID, "")
-    return wanted if wanted in decoder.available_plugins else ""
+    preferred = PLUGINS.get(dataset.file_meta.TransferSyntaxUID, "")
+    return preferred if preferred in decoder.available_plugins else ""
 
 
 def _check_codestream(dataset: Dataset, frame: int) -> None:

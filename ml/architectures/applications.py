@@ -65,12 +65,12 @@ def _in_dtype(network: keras.Model, dtype: str) -> keras.Model:
 
     if dtype == "float32":
         return network
-    own = {"maps", "pool", "pool_dropout", "logits"}
+    head = {"maps", "pool", "pool_dropout", "logits"}
 
     def clone(layer: keras.Layer) -> keras.Layer:
         config = layer.get_config()
         narrow = isinstance(layer, keras.layers.BatchNormalization)
-        keeps = layer.name in own or (narrow and dtype == "float16")
+        keeps = layer.name in head or (narrow and dtype == "float16")
         config["dtype"] = "float32" if keeps else dtype
         return layer.__class__.from_config(config)
 

@@ -70,12 +70,12 @@ def export_model(
     inputs = np.stack([_input(card, image) for image in images.values()])
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
-        own = Path(folder)
-        np.save(own / INPUTS_NAME, inputs)
-        _export_in_child(card, file_format, own)
-        with np.load(own / OUTPUTS_NAME) as outputs:
+        scratch = Path(folder)
+        np.save(scratch / INPUTS_NAME, inputs)
+        _export_in_child(card, file_format, scratch)
+        with np.load(scratch / OUTPUTS_NAME) as outputs:
             exported = _compared(model, inputs, outputs, path)
-        _move(own / EXPORTED_NAMES[file_format], path)
+        _move(scratch / EXPORTED_NAMES[file_format], path)
     beside = path.with_name(path.name + CARD_SUFFIX)
     text = json.dumps(dict(card.raw), indent=2, ensure_ascii=False) + "\n"
     beside.write_text(text, encoding="utf-8")

@@ -75,13 +75,13 @@ def import_model(
             params={"name": request.name, "version": request.version},
         )
     final.parent.mkdir(parents=True, exist_ok=True)
-    own = final.with_name(f".{request.version}.{os.getpid()}.tmp")
-    own.mkdir()
+    unfinished = final.with_name(f".{request.version}.{os.getpid()}.tmp")
+    unfinished.mkdir()
     try:
-        checked = _build(request, images, own, cache_dir)
-        own.rename(final)
+        checked = _build(request, images, unfinished, cache_dir)
+        unfinished.rename(final)
     finally:
-        shutil.rmtree(own, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
         if not any(final.parent.iterdir()):
             final.parent.rmdir()
     return Imported(final, checked)
@@ -119,23 +119,23 @@ def _check(request: ImportRequest, images: Mapping[str, np.ndarray]) -> None:
 def _build(
     request: ImportRequest,
     images: Mapping[str, np.ndarray],
-    own: Path,
+    unfinished: Path,
     cache_dir: Path,
 ) -> dict[str, Any]:
-    """Write weights and card into `own`; return the results for the sanity images."""
+    """Write weights and card; return the results for the sanity images."""
     with tempfile.TemporaryDirectory(prefix="import-") as scratch:
         report = _import_in_child(request, images, Path(scratch))
         name = WEIGHTS_NAMES[report["format"]]
-        shutil.copyfile(Path(scratch) / name, own / name)
+        shutil.copyfile(Path(scratch) / name, unfinished / name)
     card = card_of_import(
         request,
         report,
         weights_name=name,
-        weights_sha256=file_sha256(own / name),
+        weights_sha256=file_sha256(unfinished / name),
         source_sha256=source_sha256(request.file),
     )
-    _write(own, card)
-    model = load_model(read_card(own / "card.json"), cache_dir=cache_dir)
+    _write(unfinished, card)
+    model = load_model(read_card(unfinished / "card.json"), cache_dir=cache_dir)
     assert isinstance(model, LoadedModel)  # noqa: S101 - the card names no members
     checked = _check_on_images(
         model,
@@ -144,7 +144,7 @@ def _build(
         declared_logits=request.activation == "logits",
     )
     card["imported"]["checked"] = checked
-    _write(own, card)
+    _write(unfinished, card)
     return checked
 
 

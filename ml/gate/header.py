@@ -183,8 +183,8 @@ def _check_body_part(card: Card, facts: ImageFacts) -> ImageRejected | None:
 
 def _names_another_part(card: Card, words: str) -> bool:
     """Tell whether descriptions name a body part, but none of the card's."""
-    own = "|".join(re.escape(part.lower()) for part in card.body_parts)
-    if re.search(rf"\b({own})\b", words):
+    card_parts = "|".join(re.escape(part.lower()) for part in card.body_parts)
+    if re.search(rf"\b({card_parts})\b", words):
         return False
     is_chest = bool(CHEST_WORDS.search(words))
     if "CHEST" in card.body_parts:

@@ -90,8 +90,10 @@ def find_lungs(display: np.ndarray) -> Lungs:
     for outline, side in ((RIGHT_LUNG, -1), (LEFT_LUNG, 1)):
         inner = midline + side * INNERMOST * half_width
         outer = midline + side * half_width
-        shape, own = _refined(normalised, outline, (inner, outer, top, bottom))
-        least = min(least, own)
+        shape, contrast_here = _refined(
+            normalised, outline, (inner, outer, top, bottom)
+        )
+        least = min(least, contrast_here)
         mask |= _followed(normalised, shape)
     estimated = contrast >= LEAST_PAIR_CONTRAST and least >= LEAST_LUNG_CONTRAST
     if not estimated:

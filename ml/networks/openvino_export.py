@@ -38,20 +38,20 @@ def graph_folder(card: Card, weights: Path, *, sha256: str, cache_dir: Path) -> 
     if (final / GRAPH_NAME).exists():
         return final
     final.parent.mkdir(parents=True, exist_ok=True)
-    own = Path(tempfile.mkdtemp(prefix=".export-", dir=final.parent))
+    unfinished = Path(tempfile.mkdtemp(prefix=".export-", dir=final.parent))
     try:
         if card.weights_format == GRAPH_FORMAT:
-            unpack_graph(weights, own)
+            unpack_graph(weights, unfinished)
         else:
-            _export_in_child(card, weights, own)
+            _export_in_child(card, weights, unfinished)
         try:
-            own.rename(final)
+            unfinished.rename(final)
         except OSError:
             # Another process was first; its result is the same.
             if not (final / GRAPH_NAME).exists():
                 raise
     finally:
-        shutil.rmtree(own, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
     return final
 
 

@@ -238,5 +238,5 @@ def _objects(value: Any) -> list[dict[str, Any]]:
         return [part for item in value for part in _objects(item)]
     if not isinstance(value, dict):
         return []
-    own = [value] if "class_name" in value else []
-    return own + [part for item in value.values() for part in _objects(item)]
+    here = [value] if "class_name" in value else []
+    return here + [part for item in value.values() for part in _objects(item)]

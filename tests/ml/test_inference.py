@@ -63,7 +63,7 @@ def test_an_unknown_runner_is_refused(tiny_card: Card, cache_dir: Path) -> None:
 
 
 @pytest.mark.slow
-def test_both_runners_say_the_same(tiny_card: Card, cache_dir: Path) -> None:
+def test_both_runners_give_the_same_output(tiny_card: Card, cache_dir: Path) -> None:
     ours = load_model(tiny_card, cache_dir=cache_dir, threads=1).read(chest_like())
     theirs = load_model(tiny_card, cache_dir=cache_dir, runner="keras").read(
         chest_like()

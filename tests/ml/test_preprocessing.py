@@ -40,7 +40,7 @@ def test_no_side_loses_more_than_its_share() -> None:
 
 
 @pytest.mark.parametrize("value", [0, 20000, 65535])
-def test_a_image_without_contrast_gives_finite_values(value: int) -> None:
+def test_an_image_without_contrast_gives_finite_values(value: int) -> None:
     image, geometry = preprocess(np.full((50, 70), value, np.uint16), size=32)
     assert np.isfinite(image).all()
     assert geometry.height > 0
@@ -72,7 +72,7 @@ def test_8_bits_and_jpeg_are_nearly_the_same_input() -> None:
         assert np.abs(again - plain).mean() < 0.02
 
 
-def test_a_brighter_print_of_a_image_is_nearly_the_same_input() -> None:
+def test_a_brighter_print_of_an_image_is_nearly_the_same_input() -> None:
     image = chest_like(500, 500)
     plain, _ = preprocess(image, size=96)
     brighter, _ = preprocess((image * 0.7 + 15000).astype(np.uint16), size=96)
@@ -119,7 +119,7 @@ def test_a_hot_cell_is_drawn_where_the_image_was_hot() -> None:
     assert not outside.any()
 
 
-def test_a_image_of_the_size_of_training_images_is_not_reduced() -> None:
+def test_an_image_of_the_size_of_training_images_is_not_reduced() -> None:
     image = chest_like(959, 1500)
     same, factor = reduce(image)
     assert same is image

@@ -72,7 +72,7 @@ def test_an_unknown_precision_is_refused(tiny_card: Card, cache_dir: Path) -> No
 
 
 @pytest.mark.slow
-def test_openvino_in_bfloat16_says_what_it_ran_in(
+def test_openvino_records_the_precision_it_ran_in(
     tiny_card: Card, cache_dir: Path
 ) -> None:
     exact = load_model(tiny_card, cache_dir=cache_dir, threads=1).read(chest_like())
@@ -102,7 +102,7 @@ print(json.dumps({
 
 
 @pytest.mark.slow
-def test_jax_says_what_tensorflow_says(tiny_card: Card, cache_dir: Path) -> None:
+def test_jax_gives_the_output_of_tensorflow(tiny_card: Card, cache_dir: Path) -> None:
     done = subprocess.run(
         [
             sys.executable,

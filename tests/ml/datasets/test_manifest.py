@@ -118,7 +118,7 @@ def test_a_corrected_image_of_the_same_size_is_read_again(tmp_path: Path) -> Non
     assert not np.array_equal(before, inverted)
 
 
-def test_a_image_of_16_bits_keeps_them(tmp_path: Path) -> None:
+def test_an_image_of_16_bits_keeps_them(tmp_path: Path) -> None:
     deep = chest_like(71, 63)
     images = {"shallow.png": (deep // 257).astype(np.uint8), "deep.png": deep}
     # The odd number of bytes of the first must not shift the values of the second.
@@ -137,7 +137,7 @@ def test_a_missing_image_is_named(tmp_path: Path) -> None:
         pack_images(["none.png"], root=tmp_path, cache_dir=tmp_path / "cache")
 
 
-def test_a_image_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n torn")
     with pytest.raises(TrainingError, match=r"^torn\.png: "):
         pack_images(["torn.png"], root=tmp_path, cache_dir=tmp_path / "cache")

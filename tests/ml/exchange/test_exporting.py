@@ -31,7 +31,7 @@ IMAGES = {"a": chest_like(90, 80), "b": chest_like(64, 64) // 2}
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # TensorFlow's converters warn of themselves
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_each_format_says_what_the_network_says(
+def test_each_format_has_the_outputs_of_the_network(
     tmp_path: Path, file_format: str
 ) -> None:
     network = tiny_network()
@@ -70,7 +70,7 @@ def exported_with(
 
 
 @pytest.mark.slow
-def test_what_agrees_is_kept_with_its_card(
+def test_an_export_with_equal_outputs_is_kept_with_its_card(
     tiny_card: Card,
     tmp_path: Path,
     cache_dir: Path,
@@ -109,7 +109,7 @@ def test_an_export_with_other_outputs_is_deleted(
         ("tflite", "tiny.onnx", r"end with \.tflite"),
     ],
 )
-def test_what_cannot_be_written_says_so(
+def test_an_impossible_export_is_refused(
     tiny_card: Card, tmp_path: Path, file_format: str, name: str, told: str
 ) -> None:
     with pytest.raises(ModelError, match=told):

@@ -1,4 +1,4 @@
-"""Networks from elsewhere: opened without code, rebuilt exactly, told honestly."""
+"""Imported networks: opened without code, rebuilt exactly, described truthfully."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_network_of_any_size_asks_for_one(folder: Path) -> None:
     assert found["size"] == 48
 
 
-def test_a_head_that_joins_ways_has_scores_but_no_heat_map(folder: Path) -> None:
+def test_a_head_with_several_branches_has_scores_but_no_heat_map(folder: Path) -> None:
     theirs = foreign.two_poolings()
     found = import_network(asked(saved(theirs, folder), "A,B"), folder=folder)
     assert "several inputs" in found["no_maps"]
@@ -206,7 +206,7 @@ def layers_lambda() -> keras.layers.Layer:
     return keras.layers.Lambda(lambda x: x + 1)
 
 
-def test_a_class_of_somebodys_own_is_refused(folder: Path) -> None:
+def test_a_custom_class_is_refused(folder: Path) -> None:
     config = foreign.keras2_config(foreign.normalisation_layer())
     config["config"]["layers"][4]["class_name"] = "TheirAttention"
     foreign.write_keras2(folder / "old.h5", config)
@@ -214,7 +214,7 @@ def test_a_class_of_somebodys_own_is_refused(folder: Path) -> None:
         import_network(asked(folder / "old.h5", "A,B"), folder=folder)
 
 
-def test_weights_without_a_network_say_what_is_missing(folder: Path) -> None:
+def test_weights_without_a_network_are_refused(folder: Path) -> None:
     foreign.flat_cnn().save_weights(folder / "theirs.weights.h5")
     with pytest.raises(ModelError, match="weights without a network"):
         import_network(asked(folder / "theirs.weights.h5"), folder=folder)
@@ -229,7 +229,7 @@ def test_weights_without_a_network_say_what_is_missing(folder: Path) -> None:
         ({"activation": "logits"}, "not logits"),
     ],
 )
-def test_what_the_user_says_must_fit_the_network(
+def test_the_request_must_match_the_network(
     folder: Path, changes: dict[str, Any], told: str
 ) -> None:
     file = saved(foreign.flat_cnn(), folder)

@@ -1,4 +1,4 @@
-"""Which images a chest model turns away, by header and picture."""
+"""Rejections by header and pixels."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def reason(card: Card, **changes: Any) -> str | None:
         {"picture": True, "modality": "", "body_part_examined": ""},
     ],
 )
-def test_chest_images_from_the_front_are_let_in(
+def test_frontal_chest_images_are_accepted(
     plain_card: Card, changes: dict[str, Any]
 ) -> None:
     assert reason(plain_card, **changes) is None
@@ -66,7 +66,7 @@ def test_chest_images_from_the_front_are_let_in(
         ("multi_frame", {"frames": 2}),
     ],
 )
-def test_what_is_none_is_turned_away_with_its_reason(
+def test_other_images_are_rejected_with_their_reason(
     plain_card: Card, code: str, changes: dict[str, Any]
 ) -> None:
     assert reason(plain_card, **changes) == code
@@ -78,7 +78,7 @@ def test_facts_are_read_from_a_header() -> None:
     assert facts == replace(CHEST, descriptions=("thorax p.a.",))
 
 
-def test_rows_that_run_to_the_front_are_a_view_from_the_side(plain_card: Card) -> None:
+def test_rows_in_anterior_direction_are_a_lateral_view(plain_card: Card) -> None:
     dataset = dataset_of(chest_like(), PatientOrientation=["A", "F"])
     dataset.ViewPosition = ""
     rejection = check_header(plain_card, facts_of_dataset(dataset))
@@ -87,7 +87,7 @@ def test_rows_that_run_to_the_front_are_a_view_from_the_side(plain_card: Card) -
 
 
 @pytest.mark.parametrize("keyword", ["PatientOrientation", "ViewCodeSequence"])
-def test_a_number_where_none_belongs_says_nothing(keyword: str) -> None:
+def test_a_number_of_the_wrong_type_is_ignored(keyword: str) -> None:
     header = Dataset()
     header.Modality = "DX"
     header.add_new(keyword, "US", 1)
@@ -102,12 +102,12 @@ def test_a_coded_view_is_read() -> None:
     assert "lateral" in facts_of_dataset(dataset).descriptions
 
 
-def test_a_image_is_not_blank() -> None:
+def test_an_image_is_not_blank() -> None:
     assert check_image(chest_like(), colour=False) is None
 
 
 @pytest.mark.parametrize("kind", ["flat", "noise", "single pixel"])
-def test_blank_images_are_turned_away(kind: str) -> None:
+def test_blank_images_are_rejected(kind: str) -> None:
     image = np.full((1280, 1280), 30000, np.uint16)
     if kind == "noise":
         image = np.random.default_rng(0).integers(0, 8000, image.shape).astype("u2")
@@ -118,7 +118,7 @@ def test_blank_images_are_turned_away(kind: str) -> None:
     assert rejection.reason_code == "blank_image"
 
 
-def test_colour_is_turned_away() -> None:
+def test_colour_is_rejected() -> None:
     rejection = check_image(chest_like(), colour=True)
     assert rejection is not None
     assert rejection.reason_code == "colour_image"
@@ -140,7 +140,7 @@ def with_accepts(card: Card, **accepts: Any) -> Card:
         (91.0, "wrong_age"),
     ],
 )
-def test_an_age_that_the_card_excludes_is_turned_away_where_it_is_known(
+def test_a_known_age_that_the_card_excludes_is_rejected(
     plain_card: Card, age_years: float | None, code: str | None
 ) -> None:
     adults = with_accepts(plain_card, age_years=[18, 90])
@@ -148,7 +148,7 @@ def test_an_age_that_the_card_excludes_is_turned_away_where_it_is_known(
     assert reason(adults, age_years=age_years, picture=True) == code
 
 
-def test_a_card_without_ages_asks_for_none(plain_card: Card) -> None:
+def test_a_card_without_ages_accepts_every_age(plain_card: Card) -> None:
     assert reason(plain_card, age_years=2.0) is None
 
 
@@ -184,7 +184,7 @@ def test_the_age_at_the_examination_is_read(
         ({"modality": "DX"}, "wrong_modality"),
     ],
 )
-def test_a_model_of_the_head_has_words_of_its_own(
+def test_a_head_model_has_its_own_body_part_words(
     plain_card: Card, changes: dict[str, Any], code: str | None
 ) -> None:
     brain = with_accepts(

@@ -1,4 +1,4 @@
-"""A gate in feature space: fitted on images, kept with the model, asked first."""
+"""The out-of-distribution gate: fitting, card, rejections."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def new_images(count: int = 20) -> list[np.ndarray]:
 
 
 @pytest.mark.slow
-def test_images_of_the_kind_that_it_was_fitted_to_are_let_in(
+def test_images_like_those_of_the_fit_are_accepted(
     gated_model: LoadedModel,
 ) -> None:
     assert len(refusals(gated_model, new_images())) <= 1
@@ -112,7 +112,7 @@ def test_images_of_the_kind_that_it_was_fitted_to_are_let_in(
         (lambda image: np.rot90(image), "rotated"),
     ],
 )
-def test_images_the_wrong_way_are_refused_for_what_they_are(
+def test_inverted_and_rotated_images_are_rejected_as_such(
     gated_model: LoadedModel, change: object, code: str
 ) -> None:
     assert callable(change)
@@ -123,7 +123,7 @@ def test_images_the_wrong_way_are_refused_for_what_they_are(
 
 
 @pytest.mark.slow
-def test_what_is_no_image_is_refused(gated_model: LoadedModel) -> None:
+def test_noise_is_rejected(gated_model: LoadedModel) -> None:
     rng = np.random.default_rng(3)
     noise = [rng.integers(0, 65535, (80, 80)).astype(np.uint16) for _ in range(10)]
     assert len(refusals(gated_model, noise)) == 10
@@ -141,7 +141,7 @@ def test_a_rejection_has_the_sentence_of_its_reason_and_nothing_is_scored(
 
 
 @pytest.mark.slow
-def test_without_the_gate_the_image_is_scored_and_the_refusal_told(
+def test_without_the_gate_the_image_is_scored_and_the_rejection_recorded(
     gated_model: LoadedModel,
 ) -> None:
     model_output = gated_model.read(65535 - gated_image(950), apply_gate=False)
@@ -153,7 +153,7 @@ def test_without_the_gate_the_image_is_scored_and_the_refusal_told(
 
 
 @pytest.mark.slow
-def test_the_gate_moves_no_score(gated_model: LoadedModel, tiny_card: Card) -> None:
+def test_the_gate_changes_no_score(gated_model: LoadedModel, tiny_card: Card) -> None:
     image = gated_image(951)
     plain = LoadedModel(tiny_card, gated_model.runner, sha256="")
     without, with_gate = plain.read(image), gated_model.read(image)
@@ -166,7 +166,7 @@ def test_the_gate_moves_no_score(gated_model: LoadedModel, tiny_card: Card) -> N
 
 
 @pytest.mark.slow
-def test_the_card_says_how_the_gate_was_made(gated_card: Card) -> None:
+def test_the_card_describes_how_the_gate_was_fitted(gated_card: Card) -> None:
     gate = gated_card.gate
     assert gate is not None
     assert gate["method"] == "mahalanobis"
@@ -180,7 +180,7 @@ def test_the_card_says_how_the_gate_was_made(gated_card: Card) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("harm", ["missing", "another", "other statistics"])
-def test_a_gate_that_is_not_the_cards_is_not_used(
+def test_a_gate_that_does_not_match_the_card_is_refused(
     gated_card: Card, tmp_path: Path, harm: str
 ) -> None:
     folder = tmp_path / "harmed"
@@ -201,7 +201,7 @@ def test_a_gate_that_is_not_the_cards_is_not_used(
 
 
 @pytest.mark.slow
-def test_a_gate_refitted_takes_the_place_of_the_one_before(
+def test_a_refitted_gate_replaces_the_previous_one(
     gated_card: Card, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "again"

@@ -1,4 +1,4 @@
-"""Grad-CAM from the head alone is what GradientTape finds, whatever the head."""
+"""Grad-CAM from the head alone equals GradientTape, for any head."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def pooled(kernel: np.ndarray) -> Head:
     return Head([GlobalPooling("average"), Dense(kernel, np.zeros(kernel.shape[1]))])
 
 
-def test_a_label_that_nothing_speaks_for_has_zeros_and_no_nan() -> None:
+def test_a_label_without_positive_values_has_zeros_and_no_nan() -> None:
     maps = np.ones((3, 3, 4), np.float32)
     kernel = np.stack([np.ones(4), -np.ones(4), np.zeros(4)], axis=1)
     found, scales = grids(maps, pooled(kernel))
