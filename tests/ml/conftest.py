@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 TINY_LABELS = ("Normal", "Bacterial pneumonia", "Viral pneumonia")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the tests with the tiny network in one process: importing Keras is slow."""
     for item in items:
