@@ -1,4 +1,4 @@
-"""A pure library on Keras 3, without Django.
+"""Model library on Keras 3, without Django.
 
-What inference needs is at the top, the rest in packages by life cycle.
+The modules for inference are at the top; the packages follow the life cycle of a model.
 """

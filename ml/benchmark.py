@@ -1,7 +1,7 @@
-"""The usual way to read an image, for comparison: `model.predict` and GradientTape.
+"""Baseline for speed: `model.predict`, then Grad-CAM with GradientTape.
 
-Keras' `predict`, then Grad-CAM of the top class with TensorFlow's GradientTape: what
-tutorials show. It has the same weights and begins with the same preprocessing as ours.
+This is how tutorials score an image with a heat map of the top class. The weights and
+the preprocessing are the same as in `ml.inference`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class UsualOutput:
 
 
 class UsualReader:
-    """A network under Keras on TensorFlow, read as tutorials read it."""
+    """A network in Keras on TensorFlow, used as in tutorials."""
 
     def __init__(self, card: Card) -> None:
         """Load the network.
@@ -43,7 +43,7 @@ class UsualReader:
         if keras.backend.backend() != "tensorflow":
             raise ModelError("The comparison needs Keras on its TensorFlow backend.")
         try:
-            # Only the comparison needs it: Keras has no GradientTape of its own.
+            # Only the comparison needs it: Keras has no GradientTape.
             self._tensorflow = importlib.import_module("tensorflow")
         except ImportError as error:
             raise ModelError(
@@ -54,11 +54,11 @@ class UsualReader:
         self._classifier = keras.Model(self._network.inputs, self._network.outputs[0])
 
     def read(self, display: np.ndarray) -> UsualOutput:
-        """Read one image, display values uint16 (H, W)."""
+        """Score one image, display values uint16 (H, W)."""
         return self.read_many([display])[0]
 
     def read_many(self, displays: Sequence[np.ndarray]) -> list[UsualOutput]:
-        """Read images with one call of `predict` and one tape."""
+        """Score images with one call of `predict` and one tape."""
         size, channels = self._card.input_size, self._card.input_channels
         images = np.stack(
             [
@@ -71,14 +71,15 @@ class UsualReader:
         logits = self._classifier.predict(images, verbose=0)
         tops = logits.argmax(axis=1)
         grids = self._grids(images, tops)
-        found = probabilities(
+        probability = probabilities(
             logits,
             task=self._card.task,
             names=self._card.label_names,
             calibration=self._card.calibration,
         )
         return [
-            UsualOutput(found[i], int(tops[i]), grids[i]) for i in range(len(images))
+            UsualOutput(probability[i], int(tops[i]), grids[i])
+            for i in range(len(images))
         ]
 
     def _grids(self, images: np.ndarray, tops: np.ndarray) -> np.ndarray:
@@ -105,9 +106,9 @@ def differences(
 ) -> tuple[float, float]:
     """Return the largest differences of probabilities and of the top label's grid."""
     model_output, expected = ours.read(image, apply_gate=False), usual.read(image)
-    found = np.array([score.probability for score in model_output.scores])
-    cells = model_output.scores[expected.top].grid.astype(np.float32)
+    probability = np.array([score.probability for score in model_output.scores])
+    grid = model_output.scores[expected.top].grid.astype(np.float32)
     return (
-        float(np.abs(found - expected.probabilities).max()),
-        float(np.abs(cells - expected.grid).max()),
+        float(np.abs(probability - expected.probabilities).max()),
+        float(np.abs(grid - expected.grid).max()),
     )

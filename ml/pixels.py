@@ -1,7 +1,7 @@
-"""Pixels: the one reader of DICOM frames and pictures, and what they show.
+"""Read the pixels of DICOM frames and pictures, as stored and as display values.
 
-`display_frame` gives everything that follows (networks, previews, overlays) the same
-16-bit display values. NumPy, OpenCV, pydicom and Pillow only.
+`display_frame` returns the 16-bit display values that networks, previews and overlays
+use. Depends on NumPy, OpenCV, pydicom and Pillow only.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from ml.images.pictures import (
     read_picture,
     to_uint16,
 )
-from ml.images.voi_lut import display_curve
+from ml.images.voi_lut import apply_voi_lut
 
 __all__ = [
     "MAX_PIXELS_PER_FRAME",
@@ -57,13 +57,12 @@ __all__ = [
 
 PREAMBLE_LENGTH = 128
 
-# Elements are parsed when they are first asked for, so that a damaged one may show
-# itself at any of them.
+# pydicom parses an element at its first access, so a damaged element may raise there.
 DICOM_ERRORS = (InvalidDicomError, BytesLengthException, *DECODER_ERRORS)
 
-# Pillow reads JPEG pictures, so it reads baseline JPEG in DICOM too: decoders may
-# differ by a grey level, and an image is the same input through every source. OpenJPEG
-# and the RLE decoder in Rust are the fastest of theirs, and lossless is lossless.
+# Pillow decodes baseline JPEG in DICOM as well as JPEG pictures: decoders may differ by
+# one grey level, and an image must be the same input from every source. For JPEG 2000
+# and RLE, pylibjpeg (OpenJPEG, a decoder in Rust) is the fastest.
 PLUGINS = {
     JPEGBaseline8Bit: "pillow",
     **dict.fromkeys(JPEG2000TransferSyntaxes, "pylibjpeg"),
@@ -72,7 +71,7 @@ PLUGINS = {
 
 
 def frame_count(dataset: Dataset) -> int:
-    """Return how many frames the header announces, at least 1."""
+    """Return NumberOfFrames of the header, at least 1."""
     try:
         return max(1, int(dataset.get("NumberOfFrames") or 1))
     except (TypeError, ValueError):
@@ -84,24 +83,26 @@ def read_stored_frame(dataset: Dataset, frame: int = 0) -> np.ndarray:
 
     Args:
         dataset: A dataset as `dcmread` returns it, with its file meta information.
-        frame: Which frame, from 0.
+        frame: Index of the frame, from 0.
 
     Returns:
         (H, W) or (H, W, samples), uint8/16/32 or int8/16/32 as PixelRepresentation
-        says; colours as they are stored, but JPEG 2000's own transforms undone.
+        says; colours as stored, with the colour transform of JPEG 2000 undone.
 
     Raises:
-        ImageError: With what is wrong.
+        ImageError: The frame cannot be decoded.
     """
     decoder = _decoder(dataset)
     try:
         if not 0 <= frame < frame_count(dataset):
-            raise ImageError(f"The image has no frame {frame + 1}.")
+            raise ImageError(
+                "The image has no frame %(frame)d.", params={"frame": frame + 1}
+            )
         _check_codestream(dataset, frame)
         values, _ = decoder.as_array(
             dataset, index=frame, raw=True, decoding_plugin=_plugin(dataset, decoder)
         )
-        return _without_stray_bits(dataset, values)
+        return _without_unused_bits(dataset, values)
     except DICOM_ERRORS as error:
         raise _unreadable(error) from error
 
@@ -113,14 +114,15 @@ def iter_stored_frames(dataset: Dataset) -> Iterator[np.ndarray]:
 
 
 def display_frame(dataset: Dataset, frame: int = 0) -> np.ndarray:
-    """Return what a frame shows: uint16 (H, W), 0 black to 65535 white.
+    """Return the display values of a frame: uint16 (H, W), 0 black to 65535 white.
 
-    Modality LUT or rescale, VOI LUT or the first window (LINEAR, LINEAR_EXACT,
-    SIGMOID), MONOCHROME1 inverted, padding black, colours as luminance. Without a
-    window, eight bits show their full range and deeper data the frame's own.
+    Applies modality LUT or rescale, then VOI LUT or the first window (LINEAR,
+    LINEAR_EXACT, SIGMOID). MONOCHROME1 is inverted, padding is black, colours become
+    luminance. Without a window, data of up to eight bits has its full range, deeper
+    data the range of the frame.
 
     Raises:
-        ImageError: The pixels cannot be decoded or a table is damaged.
+        ImageError: The pixels cannot be decoded or a LUT is damaged.
     """
     stored = read_stored_frame(dataset, frame)
     try:
@@ -132,13 +134,13 @@ def display_frame(dataset: Dataset, frame: int = 0) -> np.ndarray:
         if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
             colours, bits = _from_palette(dataset, stored)
             return luminance(colours, bits=bits)
-        return display_curve(dataset, stored, frame=frame)
+        return apply_voi_lut(dataset, stored, frame=frame)
     except DICOM_ERRORS as error:
         raise _unreadable(error) from error
 
 
 def is_colour(dataset: Dataset, frame: int = 0) -> bool:
-    """Say whether a frame shows colour: more than equal channels and a small stamp.
+    """Tell whether a frame shows colour, beyond noise and a small stamp.
 
     Raises:
         ImageError: The pixels cannot be decoded.
@@ -161,7 +163,7 @@ def _shows_colour(dataset: Dataset, frame: int) -> bool:
         return False
     bits = int(dataset.get("BitsStored", 8))
     if _is_luma_chroma(dataset):
-        # Chroma is the distance from grey: both are half range for a grey pixel.
+        # Both chroma channels of a grey pixel are at half range.
         middle = 1 << (bits - 1)
         chroma = np.abs(stored[..., 1:].astype(np.int32) - middle)
         zero = np.zeros_like(chroma[..., :1])
@@ -170,10 +172,10 @@ def _shows_colour(dataset: Dataset, frame: int) -> bool:
 
 
 def read_display(data: bytes) -> np.ndarray:
-    """Return the display values of a file, DICOM or picture; its first frame.
+    """Return the display values of the first frame of a DICOM file or picture.
 
     Raises:
-        ImageError: It is neither, or is damaged.
+        ImageError: The file is neither, or is damaged.
     """
     if data[PREAMBLE_LENGTH : PREAMBLE_LENGTH + 4] == b"DICM":
         return display_frame(read_dataset(data))
@@ -184,7 +186,7 @@ def read_dataset(data: bytes) -> Dataset:
     """Parse a DICOM file from memory.
 
     Raises:
-        ImageError: It is not a DICOM file or is damaged.
+        ImageError: The data is not a DICOM file or is damaged.
     """
     try:
         return dcmread(io.BytesIO(data))
@@ -193,14 +195,14 @@ def read_dataset(data: bytes) -> Dataset:
 
 
 def _decoder(dataset: Dataset) -> Decoder:
-    """Find the decoder, having checked that there is something to decode."""
+    """Return the decoder of the transfer syntax, after checking the header."""
     if "PixelData" not in dataset:
-        raise ImageError("The object has no pixels.", reason_code="no_pixels")
+        raise ImageError("The object has no pixel data.", reason_code="no_pixels")
     try:
         rows, columns = int(dataset.Rows), int(dataset.Columns)
     except DICOM_ERRORS as error:
         raise ImageError(
-            "The header does not say how many rows and columns the image has.",
+            "The header has no number of rows or columns.",
             reason_code="no_pixels",
         ) from error
     check_pixel_count(rows, columns)
@@ -215,9 +217,14 @@ def _decoder(dataset: Dataset) -> Decoder:
 
 
 def _unsupported(syntax: object) -> ImageError:
-    name = getattr(syntax, "name", syntax) or "not named in the header"
+    if not syntax:
+        return ImageError(
+            "The header has no transfer syntax.",
+            reason_code="unsupported_transfer_syntax",
+        )
     return ImageError(
-        f"The transfer syntax ({name}) is not supported.",
+        "The transfer syntax %(transfer_syntax)s is not supported.",
+        params={"transfer_syntax": str(getattr(syntax, "name", syntax))},
         reason_code="unsupported_transfer_syntax",
     )
 
@@ -225,20 +232,20 @@ def _unsupported(syntax: object) -> ImageError:
 def _unreadable(error: Exception) -> ImageError:
     if isinstance(error, ImageError):
         return error
-    return ImageError("The pixels cannot be decoded; the file may be damaged.")
+    return ImageError("The pixels cannot be decoded. The file may be damaged.")
 
 
 def _plugin(dataset: Dataset, decoder: Decoder) -> str:
-    """Choose the decoder where several are there; "" leaves it to pydicom."""
-    wanted = PLUGINS.get(dataset.file_meta.TransferSyntaxUID, "")
-    return wanted if wanted in decoder.available_plugins else ""
+    """Return the preferred plugin if it is installed; "" lets pydicom choose."""
+    preferred = PLUGINS.get(dataset.file_meta.TransferSyntaxUID, "")
+    return preferred if preferred in decoder.available_plugins else ""
 
 
 def _check_codestream(dataset: Dataset, frame: int) -> None:
-    """Compare the size that a compressed frame states with the header's.
+    """Check that a compressed frame has the size that the header states.
 
-    A decoder allocates what the codestream says: a header of 10 x 10 pixels must not
-    hide one of 60,000 x 60,000.
+    A decoder allocates memory by the codestream: a header of 10 x 10 pixels must not
+    hide a codestream of 60,000 x 60,000.
     """
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax in JPEG2000TransferSyntaxes:
@@ -250,17 +257,24 @@ def _check_codestream(dataset: Dataset, frame: int) -> None:
     data = get_frame(dataset.PixelData, frame, number_of_frames=frame_count(dataset))
     size = read_size(data)
     if size is None:
-        raise ImageError("The compressed image does not begin as its kind should.")
-    check_pixel_count(*size)
+        raise ImageError("The compressed image has no valid header.")
+    rows, columns = size
+    check_pixel_count(rows, columns)
     if size != (int(dataset.Rows), int(dataset.Columns)):
         raise ImageError(
-            f"The compressed image has {size[1]} x {size[0]} pixels, the header says "
-            f"{dataset.Columns} x {dataset.Rows}."
+            "The compressed image has %(columns)d x %(rows)d pixels, but the header "
+            "says %(header_columns)d x %(header_rows)d.",
+            params={
+                "columns": columns,
+                "rows": rows,
+                "header_columns": int(dataset.Columns),
+                "header_rows": int(dataset.Rows),
+            },
         )
 
 
-def _without_stray_bits(dataset: Dataset, values: np.ndarray) -> np.ndarray:
-    """Clear what uncompressed pixels carry outside the stored bits (PS3.5 8.1.1)."""
+def _without_unused_bits(dataset: Dataset, values: np.ndarray) -> np.ndarray:
+    """Clear the bits outside BitsStored of uncompressed pixels (PS3.5 8.1.1)."""
     if dataset.file_meta.TransferSyntaxUID.is_compressed:
         return values
     allocated, stored = int(dataset.BitsAllocated), int(dataset.BitsStored)
@@ -274,13 +288,13 @@ def _without_stray_bits(dataset: Dataset, values: np.ndarray) -> np.ndarray:
 
 
 def _is_luma_chroma(dataset: Dataset) -> bool:
-    """Say whether decoded samples are Y, Cb, Cr; JPEG 2000 has undone its own."""
+    """Tell whether decoded samples are Y, Cb, Cr; JPEG 2000 decodes to RGB."""
     interpretation = str(dataset.get("PhotometricInterpretation", ""))
     return interpretation in ("YBR_FULL", "YBR_FULL_422")
 
 
 def _rgb_or_luma(dataset: Dataset, stored: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return RGB (H, W, 3), or luma (H, W) where it is stored by itself, and bits."""
+    """Return RGB (H, W, 3), or luma (H, W) of Y, Cb, Cr samples, and BitsStored."""
     bits = int(dataset.get("BitsStored", 8))
     if _is_luma_chroma(dataset):
         return stored[..., 0], bits

@@ -1,7 +1,8 @@
-"""What every test may ask for."""
+"""Fixtures for all tests, and what a run without slow tests leaves out."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from pathlib import Path
 
@@ -11,6 +12,16 @@ from django.db import OperationalError
 from django.test import override_settings
 
 from accounts.models import AuditEvent
+
+WHOLLY_SLOW = re.compile(r"^pytestmark = .*\bmark\.slow\b", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import wholly slow modules without slow tests: Keras takes seconds."""
+    if config.getoption("markexpr") != "not slow" or collection_path.suffix != ".py":
+        return None
+    source = collection_path.read_text(encoding="utf-8")
+    return True if WHOLLY_SLOW.search(source) else None
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,4 +1,4 @@
-"""What a compressed frame says of its own size, read without decoding it."""
+"""Rows and columns from the header of a compressed frame, without decoding it."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ def jpeg_size(data: bytes) -> tuple[int, int] | None:
     """Return (rows, columns) of a JPEG or JPEG-LS frame (ITU-T T.81 annex B.2.2)."""
     if data[:2] != b"\xff\xd8":
         return None
-    at = 2
-    while at + 9 <= len(data):
-        if data[at] != 0xFF:
+    offset = 2
+    while offset + 9 <= len(data):
+        if data[offset] != 0xFF:
             return None
-        marker = data[at + 1]
+        marker = data[offset + 1]
         if marker == 0xFF:
-            at += 1
+            offset += 1
             continue
         if marker in STANDALONE_MARKERS:
-            at += 2
+            offset += 2
             continue
         if marker in SIZE_MARKERS:
-            rows, columns = struct.unpack(">HH", data[at + 5 : at + 9])
+            rows, columns = struct.unpack(">HH", data[offset + 5 : offset + 9])
             return rows, columns
-        at += 2 + struct.unpack(">H", data[at + 2 : at + 4])[0]
+        offset += 2 + struct.unpack(">H", data[offset + 2 : offset + 4])[0]
     return None
 
 
 def jpeg2000_size(data: bytes) -> tuple[int, int] | None:
     """Return (rows, columns) of a JPEG 2000 codestream (ITU-T T.800 annex A.5.1).
 
-    Some devices wrap the codestream in a JP2 file; the stream is searched for in the
-    first few kilobytes.
+    Some devices wrap the codestream in a JP2 file, so its start is searched for in the
+    first 8 kilobytes.
     """
     start = data[:8192].find(JPEG2000_START)
     if start < 0 or len(data) < start + 24:

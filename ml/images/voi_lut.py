@@ -1,9 +1,9 @@
-"""From a stored value to what is shown: one curve for all pixels of a frame.
+"""Apply modality LUT, VOI LUT or window to the stored values of a frame.
 
 PS3.3 C.11.1 (modality LUT), C.11.2 (VOI LUT, windows), C.7.6.3.1.2 (MONOCHROME1) and
-C.7.5.1.1.2 (pixel padding) are applied to every value that occurs, once; the frame is
-then looked up. So the same stored values are the same display values, to the bit, in
-whatever form they were compressed.
+C.7.5.1.1.2 (pixel padding) are applied once to every value that occurs; the pixels are
+then looked up in this table. So equal stored values give equal display values, to the
+bit, whatever the transfer syntax.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ from pydicom.multival import MultiValue
 from ml.errors import ImageError
 
 WHITE = 65535.0
-# A wider range of stored values than this (32-bit data) is sorted, not tabulated.
+# Stored values with a wider range than this (32-bit data) are sorted, not counted.
 LARGEST_TABLE = 1 << 20
 
 
-def display_curve(dataset: Dataset, stored: np.ndarray, *, frame: int) -> np.ndarray:
-    """Map a grey frame to display values.
+def apply_voi_lut(dataset: Dataset, stored: np.ndarray, *, frame: int) -> np.ndarray:
+    """Map the stored values of a grey frame to display values.
 
     Args:
         dataset: The header.
         stored: Integer (H, W), the frame's stored values.
-        frame: Which frame, for headers that say it frame by frame.
+        frame: Index of the frame, for headers with per-frame functional groups.
 
     Returns:
         uint16 (H, W), 0 black to 65535 white; padding is black.
     """
     values, index = _occurring_values(stored)
-    padding = _padding(dataset, values)
-    shown = _shown(dataset, values, padding, frame)
+    padding = _is_padding(dataset, values)
+    brightness = _brightness(dataset, values, padding, frame)
     if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
-        shown = WHITE - shown
-    shown[padding] = 0.0
-    curve = np.rint(np.clip(shown, 0.0, WHITE)).astype(np.uint16)
-    return curve[index]
+        brightness = WHITE - brightness
+    brightness[padding] = 0.0
+    lut = np.rint(np.clip(brightness, 0.0, WHITE)).astype(np.uint16)
+    return lut[index]
 
 
 def _occurring_values(stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the values that occur, int64 and rising, and each pixel's place there."""
+    """Return the values that occur, int64 ascending, and each pixel's index there."""
     lowest, highest = int(stored.min()), int(stored.max())
     if highest - lowest >= LARGEST_TABLE:
         values, index = np.unique(stored, return_inverse=True)
@@ -56,36 +56,37 @@ def _occurring_values(stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.flatnonzero(occurs) + lowest, place[shifted]
 
 
-def _shown(
+def _brightness(
     dataset: Dataset,
     values: np.ndarray,
     padding: np.ndarray,
     frame: int,
 ) -> np.ndarray:
-    """Return brightness 0..65535 of each value, before any inversion."""
-    modality = _modality(dataset, values, frame)
-    table = _first_item(dataset, "VOILUTSequence", frame)
-    if table is not None:
-        return _look_up(table, modality, scaled=True)
-    window = _window(dataset, frame)
+    """Return the brightness 0..65535 of each stored value, before any inversion."""
+    modality = _apply_modality_lut(dataset, values, frame)
+    voi_lut = _first_item(dataset, "VOILUTSequence", frame)
+    if voi_lut is not None:
+        return _look_up(voi_lut, modality, scaled=True)
+    window = _first_window(dataset, frame)
     if window is not None:
-        return _windowed(modality, *window, _function(dataset, frame))
-    low, high = _whole_range(dataset, modality, padding, frame)
+        return _apply_window(modality, *window, _voi_lut_function(dataset, frame))
+    low, high = _default_range(dataset, modality, padding, frame)
     if high <= low:
         return np.zeros(len(values))
     return (modality - low) / (high - low) * WHITE
 
 
-def _modality(dataset: Dataset, values: np.ndarray, frame: int) -> np.ndarray:
-    table = _first_item(dataset, "ModalityLUTSequence", frame)
-    if table is not None:
-        return _look_up(table, values.astype(np.float64), scaled=False)
+def _apply_modality_lut(dataset: Dataset, values: np.ndarray, frame: int) -> np.ndarray:
+    """Apply the modality LUT, or rescale slope and intercept (PS3.3 C.11.1)."""
+    modality_lut = _first_item(dataset, "ModalityLUTSequence", frame)
+    if modality_lut is not None:
+        return _look_up(modality_lut, values.astype(np.float64), scaled=False)
     slope = _number(_attribute(dataset, "RescaleSlope", frame), default=1.0)
     intercept = _number(_attribute(dataset, "RescaleIntercept", frame), default=0.0)
     return values * (slope or 1.0) + intercept
 
 
-def _windowed(
+def _apply_window(
     values: np.ndarray, centre: float, width: float, function: str
 ) -> np.ndarray:
     """Apply a window, PS3.3 C.11.2.1.2.1 and C.11.2.1.3."""
@@ -100,8 +101,8 @@ def _windowed(
     return np.clip(share, 0.0, 1.0) * WHITE
 
 
-def _window(dataset: Dataset, frame: int) -> tuple[float, float] | None:
-    """Return the first window, or None where there is none that can be used."""
+def _first_window(dataset: Dataset, frame: int) -> tuple[float, float] | None:
+    """Return centre and width of the first window, None without a usable one."""
     centre = _number(_attribute(dataset, "WindowCenter", frame), default=math.nan)
     width = _number(_attribute(dataset, "WindowWidth", frame), default=math.nan)
     if math.isfinite(centre) and math.isfinite(width) and width > 0:
@@ -109,34 +110,35 @@ def _window(dataset: Dataset, frame: int) -> tuple[float, float] | None:
     return None
 
 
-def _function(dataset: Dataset, frame: int) -> str:
+def _voi_lut_function(dataset: Dataset, frame: int) -> str:
     return str(_attribute(dataset, "VOILUTFunction", frame) or "LINEAR").upper()
 
 
-def _whole_range(
+def _default_range(
     dataset: Dataset,
     modality: np.ndarray,
     padding: np.ndarray,
     frame: int,
 ) -> tuple[float, float]:
-    """Return what is black and white where no window says so.
+    """Return the modality values of black and white for a frame without a window.
 
-    Eight bits are shown over their full range, as a picture would be; deeper data
-    from the frame's lowest to its highest value, without the padding.
+    Data of up to eight bits has its full range, like a picture; deeper data the range
+    from the lowest to the highest value of the frame, without padding.
     """
     bits = int(dataset.get("BitsStored", 16) or 16)
     if bits <= 8:
         signed = int(dataset.get("PixelRepresentation", 0) or 0) == 1
         first = -(1 << (bits - 1)) if signed else 0
         ends = np.array([first, first + (1 << bits) - 1], np.int64)
-        low, high = sorted(float(x) for x in _modality(dataset, ends, frame))
+        limits = _apply_modality_lut(dataset, ends, frame)
+        low, high = sorted(float(limit) for limit in limits)
         return low, high
     used = modality[~padding]
     return (float(used.min()), float(used.max())) if used.size else (0.0, 0.0)
 
 
-def _padding(dataset: Dataset, values: np.ndarray) -> np.ndarray:
-    """Say which values are padding, PS3.3 C.7.5.1.1.2."""
+def _is_padding(dataset: Dataset, values: np.ndarray) -> np.ndarray:
+    """Return bool (values,), whether each value is padding (PS3.3 C.7.5.1.1.2)."""
     first = dataset.get("PixelPaddingValue")
     if first is None or not isinstance(first, int):
         return np.zeros(len(values), bool)
@@ -147,7 +149,7 @@ def _padding(dataset: Dataset, values: np.ndarray) -> np.ndarray:
 
 
 def _as_stored(dataset: Dataset, value: int) -> int:
-    """Read a padding value written unsigned for signed pixels, or the reverse."""
+    """Reinterpret a padding value written unsigned for signed pixels, or vice versa."""
     bits = int(dataset.get("BitsAllocated", 16) or 16)
     signed = int(dataset.get("PixelRepresentation", 0) or 0) == 1
     wrapped = value & ((1 << bits) - 1)
@@ -157,19 +159,19 @@ def _as_stored(dataset: Dataset, value: int) -> int:
 
 
 def _look_up(table: Dataset, values: np.ndarray, *, scaled: bool) -> np.ndarray:
-    """Apply a LUT item, PS3.3 C.11.1.1: outside it, its first or last entry holds."""
+    """Apply a LUT item; values outside it get its first or last entry (C.11.1.1)."""
     descriptor = table.get("LUTDescriptor")
-    entries = _entries(table.get("LUTData"))
+    entries = _lut_entries(table.get("LUTData"))
     if descriptor is None or len(descriptor) != 3 or entries.size == 0:
-        raise ImageError("A lookup table of the image is incomplete.")
+        raise ImageError("A lookup table (LUT) of the image is incomplete.")
     count, first, bits = (int(x) for x in descriptor)
     entries = entries[: count or 65536]
     index = np.clip(np.floor(values) - first, 0, len(entries) - 1).astype(np.int64)
-    found = entries[index].astype(np.float64)
-    return found * (WHITE / ((1 << bits) - 1)) if scaled and bits > 0 else found
+    output = entries[index].astype(np.float64)
+    return output * (WHITE / ((1 << bits) - 1)) if scaled and bits > 0 else output
 
 
-def _entries(data: Any) -> np.ndarray:
+def _lut_entries(data: Any) -> np.ndarray:
     if data is None:
         return np.zeros(0)
     if isinstance(data, bytes):
@@ -182,12 +184,12 @@ def _entries(data: Any) -> np.ndarray:
 def _attribute(dataset: Dataset, keyword: str, frame: int) -> Any:
     """Return an attribute from the header or the frame's functional groups.
 
-    PS3.3 C.7.6.16: an enhanced multi-frame object says it there, per frame or shared.
+    Enhanced multi-frame objects have it there, per frame or shared (PS3.3 C.7.6.16).
     """
     value = dataset.get(keyword)
     if value is not None:
         return value
-    for group in _groups(dataset, frame):
+    for group in _functional_groups(dataset, frame):
         for macro in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
             items = group.get(macro)
             if items and items[0].get(keyword) is not None:
@@ -195,11 +197,11 @@ def _attribute(dataset: Dataset, keyword: str, frame: int) -> Any:
     return None
 
 
-def _groups(dataset: Dataset, frame: int) -> list[Dataset]:
+def _functional_groups(dataset: Dataset, frame: int) -> list[Dataset]:
     per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
     shared = dataset.get("SharedFunctionalGroupsSequence") or []
-    own = [per_frame[frame]] if frame < len(per_frame) else []
-    return [*own, *shared[:1]]
+    of_frame = [per_frame[frame]] if frame < len(per_frame) else []
+    return [*of_frame, *shared[:1]]
 
 
 def _first_item(dataset: Dataset, keyword: str, frame: int) -> Dataset | None:

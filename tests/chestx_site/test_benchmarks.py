@@ -161,6 +161,7 @@ def test_an_unknown_or_failing_benchmark_is_an_error(
         call_command("bench", "upload")
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_made_up_records_are_found_as_real_ones(tmp_path: Path) -> None:
     user = UserFactory()

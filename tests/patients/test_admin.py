@@ -90,6 +90,7 @@ def test_lists_and_rows_are_shown_and_leave_their_event(
         assert made["patient"].pk in seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_list_makes_no_query_per_row(admin: Client, kind: str) -> None:
     def cost() -> int:
@@ -107,6 +108,7 @@ def test_a_list_makes_no_query_per_row(admin: Client, kind: str) -> None:
     assert cost() == few
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_only_those_who_may_enter_see_it(kind: str) -> None:
     key = everything()[kind].pk
@@ -168,6 +170,7 @@ def test_patients_and_studies_are_found_as_on_the_pages(admin: Client) -> None:
         assert len(admin.get(list_url(kind), {"q": " "}).context["cl"].result_list) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "asked"),
     [

@@ -333,6 +333,7 @@ def test_the_child_outlives_the_thread_that_asked_first(stored: Store) -> None:
     assert child_pid() == pid
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
 def test_a_fork_gets_a_child_of_its_own(stored: Store) -> None:
     path = stored(written(image()))

@@ -40,6 +40,7 @@ def _ids(pages: list[dict[str, Any]]) -> list[str]:
     return [row["id"] for page in pages for row in page["results"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "ordering",
     [

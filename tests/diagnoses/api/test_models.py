@@ -70,6 +70,7 @@ def test_a_reason_is_asked_for() -> None:
     assert "reason" in answer.json()["fields"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", [Role.RADIOLOGIST, Role.DATA_SCIENTIST, Role.AUDITOR])
 def test_nobody_else_decides(role: Role) -> None:
     version("1")

@@ -130,6 +130,7 @@ def test_a_list_asks_the_database_as_often_for_many_rows_as_for_one() -> None:
     assert queries() == for_one
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("query", "expected"),
     [

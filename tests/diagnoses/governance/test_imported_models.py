@@ -24,7 +24,7 @@ from tests.diagnoses.fakes import LABELS, FakeModel, card_json, fake_loader
 from tests.factories import ModelVersionFactory
 from tests.ml.exchange import foreign
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 
 class BlindModel(FakeModel):
@@ -55,7 +55,6 @@ def test_the_demo_activates_nothing_that_was_imported() -> None:
     assert activate_for_demo() == []
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # TensorFlow warns of its own SavedModel code
 def test_a_saved_model_is_imported_installed_activated_read_and_made_again(
     image: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

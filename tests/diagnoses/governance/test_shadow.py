@@ -131,6 +131,7 @@ def test_nobody_is_told_that_it_ended(
     assert [run.shadow for run in told] == [False]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", READERS)
 def test_readers_find_no_trace_on_pages(read_image: Instance, role: Role) -> None:
     hidden = shadow_run(read_image)
@@ -155,6 +156,7 @@ def test_readers_find_no_trace_on_pages(read_image: Instance, role: Role) -> Non
     assert client.post(f"/predictions/{hidden.pk}/retry/").status_code in (403, 404)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", READERS)
 def test_readers_find_no_trace_in_rest(read_image: Instance, role: Role) -> None:
     hidden = shadow_run(read_image)

@@ -14,6 +14,8 @@ from ml.cards.card import Card
 from ml.datasets.manifest import read_manifest
 from tests.ml.image_factory import write_images
 
+pytestmark = pytest.mark.slow
+
 LABELS = ["Normal", "Bacterial pneumonia", "Viral pneumonia"]
 
 

@@ -20,6 +20,8 @@ from patients.phantom.drawing import draw_chest
 from tests.ml.evaluation.test_scoring import use_tiny_model
 from tests.ml.image_factory import chest_like, dataset_of, encoded, file_of
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -175,7 +177,6 @@ def test_an_unknown_model_ends_with_what_there_is(
         call_command("predict", str(files["image.png"]), "--model=none")
 
 
-@pytest.mark.slow
 def test_predict_needs_no_server_and_no_database(
     files: dict[str, Path], tmp_path: Path
 ) -> None:

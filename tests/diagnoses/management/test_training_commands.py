@@ -20,6 +20,8 @@ from ml.training.recipes import RECIPES, Recipe, Refinements, Stage
 from tests.ml.image_factory import chest_like, encoded, stripes
 from tests.ml.training.test_run import RECIPE
 
+pytestmark = pytest.mark.slow
+
 FOLDERS = {
     "NORMAL": "IM-{:04d}-0001.jpeg",
     "PNEUMONIA": "person{}_bacteria_{}.jpeg",
@@ -56,7 +58,6 @@ def recipe(monkeypatch: pytest.MonkeyPatch) -> Recipe:
     return tiny
 
 
-@pytest.mark.slow
 def test_a_published_layout_is_tuned_and_trained_without_a_manifest(
     recipe: Recipe,
     tmp_path: Path,

@@ -15,6 +15,7 @@ from tests.diagnoses.pages.page_rows import read, study_with_image
 pytestmark = pytest.mark.django_db
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "page",
     [

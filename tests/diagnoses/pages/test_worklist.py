@@ -165,6 +165,7 @@ def test_each_filter_shows_and_counts_its_own(client: Client) -> None:
         assert len(names(html(client, f"/?show={key}"))) == int(count)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sort", ["priority", "newest"])
 def test_walking_by_older_meets_every_study_once(client: Client, sort: str) -> None:
     expected = {s.pk for s in many_studies(70)}

@@ -135,6 +135,7 @@ def drawing() -> BytesIO:
     return content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "source", [source for source in Upload.Source if source != Upload.Source.DEMO]
 )
@@ -148,6 +149,7 @@ def test_a_file_that_says_synthetic_of_itself_is_refused(
     assert (row.status, row.reason_code) == ("rejected", "unlike_training_images")
 
 
+@pytest.mark.slow
 def test_the_demos_own_source_is_the_way_to_the_exception(
     chest_model: ModelVersion,
 ) -> None:

@@ -99,6 +99,7 @@ def perfect(rows: list[ManifestRow]) -> np.ndarray:
     return np.array([[0.9, 0.1] if "Normal" in r.labels else [0.1, 0.9] for r in rows])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("border", [True, False])
 def test_a_lead_over_what_the_border_tells(tmp_path: Path, border: bool) -> None:
     train, val = rows_of("train", 80), rows_of("val", 60)

@@ -17,6 +17,8 @@ from ml.evaluation.fill_card import measure_model
 from tests.ml.image_factory import write_images
 from tests.ml.training.test_run import RECIPE
 
+pytestmark = pytest.mark.slow
+
 LABELS = ["Normal", "Bacterial pneumonia", "Viral pneumonia"]
 FACTS = Facts(
     accepts={},

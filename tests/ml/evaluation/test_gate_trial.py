@@ -20,6 +20,8 @@ from ml.gate.out_of_distribution import GateResult
 from ml.inference import LoadedModel, load_model
 from tests.ml.image_factory import chest_like, dataset_of, encoded, file_of
 
+pytestmark = pytest.mark.slow
+
 ROW = ManifestRow(
     path="a.png",
     dataset="one",

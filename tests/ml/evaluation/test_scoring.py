@@ -65,7 +65,7 @@ def made_up(root: Path, labels: list[str], **more: list[str]) -> Path:
 
 
 def test_softmax_figures_are_those_worked_out_by_hand(
-    tiny_card: Card, tmp_path: Path
+    plain_card: Card, tmp_path: Path
 ) -> None:
     labels = [
         "No Finding",
@@ -76,7 +76,7 @@ def test_softmax_figures_are_those_worked_out_by_hand(
         "Pneumonia",
     ]
     rows = read_manifest(made_up(tmp_path, labels))
-    model = scripted(tiny_card, [[5, 0, 0], [0, 5, 0], [0, 5, 0], [0, 5, 1]])
+    model = scripted(plain_card, [[5, 0, 0], [0, 5, 0], [0, 5, 0], [0, 5, 1]])
     report = measured(model, rows, tmp_path)
     assert json.loads(json.dumps(report)) == report
     assert (report["n"], report["skipped"], report["skipped_unknown"]) == (4, 2, 1)
@@ -98,11 +98,13 @@ def test_softmax_figures_are_those_worked_out_by_hand(
     assert report["mean_auc"]["value"] is not None
 
 
-def test_sigmoid_figures_follow_the_thresholds(tiny_card: Card, tmp_path: Path) -> None:
+def test_sigmoid_figures_follow_the_thresholds(
+    plain_card: Card, tmp_path: Path
+) -> None:
     card = replace(
-        tiny_card,
+        plain_card,
         task="sigmoid",
-        labels=tiny_card.labels[1:],
+        labels=plain_card.labels[1:],
         thresholds=dict.fromkeys(NAMES[1:], 0.5),
     )
     labels = ["No Finding", "Normal", "Bacterial pneumonia", "Glioma"]
@@ -120,9 +122,9 @@ def test_sigmoid_figures_follow_the_thresholds(tiny_card: Card, tmp_path: Path) 
 
 
 def test_negatives_of_a_model_without_normal_are_known(
-    tiny_card: Card, tmp_path: Path
+    plain_card: Card, tmp_path: Path
 ) -> None:
-    card = replace(tiny_card, task="sigmoid", labels=tiny_card.labels[1:])
+    card = replace(plain_card, task="sigmoid", labels=plain_card.labels[1:])
     rows = read_manifest(made_up(tmp_path, ["No Finding", "Normal", "Hernia"]))
     ground_truth = ground_truth_of(card, rows)
     assert ground_truth.unknown == ("2.png",)
@@ -130,17 +132,19 @@ def test_negatives_of_a_model_without_normal_are_known(
     assert ground_truth.known.all()
 
 
-def test_images_that_cannot_be_read_are_listed(tiny_card: Card, tmp_path: Path) -> None:
+def test_images_that_cannot_be_read_are_listed(
+    plain_card: Card, tmp_path: Path
+) -> None:
     rows = read_manifest(made_up(tmp_path, ["Normal", "Normal", "Normal"]))
     (tmp_path / "1.png").write_bytes(b"no picture")
     (tmp_path / "2.png").unlink()
-    report = measured(scripted(tiny_card, [[5, 0, 0]]), rows, tmp_path)
+    report = measured(scripted(plain_card, [[5, 0, 0]]), rows, tmp_path)
     assert (report["n"], report["skipped"]) == (1, 2)
     assert [image["path"] for image in report["failed"]] == ["1.png", "2.png"]
 
 
 def test_labels_with_enough_images_are_claimed_and_groups_told(
-    tiny_card: Card, tmp_path: Path
+    plain_card: Card, tmp_path: Path
 ) -> None:
     labels = ["Normal", "Bacterial pneumonia"] * 30
     manifest = made_up(
@@ -152,7 +156,7 @@ def test_labels_with_enough_images_are_claimed_and_groups_told(
         age_years=["5", "70"] * 30,
     )
     logits = [[3.0, 0.0, 0.0], [0.0, 3.0, 0.0]] * 30
-    report = measured(scripted(tiny_card, logits), read_manifest(manifest), tmp_path)
+    report = measured(scripted(plain_card, logits), read_manifest(manifest), tmp_path)
     assert report["labels_claimed"] == ["Normal", "Bacterial pneumonia"]
     assert report["labels"]["Normal"]["intervals"]["auc"] == [1.0, 1.0]
     groups = report["groups"]
@@ -162,18 +166,18 @@ def test_labels_with_enough_images_are_claimed_and_groups_told(
     assert groups["sex"]["F"]["accuracy"]["value"] == 1.0
 
 
-def test_nothing_to_measure_gives_nulls(tiny_card: Card, tmp_path: Path) -> None:
+def test_nothing_to_measure_gives_nulls(plain_card: Card, tmp_path: Path) -> None:
     rows = read_manifest(made_up(tmp_path, ["Glioma"]))
-    report = measured(scripted(tiny_card, []), rows, tmp_path)
+    report = measured(scripted(plain_card, []), rows, tmp_path)
     assert report["n"] == 0
     assert report["accuracy"] == {"value": None, "low": None, "high": None}
 
 
-def test_a_pair_is_measured_on_its_own_images(tiny_card: Card, tmp_path: Path) -> None:
+def test_a_pair_is_measured_on_its_own_images(plain_card: Card, tmp_path: Path) -> None:
     labels = ["Normal", *NAMES[1:], *NAMES[1:]]
     rows = read_manifest(made_up(tmp_path, labels))
     logits = [[9, 0, 0], [9, 1.5, 1], [0, 1, 3], [0, 3, 1], [0, 2, 1]]
-    scored = score_images(scripted(tiny_card, logits), rows, root=tmp_path)
+    scored = score_images(scripted(plain_card, logits), rows, root=tmp_path)
     figures = pair_figures(scored, "Bacterial pneumonia", "Viral pneumonia")
     assert figures["n"] == 4
     assert figures["auc"]["value"] == 0.75
@@ -188,6 +192,7 @@ def test_cropping_and_equalising_takes_borders_and_tone_away() -> None:
     assert np.abs(changed.astype(int) - brighter).mean() < 1500
 
 
+@pytest.mark.slow
 def test_the_command_prints_one_json_object(
     tiny_card: Card,
     tiny_weights_dir: Path,
@@ -232,11 +237,12 @@ def test_the_command_prints_one_json_object(
     assert compared["figures"]["accuracy"]["difference"]["value"] == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "said"),
     [
         (["--dataset", "elsewhere"], "no row of the manifest"),
-        (["--root", "nowhere"], "nowhere is no folder"),
+        (["--root", "nowhere"], "nowhere is not a folder"),
         (["--root", "empty"], "none of 3 images could be read under empty"),
         (["--operating-point", "none"], "no operating point"),
     ],
@@ -257,6 +263,7 @@ def test_the_command_fails_where_nothing_was_measured(
         call_command("evaluate_model", "tiny", *arguments, *more)
 
 
+@pytest.mark.slow
 def test_a_report_has_every_picture_and_the_baseline(
     tiny_weights_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,8 +54,8 @@ class BrightCornerRunner:
 
 
 @pytest.fixture
-def model(tiny_card: Card) -> LoadedModel:
-    return LoadedModel(tiny_card, BrightCornerRunner(), sha256="e" * 64)
+def model(plain_card: Card) -> LoadedModel:
+    return LoadedModel(plain_card, BrightCornerRunner(), sha256="e" * 64)
 
 
 def row(path: str, dataset: str, patient: str, *labels: str) -> ManifestRow:
@@ -200,9 +200,9 @@ def read_images(card: Card) -> ReadImages:
 
 
 def test_a_change_is_measured_on_the_same_images_and_within_each_source(
-    tiny_card: Card,
+    plain_card: Card,
 ) -> None:
-    figures = change_figures(tiny_card, read_images(tiny_card))
+    figures = change_figures(plain_card, read_images(plain_card))
     assert set(figures) == {"all", "here", "there"}
     assert figures["here"]["images"] == 8
     for part in figures.values():
@@ -215,10 +215,10 @@ def test_a_change_is_measured_on_the_same_images_and_within_each_source(
 
 
 def test_heat_is_reported_for_labels_with_images_enough(
-    tiny_card: Card, monkeypatch: pytest.MonkeyPatch
+    plain_card: Card, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ml.evaluation.shortcuts.measures.LEAST_IMAGES", 6)
-    found = heat_figures(tiny_card, read_images(tiny_card))
+    found = heat_figures(plain_card, read_images(plain_card))
     assert found["images_without_lungs_found"] == 1
     # The first label lost an image, and the third has none.
     assert set(found["labels"]) == {"Bacterial pneumonia"}
@@ -228,6 +228,7 @@ def test_heat_is_reported_for_labels_with_images_enough(
     assert label["outside_if_even"]["value"] == 0.6
 
 
+@pytest.mark.slow
 def test_all_of_it_together(model: LoadedModel, tmp_path: Path) -> None:
     train, val = normals(tmp_path, marked=True)
     for rows, first, images in ((train, 200, 12), (val, 300, 3)):

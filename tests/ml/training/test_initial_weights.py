@@ -19,6 +19,8 @@ from ml.training.start.imagenet import ORIGINS, imagenet_arrays, translated
 from ml.training.start.initial_weights import initialise
 from tests.ml.conftest import tiny_network
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_run_begins_from_another_model_of_other_labels(
     tiny_weights_dir: Path,
@@ -80,7 +82,6 @@ FIRST_RELU = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["resnet50", "efficientnetv2-b0"])
 def test_grey_images_are_seen_as_the_colours_were(architecture: str) -> None:
     origin = ORIGINS[architecture]
@@ -107,7 +108,6 @@ def test_grey_images_are_seen_as_the_colours_were(architecture: str) -> None:
     assert_complete(target, arrays)
 
 
-@pytest.mark.slow
 def test_every_layer_of_xception_is_filled() -> None:
     origin = ORIGINS["xception"]
     target = build("xception", classes=2)

@@ -23,6 +23,8 @@ from ml.training.run import Budget, TrainingRun, gather
 from tests.ml.image_factory import write_images
 from tests.ml.training.test_run import NAMES, RECIPE
 
+pytestmark = pytest.mark.slow
+
 LOGITS = np.array([[2.0, -1.0, 0.5], [0.0, 3.0, -40.0]], np.float32)
 ONE_HOT = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
 EVEN = np.ones(3, np.float32)
@@ -130,7 +132,6 @@ def run_of(root: Path, run_dir: Path, recipe: Recipe, epochs: int) -> TrainingRu
     )
 
 
-@pytest.mark.slow
 def test_an_ended_run_keeps_its_best_epoch(tmp_path: Path) -> None:
     write_images(tmp_path, list(NAMES), each=8, splits={"train": 4, "val": 1})
     # So large a step that the first epochs cannot be the last word.
@@ -158,7 +159,6 @@ def test_an_ended_run_keeps_its_best_epoch(tmp_path: Path) -> None:
     assert load_state(tmp_path / "run") is not None
 
 
-@pytest.mark.slow
 def test_nobody_held_out_ends_nothing(tmp_path: Path) -> None:
     write_images(tmp_path, list(NAMES), each=2, splits={"train": 1})
     recipe = replace(

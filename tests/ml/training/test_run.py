@@ -30,6 +30,8 @@ from ml.training.run import Budget, TrainingRun, gather, gather_rows
 from ml.training.samples.augmentation import Augmentation, mix, vary
 from tests.ml.image_factory import chest_like, write_images
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("Normal", "Bacterial pneumonia", "Viral pneumonia")
 RECIPE = Recipe(
     name="tiny-run",
@@ -109,7 +111,6 @@ def test_the_clock_decides_where_minutes_are_given(root: Path, tmp_path: Path) -
     assert budget.progress(state, elapsed_s=9999, share=0.0) == 1.0
 
 
-@pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_same_history(
     root: Path, tmp_path: Path
 ) -> None:
@@ -141,7 +142,6 @@ def test_an_interrupted_run_goes_on_to_the_same_history(
     assert run_of(root, tmp_path / "cut", 4).train().epoch == 4
 
 
-@pytest.mark.slow
 def test_a_folder_of_another_run_is_refused(root: Path, tmp_path: Path) -> None:
     run_of(root, tmp_path, 1).train()
     with pytest.raises(TrainingError, match="another recipe"):
@@ -156,7 +156,6 @@ run_of(Path(sys.argv[1]), Path(sys.argv[2]), 200).train()
 """
 
 
-@pytest.mark.slow
 def test_kill_9_leaves_a_checkpoint_to_go_on_from(root: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED_RUN, str(root), str(tmp_path)],
@@ -180,7 +179,6 @@ def test_kill_9_leaves_a_checkpoint_to_go_on_from(root: Path, tmp_path: Path) ->
     assert len(resumed.train().history) == begun.epoch + 1
 
 
-@pytest.mark.slow
 def test_a_run_becomes_a_model_that_reads_images(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,8 @@ from ml.training.tuning.search import Search, own_params, tune
 from tests.ml.image_factory import write_images
 from tests.ml.training.test_run import NAMES, RECIPE
 
+pytestmark = pytest.mark.slow
+
 # One size: each costs the tracing of a graph.
 QUICK = replace(RECIPE, epoch_images=16, stages=(Stage(0.0, 32),))
 
@@ -99,7 +101,6 @@ def test_dropout_is_searched_only_where_there_is_some() -> None:
     assert own_params(dense)["dropout"] == 0.2
 
 
-@pytest.mark.slow
 def test_a_search_is_taken_up_where_it_was_interrupted(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,7 +153,6 @@ def test_a_search_is_taken_up_where_it_was_interrupted(
     )
 
 
-@pytest.mark.slow
 def test_time_that_is_over_ends_a_search(root: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="No trial was finished"):
         tune(search_of(root, tmp_path), trials=3, minutes=1e-6)

@@ -11,7 +11,7 @@ from patients.phantom import load
 from patients.phantom.load import IMAGES, create_demo_patients
 from tests.dicom_factory import grey_pixels
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 
 @pytest.fixture(autouse=True)
