@@ -16,8 +16,8 @@ from django.utils.safestring import SafeString
 
 from accounts.access import Action, require
 from accounts.errors import ChestXError
+from patients import resolutions
 from patients.admin.common import ArchiveAdmin, link_to, list_link
-from patients.conflicts import resolutions
 from patients.identity import assignments
 from patients.models import Series, Study, StudyFlag
 from patients.search import studies_found

@@ -11,8 +11,8 @@ from django.utils.safestring import SafeString
 
 from accounts.api.audited import patient_keys
 from accounts.errors import ChestXError
+from patients import resolutions
 from patients.admin.common import ArchiveAdmin, link_to
-from patients.conflicts import resolutions
 from patients.identity import assignments
 from patients.models import PatientAssignment, Upload
 

@@ -1,6 +1,6 @@
 """Files that contradict the record: kept in quarantine until a person decides.
 
-Resolving them is `patients.conflicts.resolutions`.
+Resolving them is `patients.resolutions`.
 """
 
 from enum import StrEnum

@@ -25,8 +25,8 @@ from chestx_site.benchmarks.inference import Compared, WayProcess
 from chestx_site.management.commands import bench
 from diagnoses.models import Finding, WorklistEntry
 from diagnoses.pages.worklist import keyset
+from patients.containers import Kind, check_whole
 from patients.dicom.header import read_header
-from patients.files.containers import Kind, check_whole
 from patients.models import Patient, Study
 from patients.search import studies_found
 from tests.factories import ModelVersionFactory, UserFactory
