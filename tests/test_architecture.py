@@ -39,7 +39,6 @@ ML_LAYERS = {
 }
 # The ways into an app: they call the rest of it and never one another.
 ENTRY_POINTS = {
-    "accounts": ("admin", "api", "views"),
     "patients": ("admin", "api", "management"),
     "diagnoses": ("admin", "api", "management", "pages"),
 }

@@ -1,4 +1,4 @@
-"""Users, departments, tokens and the audit trail in the admin."""
+"""The admin pages of users, departments, tokens and the audit log."""
 
 from accounts.admin import users
 

@@ -1,4 +1,1 @@
-"""The processes of the demo and of development.
-
-Supervisor, child processes, watchdog.
-"""
+"""Child processes: start, supervise, restart and stop them."""

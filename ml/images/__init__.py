@@ -1,1 +1,1 @@
-"""Parts of reading an image: pictures, VOI LUTs, codestream headers, lung masks."""
+"""Steps of reading an image: pictures, VOI LUTs, codestreams, lung masks."""

@@ -1,4 +1,4 @@
-"""The archive in the admin: to look things up, and to decide what only a person can."""
+"""The admin pages of the archive: search, conflicts, assignments."""
 
 from patients.admin import archive, persons, studies, uploads
 

@@ -1,1 +1,1 @@
-"""Whose image it is: submitted identity, names of persons, assignment to a patient."""
+"""Patient identity: submitted values, person names, assignment to a patient."""
