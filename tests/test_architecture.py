@@ -283,7 +283,7 @@ def test_each_package_says_in_one_sentence_what_belongs_there() -> None:
         place(file)
         for file in written_files()
         if file.name == "__init__.py"
-        and not re.fullmatch(r"[A-Z][^.]+\.", ast.get_docstring(parsed(file)) or "")
+        and not re.fullmatch(r"[A-Z`](?:[^.]|\.(?=\w))+\.", ast.get_docstring(parsed(file)) or "")
     ]
     assert not wrong, "\n".join(wrong)
 
