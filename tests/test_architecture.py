@@ -37,6 +37,13 @@ ML_LAYERS = {
     "ml.training": ("ml.training", "ml.datasets"),
     "ml.evaluation": ("ml.evaluation", "ml.training", "ml.datasets"),
 }
+# Who may import these packages of `ml` from outside of it.
+USED_BY = {
+    "ml.datasets": ("diagnoses.management", "diagnoses.governance.acceptance"),
+    "ml.exchange": ("diagnoses.management",),
+    "ml.training": ("diagnoses.management",),
+    "ml.evaluation": ("diagnoses.management", "diagnoses.governance.acceptance"),
+}
 # The ways into an app: they call the rest of it and never one another.
 ENTRY_POINTS = {
     "patients": ("admin", "api", "management"),
@@ -236,6 +243,20 @@ def test_layers_of_ml_import_down(package: str) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.parametrize("package", USED_BY)
+def test_commands_train_and_measure_and_the_site_does_not(package: str) -> None:
+    """Except that accepting a model measures it; benchmarks may import anything."""
+    wrong = [
+        f"{place(file, node)} imports {name}"
+        for file in app_files("chestx_site", "diagnoses", "patients", "accounts")
+        if "benchmarks" not in file.parts
+        and not is_below(module_name(file), USED_BY[package])
+        for node, name in imports(file)
+        if is_below(name, (package,))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
 @pytest.mark.parametrize("app", ENTRY_POINTS)
 def test_entry_points_of_an_app_are_imported_by_no_other_part_of_it(app: str) -> None:
     """Admin, REST, pages and commands call the rest; only the site imports them."""
@@ -283,7 +304,9 @@ def test_each_package_says_in_one_sentence_what_belongs_there() -> None:
         place(file)
         for file in written_files()
         if file.name == "__init__.py"
-        and not re.fullmatch(r"[A-Z`](?:[^.]|\.(?=\w))+\.", ast.get_docstring(parsed(file)) or "")
+        and not re.fullmatch(
+            r"[A-Z`](?:[^.]|\.(?=\w))+\.", ast.get_docstring(parsed(file)) or ""
+        )
     ]
     assert not wrong, "\n".join(wrong)
 
