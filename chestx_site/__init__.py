@@ -1,4 +1,4 @@
-"""The site: settings, routes, Celery, and the processes that serve it."""
+"""The site: settings, routes, task queue and server processes."""
 
 from chestx_site.celery import app as celery_app
 

@@ -12,9 +12,8 @@ from typing import BinaryIO
 from accounts.errors import InvalidInput
 from ml.errors import ImageError
 from ml.pixels import check_pixel_count
-from patients.dicom.file import PREAMBLE_BYTES, open_dicom
+from patients.dicom.file import PREAMBLE_BYTES, damaged, open_dicom, truncated
 from patients.dicom.pixel_data import check_dicom
-from patients.files.broken import damaged, truncated
 from patients.files.jpeg import read_jpeg
 from patients.files.mapped import Bytes, mapped
 from patients.files.tiff import read_tiff

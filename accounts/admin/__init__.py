@@ -1,4 +1,4 @@
-"""The admin pages of users, departments, tokens and the audit log."""
+"""Users, departments, tokens and the audit log in the admin."""
 
 from accounts.admin import users
 

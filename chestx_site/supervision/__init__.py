@@ -1,1 +1,1 @@
-"""Child processes: start, supervise, restart and stop them."""
+"""Processes of the demo and of development: supervisor, children, watchdog."""

@@ -1,1 +1,1 @@
-"""Steps of reading an image: pictures, VOI LUTs, codestreams, lung masks."""
+"""Parts of image reading: pictures, VOI LUTs, codestream headers, lung masks."""

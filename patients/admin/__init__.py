@@ -1,4 +1,4 @@
-"""The admin pages of the archive: search, conflicts, assignments."""
+"""The archive in the admin: look up rows, resolve conflicts, assign patients."""
 
 from patients.admin import archive, persons, studies, uploads
 

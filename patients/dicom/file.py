@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, NoReturn, Protocol
 
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -14,7 +14,6 @@ from pydicom.uid import (
 )
 
 from accounts.errors import InvalidInput
-from patients.files.broken import damaged, truncated
 from patients.files.mapped import Bytes, mapped
 from patients.files.temporary import new_temporary_file
 
@@ -74,6 +73,21 @@ def open_dicom(file: BinaryIO) -> Iterator[DicomBytes]:
             return
         little = syntax != ExplicitVRBigEndian
         yield DicomBytes(data, start, syntax == ImplicitVRLittleEndian, little, syntax)
+
+
+def truncated(detail: str = "") -> NoReturn:
+    """Refuse a file that ends too early."""
+    raise InvalidInput(
+        "The file ends too early: a part of it is missing"
+        + (f" ({detail})." if detail else ".")
+        + " Send it again from its source.",
+        reason_code="truncated_file",
+    )
+
+
+def damaged(detail: str) -> NoReturn:
+    """Refuse a file whose parts contradict each other."""
+    raise InvalidInput(f"The file is damaged: {detail}.", reason_code="damaged_file")
 
 
 def _read_file_meta(data: Bytes) -> tuple[str, int]:

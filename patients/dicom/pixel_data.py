@@ -10,7 +10,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from patients.dicom.file import DicomBytes
+from patients.dicom.file import DicomBytes, damaged, truncated
 from patients.dicom.structure import (
     PIXEL_DATA,
     PIXEL_DATA_TAGS,
@@ -19,7 +19,6 @@ from patients.dicom.structure import (
     PartKind,
     walk,
 )
-from patients.files.broken import damaged, truncated
 
 _SAMPLES, _PHOTOMETRIC, _FRAMES = 0x00280002, 0x00280004, 0x00280008
 _ROWS, _COLUMNS, _BITS_ALLOCATED = 0x00280010, 0x00280011, 0x00280100

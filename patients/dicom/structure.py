@@ -15,8 +15,7 @@ from typing import NamedTuple, NoReturn
 from pydicom.datadict import dictionary_VR
 
 from accounts.errors import InvalidInput
-from patients.dicom.file import LONG_VRS, DicomBytes
-from patients.files.broken import damaged, truncated
+from patients.dicom.file import LONG_VRS, DicomBytes, damaged, truncated
 
 UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD

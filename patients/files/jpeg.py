@@ -4,7 +4,7 @@ import re
 import struct
 from dataclasses import dataclass
 
-from patients.files.broken import damaged, truncated
+from patients.dicom.file import damaged, truncated
 from patients.files.mapped import Bytes
 
 SOI, EOI, SOS, APP1, APP14 = 0xD8, 0xD9, 0xDA, 0xE1, 0xEE

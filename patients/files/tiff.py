@@ -3,7 +3,7 @@
 import struct
 from dataclasses import dataclass
 
-from patients.files.broken import damaged, truncated
+from patients.dicom.file import damaged, truncated
 from patients.files.mapped import Bytes
 
 # Bytes of a value by field type (TIFF 6.0 section 2; 16 … 18 are BigTIFF's).
