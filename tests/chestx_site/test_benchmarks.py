@@ -1,4 +1,4 @@
-"""What the benchmarks say and send; how fast it is, they measure themselves."""
+"""The benchmarks: what they send, count and print; speed is not tested here."""
 
 from __future__ import annotations
 

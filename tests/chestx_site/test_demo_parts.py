@@ -1,4 +1,4 @@
-"""What the demo is made of, without starting it."""
+"""The parts of the demo, without starting it."""
 
 from __future__ import annotations
 

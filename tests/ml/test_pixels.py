@@ -1,4 +1,4 @@
-"""What a DICOM frame shows, against values worked out by hand from PS3.3."""
+"""Display values of a DICOM frame, against values worked out by hand from PS3.3."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files are refused where their own structure says that something is missing."""
+"""Kinds of files, and refusal of incomplete ones by their structure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures become Secondary Captures that show what the picture showed."""
+"""Pictures become Secondary Captures with the same content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of an image's labels, and what is not."""
+"""The ground truth of an image: known and unknown labels."""
 
 from __future__ import annotations
 

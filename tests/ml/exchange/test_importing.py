@@ -1,4 +1,4 @@
-"""Networks from elsewhere: opened without code, rebuilt exactly, told honestly."""
+"""Imported networks: opened without code, rebuilt exactly, described on the card."""
 
 from __future__ import annotations
 

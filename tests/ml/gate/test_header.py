@@ -1,4 +1,4 @@
-"""Which images a chest model turns away, by header and picture."""
+"""The header and pixel checks of a chest model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A gate in feature space: fitted on images, kept with the model, asked first."""
+"""The feature check: fit, file beside the model, order before scoring."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Grad-CAM from the head alone is what GradientTape finds, whatever the head."""
+"""Grad-CAM from the head equals GradientTape, for every head."""
 
 from __future__ import annotations
 

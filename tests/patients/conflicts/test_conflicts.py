@@ -1,4 +1,4 @@
-"""Images that contradict the record: quarantined, listed, resolved by a person."""
+"""Files that contradict the record: quarantined, listed, resolved by a person."""
 
 import hashlib
 from typing import Any

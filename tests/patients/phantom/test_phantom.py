@@ -1,4 +1,4 @@
-"""The phantoms: nobody's chest, and nobody can take it for somebody's."""
+"""The phantoms: synthetic, and marked so that nobody mistakes them."""
 
 from __future__ import annotations
 
