@@ -277,3 +277,25 @@ def test_security_gives_each_action_the_roles_that_have_it() -> None:
         action.value: {role for role in ALLOWED if action in ALLOWED[role]}
         for action in Action
     }
+
+
+def test_the_guide_quotes_the_pages_as_they_are() -> None:
+    """What stands in italics in the user's guide is a text of the pages."""
+    guide = re.sub(r"\s+", " ", text_of("docs/users-guide.md"))
+    quoted = re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", guide)
+    shown = sources().lower()
+    missing = [
+        text
+        for text in quoted
+        if not text.endswith(".") and text.removesuffix(" …").lower() not in shown
+    ]
+    assert quoted
+    assert not missing
+
+
+def test_architecture_counts_the_style_sheets() -> None:
+    written = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    numbers = {6: "six", 7: "seven", 8: "eight"}
+    style_sheets = list((ROOT / "static" / "css").glob("*.css"))
+
+    assert f"{numbers[len(style_sheets)]} style sheets" in written

@@ -1,1 +1,1 @@
-"""The child process that decodes pixels: start, request, stop."""
+"""The child process that decodes pixels: its program, its control, its refusals."""
