@@ -1,4 +1,4 @@
-"""Text contrast in both themes is at least 4.5:1 (WCAG 2.2, 1.4.3)."""
+"""The colours of both themes can be read: 4.5:1 for text (WCAG 2.2, 1.4.3)."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Patient identity: submitted values, person names, assignment to a patient."""
+"""The patient of an image: submitted identity, names, assignment to a patient."""
