@@ -1,4 +1,1 @@
-"""Model library on Keras 3, without Django.
-
-The modules for inference are at the top; the packages follow the life cycle of a model.
-"""
+"""A Keras library without Django; modules at this level are what inference needs."""

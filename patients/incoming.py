@@ -10,13 +10,12 @@ from typing import IO
 from django.conf import settings
 
 from accounts.errors import InvalidInput, TooLarge
-from patients import decode, messages, storage
+from patients import containers, decode, messages, storage
+from patients.containers import Kind
 from patients.decode import PixelFacts
 from patients.dicom import hashes
 from patients.dicom.hashes import ObjectHashes
 from patients.dicom.header import Header, PatientIdentity, read_header
-from patients.files import containers
-from patients.files.containers import Kind
 from patients.files.temporary import sha256_of
 from patients.identity.submitted import SubmittedIdentity
 from patients.secondary_capture import wrap_picture

@@ -28,9 +28,9 @@ from pydicom.uid import (
 
 from accounts.errors import InvalidInput
 from patients import decode, messages
+from patients.containers import Kind
 from patients.dicom import tags
 from patients.dicom.header import LONGEST_IDENTIFIER, PatientIdentity
-from patients.files.containers import Kind
 from patients.files.jpeg import JpegStructure, read_jpeg
 from patients.files.mapped import mapped
 from patients.files.temporary import CHUNK_BYTES, new_temporary_file, on_disk

@@ -1,4 +1,4 @@
-"""Whatever stands in an address, the answer is never an error of ours."""
+"""No query string leads to a server error."""
 
 from urllib.parse import quote
 

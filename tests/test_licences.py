@@ -1,4 +1,4 @@
-"""What is installed may be used: no distribution is under GPL or AGPL."""
+"""No installed distribution is under GPL or AGPL."""
 
 from __future__ import annotations
 

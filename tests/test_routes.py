@@ -1,4 +1,4 @@
-"""Every route: closed to who is not signed in, and silent where the trail is."""
+"""Every route needs a sign-in, and shows nothing without an audit event."""
 
 from http import HTTPStatus
 

@@ -27,7 +27,7 @@ from typing import Any
 from django.conf import settings
 
 from chestx_site.benchmarks.figures import BenchmarkError
-from chestx_site.supervision.demo import HOST
+from chestx_site.demo import HOST
 from chestx_site.supervision.processes import ChildProcess, wait_until
 
 FINISHED = frozenset({"succeeded", "rejected", "failed"})

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from chestx_site.demo import HOST
 from chestx_site.embedded.places import EmbeddedServiceError
 from chestx_site.faults.stack import FaultStack
-from chestx_site.supervision.demo import HOST
 
 # A server that restarts is asked again; longer than this, it is down for good.
 PATIENCE_S = 60.0

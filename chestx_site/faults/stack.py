@@ -17,6 +17,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from chestx_site.demo import CELERY, GUNICORN, HOST
 from chestx_site.embedded.places import (
     EmbeddedServiceError,
     database_url,
@@ -24,7 +25,6 @@ from chestx_site.embedded.places import (
     state_dir,
 )
 from chestx_site.embedded.services import EmbeddedServices
-from chestx_site.supervision.demo import CELERY, GUNICORN, HOST
 from chestx_site.supervision.processes import ChildProcess, wait_until
 from chestx_site.supervision.supervisor import Supervisor
 

@@ -19,8 +19,8 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.access import Action, require
 from accounts.errors import ChestXError
+from patients import resolutions
 from patients.admin.common import ArchiveAdmin, link_to, list_link, signed_in
-from patients.conflicts import resolutions
 from patients.identity import assignments
 from patients.models import Series, Study, StudyFlag
 from patients.search import studies_found

@@ -13,8 +13,8 @@ from django.utils.translation import ngettext_lazy
 
 from accounts.api.audited import patient_keys
 from accounts.errors import ChestXError
+from patients import resolutions
 from patients.admin.common import ArchiveAdmin, link_to, signed_in
-from patients.conflicts import resolutions
 from patients.identity import assignments
 from patients.models import PatientAssignment, Upload
 

@@ -1,1 +1,1 @@
-"""Files that contradict the record: duplicates, quarantine, resolution."""
+"""Files that contradict the record: detection and quarantine."""

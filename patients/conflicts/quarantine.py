@@ -1,6 +1,6 @@
 """Files that contradict the record; a person decides about them.
 
-Resolving them is `patients.conflicts.resolutions`.
+Resolving them is `patients.resolutions`.
 """
 
 from accounts.errors import Conflict

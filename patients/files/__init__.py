@@ -1,1 +1,1 @@
-"""Incoming files: formats, structure checks of pictures, temporary files."""
+"""Files as they arrive: upload handler, temporary files, JPEG and TIFF structure."""

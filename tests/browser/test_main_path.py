@@ -1,4 +1,4 @@
-"""What a person does: signs in, drops an image, and sees what the model found on it."""
+"""The main path in a browser: sign in, drop an image, see its findings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the benchmarks say and send; how fast it is, they measure themselves."""
+"""The benchmarks: what they send, count and print; speed is not tested here."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from chestx_site.benchmarks.inference import Compared, WayProcess
 from chestx_site.management.commands import bench
 from diagnoses.models import Finding, WorklistEntry
 from diagnoses.pages.worklist import keyset
+from patients.containers import Kind, check_whole
 from patients.dicom.header import read_header
-from patients.files.containers import Kind, check_whole
 from patients.models import Patient, Study
 from patients.search import studies_found
 from tests.factories import ModelVersionFactory, UserFactory

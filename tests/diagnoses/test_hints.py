@@ -1,4 +1,4 @@
-"""A hint says that there is work, and nothing else; its loss hurts nobody."""
+"""Hints carry no data, and losing one loses no image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is queued for an image, or why nothing is."""
+"""Which predictions are queued for an image, and the reason if there are none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a run ends: once, by who holds it, with everything or with nothing."""
+"""A run ends once, by the attempt that holds it, completely or not at all."""
 
 from __future__ import annotations
 

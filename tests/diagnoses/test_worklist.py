@@ -1,4 +1,4 @@
-"""What the line of a study says."""
+"""The worklist entry of a study."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Probabilities a label, by the method of the card; few images change little."""
+"""Calibrated probabilities, by the method of the card."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several models as one: whose mean it is, and that it is never another's."""
+"""Ensembles: the mean of exactly their members."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shipped model on real images: every form of an image is one result."""
+"""The shipped model on real images: every encoding gives the same result."""
 
 from __future__ import annotations
 

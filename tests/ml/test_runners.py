@@ -1,4 +1,4 @@
-"""Runners for GPU workers, tried on a CPU: backends, batches, precision."""
+"""Runners for GPU workers, on a CPU: backends, batches, precision."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Coverage holds on images that were not used to fit it; words follow the sets."""
+"""Coverage on images that were not used to fit it; words from label sets."""
 
 from __future__ import annotations
 

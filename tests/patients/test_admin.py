@@ -1,4 +1,4 @@
-"""The archive in the admin: looking things up, and deciding what only a person can."""
+"""The archive in the admin: search, conflicts, assignments."""
 
 from typing import Any
 

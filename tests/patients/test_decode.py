@@ -1,4 +1,4 @@
-"""What kills the decoder leaves us alive: it is a child, and there is another one."""
+"""The decoder child may die; the parent lives and starts another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folder source: all of a folder, resumable, with a manifest that says whose."""
+"""The folder source: a whole folder, resumable, with a manifest of patients."""
 
 import os
 from io import BytesIO, TextIOWrapper

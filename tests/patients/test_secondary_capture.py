@@ -1,4 +1,4 @@
-"""Pictures become Secondary Captures that show what the picture showed."""
+"""Pictures become Secondary Captures with the same content."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from pydicom.uid import (
 
 from accounts.errors import InvalidInput
 from ml.pixels import display_frame, picture_display, read_picture
+from patients.containers import Kind, check_whole, sniff
 from patients.dicom.header import PatientIdentity, PersonName, read_header
-from patients.files.containers import Kind, check_whole, sniff
 from patients.secondary_capture import wrap_picture
 from tests.dicom_factory import grey_pixels, jpeg, png
 

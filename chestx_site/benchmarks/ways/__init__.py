@@ -1,9 +1,4 @@
-"""The ways to run a network that `manage.py bench inference` compares.
-
-A module a way, each loaded in a process of its own by `child.py`, so that no library
-is in another's memory, on its threads or warm from its start. Every way has the same
-weights and the same images.
-"""
+"""The ways to run a network that `manage.py bench inference` compares."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from chestx_site.supervision.demo import Demo, DemoError
+from chestx_site.demo import Demo, DemoError
 from chestx_site.supervision.supervisor import stop_requests
 
 

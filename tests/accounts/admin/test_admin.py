@@ -1,4 +1,4 @@
-"""The admin site: who gets in, what it records, how often it asks the database."""
+"""The admin site: access, audit events, number of queries."""
 
 import re
 

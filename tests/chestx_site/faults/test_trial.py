@@ -1,4 +1,4 @@
-"""The trial with real processes, in short; and that it sees what it must not find."""
+"""The fault test in short, with real processes; it detects planted faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Children come back, end in order, and never outlive whoever started them."""
+"""The supervisor restarts children, stops them in order, leaves none behind."""
 
 from __future__ import annotations
 

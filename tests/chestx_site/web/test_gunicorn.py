@@ -1,4 +1,4 @@
-"""A real gunicorn serves the site, and never loads a neural network library."""
+"""A real gunicorn serves the site and loads no neural network library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for every answer: headers, a lost database, errors that are told."""
+"""Headers, a lost database and error answers, for every response."""
 
 import uuid
 

@@ -1,4 +1,4 @@
-"""Cursor paging: every row once, in order, whatever the ordering and the nulls."""
+"""Cursor paging: every row once, in order, for every ordering and for nulls."""
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta

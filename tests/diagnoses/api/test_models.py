@@ -1,4 +1,4 @@
-"""Models by REST: who may use them is decided there, too."""
+"""Models over REST: activation, shadow, rollback, operating points."""
 
 from __future__ import annotations
 

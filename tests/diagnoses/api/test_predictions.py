@@ -1,4 +1,4 @@
-"""/api/v1/predictions/ and /models/: results, heat maps, another run, cards."""
+"""Predictions and models over REST: results, heat maps, retries, cards."""
 
 import json
 import uuid

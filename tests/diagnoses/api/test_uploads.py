@@ -1,4 +1,4 @@
-"""POST /api/v1/uploads/: what each file becomes, and how that is answered."""
+"""Uploads over REST: outcome and answer for each file."""
 
 import uuid
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a version measures on the hospital's own images, kept beside its card."""
+"""Acceptance: a version is measured on images of the hospital."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two versions on the images that both have read."""
+"""Comparison of two versions on the images that both have read."""
 
 from __future__ import annotations
 

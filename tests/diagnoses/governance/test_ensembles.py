@@ -1,4 +1,4 @@
-"""Ensembles in the archive: installed with their members, and made of them."""
+"""Ensembles: installation with their members, results made of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Imported models are installed and run like any other, once a person says so."""
+"""Imported models are installed, activated and run like shipped ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model in shadow reads every image that fits, and readers are told nothing of it."""
+"""A model in shadow reads every image that fits; readers do not see its results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may use a version of a model, and how that is decided."""
+"""Transitions of a model version: shadow, active, retired, rolled back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands that measure say what they found, and refuse what they cannot."""
+"""The measuring commands print their results and refuse wrong input."""
 
 from __future__ import annotations
 

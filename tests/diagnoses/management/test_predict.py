@@ -1,4 +1,4 @@
-"""`manage.py predict`: a line a file, whatever is wrong with one of them."""
+"""`manage.py predict`: one line for each file, also after an error."""
 
 from __future__ import annotations
 

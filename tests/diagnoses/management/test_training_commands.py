@@ -1,4 +1,4 @@
-"""The commands of training on a made-up data set in a published layout."""
+"""The training commands on a synthetic data set in a published layout."""
 
 from __future__ import annotations
 

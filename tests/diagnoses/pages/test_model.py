@@ -1,4 +1,4 @@
-"""About the models: the cards as they are, for everybody who works with them."""
+"""The model pages: list, card, history, decisions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Beside every result stands what it is for, and the way to what it cannot tell."""
+"""Every result stands beside the decision-support notice and a link to limits."""
 
 from __future__ import annotations
 

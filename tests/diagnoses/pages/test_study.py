@@ -1,4 +1,4 @@
-"""The study page: the image, the findings, and the states in which there are none."""
+"""The study page: image, findings, and the states without findings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The upload page: an answer for each file, which turns into the finding by itself."""
+"""The upload page: one answer for each file, updated when its result arrives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The worklist page: what stands where, at which cost, and what the trail says."""
+"""The worklist page: rows, order, filters, number of queries, audit events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the gate refuses has no score, except drawings that the demo itself marked."""
+"""A refused image has no score, except drawings that the demo marked."""
 
 from __future__ import annotations
 

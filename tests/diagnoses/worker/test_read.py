@@ -1,4 +1,4 @@
-"""What a worker makes of an image, and of everything that can go wrong with one."""
+"""What a worker does with an image, and with every kind of error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stored result made again: agree, differ, or not comparable."""
+"""Reproducing a stored result: agree, differ, or not comparable."""
 
 from __future__ import annotations
 

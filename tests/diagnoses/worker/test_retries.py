@@ -1,4 +1,4 @@
-"""Asking again for what failed, by page, REST and admin: one event with the new run."""
+"""Retries by page, REST and admin: one audit event with the new run."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Cards and weights: whole, bound to each other, and never code."""
+"""Shipped cards and weights are complete, match by hash, and contain no code."""
 
 from __future__ import annotations
 

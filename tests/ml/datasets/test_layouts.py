@@ -1,4 +1,4 @@
-"""Data sets in their published layouts, made up: rows, patients, splits, refusals."""
+"""Published layouts of data sets: rows, patients, splits, refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Manifests, splits by patient, and the cache of images."""
+"""Manifests, splits by patient, and the image cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The baseline sees borders and file facts, never the lungs; its lead is paired."""
+"""The border-and-histogram baseline and the paired difference to a model."""
 
 from __future__ import annotations
 

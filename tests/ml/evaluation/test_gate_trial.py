@@ -1,4 +1,4 @@
-"""What a gate is tried with, and that none of it set the gate."""
+"""The gate measurement: its images, and that none of them set the gate."""
 
 from __future__ import annotations
 

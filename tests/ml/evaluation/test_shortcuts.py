@@ -1,4 +1,4 @@
-"""Changes take away what they say; sources are told where features differ by them."""
+"""Shortcut measures: changed images, and sources told apart by features."""
 
 from __future__ import annotations
 

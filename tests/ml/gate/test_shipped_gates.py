@@ -1,4 +1,4 @@
-"""The gates that are shipped, on real images; skips where there are none."""
+"""The shipped gates on real images; skipped without them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lungs are found where they are drawn, follow the image, and are not made up."""
+"""Lung masks: found, moved with the image, never invented."""
 
 from __future__ import annotations
 

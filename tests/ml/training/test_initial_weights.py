@@ -1,4 +1,4 @@
-"""Where a run begins: own models, files, and the weights that Keras publishes."""
+"""Initial weights: own models, files, published weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training knows where the lungs are, and can look at nothing else."""
+"""Training with lung masks: crops around the lungs, lungs only."""
 
 from __future__ import annotations
 

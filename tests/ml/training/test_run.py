@@ -1,4 +1,4 @@
-"""A run of the tiny network: it learns, survives being killed, and becomes a model."""
+"""A run of the tiny network: it learns, resumes after a kill, and becomes a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A search over tiny runs: it goes on, keeps the best, and never asks val."""
+"""The hyperparameter search resumes, keeps the best trial, and never reads val."""
 
 from __future__ import annotations
 

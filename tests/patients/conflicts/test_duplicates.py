@@ -1,4 +1,4 @@
-"""The same object or not."""
+"""Duplicates: which files are the same object."""
 
 from typing import Any
 

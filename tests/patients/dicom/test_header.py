@@ -1,4 +1,4 @@
-"""Headers are read for what they say; a hostile one is refused or made harmless."""
+"""Reading DICOM headers; hostile ones are refused or made harmless."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo's patients: synthetic everywhere, and made once."""
+"""The demo patients: marked SYNTHETIC everywhere, created once."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The phantoms: nobody's chest, and nobody can take it for somebody's."""
+"""The phantoms: synthetic, and marked so that nobody mistakes them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from pydicom import dcmread
 
 from ml.pixels import display_frame
+from patients.containers import Kind, check_whole
 from patients.dicom.header import read_header
-from patients.files.containers import Kind, check_whole
 from patients.phantom.dataset import phantom_dataset, write_phantom
 from patients.phantom.drawing import MARK, draw_chest
 

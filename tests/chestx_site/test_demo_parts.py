@@ -1,4 +1,4 @@
-"""What the demo is made of, without starting it."""
+"""The parts of the demo, without starting it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from django.db import OperationalError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from chestx_site.demo import Demo
 from chestx_site.supervision import ports
-from chestx_site.supervision.demo import Demo
 from chestx_site.supervision.demo_secrets import kept_secret
 from chestx_site.supervision.watchdog import QueueWatchdog
 

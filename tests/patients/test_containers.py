@@ -1,4 +1,4 @@
-"""Files are refused where their own structure says that something is missing."""
+"""Kinds of files, and refusal of incomplete ones by their structure."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from pydicom.uid import (
 )
 
 from accounts.errors import InvalidInput
+from patients.containers import Kind, check_whole, sniff
 from patients.dicom import file as dicom_file
 from patients.dicom import structure as dicom_structure
-from patients.files.containers import Kind, check_whole, sniff
 from tests.dicom_factory import (
     encoded,
     grey_pixels,
