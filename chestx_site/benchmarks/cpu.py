@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
@@ -21,9 +22,9 @@ _PARTS = (
 _TIMES = slice(11, 15)
 
 
-def cpu_seconds(var_dir: Path) -> Counter[str]:
+def cpu_seconds(var_dir: Path) -> dict[str, float]:
     """Return the processor time that each part of the site in this folder has used."""
-    used: Counter[str] = Counter()
+    used: dict[str, float] = defaultdict(float)
     mark = os.fsencode(var_dir)
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -40,10 +41,10 @@ def cpu_seconds(var_dir: Path) -> Counter[str]:
 
 
 def used_per_image(
-    before: Counter[str], after: Counter[str], images: int
+    before: Mapping[str, float], after: Mapping[str, float], images: int
 ) -> dict[str, float]:
     """Return the processor seconds an image, part by part, the greatest first."""
-    used = {part: (after[part] - before[part]) / images for part in after}
+    used = {part: (after[part] - before.get(part, 0)) / images for part in after}
     return {
         part: round(seconds, 4)
         for part, seconds in sorted(used.items(), key=lambda item: -item[1])

@@ -46,7 +46,7 @@ def test_too_many_failed_tries_lock_the_name_out_even_with_the_right_password() 
     answer = client.post("/sign-in/", {"username": user.username, "password": PASSWORD})
     assert answer.status_code == 429
     assert int(answer.headers["Retry-After"]) == 600
-    assert b"failed too often" in answer.content
+    assert b"Too many failed sign-ins" in answer.content
     assert client.get("/").status_code == 302
     locked = AuditEvent.objects.filter(outcome="refused", detail__locked_out=True)
     assert locked.exists()
