@@ -16,6 +16,15 @@ GetResponse = Callable[[HttpRequest], HttpResponse]
 API_PREFIX = "/api/"
 OPEN_NAMES = ("sign-in", "auth-token", "healthz", "readyz")
 PROBLEM_JSON = "application/problem+json"
+# Django's own error pages, as sentences for programs.
+DETAILS = {
+    HTTPStatus.BAD_REQUEST: _("The request is not valid."),
+    HTTPStatus.FORBIDDEN: _("Your role does not have permission for this."),
+    HTTPStatus.NOT_FOUND: _("Not found, or you do not have access to it."),
+    HTTPStatus.INTERNAL_SERVER_ERROR: _(
+        "An internal error occurred. It has been logged."
+    ),
+}
 
 
 def problem(error: ChestXError, **extensions: object) -> dict[str, object]:
@@ -130,7 +139,6 @@ def error_answer(request: HttpRequest, error: ChestXError) -> HttpResponse:
         "error_page.html",
         {
             "status": int(error.status),
-            "title": HTTPStatus(error.status).phrase,
             "message": error.message,
             "reason_code": error.reason_code,
         },
@@ -148,9 +156,9 @@ def _is_html_error(response: HttpResponse) -> bool:
 
 
 def _error_of_status(status: int) -> ChestXError:
+    known = HTTPStatus(status)
     error = ChestXError(
-        HTTPStatus(status).description or HTTPStatus(status).phrase,
-        reason_code=HTTPStatus(status).name.lower(),
+        DETAILS.get(known, known.phrase), reason_code=known.name.lower()
     )
     error.status = status
     return error

@@ -59,7 +59,8 @@ class UserManager(DjangoUserManager["User"]):
         )
 
 
-class User(AbstractUser):
+# The manager of the tokens, `auth_token_set`, comes from knox and has no type.
+class User(AbstractUser):  # type: ignore[django-manager-missing]
     """A person or program that signs in.
 
     The role decides which actions are allowed, the departments which studies are seen.
@@ -96,10 +97,6 @@ class User(AbstractUser):
         )
 
 
-class TokenManager(AuthTokenManager, models.Manager["Token"]):
-    """Typed manager of tokens: `create` returns the row and the token's text."""
-
-
 class Token(AbstractAuthToken):
     """An API token: its digest, expiry time and scopes.
 
@@ -126,7 +123,8 @@ class Token(AbstractAuthToken):
     )
     name = models.CharField(_("name"), max_length=64, blank=True)
 
-    objects: ClassVar[TokenManager] = TokenManager()
+    # knox has no type hints: `create` returns the row and the token's text.
+    objects: ClassVar[Any] = AuthTokenManager()
 
     class Meta:
         ordering = ("-created",)

@@ -56,9 +56,10 @@ def issue_token(
             fields={"scopes": sorted(foreign)},
         )
     Token.objects.filter(user=user, expiry__lte=timezone.now()).delete()
-    return Token.objects.create(
+    token, text = Token.objects.create(
         user=user,
         expiry=knox_settings.TOKEN_TTL if lifetime is None else lifetime,
         scopes=sorted(granted),
         name=name,
     )
+    return token, text

@@ -16,7 +16,7 @@ from patients.identity.names import fold
 from patients.models import Instance, Patient, Series, Study, Upload
 
 PASSWORD = "a-Password-of-tests-4711"
-_Row = TypeVar("_Row", covariant=True)
+_Row = TypeVar("_Row")
 
 
 class RowFactory(Protocol[_Row]):
@@ -71,7 +71,8 @@ class _UserFactory(DjangoModelFactory):
     @factory.post_generation
     def departments(made: User, create: bool, given: Any, **kwargs: Any) -> None:  # noqa: N805
         if create:
-            made.departments.set([made.primary_department] if given is None else given)
+            own = [made.primary_department] if made.primary_department else []
+            made.departments.set(own if given is None else given)
 
     @factory.post_generation
     def password(made: User, create: bool, given: Any, **kwargs: Any) -> None:  # noqa: N805

@@ -38,7 +38,7 @@ _ANSWER_TIMEOUT_S = 60.0
 # Asking costs the server time too, so not more often than the answer is worth.
 _POLL_S = 0.02
 # What the demo says when its own patients are in the record.
-_LOADED = b"Demo patients: loaded"
+_LOADED = b"Loaded: demo patients"
 
 
 @dataclass
