@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from chestx_site.testbed.site import SiteError
+
 Figures = dict[str, Any]
 
 
-class BenchmarkError(Exception):
-    """Something could not be measured; the message says what."""
+class BenchmarkError(SiteError):
+    """A measurement failed; the message says why."""
 
 
 @dataclass(frozen=True)

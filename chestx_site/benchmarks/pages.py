@@ -8,8 +8,10 @@ import urllib.parse
 from collections.abc import Callable, Iterable
 from itertools import cycle, islice
 
+from chestx_site.benchmarks.demo import running_demo
 from chestx_site.benchmarks.figures import Figures, spread
-from chestx_site.benchmarks.site import BrowserSession, Site, running_demo
+from chestx_site.testbed.clients import BrowserSession
+from chestx_site.testbed.site import Site
 
 SIZES = (1_000, 100_000)
 _ROUNDS = 100

@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
 
 from chestx_site.benchmarks.cpu import cpu_seconds, used_per_image
+from chestx_site.benchmarks.demo import ReadingClient, running_demo
 from chestx_site.benchmarks.figures import Figures
 from chestx_site.benchmarks.images import jpeg_pictures
-from chestx_site.benchmarks.site import RestClient, Site, running_demo
+from chestx_site.testbed.site import Site
 
 _CLIENTS = 4
 # Only the end is waited for, and what is asked meanwhile takes time from the images.
@@ -59,15 +60,15 @@ def _send_all(site: Site, pictures: list[bytes], count: int, *, prefix: str) -> 
         runs = clients.map(lambda share: _send(site, share, prefix), shares)
         predictions = [prediction for run in runs for prediction in run]
     sent_s = time.perf_counter() - began
-    waiting = RestClient(site)
+    waiting = ReadingClient(site)
     for prediction in reversed(predictions):
         waiting.result(prediction, poll_s=_POLL_S)
     return sent_s
 
 
 def _send(site: Site, images: list[tuple[int, bytes]], prefix: str) -> list[str]:
-    client = RestClient(site)
+    client = ReadingClient(site)
     return [
-        client.upload("image.jpeg", content, patient_id=f"{prefix}-{number}")
+        client.send("image.jpeg", content, patient_id=f"{prefix}-{number}")
         for number, content in images
     ]
