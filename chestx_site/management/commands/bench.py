@@ -10,7 +10,6 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.translation import gettext
-from django.utils.translation import gettext_lazy as _
 
 from chestx_site.benchmarks import inference, pages, throughput, upload
 from chestx_site.benchmarks.figures import (
@@ -34,12 +33,14 @@ RESULTS = settings.BASE_DIR / "benchmarks" / "results.json"
 class Command(BaseCommand):
     """Measure, print a table, and write benchmarks/results.json."""
 
-    help = _("Measure the speed of ChestX and write benchmarks/results.json.")
     # Each benchmark starts its own database.
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the names of benchmarks and --json."""
+        parser.description = gettext(
+            "Measure the speed of ChestX and write benchmarks/results.json."
+        )
         names = ", ".join(BENCHMARKS)
         parser.add_argument(
             "names",

@@ -6,7 +6,6 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.translation import gettext
-from django.utils.translation import gettext_lazy as _
 
 from chestx_site.supervision.demo import Demo, DemoError
 from chestx_site.supervision.supervisor import stop_requests
@@ -15,18 +14,20 @@ from chestx_site.supervision.supervisor import stop_requests
 class Command(BaseCommand):
     """Serve ChestX with made-up patients until Ctrl-C or SIGTERM."""
 
-    help = _("Serve ChestX on this machine with made-up patients.")
     # The database does not run yet.
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add --from."""
+        parser.description = gettext(
+            "Serve ChestX on this machine with made-up patients."
+        )
         parser.add_argument(
             "--from",
             dest="load_from",
             metavar="DIR",
             type=Path,
-            help=_("Load the files of this folder instead of drawing phantoms"),
+            help=gettext("Load the files of this folder instead of drawing phantoms"),
         )
 
     def handle(self, *args: Any, load_from: Path | None, **options: Any) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.translation import gettext
-from django.utils.translation import gettext_lazy as _
 
 from chestx_site.embedded.places import EmbeddedServiceError
 from chestx_site.faults.trial import Options, Report, run_trial
@@ -20,15 +19,17 @@ from chestx_site.testbed.site import SiteError, temporary_folder
 class Command(BaseCommand):
     """Send images through three sources while workers and servers are killed."""
 
-    help = _("Send images through three sources while workers and servers are killed.")
     # It starts its own database.
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the options of the trial."""
+        parser.description = gettext(
+            "Send images through three sources while workers and servers are killed."
+        )
         usual = Options(seed=0)
         parser.add_argument(
-            "--seed", type=int, help=_("Seed of the plan; default: random")
+            "--seed", type=int, help=gettext("Seed of the plan; default: random")
         )
         parser.add_argument("--images", type=int, default=usual.images)
         parser.add_argument("--kills", type=int, default=usual.kills)
@@ -36,7 +37,7 @@ class Command(BaseCommand):
         parser.add_argument("--span-s", type=float, default=usual.span_s)
         parser.add_argument("--lease-s", type=float, default=usual.lease_s)
         parser.add_argument(
-            "--keep", action="store_true", help=_("Keep folder and logs")
+            "--keep", action="store_true", help=gettext("Keep folder and logs")
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

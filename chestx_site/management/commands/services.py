@@ -1,11 +1,11 @@
 """Run only PostgreSQL and Redis, for development: `manage.py services`."""
 
+from argparse import ArgumentParser
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.translation import gettext
-from django.utils.translation import gettext_lazy as _
 
 from chestx_site.embedded import EmbeddedServiceError
 from chestx_site.embedded.services import EmbeddedServices
@@ -15,8 +15,11 @@ from chestx_site.supervision.supervisor import StopRequested, Supervisor, stop_r
 class Command(BaseCommand):
     """Run PostgreSQL and Redis in the foreground until Ctrl-C or SIGTERM."""
 
-    help = _("Run PostgreSQL and Redis for development.")
     requires_system_checks = ()
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Describe the command."""
+        parser.description = gettext("Run PostgreSQL and Redis for development.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Start both servers and restart either one if it dies."""
