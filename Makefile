@@ -25,7 +25,7 @@ test: $(TEST_STAMP) ## run all tests against real PostgreSQL and Redis
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 test-quick: $(TEST_STAMP) ## run the tests that take no time
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) -m "not slow"
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -m "not slow"
 
 faults: $(TEST_STAMP) ## kill workers, Redis and PostgreSQL under load; count what is left
 	$(BIN)/python manage.py faults

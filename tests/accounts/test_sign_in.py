@@ -21,7 +21,8 @@ def _try(client: Client, username: str, password: str) -> int:
 
 
 def test_signing_in_and_out_leaves_an_event_each() -> None:
-    client = person(user=(user := UserFactory()))
+    client, user = Client(), UserFactory()
+    assert _try(client, user.username, PASSWORD) == 302
     client.post("/sign-out/")
     events = AuditEvent.objects.order_by("at").values_list(
         "action", "actor_uuid", "actor_name", "source", "outcome", "address"
