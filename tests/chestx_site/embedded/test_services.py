@@ -209,7 +209,7 @@ def test_root_copies_programs_that_postgresqls_user_cannot_reach(
             assert _both_answer(var_dir)
     finally:
         os.umask(before)
-    assert any("copying it" in sentence for sentence in said)
+    assert any("Copying PostgreSQL" in sentence for sentence in said)
 
 
 def test_the_socket_folder_is_closed_to_others(holder: Holder, var_dir: Path) -> None:
