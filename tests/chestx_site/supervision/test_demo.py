@@ -50,9 +50,9 @@ def test_says_each_step_then_address_and_accounts(demo: RunningDemo) -> None:
     assert wait_until(lambda: "Ctrl-C" in demo.said, timeout_s=30)
     steps = [
         "Starting PostgreSQL and Redis",
-        "Bringing the tables up to date",
+        "Updating the database tables",
         "Registering the models",
-        "Making the users",
+        "Creating the users",
         "Starting the web server",
         f"http://127.0.0.1:{demo.port}/",
         ", ".join(ROLES),
@@ -67,7 +67,7 @@ def test_every_role_signs_in(demo: RunningDemo) -> None:
 
 
 def test_demo_patients_appear(demo: RunningDemo) -> None:
-    assert wait_until(lambda: "Demo patients:" in demo.said, timeout_s=300)
+    assert wait_until(lambda: ": demo patients" in demo.said, timeout_s=300)
     assert "Loaded: demo patients" in demo.said
     status, page = demo.get("/api/v1/patients/", token=demo.token("radiologist"))
     assert status == 200
@@ -124,7 +124,7 @@ def test_a_taken_port_is_named(demo: RunningDemo) -> None:
     with short_folder() as folder:
         second = _try_demo(VAR_DIR=str(folder / "var"), PORT=str(demo.port))
     assert second.returncode == 1
-    assert f"Port {demo.port} is taken" in second.stderr
+    assert f"Another program uses port {demo.port}" in second.stderr
 
 
 def test_production_settings_are_refused() -> None:
@@ -156,7 +156,7 @@ def test_a_command_without_a_database_says_what_to_do() -> None:
             check=False,
         )
     assert told.returncode == 1
-    assert "run make demo, or set DATABASE_URL" in told.stderr
+    assert "or set DATABASE_URL" in told.stderr
     assert "Traceback" not in told.stderr
 
 
