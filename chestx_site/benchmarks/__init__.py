@@ -1,5 +1,5 @@
-"""How fast it is, measured in one run on one machine: `make bench`.
+"""Speed benchmarks, run on one machine by `make bench`.
 
-A module a benchmark; each returns figures by name. `benchmarks/results.json` keeps the
-last ones with the machine that gave them, docs/performance.md says what they mean.
+Each module is a benchmark and returns figures by name. `benchmarks/results.json` has
+the latest figures with their machine; docs/performance.md explains them.
 """

@@ -1,4 +1,4 @@
-"""Images a second that four clients can send, until every result is stored."""
+"""Images per second from four clients, until all results are stored."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from chestx_site.benchmarks.images import jpeg_pictures
 from chestx_site.testbed.site import Site
 
 _CLIENTS = 4
-# Only the end is waited for, and what is asked meanwhile takes time from the images.
+# Polling is slow on purpose: it takes CPU time from the images.
 _POLL_S = 0.25
 _WARM_UP = 12
 _IMAGES = 200
@@ -49,9 +49,10 @@ def measure(say: Callable[[str], None]) -> Figures:
 
 
 def _send_all(site: Site, pictures: list[bytes], count: int, *, prefix: str) -> float:
-    """Send images, each for a patient of its own; return when the last was answered.
+    """Send images for different patients and wait for all results.
 
-    All results are stored when this returns.
+    Returns:
+        Seconds until the last upload was answered.
     """
     began = time.perf_counter()
     numbered = list(enumerate(islice(cycle(pictures), count)))

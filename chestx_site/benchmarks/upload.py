@@ -1,4 +1,4 @@
-"""From the first byte of an upload to its stored result, one image at a time."""
+"""Time from the start of an upload to its stored result, one image at a time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _JPEG_2000_IMAGES = 20
 
 
 def measure(say: Callable[[str], None]) -> Figures:
-    """Send drawn images, and the JPEG 2000 sample where it is there.
+    """Send drawn images, and the JPEG 2000 sample if available.
 
     Raises:
         BenchmarkError: The demo does not start, or an image is not read.
@@ -37,7 +37,7 @@ def measure(say: Callable[[str], None]) -> Figures:
 
 
 def _one_at_a_time(client: ReadingClient, images: Iterable[bytes]) -> Figures:
-    """Time images from sending to result; say where the time goes."""
+    """Measure images from upload to result, with the parts of the time."""
     whole, answered, inference = [], [], []
     for content in images:
         began = time.perf_counter()

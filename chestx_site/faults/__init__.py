@@ -1,5 +1,5 @@
-"""A trial with real processes: what is lost when workers and servers are killed.
+"""Fault trials: kill workers and servers under load, then count lost images.
 
-`make faults` sends images through three sources while it breaks things, and then
-counts. docs/reliability.md says what it shows and what it showed.
+`make faults` sends images through three sources while it kills processes.
+docs/reliability.md explains the trial and its results.
 """

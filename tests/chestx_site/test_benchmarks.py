@@ -1,4 +1,4 @@
-"""What the benchmarks say and send; how fast it is, they measure themselves."""
+"""Output and input of the benchmarks."""
 
 from __future__ import annotations
 
