@@ -1,4 +1,4 @@
-"""Whatever stands in an address, the answer is never an error of ours."""
+"""No input in an address, form or file name leads to an internal error."""
 
 from urllib.parse import quote
 

@@ -1,4 +1,4 @@
-"""Signing in and out, failing at it, and what the trail keeps of that."""
+"""Sign-in, failed sign-in, sign-out and their audit events."""
 
 import pytest
 from django.conf import settings
