@@ -155,6 +155,7 @@ def test_who_sees_no_images_gets_none_and_who_sees_no_names_none(
             assert not _shows_the_patient(answer, record), route
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "role", [r for r in Role if r not in (Role.ADMIN, Role.AUDITOR)]
 )
@@ -188,6 +189,7 @@ def test_the_auditor_reads_the_trail_and_nothing_else_on_the_admin_site(
     assert b'name="_save"' not in page.content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", Role)
 def test_every_role_sees_the_schema_and_the_docs_page_also_by_token(role: Role) -> None:
     for client in (person(role), program(role)):

@@ -65,6 +65,7 @@ def test_a_child_that_dies_is_started_again(
     assert "sleeper ended (SIGKILL)" in said
 
 
+@pytest.mark.slow
 def test_a_child_that_cannot_live_is_tried_for_ever_but_not_hastily(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,6 +127,7 @@ def test_children_stop_in_the_reverse_order(supervisor: Supervisor) -> None:
     assert stopped == ["sweeper", "web", "database"]
 
 
+@pytest.mark.slow
 def test_children_that_were_asked_before_share_the_waiting() -> None:
     slow = (
         "import signal, time;"
