@@ -36,6 +36,7 @@ bench: $(TEST_STAMP) ## measure speed, print a table, write benchmarks/results.j
 lint: $(TEST_STAMP) ## check style, format and types; list what is longest
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy .
 	$(BIN)/python -m tests.longest
 
 format: $(TEST_STAMP) ## put code into the project's format

@@ -1,6 +1,6 @@
-"""The whole of ChestX on one machine: servers, worker, sweeper, web, made-up records.
+"""The demo: all of ChestX on one machine, with made-up patients.
 
-For trying and developing. Production runs the same programs under the system's own
+For trials and development. Production runs the same programs under the system's own
 supervisor: docs/deployment.md.
 """
 
@@ -16,6 +16,7 @@ from pathlib import Path
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
+from django.utils.translation import gettext
 
 from accounts.demo import create_demo_users
 from accounts.errors import ChestXError
@@ -39,24 +40,28 @@ CELERY = ("-A", "chestx_site", "worker", "-Q", "inference", "--loglevel", "INFO"
 
 
 class DemoError(Exception):
-    """The demo cannot start or go on; the message says what to do about it."""
+    """The demo cannot start or continue; the message says what to do."""
 
 
 def refuse_unfit_settings() -> None:
-    """Refuse to make users with one shared password where real patients may be.
+    """Refuse settings under which real patients may be in the record.
 
     Raises:
         DemoError: The settings are not those of a demo.
     """
     if settings.PRODUCTION:
         raise DemoError(
-            "The demo does not run with CHESTX_ENV=production: its users share one "
-            "password. docs/deployment.md says how production is served."
+            gettext(
+                "The demo does not run with CHESTX_ENV=production, because its users "
+                "share one password. For production, see docs/deployment.md."
+            )
         )
     if os.environ.get("DATABASE_URL") or os.environ.get("REDIS_URL"):
         raise DemoError(
-            "The demo brings a PostgreSQL and a Redis of its own: unset DATABASE_URL "
-            "and REDIS_URL, or serve from yours as docs/deployment.md says."
+            gettext(
+                "The demo starts its own PostgreSQL and Redis. Unset DATABASE_URL and "
+                "REDIS_URL, or follow docs/deployment.md to use your own servers."
+            )
         )
 
 
@@ -69,8 +74,8 @@ class Demo:
         """Describe the processes; nothing starts yet.
 
         Args:
-            say: Takes a sentence for the person who waits.
-            load_from: A folder of real files to load instead of drawn phantoms.
+            say: Prints a sentence.
+            load_from: A folder of files to load instead of the phantoms.
         """
         self._say = say
         self._began = time.monotonic()
@@ -82,7 +87,7 @@ class Demo:
         self._worker = self._program(
             "inference worker", "-m", "celery", *CELERY, concurrency
         )
-        # Tests and deployments run Django's checks; here they would cost a second.
+        # Tests and deployments run Django's checks; they take a second.
         self._worker.environment = {"CELERY_SKIP_CHECKS": "1"}
         self._sweeper = self._program("sweeper", "manage.py", "sweeper")
         self._loader = self._describe_loader(load_from)
@@ -90,7 +95,7 @@ class Demo:
         self._watchdog = QueueWatchdog(sweeper.stalled)
 
     def run(self) -> None:
-        """Start everything, look after it, and stop everything when asked to.
+        """Run all processes until a signal asks to stop.
 
         Raises:
             DemoError: It cannot start.
@@ -101,44 +106,50 @@ class Demo:
             self._start()
             self._supervisor.run(every_look=self._look_further)
         except StopRequested as request:
-            self._say(f"Stopping ({request})")
+            self._say(gettext("Stopping (%(signal)s)") % {"signal": request})
         except EmbeddedServiceError as error:
             raise DemoError(str(error)) from error
         finally:
             self._stop()
-        self._say("Stopped")
+        self._say(gettext("Stopped"))
 
     def _start(self) -> None:
         self._services.take_lock()
         if not wait_for_free_port(HOST, settings.PORT):
-            raise DemoError(
-                f"Port {settings.PORT} is taken by another program. Stop that, or "
-                "choose another port: PORT=8001 make demo"
+            message = gettext(
+                "Another program uses port %(port)d. Stop it, or choose another port: "
+                "PORT=8001 make demo"
             )
-        self._say("Starting PostgreSQL and Redis")
+            raise DemoError(message % {"port": settings.PORT})
+        self._say(gettext("Starting PostgreSQL and Redis"))
         self._services.start()
         self._supervisor.adopt(self._services.servers)
         password = self._prepare_environment()
         self._prepare_record(password)
-        self._say("Starting the web server, one inference worker and the sweeper")
+        self._say(
+            gettext("Starting the web server, one inference worker and the sweeper")
+        )
         for child in (self._web, self._worker, self._sweeper):
             self._supervisor.start(child)
         self._wait_until_ready()
         self._welcome(password)
-        self._say(f"Loading the {self._loader.name} (the site can be used meanwhile)")
+        self._say(
+            gettext("Loading %(what)s (the site is usable meanwhile)")
+            % {"what": self._loader_label}
+        )
         self._loader.start()
         self._watchdog.start()
 
     def _stop(self) -> None:
         self._loader.kill()
-        # They end at the same time, while both servers are still there for them.
+        # They end at the same time, while both servers still run.
         for child in (self._sweeper, self._worker, self._web):
             child.request_stop()
         self._supervisor.stop()
         self._services.stop()
 
     def _prepare_environment(self) -> str:
-        """Make folders and secrets that last, and return the users' password."""
+        """Create folders and secrets, and return the password of the users."""
         for name in ("incoming", "objects", "static"):
             (self._var_dir / name).mkdir(mode=0o700, exist_ok=True)
         os.environ["VAR_DIR"] = str(self._var_dir)
@@ -154,21 +165,23 @@ class Demo:
         )
 
     def _prepare_record(self, password: str) -> None:
-        self._say("Bringing the tables up to date")
+        self._say(gettext("Updating the database tables"))
         call_command("migrate", interactive=False, verbosity=0)
-        self._say("Registering the models")
+        self._say(gettext("Registering the models"))
         self._register_models()
-        self._say("Making the users")
+        self._say(gettext("Creating the users"))
         create_demo_users(password)
         connections.close_all()
 
     def _register_models(self) -> None:
         try:
             for model_version in sync_models():
-                self._say(f"  {model_version} is new")
+                self._say(gettext("  New model: %(model)s") % {"model": model_version})
             activate_for_demo()
-        except (ChestXError, MlError) as error:
+        except ChestXError as error:
             raise DemoError(error.message) from error
+        except MlError as error:
+            raise DemoError(gettext(error.text) % error.params) from error
 
     def _wait_until_ready(self) -> None:
         def ready() -> bool:
@@ -176,33 +189,53 @@ class Demo:
             return self._supervisor.all_alive() and _site_is_ready()
 
         if not wait_until(ready, timeout_s=LONGEST_START_S, interval_s=0.1):
+            message = gettext(
+                "The web server did not start. The end of %(log)s:\n%(lines)s"
+            )
             raise DemoError(
-                "The web server did not become ready; the end of "
-                f"{self._web.log}:\n{self._web.log_tail(lines=20)}"
+                message % {"log": self._web.log, "lines": self._web.log_tail(lines=20)}
             )
 
     def _welcome(self, password: str) -> None:
-        took = time.monotonic() - self._began
-        self._say(
-            f"\nChestX is ready after {took:.1f} s: http://{HOST}:{settings.PORT}/\n"
+        message = gettext(
+            "\nChestX is ready after %(seconds).1f s: %(url)s\n"
             "Decision support, not for diagnosis. For made-up patients only.\n\n"
-            f"  users     {', '.join(Role.values)}\n"
-            f"  password  {password} (the same for all, kept in "
-            f"{self._password_file} for the next start)\n\n"
+            "  users     %(users)s\n"
+            "  password  %(password)s (for all users; stored in %(file)s)\n\n"
             "Ctrl-C stops everything.\n"
+        )
+        self._say(
+            message
+            % {
+                "seconds": time.monotonic() - self._began,
+                "url": f"http://{HOST}:{settings.PORT}/",
+                "users": ", ".join(Role.values),
+                "password": password,
+                "file": self._password_file,
+            }
         )
 
     def _look_further(self) -> None:
-        """Look after what the supervisor does not know: the loader and the queue."""
+        """Check the loader and the queue, which the supervisor does not watch."""
         status = self._loader.exit_status
         if status is not None and not self._loader_reported:
             self._loader_reported = True
-            details = f"see {self._loader.log}" if self._loader.log else "see above"
-            ended = "loaded" if status == 0 else f"not all were loaded, {details}"
-            self._say(f"{self._loader.name.capitalize()}: {ended}")
+            self._say(
+                self._loading_result(status)
+                % {"what": self._loader_label, "log": self._loader.log}
+            )
         if self._watchdog.take_alarm():
-            reason = "images wait, and it takes none"
-            self._supervisor.restart(self._worker, reason=reason)
+            self._supervisor.restart(
+                self._worker,
+                reason=gettext("it takes no images although some are waiting"),
+            )
+
+    def _loading_result(self, status: int) -> str:
+        if status == 0:
+            return gettext("Loaded: %(what)s")
+        if self._loader.log:
+            return gettext("Not everything was loaded: %(what)s. See %(log)s")
+        return gettext("Not everything was loaded: %(what)s. See above.")
 
     @property
     def _password_file(self) -> Path:
@@ -210,10 +243,12 @@ class Demo:
 
     def _describe_loader(self, load_from: Path | None) -> ChildProcess:
         if load_from is None:
+            self._loader_label = gettext("demo patients")
             return self._program("demo patients", "manage.py", "demo_patients")
+        self._loader_label = str(load_from)
         folder = str(load_from.resolve())
         loader = self._program("files", "manage.py", "import_studies", folder)
-        loader.log = None  # its progress bar belongs on the screen
+        loader.log = None  # show its progress bar
         return loader
 
     def _program(self, name: str, *arguments: str) -> ChildProcess:
@@ -226,7 +261,7 @@ class Demo:
 
 
 def _site_is_ready() -> bool:
-    """Ask our own site; a queue that is still starting does not hold it up."""
+    """Return whether the site answers; the queue may still be starting."""
     client = http.client.HTTPConnection(HOST, settings.PORT, timeout=5)
     try:
         client.request("GET", "/readyz")

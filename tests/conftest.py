@@ -25,8 +25,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _quick_and_plain() -> Generator[None, None, None]:
-    """Spare tests what only costs time there: slow hashes, collected static files."""
+def _quick_settings() -> Generator[None, None, None]:
+    """Use quick password hashes and skip the search for static files."""
     with override_settings(
         PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
         STORAGES={
@@ -35,13 +35,15 @@ def _quick_and_plain() -> Generator[None, None, None]:
                 "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
             },
         },
+        # Otherwise each test client looks for all static files when it starts.
+        WHITENOISE_AUTOREFRESH=True,
     ):
         yield
 
 
 @pytest.fixture(scope="session")
 def chestx_data() -> Path:
-    """Return the folder of real test data, or skip: it is not part of the code."""
+    """Return the folder of real test data, or skip the test without it."""
     folder = Path(settings.CHESTX_DATA)
     if not (folder / "samples").is_dir():
         pytest.skip(f"no real data in {folder}: set CHESTX_DATA to run this test")
@@ -50,7 +52,7 @@ def chestx_data() -> Path:
 
 @pytest.fixture
 def broken_trail(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every event fail to be written, as a full disk would."""
+    """Let every audit event fail to be written, as with a full disk."""
 
     def refuse(**values: object) -> None:
         raise OperationalError("could not extend file: No space left on device")

@@ -1,4 +1,4 @@
-"""Every route needs a sign-in, and shows nothing without an audit event."""
+"""Every route needs sign-in, and shows no patient without an audit event."""
 
 from http import HTTPStatus
 
@@ -52,7 +52,7 @@ def record() -> Record:
 
 
 def _shows_the_patient(answer: HttpResponse, record: Record) -> bool:
-    """Whether an answer holds anything of the patient: words, keys or pictures."""
+    """Return whether an answer has words, keys or pictures of the patient."""
     if answer.status_code != HTTPStatus.OK:
         return False
     if answer.headers["Content-Type"] == "image/png":
@@ -60,7 +60,7 @@ def _shows_the_patient(answer: HttpResponse, record: Record) -> bool:
     content = b"".join(answer) if answer.streaming else answer.content
     marks = record.marks
     if answer.headers["Content-Type"].startswith("application/json"):
-        # A program is told whose a row is by the key alone.
+        # In JSON, the key alone identifies the patient.
         marks += (str(record.study.patient_id).encode(),)
     return any(mark in content for mark in marks)
 

@@ -13,12 +13,12 @@ from ml.cards.card import Card
 
 @dataclass(frozen=True)
 class Setting:
-    """What every way is given.
+    """Settings of a way.
 
     Attributes:
         card: The model.
-        cache_dir: Where exported graphs are kept.
-        threads: Threads of one pass; 0 leaves it to the library.
+        cache_dir: Folder of exported graphs.
+        threads: Threads of one pass; 0: the library decides.
         precision: float32 or bfloat16.
     """
 
@@ -29,11 +29,11 @@ class Setting:
 
 
 class Way(Protocol):
-    """A network that is ready.
+    """A loaded network.
 
     Attributes:
-        whole: Whether it begins with the image (preprocessing, scores, heat maps) or
-            with the prepared input and gives bare outputs.
+        whole: True: from the image to scores and heat maps. False: from the prepared
+            input to bare outputs.
     """
 
     whole: bool
@@ -48,5 +48,5 @@ class Way(Protocol):
         ...
 
     def many(self, images: np.ndarray) -> None:
-        """Read a batch; one more axis in front."""
+        """Read a batch, with one more axis in front."""
         ...

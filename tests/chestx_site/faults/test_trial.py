@@ -73,7 +73,7 @@ def test_errors_missing_kills_and_refused_images_are_said() -> None:
     bad.injected.counts[Fault.KILL_WORKER] = 1
     bad.sent["web"].failures.append("web: 500")
     assert judge(bad) == [
-        "2 unforeseen errors in the worker",
+        "2 unexpected errors in the worker",
         "1 kills of 2",
         "web: 500",
     ]

@@ -265,4 +265,4 @@ def test_a_child_that_hangs_is_replaced(
     supervisor.look_after()
     assert child.is_alive()
     assert child.pid != first
-    assert "worker is started again: it takes no work" in said
+    assert "Restarting worker: it takes no work" in said

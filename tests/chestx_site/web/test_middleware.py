@@ -5,7 +5,7 @@ import uuid
 import pytest
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import InterfaceError, OperationalError, connection
-from django.http import Http404
+from django.http import Http404, HttpRequest, HttpResponse
 from django.test import RequestFactory
 
 from accounts.errors import Conflict, TooManyTries, Unavailable
@@ -90,9 +90,13 @@ class TestLostDatabase:
 
     def test_other_errors_are_not_taken_for_it(self) -> None:
         assert not is_database_lost(ValueError("x"))
-        middleware = DatabaseDownMiddleware(lambda request: None)
+        middleware = DatabaseDownMiddleware(_unused)
         request = RequestFactory().get("/")
         assert middleware.process_exception(request, ValueError("x")) is None
+
+
+def _unused(request: HttpRequest) -> HttpResponse:
+    raise AssertionError("the error is handled before")
 
 
 def test_an_error_nobody_expected_is_500_without_its_text(
@@ -135,10 +139,10 @@ def test_passing_faults_say_when_to_try_again(
 ) -> None:
     for answer in (
         problem_response(error, {}),
-        ErrorPagesMiddleware(lambda request: None).process_exception(
+        ErrorPagesMiddleware(_unused).process_exception(
             RequestFactory().get("/api/"), error
         ),
-        ErrorPagesMiddleware(lambda request: None).process_exception(
+        ErrorPagesMiddleware(_unused).process_exception(
             RequestFactory().get("/"), error
         ),
     ):
