@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from scipy.optimize import minimize
 
-from ml.calibration import probabilities, youden_threshold
+from ml.calibration import probabilities
 from ml.datasets.ground_truth import ground_truth_of
 from ml.datasets.manifest import ManifestRow
 from ml.errors import MlError, ModelError
@@ -28,6 +28,7 @@ from ml.evaluation.scoring import pair_images, pair_measure
 from ml.evaluation.summary import ScoredImages, headline, label_measure, measure_of
 from ml.metrics import auc
 from ml.pixels import read_display
+from ml.training.operating_points import youden_threshold
 
 SIDE = 32
 # The outer 8 % of a side, as in the data's own measurements.

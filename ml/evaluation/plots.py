@@ -8,8 +8,8 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 
-from ml.calibration import expected_calibration_error
 from ml.evaluation.summary import ScoredImages
+from ml.metrics import expected_calibration_error
 
 SIDE, MARGIN, LEGEND = 320, 48, 220
 COLOURS = (

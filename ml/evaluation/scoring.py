@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ml import weighted_metrics as metrics
+from ml import metrics
 from ml.cards.card import Card
 from ml.datasets.ground_truth import ground_truth_of
 from ml.datasets.manifest import ManifestRow

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ml import weighted_metrics as metrics
+from ml import metrics
 from ml.cards.card import Card
 from ml.datasets.manifest import ManifestRow
 from ml.evaluation.bootstrap import (
@@ -24,7 +24,6 @@ from ml.evaluation.bootstrap import (
     rounded,
     with_interval,
 )
-from ml.metrics import confusion
 
 LEAST_IMAGES = 20
 # In a group of fewer images than this nothing is claimed.
@@ -282,13 +281,15 @@ def confusion_of(scored: ScoredImages) -> Mapping[str, Any]:
     """Return rows of truth by columns of choice; for sigmoid models a table a label."""
     names: Sequence[str] = list(scored.card.label_names)
     if scored.card.task == "softmax":
-        table = confusion(*_classes(scored), classes=len(names))
+        table = metrics.confusion(*_classes(scored), classes=len(names))
         return {"labels": names, "rows_are": "truth", "matrix": table.tolist()}
     tables = []
     for i in range(len(names)):
         rows = scored.known[:, i]
         ground_truth, said = scored.positive[rows, i], scored.called[rows, i]
         tables.append(
-            confusion(ground_truth.astype(int), said.astype(int), classes=2).tolist()
+            metrics.confusion(
+                ground_truth.astype(int), said.astype(int), classes=2
+            ).tolist()
         )
     return {"labels": names, "rows_are": "truth", "matrices": tables}

@@ -13,16 +13,17 @@ from typing import Any
 import numpy as np
 
 from ml.architectures.build import FIXED_SIZE
-from ml.calibration import expected_calibration_error, probabilities
+from ml.calibration import probabilities
 from ml.datasets.ground_truth import GroundTruth, images_of
 from ml.datasets.image_cache import PackedImages
 from ml.datasets.manifest import drawn_percent
+from ml.metrics import expected_calibration_error
 from ml.training.calibration import fit_calibration
 from ml.training.held_out import log_loss
 from ml.training.operating_points import operating_points
 from ml.training.recipes import Recipe
 from ml.training.run import predict_logits
-from ml.uncertainty import fit_uncertainty
+from ml.training.uncertainty import fit_uncertainty
 
 # Images may be read a little larger than they were learned at (Touvron et al. 2019).
 SIZE_STEPS = (1.0, 1.2)

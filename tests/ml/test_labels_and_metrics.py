@@ -7,20 +7,17 @@ import math
 import numpy as np
 import pytest
 
-from ml.calibration import (
-    expected_calibration_error,
-    fit_temperature,
-    probabilities,
-    softmax,
-    youden_threshold,
-)
+from ml.calibration import probabilities, softmax
 from ml.labels import CHESTX6_LABELS, resolve
 from ml.metrics import (
     auc,
     balanced_accuracy,
     confusion,
+    expected_calibration_error,
     mean_auc,
 )
+from ml.training.calibration import fit_temperature
+from ml.training.operating_points import youden_threshold
 
 CHESTX6 = [label.name for label in CHESTX6_LABELS]
 

@@ -8,13 +8,8 @@ import numpy as np
 import pytest
 
 from ml.calibration import sigmoid, softmax
-from ml.uncertainty import (
-    certainty_of,
-    conformal_quantile,
-    conformal_sets,
-    fit_uncertainty,
-    not_ruled_out,
-)
+from ml.training.uncertainty import conformal_quantile, fit_uncertainty
+from ml.uncertainty import certainty_of, conformal_sets, not_ruled_out
 
 NAMES = ("a", "b", "c")
 

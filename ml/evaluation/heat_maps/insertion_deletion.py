@@ -17,7 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ml import weighted_metrics
+from ml import metrics
 from ml.evaluation.bootstrap import Interval, patient_counts, with_interval
 from ml.evaluation.heat_maps.explained import Explained, enlarged, scores_of
 from ml.inference import LoadedModel
@@ -86,7 +86,7 @@ def order_figures(
     counts = patient_counts([each.patient for each in curves])
 
     def figure(values: list[float]) -> Interval:
-        return with_interval(partial(weighted_metrics.mean, np.array(values)), counts)
+        return with_interval(partial(metrics.mean, np.array(values)), counts)
 
     areas = [pick(each) for each in curves]
     figures: dict[str, Any] = {o: figure([a[o] for a in areas]) for o in ORDERS}

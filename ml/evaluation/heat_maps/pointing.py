@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ml import weighted_metrics
+from ml import metrics
 from ml.datasets.boxes import Box, box_mask, labels_of_box
 from ml.datasets.manifest import ManifestRow
 from ml.errors import MlError
@@ -118,7 +118,7 @@ def pointing_figures(played: Sequence[Pointed]) -> dict[str, Any]:
     counts = patient_counts([each.row.patient for each in played])
 
     def figure(values: list[float]) -> Interval:
-        return with_interval(partial(weighted_metrics.mean, np.array(values)), counts)
+        return with_interval(partial(metrics.mean, np.array(values)), counts)
 
     return {
         "images_and_labels": len(played),

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ml import weighted_metrics
+from ml import metrics
 from ml.evaluation.bootstrap import patient_counts, with_interval
 from ml.evaluation.heat_maps.explained import signed_heat
 from ml.inference import LoadedModel, Runner
@@ -177,7 +177,7 @@ def _alike(alike: np.ndarray, images: Sequence[HeatedImage]) -> dict[str, Any]:
         "images": int(told.sum()),
         "flat_maps": int((~told).sum()),
         "rank_correlation": with_interval(
-            partial(weighted_metrics.mean, alike[told]), patient_counts(patients)
+            partial(metrics.mean, alike[told]), patient_counts(patients)
         ),
     }
 

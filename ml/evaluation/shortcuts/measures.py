@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ml import weighted_metrics
+from ml import metrics
 from ml.cards.card import Card
 from ml.datasets.ground_truth import GroundTruth, ground_truth_of, images_of
 from ml.datasets.manifest import ManifestRow
@@ -304,10 +304,10 @@ def heat_figures(card: Card, read: ReadImages) -> dict[str, Any]:
             "images": int(wanted.sum()),
             "patients": len(set(patients)),
             "outside": with_interval(
-                partial(weighted_metrics.mean, read.outside[wanted, i]), counts
+                partial(metrics.mean, read.outside[wanted, i]), counts
             ),
             "outside_if_even": with_interval(
-                partial(weighted_metrics.mean, read.area[wanted]), counts
+                partial(metrics.mean, read.area[wanted]), counts
             ),
         }
     return {

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ml import weighted_metrics
+from ml import metrics
 from ml.datasets.ground_truth import findings_of
 from ml.datasets.manifest import ManifestRow
 from ml.errors import MlError
@@ -141,7 +141,7 @@ def _auc(
 ) -> dict[str, float | None]:
     counts = patient_counts([r.patient for r in rows])
     return with_interval(
-        lambda weights: weighted_metrics.auc(scores, ground_truth, weights), counts
+        lambda weights: metrics.auc(scores, ground_truth, weights), counts
     )
 
 
