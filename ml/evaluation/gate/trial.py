@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import binomtest
 
 from ml.cards.card import Card
 from ml.datasets.manifest import ManifestRow
@@ -31,8 +32,6 @@ from ml.inference import LoadedModel
 from ml.metrics import auc
 from ml.pixels import read_display
 
-# Two-sided 95 % of the normal distribution.
-NORMAL_95 = 1.959964
 AGE_BANDS = ((0, 2), (2, 6), (6, 18), (18, 40), (40, 60), (60, 131))
 Progress = Callable[[int], None]
 
@@ -196,10 +195,8 @@ def wilson_interval(hits: int, n: int) -> tuple[float, float]:
     """Return Wilson's 95 % interval of a share (Wilson 1927); (0, 1) of nothing."""
     if n == 0:
         return 0.0, 1.0
-    z2 = NORMAL_95**2
-    middle = (hits + z2 / 2) / (n + z2)
-    half = NORMAL_95 / (n + z2) * math.sqrt(hits * (n - hits) / n + z2 / 4)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    interval = binomtest(hits, n).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def _by(
