@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.linear_model import RidgeClassifier
 
 from ml import metrics
 from ml.datasets.ground_truth import findings_of
@@ -160,14 +161,10 @@ def _ridge_scores(
         others: float (others, features).
     """
     middle, spread = features.mean(axis=0), features.std(axis=0) + 1e-6
-    x = (features - middle) / spread / np.sqrt(features.shape[1])
-    z = (others - middle) / spread / np.sqrt(features.shape[1])
-    weight = np.where(positive, 0.5 / positive.mean(), 0.5 / (1 - positive.mean()))
-    target = np.where(positive, 1.0, -1.0)
-    # The dual form: images are fewer than features.
-    penalty = np.diag(RIDGE / weight)
-    alpha = np.linalg.solve(x @ x.T + penalty, target)
-    return z @ (x.T @ alpha)
+    scale = spread * np.sqrt(features.shape[1])
+    ridge = RidgeClassifier(alpha=RIDGE, class_weight="balanced", fit_intercept=False)
+    ridge.fit((features - middle) / scale, positive)
+    return ridge.decision_function((others - middle) / scale)
 
 
 def features_of(
