@@ -81,7 +81,8 @@ def measure_baseline(
     shared = {row.patient for row in ground_truth.rows} & set(scored.patients)
     if shared:
         raise ModelError(
-            f"{len(shared)} patients are measured and would be learned from, too."
+            "%(count)d patients are in both the train and the measured images.",
+            params={"count": len(shared)},
         )
     known = {} if known is None else known
     both = [*ground_truth.rows, *scored.rows]

@@ -61,8 +61,8 @@ def compare_scored(first: ScoredImages, second: ScoredImages) -> dict[str, Any]:
     names = [n for n in first.card.label_names if n in second.card.label_names]
     if not first.rows or not names:
         raise ModelError(
-            f"{first.card.name} and {second.card.name} have no image or no label in "
-            "common.",
+            "%(first)s and %(second)s have no image or no label in common.",
+            params={"first": first.card.name, "second": second.card.name},
             reason_code="nothing_measured",
         )
     report = {
@@ -110,7 +110,10 @@ def _label(first: ScoredImages, second: ScoredImages, name: str) -> dict[str, An
     a, b = first.chosen(known), second.chosen(known)
     positive = a.positive[:, i]
     if not np.array_equal(positive, b.positive[:, j]):
-        raise ModelError(f"The two models hold different truths of {name}.")
+        raise ModelError(
+            "The two models have different ground truth for %(label)s.",
+            params={"label": name},
+        )
     told = {"n": int(known.sum()), "positives": int(positive.sum())}
     if positive.all() or not positive.any():
         return told

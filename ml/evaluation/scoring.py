@@ -76,10 +76,14 @@ def thresholds_of(card: Card, name: str) -> Mapping[str, float]:
     """
     points = card.raw.get("operating_points") or {}
     if name not in points:
-        known = ", ".join(sorted(points)) or "none"
         raise ModelError(
-            f"{card.name} {card.version} has no operating point {name!r}; "
-            f"known: {known}."
+            "%(model)s %(version)s has no operating point %(name)s; known: %(known)s.",
+            params={
+                "model": card.name,
+                "version": card.version,
+                "name": name,
+                "known": ", ".join(sorted(points)) or "-",
+            },
         )
     return {label: float(value) for label, value in points[name].items()}
 
@@ -94,18 +98,28 @@ def refuse_nothing(scored: ScoredImages, *, root: Path) -> None:
         return
     failed = scored.left_out["failed"]
     if failed:
-        why = (
-            f"none of {len(failed)} images could be read under {root}; the first: "
-            f"{failed[0]['path']}: {failed[0]['reason']}"
+        raise ModelError(
+            "Nothing was measured: none of %(count)d images could be read under "
+            "%(folder)s. The first: %(path)s: %(reason)s",
+            params={"count": len(failed), "folder": root, **failed[0]},
+            reason_code="nothing_measured",
         )
-    elif scored.left_out["skipped"]:
-        why = (
-            f"none of {scored.left_out['skipped']} images has a label that "
-            f"{scored.card.name} knows ({', '.join(scored.card.label_names)})."
+    if scored.left_out["skipped"]:
+        raise ModelError(
+            "Nothing was measured: none of %(count)d images has a label that %(model)s "
+            "knows (%(labels)s).",
+            params={
+                "count": scored.left_out["skipped"],
+                "model": scored.card.name,
+                "labels": ", ".join(scored.card.label_names),
+            },
+            reason_code="nothing_measured",
         )
-    else:
-        why = "no row of the manifest is of the split and data sets asked for."
-    raise ModelError(f"Nothing was measured: {why}", reason_code="nothing_measured")
+    raise ModelError(
+        "Nothing was measured: no row of the manifest has this split and these data "
+        "sets.",
+        reason_code="nothing_measured",
+    )
 
 
 def report_of(

@@ -76,7 +76,9 @@ def restore(
     """
     found = _checkpoints(run_dir)
     if not found:
-        raise TrainingError(f"There is no checkpoint in {run_dir}.")
+        raise TrainingError(
+            "There is no checkpoint in %(folder)s.", params={"folder": run_dir}
+        )
     _assign(model.variables, found[-1] / WEIGHTS)
     if optimizer is not None:
         optimizer.build(model.trainable_variables)
@@ -114,7 +116,9 @@ def _arrays(variables: list[keras.Variable]) -> list[np.ndarray]:
 def _assign(variables: list[keras.Variable], path: Path) -> None:
     with np.load(path) as arrays:
         if len(arrays.files) != len(variables):
-            raise TrainingError(f"{path} holds the state of another network.")
+            raise TrainingError(
+                "%(path)s holds the state of another network.", params={"path": path}
+            )
         for number, variable in enumerate(variables):
             variable.assign(arrays[f"arr_{number}"])
 

@@ -232,7 +232,9 @@ def get_recipe(name: str, *, architecture: str = "") -> Recipe:
         TrainingError: No model of that name is trained here.
     """
     if name not in RECIPES:
-        known = ", ".join(sorted(RECIPES))
-        raise TrainingError(f"No recipe is called {name!r}; known: {known}.")
+        raise TrainingError(
+            "There is no recipe %(name)s; known: %(known)s.",
+            params={"name": name, "known": ", ".join(sorted(RECIPES))},
+        )
     recipe = RECIPES[name]
     return replace(recipe, architecture=architecture) if architecture else recipe

@@ -116,7 +116,10 @@ def gather_rows(
     seen = train.positive.any(axis=0)
     missing = [n for n, ok in zip(recipe.label_names, seen, strict=True) if not ok]
     if missing:
-        raise TrainingError(f"No training image has: {', '.join(missing)}.")
+        raise TrainingError(
+            "No training image has: %(labels)s.",
+            params={"labels": ", ".join(missing)},
+        )
     return TrainingData(
         train=train,
         held_out=images_of(told, np.flatnonzero(aside)),
@@ -150,7 +153,10 @@ class TrainingRun:
         import keras
 
         if recipe.augmentation.mixing and recipe.task != "softmax":
-            raise TrainingError(f"{recipe.name}: only softmax models mix images.")
+            raise TrainingError(
+                "%(model)s: only softmax models mix images.",
+                params={"model": recipe.name},
+            )
         self.recipe, self.data, self.report = recipe, data, report
         self.run_dir, self.budget, self.on_batch = run_dir, budget, on_batch
         self.root, self.cache_dir, self.precision = root, cache_dir, precision
@@ -179,8 +185,9 @@ class TrainingRun:
             return RunState(self.recipe.name, fingerprint)
         if state.fingerprint != fingerprint:
             raise TrainingError(
-                f"{self.run_dir} holds a run with another recipe or other images; "
-                "choose another --run folder."
+                "%(folder)s holds a run with another recipe or other images. Choose "
+                "another --run folder.",
+                params={"folder": self.run_dir},
             )
         self._compile(head_only=state.head_only)
         restore(self.run_dir, model=self.network, optimizer=self.classifier.optimizer)
@@ -307,7 +314,9 @@ class TrainingRun:
         if not self.recipe.refinements.patience:
             return {}
         if not self.data.held_out.rows:
-            raise TrainingError("No train patient is held out: nothing ends this run.")
+            raise TrainingError(
+                "No train patient is held out, so nothing can end this run early."
+            )
         images = pack_rows(self.data.held_out.rows, self.root, self.cache_dir)
         logits = predict_logits(self.network, images, size=size)
         loss = log_loss(self.recipe.task, logits, self.data.held_out)

@@ -75,7 +75,10 @@ def try_gate(
         MlError: The model has no gate, or there is no image of its own.
     """
     if model.gate is None:
-        raise MlError(f"{model.card.name} {model.card.version} has no gate.")
+        raise MlError(
+            "%(model)s %(version)s has no gate.",
+            params={"model": model.card.name, "version": model.card.version},
+        )
     own = [row for row in rows if reads(model.card, row)]
     if not own:
         raise MlError("The manifest has no image that this model reads.")
@@ -107,7 +110,10 @@ def judge(model: LoadedModel, picture: TrialImage) -> Judged:
     image, _ = model.prepared(picture.display)
     _, maps = model.runner.run(image)
     if model.gate is None:
-        raise MlError(f"{model.card.name} {model.card.version} has no gate.")
+        raise MlError(
+            "%(model)s %(version)s has no gate.",
+            params={"model": model.card.name, "version": model.card.version},
+        )
     result = model.gate.judge(maps, image)
     reason = result.reason_code if result.refused else ""
     return Judged(picture.kind, picture.name, result.score, reason)

@@ -143,7 +143,9 @@ def _check(model: LoadedModel) -> None:
             "An ensemble's heat maps are those of its members: measure each of them."
         )
     if not model.card.heat_maps:
-        raise ModelError(f"{model.card.name} has no heat maps.")
+        raise ModelError(
+            "%(model)s has no heat maps.", params={"model": model.card.name}
+        )
 
 
 def _chosen(

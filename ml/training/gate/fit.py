@@ -86,8 +86,9 @@ def fit_gate(
     card = parse_card(raw, folder=model_folder)
     if not card.heat_maps:
         raise MlError(
-            f"{card.name} {card.version} gives scores only: without its last maps "
-            "there is nothing to fit a gate to.",
+            "%(model)s %(version)s gives scores only. A gate is fitted to the last "
+            "maps of a network.",
+            params={"model": card.name, "version": card.version},
             reason_code="no_maps",
         )
     model = load_model(card, cache_dir=cache_dir)

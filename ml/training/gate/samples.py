@@ -94,7 +94,7 @@ def look_at(
             classes.append(kind)
             sources.append(row.dataset)
     if not seen:
-        raise MlError("There are no images to fit a gate to.", reason_code="no_images")
+        raise MlError("A gate needs images to fit to.", reason_code="no_images")
     return Samples(
         Seen(
             np.concatenate([one.features for one in seen]),

@@ -89,8 +89,10 @@ def imagenet_arrays(network: keras.Model) -> LayerArrays:
 
     origin = ORIGINS.get(network.name)
     if origin is None:
-        known = ", ".join(ORIGINS)
-        raise TrainingError(f"There are ImageNet weights only for: {known}.")
+        raise TrainingError(
+            "There are ImageNet weights only for: %(known)s.",
+            params={"known": ", ".join(ORIGINS)},
+        )
     if not list(_downloads().glob(f"{network.name}_*notop.h5")):
         _check_reachable()
     application = getattr(keras.applications, origin.application)
@@ -111,9 +113,9 @@ def _check_reachable() -> None:
         urllib.request.urlopen(request, timeout=PATIENCE_S).close()  # noqa: S310
     except OSError as error:
         raise TrainingError(
-            "The ImageNet weights cannot be downloaded from here "
-            f"({_reason(error)}). Begin with --init random, a .keras file, or "
-            "NAME/VERSION of an installed model.",
+            "The ImageNet weights cannot be downloaded (%(reason)s). Start from "
+            "--init random, a .keras file, or NAME/VERSION of an installed model.",
+            params={"reason": _reason(error)},
             reason_code="no_network",
         ) from error
 

@@ -44,12 +44,15 @@ def initialise(
     path = installed if installed.exists() else Path(source)
     if not path.exists():
         raise TrainingError(
-            f"There are no initial weights {source!r}: give random, imagenet, "
-            "NAME/VERSION of an installed model or a .keras file."
+            "There are no initial weights %(name)s: give random, imagenet, "
+            "NAME/VERSION of an installed model or a .keras file.",
+            params={"name": source},
         )
     filled = _fill(network, _arrays_of(open_weights(path)))
     if not filled:
-        raise TrainingError(f"No layer of {path} fits this network.")
+        raise TrainingError(
+            "No layer of %(path)s fits this network.", params={"path": path}
+        )
     return filled
 
 

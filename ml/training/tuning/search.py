@@ -85,7 +85,7 @@ def tune(
             _keep_best(search, study, own)
         if not study.get_trials(states=(TrialState.COMPLETE,)):
             raise TrainingError(
-                "No trial was finished in time; started again, it goes on."
+                "No trial was finished in time. Start the search again to continue it."
             )
         return _keep_best(search, study, own)
 
@@ -100,7 +100,8 @@ def _opened(search: Search, own: Mapping[str, float]) -> Iterator[optuna.Study]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise TrainingError(
-                f"Another search works in {search.study_dir}."
+                "Another search is running in %(folder)s.",
+                params={"folder": search.study_dir},
             ) from error
         storage = optuna.storages.RDBStorage(
             f"sqlite:///{search.study_dir / STUDY_NAME}"
@@ -130,8 +131,9 @@ def _study(
     about = f"{fingerprint_of(search.recipe, search.data)} {search.epochs}"
     if study.user_attrs.get("about", about) != about:
         raise TrainingError(
-            f"{search.study_dir} holds a study of another recipe, other images or "
-            "another number of epochs; choose another --run folder."
+            "%(folder)s holds a study of another recipe, other images or another "
+            "number of epochs. Choose another --run folder.",
+            params={"folder": search.study_dir},
         )
     study.set_user_attr("about", about)
     if not begun:
