@@ -133,7 +133,7 @@ def features_of(
         progress(number + 1, len(rows))
     width = len(next(iter(known.values()), ()))
     features = np.zeros((len(rows), width))
-    for number in np.flatnonzero(read):
+    for number in np.flatnonzero(read).tolist():
         features[number] = known[rows[number].path]
     return features, read
 
@@ -244,7 +244,8 @@ def _report(
     labels = {
         name: {
             "auc": _beside(
-                *(_label_auc(each, i) for each in (scored, other)),
+                _label_auc(scored, i),
+                _label_auc(other, i),
                 paired_difference(
                     label_measure(scored, i, "auc"),
                     label_measure(other, i, "auc"),
@@ -274,12 +275,12 @@ def pair_beside(
     inside = [pair_images(each, first, second) for each in (scored, other)]
     told: dict[str, Any] = {"pair": [first, second]}
     for name in ("auc", "balanced_accuracy"):
-        measures = [pair_measure(each, first, second, name) for each in inside]
+        ours, theirs = (pair_measure(each, first, second, name) for each in inside)
         counts = inside[0].counts
         told[name] = _beside(
-            with_interval(measures[0], counts),
-            with_interval(measures[1], counts),
-            paired_difference(*measures, counts),
+            with_interval(ours, counts),
+            with_interval(theirs, counts),
+            paired_difference(ours, theirs, counts),
         )
     return told
 

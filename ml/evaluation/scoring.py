@@ -18,11 +18,11 @@ from ml import metrics
 from ml.cards.card import Card
 from ml.datasets.ground_truth import ground_truth_of
 from ml.datasets.manifest import ManifestRow
+from ml.ensemble import ReadsImages
 from ml.errors import MlError, ModelError
 from ml.evaluation.bootstrap import Measure, with_interval
 from ml.evaluation.coverage import check_uncertainty
 from ml.evaluation.summary import ScoredImages, summarise
-from ml.inference import LoadedModel
 from ml.pixels import read_display
 
 Progress = Callable[[int, int], None]
@@ -30,7 +30,7 @@ Change = Callable[[np.ndarray], np.ndarray]
 
 
 def score_images(
-    model: LoadedModel,
+    model: ReadsImages,
     rows: Sequence[ManifestRow],
     *,
     root: Path,
@@ -41,7 +41,7 @@ def score_images(
     """Read every image of a manifest whose truth the model knows.
 
     Args:
-        model: A loaded model.
+        model: A loaded model or ensemble.
         rows: The images, with their labels.
         root: The folder that the paths of the rows start from.
         progress: Called with how many images are done, of how many.
@@ -143,7 +143,7 @@ def report_of(
 
 
 def _read_all(
-    model: LoadedModel,
+    model: ReadsImages,
     rows: Sequence[ManifestRow],
     root: Path,
     progress: Progress,
@@ -188,7 +188,7 @@ def pair_figures(scored: ScoredImages, first: str, second: str) -> dict[str, Any
 def pair_images(scored: ScoredImages, first: str, second: str) -> ScoredImages:
     """Return the images of two sides."""
     sides = _columns(scored, first) + _columns(scored, second)
-    return scored.chosen(scored.positive[:, sides].any(axis=1))
+    return scored.chosen(np.logical_or.reduce(scored.positive[:, sides], axis=1))
 
 
 def pair_measure(inside: ScoredImages, first: str, second: str, figure: str) -> Measure:
@@ -196,7 +196,7 @@ def pair_measure(inside: ScoredImages, first: str, second: str, figure: str) -> 
     a, b = _columns(inside, first), _columns(inside, second)
     ours, theirs = inside.scores[:, a].sum(axis=1), inside.scores[:, b].sum(axis=1)
     share = ours / np.maximum(ours + theirs, 1e-12)
-    ground_truth = inside.positive[:, a].any(axis=1)
+    ground_truth = np.logical_or.reduce(inside.positive[:, a], axis=1)
     if figure == "auc":
         return lambda weights: metrics.auc(share, ground_truth, weights)
     return lambda weights: metrics.balanced_accuracy(

@@ -139,7 +139,7 @@ def measure_of(scored: ScoredImages, name: str) -> Measure:
     """Return how a headline is computed from weights of the images."""
     if scored.card.task == "softmax" and name in _SOFTMAX:
         return _SOFTMAX[name](scored)
-    picked = range(scored.scores.shape[1])
+    picked: Sequence[int] = range(scored.scores.shape[1])
     if name == "mean_auc_claimed":
         picked = np.flatnonzero(scored.claimed()).tolist()
     figure = {"mean_auc": "auc", "mean_auc_claimed": "auc"}.get(name, name)

@@ -25,8 +25,6 @@ COLOURS = (
     "#5b6470",
 )
 GRID, FAINT, INK = "#d8dce2", "#9aa3ad", "#1d2430"
-# Text stays text; identifiers are the same in every run.
-SVG_SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "chestx"}
 SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
@@ -94,7 +92,8 @@ def style_axes(axes: Axes, *, title: str, x: str, y: str) -> None:
 def svg_of(figure: Figure) -> str:
     """Return a figure as an SVG element: the same text for the same figure."""
     written = io.StringIO()
-    with rc_context(SVG_SETTINGS):
+    # Text stays text; identifiers are the same in every run.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "chestx"}):
         figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
     text = written.getvalue()
     # Without the XML prolog, so that it can stand inside an HTML page, too.

@@ -113,7 +113,7 @@ def gather_rows(
     if limit:
         step = max(1, len(train.rows) // limit)
         train = images_of(train, np.arange(0, len(train.rows), step))
-    seen = train.positive.any(axis=0)
+    seen = np.logical_or.reduce(train.positive, axis=0)
     missing = [n for n, ok in zip(recipe.label_names, seen, strict=True) if not ok]
     if missing:
         raise TrainingError(

@@ -185,10 +185,11 @@ def _documents() -> Iterator[TrialImage]:
 
 def _lines(package: str, number: int) -> list[str]:
     try:
-        said = str(metadata(package).get_payload()) or str(metadata(package))
+        about = metadata(package)
+        text = str(about.json.get("description") or about)
     except PackageNotFoundError:
-        said = __doc__ * 20
-    lines = textwrap.wrap(said.encode("ascii", "ignore").decode(), 70)
+        text = __doc__ * 20
+    lines = textwrap.wrap(text.encode("ascii", "ignore").decode(), 70)
     first = number * 17 % max(1, len(lines) - 60)
     return lines[first:]
 

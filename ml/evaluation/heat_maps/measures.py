@@ -13,6 +13,7 @@ import numpy as np
 
 from ml.datasets.ground_truth import ground_truth_of
 from ml.datasets.manifest import ManifestRow, with_split
+from ml.ensemble import ReadsImages
 from ml.errors import MlError, ModelError
 from ml.evaluation.heat_maps.explained import Explained, explain
 from ml.evaluation.heat_maps.insertion_deletion import (
@@ -44,7 +45,7 @@ Progress = Callable[[int, int], None]
 
 
 def measure_heat_maps(
-    model: LoadedModel,
+    model: ReadsImages,
     rows: Sequence[ManifestRow],
     root: Path,
     cache_dir: Path,
@@ -68,7 +69,14 @@ def measure_heat_maps(
     Raises:
         ModelError: The model has no heat maps of its own, or knows no image of val.
     """
-    _check(model)
+    if not isinstance(model, LoadedModel):
+        raise ModelError(
+            "An ensemble's heat maps are those of its members: measure each of them."
+        )
+    if not model.card.heat_maps:
+        raise ModelError(
+            "%(model)s has no heat maps.", params={"model": model.card.name}
+        )
     chosen = _chosen(with_split(rows, "val"), model, images)
     boxed = [row for row in rows if row.boxes]
     step = _stepping(progress, total=len(boxed) + len(chosen) + len(SHARES))
@@ -135,17 +143,6 @@ def _insertion_deletion(curves: Sequence[Curves]) -> dict[str, Any]:
 def _stepping(progress: Progress, *, total: int) -> Callable[[], None]:
     numbers = count(1)
     return lambda: progress(next(numbers), total)
-
-
-def _check(model: LoadedModel) -> None:
-    if not isinstance(model, LoadedModel):
-        raise ModelError(
-            "An ensemble's heat maps are those of its members: measure each of them."
-        )
-    if not model.card.heat_maps:
-        raise ModelError(
-            "%(model)s has no heat maps.", params={"model": model.card.name}
-        )
 
 
 def _chosen(

@@ -15,6 +15,7 @@ from ml import metrics
 from ml.cards.card import Card
 from ml.datasets.ground_truth import GroundTruth, ground_truth_of, images_of
 from ml.datasets.manifest import ManifestRow
+from ml.ensemble import ReadsImages
 from ml.errors import MlError, ModelError
 from ml.evaluation.baseline import NOT_SEPARABLE, measure_baseline
 from ml.evaluation.bootstrap import patient_counts, with_interval
@@ -71,7 +72,7 @@ class ReadImages:
 
 
 def measure_shortcuts(
-    model: LoadedModel,
+    model: ReadsImages,
     rows_train: Sequence[ManifestRow],
     rows_val: Sequence[ManifestRow],
     root: Path,
@@ -245,11 +246,11 @@ def change_figures(card: Card, read: ReadImages) -> dict[str, Any]:
             changed = read.scored(card, change).chosen(images)
             found[part][change] = {}
             for name in FIGURES:
-                measures = [measure_of(each, name) for each in (changed, plain)]
-                found[part][change][name] = with_interval(measures[0], plain.counts)
+                measure = measure_of(changed, name)
+                found[part][change][name] = with_interval(measure, plain.counts)
                 if change != "none":
                     found[part][change][f"{name}_change"] = paired_difference(
-                        *measures, plain.counts
+                        measure, measure_of(plain, name), plain.counts
                     )
     return found
 

@@ -28,7 +28,7 @@ from ml.gate.out_of_distribution import (
     embed,
     raw_measures,
 )
-from ml.inference import load_model
+from ml.inference import LoadedModel, load_model
 from ml.training.gate.probe import Lesson, learn_probe
 from ml.training.gate.samples import Samples, choose, look_at
 from ml.training.recipes import RECIPES
@@ -78,7 +78,8 @@ def fit_gate(
         The card's new entry "gate".
 
     Raises:
-        MlError: There are no images, or the model cannot be loaded or has no maps.
+        MlError: There are no images, the model cannot be loaded, has no maps or is an
+            ensemble.
     """
     card_path = model_folder / "card.json"
     raw = json.loads(card_path.read_text(encoding="utf-8"))
@@ -92,6 +93,8 @@ def fit_gate(
             reason_code="no_maps",
         )
     model = load_model(card, cache_dir=cache_dir)
+    if not isinstance(model, LoadedModel):
+        raise MlError("An ensemble has the gates of its members: fit each of them.")
     chosen = choose(train_rows, each=IMAGES_A_SOURCE, seed=SEED)
     learned = look_at(model, chosen, root=root, wrong_each=WRONG_A_IMAGE, seed=SEED)
     aside = choose(held_out_rows, each=HELD_OUT_A_SOURCE, seed=SEED)
@@ -205,7 +208,10 @@ def _limits(arrays: dict[str, np.ndarray], held_out: Samples) -> dict[str, np.nd
             limit = middle + SLACK * (limit - middle)
         middles.append(middle)
         limits.append(max(limit, middle + 1e-3))
-    return {"middles": np.float32(middles), "limits": np.float32(limits)}
+    return {
+        "middles": np.array(middles, np.float32),
+        "limits": np.array(limits, np.float32),
+    }
 
 
 def _threshold(arrays: dict[str, np.ndarray], held_out: Samples) -> float:
@@ -247,7 +253,7 @@ def _figures(
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> str:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp.npz")
-    np.savez_compressed(temporary, **arrays)
+    np.savez_compressed(temporary, allow_pickle=False, **arrays)
     sha256 = hashlib.sha256(temporary.read_bytes()).hexdigest()
     temporary.replace(path)
     return sha256

@@ -116,7 +116,8 @@ def vary(display: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Place, turn and expose an image a little otherwise, as another device might."""
     height, width = display.shape
     turn, grow = rng.uniform(-6.0, 6.0), rng.uniform(0.95, 1.12)
-    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), turn, grow)
+    middle = (width / 2, height / 2)
+    matrix = cv2.getRotationMatrix2D(middle, turn, grow).astype(np.float64)
     matrix[:, 2] += rng.uniform(-0.03, 0.03, 2) * (width, height)
     moved = cv2.warpAffine(
         display, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE

@@ -40,7 +40,7 @@ def with_params(recipe: Recipe, params: Mapping[str, float]) -> Recipe:
         low, high = RANGES[name]
         if not isinstance(value, int | float) or not low <= value <= high:
             raise TrainingError(
-                "%(name)s is %(value)s, not a number from %(low)g to %(high)g.",
+                "%(name)s is %(value)r, not a number from %(low)g to %(high)g.",
                 params={"name": name, "value": value, "low": low, "high": high},
             )
     strength = params.get("augmentation", 1.0)

@@ -245,7 +245,7 @@ def _keep_best(
     completed = study.get_trials(states=(TrialState.COMPLETE,))
     if not completed:
         return {}
-    best = min(completed, key=lambda trial: trial.value)
+    best = study.best_trial
     # Those that were interrupted go on from their checkpoints.
     unfinished = study.get_trials(states=(TrialState.RUNNING, TrialState.WAITING))
     kept = trial_folder(search.study_dir, best.params)
