@@ -1,11 +1,11 @@
-"""What a model cannot tell: sets of labels, and the words for how sure a score is.
+"""How certain a score is: sets of labels that are not ruled out, and words for it.
 
 Softmax models: split conformal sets (least ambiguous sets, Sadinle et al. 2019), with a
 quantile a class where enough images have it, so that hard classes are covered, too. A
 label is in the set while its probability is at least 1 - quantile.
 
 Sigmoid models: a band a label. Below it the label is ruled out, above it it is there,
-inside nobody should lean on the score. Its ends are the conformal quantiles of images
+in between the score is uncertain. Its ends are the conformal quantiles of images
 with and without the label, so both kinds are covered.
 
 Coverage is the share of images whose truth is not ruled out. A second, stricter
@@ -68,12 +68,12 @@ def certainty_of(
 
 
 def _word(plain: str, strict: str, *, call: bool) -> str:
-    said = "yes" if call else "no"
+    by_threshold = "yes" if call else "no"
     if not plain:
         return ""
-    if plain != said:
+    if plain != by_threshold:
         return NOT_SURE
-    return CONFIDENT if strict == said else BORDERLINE
+    return CONFIDENT if strict == by_threshold else BORDERLINE
 
 
 def _answers(
@@ -83,7 +83,7 @@ def _answers(
     *,
     prefix: str,
 ) -> list[str]:
-    """Return yes, no, open or "" (nothing is claimed) a label."""
+    """Return yes, no, open or "" (no claim) for each label."""
     if uncertainty["method"] == "conformal":
         inside = conformal_sets(probability[None], names, uncertainty, prefix=prefix)[0]
         alone = int(inside.sum()) == 1
@@ -118,7 +118,7 @@ def conformal_sets(
     every = float(uncertainty[f"{prefix}quantile"])
     by_class = uncertainty.get(f"{prefix}quantiles", {})
     limits = np.array([1.0 - float(by_class.get(name, every)) for name in names])
-    # Rounding of the card's figures must not put an image out of its own set.
+    # Rounding of the card's numbers must not put an image out of its own set.
     inside = probability >= limits - 10.0**-DIGITS
     likeliest = np.eye(len(names), dtype=bool)[probability.argmax(axis=1)]
     return inside | (likeliest & ~inside.any(axis=1, keepdims=True))
@@ -131,7 +131,7 @@ def not_ruled_out(
     names: Sequence[str],
     uncertainty: Mapping[str, Any],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return where the truth is not ruled out, and where the answer is left open.
+    """Return which labels cover the truth, and which are left open.
 
     Args:
         probability: float (images, labels).

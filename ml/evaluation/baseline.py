@@ -1,4 +1,4 @@
-"""What can be told without looking at the lungs: a classifier that sees none of them.
+"""The border-and-histogram baseline: a classifier that does not see the lungs.
 
 It sees the outer pixels of the image, its histogram of greys, and facts of its file:
 width, height, aspect ratio, size. Logistic regression on the images of the train split
@@ -39,7 +39,7 @@ HISTOGRAM_BINS = 32
 PENALTIES = (1e-3, 1e-2, 1e-1)
 LEAST_IMAGES = 10
 STEPS = 2000
-FIGURES = ("accuracy", "balanced_accuracy", "mean_auc")
+METRICS = ("accuracy", "balanced_accuracy", "mean_auc")
 SEES = (
     "the outer 8 % of the image at 32 x 32, a histogram of 32 greys, width, height, "
     "aspect ratio and file size"
@@ -56,7 +56,7 @@ def measure_baseline(
     progress: Progress = lambda done, total: None,
     known: dict[str, np.ndarray] | None = None,
 ) -> tuple[dict[str, Any], ScoredImages]:
-    """Train the baseline and put its figures beside the model's.
+    """Train the baseline and compare its metrics with the model's.
 
     Args:
         scored: The images as the model read them.
@@ -67,7 +67,7 @@ def measure_baseline(
         known: Features of images by path; filled, for the next call.
 
     Returns:
-        Its figures with the differences, and its own scores of the same images.
+        Its metrics with the differences, and its own scores of the same images.
 
     Raises:
         ModelError: There is nothing to learn from.
@@ -221,7 +221,7 @@ def _best_fit(features: np.ndarray, classes: np.ndarray, held: np.ndarray) -> Pi
 
 
 def _fifth(patients: Sequence[str]) -> np.ndarray:
-    """Return bool (images,): those of about a fifth of the patients."""
+    """Return bool (images,): the images of about a fifth of the patients."""
     names, owner = np.unique(np.asarray(patients), return_inverse=True)
     drawn = np.random.default_rng(0).random(len(names)) < 0.2
     return drawn[owner]
@@ -231,7 +231,7 @@ def _report(
     scored: ScoredImages, other: ScoredImages, *, images: int
 ) -> dict[str, Any]:
     claimed = scored.claimed()
-    figures: dict[str, Any] = {
+    metrics: dict[str, Any] = {
         name: _beside(
             headline(scored, name),
             headline(other, name),
@@ -239,7 +239,7 @@ def _report(
                 measure_of(scored, name), measure_of(other, name), scored.counts
             ),
         )
-        for name in FIGURES
+        for name in METRICS
     }
     labels = {
         name: {
@@ -259,11 +259,11 @@ def _report(
     return {
         "sees": SEES,
         "learned_from": images,
-        "figures": figures,
+        "figures": metrics,
         "labels": labels,
         "not_separable": [
-            *(name for name, told in figures.items() if told["verdict"]),
-            *(name for name, told in labels.items() if told["auc"]["verdict"]),
+            *(name for name, compared in metrics.items() if compared["verdict"]),
+            *(name for name, compared in labels.items() if compared["auc"]["verdict"]),
         ],
     }
 
@@ -271,18 +271,18 @@ def _report(
 def pair_beside(
     scored: ScoredImages, other: ScoredImages, first: str, second: str
 ) -> dict[str, Any]:
-    """Return how both tell two labels apart among their own images, with the lead."""
+    """Return how well model and baseline separate two labels, with the lead."""
     inside = [pair_images(each, first, second) for each in (scored, other)]
-    told: dict[str, Any] = {"pair": [first, second]}
+    report: dict[str, Any] = {"pair": [first, second]}
     for name in ("auc", "balanced_accuracy"):
         ours, theirs = (pair_measure(each, first, second, name) for each in inside)
         counts = inside[0].counts
-        told[name] = _beside(
+        report[name] = _beside(
             with_interval(ours, counts),
             with_interval(theirs, counts),
             paired_difference(ours, theirs, counts),
         )
-    return told
+    return report
 
 
 def _label_auc(scored: ScoredImages, label: int) -> dict[str, float | None]:

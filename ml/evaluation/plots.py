@@ -165,14 +165,14 @@ def plots_of(
             [reliability_line(*label) for label in _calibrated(scored, labels)],
             title="Reliability",
             x="probability",
-            y="share that is so",
+            y="observed share",
             diagonal=True,
         ),
         "risk-coverage": square_plot(
             [Line("risk", coverage, wrong)],
             title="Risk and coverage",
-            x="share answered, the surest first",
-            y="share of those wrong",
+            x="share answered, most certain first",
+            y="share wrong",
         ),
     }
     return plots | _confusion_plots(scored)

@@ -38,14 +38,14 @@ def score_images(
     change: Change = lambda display: display,
     thresholds: Mapping[str, float] | None = None,
 ) -> ScoredImages:
-    """Read every image of a manifest whose truth the model knows.
+    """Read every image of a manifest that has a ground truth for the model.
 
     Args:
         model: A loaded model or ensemble.
         rows: The images, with their labels.
         root: The folder that the paths of the rows start from.
         progress: Called with how many images are done, of how many.
-        change: What is done to display values before, to see what a figure rests on.
+        change: What is done to display values before, to see what a metric depends on.
         thresholds: Label to threshold; the card's where one is missing.
     """
     ground_truth = ground_truth_of(model.card, rows)
@@ -89,7 +89,7 @@ def thresholds_of(card: Card, name: str) -> Mapping[str, float]:
 
 
 def refuse_nothing(scored: ScoredImages, *, root: Path) -> None:
-    """Refuse to report on no image at all, and say why there is none.
+    """Raise an error with the reason where no image was measured.
 
     Raises:
         ModelError: No image was measured.
@@ -125,7 +125,7 @@ def refuse_nothing(scored: ScoredImages, *, root: Path) -> None:
 def report_of(
     scored: ScoredImages, *, weights_sha256: str, threshold_source: str = "card"
 ) -> dict[str, Any]:
-    """Return the figures as a JSON object; values that are not defined are null."""
+    """Return the metrics as a JSON object; values that are not defined are null."""
     card = scored.card
     report = {
         "model": card.name,
@@ -155,7 +155,7 @@ def _read_all(
     for number, row in enumerate(rows):
         try:
             display = change(read_display((root / row.path).read_bytes()))
-            # Every image counts: `evaluate_gate` says which the gate would refuse.
+            # Every image counts: `evaluate_gate` reports which the gate would refuse.
             model_output = model.read(display, apply_gate=False)
             scores[number] = [score.probability for score in model_output.scores]
         except MlError as error:
@@ -166,8 +166,8 @@ def _read_all(
     return scores, failed
 
 
-def pair_figures(scored: ScoredImages, first: str, second: str) -> dict[str, Any]:
-    """Measure how two labels of a softmax model are told apart among their own images.
+def pair_metrics(scored: ScoredImages, first: str, second: str) -> dict[str, Any]:
+    """Measure how well a softmax model separates two labels among their images.
 
     Either side may be several labels joined by +, whose probabilities are summed. The
     score is p(first) / (p(first) + p(second)); the call is the larger of the two.
@@ -191,13 +191,13 @@ def pair_images(scored: ScoredImages, first: str, second: str) -> ScoredImages:
     return scored.chosen(np.logical_or.reduce(scored.positive[:, sides], axis=1))
 
 
-def pair_measure(inside: ScoredImages, first: str, second: str, figure: str) -> Measure:
-    """Return how "auc" or "balanced_accuracy" of a pair is computed from weights."""
+def pair_measure(inside: ScoredImages, first: str, second: str, metric: str) -> Measure:
+    """Return "auc" or "balanced_accuracy" of a pair as a function of weights."""
     a, b = _columns(inside, first), _columns(inside, second)
     ours, theirs = inside.scores[:, a].sum(axis=1), inside.scores[:, b].sum(axis=1)
     share = ours / np.maximum(ours + theirs, 1e-12)
     ground_truth = np.logical_or.reduce(inside.positive[:, a], axis=1)
-    if figure == "auc":
+    if metric == "auc":
         return lambda weights: metrics.auc(share, ground_truth, weights)
     return lambda weights: metrics.balanced_accuracy(
         ground_truth, share >= 0.5, weights

@@ -34,7 +34,7 @@ def fit_calibration(
     task: str,
     names: Sequence[str],
 ) -> dict[str, Any]:
-    """Fit what a card's `calibration` says of how scores become probabilities.
+    """Return the `calibration` of a card, fitted on these images.
 
     Args:
         logits: float (images, labels) of patients that training did not see.
@@ -76,7 +76,7 @@ def fit_calibration(
 
 
 def fit_intercepts(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Return what is added to each class's logits so that none is favoured.
+    """Return the intercepts that keep any class from being favoured.
 
     Training draws classes by its own shares and varies images more than readers do,
     which leaves some classes too strong on images as they are. Fitted with a common
@@ -102,8 +102,8 @@ def fit_intercepts(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:
         held = np.square(values[1:] / INTERCEPT_DEVIATION).sum() / 2.0
         return float(weights @ (log_sums - scaled[rows, classes]) + held)
 
-    found = minimize(loss, np.zeros(1 + logits.shape[1])).x
-    return found[1:] * present / np.exp(found[0])
+    fitted = minimize(loss, np.zeros(1 + logits.shape[1])).x
+    return fitted[1:] * present / np.exp(fitted[0])
 
 
 def fit_platt(logits: np.ndarray, positive: np.ndarray) -> tuple[float, float]:
@@ -139,7 +139,7 @@ def fit_platt(logits: np.ndarray, positive: np.ndarray) -> tuple[float, float]:
         # An image each: the tolerances below do not depend on how many there are.
         return float(value / len(target)), slope / len(target)
 
-    found = minimize(
+    line = minimize(
         loss,
         middle,
         jac=True,
@@ -147,7 +147,7 @@ def fit_platt(logits: np.ndarray, positive: np.ndarray) -> tuple[float, float]:
         bounds=[(SMALLEST_SLOPE, None), (None, None)],
         options={"ftol": 1e-14, "gtol": 1e-9},
     ).x
-    return float(found[0]), float(found[1])
+    return float(line[0]), float(line[1])
 
 
 def negative_log_likelihood(

@@ -1,4 +1,4 @@
-"""Training curves as SVG, and what all plots share: colours, size, the SVG itself.
+"""Plot training curves as SVG; the style and the SVG writer that all plots share.
 
 Plots have a white ground, so they read the same on light and dark pages.
 """
@@ -77,7 +77,7 @@ def _mark_sizes(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
 
 
 def style_axes(axes: Axes, *, title: str, x: str, y: str) -> None:
-    """Give axes of a plot of shares their title, names, grid and range from 0 to 1."""
+    """Style the axes of a plot of shares: title, names, grid, range 0 to 1."""
     axes.set_title(title, loc="left", color=INK, pad=20)
     axes.set_xlabel(x, color=INK)
     axes.set_ylabel(y, color=INK)

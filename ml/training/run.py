@@ -1,4 +1,4 @@
-"""Training: random weights to a checkpointed, resumable run of a recipe.
+"""Train a network by a recipe, with checkpoints from which a run resumes.
 
 A run follows the clock where it is given minutes: learning rate and image size depend
 on the share of the time that has passed, so that a busy machine ends the run earlier
@@ -103,13 +103,13 @@ def gather_rows(
         ours = [row for row in rows if row.dataset in ("", *recipe.datasets)]
         # None of ours: somebody's own data, all of which are meant.
         rows = ours or rows
-    told = _ground_truth(recipe, with_split(rows, "train"))
+    truth = _ground_truth(recipe, with_split(rows, "train"))
     val = _ground_truth(recipe, with_split(rows, "val"))
     aside = np.array(
-        [drawn_percent(row.patient) < recipe.held_out_percent for row in told.rows],
+        [drawn_percent(row.patient) < recipe.held_out_percent for row in truth.rows],
         bool,
     )
-    train = images_of(told, np.flatnonzero(~aside))
+    train = images_of(truth, np.flatnonzero(~aside))
     if limit:
         step = max(1, len(train.rows) // limit)
         train = images_of(train, np.arange(0, len(train.rows), step))
@@ -122,10 +122,10 @@ def gather_rows(
         )
     return TrainingData(
         train=train,
-        held_out=images_of(told, np.flatnonzero(aside)),
+        held_out=images_of(truth, np.flatnonzero(aside)),
         val=val,
-        unknown=told.unknown + val.unknown,
-        ambiguous=told.ambiguous + val.ambiguous,
+        unknown=truth.unknown + val.unknown,
+        ambiguous=truth.ambiguous + val.ambiguous,
     )
 
 
@@ -296,7 +296,7 @@ class TrainingRun:
         )
 
     def _measure(self, size: int) -> dict[str, Any]:
-        """Measure on val, for the curves only: nothing is chosen by these figures."""
+        """Measure on val, for the curves only: nothing is chosen by these metrics."""
         val = self.data.val
         if not val.rows:
             return {}
@@ -310,7 +310,7 @@ class TrainingRun:
         return measured
 
     def _measure_held_out(self, size: int) -> dict[str, float]:
-        """Measure on held-out train patients, by whom the run may be ended."""
+        """Measure on held-out train patients; their loss may end the run early."""
         if not self.recipe.refinements.patience:
             return {}
         if not self.data.held_out.rows:
@@ -332,7 +332,7 @@ def merit(recipe: Recipe, logits: np.ndarray, ground_truth: GroundTruth) -> floa
 
 
 def targets_of(ground_truth: GroundTruth) -> np.ndarray:
-    """Return float32 (images, labels): 1 where it is there, 0 not, -1 nobody knows."""
+    """Return float32 (images, labels): 1 present, 0 absent, -1 unknown."""
     return np.where(ground_truth.known, ground_truth.positive, -1.0).astype(np.float32)
 
 
@@ -393,10 +393,10 @@ def _pace_callback(run: TrainingRun, *, since: float, batches: int) -> Any:
 def fingerprint_of(recipe: Recipe, data: TrainingData) -> str:
     """Return the fingerprint of a run: its recipe and its training images."""
     paths = [row.path for row in data.train.rows]
-    told = asdict(replace(recipe, version=""))
+    settings = asdict(replace(recipe, version=""))
     if recipe.refinements == Refinements():
-        del told["refinements"]
-    text = json.dumps([told, paths], sort_keys=True, default=str)
+        del settings["refinements"]
+    text = json.dumps([settings, paths], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

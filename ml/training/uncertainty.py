@@ -1,4 +1,4 @@
-"""Fit what a card says of its uncertainty: label sets or bands with a stated coverage.
+"""Fit the uncertainty of a card: label sets or bands with a stated coverage.
 
 `ml.uncertainty` explains both and reads them.
 """
@@ -31,7 +31,7 @@ def fit_uncertainty(
     patients: Sequence[str],
     coverage: float = COVERAGE,
 ) -> dict[str, Any]:
-    """Return what a card's `uncertainty` says, fitted on these images.
+    """Return the `uncertainty` of a card, fitted on these images.
 
     Args:
         probability: float (images, labels), calibrated, of patients that neither
@@ -65,11 +65,11 @@ def _fit_sets(
     names: Sequence[str],
     coverages: tuple[float, float],
 ) -> dict[str, Any]:
-    told: dict[str, Any] = {"method": "conformal"}
+    fitted: dict[str, Any] = {"method": "conformal"}
     for prefix, coverage in zip(("", "stricter_"), coverages, strict=True):
         every, by_class = _class_quantiles(probability, positive, names, coverage)
-        told |= {f"{prefix}quantile": every, f"{prefix}quantiles": by_class}
-    return told
+        fitted |= {f"{prefix}quantile": every, f"{prefix}quantiles": by_class}
+    return fitted
 
 
 def _fit_bands(
@@ -89,9 +89,10 @@ def _fit_bands(
 
 
 def conformal_quantile(values: np.ndarray, coverage: float) -> float:
-    """Return the value that a new one stays below with at least this probability.
+    """Return the conformal quantile: an upper bound for a new value.
 
-    It is the ceil((n + 1) coverage)-th smallest (Vovk et al.), infinite where there
+    A new value stays below it with at least this probability. It is the
+    ceil((n + 1) coverage)-th smallest (Vovk et al.), infinite where there
     are too few values for the coverage.
     """
     rank = math.ceil((len(values) + 1) * coverage - 1e-9)
@@ -137,12 +138,12 @@ def _bands(
 ) -> dict[str, list[float]]:
     bands: dict[str, list[float]] = {}
     for i, name in enumerate(names):
-        found = probability[known[:, i], i]
+        scores = probability[known[:, i], i]
         has_it = positive[known[:, i], i]
         if min(int(has_it.sum()), int((~has_it).sum())) < LEAST_BAND_IMAGES:
             continue
-        low = -conformal_quantile(-found[has_it], coverage)
-        high = conformal_quantile(found[~has_it], coverage)
+        low = -conformal_quantile(-scores[has_it], coverage)
+        high = conformal_quantile(scores[~has_it], coverage)
         if low > high:
             # Told apart well enough: whatever lies between serves both kinds.
             low = high = (low + high) / 2.0

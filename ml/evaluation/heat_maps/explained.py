@@ -34,7 +34,7 @@ class Explained:
 
 
 def explain(model: LoadedModel, row: ManifestRow, root: Path) -> Explained:
-    """Read an image of a manifest; the gate is not asked.
+    """Read an image of a manifest, without the gate.
 
     Raises:
         MlError: Its pixels cannot be read.
@@ -54,7 +54,7 @@ def heat_of(runner: Runner, square: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def signed_heat(runner: Runner, square: np.ndarray) -> np.ndarray:
-    """Return heat with what speaks against a label, too: float32 like `heat_of`'s."""
+    """Return heat with its negative part, float32 like that of `heat_of`."""
     _, maps = runner.run(square)
     rows, columns, features = maps.shape
     raw = maps.reshape(-1, features).astype(np.float32) @ head_of(runner).weights(maps)

@@ -1,4 +1,4 @@
-"""All that is measured of a model's heat maps, as its card keeps it."""
+"""Measure the heat maps of a model, as its card keeps it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from ml.evaluation.heat_maps.insertion_deletion import (
     BLUR_SHARE,
     Curves,
     curves_of,
-    order_figures,
+    order_metrics,
 )
-from ml.evaluation.heat_maps.pointing import Pointed, point, pointing_figures
+from ml.evaluation.heat_maps.pointing import Pointed, point, pointing_metrics
 from ml.evaluation.heat_maps.randomisation import (
     SHARES,
     HeatedImage,
     RandomisedRunner,
-    randomisation_figures,
+    randomisation_metrics,
 )
 from ml.inference import LoadedModel
 from ml.labels import NOTHING_FOUND_LABELS
@@ -64,7 +64,7 @@ def measure_heat_maps(
         progress: Called with how many steps are done, of how many.
 
     Returns:
-        The card's object "heat_map_measures"; figures are {value, low, high}.
+        The card's object "heat_map_measures"; metrics are {value, low, high}.
 
     Raises:
         ModelError: The model has no heat maps of its own, or knows no image of val.
@@ -89,7 +89,7 @@ def measure_heat_maps(
         "cells": list(seen[0].image.heat.shape[1:]),
         "pointing_game": _pointing(played),
         "insertion_deletion": _insertion_deletion([each.curves for each in seen]),
-        "randomisation": randomisation_figures(
+        "randomisation": randomisation_metrics(
             model.runner,
             [
                 HeatedImage(each.image.square, each.label, each.curves.patient)
@@ -135,8 +135,8 @@ def _insertion_deletion(curves: Sequence[Curves]) -> dict[str, Any]:
         "images": len(curves),
         "patients": len({each.patient for each in curves}),
         "blur_share": BLUR_SHARE,
-        "insertion": order_figures(curves, pick=lambda c: c.insertion),
-        "deletion": order_figures(curves, pick=lambda c: c.deletion),
+        "insertion": order_metrics(curves, pick=lambda c: c.insertion),
+        "deletion": order_metrics(curves, pick=lambda c: c.deletion),
     }
 
 
@@ -181,7 +181,7 @@ def _hottest_wanted(model: LoadedModel, image: Explained) -> int | None:
 
 
 def _pointing(played: Sequence[Pointed]) -> dict[str, Any] | None:
-    """Return the figures by split and label; None where there is no box."""
+    """Return the metrics by split and label; None without boxes."""
     if not played:
         return None
     parts = {"all": list(played)}
@@ -191,4 +191,4 @@ def _pointing(played: Sequence[Pointed]) -> dict[str, Any] | None:
         own = [each for each in played if each.label == label]
         if LEAST_BOXES <= len(own) < len(played):
             parts[label] = own
-    return {name: pointing_figures(part) for name, part in parts.items()}
+    return {name: pointing_metrics(part) for name, part in parts.items()}

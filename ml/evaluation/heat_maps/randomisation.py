@@ -3,7 +3,7 @@
 The weights are destroyed from the head down, layer by layer, and the heat maps of the
 same images compared with those of the whole network. A map that stays as it was shows
 the image's edges, not what the network learned. Compared is the heat before its
-negative part is cut off: of two maps that are cut to nothing, nothing can be said.
+negative part is cut off: two maps that are cut to nothing cannot be compared.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def _shuffle_graph(graph: Any, *, share: float, rng: np.random.Generator) -> Non
 
 def _weights_in_order(graph: Any) -> list[Any]:
     """Return the graph's constants that are weights, in the order of their use."""
-    found: dict[str, Any] = {}
+    constants: dict[str, Any] = {}
     for operation in graph.get_ordered_ops():
         for number in range(operation.get_input_size()):
             node = operation.input_value(number).get_node()
@@ -116,8 +116,8 @@ def _weights_in_order(graph: Any) -> list[Any]:
                 continue
             values = node.data
             if values.dtype.kind == "f" and values.size >= LEAST_VALUES:
-                found.setdefault(node.get_friendly_name(), node)
-    return list(found.values())
+                constants.setdefault(node.get_friendly_name(), node)
+    return list(constants.values())
 
 
 def shuffled_head(head: Head, *, rng: np.random.Generator) -> Head:
@@ -131,7 +131,7 @@ def shuffled_head(head: Head, *, rng: np.random.Generator) -> Head:
     return Head(steps)
 
 
-def randomisation_figures(
+def randomisation_metrics(
     runner: Runner,
     images: Sequence[HeatedImage],
     make_runner: MakeRunner,
@@ -171,13 +171,13 @@ def randomisation_figures(
 
 
 def _alike(alike: np.ndarray, images: Sequence[HeatedImage]) -> dict[str, Any]:
-    told = np.isfinite(alike)
-    patients = [f.patient for f, ok in zip(images, told, strict=True) if ok]
+    defined = np.isfinite(alike)
+    patients = [f.patient for f, ok in zip(images, defined, strict=True) if ok]
     return {
-        "images": int(told.sum()),
-        "flat_maps": int((~told).sum()),
+        "images": int(defined.sum()),
+        "flat_maps": int((~defined).sum()),
         "rank_correlation": with_interval(
-            partial(metrics.mean, alike[told]), patient_counts(patients)
+            partial(metrics.mean, alike[defined]), patient_counts(patients)
         ),
     }
 

@@ -1,4 +1,4 @@
-"""Fit the gate of a packaged model, from train images only.
+"""Fit the gate of a packaged model on train images only.
 
 Statistics and probe come from images that the network may have learned from, limits
 and threshold from train patients that were held out. Neither val images nor anything
@@ -111,7 +111,7 @@ def fit_gate(
         "fitted_on": f"statistics: {len(chosen)} train images of "
         f"{len(set(learned.sources))} sources; limits and threshold: {len(aside)} "
         f"images of {len({row.patient for row in aside})} train patients held out",
-        "figures": _figures(arrays, held_out, threshold),
+        "figures": _held_out_metrics(arrays, held_out, threshold),
     }
     _write_card(card_path, raw | {"gate": entry})
     return entry
@@ -120,7 +120,7 @@ def fit_gate(
 def held_out_rows(
     rows: Sequence[ManifestRow], *, name: str
 ) -> tuple[list[ManifestRow], list[ManifestRow]]:
-    """Return the rows that a model learned from, and those that its recipe held out."""
+    """Return the rows that a model was trained on, and the held-out ones."""
     percent = RECIPES[name].held_out_percent if name in RECIPES else HELD_OUT_PERCENT
     held_out = [drawn_percent(row.patient) < percent for row in rows]
     return (
@@ -147,7 +147,7 @@ def fit_statistics(samples: Samples) -> dict[str, np.ndarray]:
 
 
 def _space(name: str, values: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Find the directions in which images differ most; small ones are left out."""
+    """Return the principal components of images, without the smallest."""
     mean = np.average(values, axis=0, weights=weights)
     spread = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=weights))
     # A feature that train images never light up must not count without bounds.
@@ -167,7 +167,7 @@ def _space(name: str, values: np.ndarray, weights: np.ndarray) -> dict[str, np.n
 
 
 def _ball(places: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Return what turns a place into a distance from the images as they should be."""
+    """Return centre and whitening for the Mahalanobis distance from correct images."""
     centre = np.average(places, axis=0, weights=weights)
     away = places - centre
     covariance = (away * weights[:, None]).T @ away / weights.sum()
@@ -182,7 +182,7 @@ def _ball(places: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _lesson_weights(samples: Samples) -> np.ndarray:
-    """Weigh images as they should be as much as all the wrong ones together."""
+    """Weigh correct images as much as all wrong ones together."""
     weights = samples.weights()
     for kind in range(len(CLASSES)):
         mine = samples.classes == kind
@@ -215,7 +215,7 @@ def _limits(arrays: dict[str, np.ndarray], held_out: Samples) -> dict[str, np.nd
 
 
 def _threshold(arrays: dict[str, np.ndarray], held_out: Samples) -> float:
-    """Return 1, or more where the measures together would refuse too many."""
+    """Return 1, or more where that would refuse too many held-out images."""
     scores = _scores(arrays, held_out.seen)
     right, weights = held_out.upright, held_out.weights()
     beyond = quantile(scores[right], 1.0 - REFUSED, weights[right])
@@ -227,7 +227,7 @@ def _scores(arrays: dict[str, np.ndarray], seen: Seen) -> np.ndarray:
 
 
 def quantile(values: np.ndarray, share: float, weights: np.ndarray) -> float:
-    """Return the value below which `share` of the weight lies; -inf of nothing."""
+    """Return the weighted quantile of values; -inf without values."""
     if len(values) == 0:
         return -np.inf
     order = np.argsort(values)
@@ -236,7 +236,7 @@ def quantile(values: np.ndarray, share: float, weights: np.ndarray) -> float:
     return float(values[order][place])
 
 
-def _figures(
+def _held_out_metrics(
     arrays: dict[str, np.ndarray], held_out: Samples, threshold: float
 ) -> dict[str, Any]:
     refused = _scores(arrays, held_out.seen) > threshold

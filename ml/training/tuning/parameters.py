@@ -1,4 +1,4 @@
-"""What of a recipe may be tuned, and a recipe with tuned values."""
+"""Parameters of a recipe that can be tuned, and their ranges."""
 
 from __future__ import annotations
 
@@ -58,21 +58,21 @@ def with_params(recipe: Recipe, params: Mapping[str, float]) -> Recipe:
 
 
 def read_params(path: Path) -> dict[str, float]:
-    """Read tuned values from a file that `tune_model` wrote, or a person.
+    """Read tuned values from a JSON file, such as `tune_model` writes.
 
     Raises:
         TrainingError: The file is not a JSON object.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise TrainingError(
             "%(path)s cannot be read: %(reason)s.",
             params={"path": path, "reason": error},
         ) from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise TrainingError("%(path)s holds no JSON object.", params={"path": path})
-    params = found.get("params", found)
+    params = content.get("params", content)
     if not isinstance(params, dict):
         raise TrainingError("%(path)s holds no params.", params={"path": path})
     return params

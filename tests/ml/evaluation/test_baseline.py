@@ -20,7 +20,7 @@ from ml.evaluation.baseline import (
 )
 from ml.evaluation.bootstrap import Measure, patient_counts
 from ml.evaluation.comparison import compare_scored, mcnemar, paired_difference
-from ml.evaluation.scoring import pair_figures
+from ml.evaluation.scoring import pair_metrics
 from ml.evaluation.summary import ScoredImages
 from ml.labels import Label
 
@@ -186,7 +186,7 @@ def test_two_models_are_compared_on_the_images_that_both_read() -> None:
 def test_a_side_of_a_pair_may_be_several_labels() -> None:
     rows = rows_of("val", 40)
     scored = scored_of(rows, perfect(rows))
-    told = pair_figures(scored, "Pneumonia", "Normal")
+    told = pair_metrics(scored, "Pneumonia", "Normal")
     assert told["auc"]["value"] == 1.0
-    everything = pair_figures(scored, "Pneumonia+Normal", "Normal")
+    everything = pair_metrics(scored, "Pneumonia+Normal", "Normal")
     assert everything["auc"]["value"] is None

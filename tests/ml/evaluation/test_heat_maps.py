@@ -13,9 +13,9 @@ from ml.datasets.boxes import Box, box_mask, boxes_of, labels_of_box
 from ml.datasets.manifest import ManifestRow, read_manifest
 from ml.errors import ModelError, TrainingError
 from ml.evaluation.heat_maps.explained import Explained, heat_of, signed_heat
-from ml.evaluation.heat_maps.insertion_deletion import curves_of, order_figures
+from ml.evaluation.heat_maps.insertion_deletion import curves_of, order_metrics
 from ml.evaluation.heat_maps.measures import measure_heat_maps
-from ml.evaluation.heat_maps.pointing import point, pointing_figures
+from ml.evaluation.heat_maps.pointing import point, pointing_metrics
 from ml.evaluation.heat_maps.randomisation import (
     RandomisedRunner,
     rank_correlation,
@@ -128,7 +128,7 @@ def test_the_hottest_point_is_inside_a_box_or_beside_it(
     assert all(0.02 < each.random < 0.5 for each in played)
     assert played[0].heat > 0.8
     assert played[1].heat < 0.1
-    figures = pointing_figures(played)
+    figures = pointing_metrics(played)
     assert figures["hit"]["value"] == 0.5
     assert figures["centre"]["value"] == 0.0
     assert (figures["images_and_labels"], figures["patients"]) == (2, 2)
@@ -155,8 +155,8 @@ def test_the_score_follows_heat_that_says_where_it_comes_from(
         for seed in range(4)
     ]
     for figures, sign in (
-        (order_figures(curves, pick=lambda c: c.insertion), 1),
-        (order_figures(curves, pick=lambda c: c.deletion), -1),
+        (order_metrics(curves, pick=lambda c: c.insertion), 1),
+        (order_metrics(curves, pick=lambda c: c.deletion), -1),
     ):
         for baseline in ("random", "centre"):
             apart = figures[f"heat_minus_{baseline}"]

@@ -15,8 +15,8 @@ from django.core.management import CommandError, call_command
 import ml.inference
 from ml.cards.card import Card
 from ml.datasets.manifest import ManifestRow, read_manifest
-from ml.evaluation.report import PICTURES
-from ml.evaluation.scoring import ground_truth_of, pair_figures, report_of, score_images
+from ml.evaluation.report import PLOTS
+from ml.evaluation.scoring import ground_truth_of, pair_metrics, report_of, score_images
 from ml.evaluation.shortcuts.changes import crop_and_equalise
 from ml.inference import LoadedModel
 from ml.networks.heads import Dense, GlobalPooling, Head
@@ -174,7 +174,7 @@ def test_a_pair_is_measured_on_its_own_images(tiny_card: Card, tmp_path: Path) -
     rows = read_manifest(made_up(tmp_path, labels))
     logits = [[9, 0, 0], [9, 1.5, 1], [0, 1, 3], [0, 3, 1], [0, 2, 1]]
     scored = score_images(scripted(tiny_card, logits), rows, root=tmp_path)
-    figures = pair_figures(scored, "Bacterial pneumonia", "Viral pneumonia")
+    figures = pair_metrics(scored, "Bacterial pneumonia", "Viral pneumonia")
     assert figures["n"] == 4
     assert figures["auc"]["value"] == 0.75
     assert figures["balanced_accuracy"]["value"] == 0.75
@@ -257,7 +257,7 @@ def test_the_command_fails_where_nothing_was_measured(
         call_command("evaluate_model", "tiny", *arguments, *more)
 
 
-def test_a_report_has_every_picture_and_the_baseline(
+def test_a_report_has_every_plot_and_the_baseline(
     tiny_weights_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_tiny_model(monkeypatch, tiny_weights_dir)
@@ -276,15 +276,15 @@ def test_a_report_has_every_picture_and_the_baseline(
         *("--pair", "Normal,Bacterial pneumonia"),
     )
     written = {path.name for path in (tmp_path / "report").iterdir()}
-    pictures = {f"{name}.svg" for name in PICTURES if name != "learning-curves"}
-    assert written == {"report.md", "report.html", *pictures}
+    plots = {f"{name}.svg" for name in PLOTS if name != "learning-curves"}
+    assert written == {"report.md", "report.html", *plots}
     page = (tmp_path / "report" / "report.html").read_text()
-    assert page.count("<svg") == len(pictures)
+    assert page.count("<svg") == len(plots)
     text = (tmp_path / "report" / "report.md").read_text()
     assert "source not separable from disease" in text
-    assert "Without lungs" in text
-    for picture in pictures:
-        ElementTree.parse(tmp_path / "report" / picture)  # noqa: S314 - our own
+    assert "Border-and-histogram baseline" in text
+    for plot in plots:
+        ElementTree.parse(tmp_path / "report" / plot)  # noqa: S314 - our own
 
 
 def use_tiny_model(monkeypatch: pytest.MonkeyPatch, weights_dir: Path) -> None:

@@ -16,8 +16,8 @@ from ml.evaluation.shortcuts.changes import CHANGES, CORNER_SHARE
 from ml.evaluation.shortcuts.measures import (
     CHANGES_OF_CHESTS,
     ReadImages,
-    change_figures,
-    heat_figures,
+    change_metrics,
+    heat_metrics,
     measure_shortcuts,
     share_outside,
 )
@@ -202,7 +202,7 @@ def read_images(card: Card) -> ReadImages:
 def test_a_change_is_measured_on_the_same_images_and_within_each_source(
     tiny_card: Card,
 ) -> None:
-    figures = change_figures(tiny_card, read_images(tiny_card))
+    figures = change_metrics(tiny_card, read_images(tiny_card))
     assert set(figures) == {"all", "here", "there"}
     assert figures["here"]["images"] == 8
     for part in figures.values():
@@ -218,7 +218,7 @@ def test_heat_is_reported_for_labels_with_images_enough(
     tiny_card: Card, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ml.evaluation.shortcuts.measures.LEAST_IMAGES", 6)
-    found = heat_figures(tiny_card, read_images(tiny_card))
+    found = heat_metrics(tiny_card, read_images(tiny_card))
     assert found["images_without_lungs_found"] == 1
     # The first label lost an image, and the third has none.
     assert set(found["labels"]) == {"Bacterial pneumonia"}
