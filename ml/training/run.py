@@ -62,7 +62,7 @@ CPU_FLAGS = Path("/proc/cpuinfo")
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Images of a run: learned from, kept aside for calibration, and looked at."""
+    """Images of a run: for training, held out for calibration, and for validation."""
 
     train: GroundTruth
     held_out: GroundTruth
@@ -73,7 +73,7 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class Budget:
-    """When a run ends: after so many minutes or so many epochs, one of them."""
+    """When a run ends: after a number of minutes or of epochs."""
 
     minutes: float = 0.0
     epochs: int = 0
@@ -135,7 +135,7 @@ def _ground_truth(recipe: Recipe, rows: Sequence[ManifestRow]) -> GroundTruth:
 
 
 class TrainingRun:
-    """One training run in its folder: begins, or goes on where it was interrupted."""
+    """A training run in its folder; it resumes from its last checkpoint."""
 
     def __init__(
         self,
@@ -372,7 +372,7 @@ def _pace_callback(run: TrainingRun, *, since: float, batches: int) -> Any:
     import keras
 
     class Pace(keras.callbacks.Callback):
-        """Set the learning rate of each batch; stop when the time is up."""
+        """Set the learning rate of each batch; stop when the time is over."""
 
         batches_done = 0
 
@@ -401,7 +401,7 @@ def fingerprint_of(recipe: Recipe, data: TrainingData) -> str:
 
 
 def leave_cores_to_the_network() -> None:
-    """Prepare images by one thread: more of them would only be in each other's way."""
+    """Prepare images in one thread, so that the network gets the other cores."""
     cv2.setNumThreads(1)
 
 

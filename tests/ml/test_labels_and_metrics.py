@@ -1,4 +1,4 @@
-"""Labels, figures of merit and calibration, against values worked out by hand."""
+"""Labels, metrics and calibration, against values worked out by hand."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_balanced_accuracy_is_over_the_classes_present() -> None:
     )
 
 
-def test_confusion_has_a_row_a_truth() -> None:
+def test_confusion_has_a_row_for_each_true_class() -> None:
     table = confusion(np.array([0, 0, 1]), np.array([0, 1, 1]), classes=2)
     assert table.tolist() == [[1, 1], [0, 1]]
 

@@ -2,7 +2,7 @@
 
 Nothing here sets a threshold, and nothing that sets one (`ml.training.gate.fit`,
 `ml.training.gate.samples`) is used here: images are turned, inverted and cut by code of
-this module, out of val images, and the rest is drawn or judged elsewhere
+this module, out of val images, and the rest is drawn or read from elsewhere
 (`ml.evaluation.gate.images`).
 """
 

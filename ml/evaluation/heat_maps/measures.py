@@ -148,10 +148,10 @@ def _stepping(progress: Progress, *, total: int) -> Callable[[], None]:
 def _chosen(
     rows: Sequence[ManifestRow], model: LoadedModel, images: int
 ) -> list[ManifestRow]:
-    """Draw images whose truth the model knows, the same whatever their order.
+    """Choose images with a ground truth for the model, whatever their order.
 
-    Images with a finding come first: of a normal image's heat nobody says where it
-    should lie, and score and heat are most often low.
+    Images with a finding come first: normal images have no right place for heat, and
+    score and heat are most often low.
     """
     rows = ground_truth_of(model.card, rows).rows
 

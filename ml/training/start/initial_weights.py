@@ -1,4 +1,4 @@
-"""Where a run begins: random weights, a model trained here before, or ImageNet.
+"""Initial weights of a run: random, of an installed model, or from ImageNet.
 
 Layers are matched by name and shape; what does not fit (the head of another task)
 keeps its random weights.

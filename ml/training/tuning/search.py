@@ -45,7 +45,7 @@ class OutOfTimeError(Exception):
 
 @dataclass(frozen=True)
 class Search:
-    """What a study works on and where: images, folders, and how long a trial is."""
+    """Settings of a study: images, folders, and the length of a trial."""
 
     recipe: Recipe
     data: TrainingData

@@ -117,7 +117,7 @@ def test_a_lead_over_what_the_border_tells(tmp_path: Path, border: bool) -> None
         assert told["not_separable"] == []
 
 
-def test_the_middle_of_a_image_changes_only_its_histogram() -> None:
+def test_the_middle_of_an_image_changes_only_its_histogram() -> None:
     image = np.full((64, 64), 20000, np.uint16)
     changed = image.copy()
     changed[20:44, 20:44] = 50000

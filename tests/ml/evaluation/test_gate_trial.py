@@ -117,7 +117,7 @@ def test_the_trial_is_the_same_every_time() -> None:
     assert first == [picture.name for picture in found_images()]
 
 
-def test_a_image_under_the_wrong_header_is_not_taken_for_something_else(
+def test_an_image_under_the_wrong_header_is_not_taken_for_something_else(
     tmp_path: Path,
 ) -> None:
     image, head = chest_like(), chest_like(120, 120, seed=5)
@@ -149,7 +149,7 @@ def test_wilsons_interval() -> None:
     assert wilson_interval(0, 0) == (0.0, 1.0)
 
 
-def test_who_reads_what(tiny_card: Card) -> None:
+def test_models_read_images_of_their_modalities(tiny_card: Card) -> None:
     assert reads(tiny_card, replace(ROW, modality="CR"))
     assert reads(tiny_card, ROW)
     assert not reads(tiny_card, replace(ROW, modality="MR"))

@@ -1,4 +1,4 @@
-"""Heat maps are held against boxes, scores and destroyed weights; figures by hand."""
+"""Heat maps are held against boxes, scores and destroyed weights; metrics by hand."""
 
 from __future__ import annotations
 
@@ -128,10 +128,10 @@ def test_the_hottest_point_is_inside_a_box_or_beside_it(
     assert all(0.02 < each.random < 0.5 for each in played)
     assert played[0].heat > 0.8
     assert played[1].heat < 0.1
-    figures = pointing_metrics(played)
-    assert figures["hit"]["value"] == 0.5
-    assert figures["centre"]["value"] == 0.0
-    assert (figures["images_and_labels"], figures["patients"]) == (2, 2)
+    measured = pointing_metrics(played)
+    assert measured["hit"]["value"] == 0.5
+    assert measured["centre"]["value"] == 0.0
+    assert (measured["images_and_labels"], measured["patients"]) == (2, 2)
 
 
 def test_a_box_of_an_unknown_original_size_is_left_out(
@@ -154,12 +154,12 @@ def test_the_score_follows_heat_that_says_where_it_comes_from(
         curves_of(model, seen, label=1, patient=str(seed), seed=seed)
         for seed in range(4)
     ]
-    for figures, sign in (
+    for measured, sign in (
         (order_metrics(curves, pick=lambda c: c.insertion), 1),
         (order_metrics(curves, pick=lambda c: c.deletion), -1),
     ):
         for baseline in ("random", "centre"):
-            apart = figures[f"heat_minus_{baseline}"]
+            apart = measured[f"heat_minus_{baseline}"]
             assert sign * apart["value"] > 0.02, (baseline, sign)
 
 
@@ -226,9 +226,7 @@ def test_all_of_it_together_on_a_tiny_network(
     assert json.loads(json.dumps(found)) == found
 
 
-def test_a_model_without_heat_maps_is_told_apart(
-    tiny_card: Card, tmp_path: Path
-) -> None:
+def test_a_model_without_heat_maps_is_refused(tiny_card: Card, tmp_path: Path) -> None:
     card = Card(**{**vars(tiny_card), "raw": {**tiny_card.raw, "heat_maps": False}})
     model = LoadedModel(card, UpperLeftRunner(), sha256="c" * 64)
     with pytest.raises(ModelError, match="no heat maps"):

@@ -1,4 +1,4 @@
-"""The figures of evaluate_model on made-up manifests, worked out by hand."""
+"""The metrics of evaluate_model on made-up manifests, worked out by hand."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def made_up(root: Path, labels: list[str], **more: list[str]) -> Path:
     return write_manifest(root / "manifest.csv", rows)
 
 
-def test_softmax_figures_are_those_worked_out_by_hand(
+def test_softmax_metrics_are_those_worked_out_by_hand(
     tiny_card: Card, tmp_path: Path
 ) -> None:
     labels = [
@@ -98,7 +98,7 @@ def test_softmax_figures_are_those_worked_out_by_hand(
     assert report["mean_auc"]["value"] is not None
 
 
-def test_sigmoid_figures_follow_the_thresholds(tiny_card: Card, tmp_path: Path) -> None:
+def test_sigmoid_metrics_follow_the_thresholds(tiny_card: Card, tmp_path: Path) -> None:
     card = replace(
         tiny_card,
         task="sigmoid",
@@ -139,7 +139,7 @@ def test_images_that_cannot_be_read_are_listed(tiny_card: Card, tmp_path: Path) 
     assert [image["path"] for image in report["failed"]] == ["1.png", "2.png"]
 
 
-def test_labels_with_enough_images_are_claimed_and_groups_told(
+def test_labels_with_enough_images_are_claimed_and_groups_reported(
     tiny_card: Card, tmp_path: Path
 ) -> None:
     labels = ["Normal", "Bacterial pneumonia"] * 30
@@ -174,10 +174,10 @@ def test_a_pair_is_measured_on_its_own_images(tiny_card: Card, tmp_path: Path) -
     rows = read_manifest(made_up(tmp_path, labels))
     logits = [[9, 0, 0], [9, 1.5, 1], [0, 1, 3], [0, 3, 1], [0, 2, 1]]
     scored = score_images(scripted(tiny_card, logits), rows, root=tmp_path)
-    figures = pair_metrics(scored, "Bacterial pneumonia", "Viral pneumonia")
-    assert figures["n"] == 4
-    assert figures["auc"]["value"] == 0.75
-    assert figures["balanced_accuracy"]["value"] == 0.75
+    measured = pair_metrics(scored, "Bacterial pneumonia", "Viral pneumonia")
+    assert measured["n"] == 4
+    assert measured["auc"]["value"] == 0.75
+    assert measured["balanced_accuracy"]["value"] == 0.75
 
 
 def test_cropping_and_equalising_takes_borders_and_tone_away() -> None:

@@ -90,7 +90,7 @@ def normals(root: Path, *, marked: bool) -> tuple[list[ManifestRow], list[Manife
     return parts[0], parts[1]
 
 
-def test_every_change_gives_a_image_back() -> None:
+def test_every_change_gives_an_image_back() -> None:
     image = chest_like(90, 70)
     before = image.copy()
     for name, change in CHANGES.items():
@@ -126,7 +126,7 @@ def test_marks_in_the_corners_change_nothing_once_they_are_masked() -> None:
     assert np.abs(differing).max() < 0.02 * 65535
 
 
-def test_of_lungs_only_nothing_else_is_left() -> None:
+def test_keeping_the_lungs_removes_everything_else() -> None:
     image = chest_like(120, 100)
     changed = CHANGES["lungs-only"](image)
     kept = changed == image
@@ -137,7 +137,7 @@ def test_of_lungs_only_nothing_else_is_left() -> None:
 
 
 @pytest.mark.parametrize("marked", [True, False])
-def test_sources_are_told_apart_only_where_the_features_know_them(
+def test_sources_are_separated_only_where_features_differ(
     model: LoadedModel, tmp_path: Path, marked: bool
 ) -> None:
     train, val = normals(tmp_path, marked=marked)
@@ -202,16 +202,16 @@ def read_images(card: Card) -> ReadImages:
 def test_a_change_is_measured_on_the_same_images_and_within_each_source(
     tiny_card: Card,
 ) -> None:
-    figures = change_metrics(tiny_card, read_images(tiny_card))
-    assert set(figures) == {"all", "here", "there"}
-    assert figures["here"]["images"] == 8
-    for part in figures.values():
+    measured = change_metrics(tiny_card, read_images(tiny_card))
+    assert set(measured) == {"all", "here", "there"}
+    assert measured["here"]["images"] == 8
+    for part in measured.values():
         assert part["none"]["balanced_accuracy"]["value"] == 1.0
         assert part["crop-tenth"]["balanced_accuracy"]["value"] == 0.5
         lost = part["crop-tenth"]["balanced_accuracy_change"]
         assert lost["value"] == -0.5
         assert lost["high"] <= 0.0
-    assert figures["all"]["none"]["mean_auc"]["value"] == 1.0
+    assert measured["all"]["none"]["mean_auc"]["value"] == 1.0
 
 
 def test_heat_is_reported_for_labels_with_images_enough(

@@ -1,4 +1,4 @@
-"""Loss, weights, dropout and early end of a run, on made-up figures and images."""
+"""Loss, weights, dropout and early end of a run, on made-up numbers and images."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_focal_losses_are_those_of_keras() -> None:
     assert value(own, ONE_HOT) == pytest.approx(value(binary, ONE_HOT), rel=1e-4)
 
 
-def test_what_nobody_knows_does_not_count() -> None:
+def test_unknown_labels_do_not_count() -> None:
     targets = ONE_HOT.copy()
     targets[0, 1:] = targets[1] = -1
     own = sigmoid_loss(EVEN, gamma=0, smoothing=0)
@@ -99,7 +99,7 @@ def test_rare_labels_weigh_more() -> None:
     assert value(loss, ONE_HOT) == pytest.approx((first + 5 * second) / 2, rel=1e-5)
 
 
-def test_the_end_comes_when_held_out_patients_gain_nothing() -> None:
+def test_a_run_ends_when_the_held_out_loss_stops_falling() -> None:
     def history(*losses: float) -> list[dict[str, Any]]:
         return [{"epoch": n, "held_out_loss": x} for n, x in enumerate(losses, 1)]
 
@@ -159,7 +159,7 @@ def test_an_ended_run_keeps_its_best_epoch(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_nobody_held_out_ends_nothing(tmp_path: Path) -> None:
+def test_early_stopping_needs_held_out_patients(tmp_path: Path) -> None:
     write_images(tmp_path, list(NAMES), each=2, splits={"train": 1})
     recipe = replace(
         RECIPE, held_out_percent=0, refinements=Refinements(patience=1), batch_size=2
