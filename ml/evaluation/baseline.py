@@ -39,6 +39,7 @@ HISTOGRAM_BINS = 32
 PENALTIES = (1e-3, 1e-2, 1e-1)
 LEAST_IMAGES = 10
 STEPS = 2000
+TOLERANCE = 1e-6
 METRICS = ("accuracy", "balanced_accuracy", "mean_auc")
 SEES = (
     "the outer 8 % of the image at 32 x 32, a histogram of 32 greys, width, height, "
@@ -168,7 +169,10 @@ def fit_logistic(
     # is twice the sum of the squares of both.
     halves = 2.0 if len(np.unique(classes)) == 2 else 1.0
     regression = LogisticRegression(
-        C=halves / (penalty * len(classes)), class_weight="balanced", max_iter=STEPS
+        C=halves / (penalty * len(classes)),
+        class_weight="balanced",
+        max_iter=STEPS,
+        tol=TOLERANCE,
     )
     return make_pipeline(StandardScaler(), regression).fit(features, classes)
 
