@@ -6,11 +6,12 @@ import ast
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from ml.cards.card import Card
+from ml.cards.card import Card, read_card
 from ml.datasets.manifest import ManifestRow
 from ml.evaluation.gate import images as gate_images
 from ml.evaluation.gate import trial as gate_trial
@@ -43,12 +44,13 @@ class LightGate:
         return GateResult(score, self.threshold, "rotated")
 
 
-@pytest.fixture
-def model(tiny_card: Card, cache_dir: Path) -> LoadedModel:
+@pytest.fixture(scope="module")
+def model(tiny_weights_dir: Path, cache_dir: Path) -> LoadedModel:
     """Return the tiny model with a gate that anybody can check."""
-    loaded = load_model(tiny_card, cache_dir=cache_dir)
+    card = read_card(tiny_weights_dir / "tiny" / "1.0.0" / "card.json")
+    loaded = load_model(card, cache_dir=cache_dir)
     assert isinstance(loaded, LoadedModel)
-    loaded.gate = LightGate()  # type: ignore[assignment]
+    loaded.gate = LightGate()  # type: ignore[assignment]  # judges alike
     return loaded
 
 
@@ -66,6 +68,15 @@ def images_in(root: Path) -> list[ManifestRow]:
     return [*rows, slices]
 
 
+@pytest.fixture(scope="module")
+def report(
+    model: LoadedModel, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    """Return the report of one trial."""
+    root = tmp_path_factory.mktemp("trial")
+    return try_gate(model, images_in(root), root=root)
+
+
 def test_the_trial_uses_nothing_that_sets_a_threshold() -> None:
     for module in (gate_trial, gate_images):
         tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
@@ -80,9 +91,8 @@ def test_the_trial_uses_nothing_that_sets_a_threshold() -> None:
 
 
 def test_real_images_are_reported_by_source_view_and_age(
-    model: LoadedModel, tmp_path: Path
+    report: dict[str, Any],
 ) -> None:
-    report = try_gate(model, images_in(tmp_path), root=tmp_path)
     real = report["real"]
     assert (real["refused"]["n"], real["refused"]["refused"]) == (6, 0)
     assert {name: found["n"] for name, found in real["by_source"].items()} == {
@@ -97,10 +107,8 @@ def test_real_images_are_reported_by_source_view_and_age(
     assert 0.3 < real["refused"]["high"] < 0.5
 
 
-def test_what_must_be_refused_is_reported_by_kind(
-    model: LoadedModel, tmp_path: Path
-) -> None:
-    wrong = try_gate(model, images_in(tmp_path), root=tmp_path)["must_be_refused"]
+def test_what_must_be_refused_is_reported_by_kind(report: dict[str, Any]) -> None:
+    wrong = report["must_be_refused"]
     kinds = wrong["by_kind"]
     assert kinds["turned by 180"]["share"] == 1.0
     assert kinds["turned by 180"]["reasons"] == {"rotated": 6}
@@ -134,7 +142,7 @@ def test_an_image_under_the_wrong_header_is_not_taken_for_something_else(
 
 
 def test_what_a_picture_check_refuses_counts_as_sure(
-    model: LoadedModel, tmp_path: Path
+    model: LoadedModel,
 ) -> None:
     blank = gate_images.TrialImage("blank", "b", np.full((64, 64), 9, np.uint16))
     found = gate_trial.judge(model, blank)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -38,8 +40,10 @@ class UpperLeftRunner:
 
     backend = "made up"
     precision = "float32"
-    library_versions: dict[str, str] = {}  # noqa: RUF012 - as the protocol has it
-    head = Head([GlobalPooling("average"), Dense([[0.0, 1.0, 0.0]], np.zeros(3))])
+    library_versions: Mapping[str, str] = MappingProxyType({})
+    head: Head | None = Head(
+        [GlobalPooling("average"), Dense(np.array([[0.0, 1.0, 0.0]]), np.zeros(3))]
+    )
 
     def run(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         side = image.shape[0] // CELLS
@@ -176,7 +180,7 @@ def test_rank_correlation_is_spearmans() -> None:
 
 def test_a_shuffled_head_has_the_same_values_elsewhere() -> None:
     kernel = np.arange(12.0).reshape(4, 3)
-    head = Head([GlobalPooling("average"), Dense(kernel, np.zeros(3))])
+    head: Head | None = Head([GlobalPooling("average"), Dense(kernel, np.zeros(3))])
     dense = shuffled_head(head, rng=np.random.default_rng(0)).steps[1]
     assert sorted(dense.arrays()["kernel"].ravel()) == list(range(12))
     assert (dense.arrays()["kernel"] != kernel).any()
@@ -186,6 +190,7 @@ def test_destroying_layers_changes_what_a_network_says(
     tiny_card: Card, cache_dir: Path
 ) -> None:
     model = load_model(tiny_card, cache_dir=cache_dir, threads=1)
+    assert isinstance(model, LoadedModel)
     square = np.random.default_rng(1).normal(0, 1, (64, 64, 1)).astype(np.float32)
     logits, maps = model.runner.run(square)
     runners = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -19,7 +20,7 @@ from ml.training.curves import curves_svg
 
 SCORES = np.array([0.9, 0.8, 0.7, 0.1])
 POSITIVE = np.array([True, False, True, False])
-HISTORY = [
+HISTORY: list[dict[str, Any]] = [
     {"epoch": 1, "size": 64, "val": 0.4},
     {"epoch": 2, "size": 64},
     {"epoch": 3, "size": 96, "val": 0.8},

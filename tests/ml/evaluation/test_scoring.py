@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from xml.etree import ElementTree
 
@@ -30,8 +32,8 @@ class ScriptedRunner:
 
     backend = "scripted"
     precision = "float32"
-    library_versions: dict[str, str] = {}  # noqa: RUF012 - as the protocol has it
-    head = Head(
+    library_versions: Mapping[str, str] = MappingProxyType({})
+    head: Head | None = Head(
         [GlobalPooling("average"), Dense(np.zeros((2, 3)), np.zeros(3, np.float32))]
     )
 
@@ -42,6 +44,10 @@ class ScriptedRunner:
     def run(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         self.read += 1
         return self.logits[self.read - 1], np.zeros((2, 2, 2), np.float32)
+
+    def run_many(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        outputs = [self.run(image) for image in images]
+        return np.stack([o[0] for o in outputs]), np.stack([o[1] for o in outputs])
 
 
 def scripted(card: Card, logits: list[list[float]]) -> LoadedModel:
@@ -172,12 +178,12 @@ def test_nothing_to_measure_gives_nulls(tiny_card: Card, tmp_path: Path) -> None
 def test_a_pair_is_measured_on_its_own_images(tiny_card: Card, tmp_path: Path) -> None:
     labels = ["Normal", *NAMES[1:], *NAMES[1:]]
     rows = read_manifest(made_up(tmp_path, labels))
-    logits = [[9, 0, 0], [9, 1.5, 1], [0, 1, 3], [0, 3, 1], [0, 2, 1]]
+    logits = [[9.0, 0, 0], [9, 1.5, 1], [0.0, 1, 3], [0.0, 3, 1], [0.0, 2, 1]]
     scored = score_images(scripted(tiny_card, logits), rows, root=tmp_path)
-    measured = pair_metrics(scored, "Bacterial pneumonia", "Viral pneumonia")
-    assert measured["n"] == 4
-    assert measured["auc"]["value"] == 0.75
-    assert measured["balanced_accuracy"]["value"] == 0.75
+    pair = pair_metrics(scored, "Bacterial pneumonia", "Viral pneumonia")
+    assert pair["n"] == 4
+    assert pair["auc"]["value"] == 0.75
+    assert pair["balanced_accuracy"]["value"] == 0.75
 
 
 def test_cropping_and_equalising_takes_borders_and_tone_away() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,8 +38,10 @@ class BrightCornerRunner:
 
     backend = "made up"
     precision = "float32"
-    library_versions: dict[str, str] = {}  # noqa: RUF012 - as the protocol has it
-    head = Head([GlobalPooling("average"), Dense(np.eye(4, 3), np.zeros(3))])
+    library_versions: Mapping[str, str] = MappingProxyType({})
+    head: Head | None = Head(
+        [GlobalPooling("average"), Dense(np.eye(4, 3), np.zeros(3))]
+    )
 
     def run(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         half = image.shape[0] // 2
@@ -260,5 +265,6 @@ def test_all_of_it_together(model: LoadedModel, tmp_path: Path) -> None:
 
 
 def test_an_ensemble_is_measured_by_its_members(tmp_path: Path) -> None:
+    ensemble: Any = object()
     with pytest.raises(ModelError, match="members"):
-        measure_shortcuts(object(), [], [], tmp_path, tmp_path)  # type: ignore[arg-type]
+        measure_shortcuts(ensemble, [], [], tmp_path, tmp_path)

@@ -112,11 +112,11 @@ def test_a_run_ends_when_the_held_out_loss_stops_falling() -> None:
 
 
 def test_dropout_is_set_where_a_network_has_it() -> None:
-    network = build("densenet121", classes=2)
+    network = build("small-cnn", classes=2, size=32)
     set_dropout(network, 0.45)
-    assert network.get_layer("pool_dropout").rate == 0.45
+    assert network.get_layer("dense_dropout").rate == 0.45
     set_dropout(network, None)
-    assert network.get_layer("pool_dropout").rate == 0.45
+    assert network.get_layer("dense_dropout").rate == 0.45
 
 
 def run_of(root: Path, run_dir: Path, recipe: Recipe, epochs: int) -> TrainingRun:
