@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from ml.calibration import LEAST_IMAGES, expected_calibration_error
 from ml.cards.card import Card, parse_card
 from ml.datasets.manifest import ManifestRow, drawn_percent, with_split
 from ml.ensemble import EnsembleModel, ReadsImages
@@ -23,6 +22,8 @@ from ml.errors import ModelError
 from ml.evaluation.scoring import report_of, score_images
 from ml.evaluation.summary import HEADLINES, ScoredImages
 from ml.labels import CHEST_LABELS, PARENTS, SYNONYMS, Label
+from ml.metrics import expected_calibration_error
+from ml.training.calibration import LEAST_IMAGES
 from ml.training.operating_points import operating_points
 from ml.training.recipes import RECIPES
 

@@ -18,7 +18,7 @@ from ml.datasets.manifest import ManifestRow, with_split
 from ml.evaluation.baseline import NOT_SEPARABLE, measure_baseline, pair_beside
 from ml.evaluation.gate.trial import reads, try_gate
 from ml.evaluation.heat_maps.measures import measure_heat_maps
-from ml.evaluation.scoring import pair_figures, report_of, score_images
+from ml.evaluation.scoring import pair_metrics, report_of, score_images
 from ml.evaluation.shortcuts.changes import CHANGES
 from ml.evaluation.shortcuts.measures import measure_shortcuts
 from ml.inference import LoadedModel, load_model
@@ -201,7 +201,7 @@ def _measured(
     }
     told["groups"] = _telling(told["groups"])
     if facts.pair and measurement.pair:
-        told["pair"] = pair_figures(scored, *facts.pair)
+        told["pair"] = pair_metrics(scored, *facts.pair)
     if measurement.baseline:
         train = _learned(model.card.name, rows)
         beside, other = measure_baseline(scored, train, root=root)

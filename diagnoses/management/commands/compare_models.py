@@ -18,7 +18,7 @@ from diagnoses.management.scoring import (
 )
 from diagnoses.messages import error_text
 from ml.errors import MlError
-from ml.evaluation.comparison import compare_scored, said
+from ml.evaluation.comparison import compare_scored, comparison_lines
 
 
 class Command(BaseCommand):
@@ -51,5 +51,9 @@ class Command(BaseCommand):
             report = compare_scored(*scored)
         except MlError as error:
             raise CommandError(error_text(error)) from error
-        text = json.dumps(report) if options["json"] else "\n".join(said(report))
+        text = (
+            json.dumps(report)
+            if options["json"]
+            else "\n".join(comparison_lines(report))
+        )
         self.stdout.write(text)

@@ -26,9 +26,9 @@ from diagnoses.messages import error_text
 from ml.datasets.manifest import ManifestRow
 from ml.errors import MlError
 from ml.evaluation.baseline import measure_baseline, pair_beside
-from ml.evaluation.report import said as with_interval
+from ml.evaluation.report import value_with_interval as with_interval
 from ml.evaluation.report import write_report
-from ml.evaluation.scoring import pair_figures, report_of, thresholds_of
+from ml.evaluation.scoring import pair_metrics, report_of, thresholds_of
 from ml.evaluation.shortcuts.changes import CHANGES
 from ml.evaluation.summary import ScoredImages
 
@@ -107,7 +107,7 @@ class Command(BaseCommand):
         report["change"] = options["change"]
         report["command"] = shlex.join(["python", "manage.py", *sys.argv[1:]])
         if pair:
-            report["pair"] = pair_figures(scored, *pair)
+            report["pair"] = pair_metrics(scored, *pair)
         if options["baseline"]:
             train = [row for row in every if row.split == TRAIN]
             report["baseline"] = _baseline(scored, train, options["root"], pair)

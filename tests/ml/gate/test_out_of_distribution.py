@@ -64,7 +64,7 @@ def gated_card(
     train = rows_in(root, first=0, count=IMAGES, split="train")
     aside = rows_in(root, first=IMAGES, count=IMAGES // 2, split="train")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gate_fitting, "PROBE_STEPS", 1200)
+        patch.setattr(gate_fitting, "PROBE_STEPS", 600)
         patch.setattr(gate_fitting, "WRONG_A_IMAGE", 6)
         entry = fit_gate(folder, train, aside, root, cache_dir)
     card = read_card(folder / "card.json")

@@ -41,7 +41,7 @@ def test_a_run_begins_from_another_model_of_other_labels(
     assert fresh.get_layer("logits").kernel.shape[-1] == 5
 
 
-def test_what_is_no_source_of_weights_is_refused(tiny_weights_dir: Path) -> None:
+def test_unknown_initial_weights_are_refused(tiny_weights_dir: Path) -> None:
     with pytest.raises(TrainingError, match="give random, imagenet"):
         initialise(build("tiny", classes=2), "nowhere/1.0.0")
     with pytest.raises(TrainingError, match="only for: resnet50, xception"):

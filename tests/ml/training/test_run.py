@@ -156,7 +156,8 @@ run_of(Path(sys.argv[1]), Path(sys.argv[2]), 200).train()
 """
 
 
-def test_kill_9_leaves_a_checkpoint_to_go_on_from(root: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_killed_run_resumes_from_its_checkpoint(root: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED_RUN, str(root), str(tmp_path)],
         stdout=subprocess.DEVNULL,
@@ -229,7 +230,7 @@ def test_variations_keep_shape_and_range() -> None:
         assert np.abs(varied).max() < 6
 
 
-def test_images_of_somebodys_own_are_learned_from_whatever_their_source_is_called(
+def test_images_of_any_source_are_trained_on(
     root: Path,
 ) -> None:
     rows = read_manifest(root / "manifest.csv")
