@@ -1,16 +1,15 @@
-"""The trail of the pages: what they show is written down before it is shown."""
+"""The audit events of the pages: written before the data is shown."""
 
 from collections.abc import Iterable, Mapping
 from uuid import UUID
 
-from django.http import HttpRequest
-
 from accounts import audit
 from accounts.audit import AuditAction, AuditSource
+from diagnoses.pages.request import PageRequest
 
 
 def record_read(
-    request: HttpRequest,
+    request: PageRequest,
     *,
     object_kind: str,
     object_uuid: UUID | None = None,
@@ -18,10 +17,10 @@ def record_read(
     action: str = AuditAction.VIEW,
     detail: Mapping[str, object] | None = None,
 ) -> None:
-    """Write the event of a page, a fragment or a picture that shows patients' data.
+    """Write the event of a page, a fragment or a picture that shows patient data.
 
     Raises:
-        AuditUnavailable: It could not be written: nothing may be shown.
+        AuditUnavailable: The event could not be written: nothing may be shown.
     """
     audit.record(
         action=action,
