@@ -280,6 +280,7 @@ REDIS_URL = env.str("REDIS_URL", "") or embedded.redis_url(VAR_DIR)
 # --- Language and time -------------------------------------------------------
 LANGUAGE_CODE = "en"
 USE_I18N = True
+FORMAT_MODULE_PATH = "chestx_site.formats"
 USE_TZ = True
 TIME_ZONE = env.str("TIME_ZONE", "UTC")
 
