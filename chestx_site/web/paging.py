@@ -60,10 +60,10 @@ class CursorPagination(BasePagination):
 
     def paginate_queryset(
         self,
-        queryset: QuerySet[_Model],
+        queryset: Any,
         request: Request,
         view: APIView | None = None,
-    ) -> list[_Model]:
+    ) -> list[Any]:
         """Return the rows of the requested page.
 
         Raises:

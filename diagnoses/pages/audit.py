@@ -3,13 +3,15 @@
 from collections.abc import Iterable, Mapping
 from uuid import UUID
 
+from django.http import HttpRequest
+
 from accounts import audit
 from accounts.audit import AuditAction, AuditSource
-from diagnoses.pages.request import PageRequest
+from accounts.models import User
 
 
 def record_read(
-    request: PageRequest,
+    request: HttpRequest,
     *,
     object_kind: str,
     object_uuid: UUID | None = None,
@@ -24,7 +26,7 @@ def record_read(
     """
     audit.record(
         action=action,
-        actor=request.user,
+        actor=request.user if isinstance(request.user, User) else None,
         request=request,
         source=AuditSource.WEB,
         object_kind=object_kind,

@@ -1,11 +1,11 @@
 """The model results of one image: findings, or why there are none."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 from uuid import UUID
 
-from django.db.models import Exists, F, OuterRef
+from django.db.models import F
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format
@@ -78,6 +78,7 @@ def results_of(
     in_shadow = latest_shadow_runs(instance.pk) if may(user, Action.READ_SHADOW) else []
     runs = [*shown_to_readers, *in_shadow]
     findings = _findings_of(runs)
+    heat_maps = _heat_maps_of(runs) if may(user, Action.READ_IMAGES) else frozenset()
     card_texts = _card_texts_of(runs)
     certainties = certainties_of(runs)
     gate_notes = _gate_notes_of(runs)
@@ -86,6 +87,7 @@ def results_of(
         _model_output(
             run,
             findings=findings.get(run.pk, []),
+            heat_maps=heat_maps,
             texts=card_texts.get(run.model_version_id, _CardTexts()),
             certainty=certainties.get(run.pk, RunCertainty()),
             gate_note=gate_notes.get(run.pk, ""),
@@ -111,12 +113,15 @@ def layer_of(results: Sequence[ModelOutput]) -> FindingLine | None:
 
 def _findings_of(runs: Sequence[Prediction]) -> dict[UUID, list[Finding]]:
     findings: dict[UUID, list[Finding]] = {}
-    mapped = HeatMap.objects.filter(finding=OuterRef("pk"))
-    for finding in Finding.objects.filter(
-        prediction__in=[run.pk for run in runs]
-    ).annotate(has_heat_map=Exists(mapped)):
+    for finding in Finding.objects.filter(prediction__in=[run.pk for run in runs]):
         findings.setdefault(finding.prediction_id, []).append(finding)
     return {key: in_reading_order(listed) for key, listed in findings.items()}
+
+
+def _heat_maps_of(runs: Sequence[Prediction]) -> frozenset[UUID]:
+    """Return the keys of the findings that have a heat map."""
+    heat_maps = HeatMap.objects.filter(finding__prediction__in=[run.pk for run in runs])
+    return frozenset(heat_maps.values_list("finding_id", flat=True))
 
 
 def _card_texts_of(runs: Sequence[Prediction]) -> dict[UUID | None, _CardTexts]:
@@ -154,6 +159,7 @@ def _model_output(
     run: Prediction,
     *,
     findings: Sequence[Finding],
+    heat_maps: Set[UUID],
     texts: _CardTexts,
     certainty: RunCertainty,
     gate_note: str,
@@ -178,7 +184,7 @@ def _model_output(
                 run,
                 texts=texts,
                 certainty=certainty,
-                user=user,
+                has_layer=finding.pk in heat_maps,
                 current=current,
             )
             for finding in findings
@@ -199,17 +205,16 @@ def _line(
     *,
     texts: _CardTexts,
     certainty: RunCertainty,
-    user: User,
+    has_layer: bool,
     current: UUID | None,
 ) -> FindingLine:
     chosen = urlencode({"image": run.instance_id, "finding": finding.pk})
-    drawn = finding.has_heat_map and may(user, Action.READ_IMAGES)
     return finding_line(
         finding,
         display=texts.displays.get(finding.label, ""),
         certainty=certainty.word(finding.label, positive=finding.positive),
         url=f"?{chosen}",
-        layer_url=reverse("heat-layer", args=[finding.pk]) if drawn else "",
+        layer_url=reverse("heat-layer", args=[finding.pk]) if has_layer else "",
         current=finding.pk == current,
     )
 

@@ -153,7 +153,9 @@ def test_each_filter_shows_and_counts_its_own(client: Client) -> None:
 
     page = html(client)
     counted = dict(
-        re.findall(r'href="/\?show=(\w+)"[^>]*>.*?<span class="number">(\d+)', page)
+        re.findall(
+            r'href="/\?show=(\w+)"[^>]*>.*?<span class="number">(\d+)', page, re.DOTALL
+        )
     )
 
     assert counted == {
