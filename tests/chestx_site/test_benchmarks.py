@@ -24,7 +24,6 @@ from chestx_site.benchmarks.figures import (
 from chestx_site.benchmarks.inference import Compared, WayProcess
 from chestx_site.management.commands import bench
 from diagnoses.models import Finding, WorklistEntry
-from diagnoses.pages.worklist import keyset
 from patients.containers import Kind, check_whole
 from patients.dicom.header import read_header
 from patients.models import Patient, Study
@@ -174,7 +173,7 @@ def test_made_up_records_are_found_as_real_ones(tmp_path: Path) -> None:
     asked = json.loads(path.read_text())
     assert Study.objects.count() == WorklistEntry.objects.count() == 50
     assert Finding.objects.count() == 100
-    assert keyset.visible_entries(user).count() == 50
+    assert WorklistEntry.objects.visible_to(user).count() == 50
     for words in ("names", "identifiers", "accession_numbers"):
         assert asked[words]
         assert all(studies_found(word).exists() for word in asked[words])

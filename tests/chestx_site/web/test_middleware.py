@@ -83,7 +83,7 @@ class TestLostDatabase:
         page = client.get("/")
         assert page.status_code == 503
         assert page.headers["Retry-After"]
-        assert b"reached at the moment" in page.content
+        assert b"cannot be reached" in page.content
         answer = client.get("/api/v1/studies/")
         assert answer.status_code == 503
         assert answer.json()["reason_code"] == "database_unavailable"
@@ -151,7 +151,7 @@ def test_passing_faults_say_when_to_try_again(
 
 
 def test_what_does_not_exist_is_a_page_to_people_and_json_to_programs() -> None:
-    assert b"Nothing here" in person().get("/no-such-page").content
+    assert b"Page not found" in person().get("/no-such-page").content
     answer = program().get("/api/v1/no-such-thing/")
     assert answer.status_code == 404
     assert answer.json()["status"] == 404

@@ -79,7 +79,7 @@ def test_the_same_image_again_is_already_here(client: Client) -> None:
         )
 
     assert 'data-outcome="duplicate"' in answer.content.decode()
-    assert "Already here" in answer.content.decode()
+    assert "Already stored" in answer.content.decode()
     assert Instance.objects.count() == 1
 
 
