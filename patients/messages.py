@@ -283,7 +283,9 @@ DECODER_CRASHED = Message(
 
 # What a form or manifest says about the patient.
 INVALID_FIELDS = Message("invalid_claims", "%(problems)s")
-FIELD_PROBLEM = Message("invalid_claims.field", _("%(field)s: %(problem)s"))
+FIELD_PROBLEM = Message(
+    "invalid_claims.field", _("%(field)s: %(problem)s"), "invalid_claims"
+)
 FIELD_TOO_LONG = Message(
     "invalid_claims.too_long",
     _("Use at most %(limit)d characters."),

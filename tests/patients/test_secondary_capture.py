@@ -223,6 +223,7 @@ def test_pixels_that_cannot_be_read_are_refused() -> None:
     assert refused.value.reason_code == "unreadable_pixels"
 
 
+@pytest.mark.slow
 def test_real_pictures(chestx_data: Path) -> None:
     for path in sorted((chestx_data / "samples" / "images").iterdir()):
         content = path.read_bytes()

@@ -338,6 +338,7 @@ def test_every_real_file_is_whole(chestx_data: Path) -> None:
             check_whole(file, sniff(file))
 
 
+@pytest.mark.slow
 def test_no_real_file_that_was_cut_is_whole(chestx_data: Path) -> None:
     rng = random.Random(6)
     for path in sorted((chestx_data / "samples").rglob("*.*")):
