@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from copy import deepcopy
 from datetime import date, time
 from io import BytesIO
 from pathlib import Path
@@ -219,7 +220,9 @@ def test_header_json_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     block = dataset.private_block(0x0029, "HOSTILE", create=True)
     for number in range(100):
         block.add_new(number, "UT", "x" * 60_000)
-    dataset.ContentSequence = Sequence([Dataset() for _ in range(300)])
+    item = Dataset()
+    item.CodeValue = "1"
+    dataset.ContentSequence = Sequence([deepcopy(item) for _ in range(300)])
     read = header_of(dataset)
     assert len(json.dumps(read.json)) <= settings.HEADER_JSON_LIMIT_BYTES
     assert read.json["00100020"] == {"vr": "LO", "Value": ["P-1"]}
