@@ -180,7 +180,7 @@ def test_rank_correlation_is_spearmans() -> None:
 
 def test_a_shuffled_head_has_the_same_values_elsewhere() -> None:
     kernel = np.arange(12.0).reshape(4, 3)
-    head: Head | None = Head([GlobalPooling("average"), Dense(kernel, np.zeros(3))])
+    head = Head([GlobalPooling("average"), Dense(kernel, np.zeros(3))])
     dense = shuffled_head(head, rng=np.random.default_rng(0)).steps[1]
     assert sorted(dense.arrays()["kernel"].ravel()) == list(range(12))
     assert (dense.arrays()["kernel"] != kernel).any()
