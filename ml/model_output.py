@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -65,8 +65,8 @@ def scores_of(
     probability: np.ndarray,
     *,
     thresholds: Mapping[str, float],
-    grids: np.ndarray,
-    scales: np.ndarray,
+    grids: Sequence[np.ndarray] | np.ndarray,
+    scales: Sequence[float] | np.ndarray,
 ) -> tuple[tuple[Score, ...], tuple[str, ...]]:
     """Judge the probabilities of an image as a card says.
 
@@ -87,7 +87,7 @@ def scores_of(
         probability,
         np.array(called),
         names=names,
-        uncertainty=card.raw.get("uncertainty"),
+        uncertainty=card.uncertainty,
     )
     calibrated = calibrated_labels(names, card.calibration)
     scores = tuple(

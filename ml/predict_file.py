@@ -1,4 +1,4 @@
-"""One file in, one line out: what `manage.py predict` says of each path."""
+"""One file in, one line out: what the command `predict` says of each path."""
 
 from __future__ import annotations
 

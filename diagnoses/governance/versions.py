@@ -250,8 +250,8 @@ def _keep_files(card: Card) -> None:
             weights_key(str(card.weights_sha256)),
             sha256=str(card.weights_sha256),
         )
-    if card.gate_file is not None:
-        sha256 = str(card.gate["sha256"])
+    if card.gate is not None and card.gate_file is not None:
+        sha256 = card.gate.sha256
         _keep(card.gate_file, gate_key(sha256), sha256=sha256)
 
 
@@ -274,8 +274,8 @@ def local_weights(model_version: ModelVersion) -> Path:
         ModelError: The storage has them not, or with another hash.
     """
     card = card_of(model_version)
-    if card.gate_file is not None:
-        sha256 = str(card.gate["sha256"])
+    if card.gate is not None and card.gate_file is not None:
+        sha256 = card.gate.sha256
         _fetch(gate_key(sha256), card.gate_file, model_version, sha256=sha256)
     if not card.members:
         sha256 = model_version.weights_sha256

@@ -74,7 +74,7 @@ def thresholds_of(card: Card, name: str) -> Mapping[str, float]:
     Raises:
         ModelError: The card has no operating point of that name.
     """
-    points = card.raw.get("operating_points") or {}
+    points = card.operating_points
     if name not in points:
         known = ", ".join(sorted(points)) or "none"
         raise ModelError(
@@ -123,7 +123,7 @@ def report_of(
         **scored.left_out,
         **summarise(scored),
     }
-    if card.raw.get("uncertainty") and scored.rows:
+    if card.uncertainty and scored.rows:
         report["uncertainty"] = check_uncertainty(scored)
     return report
 

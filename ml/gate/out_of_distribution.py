@@ -180,8 +180,8 @@ def load_gate(card: Card) -> FeatureGate | None:
     Raises:
         ModelError: The file is missing, another than the card's, or no gate.
     """
-    said, file = card.gate, card.gate_file
-    if said is None or file is None:
+    gate, file = card.gate, card.gate_file
+    if gate is None or file is None:
         return None
     try:
         content = file.read_bytes()
@@ -190,11 +190,11 @@ def load_gate(card: Card) -> FeatureGate | None:
             f"The gate {file} of {card.name} {card.version} is missing.",
             reason_code="gate_missing",
         ) from error
-    if hashlib.sha256(content).hexdigest() != said.get("sha256"):
+    if hashlib.sha256(content).hexdigest() != gate.sha256:
         raise ModelError(
             f"The gate {file} is not the one of the card of {card.name} "
             f"{card.version}: another sha256.",
             reason_code="gate_differs",
         )
     with np.load(file, allow_pickle=False) as arrays:
-        return FeatureGate(dict(arrays), threshold=float(said["threshold"]))
+        return FeatureGate(dict(arrays), threshold=gate.threshold)

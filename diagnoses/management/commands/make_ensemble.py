@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.progress import Progress
 
+from diagnoses.management.command_lines import measuring_command
 from ml.cards.card import WEIGHTS_DIR, Card, get_card
 from ml.datasets.manifest import read_manifest
 from ml.errors import MlError
@@ -79,8 +80,7 @@ class Command(BaseCommand):
                 loaded,
                 rows=rows,
                 root=options["root"],
-                command=f"python manage.py evaluate_model {raw['name']} --manifest "
-                '"$CHESTX_DATA/manifest.csv" --root "$CHESTX_DATA" --split val --json',
+                command=measuring_command("metrics", raw["name"]),
                 progress=lambda done, total: bar.update(
                     task, completed=done, total=total
                 ),

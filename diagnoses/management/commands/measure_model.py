@@ -9,6 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from diagnoses.management.command_lines import measuring_command
 from diagnoses.management.dataset_options import add_dataset_options, rows_of
 from ml.cards.card import WEIGHTS_DIR, get_card
 from ml.errors import MlError
@@ -53,6 +54,7 @@ class Command(BaseCommand):
                 rows_of(options),
                 root=options["root"],
                 cache_dir=options["cache"],
+                command_of=measuring_command,
                 parts=options["parts"],
                 before=options["before"],
                 say=lambda text: self.stdout.write(text),

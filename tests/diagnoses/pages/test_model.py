@@ -45,8 +45,8 @@ def test_every_shipped_card_is_shown_whole() -> None:
         for said in (*card.limits, *card.not_measured, card.intended_use):
             assert said in page
         for source in card.training_data:
-            assert source["dataset"] in page
-            assert source["licence"] in page
+            assert source.dataset in page
+            assert source.licence in page
         for label in card.labels:
             assert label.display in page
             assert label.snomed in page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -229,7 +230,7 @@ def test_all_of_it_together_on_a_tiny_network(
 def test_a_model_without_heat_maps_is_told_apart(
     tiny_card: Card, tmp_path: Path
 ) -> None:
-    card = Card(**{**vars(tiny_card), "raw": {**tiny_card.raw, "heat_maps": False}})
+    card = replace(tiny_card, raw={**tiny_card.raw, "heat_maps": False})
     model = LoadedModel(card, UpperLeftRunner(), sha256="c" * 64)
     with pytest.raises(ModelError, match="no heat maps"):
         measure_heat_maps(model, [], tmp_path, tmp_path)
