@@ -11,8 +11,9 @@ from typing import Generic, Self, TypeVar
 from django.contrib.auth.models import AnonymousUser
 from django.db import models
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
-from accounts.errors import NotAllowed
+from accounts.errors import NotAllowed, NotSignedIn
 from accounts.models import Department, Role, Token, User
 
 _Model = TypeVar("_Model", bound=models.Model)
@@ -106,6 +107,17 @@ def require(subject: HttpRequest | User, action: Action) -> None:
         allowed = may(subject.user, action, scopes=scopes_of(subject))
     if not allowed:
         raise NotAllowed(f"Your role may not do this ({action.value}).")
+
+
+def signed_in_user(request: HttpRequest) -> User:
+    """Return the user of a request.
+
+    Raises:
+        NotSignedIn: The request is anonymous.
+    """
+    if not isinstance(request.user, User):
+        raise NotSignedIn(_("Sign in first."))
+    return request.user
 
 
 def visible_departments(user: User | AnonymousUser) -> models.QuerySet[Department]:

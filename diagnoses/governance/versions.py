@@ -25,6 +25,7 @@ from django.db.models.functions import Now
 
 from accounts.errors import Conflict, InvalidInput
 from accounts.models import User
+from diagnoses.governance.card_forms import take_present_form
 from diagnoses.models import Finding, ModelVersion, OperatingPoint
 from diagnoses.worklist import default_rank, rebuild_worklist
 from ml.cards.card import Card, list_cards, parse_card
@@ -219,7 +220,7 @@ def _refuse_other_weights(known: ModelVersion, card: Card) -> None:
             "another version: give the card a new version number.",
             reason_code="model_version_differs",
         )
-    if known.card != dict(card.raw):
+    if known.card != dict(card.raw) and not take_present_form(known, card):
         logger.warning(
             "The card of %s says something else than when it was installed; what was "
             "installed stays. A new version number installs it anew.",
