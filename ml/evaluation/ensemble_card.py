@@ -21,6 +21,7 @@ from ml.cards.card import Card, parse_card
 from ml.cards.contents import SCHEMA_VERSION, TrainingSource
 from ml.cards.from_report import measurement_of_report
 from ml.cards.json_reader import as_json
+from ml.cards.limits import limits_of_ensemble
 from ml.datasets.manifest import ManifestRow, drawn_percent, with_split
 from ml.ensemble import EnsembleModel, ReadsImages
 from ml.errors import ModelError
@@ -206,16 +207,6 @@ def _words(members: Sequence[Card]) -> dict[str, Any]:
             dict.fromkeys(item for card in members for item in card.not_measured)
         ),
     }
-
-
-def limits_of_ensemble(members: Sequence[Card]) -> list[str]:
-    """Return the limits of an ensemble: its own, and those of its members."""
-    return [
-        "The members learned from the same few sources: they err together, and "
-        "that they agree says less than it seems.",
-        "The limits of every member hold; each member's card says them.",
-        *dict.fromkeys(limit for card in members for limit in card.limits),
-    ]
 
 
 def measured_card(

@@ -20,12 +20,13 @@ from ml.cards.from_report import (
     shortcuts_of_report,
 )
 from ml.cards.json_reader import as_json
+from ml.cards.limits import limits_of
 from ml.cards.measurements import GateTrial, HeatMapMeasures, Measurement
 from ml.cards.texts import Facts, PlannedMeasurement, facts_of
 from ml.datasets.ground_truth import ground_truth_of
 from ml.datasets.manifest import ManifestRow, with_split
 from ml.errors import ModelError
-from ml.evaluation.baseline import NOT_SEPARABLE, measure_baseline, pair_beside
+from ml.evaluation.baseline import measure_baseline, pair_beside
 from ml.evaluation.gate.trial import reads, try_gate
 from ml.evaluation.heat_maps.measures import measure_heat_maps
 from ml.evaluation.scoring import pair_figures, report_of, score_images
@@ -112,25 +113,11 @@ def measure_model(
             )
         )
     texts = {
-        "limits": limits_of(facts, measurements, card),
+        "limits": limits_of(facts, measurements, card.training_data),
         "not_measured": list(facts.not_measured),
     }
     write_card(path, {**card.raw, **measured, **texts})
     return read_card(path)
-
-
-def limits_of(
-    facts: Facts, measurements: Sequence[Measurement], card: Card
-) -> list[str]:
-    """Return the limits of a card: its texts, and what is not separable from source.
-
-    Raises:
-        ModelError: The card lacks a metric that a limit quotes.
-    """
-    return [
-        *facts.limits_with_metrics(measurements, card.training_data),
-        *_not_separable(measurements),
-    ]
 
 
 def _load(folder: Path, cache_dir: Path) -> LoadedModel:
@@ -196,16 +183,6 @@ def _heat_maps(
     report = measure_heat_maps(model, known, root, cache_dir)
     datasets = _datasets(with_split(known, "val"))
     return heat_maps_of_report(report, command=command, datasets=datasets)
-
-
-def _not_separable(measurements: Sequence[Measurement]) -> list[str]:
-    """Return the sentence on metrics that the baseline reaches as well."""
-    named = [
-        f"{each.key}: " + ", ".join(each.not_separable).replace("_", " ")
-        for each in measurements
-        if each.not_separable
-    ]
-    return [f"{NOT_SEPARABLE.capitalize()} by {'; '.join(named)}."] if named else []
 
 
 def _gate_trial(
