@@ -63,7 +63,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--baseline",
             action="store_true",
-            help="also what a classifier without lungs reaches, trained on the images "
+            help="also measure the border-and-histogram baseline, trained on the images "
             "of the split train",
         )
         parser.add_argument(
@@ -114,7 +114,7 @@ def _baseline(
     pair: tuple[str, str] | None,
 ) -> dict[str, Any]:
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("without lungs", total=None)
+        task = bar.add_task("border-and-histogram baseline", total=None)
         told, other = measure_baseline(
             scored,
             train,
@@ -168,7 +168,7 @@ def said(report: dict[str, Any]) -> str:
         )
     for name, told in report.get("baseline", {}).get("figures", {}).items():
         lines.append(
-            f"without lungs, {name.replace('_', ' ')}: "
+            f"border-and-histogram baseline, {name.replace('_', ' ')}: "
             f"{with_interval(told['baseline'])}, lead {with_interval(told['lead'])} "
             f"{told['verdict']}".rstrip()
         )

@@ -252,7 +252,7 @@ def change_figures(card: Card, read: ReadImages) -> dict[str, Any]:
 def baseline_figures(
     card: Card, read: ReadImages, rows_train: Sequence[ManifestRow], root: Path
 ) -> dict[str, Any]:
-    """Return what a classifier without lungs reaches: of all images, and by source.
+    """Return the metrics of the border-and-histogram baseline, in all and by source.
 
     Where the model's lead over it has an interval that touches 0, "not_separable"
     names the figure: source not separable from disease. Parts without images to learn
