@@ -362,5 +362,8 @@ def facts_of(name: str) -> Facts:
         TrainingError: There are none for that name.
     """
     if name not in FACTS:
-        raise TrainingError(f"There are no card texts for {name!r} in ml.cards.texts.")
+        raise TrainingError(
+            "There are no texts for the card of %(model)s in ml.cards.texts.",
+            params={"model": name},
+        )
     return FACTS[name]

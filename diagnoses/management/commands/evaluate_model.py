@@ -63,8 +63,8 @@ class Command(BaseCommand):
         parser.add_argument(
             "--baseline",
             action="store_true",
-            help="also measure the border-and-histogram baseline, trained on the images "
-            "of the split train",
+            help="also measure the border-and-histogram baseline, trained on the "
+            "images of the split train",
         )
         parser.add_argument(
             "--report", type=Path, metavar="DIR", help="write report.md, report.html"
