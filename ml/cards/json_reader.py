@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
 from typing import Any, Literal, TypeVar, cast
@@ -46,7 +46,7 @@ def read_json(kind: type[T], value: object) -> T:
     Raises:
         JsonMismatchError: A field is missing or of another type.
     """
-    return cast(T, _reader(kind)(value))
+    return cast(T, _reader(cast(Hashable, kind))(value))
 
 
 def as_json(value: Any) -> Any:

@@ -10,7 +10,6 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.translation import gettext
-from django.utils.translation import gettext_lazy as _
 
 from diagnoses.management.model_tables import (
     FILES,
@@ -29,18 +28,18 @@ SCHEMA_FILE = Path("ml/cards/card.schema.json")
 class Command(BaseCommand):
     """Write README, docs, limits on cards and the schema from cards and code."""
 
-    help = _(
-        "Write every metric that README, docs and the limits of cards quote from the "
-        "shipped cards, and the JSON Schema of cards."
-    )
     requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the command line."""
+        parser.description = gettext(
+            "Write every metric that README, docs and the limits of cards quote from "
+            "the shipped cards, and the JSON Schema of cards."
+        )
         parser.add_argument(
             "--check",
             action="store_true",
-            help=_("change nothing; fail where a text differs from the cards"),
+            help=gettext("change nothing; fail where a text differs from the cards"),
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
