@@ -88,7 +88,7 @@ def scores_of(
         probability,
         np.array(positive),
         names=names,
-        uncertainty=card.raw.get("uncertainty"),
+        uncertainty=card.uncertainty,
     )
     calibrated = calibrated_labels(names, card.calibration)
     scores = tuple(

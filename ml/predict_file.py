@@ -1,4 +1,4 @@
-"""Score one file from disk, without database, as `manage.py predict` does."""
+"""Score one file from disk, without a database."""
 
 from __future__ import annotations
 

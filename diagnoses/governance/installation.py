@@ -21,6 +21,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.errors import Conflict
 from accounts.models import User
+from diagnoses.governance.card_forms import take_present_form
 from diagnoses.governance.versions import card_of, installed_member
 from diagnoses.models import ModelVersion, OperatingPoint
 from diagnoses.worklist import rebuild_worklist
@@ -121,7 +122,7 @@ def _refuse_other_weights(known: ModelVersion, card: Card) -> None:
             },
             reason_code="model_version_differs",
         )
-    if known.card != dict(card.raw):
+    if known.card != dict(card.raw) and not take_present_form(known, card):
         logger.warning(
             "The card of %s has changed since it was installed. The installed card "
             "stays; a new version number installs the new one.",
@@ -153,7 +154,7 @@ def _keep_files(card: Card) -> None:
             sha256=str(card.weights_sha256),
         )
     if card.gate is not None and card.gate_file is not None:
-        sha256 = str(card.gate["sha256"])
+        sha256 = card.gate.sha256
         _keep(card.gate_file, gate_key(sha256), sha256=sha256)
 
 
@@ -181,7 +182,7 @@ def local_weights(model_version: ModelVersion) -> Path:
     """
     card = card_of(model_version)
     if card.gate is not None and card.gate_file is not None:
-        sha256 = str(card.gate["sha256"])
+        sha256 = card.gate.sha256
         _fetch(gate_key(sha256), card.gate_file, model_version, sha256=sha256)
     if not card.members:
         sha256 = model_version.weights_sha256

@@ -24,7 +24,7 @@ def check_uncertainty(scored: ScoredImages) -> dict[str, Any]:
     Of a softmax model the sets of images, of a sigmoid one the answers label by label:
     each known label of an image counts as one.
     """
-    uncertainty = scored.card.raw["uncertainty"]
+    uncertainty = scored.card.uncertainty or {}
     covered, left_open = not_ruled_out(
         scored.scores,
         scored.positive,

@@ -74,7 +74,7 @@ def thresholds_of(card: Card, name: str) -> Mapping[str, float]:
     Raises:
         ModelError: The card has no operating point of that name.
     """
-    points = card.raw.get("operating_points") or {}
+    points = card.operating_points
     if name not in points:
         raise ModelError(
             "%(model)s %(version)s has no operating point %(name)s; known: %(known)s.",
@@ -137,7 +137,7 @@ def report_of(
         **scored.left_out,
         **summarise(scored),
     }
-    if card.raw.get("uncertainty") and scored.rows:
+    if card.uncertainty and scored.rows:
         report["uncertainty"] = check_uncertainty(scored)
     return report
 

@@ -195,8 +195,8 @@ def load_gate(card: Card) -> FeatureGate | None:
     Raises:
         ModelError: The file is missing, or its sha256 is not the card's.
     """
-    entry, file = card.gate, card.gate_file
-    if entry is None or file is None:
+    gate, file = card.gate, card.gate_file
+    if gate is None or file is None:
         return None
     try:
         content = file.read_bytes()
@@ -206,7 +206,7 @@ def load_gate(card: Card) -> FeatureGate | None:
             params={"file": str(file), "name": card.name, "version": card.version},
             reason_code="gate_missing",
         ) from error
-    if hashlib.sha256(content).hexdigest() != entry.get("sha256"):
+    if hashlib.sha256(content).hexdigest() != gate.sha256:
         raise ModelError(
             "The gate file %(file)s does not match the card of %(name)s %(version)s: "
             "the sha256 differs.",
@@ -214,4 +214,4 @@ def load_gate(card: Card) -> FeatureGate | None:
             reason_code="gate_differs",
         )
     with np.load(file, allow_pickle=False) as arrays:
-        return FeatureGate(dict(arrays), threshold=float(entry["threshold"]))
+        return FeatureGate(dict(arrays), threshold=gate.threshold)

@@ -190,12 +190,15 @@ def test_the_card_is_bound_to_the_weights_and_says_what_it_must() -> None:
     assert len(card.labels) == 6
     assert "not for diagnosis" in card.intended_use
     assert any("Source cannot be told" in limit for limit in card.limits)
-    assert {row["label"] for row in card.training_data} == set(card.label_names)
-    assert all(row["licence"] and row["ages"] for row in card.training_data)
+    assert {row.label for row in card.training_data} == set(card.label_names)
+    assert all(row.licence and row.ages for row in card.training_data)
     for name in ("val", "val_kermany", "val_kermany_crop_tenth"):
-        figure = card.metrics[name]["balanced_accuracy"]
-        assert figure["low"] <= figure["value"] <= figure["high"]
-        assert "evaluate_model" in card.metrics[name]["command"]
+        measurement = card.measurement(name)
+        assert measurement is not None
+        metric = measurement.metric("balanced_accuracy")
+        assert metric is not None
+        assert metric.low <= metric.value <= metric.high
+        assert "evaluate_model" in measurement.command
 
 
 def test_the_shipped_model_equals_the_usual_way(

@@ -12,6 +12,7 @@ from django.utils.translation import gettext
 from rich.console import Console
 from rich.progress import Progress
 
+from diagnoses.management.command_lines import measuring_command
 from diagnoses.messages import error_text
 from ml.cards.card import WEIGHTS_DIR, Card, get_card
 from ml.datasets.manifest import read_manifest
@@ -83,8 +84,7 @@ class Command(BaseCommand):
                 loaded,
                 rows=rows,
                 root=options["root"],
-                command=f"python manage.py evaluate_model {raw['name']} --manifest "
-                '"$CHESTX_DATA/manifest.csv" --root "$CHESTX_DATA" --split val --json',
+                command=measuring_command("metrics", raw["name"]),
                 progress=lambda done, total: bar.update(
                     task, completed=done, total=total
                 ),

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.translation import gettext
 
+from diagnoses.management.command_lines import measuring_command
 from diagnoses.management.dataset_options import add_dataset_options, rows_of
 from diagnoses.messages import error_text
 from ml.cards.card import WEIGHTS_DIR, get_card
@@ -60,6 +61,7 @@ class Command(BaseCommand):
                 rows_of(options),
                 root=options["root"],
                 cache_dir=options["cache"],
+                command_of=measuring_command,
                 parts=options["parts"],
                 before=options["before"],
                 say=lambda text: self.stdout.write(text),

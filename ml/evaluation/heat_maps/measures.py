@@ -37,10 +37,6 @@ from ml.labels import NOTHING_FOUND_LABELS
 IMAGES = 60
 SEED = 20260
 LEAST_BOXES = 5
-COMMAND = (
-    'python manage.py evaluate_heat_maps {name} --manifest "$CHESTX_DATA/manifest.csv" '
-    '--root "$CHESTX_DATA" --json'
-)
 Progress = Callable[[int, int], None]
 
 
@@ -64,7 +60,7 @@ def measure_heat_maps(
         progress: Called with how many steps are done, of how many.
 
     Returns:
-        The card's object "heat_map_measures"; metrics are {value, low, high}.
+        A report; metrics are {value, low, high}.
 
     Raises:
         ModelError: The model has no heat maps of its own, or knows no image of val.
@@ -85,7 +81,6 @@ def measure_heat_maps(
     if not seen:
         raise ModelError("No image of val that the model knows has a heat map.")
     return {
-        "command": COMMAND.format(name=model.card.name),
         "cells": list(seen[0].image.heat.shape[1:]),
         "pointing_game": _pointing(played),
         "insertion_deletion": _insertion_deletion([each.curves for each in seen]),

@@ -34,10 +34,6 @@ CHANGES_OF_OTHERS = ("none", "crop-equalise", "crop-tenth", "corners-masked")
 CHANGES_OF_CHESTS = (*CHANGES_OF_OTHERS, LUNGS_ONLY)
 LEAST_IMAGES = 10
 METRICS = ("balanced_accuracy", "mean_auc")
-COMMAND = (
-    'python manage.py evaluate_shortcuts {name} --manifest "$CHESTX_DATA/manifest.csv" '
-    '--root "$CHESTX_DATA" --json'
-)
 Progress = Callable[[int, int], None]
 
 
@@ -91,7 +87,7 @@ def measure_shortcuts(
         progress: Called with how many images of val are done, of how many.
 
     Returns:
-        The card's object "shortcuts"; metrics are {value, low, high} by patient.
+        A report; metrics are {value, low, high} by patient.
 
     Raises:
         ModelError: An ensemble, no image of val is known to the model, or a patient is
@@ -105,7 +101,6 @@ def measure_shortcuts(
     read = read_changed(model, rows_val, root, progress=progress)
     baselines = baseline_metrics(card, read, rows_train, root)
     measured = {
-        "command": COMMAND.format(name=card.name),
         "images": len(read.ground_truth.rows),
         "patients": len({row.patient for row in read.ground_truth.rows}),
         "failed": list(read.failed),

@@ -119,13 +119,13 @@ def test_the_page_decides_and_shows_its_history() -> None:
             },
             follow=True,
         ).content.decode()
-        assert "from the next image on" in said
+        assert "This applies to new images." in said
         assert f"because {number}" in said
         assert "measured elsewhere" in said
     assert "Roll back to 1" in said
     back = {"decision": "rollback", "version": "2", "reason": "worse"}
     said = client.post(f"/models/{NAME}/decide/", back, follow=True).content.decode()
-    assert f"{NAME} 1 is active" in said
+    assert f"{NAME} 1 is now Active" in said
     assert default_model().version == "1"
     back["decision"] = "no such thing"
     said = client.post(f"/models/{NAME}/decide/", back, follow=True).content.decode()

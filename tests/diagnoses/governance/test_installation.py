@@ -42,7 +42,7 @@ class Library:
         card["weights"] = {"file": "weights.keras", "sha256": sha256}
         if gate:
             learned = hashlib.sha256(gate).hexdigest()
-            card["gate"] = {"file": "gate.npz", "sha256": learned}
+            card["gate"] = {"file": "gate.npz", "sha256": learned, "threshold": 1.0}
             (folder / "gate.npz").write_bytes(gate)
         (folder / "card.json").write_text(json.dumps(card))
         if weights:
@@ -85,6 +85,32 @@ def test_the_same_version_with_other_weights_is_refused(library: Library) -> Non
     assert caught.value.reason_code == "model_version_differs"
     with pytest.raises(CommandError, match="new version number"):
         call_command("sync_models")
+
+
+def test_a_card_in_a_former_form_is_kept_in_the_present_one(library: Library) -> None:
+    library.add("1", b"network")
+    [version] = sync_models()
+    former = card_json() | {"version": "1", "weights": version.card["weights"]}
+    assert "schema_version" not in former
+    ModelVersion.objects.filter(pk=version.pk).update(card=former)
+    assert sync_models() == []
+    version.refresh_from_db()
+    assert version.card["schema_version"] == 2
+    assert version.card["measurements"] == []
+    assert "metrics" not in version.card
+
+
+def test_a_former_card_that_decides_otherwise_stays_as_it_was_installed(
+    library: Library,
+) -> None:
+    library.add("1", b"network")
+    [version] = sync_models()
+    former = card_json() | {"version": "1", "weights": version.card["weights"]}
+    former["thresholds"] = {"values": dict.fromkeys(LABELS, 0.7)}
+    ModelVersion.objects.filter(pk=version.pk).update(card=former)
+    assert sync_models() == []
+    version.refresh_from_db()
+    assert version.card == former
 
 
 def test_weights_that_are_not_those_of_the_card_are_refused(library: Library) -> None:

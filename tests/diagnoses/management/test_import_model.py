@@ -55,7 +55,7 @@ def test_a_keras_file_becomes_a_model_with_heat_maps(
     )
     assert card.raw["imported"]["checked"]["differs_from_the_file_by"] < 1e-3
     assert card.labels[0].snomed == "17621005"
-    assert card.metrics == {}
+    assert card.measurements == ()
     assert card.heat_maps
     model_output = load_model(card, cache_dir=cache_dir).read(IMAGES["a"])
     image, _ = preprocess(IMAGES["a"], size=foreign.SIZE, channels=3, scaling="0-255")

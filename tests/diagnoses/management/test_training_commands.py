@@ -151,8 +151,9 @@ def test_a_cards_command_says_what_decided_the_run_and_no_folder_of_this_machine
         f"--run={tmp_path / 'run'}",
         f"--out={tmp_path / 'out'}",
     ]
-    assert training_command(vars(parser.parse_args(given))) == (
-        'python manage.py train_model nih15-cnn --manifest "$CHESTX_DATA/manifest.csv" '
-        '--root "$CHESTX_DATA" --minutes 7.5 --as-version 2.0.0 '
-        "--architecture densenet121 --class-weights"
-    )
+    assert training_command(vars(parser.parse_args(given))) == [
+        *("python", "manage.py", "train_model", "nih15-cnn"),
+        *("--manifest", "$CHESTX_DATA/manifest.csv", "--root", "$CHESTX_DATA"),
+        *("--minutes", "7.5", "--as-version", "2.0.0"),
+        *("--architecture", "densenet121", "--class-weights"),
+    ]

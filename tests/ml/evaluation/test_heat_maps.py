@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -234,7 +235,7 @@ def test_all_of_it_together_on_a_tiny_network(
 
 
 def test_a_model_without_heat_maps_is_refused(plain_card: Card, tmp_path: Path) -> None:
-    card = Card(**{**vars(plain_card), "raw": {**plain_card.raw, "heat_maps": False}})
+    card = replace(plain_card, raw={**plain_card.raw, "heat_maps": False})
     model = LoadedModel(card, UpperLeftRunner(), sha256="c" * 64)
     with pytest.raises(ModelError, match="no heat maps"):
         measure_heat_maps(model, [], tmp_path, tmp_path)

@@ -68,7 +68,7 @@ def gated_card(
         patch.setattr(gate_fitting, "WRONG_A_IMAGE", 6)
         entry = fit_gate(folder, train, aside, root, cache_dir)
     card = read_card(folder / "card.json")
-    assert card.gate == entry
+    assert card.raw["gate"] == entry
     return card
 
 
@@ -169,11 +169,12 @@ def test_the_gate_changes_no_score(gated_model: LoadedModel, tiny_card: Card) ->
 def test_the_card_describes_how_the_gate_was_fitted(gated_card: Card) -> None:
     gate = gated_card.gate
     assert gate is not None
-    assert gate["method"] == "mahalanobis"
-    assert gate["threshold"] >= 1.0
-    assert f"{IMAGES} train images of 2 sources" in gate["fitted_on"]
-    assert f"{IMAGES // 2} train patients held out" in gate["fitted_on"]
-    assert gate["figures"]["held_out_refused"] <= 0.05
+    assert gate.method == "mahalanobis"
+    assert gate.threshold >= 1.0
+    assert f"{IMAGES} train images of 2 sources" in gate.fitted_on
+    assert f"{IMAGES // 2} train patients held out" in gate.fitted_on
+    assert gate.figures is not None
+    assert gate.figures.held_out_refused <= 0.05
     assert gated_card.gate_file is not None
     assert gated_card.gate_file.stat().st_size < 1_000_000
 
@@ -213,7 +214,7 @@ def test_a_refitted_gate_replaces_the_previous_one(
     assert again is not None
     assert again.threshold == entry["threshold"]
     assert gated_card.gate is not None
-    assert entry["sha256"] != gated_card.gate["sha256"]
+    assert entry["sha256"] != gated_card.gate.sha256
 
 
 def test_patients_are_held_out_as_the_recipe_did(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_the_gate_is_small_and_says_what_it_was_fitted_on(card: Card) -> None:
     assert card.gate is not None
     assert card.gate_file is not None
     assert card.gate_file.stat().st_size < 1_000_000
-    assert "train" in card.gate["fitted_on"]
+    assert "train" in card.gate.fitted_on
 
 
 def test_real_images_pass_and_other_images_do_not(

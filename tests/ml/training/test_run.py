@@ -194,7 +194,7 @@ def test_a_run_becomes_a_model_that_reads_images(
         run_dir=tmp_path / "run",
         cache_dir=root / "cache",
         weights_dir=tmp_path / "weights",
-        command="train it",
+        command=["train", "it"],
     )
     assert sorted(p.name for p in folder.iterdir()) == [
         "card.json",
@@ -206,8 +206,10 @@ def test_a_run_becomes_a_model_that_reads_images(
     assert card.calibrated
     assert set(card.raw["operating_points"]) > {"youden", "plain_0.5"}
     assert card.raw["uncertainty"]["method"] == "conformal"
-    assert card.raw["training"]["epochs"] == 12
-    assert {row["label"] for row in card.training_data} == set(NAMES)
+    assert card.training is not None
+    assert card.training.epochs == 12
+    assert card.training.command == ("train", "it")
+    assert {row.label for row in card.training_data} == set(NAMES)
     model = load_model(card, cache_dir=root / "cache")
     val = with_split(read_manifest(root / "manifest.csv"), "val")
     scored = score_images(model, val, root=root)
