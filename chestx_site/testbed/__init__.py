@@ -1,4 +1,1 @@
-"""Test bed of benchmarks and fault trials: a whole ChestX in an empty folder.
-
-Its processes and databases are real; the clients use only pages and REST.
-"""
+"""Test bed of benchmarks and fault trials: a whole ChestX in an empty folder."""

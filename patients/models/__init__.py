@@ -1,8 +1,4 @@
-"""The archive: patients, studies, series, instances and uploads.
-
-It does not know the models of `diagnoses`. Keys are UUIDs of ChestX; `…_uid` are of
-DICOM. The database enforces the constraints too.
-"""
+"""Database tables: patients, studies, series, instances and uploads."""
 
 from patients.models.instance import (
     SHA256_HEX,

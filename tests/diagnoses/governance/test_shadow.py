@@ -204,7 +204,7 @@ def test_administrators_see_it_on_the_study_marked_and_last(
 ) -> None:
     study = read_image.series.study_id
     said = person(Role.ADMIN).get(f"/studies/{study}/").content.decode()
-    assert "Not shown to readers" in said
+    assert "Readers do not see this result" in said
     assert said.index(f"{NAME} 1") < said.index(f"{NAME} 2-in-shadow")
     # It lays no heat map over the image unless somebody asks for it.
     layer = said.split('aria-current="true"')[0].rsplit("data-layer-url", 1)[1]
