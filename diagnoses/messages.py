@@ -301,7 +301,7 @@ REASON_WORDS: dict[str, Promise] = {
     "inverted": _("Inverted"),
     "rotated": _("Rotated"),
     "cropped": _("Cropped"),
-    "no_model": _("No active model"),
+    "no_model": _("No suitable model"),
     "no_pixels": _("No pixels"),
 }
 REASON_WORDS |= {old: REASON_WORDS[new] for old, new in FORMER_REASON_CODES.items()}

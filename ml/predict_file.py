@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
+from ml.ensemble import ReadsImages
 from ml.errors import ImageError, ImageRejected, MlError, ModelError
 from ml.gate.header import ImageFacts, check_header, check_image, facts_of_dataset
 from ml.images.pictures import channels_differ
-from ml.inference import LoadedModel, ModelOutput
+from ml.model_output import ModelOutput
 from ml.overlay import overlay_png
 from ml.pixels import (
     DICOM_ERRORS,
@@ -38,14 +39,16 @@ PICTURE_FACTS = ImageFacts(
 
 @dataclass
 class FileResult:
-    """Result of one file: succeeded, rejected or failed."""
+    """Result of one file: succeeded, rejected or failed.
+
+    `error` says why a file was not scored, in English; the caller translates it.
+    """
 
     path: Path
     model: str
     version: str
     status: str = "failed"
-    reason_code: str = ""
-    reason: str = ""
+    error: MlError | None = None
     model_output: ModelOutput | None = None
     display: np.ndarray | None = field(default=None, repr=False)
     milliseconds: float = 0.0
@@ -58,8 +61,8 @@ class FileResult:
             "model": self.model,
             "version": self.version,
             "status": self.status,
-            "reason_code": self.reason_code,
-            "reason": self.reason,
+            "reason_code": self.error.reason_code if self.error else "",
+            "reason": self.error.message if self.error else "",
             "findings": [
                 {
                     "label": score.label,
@@ -77,7 +80,7 @@ class FileResult:
         }
 
 
-def read_file(model: LoadedModel, path: Path) -> FileResult:
+def read_file(model: ReadsImages, path: Path) -> FileResult:
     """Score a DICOM file or picture; errors are reported in the result."""
     began = time.perf_counter()
     card = model.card
@@ -87,13 +90,15 @@ def read_file(model: LoadedModel, path: Path) -> FileResult:
         outcome.model_output = model.read(outcome.display)
         outcome.status = "succeeded"
     except ImageRejected as error:
-        outcome.status = "rejected"
-        outcome.reason_code, outcome.reason = error.reason_code, error.message
+        outcome.status, outcome.error = "rejected", error
     except MlError as error:
-        outcome.reason_code, outcome.reason = error.reason_code, error.message
+        outcome.error = error
     except OSError as error:
-        outcome.reason_code = "unreadable_file"
-        outcome.reason = f"The file cannot be read: {error.strerror or error}."
+        outcome.error = ImageError(
+            "The file cannot be read: %(error)s.",
+            params={"error": error.strerror or str(error)},
+            reason_code="unreadable_file",
+        )
     outcome.milliseconds = (time.perf_counter() - began) * 1000.0
     return outcome
 
@@ -126,7 +131,7 @@ def write_overlay(outcome: FileResult, folder: Path, *, size: int = 1024) -> Pat
     return target
 
 
-def _checked_display(model: LoadedModel, data: bytes) -> np.ndarray:
+def _checked_display(model: ReadsImages, data: bytes) -> np.ndarray:
     """Return the display values of a file that the model may score.
 
     Raises:

@@ -116,8 +116,11 @@ class VisibleTexts(HTMLParser):
         if tag in _VOID:
             return
         classes = set(values.get("class", "").split())
-        data = tag in _NOT_READ | _DATA_ELEMENTS or classes & _DATA_CLASSES
-        data = data or values.get("id") == "site-name"
+        data = (
+            tag in _NOT_READ | _DATA_ELEMENTS
+            or bool(classes & _DATA_CLASSES)
+            or values.get("id") == "site-name"
+        )
         if self._hidden or data:
             self._hidden.append(tag)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,12 @@ DECIDING_OPTIONS = (
     "architecture", "params", "loss", "class_weights", "patience", "seed", "size",
     "epoch_images", "batch_size", "precision",
 )  # fmt: skip
-DEFAULTS = {"layout": "auto", "loss": "cross-entropy"}
+# The options that decide what a command measures; where it writes is left out.
+MEASURING_OPTIONS = (
+    "manifest", "layout", "labels", "root", "split", "dataset", "change", "pair",
+    "operating_point", "baseline", "json",
+)  # fmt: skip
+DEFAULTS = {"layout": "auto", "loss": "cross-entropy", "change": "none"}
 DATA_ARGUMENTS = (
     "--manifest", "$CHESTX_DATA/manifest.csv", "--root", "$CHESTX_DATA",
 )  # fmt: skip
@@ -61,17 +67,30 @@ def measuring_command(
 
 def training_command(options: dict[str, Any]) -> list[str]:
     """Return `train_model` with the options that were given."""
+    return _command_of("train_model", options, DECIDING_OPTIONS)
+
+
+def evaluation_command(command: str, options: dict[str, Any]) -> list[str]:
+    """Return a command that measures a model, with the options that were given."""
+    return _command_of(command, options, MEASURING_OPTIONS)
+
+
+def _command_of(
+    command: str, options: dict[str, Any], names: Sequence[str]
+) -> list[str]:
     arguments = [str(options["name"])]
-    for name in DECIDING_OPTIONS:
+    for name in names:
         value = options.get(name)
         if value in (None, False, 0, DEFAULTS.get(name)):
             continue
         arguments.append("--" + name.replace("_", "-"))
-        if value is not True:
+        if isinstance(value, list):
+            arguments += value
+        elif value is not True:
             arguments.append(
                 f"{value:g}" if isinstance(value, float) else _local(value)
             )
-    return command_arguments("train_model", *arguments)
+    return command_arguments(command, *arguments)
 
 
 def _local(value: object) -> str:

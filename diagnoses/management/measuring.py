@@ -14,6 +14,7 @@ from django.utils.translation import gettext
 from rich.console import Console
 from rich.progress import Progress
 
+from diagnoses.management.command_lines import evaluation_command
 from diagnoses.management.dataset_options import add_dataset_options, rows_of
 from diagnoses.management.scoring import card_named, load_network
 from diagnoses.messages import error_text
@@ -29,6 +30,7 @@ class MeasuringCommand(BaseCommand):
     """Load a model and a data set, measure, and print figures or JSON."""
 
     requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
+    name = ""
     description: str | Promise = ""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -69,7 +71,12 @@ class MeasuringCommand(BaseCommand):
                 options["root"],
                 lambda done, total: bar.update(task, completed=done, total=total),
             )
-        return {"model": card.name, "version": card.version, **report}
+        return {
+            "model": card.name,
+            "version": card.version,
+            "command": evaluation_command(self.name, options),
+            **report,
+        }
 
 
 def with_interval(figure: dict[str, float | None]) -> str:

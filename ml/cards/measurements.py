@@ -5,7 +5,8 @@ Intervals are 95 % intervals by bootstrap over patients, those of shares Wilson'
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -396,6 +397,13 @@ class HeatMapMeasures:
     randomisation: Randomisation
     pointing_game: Mapping[str, PointingGame] | None = None
     cells: tuple[int, ...] = ()
+
+
+def command_text(command: Sequence[str]) -> str:
+    """Write a command for a shell; settings such as $CHESTX_DATA stay readable."""
+    return " ".join(
+        f'"{word}"' if word.startswith("$") else shlex.quote(word) for word in command
+    )
 
 
 def _named(metrics: tuple[Metric, ...], name: str) -> Metric | None:

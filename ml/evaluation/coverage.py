@@ -6,7 +6,7 @@ LEAST_GROUP images get no claim.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,7 @@ def check_uncertainty(scored: ScoredImages) -> dict[str, Any]:
     }
 
 
-def _countable(scored: ScoredImages, uncertainty: dict[str, Any]) -> np.ndarray:
+def _countable(scored: ScoredImages, uncertainty: Mapping[str, Any]) -> np.ndarray:
     """Return bool like the answers: those that have a set or a band."""
     if uncertainty["method"] == "conformal":
         return np.ones((len(scored.rows), 1), bool)

@@ -138,15 +138,15 @@ def _check_members(members: Sequence[Card]) -> None:
     if len(set(names)) != len(names) or len(names) < 2:
         raise ModelError("An ensemble takes two or more models, each once.")
     for card in members:
-        named = {"model": f"{card.name} {card.version}"}
+        name = f"{card.name} {card.version}"
         if card.members:
-            raise ModelError("%(model)s is an ensemble itself.", params=named)
+            raise ModelError("%(model)s is an ensemble itself.", params={"model": name})
         if card.weights_sha256 is None:
-            raise ModelError("%(model)s has no weights.", params=named)
+            raise ModelError("%(model)s has no weights.", params={"model": name})
         if not card.calibrated:
             raise ModelError(
                 "%(model)s is not calibrated: its scores are not probabilities.",
-                params=named,
+                params={"model": name},
             )
     for kind in ("modalities", "body_parts", "views"):
         if not set.intersection(*(set(getattr(card, kind)) for card in members)):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ml.cards.measurements import command_text
 from ml.evaluation.baseline import NOT_SEPARABLE
 from ml.evaluation.coverage import risk_coverage
 from ml.evaluation.plots import plots_of
@@ -99,7 +100,7 @@ def _about(report: Mapping[str, Any]) -> Section:
     if report.get("change", "none") != "none":
         section.sentences.append(f"Every image was changed first: {report['change']}.")
     if report.get("command"):
-        section.sentences.append(f"Measured by: {report['command']}")
+        section.sentences.append("Measured by: " + command_text(report["command"]))
     return section
 
 

@@ -101,7 +101,12 @@ def refuse_nothing(scored: ScoredImages, *, root: Path) -> None:
         raise ModelError(
             "Nothing was measured: none of %(count)d images could be read under "
             "%(folder)s. The first: %(path)s: %(reason)s",
-            params={"count": len(failed), "folder": root, **failed[0]},
+            params={
+                "count": len(failed),
+                "folder": root,
+                "path": failed[0]["path"],
+                "reason": failed[0]["reason"],
+            },
             reason_code="nothing_measured",
         )
     if scored.left_out["skipped"]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from django.conf import settings
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from diagnoses.governance.versions import card_of
 from diagnoses.models import ModelVersion, OperatingPoint
@@ -147,8 +147,8 @@ def fake_loader(model_version: ModelVersion) -> LoadedModel:
 def image_bytes(pixels: np.ndarray) -> bytes:
     """Return a DX object with these pixels, uint16 (rows, columns), uncompressed."""
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = DX
-    meta.MediaStorageSOPInstanceUID = "2.25.1"
+    meta.MediaStorageSOPClassUID = UID(DX)
+    meta.MediaStorageSOPInstanceUID = UID("2.25.1")
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
     dataset.SOPClassUID, dataset.SOPInstanceUID = DX, "2.25.1"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import StringIO
+from typing import Any
 
 import pytest
 from django.core.files.storage import default_storage
@@ -14,6 +15,7 @@ from diagnoses.leases import claim
 from diagnoses.models import Finding, HeatMap, ModelVersion, Prediction, WorklistEntry
 from diagnoses.runs import queue_predictions
 from diagnoses.worker.read import LoadedModels, read_claimed
+from ml.model_output import ModelOutput
 from patients.conflicts import duplicates
 from patients.conflicts.duplicates import Recognised
 from patients.incoming import IncomingImage
@@ -71,17 +73,22 @@ def test_a_study_is_erased_and_the_patient_stays(
 
 
 def test_a_result_that_comes_after_the_erasure_is_thrown_away(
-    image: Instance, chest_model: ModelVersion, models: LoadedModels, admin: User
+    image: Instance,
+    chest_model: ModelVersion,
+    models: LoadedModels,
+    admin: User,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     queue_predictions(image)
     [claimed] = claim("worker-1")
-    original = models.get(chest_model).read
+    model = models.get(chest_model)
+    original = model.read
 
-    def erase_meanwhile(*args: object, **kwargs: object) -> object:
+    def erase_meanwhile(*args: Any, **kwargs: Any) -> ModelOutput:
         erase_study(image.series.study, actor=admin, reason="meanwhile")
         return original(*args, **kwargs)
 
-    models.get(chest_model).read = erase_meanwhile
+    monkeypatch.setattr(model, "read", erase_meanwhile)
     assert not read_claimed(claimed, models=models)
     assert not Prediction.objects.exists()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -165,7 +166,9 @@ def test_a_heartbeat_does_not_keep_what_hangs(
 
 @pytest.mark.django_db(transaction=True)
 def test_what_a_database_restart_cut_off_is_asked_again() -> None:
-    answers = iter([OperationalError("gone"), OperationalError("gone"), "back"])
+    answers: Iterator[Exception | str] = iter(
+        [OperationalError("gone"), OperationalError("gone"), "back"]
+    )
 
     def ask() -> str:
         answer = next(answers)

@@ -31,7 +31,7 @@ NOT_IN_A_WORKER = ("training", "evaluation", "exchange", "datasets", "architectu
 # Codes that `ml.gate` computes: the classes of its probe.
 COMPUTED = ("unlike_training_images", "inverted", "rotated", "cropped")
 # Raised where a command reads a file or a card; a worker never meets them.
-ONLY_IN_COMMANDS = ("training_refused", "invalid_header")
+ONLY_IN_COMMANDS = ("training_refused", "invalid_header", "unreadable_file")
 # Rejections that the application and not `ml` makes.
 OF_THE_APPLICATION = ("no_model", "no_pixels")
 

@@ -151,8 +151,8 @@ def test_heat_maps_are_averaged_only_where_the_same_box_was_seen() -> None:
     grid = ensemble(*members).read(np.zeros((8, 8), np.uint16)).scores[0].grid
     assert grid.tolist() == [[1, 0.5], [0.5, 0]]
     elsewhere = FakeModel(ONE, [0.1], grid=left, geometry=replace(HERE, top=9))
-    grid = ensemble(members[0], elsewhere).read(np.zeros((8, 8), np.uint16))
-    assert grid.scores[0].grid.tolist() == upper.tolist()
+    output = ensemble(members[0], elsewhere).read(np.zeros((8, 8), np.uint16))
+    assert output.scores[0].grid.tolist() == upper.tolist()
 
 
 def test_grids_of_other_sizes_become_the_finest() -> None:

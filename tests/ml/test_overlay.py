@@ -16,7 +16,9 @@ GEOMETRY = find_geometry(IMAGE, size=64).to_json()
 
 
 def decoded(data: bytes) -> np.ndarray:
-    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert pixels is not None
+    return pixels
 
 
 def test_a_16_bit_png_holds_the_display_values() -> None:

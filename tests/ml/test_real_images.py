@@ -42,7 +42,9 @@ CLOSE = 0.02
 
 @pytest.fixture(scope="module")
 def model(cache_dir: Path) -> LoadedModel:
-    return load_model(get_card("chestx6-resnet50"), cache_dir=cache_dir)
+    loaded = load_model(get_card("chestx6-resnet50"), cache_dir=cache_dir)
+    assert isinstance(loaded, LoadedModel)
+    return loaded
 
 
 def sample(chestx_data: Path, name: str) -> Dataset:
@@ -167,7 +169,7 @@ def test_every_sample_is_read_or_turned_away_with_a_reason(
         "us_rgb.dcm",
         "sc_rgb_2frame.dcm",
     }
-    assert not [n for n in turned_away if not outcomes[n].reason_code]
+    assert not [n for n in turned_away if not outcomes[n].to_json()["reason_code"]]
     assert not {n for n in turned_away if not n.endswith(".dcm")}
 
 

@@ -59,6 +59,7 @@ def everything() -> dict[str, Any]:
     instance = InstanceFactory()
     study = instance.series.study
     upload = UploadFactory(instance=instance)
+    assert upload.user is not None
     assignment = PatientAssignment.objects.create(
         study=study,
         from_patient=PatientFactory(),

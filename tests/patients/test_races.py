@@ -4,6 +4,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 from django.db import connections
@@ -56,7 +57,7 @@ def test_the_same_image_at_once_is_one_instance_and_duplicates() -> None:
 def test_images_of_one_new_study_at_once_share_patient_study_and_series() -> None:
     uids = {"StudyInstanceUID": generate_uid(), "SeriesInstanceUID": generate_uid()}
     contents = [image_bytes(**uids, pixels=grey_pixels(n)) for n in range(THREADS)]
-    results = at_once([lambda c=content: send(c) for content in contents])
+    results = at_once([partial(send, content) for content in contents])
     assert {str(result.outcome) for result in results} == {"stored"}
     assert Instance.objects.count() == THREADS
     assert Patient.objects.count() == Study.objects.count() == 1
@@ -65,7 +66,7 @@ def test_images_of_one_new_study_at_once_share_patient_study_and_series() -> Non
 
 def test_studies_of_one_new_patient_at_once_share_the_patient() -> None:
     contents = [image_bytes() for _ in range(THREADS)]
-    results = at_once([lambda c=content: send(c) for content in contents])
+    results = at_once([partial(send, content) for content in contents])
     assert {str(result.outcome) for result in results} == {"stored"}
     assert Patient.objects.count() == 1
     assert Study.objects.count() == THREADS
@@ -75,14 +76,14 @@ def test_one_accession_number_for_many_patients_at_once_goes_to_one() -> None:
     contents = [
         image_bytes(AccessionNumber="A-1", PatientID=f"P-{n}") for n in range(THREADS)
     ]
-    results = at_once([lambda c=content: send(c) for content in contents])
+    results = at_once([partial(send, content) for content in contents])
     codes = Counter(result.reason_code for result in results)
     assert codes == {"": 1, "conflict_accession": THREADS - 1}
 
 
 def test_the_same_pixels_under_many_patients_at_once_are_all_stored() -> None:
     contents = [image_bytes(PatientID=f"P-{n}") for n in range(THREADS)]
-    results = at_once([lambda c=content: send(c) for content in contents])
+    results = at_once([partial(send, content) for content in contents])
     assert {str(result.outcome) for result in results} == {"stored"}
     late = send(image_bytes(PatientID="P-late"))
     assert late.study.flags == [StudyFlag.SAME_PIXELS_OTHER_PATIENT]

@@ -100,10 +100,17 @@ def test_bytes_are_on_disk_before_they_have_their_name(
 ) -> None:
     events: list[str] = []
     sync, replace = os.fsync, Path.replace
-    monkeypatch.setattr(os, "fsync", lambda fd: (events.append("sync"), sync(fd)))
-    monkeypatch.setattr(
-        Path, "replace", lambda a, b: (events.append("rename"), replace(a, b))[1]
-    )
+
+    def recorded_sync(fd: int) -> None:
+        events.append("sync")
+        sync(fd)
+
+    def recorded_rename(path: Path, target: Path) -> Path:
+        events.append("rename")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", recorded_sync)
+    monkeypatch.setattr(Path, "replace", recorded_rename)
     default_storage.save("quarantine/x", ContentFile(b"image"))
     assert events[:2] == ["sync", "rename"]
     assert events[2:] == ["sync"] * 2  # the folder that was made, and the one above

@@ -17,6 +17,7 @@ from ml.inference import LoadedModel
 class Command(MeasuringCommand):
     """Measure heat maps against boxes, against the score and against chance."""
 
+    name = "evaluate_heat_maps"
     description = _(
         "Measure heat maps: pointing game with the boxes of a data set, deletion and "
         "insertion, and randomisation of the network's weights."

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
-import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +13,7 @@ from django.utils.translation import gettext
 from rich.console import Console
 from rich.progress import Progress
 
+from diagnoses.management.command_lines import evaluation_command
 from diagnoses.management.dataset_options import add_dataset_options, rows_of
 from diagnoses.management.scoring import (
     add_choice_options,
@@ -105,7 +104,7 @@ class Command(BaseCommand):
             scored, weights_sha256=sha256, threshold_source=point or "card"
         )
         report["change"] = options["change"]
-        report["command"] = shlex.join(["python", "manage.py", *sys.argv[1:]])
+        report["command"] = evaluation_command("evaluate_model", options)
         if pair:
             report["pair"] = pair_metrics(scored, *pair)
         if options["baseline"]:

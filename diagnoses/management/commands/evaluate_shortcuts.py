@@ -17,6 +17,7 @@ from ml.inference import LoadedModel
 class Command(MeasuringCommand):
     """Measure how a model depends on the source of an image."""
 
+    name = "evaluate_shortcuts"
     description = _(
         "Measure shortcuts: whether the features reveal the source of an image, how "
         "changes of the borders affect the figures, and the heat outside the lungs."

@@ -14,18 +14,19 @@ from django.utils.translation import gettext_lazy as _
 
 from diagnoses.messages import error_text
 from ml.cards.card import Card, default_card, get_card
-from ml.ensemble import EnsembleModel
+from ml.ensemble import ReadsImages
 from ml.errors import ModelError
-from ml.inference import LoadedModel, load_model
+from ml.inference import load_model
 from ml.predict_file import FileResult, read_file, write_overlay
 
 DECISION_SUPPORT = _(
     "Decision support, not for diagnosis. See %(card)s for the limits of %(name)s "
     "%(version)s."
 )
-
-
-Model = LoadedModel | EnsembleModel
+STATUS_LINES = {
+    "rejected": _("%(path)s: rejected (%(reason)s)"),
+    "failed": _("%(path)s: failed (%(reason)s)"),
+}
 
 
 class Command(BaseCommand):
@@ -67,7 +68,7 @@ class Command(BaseCommand):
             message = gettext("%(failed)d of %(count)d files failed.")
             raise CommandError(message % {"failed": failed, "count": len(paths)})
 
-    def _answer(self, model: Model, path: Path, options: dict[str, Any]) -> bool:
+    def _answer(self, model: ReadsImages, path: Path, options: dict[str, Any]) -> bool:
         """Score one file and print its line; return whether everything succeeded."""
         outcome = read_file(model, path)
         line = json.dumps(outcome.to_json()) if options["json"] else summary(outcome)
@@ -87,7 +88,7 @@ class Command(BaseCommand):
         message = gettext("%(path)s: no heat map: %(reason)s")
         self.stderr.write(message % {"path": path, "reason": reason})
 
-    def _load(self, name: str | None) -> Model:
+    def _load(self, name: str | None) -> ReadsImages:
         try:
             card = get_card(name) if name else default_card()
             return load_model(
@@ -119,7 +120,9 @@ def _decision_support(card: Card) -> str:
 def summary(outcome: FileResult) -> str:
     """Return a line for people."""
     if outcome.model_output is None:
-        return f"{outcome.path}: {outcome.status} ({outcome.reason})"
+        reason = error_text(outcome.error) if outcome.error else ""
+        text = STATUS_LINES[outcome.status]
+        return text % {"path": outcome.path, "reason": reason}
     scores = sorted(
         outcome.model_output.scores, key=lambda s: s.probability, reverse=True
     )

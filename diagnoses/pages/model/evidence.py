@@ -16,7 +16,6 @@ from diagnoses.pages.model.metrics import (
     MetricGroup,
     MetricLine,
     Row,
-    command_text,
     interval_line,
     interval_text,
     table_row,
@@ -34,6 +33,7 @@ from ml.cards.measurements import (
     RefusedKind,
     Share,
     SourcePair,
+    command_text,
 )
 
 _CHANGED_METRICS: Mapping[str, tuple[str | Promise, str | Promise]] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +20,7 @@ from ml.cards.measurements import (
     Measurement,
     Metric,
     Pair,
+    command_text,
 )
 
 METRIC_NAMES: Mapping[str, str | Promise] = {
@@ -159,13 +159,6 @@ def pair_name(pair: Pair) -> str:
         get_text_list(side.split("+"), gettext("or")) for side in pair.sides
     )
     return gettext("%(first)s against %(second)s") % {"first": first, "second": second}
-
-
-def command_text(command: Sequence[str]) -> str:
-    """Write a command for a shell; settings such as $CHESTX_DATA stay readable."""
-    return " ".join(
-        f'"{word}"' if word.startswith("$") else shlex.quote(word) for word in command
-    )
 
 
 def coverage_groups(card: Card) -> list[MetricGroup]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.http import HttpResponse
+from django.http import HttpResponseBase
 from django.test import Client
 
 from accounts.models import AuditEvent, Role
@@ -29,7 +29,7 @@ def version(number: str, *, weights: bool = True, **more: Any) -> ModelVersion:
     return made
 
 
-def decide(client: Client, decision: str, **given: str) -> HttpResponse:
+def decide(client: Client, decision: str, **given: str) -> HttpResponseBase:
     return client.post(
         f"/api/v1/models/{NAME}/{decision}/",
         {"reason": "tests", **given},

@@ -191,7 +191,9 @@ class TestHeatMap:
         return _read(instance=stored_image())
 
     def _picture(self, content: bytes) -> np.ndarray:
-        return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        assert pixels is not None
+        return pixels
 
     @pytest.mark.parametrize("accept", ["*/*", "image/png", "application/json"])
     def test_it_is_a_png_of_the_images_size(self, run: Prediction, accept: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.http import HttpResponse
+from django.http import HttpResponseBase
 from django.test import Client, override_settings
 from django.urls import reverse
 from pydicom.uid import generate_uid
@@ -36,7 +36,7 @@ def _image(**attributes: Any) -> bytes:
 
 def _send(
     client: Client, *files: bytes | tuple[str, bytes], **fields: str
-) -> HttpResponse:
+) -> HttpResponseBase:
     named = [f if isinstance(f, tuple) else ("image.dcm", f) for f in files]
     parts = [SimpleUploadedFile(name, content) for name, content in named]
     return client.post(URL, {"file": parts, **fields})

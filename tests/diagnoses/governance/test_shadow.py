@@ -145,8 +145,8 @@ def test_readers_find_no_trace_on_pages(read_image: Instance, role: Role) -> Non
         f"/studies/{study}/results/?image={read_image.pk}",
         f"/patients/{read_image.series.study.patient_id}/",
     )
-    marks = (str(hidden.pk), hidden.model_version.version, "shadow")
-    marks += tuple(str(finding.pk) for finding in hidden.findings.all())
+    marks = [str(hidden.pk), hidden.model_version.version, "shadow"]
+    marks += [str(finding.pk) for finding in hidden.findings.all()]
     for path in pages:
         said = client.get(path).content.decode().casefold()
         assert not any(mark in said for mark in marks), path
@@ -164,8 +164,10 @@ def test_readers_find_no_trace_in_rest(read_image: Instance, role: Role) -> None
 
 
 def assert_hidden_in_rest(client: Client, hidden: Prediction) -> None:
-    asked = ("", f"?study={hidden.instance.series.study_id}", "?shadow=true")
-    asked += (
+    asked = (
+        "",
+        f"?study={hidden.instance.series.study_id}",
+        "?shadow=true",
         f"?version={hidden.model_version.version}",
         "?positive=Bacterial pneumonia",
     )

@@ -41,8 +41,12 @@ def _installed(
 
 
 def test_shortcuts_are_told_as_json(
-    images: list[str], capsys: pytest.CaptureFixture[str]
+    images: list[str],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    settings: Settings,
 ) -> None:
+    settings.CHESTX_DATA = tmp_path
     call_command("evaluate_shortcuts", "tiny/1.0.0", *images, "--json")
     report = json.loads(capsys.readouterr().out)
     assert (report["model"], report["version"], report["images"]) == (
@@ -50,6 +54,10 @@ def test_shortcuts_are_told_as_json(
         "1.0.0",
         12,
     )
+    assert report["command"][:4] == [
+        *("python", "manage.py", "evaluate_shortcuts", "tiny/1.0.0")
+    ]
+    assert report["command"][-3:] == ["--root", "$CHESTX_DATA", "--json"]
     assert report["sources"] == {"pairs": [], "too_few": []}
     assert "lungs-only" in report["changes"]["all"]
     assert report["baseline"]["all"]["learned_from"] == 36

@@ -81,6 +81,28 @@ def test_every_file_has_its_line_and_a_bad_one_the_exit_status(
     }
 
 
+def test_a_reason_is_printed_in_the_language_of_the_reader(
+    files: dict[str, Path],
+    tiny_weights_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    use_tiny_model(monkeypatch, tiny_weights_dir)
+    texts: list[str] = []
+
+    def translated(text: str) -> str:
+        texts.append(text)
+        return f"[{text}]"
+
+    monkeypatch.setattr("diagnoses.messages.gettext", translated)
+    with pytest.raises(CommandError, match="1 of 2"):
+        call_command("predict", str(files["knee.dcm"]), str(files["none.png"]))
+    lines = capsys.readouterr().out
+    assert "none.png: failed ([The file cannot be read: No such file" in lines
+    assert "knee.dcm: rejected ([" in lines
+    assert "The file cannot be read: %(error)s." in texts
+
+
 def test_overlays_are_written_where_asked_and_do_not_replace_each_other(
     files: dict[str, Path],
     tiny_weights_dir: Path,

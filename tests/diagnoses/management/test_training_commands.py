@@ -12,7 +12,7 @@ import pytest
 from django.core.management import CommandError, call_command, load_command_class
 from pytest_django.fixtures import Settings
 
-from diagnoses.management.command_lines import training_command
+from diagnoses.management.command_lines import evaluation_command, training_command
 from diagnoses.management.recipe_options import add_recipe_options, asked_for
 from ml.datasets.manifest import with_split
 from ml.datasets.read import read_dataset
@@ -156,4 +156,26 @@ def test_a_cards_command_says_what_decided_the_run_and_no_folder_of_this_machine
         *("--manifest", "$CHESTX_DATA/manifest.csv", "--root", "$CHESTX_DATA"),
         *("--minutes", "7.5", "--as-version", "2.0.0"),
         *("--architecture", "densenet121", "--class-weights"),
+    ]
+
+
+def test_a_report_names_the_options_that_decided_it(
+    settings: Settings, tmp_path: Path
+) -> None:
+    settings.CHESTX_DATA = tmp_path
+    parser = load_command_class("diagnoses", "evaluate_model").create_parser("", "")
+    given = [
+        "tiny",
+        f"--root={tmp_path}",
+        "--dataset=nih",
+        "--dataset=tb",
+        "--pair=Normal,Tuberculosis",
+        f"--report={tmp_path / 'report'}",
+        "--json",
+    ]
+    options = vars(parser.parse_args(given))
+    assert evaluation_command("evaluate_model", options) == [
+        *("python", "manage.py", "evaluate_model", "tiny"),
+        *("--root", "$CHESTX_DATA", "--dataset", "nih", "tb"),
+        *("--pair", "Normal,Tuberculosis", "--json"),
     ]

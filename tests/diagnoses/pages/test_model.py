@@ -8,9 +8,10 @@ import pytest
 
 from accounts.models import AuditEvent, Role
 from diagnoses.models import ModelVersion, OperatingPoint
-from diagnoses.pages.model.metrics import command_text, measurement_groups
+from diagnoses.pages.model.metrics import measurement_groups
 from ml.cards import card as registry
 from ml.cards.card import parse_card
+from ml.cards.measurements import command_text
 from tests.clients import person
 from tests.diagnoses.fakes import card_json, installed_model
 from tests.factories import ModelVersionFactory

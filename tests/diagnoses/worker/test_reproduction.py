@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from io import StringIO
 from typing import Any
 
+import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
 
@@ -16,6 +18,7 @@ from diagnoses.worker import reproduction
 from diagnoses.worker.read import LoadedModels, read_claimed
 from diagnoses.worker.reproduction import reproduce
 from ml.errors import ModelError
+from ml.model_output import ModelOutput
 from patients.storage import local_path
 from tests.diagnoses.fakes import PROBABILITIES, FakeModel
 
@@ -31,8 +34,13 @@ def changed_models(**attributes: Any) -> LoadedModels:
         model = FakeModel(worker.card_of(model_version))
         read = model.read
 
-        def read_changed(*args: Any, **kwargs: Any) -> object:
-            model_output = read(*args, **kwargs)
+        def read_changed(
+            display: np.ndarray,
+            *,
+            thresholds: Mapping[str, float] | None = None,
+            apply_gate: bool = True,
+        ) -> ModelOutput:
+            model_output = read(display, thresholds=thresholds, apply_gate=apply_gate)
             for name, value in attributes.items():
                 object.__setattr__(model_output, name, value)
             return model_output

@@ -61,24 +61,24 @@ def test_jpeg_is_read_and_marked_lossy(progressive: bool) -> None:
 
 
 def test_cmyk_is_read_as_rgb() -> None:
-    picture = Image.fromarray(np.repeat(EIGHT_BITS[..., None], 3, axis=2))
-    picture = read_picture(saved(picture.convert("CMYK"), "JPEG", quality=95))
+    image = Image.fromarray(np.repeat(EIGHT_BITS[..., None], 3, axis=2))
+    picture = read_picture(saved(image.convert("CMYK"), "JPEG", quality=95))
     shown = picture_display(picture) // 257
     assert np.abs(shown.astype(int) - EIGHT_BITS).max() < 16
 
 
 def test_exif_orientation_is_applied() -> None:
-    picture = Image.fromarray(EIGHT_BITS)
-    exif = picture.getexif()
+    image = Image.fromarray(EIGHT_BITS)
+    exif = image.getexif()
     exif[0x0112] = 6  # to be turned by 90 degrees clockwise
-    picture = read_picture(saved(picture, "PNG", exif=exif))
+    picture = read_picture(saved(image, "PNG", exif=exif))
     assert np.array_equal(picture.pixels, np.rot90(EIGHT_BITS, -1))
 
 
 def test_alpha_and_palettes_are_undone() -> None:
     grey = Image.fromarray(EIGHT_BITS)
-    for picture in (grey.convert("LA"), grey.convert("RGBA"), grey.convert("P")):
-        picture = read_picture(saved(picture, "PNG"))
+    for image in (grey.convert("LA"), grey.convert("RGBA"), grey.convert("P")):
+        picture = read_picture(saved(image, "PNG"))
         assert np.array_equal(picture.pixels, EIGHT_BITS)
 
 

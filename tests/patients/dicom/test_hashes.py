@@ -17,6 +17,7 @@ from pydicom.filebase import DicomIO
 from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
+    UID,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -59,7 +60,7 @@ def rich_image(**attributes: Any) -> FileDataset:
 def as_syntax(dataset: FileDataset, syntax: str) -> bytes:
     copy = FileDataset(None, dataset, file_meta=FileMetaDataset(), preamble=b"\0" * 128)
     copy.file_meta.update(dataset.file_meta)
-    copy.file_meta.TransferSyntaxUID = syntax
+    copy.file_meta.TransferSyntaxUID = UID(syntax)
     return written(copy)
 
 

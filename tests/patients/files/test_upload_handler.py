@@ -42,7 +42,11 @@ def posted(*files: tuple[str, bytes]) -> HttpRequest:
 
 
 def received(*files: tuple[str, bytes]) -> list[LimitedUploadedFile]:
-    return posted(*files).FILES.getlist("file")
+    return [
+        file
+        for file in posted(*files).FILES.getlist("file")
+        if isinstance(file, LimitedUploadedFile)
+    ]
 
 
 def test_a_file_comes_to_disk_with_its_hash(tmp_path: Path) -> None:

@@ -20,7 +20,9 @@ def admin() -> User:
 
 
 def unidentified(uid: str) -> Study:
-    return send(image_bytes(StudyInstanceUID=uid, PatientID=None)).study
+    study = send(image_bytes(StudyInstanceUID=uid, PatientID=None)).study
+    assert study is not None
+    return study
 
 
 def test_an_assignment_moves_the_study_and_says_by_whom_and_when(admin: User) -> None:
