@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from diagnoses.messages import REASON_WORDS
 from diagnoses.models import ModelVersion, Prediction
 from patients.models import Priority, Upload
 
@@ -32,21 +33,6 @@ STATUSES = {
     _Status.REJECTED: Sign("rejected", "⊘", _("Not scored")),
     _Status.FAILED: Sign("failed", "✕", _("Failed")),
 }
-NOT_SCORED_WORDS: dict[str, Promise | str] = {
-    "wrong_body_part": _("Other body part"),
-    "wrong_modality": _("Other modality"),
-    "lateral_view": _("Lateral view"),
-    "colour_image": _("Colour image"),
-    "blank_image": _("Blank image"),
-    "multi_frame": _("Several frames"),
-    "wrong_age": _("Age out of range"),
-    "unlike_training_images": _("Unlike the training images"),
-    "inverted": _("Inverted"),
-    "rotated": _("Rotated"),
-    "cropped": _("Cropped"),
-    "no_model": _("No suitable model"),
-}
-
 OUTCOMES = {
     Upload.Outcome.STORED: Sign("succeeded", "✓", _("Stored")),
     Upload.Outcome.DUPLICATE: Sign("duplicate", "=", _("Already stored")),
@@ -67,6 +53,6 @@ NO_WEIGHTS = Sign("rejected", "⊘", _("No weights shipped"))
 def status_sign(status: str, *, reason_code: str = "") -> Sign:
     """Return the sign of a run's status; a rejected run gets its reason as the word."""
     sign = STATUSES[Prediction.Status(status)]
-    if status == _Status.REJECTED and reason_code in NOT_SCORED_WORDS:
-        return Sign(sign.tone, sign.sign, NOT_SCORED_WORDS[reason_code])
+    if status == _Status.REJECTED and reason_code in REASON_WORDS:
+        return Sign(sign.tone, sign.sign, REASON_WORDS[reason_code])
     return sign
