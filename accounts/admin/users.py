@@ -1,4 +1,4 @@
-"""Admin pages of users, departments, tokens, lock-outs and the audit log."""
+"""Admin pages of users, departments, tokens, lock-outs and the audit trail."""
 
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -155,13 +155,13 @@ class AuditSubjectInline(admin.TabularInline):
         return True
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Let nobody add rows to the audit log by hand."""
+        """Let nobody add rows to the audit trail by hand."""
         return False
 
 
 @admin.register(AuditEvent)
 class AuditEventAdmin(AuditedAdmin):
-    """The audit log. Search by user name or by the key of a user, object or patient."""
+    """The audit trail. Search by user name or by the key of a user, object or patient."""
 
     view_action = Action.READ_AUDIT
     list_display = (
