@@ -187,7 +187,7 @@ class AuditEvent(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.at:%Y-%m-%d %H:%M:%S} {self.actor_name or '–'} {self.action}"
+        return f"{self.at:%Y-%m-%d %H:%M:%S} {self.actor_name or '–'}"
 
 
 class AuditSubject(models.Model):

@@ -71,7 +71,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "knox",
-    "axes",
+    "chestx_site.web.sign_in_config.FailedSignInsConfig",
     "django_htmx",
     "accounts",
     "patients",
