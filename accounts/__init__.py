@@ -1,1 +1,1 @@
-"""Users, roles, departments, tokens, access decisions and the audit log."""
+"""Users, roles, departments, tokens, access decisions and the audit trail."""

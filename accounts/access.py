@@ -30,7 +30,7 @@ class Action(models.TextChoices):
     RETRY_PREDICTION = "retry_prediction", _("Retry a prediction")
     REVIEW = "review", _("Review results")
     RESOLVE_CONFLICT = "resolve_conflict", _("Resolve conflicts")
-    READ_AUDIT = "read_audit", _("Read the audit log")
+    READ_AUDIT = "read_audit", _("Read the audit trail")
     ADMINISTER = "administer", _("Administer ChestX")
 
 

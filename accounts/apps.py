@@ -5,7 +5,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class AccountsConfig(AppConfig):
-    """Users, roles, tokens and the audit log."""
+    """Users, roles, tokens and the audit trail."""
 
     name = "accounts"
     verbose_name = _("Users and access")

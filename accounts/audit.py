@@ -1,4 +1,4 @@
-"""Writes audit events; nothing else writes to the audit log.
+"""Writes audit events; nothing else writes to the audit trail.
 
 An event is written before the first byte of the answer that it describes. If it
 cannot be written, `AuditUnavailable` is raised and the caller answers 503 instead.
@@ -74,7 +74,7 @@ def record(
         object_uuid: Key of the object.
         patients: Keys of the patients whose data are shown or changed.
         outcome: Success, refused or failure.
-        detail: Facts for the reader of the audit log. Never a patient's name.
+        detail: Facts for the reader of the audit trail. Never a patient's name.
         actor_name: The user name as typed, if there is no actor.
 
     Raises:
@@ -102,7 +102,7 @@ def record(
     except (DatabaseError, InterfaceError) as error:
         raise AuditUnavailable(
             _(
-                "The audit log cannot be written at the moment, so ChestX shows "
+                "The audit trail cannot be written at the moment, so ChestX shows "
                 "nothing. Try again in a few seconds."
             )
         ) from error

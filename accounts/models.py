@@ -1,4 +1,4 @@
-"""Users, departments, tokens and the audit log."""
+"""Users, departments, tokens and the audit trail."""
 
 import uuid
 from typing import Any, ClassVar
@@ -133,7 +133,7 @@ class Token(AbstractAuthToken):
 
 
 class AuditEvent(models.Model):
-    """An event of the audit log. A trigger refuses UPDATE and DELETE.
+    """An event of the audit trail. A trigger refuses UPDATE and DELETE.
 
     Actor and object are stored as kind and UUID, without a foreign key and without a
     patient's name, so that the event outlives them.
@@ -187,7 +187,7 @@ class AuditEvent(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.at:%Y-%m-%d %H:%M:%S} {self.actor_name or '–'} {self.action}"
+        return f"{self.at:%Y-%m-%d %H:%M:%S} {self.actor_name or '–'}"
 
 
 class AuditSubject(models.Model):

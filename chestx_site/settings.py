@@ -71,7 +71,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "knox",
-    "axes",
+    "chestx_site.web.sign_in_config.FailedSignInsConfig",
     "django_htmx",
     "accounts",
     "patients",
@@ -177,7 +177,7 @@ AXES_VERBOSE = False
 AXES_IPWARE_PROXY_COUNT = env.int("PROXY_COUNT", 0)
 TRUSTED_PROXY_COUNT = AXES_IPWARE_PROXY_COUNT
 AXES_CLIENT_IP_CALLABLE = "accounts.audit.client_address"
-# The audit log has every sign-in; ChestX's own admin lists lock-outs.
+# The audit trail has every sign-in; ChestX's own admin lists lock-outs.
 AXES_DISABLE_ACCESS_LOG = True
 AXES_ENABLE_ADMIN = False
 AXES_LOCKOUT_CALLABLE = "accounts.views.locked_out"

@@ -1,10 +1,12 @@
 """Configuration of the app."""
 
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
 
 
 class DiagnosesConfig(AppConfig):
     name = "diagnoses"
+    verbose_name = _("Models and results")
 
     def ready(self) -> None:
         """Connect the receivers of the archive's signal."""

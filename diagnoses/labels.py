@@ -6,6 +6,8 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
+from ml import labels
+
 # By the name that `ml.labels` and the cards give a label.
 LABEL_NAMES: dict[str, Promise] = {
     "Atelectasis": _("Atelectasis"),
@@ -35,10 +37,25 @@ LABEL_NAMES: dict[str, Promise] = {
 }
 
 
-def label_name(label: str) -> str:
-    """Return the name of a label for people; an unknown label is its own name.
+# The names that ChestX's own cards give their labels, in English.
+_USUAL_DISPLAYS = {
+    label.name: label.display
+    for label in (
+        *labels.CHESTX6_LABELS,
+        *labels.NIH15_LABELS,
+        *labels.BRAIN_TUMOUR_LABELS,
+    )
+}
+
+
+def label_name(label: str, *, display: str = "") -> str:
+    """Return the name of a label for people.
 
     Args:
         label: As `ml.labels` or the card of a model spells it.
+        display: The card's name of the label, if it has one. A card of another origin
+            may mean something else by the label, so its own name is kept.
     """
-    return str(LABEL_NAMES.get(label, label))
+    if display and display not in (label, _USUAL_DISPLAYS.get(label)):
+        return display
+    return str(LABEL_NAMES.get(label, label.replace("_", " ")))

@@ -121,23 +121,23 @@ class AuditedAdmin(admin.ModelAdmin):
             return {row.pk for row in rows}
         return patient_keys(list(rows), self.patient_path)
 
-    # The audit log replaces Django's log entries, so these three return none.
+    # The audit trail replaces Django's log entries, so these three return none.
     def log_addition(  # type: ignore[override]
         self, request: HttpRequest, obj: models.Model, message: Any
     ) -> None:
-        """Record a new row in the audit log, in place of Django's own log."""
+        """Record a new row in the audit trail, in place of Django's own log."""
         self._record_change(request, AuditAction.CREATE, obj, message)
 
     def log_change(  # type: ignore[override]
         self, request: HttpRequest, obj: models.Model, message: Any
     ) -> None:
-        """Record a changed row in the audit log, with the names of its fields."""
+        """Record a changed row in the audit trail, with the names of its fields."""
         self._record_change(request, AuditAction.CHANGE, obj, message)
 
     def log_deletions(  # type: ignore[override]
         self, request: HttpRequest, queryset: Iterable[models.Model]
     ) -> None:
-        """Record each deleted row in the audit log."""
+        """Record each deleted row in the audit trail."""
         for row in queryset:
             self._record_change(request, AuditAction.DELETE, row, "")
 
@@ -147,7 +147,7 @@ class AuditedAdmin(admin.ModelAdmin):
         object_id: str,
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """Show the row's events in the audit log."""
+        """Show the row's events in the audit trail."""
         url = reverse(f"{self.admin_site.name}:accounts_auditevent_changelist")
         return redirect(f"{url}?{urlencode({'q': object_id})}")
 

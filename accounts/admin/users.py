@@ -1,17 +1,21 @@
-"""Admin pages of users, departments, tokens, lock-outs and the audit log."""
+"""Admin pages of users, departments, tokens, lock-outs and the audit trail."""
 
+from collections.abc import Iterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from axes.models import AccessAttempt
 from django import forms
+from django.apps import apps
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
 from django.db import models
 from django.db.models import Count, OuterRef, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.access import STAFF_ROLES, Action
@@ -118,8 +122,17 @@ class TokenAdmin(AuditedAdmin):
     list_filter = ("user__role",)
     list_select_related = ("user",)
     search_fields = ("user__username", "name", "token_key")
-    fields = ("token_key", "user", "name", "scopes", "created", "expiry")
+    fields = ("token_key", "user", "name", "scope_names", "created", "expiry")
     readonly_fields = fields
+
+    @admin.display(description=_("scopes"))
+    def scope_names(self, token: Token) -> str:
+        """Return what the token may do, in words."""
+        names = [
+            str(Action(scope).label) if scope in Action.values else scope
+            for scope in token.scopes
+        ]
+        return ", ".join(names)
 
 
 @admin.register(AccessAttempt)
@@ -140,6 +153,39 @@ class AccessAttemptAdmin(AuditedAdmin):
     readonly_fields = fields
 
 
+def value_name(field: str, value: str) -> str:
+    """Return a value of an audit event in words; an unknown value is its own name.
+
+    Args:
+        field: "action", "source" or "object_kind".
+        value: As it is stored.
+    """
+    if field == "object_kind":
+        return _kind_names().get(value.replace("_", ""), value)
+    choices = AuditAction if field == "action" else AuditSource
+    return str(choices(value).label) if value in choices.values else value
+
+
+def _kind_names() -> dict[str, str]:
+    """Return the names of the kinds of objects: models and comparisons of them."""
+    return {"comparison": gettext("comparison")} | {
+        str(model._meta.model_name): str(model._meta.verbose_name)
+        for model in apps.get_models()
+    }
+
+
+class NamedValuesFilter(admin.AllValuesFieldListFilter):
+    """A filter of audit events that shows the stored values in words."""
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        """Return the choices; the first one, All, has no value."""
+        every, *others = super().choices(changelist)
+        yield every
+        for choice in others:
+            name = value_name(self.field_path, str(choice["display"]))
+            yield choice | {"display": name}
+
+
 class AuditSubjectInline(admin.TabularInline):
     """Keys of the patients whose data an event showed or changed."""
 
@@ -155,13 +201,13 @@ class AuditSubjectInline(admin.TabularInline):
         return True
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Let nobody add rows to the audit log by hand."""
+        """Let nobody add rows to the audit trail by hand."""
         return False
 
 
 @admin.register(AuditEvent)
 class AuditEventAdmin(AuditedAdmin):
-    """The audit log. Search by user name or by the key of a user, object or patient."""
+    """Audit events. Search by user name or by the key of a user, object or patient."""
 
     view_action = Action.READ_AUDIT
     list_display = (
@@ -169,13 +215,19 @@ class AuditEventAdmin(AuditedAdmin):
         "actor_name",
         "action_name",
         "outcome",
-        "object_kind",
+        "kind_name",
         "patients_count",
         "source_name",
         "address",
         "object_uuid",
     )
-    list_filter = ("at", "action", "outcome", "source", "object_kind")
+    list_filter = (
+        "at",
+        ("action", NamedValuesFilter),
+        "outcome",
+        ("source", NamedValuesFilter),
+        ("object_kind", NamedValuesFilter),
+    )
     search_keys = ("object_uuid", "actor_uuid", "subjects__patient_uuid")
     search_fields = ("actor_name",)
     search_help_text = _("A user name, or the key of a user, object or patient.")
@@ -184,10 +236,10 @@ class AuditEventAdmin(AuditedAdmin):
         "at",
         "actor_name",
         "actor_uuid",
-        "action",
-        "object_kind",
+        "action_name",
+        "kind_name",
         "object_uuid",
-        "source",
+        "source_name",
         "address",
         "outcome",
         "detail",
@@ -208,19 +260,19 @@ class AuditEventAdmin(AuditedAdmin):
     @admin.display(description=_("action"), ordering="action")
     def action_name(self, event: AuditEvent) -> str:
         """Return the action in words."""
-        return _label(AuditAction, event.action)
+        return value_name("action", event.action)
 
     @admin.display(description=_("source"), ordering="source")
     def source_name(self, event: AuditEvent) -> str:
         """Return the source in words."""
-        return _label(AuditSource, event.source)
+        return value_name("source", event.source)
+
+    @admin.display(description=_("object"), ordering="object_kind")
+    def kind_name(self, event: AuditEvent) -> str:
+        """Return the kind of the object in words."""
+        return value_name("object_kind", event.object_kind)
 
     @admin.display(description=_("patients"))
     def patients_count(self, event: "WithAnnotations[AuditEvent, _Counted]") -> int:
         """Return how many patients' data the event showed or changed."""
         return event.count or 0
-
-
-def _label(choices: type[models.TextChoices], value: str) -> str:
-    """Return the label of a value; the value itself if it is not among the choices."""
-    return str(choices(value).label) if value in choices.values else value

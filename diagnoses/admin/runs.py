@@ -83,7 +83,7 @@ class PredictionAdmin(OfAImage):
         "short_key",
         "study",
         "status",
-        "reason_code",
+        "reason_shown",
         "priority",
         "model_version",
         "run",
@@ -135,7 +135,7 @@ class PredictionAdmin(OfAImage):
     )
     readonly_fields = fields
 
-    @admin.display(description=_("reason"))
+    @admin.display(description=_("reason"), ordering="reason_code")
     def reason_shown(self, prediction: Prediction) -> str:
         """Return why it was rejected or failed, as a sentence."""
         return prediction.reason_text

@@ -9,10 +9,12 @@ from django.contrib.auth.models import AnonymousUser
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.access import Action, DepartmentQuerySet, may
 from accounts.models import User
+from diagnoses.labels import label_name
 from diagnoses.messages import reason_text
 from diagnoses.models.version import ModelVersion, OperatingPoint
 from patients.models import SHA256_HEX, Instance, Priority
@@ -214,7 +216,11 @@ class Prediction(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.model_version or 'no model'} run {self.run}: {self.status}"
+        return gettext("%(model)s, run %(run)d: %(status)s") % {
+            "model": self.model_version or gettext("no model"),
+            "run": self.run,
+            "status": self.get_status_display(),
+        }
 
     @property
     def reason_text(self) -> str:
@@ -303,7 +309,7 @@ class Finding(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.label} {self.probability:.2f}"
+        return f"{label_name(self.label)} {self.probability:.2f}"
 
 
 class HeatMap(models.Model):
@@ -330,4 +336,4 @@ class HeatMap(models.Model):
         verbose_name_plural = _("heat maps")
 
     def __str__(self) -> str:
-        return f"{self.rows}x{self.columns}"
+        return f"{self.rows} × {self.columns}"

@@ -6,8 +6,10 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from diagnoses.labels import label_name
 from patients.models import SHA256_HEX
 
 
@@ -136,7 +138,7 @@ class OperatingPoint(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.label} ≥ {self.value}"
+        return f"{label_name(self.label)} ≥ {self.value}"
 
 
 class SiteAcceptance(models.Model):
@@ -187,7 +189,10 @@ class SiteAcceptance(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.images} images of {self.patients} patients"
+        return gettext("Images: %(images)d, patients: %(patients)d") % {
+            "images": self.images,
+            "patients": self.patients,
+        }
 
 
 class StateChange(models.Model):
@@ -253,4 +258,5 @@ class StateChange(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.from_state or '–'} → {self.to_state}"
+        former = self.get_from_state_display() if self.from_state else "–"
+        return f"{former} → {self.get_to_state_display()}"

@@ -102,4 +102,4 @@ class WorklistEntry(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.study_id}: {self.status}"
+        return f"{self.study_id}: {self.get_status_display()}"

@@ -22,7 +22,7 @@ class PatientAdmin(ArchiveAdmin):
     patient_path = "pk"
     editable = True
     list_display = (
-        "display_name",
+        "name_shown",
         "patient_id",
         "issuer",
         "birth_date",
@@ -69,6 +69,11 @@ class PatientAdmin(ArchiveAdmin):
         """Keep the search column in step with the name."""
         obj.name_folded = names.folded(names.name_of(obj))
         super().save_model(request, obj, form, change)
+
+    @admin.display(description=_("name"))
+    def name_shown(self, patient: Patient) -> str:
+        """Return the name as all pages show it."""
+        return patient.display_name
 
     @admin.display(description=_("studies"))
     def studies_link(self, patient: Patient) -> SafeString:

@@ -88,7 +88,7 @@ class UploadAdmin(ArchiveAdmin):
         "created_at",
         "original_name",
         "outcome",
-        "reason_code",
+        "reason_sentence",
         "resolution",
         "source",
         "user",
@@ -153,7 +153,7 @@ class UploadAdmin(ArchiveAdmin):
         """Ingest the files again, after the record was corrected."""
         _each(self, request, uploads, resolutions.send_again, _ACCEPTED)
 
-    @admin.display(description=_("reason"))
+    @admin.display(description=_("reason"), ordering="reason_code")
     def reason_sentence(self, upload: Upload) -> str:
         """Return the reason in the language of the reader."""
         return upload.reason_text

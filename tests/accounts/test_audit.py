@@ -1,4 +1,4 @@
-"""The audit log: content of events, source, append-only."""
+"""The audit trail: content of events, source, append-only."""
 
 import uuid
 

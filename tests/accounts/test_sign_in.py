@@ -59,7 +59,7 @@ def test_nobody_gets_in_whose_sign_in_cannot_be_recorded(
     user, client = UserFactory(), Client(raise_request_exception=False)
 
     def broken(**said: object) -> None:
-        raise AuditUnavailable("The trail is broken.")
+        raise AuditUnavailable("The audit trail is broken.")
 
     monkeypatch.setattr(audit, "record", broken)
     assert _try(client, user.username, PASSWORD) == 503

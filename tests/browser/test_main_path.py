@@ -228,7 +228,7 @@ def test_a_data_scientist_sees_models_and_nothing_of_patients(visit: Visit) -> N
 
     page.goto("/models/chestx6-resnet50/")
 
-    expect(page.get_by_role("heading", name="What it cannot tell")).to_be_visible()
+    expect(page.get_by_role("heading", name="Limits", exact=True)).to_be_visible()
     expect(
         page.get_by_role("navigation", name="Main").get_by_role("link")
     ).to_have_count(1)

@@ -150,3 +150,10 @@ def test_every_label_has_a_name_for_people() -> None:
         assert label.name in LABEL_NAMES, label.name
         assert label_name(label.name) == label.display
     assert label_name("Own label of an import") == "Own label of an import"
+    assert label_name("Own_label") == "Own label"
+
+
+def test_a_card_may_give_a_label_its_own_name() -> None:
+    assert label_name("Mass", display="Lung mass") == "Lung mass"
+    assert label_name("Mass", display="Breast mass") == "Breast mass"
+    assert label_name("Pleural_Thickening", display="") == "Pleural thickening"

@@ -137,7 +137,7 @@ def test_an_error_of_a_receiver_leaves_nothing_but_the_refusal() -> None:
 
 def test_without_its_event_nothing_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(**_: Any) -> None:
-        raise AuditUnavailable("The trail cannot be written.")
+        raise AuditUnavailable("The audit trail cannot be written.")
 
     monkeypatch.setattr(audit, "record", fail)
     with pytest.raises(AuditUnavailable):

@@ -11,6 +11,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from diagnoses.governance.versions import card_of
+from diagnoses.labels import label_name
 from diagnoses.models import ModelVersion
 from diagnoses.pages.model.evidence import (
     gate_groups,
@@ -47,7 +48,9 @@ def card_summary(version: ModelVersion) -> dict[str, Any]:
         "state": state_sign(version),
         "no_weights_reason": _no_weights_reason(version, card),
         "intended_use": card.intended_use,
-        "labels": [label.display for label in card.labels],
+        "labels": [
+            label_name(label.name, display=label.display) for label in card.labels
+        ],
     }
 
 
@@ -141,7 +144,7 @@ def _threshold_rows(
 ) -> list[dict[str, str]]:
     return [
         {
-            "display": label.display,
+            "display": label_name(label.name, display=label.display),
             "snomed": label.snomed,
             "threshold": threshold_words(thresholds[label.name]),
         }

@@ -25,9 +25,9 @@ from diagnoses.governance.comparison import (
     compare_image,
 )
 from diagnoses.governance.versions import active_models, shadow_models
+from diagnoses.labels import label_name
 from diagnoses.models import Finding, ModelVersion
 from diagnoses.pages.audit import record_read
-from diagnoses.pages.words.findings import display_of
 
 _SEPARATOR = "@"
 
@@ -160,7 +160,7 @@ def _record(
 def _label_line(label: LabelComparison) -> LabelLine:
     agreement = label.agreement
     return LabelLine(
-        display=display_of(label.label),
+        display=label_name(label.label),
         counts=(label.both, label.first_only, label.second_only, label.neither),
         agreement=_two(agreement.share),
         kappa=_two(agreement.kappa),
@@ -200,7 +200,7 @@ def _image_line(
         greatest_difference=_two(image.greatest_difference),
         scores=tuple(
             ScoreLine(
-                display=display_of(label.label),
+                display=label_name(label.label),
                 first=_score(label.first),
                 first_positive=label.first.positive,
                 second=_score(label.second),

@@ -14,6 +14,7 @@ from accounts.models import User
 from diagnoses.governance.operating_points import named_sets
 from diagnoses.governance.transitions import version_before
 from diagnoses.governance.versions import card_of
+from diagnoses.labels import label_name
 from diagnoses.models import ModelVersion, SiteAcceptance, StateChange
 from diagnoses.pages.model.card import threshold_words
 from diagnoses.pages.model.metrics import MetricGroup, measurement_group
@@ -130,7 +131,10 @@ def choices_of(
         "without_acceptance": not acceptances and version.state != _State.ACTIVE,
         "back_to": version_before(version.name),
         "sets": list(named_sets(version)),
-        "labels": list(card_of(version).label_names),
+        "labels": [
+            (label.name, label_name(label.name, display=label.display))
+            for label in card_of(version).labels
+        ],
     }
 
 

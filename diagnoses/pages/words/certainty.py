@@ -8,8 +8,8 @@ from django.utils.text import get_text_list
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from diagnoses.labels import label_name
 from diagnoses.models import Prediction
-from diagnoses.pages.words.findings import display_of
 
 CONFIDENT = "confident"
 # The stored values of `ml.uncertainty`.
@@ -44,7 +44,7 @@ class RunCertainty:
             displays: The card's names of the labels.
         """
         open_labels = [
-            display_of(label, display=displays.get(label, ""))
+            label_name(label, display=displays.get(label, ""))
             for label in self.label_set
         ]
         if len(open_labels) < 2:

@@ -4,8 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.utils.translation import gettext
-
+from diagnoses.labels import label_name
 from diagnoses.models import Finding
 from ml.labels import NOTHING_FOUND_LABELS
 
@@ -61,25 +60,6 @@ class FindingLine:
         return f"{self.threshold * 100:.1f}"
 
 
-def display_of(label: str, *, display: str = "") -> str:
-    """Return a label's name for people: `Pleural_Thickening` is Pleural thickening.
-
-    Args:
-        label: As the model names it.
-        display: The card's name of the label, if it has one.
-    """
-    if not display:
-        display = label.replace("_", " ") if label.isupper() else _sentence_case(label)
-    return gettext(display)
-
-
-def _sentence_case(label: str) -> str:
-    if "_" not in label:
-        return label
-    first, *others = label.split("_")
-    return " ".join([first, *(other.lower() for other in others)])
-
-
 def finding_line(
     finding: Finding,
     *,
@@ -92,7 +72,7 @@ def finding_line(
     """Return what is shown of a finding; `display` is the card's name of the label."""
     return FindingLine(
         key=finding.pk,
-        display=display_of(finding.label, display=display),
+        display=label_name(finding.label, display=display),
         probability=finding.probability,
         threshold=finding.threshold,
         positive=finding.positive,

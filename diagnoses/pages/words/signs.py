@@ -33,7 +33,6 @@ STATUSES = {
     _Status.REJECTED: Sign("rejected", "⊘", _("Not scored")),
     _Status.FAILED: Sign("failed", "✕", _("Failed")),
 }
-
 OUTCOMES = {
     Upload.Outcome.STORED: Sign("succeeded", "✓", _("Stored")),
     Upload.Outcome.DUPLICATE: Sign("duplicate", "=", _("Already stored")),

@@ -86,7 +86,7 @@ def test_no_list_asks_the_database_once_a_row(administrator: Client) -> None:
 
     paths = [_changelist(m) for m in admin.site._registry if m._meta.app_label in OURS]
     _fill()
-    for path in paths:  # contents of caches, and the trail's first rows
+    for path in paths:  # contents of caches, and the first rows of the audit trail
         queries(path)
     few = {path: queries(path) for path in paths}
     for _ in range(4):

@@ -334,7 +334,7 @@ def test_nothing_is_stored_that_cannot_be_recorded(
     client = program()
 
     def broken(**said: object) -> None:
-        raise AuditUnavailable("The trail is broken.")
+        raise AuditUnavailable("The audit trail is broken.")
 
     monkeypatch.setattr("accounts.audit.record", broken)
     assert _send(client, _image()).status_code == 503

@@ -228,7 +228,7 @@ def test_what_was_decided_or_measured_is_never_changed(model: type) -> None:
 def test_what_cannot_be_recorded_is_not_decided(broken_trail: None) -> None:
     made = version("1")
     UserFactory(username="chief", role=Role.ADMIN)
-    with pytest.raises(CommandError, match="audit log"):
+    with pytest.raises(CommandError, match="audit trail"):
         call_command(
             "activate_model",
             *(NAME, "1", "--user", "chief", "--reason", "validated"),

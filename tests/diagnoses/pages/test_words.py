@@ -9,7 +9,7 @@ import pytest
 from django.test import override_settings
 from django.utils import timezone
 
-from diagnoses.pages.words.findings import FindingLine, display_of
+from diagnoses.pages.words.findings import FindingLine
 from diagnoses.pages.words.times import long_age, short_age, study_moment
 from patients.models import Study
 
@@ -73,9 +73,3 @@ def test_rounding_never_hides_the_side_of_the_threshold(
     finding = line(probability, threshold)
 
     assert (finding.score, finding.threshold_text) == shown
-
-
-def test_labels_are_words() -> None:
-    assert display_of("Pleural_Thickening") == "Pleural thickening"
-    assert display_of("COVID-19") == "COVID-19"
-    assert display_of("Bacterial pneumonia") == "Bacterial pneumonia"

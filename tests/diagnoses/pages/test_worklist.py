@@ -262,7 +262,7 @@ def test_nothing_is_shown_that_the_trail_cannot_tell(
     waiting(study_with_image(patient=PatientFactory(family_name="Hidden")))
 
     def refuse(*args: object, **kwargs: object) -> None:
-        raise DatabaseError("the trail is full")
+        raise DatabaseError("the audit trail is full")
 
     monkeypatch.setattr(AuditSubject.objects, "bulk_create", refuse)
     answer = client.get("/")
