@@ -66,6 +66,14 @@ def read_jpeg_header(data: bytes) -> Codestream | None:
     return None
 
 
+def exif_segment(data: bytes) -> bytes:
+    """Return the EXIF segment of a JPEG, or an empty one."""
+    for marker, segment in _segments(data):
+        if marker == 0xE1 and segment[:6] == b"Exif\0\0":
+            return segment
+    return b""
+
+
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield marker segments up to the first scan (ITU-T T.81 annex B.1.1)."""
     if data[:2] != b"\xff\xd8":
