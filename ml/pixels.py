@@ -356,6 +356,7 @@ def _meaningful_bits(
     signed = is_signed(dataset)
     if codestream is not None and codestream.signed:
         signed = True
+    values = values.astype(values.dtype.newbyteorder("="), copy=False)
     unsigned = values.view(f"u{values.dtype.itemsize}")
     if not signed:
         mask = unsigned.dtype.type((1 << stored) - 1)
