@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 from pydicom import config, dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -25,12 +26,13 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGBaseline8Bit,
     JPEGLSLossless,
     RLELossless,
     SecondaryCaptureImageStorage,
 )
 
-from ml.pixels import read_display
+from ml.pixels import is_colour, read_dataset, read_display
 
 ROWS, COLUMNS = 32, 40
 NATIVE = (
@@ -291,3 +293,100 @@ def test_dcmtk_shows_the_same(form: Form, tmp_path: Path) -> None:
     rounding = 255 / ((1 << form.bits) * 0.25) if rescaled else 0.0
     difference = np.abs(theirs - shown(source.read_bytes()) * 255)
     assert difference.max() <= 1.5 + rounding
+
+
+def colour_dataset(photometric: str, samples: np.ndarray, syntax: UID) -> Dataset:
+    """Return a header for (H, W, 3) samples of eight bits, without pixels."""
+    dataset = Dataset()
+    dataset.SOPClassUID = SecondaryCaptureImageStorage
+    dataset.SOPInstanceUID = "2.25.1"
+    dataset.Rows, dataset.Columns, dataset.SamplesPerPixel = ROWS, COLUMNS, 3
+    dataset.PhotometricInterpretation = photometric
+    dataset.PlanarConfiguration = 0
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
+    dataset.PixelRepresentation = 0
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.add_new("PixelData", "OB", samples.tobytes())
+    return dataset
+
+
+def grey_rgb() -> np.ndarray:
+    return np.dstack([np.rint(phantom() * 255).astype(np.uint8)] * 3)
+
+
+def native_colours(photometric: str, planar: int) -> bytes:
+    samples = grey_rgb()
+    if photometric == "YBR_FULL":
+        samples[..., 1:] = 128
+    dataset = colour_dataset(photometric, samples, ExplicitVRLittleEndian)
+    if planar:
+        dataset.PlanarConfiguration = 1
+        dataset.PixelData = np.moveaxis(samples, 2, 0).tobytes()
+    return written(dataset)
+
+
+def jpeg_colours(photometric: str, stream: str) -> bytes:
+    """Return a JPEG whose header says a colour space, and whose stream has another."""
+    file = io.BytesIO()
+    if stream == "RGB":
+        Image.fromarray(grey_rgb()).save(file, "JPEG", quality=100, keep_rgb=True)
+    else:
+        Image.fromarray(grey_rgb()).save(file, "JPEG", quality=100, subsampling=0)
+    dataset = colour_dataset(photometric, grey_rgb(), JPEGBaseline8Bit)
+    dataset.PixelData = encapsulate([file.getvalue()])
+    dataset["PixelData"].is_undefined_length = True
+    return written(dataset)
+
+
+def jpeg_2000_colours(photometric: str) -> bytes:
+    dataset = colour_dataset("RGB", grey_rgb(), ExplicitVRLittleEndian)
+    dataset.PhotometricInterpretation = "YBR_RCT"
+    dataset.compress(JPEG2000Lossless, grey_rgb(), generate_instance_uid=False)
+    dataset.PhotometricInterpretation = photometric
+    return written(dataset)
+
+
+def palette(bits: int, packing: str, syntax: UID) -> bytes:
+    """Return PALETTE COLOR with a palette of greys."""
+    samples = np.rint(phantom() * 255).astype(np.uint8)
+    dataset = colour_dataset("PALETTE COLOR", samples, syntax)
+    dataset.SamplesPerPixel = 1
+    del dataset.PlanarConfiguration
+    entries = np.arange(256) * (1 if bits == 8 else 257)
+    if packing == "bytes":
+        entries = entries[::2] | entries[1::2] << 8
+    for colour in ("Red", "Green", "Blue"):
+        name = f"{colour}PaletteColorLookupTable"
+        dataset.add_new(f"{name}Descriptor", "US", [256, 0, bits])
+        dataset.add_new(f"{name}Data", "OW", words(entries, syntax))
+    return written(dataset)
+
+
+COLOURS = {
+    "rgb": native_colours("RGB", 0),
+    "rgb-planes": native_colours("RGB", 1),
+    "ybr-full": native_colours("YBR_FULL", 0),
+    "ybr-full-planes": native_colours("YBR_FULL", 1),
+    **{
+        f"jpeg-of-{stream}-labelled-{label}": jpeg_colours(label, stream)
+        for stream in ("RGB", "YCbCr")
+        for label in ("RGB", "YBR_FULL", "YBR_FULL_422")
+    },
+    **{
+        f"jpeg-2000-labelled-{label}": jpeg_2000_colours(label)
+        for label in ("RGB", "YBR_RCT", "YBR_FULL")
+    },
+    **{
+        f"palette-{bits}-{packing}-{syntax.keyword}": palette(bits, packing, syntax)
+        for bits, packing in ((8, "bytes"), (8, "words"), (16, "words"))
+        for syntax in (ExplicitVRLittleEndian, ExplicitVRBigEndian)
+    },
+}
+
+
+@pytest.mark.parametrize("name", COLOURS)
+def test_every_colour_space_shows_the_grey_phantom(name: str) -> None:
+    """To two grey levels: JPEG is lossy."""
+    assert np.abs(shown(COLOURS[name]) - phantom()).max() <= 2.5 / 255
+    assert not is_colour(read_dataset(COLOURS[name]))
