@@ -25,7 +25,7 @@ test: $(TEST_STAMP) ## run all tests against real PostgreSQL and Redis
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 test-quick: $(TEST_STAMP) ## run the tests that take no time
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) -m "not slow"
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup -m "not slow"
 
 faults: $(TEST_STAMP) ## kill workers, Redis and PostgreSQL under load; count what is left
 	$(BIN)/python manage.py faults
@@ -36,6 +36,7 @@ bench: $(TEST_STAMP) ## measure speed, print a table, write benchmarks/results.j
 lint: $(TEST_STAMP) ## check style, format and types; list what is longest
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy .
 	$(BIN)/python -m tests.longest
 
 format: $(TEST_STAMP) ## put code into the project's format

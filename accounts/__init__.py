@@ -1,1 +1,1 @@
-"""Users, roles, departments, tokens, access decisions and the audit trail."""
+"""Users, roles, departments, tokens, access decisions and the audit log."""

@@ -1,49 +1,50 @@
-"""The one writer of the audit trail.
+"""Writes audit events; nothing else writes to the audit log.
 
-An event is written before the first byte of what it tells of. If it cannot be
-written, `AuditUnavailable` is raised and the source answers 503 instead.
+An event is written before the first byte of the answer that it describes. If it
+cannot be written, `AuditUnavailable` is raised and the caller answers 503 instead.
 """
 
 import ipaddress
 from collections.abc import Iterable, Mapping
-from enum import StrEnum
 from uuid import UUID
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, transaction
+from django.contrib.auth.models import AnonymousUser
+from django.db import DatabaseError, InterfaceError, models, transaction
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
 from accounts.errors import AuditUnavailable
 from accounts.models import AuditEvent, AuditSubject, User
 
 
-class AuditAction(StrEnum):
-    """What an event tells of."""
+class AuditAction(models.TextChoices):
+    """What the user did."""
 
-    SIGN_IN = "sign_in"
-    SIGN_OUT = "sign_out"
-    CHANGE_PASSWORD = "change_password"  # noqa: S105 (a name, not a password)
-    VIEW = "view"
-    LIST = "list"
-    SEARCH = "search"
-    EXPORT = "export"
-    UPLOAD = "upload"
-    CREATE = "create"
-    CHANGE = "change"
-    DELETE = "delete"
-    RETRY = "retry"
-    RESOLVE_CONFLICT = "resolve_conflict"
-    ASSIGN_PATIENT = "assign_patient"
+    SIGN_IN = "sign_in", _("Sign in")
+    SIGN_OUT = "sign_out", _("Sign out")
+    CHANGE_PASSWORD = "change_password", _("Change password")
+    VIEW = "view", _("View")
+    LIST = "list", _("List")
+    SEARCH = "search", _("Search")
+    EXPORT = "export", _("Export")
+    UPLOAD = "upload", _("Upload")
+    CREATE = "create", _("Create")
+    CHANGE = "change", _("Change")
+    DELETE = "delete", _("Delete")
+    RETRY = "retry", _("Retry")
+    RESOLVE_CONFLICT = "resolve_conflict", _("Resolve conflict")
+    ASSIGN_PATIENT = "assign_patient", _("Assign patient")
 
 
-class AuditSource(StrEnum):
-    """Which way the user came in; uploads say theirs by `Upload.Source`, same words."""
+class AuditSource(models.TextChoices):
+    """Where the request came from; uploads use the same words in `Upload.Source`."""
 
-    WEB = "web"
-    REST = "rest"
-    ADMIN = "admin"
-    COMMAND = "command"
-    WORKER = "worker"
+    WEB = "web", _("Web page")
+    REST = "rest", _("REST")
+    ADMIN = "admin", _("Admin site")
+    COMMAND = "command", _("Command line")
+    WORKER = "worker", _("Worker")
 
 
 Outcome = AuditEvent.Outcome
@@ -52,7 +53,7 @@ Outcome = AuditEvent.Outcome
 def record(
     *,
     action: str,
-    actor: User | None,
+    actor: User | AnonymousUser | None,
     source: str,
     request: HttpRequest | None = None,
     object_kind: str = "",
@@ -62,28 +63,29 @@ def record(
     detail: Mapping[str, object] | None = None,
     actor_name: str = "",
 ) -> AuditEvent:
-    """Write one event and whose data it showed or changed.
+    """Write one audit event with the patients whose data it shows or changes.
 
     Args:
-        action: What was done, an `AuditAction` where one fits.
-        actor: Who did it; None for somebody who is not signed in, and for programs.
-        source: Which way in, an `AuditSource` or an `Upload.Source`.
-        request: The HTTP request, for the address that it came from.
-        object_kind: What it was done to: "study", "prediction", … (the model's name).
-        object_uuid: Which one.
-        patients: The keys of the patients whose data were shown or changed.
-        outcome: Whether it was done, refused or failed.
-        detail: Facts for the reader of the trail. Never a patient's name.
-        actor_name: The user name as given, where there is no actor.
+        action: What was done, usually an `AuditAction`.
+        actor: The user; None for programs and if nobody is signed in.
+        source: Where the request came from, an `AuditSource` or `Upload.Source`.
+        request: The HTTP request, for its address.
+        object_kind: Name of the model: "study", "prediction", …
+        object_uuid: Key of the object.
+        patients: Keys of the patients whose data are shown or changed.
+        outcome: Success, refused or failure.
+        detail: Facts for the reader of the audit log. Never a patient's name.
+        actor_name: The user name as typed, if there is no actor.
 
     Raises:
-        AuditUnavailable: The event could not be written: do not answer.
+        AuditUnavailable: The event cannot be written: do not answer.
     """
-    named = actor.get_username() if actor is not None else actor_name
+    user = actor if isinstance(actor, User) else None
+    named = user.get_username() if user is not None else actor_name
     try:
         with transaction.atomic():
             event = AuditEvent.objects.create(
-                actor_uuid=actor.pk if actor is not None else None,
+                actor_uuid=user.pk if user is not None else None,
                 actor_name=named.replace("\x00", "")[:150],
                 action=action,
                 object_kind=object_kind,
@@ -99,18 +101,19 @@ def record(
             )
     except (DatabaseError, InterfaceError) as error:
         raise AuditUnavailable(
-            "The audit trail cannot be written at the moment, so nothing is shown. "
-            "Please try again in a few seconds."
+            _(
+                "The audit log cannot be written at the moment, so ChestX shows "
+                "nothing. Try again in a few seconds."
+            )
         ) from error
     return event
 
 
 def client_address(request: HttpRequest) -> str | None:
-    """Return the address that the request came from, or None where it is not known.
+    """Return the address that the request came from, or None if it is unknown.
 
-    With PROXY_COUNT trusted proxies the last PROXY_COUNT entries of X-Forwarded-For
-    were written by them; whatever stands before was written by the client itself
-    and is not believed.
+    With PROXY_COUNT trusted proxies, the proxies wrote the last PROXY_COUNT entries of
+    X-Forwarded-For. The entries before those come from the client and are ignored.
     """
     address = request.META.get("REMOTE_ADDR", "")
     trusted: int = settings.TRUSTED_PROXY_COUNT

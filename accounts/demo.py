@@ -1,4 +1,4 @@
-"""The users of the demo: one a role, named after it, with one password for all."""
+"""Demo users: one for each role, named after the role, with one shared password."""
 
 from django.contrib.auth.hashers import check_password, make_password
 from django.db import transaction
@@ -6,17 +6,18 @@ from django.db import transaction
 from accounts.access import STAFF_ROLES
 from accounts.models import Department, Role, User
 
+# Names of rows in the database: not translated.
 DEPARTMENTS = (("radiology", "Radiology"), ("emergency", "Emergency"))
 
 
 def create_demo_users(password: str) -> list[User]:
-    """Make the users that are missing, and give all of them this password.
+    """Create missing demo users and set the password of all demo users.
 
-    Users who are there keep everything but a password that differs, so that a second
-    start finds the sessions and roles of the first.
+    Existing users keep everything else, and the stored hash if the password is the
+    same, so that sessions and roles survive a second start.
 
     Args:
-        password: Of every user of the demo.
+        password: The password of all demo users.
 
     Returns:
         The users, in the order of the roles.
@@ -38,7 +39,7 @@ def create_demo_users(password: str) -> list[User]:
 
 
 def _encoded(password: str, kept: list[str]) -> str:
-    """Return the hash that all users share: slow to make, so made once, and kept."""
+    """Return the shared password hash; a new one only if the password changed."""
     if len(set(kept)) == 1 and check_password(password, kept[0]):
         return kept[0]
     return make_password(password)
@@ -49,7 +50,7 @@ def _create(role: Role, departments: list[Department]) -> User:
         username=role.value,
         role=role,
         first_name="Demo",
-        last_name=role.label,
+        last_name=str(role.label),
         is_staff=role in STAFF_ROLES,
         primary_department=departments[0],
     )

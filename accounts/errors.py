@@ -1,11 +1,11 @@
-"""The errors of the application: what a source turns into an answer, each source once.
+"""Errors of the application; pages, REST and commands each turn them into answers.
 
-Two axes: whether the sentence may be shown to the user, and whether the same thing
-tried again would end the same way. `reason_code` is for programs, the sentence for
-people. `ml.errors` has the same attributes and knows nothing of this module.
+`shown` says whether users may see the sentence, `permanent` whether a retry would fail
+the same way. `reason_code` is for programs, the sentence for people. `ml.errors` has
+the same attributes and does not know this module.
 """
 
-# ruff: noqa: N818 (named after what happened: a source reads `except NotFound`)
+# ruff: noqa: N818 (named after what happened: `except NotFound`)
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -16,7 +16,7 @@ from accounts.messages import Message
 
 
 class ChestXError(Exception):
-    """An error that is answered with a sentence instead of a stack trace.
+    """An error whose sentence is shown to the user.
 
     Args:
         message: A sentence that the user can act on: a `Message`, or a lazy
@@ -24,7 +24,7 @@ class ChestXError(Exception):
         params: Values of the placeholders.
         reason_code: What happened, for programs. Default: that of the message, else
             that of the class.
-        fields: Which fields of the input were wrong, and how.
+        fields: The wrong fields of the input, each with its errors.
     """
 
     status: int = HTTPStatus.INTERNAL_SERVER_ERROR
@@ -59,40 +59,40 @@ class ChestXError(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Headers that belong to the HTTP answer."""
+        """Headers of the HTTP answer."""
         return {}
 
 
 class NotSignedIn(ChestXError):
-    """Nobody is signed in, or the token is not one of ours."""
+    """The user is not signed in, or the token is not valid."""
 
     status = HTTPStatus.UNAUTHORIZED
     default_reason_code = "not_signed_in"
 
 
 class NotAllowed(ChestXError):
-    """The role, or the token's scopes, do not have this action."""
+    """The role or the token's scopes do not allow this action."""
 
     status = HTTPStatus.FORBIDDEN
     default_reason_code = "not_allowed"
 
 
 class NotFound(ChestXError):
-    """There is no such thing, or the user may not see it: the same answer."""
+    """The object does not exist, or the user may not see it: the same answer."""
 
     status = HTTPStatus.NOT_FOUND
     default_reason_code = "not_found"
 
 
 class InvalidInput(ChestXError):
-    """What was sent cannot be taken as it is."""
+    """The input is not valid."""
 
     status = HTTPStatus.BAD_REQUEST
     default_reason_code = "invalid_input"
 
 
 class Conflict(ChestXError):
-    """What was sent contradicts the record, or the record's present state."""
+    """The input contradicts the record or its current state."""
 
     status = HTTPStatus.CONFLICT
     default_reason_code = "conflict"
@@ -105,41 +105,16 @@ class TooLarge(ChestXError):
     default_reason_code = "too_large"
 
 
-class TooManyTries(ChestXError):
-    """Signing in failed too often: locked out for a while."""
-
-    status = HTTPStatus.TOO_MANY_REQUESTS
-    default_reason_code = "locked_out"
-    permanent = False
-
-    def __init__(
-        self,
-        message: Message | Promise | str,
-        *,
-        params: Mapping[str, object] | None = None,
-        retry_after: int,
-    ) -> None:
-        super().__init__(message, params=params)
-        self.retry_after = retry_after
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Retry-After, in seconds (RFC 9110, 10.2.3)."""
-        return {"Retry-After": str(self.retry_after)}
-
-
-class Unavailable(ChestXError):
-    """A passing fault of ours: the same thing tried again later may work.
+class RetryLater(ChestXError):
+    """A temporary error: a later retry may work.
 
     Args:
         message: A sentence that the user can act on.
         params: Values of its placeholders.
         reason_code: What happened, for programs.
-        retry_after: Seconds after which it is worth trying again.
+        retry_after: Seconds to wait before a retry.
     """
 
-    status = HTTPStatus.SERVICE_UNAVAILABLE
-    default_reason_code = "unavailable"
     permanent = False
 
     def __init__(
@@ -159,7 +134,21 @@ class Unavailable(ChestXError):
         return {"Retry-After": str(self.retry_after)}
 
 
+class TooManyTries(RetryLater):
+    """Sign-in failed too often: the user name is locked for a while."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    default_reason_code = "locked_out"
+
+
+class Unavailable(RetryLater):
+    """A part of ChestX cannot be reached at the moment."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    default_reason_code = "unavailable"
+
+
 class AuditUnavailable(Unavailable):
-    """The trail cannot be written, so what it would tell of is not answered."""
+    """The audit event cannot be written, so the request is not answered."""
 
     default_reason_code = "audit_unavailable"

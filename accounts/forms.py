@@ -1,4 +1,4 @@
-"""The form of signing in."""
+"""The sign-in form."""
 
 from django import forms
 from django.contrib.auth.forms import AuthenticationForm, UsernameField
@@ -7,9 +7,9 @@ from accounts.models import User
 
 
 class SignInForm(AuthenticationForm):
-    """Django's, but a name that is longer than any is refused before it is read."""
+    """Django's sign-in form with a limit on the length of the user name."""
 
     username = UsernameField(
-        max_length=User._meta.get_field(User.USERNAME_FIELD).max_length,
+        max_length=User._meta.get_field("username").max_length,
         widget=forms.TextInput(attrs={"autofocus": True}),
     )

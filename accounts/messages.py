@@ -1,7 +1,7 @@
-"""Sentences with a code: what is stored is the code and its parameters.
+"""Sentences with a code: rows store the code and its parameters.
 
-Each app lists its own in a module `messages.py`. A sentence is translated when it is
-shown, never when it is stored.
+Each app lists its own messages in a module `messages.py`. A sentence is translated
+when it is shown, never when it is stored.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from django.utils.functional import Promise
 
 @dataclass(frozen=True)
 class Message:
-    """A sentence for people, and its code.
+    """A sentence for people with its code.
 
     Attributes:
         code: Unique among all messages; stored with the parameters.
         text: A lazy translation with named placeholders, as in "%(limit)d MB".
         reason_code: What happened, for programs; several messages may share one.
-            Empty: the code itself.
+            If empty, the code itself.
     """
 
     code: str

@@ -1,4 +1,4 @@
-"""Nothing answers without signing in, and errors become pages for people."""
+"""Middleware that requires sign-in and turns errors into pages."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -8,6 +8,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
 
 from accounts.errors import ChestXError, NotSignedIn
 
@@ -15,14 +16,23 @@ GetResponse = Callable[[HttpRequest], HttpResponse]
 API_PREFIX = "/api/"
 OPEN_NAMES = ("sign-in", "auth-token", "healthz", "readyz")
 PROBLEM_JSON = "application/problem+json"
+# Django's own error pages, as sentences for programs.
+DETAILS = {
+    HTTPStatus.BAD_REQUEST: _("The request is not valid."),
+    HTTPStatus.FORBIDDEN: _("Your role does not have permission for this."),
+    HTTPStatus.NOT_FOUND: _("Not found, or you do not have access to it."),
+    HTTPStatus.INTERNAL_SERVER_ERROR: _(
+        "An internal error occurred. It has been logged."
+    ),
+}
 
 
 def problem(error: ChestXError, **extensions: object) -> dict[str, object]:
     """Return the problem details of an error (RFC 9457, 3).
 
     Args:
-        error: What happened.
-        **extensions: Members beside the standard's (3.2), as `files`.
+        error: The error.
+        **extensions: Extension members (3.2), such as `files`.
     """
     status = HTTPStatus(error.status)
     body: dict[str, object] = {
@@ -48,23 +58,23 @@ def problem_json(error: ChestXError) -> JsonResponse:
 
 
 def is_api(request: HttpRequest) -> bool:
-    """Whether the request is a program's, which is answered in JSON."""
+    """Return whether the request goes to the REST interface."""
     return request.path.startswith(API_PREFIX)
 
 
 class SignInRequiredMiddleware:
-    """Send everybody who is not signed in to the sign-in page, whatever they asked for.
+    """Send every user who is not signed in to the sign-in page.
 
-    It goes by path, so that a view cannot forget it. Under /api/ a token may come
-    instead of a session: there the REST views check it, and only a request with
-    neither is answered here.
+    This works by path, so that no view can forget it. Under /api/ a token may replace
+    the session: REST views check tokens, and only requests with neither are answered
+    here.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        """Answer 401 or the way to the sign-in page, or let the request pass."""
+        """Answer 401, redirect to the sign-in page, or pass the request on."""
         if self._is_open(request) or request.user.is_authenticated:
             return self.get_response(request)
         if is_api(request):
@@ -81,7 +91,7 @@ class SignInRequiredMiddleware:
 
     def _unauthorised(self) -> HttpResponse:
         answer = problem_json(
-            NotSignedIn("Sign in, or send a token: POST /api/v1/auth/token/.")
+            NotSignedIn(_("Sign in, or send a token: POST /api/v1/auth/token/."))
         )
         answer["WWW-Authenticate"] = "Token"
         return answer
@@ -89,7 +99,7 @@ class SignInRequiredMiddleware:
     def _to_sign_in(self, request: HttpRequest) -> HttpResponse:
         sign_in = reverse("sign-in")
         if getattr(request, "htmx", False):
-            # A fragment that polls: the whole page goes to the sign-in page.
+            # A polling fragment: redirect the whole page.
             return HttpResponse(
                 status=HTTPStatus.UNAUTHORIZED, headers={"HX-Redirect": sign_in}
             )
@@ -99,13 +109,13 @@ class SignInRequiredMiddleware:
 
 
 class ErrorPagesMiddleware:
-    """Turn the application's errors into pages, and Django's into JSON under /api/."""
+    """Show application errors as pages; under /api/, answer all errors as JSON."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        """Pass the request on; under /api/, no error leaves as HTML."""
+        """Pass the request on; under /api/, replace HTML errors by JSON."""
         response = self.get_response(request)
         if is_api(request) and _is_html_error(response):
             return problem_json(_error_of_status(response.status_code))
@@ -121,7 +131,7 @@ class ErrorPagesMiddleware:
 
 
 def error_answer(request: HttpRequest, error: ChestXError) -> HttpResponse:
-    """Return the error as JSON to a program, as a page to a person."""
+    """Return the error as JSON under /api/, else as a page."""
     if is_api(request):
         return problem_json(error)
     answer = render(
@@ -129,7 +139,6 @@ def error_answer(request: HttpRequest, error: ChestXError) -> HttpResponse:
         "error_page.html",
         {
             "status": int(error.status),
-            "title": HTTPStatus(error.status).phrase,
             "message": error.message,
             "reason_code": error.reason_code,
         },
@@ -147,9 +156,9 @@ def _is_html_error(response: HttpResponse) -> bool:
 
 
 def _error_of_status(status: int) -> ChestXError:
+    known = HTTPStatus(status)
     error = ChestXError(
-        HTTPStatus(status).description or HTTPStatus(status).phrase,
-        reason_code=HTTPStatus(status).name.lower(),
+        DETAILS.get(known, known.phrase), reason_code=known.name.lower()
     )
     error.status = status
     return error

@@ -1,43 +1,48 @@
-"""Who may do what: users, departments, tokens, and the trail of what they did."""
+"""Users, departments, tokens and the audit log."""
 
 import uuid
+from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractUser
 from django.contrib.auth.models import UserManager as DjangoUserManager
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
-from knox.models import AbstractAuthToken
+from django.utils.translation import gettext_lazy as _
+from knox.models import AbstractAuthToken, AuthTokenManager
+from knox.settings import CONSTANTS
 
 
 class Role(models.TextChoices):
-    """What a person or a program does here; `accounts.access` says what each may do."""
+    """Roles of people and programs; `accounts.access` lists the actions of each."""
 
-    RADIOLOGIST = "radiologist", "Radiologist"
-    CLINICIAN = "clinician", "Clinician"
-    TECHNOLOGIST = "technologist", "Technologist"
-    DATA_SCIENTIST = "data_scientist", "Data scientist"
-    AUDITOR = "auditor", "Auditor"
-    ADMIN = "admin", "Administrator"
-    INTEGRATION = "integration", "Integration"
+    RADIOLOGIST = "radiologist", _("Radiologist")
+    CLINICIAN = "clinician", _("Clinician")
+    TECHNOLOGIST = "technologist", _("Technologist")
+    DATA_SCIENTIST = "data_scientist", _("Data scientist")
+    AUDITOR = "auditor", _("Auditor")
+    ADMIN = "admin", _("Administrator")
+    INTEGRATION = "integration", _("Integration")
 
 
 class Department(models.Model):
-    """A part of the hospital. Studies belong to one; users see those of theirs."""
+    """A department of the hospital. Users see the studies of their departments."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    code = models.SlugField(max_length=32, unique=True)
-    name = models.CharField(max_length=128)
+    code = models.SlugField(_("code"), max_length=32, unique=True)
+    name = models.CharField(_("name"), max_length=128)
 
     class Meta:
         ordering = ("name",)
+        verbose_name = _("department")
+        verbose_name_plural = _("departments")
 
     def __str__(self) -> str:
         return self.name
 
 
 class UserManager(DjangoUserManager["User"]):
-    """Django's, but who may do everything also says so by the role."""
+    """Django's manager; superusers get the role of administrator."""
 
     use_in_migrations = False
 
@@ -46,38 +51,43 @@ class UserManager(DjangoUserManager["User"]):
         username: str,
         email: str | None = None,
         password: str | None = None,
-        **extra_fields: object,
+        **extra_fields: Any,
     ) -> "User":
-        """Create a user of the role admin."""
+        """Create a superuser with the role of administrator."""
         return super().create_superuser(
             username, email, password, **({"role": Role.ADMIN} | extra_fields)
         )
 
 
-class User(AbstractUser):
-    """A person or a program that signs in.
+# The manager of the tokens, `auth_token_set`, comes from knox and has no type.
+class User(AbstractUser):  # type: ignore[django-manager-missing]
+    """A person or program that signs in.
 
-    The role decides the actions, the departments the studies.
+    The role decides which actions are allowed, the departments which studies are seen.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    role = models.CharField(max_length=16, choices=Role, default=Role.CLINICIAN)
+    role = models.CharField(
+        _("role"), max_length=16, choices=Role, default=Role.CLINICIAN
+    )
     departments = models.ManyToManyField(
         Department,
+        verbose_name=_("departments"),
         related_name="members",
         blank=True,
-        help_text="Whose studies this user sees.",
+        help_text=_("This user sees the studies of these departments."),
     )
     primary_department = models.ForeignKey(
         Department,
+        verbose_name=_("primary department"),
         on_delete=models.PROTECT,
         related_name="primary_members",
         null=True,
         blank=True,
-        help_text="Where the studies go that this user uploads.",
+        help_text=_("Studies that this user uploads go to this department."),
     )
 
-    objects = UserManager()
+    objects: ClassVar[UserManager] = UserManager()
 
     class Meta(AbstractUser.Meta):
         constraints = (
@@ -88,51 +98,82 @@ class User(AbstractUser):
 
 
 class Token(AbstractAuthToken):
-    """An API token: its digest, when it expires, and what it opens.
+    """An API token: its digest, expiry time and scopes.
 
-    A scope is the value of an `accounts.access.Action`; access is what the user's
-    role AND the token's scopes allow.
+    A scope is the value of an `accounts.access.Action`. Access needs both: the user's
+    role and the token's scopes.
     """
 
-    scopes = ArrayField(models.CharField(max_length=32), default=list)
-    name = models.CharField(max_length=64, blank=True)
+    # knox gives its fields no translatable names.
+    token_key = models.CharField(
+        _("start of the token"),
+        max_length=CONSTANTS.MAXIMUM_TOKEN_PREFIX_LENGTH + CONSTANTS.TOKEN_KEY_LENGTH,
+        db_index=True,
+    )
+    user = models.ForeignKey(
+        User,
+        verbose_name=_("user"),
+        on_delete=models.CASCADE,
+        related_name="auth_token_set",
+    )
+    created = models.DateTimeField(_("created"), auto_now_add=True)
+    expiry = models.DateTimeField(_("expires"), null=True, blank=True)
+    scopes = ArrayField(
+        models.CharField(max_length=32), verbose_name=_("scopes"), default=list
+    )
+    name = models.CharField(_("name"), max_length=64, blank=True)
+
+    # knox has no type hints: `create` returns the row and the token's text.
+    objects: ClassVar[Any] = AuthTokenManager()
 
     class Meta:
         ordering = ("-created",)
+        verbose_name = _("token")
+        verbose_name_plural = _("tokens")
 
 
 class AuditEvent(models.Model):
-    """One thing that somebody did or tried. A trigger refuses UPDATE and DELETE.
+    """An event of the audit log. A trigger refuses UPDATE and DELETE.
 
-    Actor and object are kept as (kind, UUID) without a foreign key and without a
-    patient's name, so that the event outlives what it speaks of.
+    Actor and object are stored as kind and UUID, without a foreign key and without a
+    patient's name, so that the event outlives them.
     """
 
     class Outcome(models.TextChoices):
-        SUCCESS = "success"
-        REFUSED = "refused"
-        FAILURE = "failure"
+        SUCCESS = "success", _("Success")
+        REFUSED = "refused", _("Refused")
+        FAILURE = "failure", _("Failure")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    at = models.DateTimeField(db_default=Now(), editable=False)
+    at = models.DateTimeField(_("time"), db_default=Now(), editable=False)
     actor_uuid = models.UUIDField(
-        null=True, blank=True, help_text="Empty for an unknown user."
+        _("user key"), null=True, blank=True, help_text=_("Empty for an unknown user.")
     )
     actor_name = models.CharField(
-        max_length=150, blank=True, help_text="The user name as given."
+        _("user name"),
+        max_length=150,
+        blank=True,
+        help_text=_("The user name as it was typed."),
     )
-    action = models.CharField(max_length=48)
-    object_kind = models.CharField(max_length=32, blank=True)
-    object_uuid = models.UUIDField(null=True, blank=True)
-    source = models.CharField(max_length=16)
-    address = models.GenericIPAddressField(null=True, blank=True)
-    outcome = models.CharField(max_length=8, choices=Outcome, default=Outcome.SUCCESS)
+    action = models.CharField(_("action"), max_length=48)
+    object_kind = models.CharField(_("object"), max_length=32, blank=True)
+    object_uuid = models.UUIDField(_("object key"), null=True, blank=True)
+    source = models.CharField(_("source"), max_length=16)
+    address = models.GenericIPAddressField(_("address"), null=True, blank=True)
+    outcome = models.CharField(
+        _("outcome"), max_length=8, choices=Outcome, default=Outcome.SUCCESS
+    )
     detail = models.JSONField(
-        default=dict, blank=True, help_text="Facts without a patient's name."
+        _("details"),
+        default=dict,
+        blank=True,
+        help_text=_("Facts without a patient's name."),
     )
 
     class Meta:
         ordering = ("-at", "-id")
+        verbose_name = _("audit event")
+        verbose_name_plural = _("audit events")
         indexes = (
             models.Index(fields=("-at", "-id"), name="audit_newest"),
             models.Index(fields=("actor_uuid", "-at"), name="audit_by_actor"),
@@ -146,20 +187,20 @@ class AuditEvent(models.Model):
         )
 
     def __str__(self) -> str:
-        return (
-            f"{self.at:%Y-%m-%d %H:%M:%S} {self.actor_name or 'nobody'} {self.action}"
-        )
+        return f"{self.at:%Y-%m-%d %H:%M:%S} {self.actor_name or '–'} {self.action}"
 
 
 class AuditSubject(models.Model):
-    """A patient whose data the event showed or changed: a worklist page has fifty."""
+    """A patient whose data the event showed or changed; a worklist page has fifty."""
 
     event = models.ForeignKey(
         AuditEvent, on_delete=models.PROTECT, related_name="subjects"
     )
-    patient_uuid = models.UUIDField()
+    patient_uuid = models.UUIDField(_("patient key"))
 
     class Meta:
+        verbose_name = _("patient of an event")
+        verbose_name_plural = _("patients of an event")
         constraints = (
             models.UniqueConstraint(
                 fields=("event", "patient_uuid"), name="audit_subject_once"

@@ -1,4 +1,4 @@
-"""Signing in and out leave their events, failed tries too."""
+"""Write audit events for sign-in, failed sign-in and sign-out."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ from accounts.models import User
 def record_sign_in(
     sender: type[User], request: HttpRequest, user: User, **kwargs: Any
 ) -> None:
-    """Record who signed in; if it cannot be written, nobody gets in."""
+    """Record a sign-in. If this fails, the user is not signed in."""
     audit.record(
         action=AuditAction.SIGN_IN,
         actor=user,
@@ -38,7 +38,7 @@ def record_failed_sign_in(
     request: HttpRequest | None = None,
     **kwargs: Any,
 ) -> None:
-    """Record under which name somebody tried, also while locked out."""
+    """Record a failed sign-in under the name as typed, also while locked out."""
     audit.record(
         action=AuditAction.SIGN_IN,
         actor=None,
@@ -54,7 +54,7 @@ def record_failed_sign_in(
 def record_sign_out(
     sender: type[User], request: HttpRequest, user: User | None, **kwargs: Any
 ) -> None:
-    """Record who signed out."""
+    """Record a sign-out."""
     if user is not None:
         audit.record(
             action=AuditAction.SIGN_OUT,

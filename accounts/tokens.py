@@ -1,9 +1,10 @@
-"""API tokens: hashed, expiring, and narrowed to scopes."""
+"""API tokens: stored as a digest, with an expiry time and scopes."""
 
 from collections.abc import Iterable
 from datetime import timedelta
 
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 from knox.auth import TokenAuthentication
 from knox.settings import knox_settings
 
@@ -13,13 +14,13 @@ from accounts.models import Token, User
 
 
 class ScopedTokenAuthentication(TokenAuthentication):
-    """`Authorization: Token …`: `request.auth` is the token, with its scopes."""
+    """Token authentication; `request.auth` is the token with its scopes."""
 
     def _cleanup_token(self, auth_token: Token) -> bool:
-        """Whether the token has expired. Nothing is written or deleted in passing.
+        """Return whether the token has expired, without deleting any token.
 
-        Knox reads every token of the user here, on every request; who asks for one a
-        job has hundreds.
+        Knox would read all tokens of the user on every request, and a program that
+        takes a token for each job has hundreds.
         """
         return auth_token.expiry is None or auth_token.expiry <= timezone.now()
 
@@ -31,32 +32,34 @@ def issue_token(
     name: str = "",
     lifetime: timedelta | None = None,
 ) -> tuple[Token, str]:
-    """Make a token; the text is returned once and only its digest is kept.
+    """Create a token. Its text is returned once; only the digest is stored.
 
     Args:
-        user: Whose token it is.
-        scopes: What it opens; by default, everything that the role may do.
-        name: What its owner calls it.
-        lifetime: How long it is good for; by default TOKEN_HOURS.
+        user: The owner.
+        scopes: Allowed actions; default: all actions of the role.
+        name: A name for the owner's list of tokens.
+        lifetime: Time until it expires; default: TOKEN_HOURS.
 
     Returns:
-        The row, and the text that goes into the Authorization header.
+        The row, and the text for the Authorization header.
 
     Raises:
-        InvalidInput: A scope that the role does not have.
+        InvalidInput: The role does not have one of the scopes.
     """
     own = actions_of(user)
     granted = own if scopes is None else frozenset(scopes)
     if foreign := granted - own:
         raise InvalidInput(
-            f"Your role does not have: {', '.join(sorted(foreign))}.",
+            _("Your role does not have these scopes: %(scopes)s."),
+            params={"scopes": ", ".join(sorted(foreign))},
             reason_code="foreign_scope",
             fields={"scopes": sorted(foreign)},
         )
     Token.objects.filter(user=user, expiry__lte=timezone.now()).delete()
-    return Token.objects.create(
+    token, text = Token.objects.create(
         user=user,
         expiry=knox_settings.TOKEN_TTL if lifetime is None else lifetime,
         scopes=sorted(granted),
         name=name,
     )
+    return token, text

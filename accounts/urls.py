@@ -1,4 +1,4 @@
-"""Signing in and out, and the password."""
+"""Routes for sign-in, sign-out and password change."""
 
 from django.urls import path
 

@@ -1,4 +1,4 @@
-"""Signing in and out, and the password."""
+"""Pages for sign-in, sign-out and password change."""
 
 from http import HTTPStatus
 
@@ -9,23 +9,25 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse_lazy
+from django.utils.translation import ngettext
 
 from accounts import audit
 from accounts.audit import AuditAction, AuditSource, Outcome
 from accounts.errors import AuditUnavailable, TooManyTries
 from accounts.forms import SignInForm
 from accounts.middleware import is_api, problem_json
+from accounts.models import Token
 
 
 class SignInView(auth_views.LoginView):
-    """The one way in for people; the admin site sends here too."""
+    """The sign-in page, also used by the admin site."""
 
     template_name = "accounts/sign_in.html"
     authentication_form = SignInForm
     redirect_authenticated_user = True
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
-        """Sign in; not, if the trail cannot tell of it."""
+        """Sign in, unless the audit event cannot be written."""
         try:
             return super().form_valid(form)
         except AuditUnavailable:
@@ -34,24 +36,24 @@ class SignInView(auth_views.LoginView):
 
 
 class SignOutView(auth_views.LogoutView):
-    """The way out (POST only)."""
+    """Sign out (POST only)."""
 
 
 class PasswordView(auth_views.PasswordChangeView):
-    """Change one's own password; other sessions of the user end with it."""
+    """Change the user's own password; other sessions of the user end."""
 
     template_name = "accounts/password_change.html"
     success_url = reverse_lazy("worklist")
 
     def form_valid(self, form: PasswordChangeForm) -> HttpResponse:
-        """Change it, and end what was opened with the old one."""
+        """Change the password and delete the user's tokens."""
         with transaction.atomic():
             self._record(Outcome.SUCCESS)
-            self.request.user.auth_token_set.all().delete()
+            Token.objects.filter(user_id=self.request.user.pk).delete()
             return super().form_valid(form)
 
     def form_invalid(self, form: PasswordChangeForm) -> HttpResponse:
-        """Say what is wrong; a try with a wrong old password is recorded."""
+        """Show the errors; record an attempt with a wrong old password."""
         if "old_password" in form.errors:
             self._record(Outcome.REFUSED)
         return super().form_invalid(form)
@@ -74,19 +76,26 @@ def locked_out(
     original_response: HttpResponse | None = None,
     credentials: dict[str, object] | None = None,
 ) -> HttpResponse:
-    """Answer somebody who failed too often (AXES_LOCKOUT_CALLABLE)."""
-    wait = settings.AXES_COOLOFF_TIME
+    """Answer a locked-out user (AXES_LOCKOUT_CALLABLE)."""
+    wait_s = int(settings.AXES_COOLOFF_TIME.total_seconds())
+    minutes = wait_s // 60
     error = TooManyTries(
-        "Signing in failed too often for this name. "
-        f"Try again in {int(wait.total_seconds() // 60)} minutes.",
-        retry_after=int(wait.total_seconds()),
+        ngettext(
+            "Too many failed sign-ins for this user name. "
+            "Try again in %(minutes)d minute.",
+            "Too many failed sign-ins for this user name. "
+            "Try again in %(minutes)d minutes.",
+            minutes,
+        ),
+        params={"minutes": minutes},
+        retry_after=wait_s,
     )
     if is_api(request):
         return problem_json(error)
     answer = render(
         request,
         SignInView.template_name,
-        # The page reads no more of the form than this; a real one would try again.
+        # The template needs no more; a real form would check the password again.
         {"form": {"non_field_errors": [error.message], "is_bound": True}},
         status=HTTPStatus.TOO_MANY_REQUESTS,
     )

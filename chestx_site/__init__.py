@@ -1,4 +1,4 @@
-"""The site: settings, routes, the queue, and the processes that serve them."""
+"""The site: settings, routes, task queue and server processes."""
 
 from chestx_site.celery import app as celery_app
 

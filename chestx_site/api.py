@@ -1,6 +1,7 @@
-"""The REST interface: every app's routes under one root, described and documented."""
+"""REST routes of all apps, with OpenAPI schema and documentation."""
 
 from django.urls import URLPattern, URLResolver, path
+from django.utils.translation import gettext
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.routers import SimpleRouter
@@ -11,7 +12,7 @@ from patients.api import routes as patients_routes
 
 
 class ScopedTokenScheme(OpenApiAuthenticationExtension):
-    """How the OpenAPI document describes the token."""
+    """Token authentication in the OpenAPI schema."""
 
     target_class = "accounts.tokens.ScopedTokenAuthentication"
     name = "token"
@@ -22,7 +23,7 @@ class ScopedTokenScheme(OpenApiAuthenticationExtension):
             "type": "apiKey",
             "in": "header",
             "name": "Authorization",
-            "description": "`Token …`, from `POST /api/v1/auth/token/`.",
+            "description": gettext("`Token …`, from `POST /api/v1/auth/token/`."),
         }
 
 

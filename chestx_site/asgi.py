@@ -1,4 +1,4 @@
-"""The same site for a server that speaks ASGI."""
+"""ASGI entry point."""
 
 import os
 

@@ -1,7 +1,7 @@
-"""The Celery application: who carries the hints, and how its processes end.
+"""The Celery application.
 
-Messages are hints that there is work; the rows of Prediction are the work. All
-policy is in chestx_site/celeryconfig.py.
+Messages only say that there is work; the work itself is in the rows of Prediction.
+chestx_site/celeryconfig.py has all settings of the queue.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from chestx_site.supervision.processes import die_with_parent
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chestx_site.settings")
 
 app = Celery("chestx")
-# A name, not a module: read at first use, when Django's settings are there.
+# A name, not a module: Celery imports it on first use, when settings are ready.
 app.config_from_object("chestx_site.celeryconfig")
 app.autodiscover_tasks()
 
@@ -26,11 +26,11 @@ _main_pids: list[int] = []
 
 @worker_init.connect
 def _remember_main_process(**_: Any) -> None:
-    """Note the main process; its pool children inherit the note by their fork."""
+    """Remember the pid of the main process for the forked pool children."""
     _main_pids[:] = [os.getpid()]
 
 
 @worker_process_init.connect
 def _end_with_main_process(**_: Any) -> None:
-    """Let no pool child work on when the main process was killed."""
+    """End each pool child when the main process dies."""
     die_with_parent(_main_pids[0])

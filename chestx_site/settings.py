@@ -1,10 +1,10 @@
-"""All settings, top to bottom, from the environment only.
+"""All settings, read from the environment.
 
 NAME_FILE may name a file that holds the value of NAME.
 
-CHESTX_ENV is `development` (default: loopback only, a banner says so) or
-`production`, which refuses to start half-configured. docs/deployment.md lists
-every variable.
+CHESTX_ENV is `development` (default: loopback only, with a banner) or `production`,
+which does not start with an incomplete configuration. docs/deployment.md lists every
+variable.
 """
 
 import secrets
@@ -37,7 +37,7 @@ if PRODUCTION:
             "see docs/deployment.md."
         )
 
-# What results say they were made by; a deployment puts its commit or image here.
+# Stored with every result; a deployment sets its commit or image here.
 SOFTWARE_VERSION = env.str("SOFTWARE_VERSION", "0.1.0")
 
 # --- Where state lives -------------------------------------------------------
@@ -47,7 +47,7 @@ PORT = env.int("PORT", 8000)
 
 # --- Core --------------------------------------------------------------------
 DEBUG = False
-# Without one, development gets a key a start; the demo keeps one in VAR_DIR.
+# Development uses a new key at each start; the demo keeps one in VAR_DIR.
 SECRET_KEY = env.str("SECRET_KEY", "") or secrets.token_urlsafe(48)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
@@ -110,7 +110,7 @@ TEMPLATES = [
 ]
 
 # --- Database, sessions, cache -----------------------------------------------
-# None of them in Redis, so that with the broker down people read on.
+# None of them in Redis, so that pages work while the broker is down.
 DATABASES = {
     "default": env.db_url_config(
         env.str("DATABASE_URL", "") or embedded.database_url(VAR_DIR)
@@ -136,7 +136,7 @@ STORAGES = {
             "directory_permissions_mode": 0o700,
         },
     },
-    # Production serves what `collectstatic` gathered; development serves the sources.
+    # Production serves the output of `collectstatic`; development serves the sources.
     "staticfiles": {
         "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
         if PRODUCTION
@@ -173,16 +173,16 @@ AXES_COOLOFF_TIME = timedelta(minutes=env.int("SIGN_IN_COOLOFF_MINUTES", 10))
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 AXES_VERBOSE = False
-# Behind a proxy: how many of them may be believed about the client's address.
+# Number of trusted proxies that report the client's address.
 AXES_IPWARE_PROXY_COUNT = env.int("PROXY_COUNT", 0)
 TRUSTED_PROXY_COUNT = AXES_IPWARE_PROXY_COUNT
 AXES_CLIENT_IP_CALLABLE = "accounts.audit.client_address"
-# Our own trail has every sign-in; our own admin lists who is locked out.
+# The audit log has every sign-in; ChestX's own admin lists lock-outs.
 AXES_DISABLE_ACCESS_LOG = True
 AXES_ENABLE_ADMIN = False
 AXES_LOCKOUT_CALLABLE = "accounts.views.locked_out"
 KNOX_TOKEN_MODEL = "accounts.Token"  # noqa: S105 - the name of a model
-# knox's own table would stand empty beside ours, and in the way of every flush.
+# knox's own table would stay empty beside ours and break every flush.
 MIGRATION_MODULES = {"knox": None}
 REST_KNOX = {
     "TOKEN_TTL": timedelta(hours=env.int("TOKEN_HOURS", 12)),
@@ -224,8 +224,8 @@ MAX_REQUEST_BYTES = env.int("MAX_REQUEST_MB", 4096) * 1024 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 DATA_UPLOAD_MAX_NUMBER_FILES = env.int("MAX_FILES_A_REQUEST", 500)
 FILE_UPLOAD_HANDLERS = ["patients.files.upload_handler.LimitedUploadHandler"]
-# Where files grow while they come (made by the upload handler): on the file system
-# of the objects.
+# Files during their upload (created by the upload handler), on the file system of the
+# objects.
 INCOMING_DIR = VAR_DIR / "incoming"
 FILE_UPLOAD_PERMISSIONS = 0o600
 DECODE_TIMEOUT_S = env.float("DECODE_TIMEOUT_S", 20)
@@ -239,20 +239,20 @@ DEFAULT_MODEL = env.str("DEFAULT_MODEL", "chestx6-resnet50")
 OTHER_DEFAULT_MODELS = env.list(
     "OTHER_DEFAULT_MODELS", default=["brain-tumour-xception"]
 )
-# What a picture without a header is taken for, unless the model named at upload
-# reads something else.
+# Modality and body part of a picture without a header, unless the model chosen at
+# upload reads others.
 PICTURE_MODALITY = env.str("PICTURE_MODALITY", "DX")
 PICTURE_BODY_PART = env.str("PICTURE_BODY_PART", "CHEST")
 INFERENCE_CACHE_DIR = Path(env.str("INFERENCE_CACHE_DIR", str(VAR_DIR / "inference")))
 INFERENCE_CONCURRENCY = env.int("INFERENCE_CONCURRENCY", 1)
 INFERENCE_NUM_THREADS = env.int("INFERENCE_NUM_THREADS", 0)
-# What runs a pass, and in which precision. A GPU worker: INFERENCE_DEVICE=gpu,
+# Device, runner and precision of inference. A GPU worker: INFERENCE_DEVICE=gpu,
 # INFERENCE_RUNNER=keras with KERAS_BACKEND tensorflow or jax, a batch size, and
-# `celery … -Q inference.gpu`; INFERENCE_QUEUES names everywhere who is to be hinted.
+# `celery … -Q inference.gpu`; INFERENCE_QUEUES lists all queues that get messages.
 
 
 def _one_of(name: str, *known: str) -> str:
-    """Return a variable that is one of these words, the first where it is not set."""
+    """Return a variable that must be one of these words; the first is the default."""
     value: str = env.str(name, known[0])
     if value not in known:
         raise ImproperlyConfigured(f"{name} is {value!r}; it must be one of {known}.")
@@ -271,15 +271,18 @@ if not 0 < INFERENCE_LEASE_S <= 60:
     )
 INFERENCE_HARD_LIMIT_S = env.int("INFERENCE_HARD_LIMIT_S", 120)
 INFERENCE_MAX_LOST_WORKERS = env.int("INFERENCE_MAX_LOST_WORKERS", 5)
-# An image gains one priority step a term of waiting, so that routine moves under
-# constant stat.
+# A waiting image gains one priority step per interval, so that routine images are read
+# even under a constant load of stat images.
 INFERENCE_AGEING_S = env.float("INFERENCE_AGEING_S", 600)
 SWEEP_INTERVAL_S = env.float("SWEEP_INTERVAL_S", 2)
 REDIS_URL = env.str("REDIS_URL", "") or embedded.redis_url(VAR_DIR)
 
 # --- Language and time -------------------------------------------------------
 LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English")]
+LOCALE_PATHS = [BASE_DIR / "locale"]
 USE_I18N = True
+FORMAT_MODULE_PATH = "chestx_site.formats"
 USE_TZ = True
 TIME_ZONE = env.str("TIME_ZONE", "UTC")
 
@@ -300,7 +303,7 @@ if PRODUCTION:
     if AXES_IPWARE_PROXY_COUNT:
         SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
-# --- Log: one line an event, never a patient's name --------------------------
+# --- Log: one line per event, never a patient's name -------------------------
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -312,7 +315,7 @@ LOGGING = {
         "nowhere": {"class": "logging.NullHandler"},
     },
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", "INFO")},
-    # Its warnings quote the values of headers: names of patients. A level would not
-    # last: pydicom sets its own when it is imported.
+    # pydicom's warnings quote header values, which may be patient names. A level would
+    # not last: pydicom sets its own when it is imported.
     "loggers": {"pydicom": {"handlers": ["nowhere"], "propagate": False}},
 }

@@ -1,9 +1,9 @@
-"""A pytest plugin: tests run on a real PostgreSQL and a real Redis of their own.
+"""pytest plugin that starts a PostgreSQL and a Redis for each test session.
 
-Named in `addopts`, so that the environment is set before pytest-django reads the
-settings. The controller starts the servers once, in a state folder that ends with the
-session; workers of pytest-xdist inherit the environment and take a Redis database
-and a VAR_DIR each. PostgreSQL databases are kept apart by pytest-django.
+`addopts` loads it, so that it sets the environment before pytest-django reads the
+settings. The controller starts the servers once and removes their folder at the end.
+Workers of pytest-xdist inherit the environment; each gets its own Redis database and
+VAR_DIR. pytest-django gives each worker its own PostgreSQL database.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ _services = pytest.StashKey[EmbeddedServices]()
 
 @pytest.hookimpl(wrapper=True)
 def pytest_load_initial_conftests() -> Generator[None, object, object]:
-    """Point the environment at this session's servers before settings are read."""
+    """Set the environment for this session's servers before settings are read."""
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     if worker is None:
         folder = Path(tempfile.mkdtemp(prefix="chestx-tests-"))
-        # Run by root, PostgreSQL's own user passes through.
+        # If root runs the tests, PostgreSQL's own user must pass through.
         folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
         os.environ[_SESSION_DIR] = str(folder)
-        # A worker reads no addopts: this is how it finds this plugin in time.
+        # Workers ignore addopts; this loads the plugin there in time.
         os.environ["PYTEST_PLUGINS"] = __name__
         os.environ["CHESTX_ENV"] = "development"
-        # Playwright keeps an event loop in this thread from its first test on, and
-        # Django would refuse the database to every test after it.
+        # After its first test Playwright keeps an event loop in this thread, and Django
+        # would then refuse all access to the database.
         os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     point_at_servers(
         Path(os.environ[_SESSION_DIR]), worker_number=_worker_number(worker)
@@ -45,7 +45,7 @@ def pytest_load_initial_conftests() -> Generator[None, object, object]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start the servers, once a session."""
+    """Start the servers once per session."""
     if _is_controller(config) and not config.option.collectonly:
         services = EmbeddedServices(
             _services_dir(Path(os.environ[_SESSION_DIR])),
@@ -89,5 +89,5 @@ def _is_controller(config: pytest.Config) -> bool:
 
 
 def _worker_number(worker: str | None) -> int:
-    """Return 1 for gw0, 2 for gw1, and 0 where there are no workers."""
+    """Return 1 for gw0, 2 for gw1, … and 0 without workers."""
     return int(worker.removeprefix("gw")) + 1 if worker else 0

@@ -1,4 +1,4 @@
-"""The map of the site."""
+"""URL configuration."""
 
 from django.contrib import admin
 from django.urls import include, path
@@ -14,5 +14,5 @@ urlpatterns = [
     path("api/v1/", include(api.urlpatterns)),
     path("admin/", admin.site.urls),
 ]
-# A lost database is 503 also where no view was reached.
+# Answers 503 for a lost database also before a view is reached.
 handler500 = "chestx_site.web.middleware.server_error"

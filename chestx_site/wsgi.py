@@ -1,4 +1,4 @@
-"""What gunicorn serves."""
+"""WSGI entry point for gunicorn."""
 
 import os
 
@@ -8,6 +8,6 @@ from django.urls import resolve
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chestx_site.settings")
 
 application = get_wsgi_application()
-# Loads the routes and all behind them before gunicorn forks; otherwise each of its
-# processes would do so for itself, while its first visitor waits.
+# Load all routes before gunicorn forks; otherwise each process would load them during
+# its first request.
 resolve("/healthz")

@@ -1,1 +1,1 @@
-"""What models say about images, and where people read it."""
+"""Predictions: the queue, its workers, the pages and the REST API."""

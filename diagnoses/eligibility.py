@@ -1,4 +1,4 @@
-"""Which active models may read a stored image, judged by its header alone."""
+"""Decide by its header which active models may read a stored image."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Verdict:
-    """One model's answer to an image; `rejection` is None where it reads the image.
+    """Whether a model may read an image; `rejection` is None if it may.
 
-    `shadow`: readers are told nothing of the run.
+    `shadow`: readers do not see the run.
     """
 
     model_version: ModelVersion | None
@@ -55,7 +55,7 @@ class Verdict:
 
 
 def facts_of(instance: Instance) -> ImageFacts:
-    """Return the facts of a stored image that decide whether a model may read it."""
+    """Return the facts of a stored image that decide on its eligibility."""
     facts = facts_of_dataset(_dataset_of(instance.header), picture=instance.picture)
     age_years = facts.age_years
     if age_years is None:
@@ -70,10 +70,10 @@ def facts_of(instance: Instance) -> ImageFacts:
 
 
 def _dataset_of(header: Mapping[str, Any]) -> Dataset:
-    """Return what the rules read of a header, and of that what is what it should be.
+    """Return the valid elements of a header that the rules use.
 
-    A header holds anything: a number that is none, a text where a sequence belongs.
-    The archive keeps it, and a rule reads it as not given.
+    A header may contain invalid values, such as a text instead of a sequence. The
+    archive keeps them, and the rules treat them as not given.
     """
     known = {tag: header[tag] for tag in map(_json_tag, _KEYWORDS) if tag in header}
     views, meaning = _json_tag("ViewCodeSequence"), _json_tag("CodeMeaning")
@@ -93,29 +93,29 @@ def _json_tag(keyword: str) -> str:
 
 
 def _loaded(tag: str, element: Mapping[str, Any]) -> Dataset:
-    """Return a dataset of one element of DICOM JSON, empty where it is not valid."""
+    """Return a dataset of one element of DICOM JSON, empty if it is invalid."""
     try:
         return Dataset.from_json({tag: element})
     except (ValueError, TypeError, AttributeError) as error:
-        logger.info("Element %s of a header says nothing: %s", tag, type(error))
+        logger.info("Element %s of a header is invalid: %s", tag, type(error))
         return Dataset()
 
 
 def judge(instance: Instance, *, requested: str = "") -> list[Verdict]:
-    """Ask the active models, or only the requested one, whether they read an image.
+    """Check an image against the active models, or against the requested one.
 
-    A picture has no modality: it is taken for PICTURE_MODALITY and PICTURE_BODY_PART,
-    and for what the requested model reads where one is named. Models in shadow read
-    every image that fits, whatever was requested.
+    A picture has no modality: it gets PICTURE_MODALITY and PICTURE_BODY_PART, or those
+    of the requested model. Models in shadow read every eligible image, whatever was
+    requested.
 
     Args:
         instance: The stored image.
         requested: A model's name, or "" for all that are active.
 
     Returns:
-        Every active model that fits, the default first; if none does, one verdict with
-        the rejection: of the requested model, or without a model. After these, every
-        model in shadow that fits.
+        A verdict for each eligible active model, the default first. If none is, one
+        verdict with the rejection, of the requested model or without a model. Then a
+        verdict for each eligible model in shadow.
 
     Raises:
         InvalidInput: No active model has the requested name.
@@ -123,11 +123,11 @@ def judge(instance: Instance, *, requested: str = "") -> list[Verdict]:
     chosen = requested_model(requested) if requested else None
     if not instance.rows:
         rejection = ImageRejected(
-            "The object has no pixels that a model could read.",
+            "The object has no pixels that a model can read.",
             reason_code="no_pixels",
         )
         return [Verdict(chosen, rejection)]
-    facts = _as_taken(facts_of(instance), chosen)
+    facts = _with_assumed_modality(facts_of(instance), chosen)
     if chosen is not None:
         verdicts = [Verdict(chosen, check_header(card_of(chosen), facts))]
     else:
@@ -135,8 +135,10 @@ def judge(instance: Instance, *, requested: str = "") -> list[Verdict]:
     return [*verdicts, *_in_shadow(facts)]
 
 
-def _as_taken(facts: ImageFacts, chosen: ModelVersion | None) -> ImageFacts:
-    """Return what an image is taken for: a picture says nothing of itself."""
+def _with_assumed_modality(
+    facts: ImageFacts, chosen: ModelVersion | None
+) -> ImageFacts:
+    """Return the facts, with the assumed modality and body part for a picture."""
     if not facts.picture:
         return facts
     modality, body_part = settings.PICTURE_MODALITY, settings.PICTURE_BODY_PART
@@ -150,17 +152,18 @@ def _as_taken(facts: ImageFacts, chosen: ModelVersion | None) -> ImageFacts:
 
 def _judge_by_all(models: Iterable[ModelVersion], facts: ImageFacts) -> list[Verdict]:
     verdicts = [Verdict(model, check_header(card_of(model), facts)) for model in models]
-    fitting = [verdict for verdict in verdicts if verdict.rejection is None]
-    if fitting:
-        return fitting
+    eligible = [verdict for verdict in verdicts if verdict.rejection is None]
+    if eligible:
+        return eligible
     rejections = [verdict.rejection for verdict in verdicts if verdict.rejection]
-    # Whoever reads this modality says more of the image than who does not; of those,
-    # and where there is none, the default model speaks for all: it stands first.
-    rejections.sort(key=lambda said: said.reason_code == "wrong_modality")
-    nobody = ImageRejected(
-        "No model is active, so nothing reads this image.", reason_code="no_model"
+    # The rejection of a model for this modality tells more than "wrong modality". Among
+    # equals the default model, which comes first, decides.
+    rejections.sort(key=lambda rejection: rejection.reason_code == "wrong_modality")
+    no_model = ImageRejected(
+        "No model is active. The image is stored and not scored.",
+        reason_code="no_model",
     )
-    return [Verdict(None, next(iter(rejections), nobody))]
+    return [Verdict(None, next(iter(rejections), no_model))]
 
 
 def _in_shadow(facts: ImageFacts) -> list[Verdict]:

@@ -1,7 +1,7 @@
-"""The one way to delete: a study or a patient with everything that was said of them.
+"""Delete a study or a patient with all images, results and uploads.
 
-The audit trail stays; it holds keys only, no name. The trigger that refuses every
-other deletion lets this one pass, for the length of its transaction.
+Nothing else deletes. The audit trail stays; it contains keys, no names. The trigger
+that refuses deletions allows them in this transaction.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DELETE = audit.AuditAction.DELETE
 
 @dataclass
 class Erased:
-    """How much was deleted."""
+    """Counts of deleted rows and files."""
 
     studies: int = 0
     instances: int = 0
@@ -42,7 +42,7 @@ class Erased:
     quarantined: set[str] = field(default_factory=set)
 
     def counts(self) -> dict[str, int]:
-        """Return the figures, for the trail and for people."""
+        """Return the counts, for the audit trail and for people."""
         return {
             name: value if isinstance(value, int) else len(value)
             for name, value in asdict(self).items()
@@ -52,16 +52,16 @@ class Erased:
 def erase_study(
     study: Study, *, actor: User | None, reason: str, source: str = "command"
 ) -> Erased:
-    """Delete a study, its images, and all that was said about them.
+    """Delete a study with its images and results.
 
     Args:
         study: The study.
-        actor: Who asks; None for a command without a user.
-        reason: Why; kept in the trail. Never a patient's name.
-        source: Which way in.
+        actor: The user; None for a command without a user.
+        reason: Stored in the audit trail; it must not contain a patient's name.
+        source: An `AuditSource`.
 
     Returns:
-        How much was deleted.
+        Counts of what was deleted.
     """
     erased = Erased()
     with transaction.atomic():
@@ -108,13 +108,13 @@ def erase_patient(
 
 
 def _allow_deletion() -> None:
-    """Tell the triggers that this transaction erases; it ends with the transaction."""
+    """Let the triggers allow deletions in this transaction."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT set_config('chestx.erasure', 'on', true)")
 
 
 def _erase_study(study: Study, erased: Erased) -> None:
-    """Delete what hangs on a study from the leaves up, then the study."""
+    """Delete the rows that refer to a study, then the study."""
     lock_study(study.pk)
     instances = Instance.objects.filter(series__study=study)
     predictions = Prediction.objects.filter(instance__in=instances)
@@ -136,7 +136,7 @@ def _erase_study(study: Study, erased: Erased) -> None:
 
 
 def _erase_uploads(instances: QuerySet[Instance], erased: Erased) -> None:
-    """Delete the uploads of these images, and the copies that contradict them."""
+    """Delete the uploads of these images, and the uploads in conflict with them."""
     sent = Upload.objects.filter(instance__in=instances)
     contradicting = Upload.objects.filter(conflicts_with__in=instances)
     erased.uploads += sent.count() + contradicting.count()
@@ -148,7 +148,7 @@ def _erase_uploads(instances: QuerySet[Instance], erased: Erased) -> None:
 
 
 def _delete_objects(erased: Erased) -> None:
-    """Delete the bytes that nothing refers to any more."""
+    """Delete the stored files without references."""
     for sha256 in erased.objects:
         remove_object_if_orphan(sha256)
     for sha256 in erased.quarantined:

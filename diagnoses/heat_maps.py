@@ -1,8 +1,10 @@
-"""Pictures of where a model looked, drawn from the stored grid when somebody asks."""
+"""Heat maps drawn over an image, from the stored grids."""
 
 import numpy as np
+from django.utils.translation import gettext_lazy as _
 
 from accounts.errors import InvalidInput, NotFound
+from diagnoses.messages import FIELD_PROBLEM, one_of
 from diagnoses.models import Finding, HeatMap, Prediction
 from ml import overlay
 from patients import decode, storage
@@ -25,17 +27,25 @@ def finding_to_show(prediction: Prediction, label: str = "") -> Finding:
     findings = {finding.label: finding for finding in prediction.findings.all()}
     if not findings:
         raise NotFound(
-            f"This run has no heat maps: it is {prediction.status}.",
+            _("This run has no heat maps. Its status is “%(status)s”."),
+            params={"status": prediction.get_status_display()},
             reason_code="no_heat_map",
         )
     if not label:
         return max(findings.values(), key=lambda finding: finding.probability)
     if label not in findings:
-        said = f"One of: {', '.join(findings)}."
+        problem = one_of(findings)
         raise InvalidInput(
-            f"label: {said}", reason_code="unknown_label", fields={"label": [said]}
+            FIELD_PROBLEM,
+            params={"field": "label", "problem": problem},
+            reason_code="unknown_label",
+            fields={"label": [problem]},
         )
     return findings[label]
+
+
+def _no_heat_map() -> NotFound:
+    return NotFound(_("This finding has no heat map."), reason_code="no_heat_map")
 
 
 def grid_of(heat_map: HeatMap) -> np.ndarray:
@@ -60,8 +70,10 @@ def overlay_picture(
     """
     heat_map = HeatMap.objects.filter(finding=finding).first()
     if heat_map is None:
-        raise NotFound("This finding has no heat map.", reason_code="no_heat_map")
+        raise _no_heat_map()
     prediction = finding.prediction
+    if prediction.geometry is None:
+        raise _no_heat_map()
     with storage.local_path(prediction.instance) as path:
         display = decode.display(path, prediction.frame)
     if size is None:

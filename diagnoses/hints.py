@@ -1,8 +1,7 @@
-"""Hints to the workers that there is work: the only thing that goes through the broker.
+"""Hints to the workers that images are waiting: the only use of the broker.
 
-A hint carries nothing, no identifier and no patient's data. That one is lost, late or
-sent twice changes nothing: the rows of Prediction are the work, and the sweeper
-repeats hints.
+A hint has no content: no identifier and no patient data. A lost, late or repeated hint
+does no harm: the rows of Prediction are the work, and the sweeper repeats hints.
 """
 
 from __future__ import annotations
@@ -17,32 +16,33 @@ from redis.exceptions import RedisError
 logger = logging.getLogger(__name__)
 
 TASK = "diagnoses.run_next"
-# OSError: what a socket says itself when nobody listens at the other end.
+# OSError: raised by a socket when nothing listens at the other end.
 BROKER_ERRORS = (KombuError, RedisError, OSError)
 
 
 def send_hints(count: int = 1) -> int:
-    """Tell every kind of worker that there is work, once an image.
+    """Send one hint per image to every kind of worker.
 
-    Where images wait for CPU and GPU workers (INFERENCE_QUEUES), both are told, and
-    who claims first reads.
+    Hints go to CPU and GPU workers (INFERENCE_QUEUES); the first to claim reads.
 
     Returns:
-        How many hints the broker took; fewer than asked for where it is down, which
-        is logged and hurts nobody.
+        How many hints the broker took; fewer if it is down, which is logged and
+        harmless.
     """
     return min(send_hints_to(queue, count) for queue in settings.INFERENCE_QUEUES)
 
 
 def send_hints_to(queue: str, count: int) -> int:
-    """Tell one kind of worker; see `send_hints`."""
+    """Send hints to one kind of worker; see `send_hints`."""
     for sent in range(count):
         try:
             current_app.send_task(TASK, queue=queue, retry=False)
         except BROKER_ERRORS as error:
             logger.warning(
                 "%d of %d hints were not sent (%s); the sweeper repeats them",
-                *(count - sent, count, type(error).__name__),
+                count - sent,
+                count,
+                type(error).__name__,
             )
             return sent
     return count

@@ -1,8 +1,8 @@
-"""Who may work on which prediction, and until when.
+"""Claim queued predictions and renew their leases.
 
-A claim takes the best queued rows in one statement, raises their `attempt` and sets a
-lease by the database's clock. Who holds a row's present attempt holds the row; that
-number is the fence which `diagnoses.runs` checks before it writes anything.
+A claim takes the first queued rows in one statement, raises their `attempt` and sets a
+lease by the database's clock. A claim with the present attempt holds the row; that
+number is the fence that `diagnoses.runs` checks before each write.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from uuid import UUID
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
+from diagnoses.latest_runs import default_names
 from diagnoses.models import Prediction
-from diagnoses.worklist import default_names
 
 logger = logging.getLogger(__name__)
 
 DATABASE_GONE = (OperationalError, InterfaceError)
-# A database restart takes seconds; longer than this, the task ends and its row waits.
+# A database restart takes seconds; after this time the task ends and its row waits.
 PATIENCE_S = 30.0
 _PAUSE_S = 0.2
 
@@ -34,18 +34,18 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class Claimed:
-    """A row that is mine as long as its `attempt` is this one."""
+    """A claimed row; the claim is valid while `attempt` is that of the row."""
 
     prediction_id: UUID
     attempt: int
 
 
-# Each waiting row gains one step of priority a term of waiting. All gain alike, so the
-# order of two rows never changes, and a routine image waits for a bounded time under
-# constant stat. Models other than the default ones stand half a step behind: every
-# image's first answer comes before any image's second. Shadow runs stand one step below
-# routine. SKIP LOCKED: workers never wait for one another; MATERIALIZED: the rows are
-# picked once, whatever plan the update gets.
+# A waiting row gains one step of priority per INFERENCE_AGEING_S. All rows gain at the
+# same rate, so the order of two rows never changes, and a routine image waits for a
+# bounded time under constant stat load. Models other than the default ones are half a
+# step behind: each image gets its first result before any image gets its second. Shadow
+# runs are one step below routine. SKIP LOCKED: workers never wait for one another.
+# MATERIALIZED: the rows are picked once, whatever plan the update gets.
 _CLAIM = """
 WITH pick AS MATERIALIZED (
     SELECT waiting.id FROM diagnoses_prediction AS waiting
@@ -78,16 +78,15 @@ WHERE id = %(prediction_id)s AND status = 'running' AND attempt = %(attempt)s
 
 
 def claim(worker: str, *, count: int = 1, device: str = "cpu") -> list[Claimed]:
-    """Take the best queued rows: stat, urgent, routine, with an ageing term.
+    """Claim the first queued rows: stat, urgent, routine, with ageing.
 
     Args:
-        worker: Who asks; kept with the row.
-        count: How many at most: 1 on a CPU, a batch on a GPU.
-        device: "cpu" or "gpu"; a model whose card says where it runs, and not there,
-            is left to others.
+        worker: Name of the worker; stored with the row.
+        count: Maximum number of rows: 1 on a CPU, a batch on a GPU.
+        device: "cpu" or "gpu"; models whose card excludes it are left to other workers.
 
     Returns:
-        The rows, fewer or none where fewer wait.
+        The claimed rows; fewer or none if fewer are waiting.
     """
     values = {
         "worker": worker[: Prediction._meta.get_field("worker").max_length],
@@ -103,7 +102,7 @@ def claim(worker: str, *, count: int = 1, device: str = "cpu") -> list[Claimed]:
 
 
 def renew_lease(claimed: Claimed) -> bool:
-    """Extend a lease; False where the row is no longer mine."""
+    """Extend a lease; False if the claim no longer holds the row."""
     values = {
         "prediction_id": claimed.prediction_id,
         "attempt": claimed.attempt,
@@ -117,7 +116,7 @@ def renew_lease(claimed: Claimed) -> bool:
 def on_fresh_connection(
     function: Callable[[], _Result], *, patience_s: float = PATIENCE_S
 ) -> _Result:
-    """Call a function that may be repeated, again while the database is away.
+    """Call a repeatable function, and retry it while the database is away.
 
     Raises:
         OperationalError, InterfaceError: The database stayed away for `patience_s`.
@@ -136,12 +135,12 @@ def on_fresh_connection(
 class Heartbeat:
     """Renew a lease while the work goes on, from a thread with its own connection.
 
-    It ends with the work, when the row is somebody else's, and after
-    INFERENCE_HARD_LIMIT_S: nothing that hangs keeps its row for ever. Work shorter
+    It ends with the work, when another worker holds the row, and after
+    INFERENCE_HARD_LIMIT_S, so that hanging work does not keep its row. Work shorter
     than a third of the lease costs no query.
 
     Attributes:
-        lost: Set once the row is no longer ours; the result will be thrown away.
+        lost: Set when the claim loses the row; the result will be discarded.
     """
 
     def __init__(self, claimed: Claimed) -> None:
@@ -177,7 +176,7 @@ class Heartbeat:
             connection.close()
 
     def _renew(self) -> bool:
-        """Renew once; a database that is away is asked again at the next beat."""
+        """Renew once; if the database is away, try again at the next beat."""
         try:
             return renew_lease(self._claimed)
         except DATABASE_GONE as error:

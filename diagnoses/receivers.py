@@ -1,4 +1,4 @@
-"""What the app does when the archive stores an image."""
+"""Receiver of the archive's signal for a stored image."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""The life of a prediction: queued with its image, claimed by a worker, finished once.
+"""Queue, finish, put back and fail predictions.
 
 Rows are queued in the transaction that stores the image: they are the outbox. A worker
 (`diagnoses.worker.read`) claims a row (`diagnoses.leases`) and ends it here, in one
 transaction, only where it still holds the row: status is running AND the attempt is
-its own. Otherwise the result is thrown away. Everything here may happen twice.
+its own. Otherwise the result is discarded. Every function here may run twice.
 
-Who changes predictions of a study and its line locks the study first, so that nobody
-waits for one another in a circle.
+Code that changes the predictions of a study locks the study first, which prevents
+deadlocks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from django.conf import settings
@@ -30,10 +30,11 @@ from diagnoses.eligibility import Verdict, judge
 from diagnoses.governance.versions import Threshold
 from diagnoses.hints import send_hints
 from diagnoses.leases import Claimed
+from diagnoses.messages import stored_reason
 from diagnoses.models import Finding, HeatMap, ModelVersion, Prediction
 from diagnoses.signals import prediction_finished
 from diagnoses.worklist import lock_study, refresh_entry
-from ml.errors import ImageRejected
+from ml.errors import MlError
 from patients.models import Instance, Origin, Study
 
 if TYPE_CHECKING:
@@ -44,22 +45,22 @@ logger = logging.getLogger(__name__)
 
 Status = Prediction.Status
 OPEN = (Status.QUEUED, Status.RUNNING)
-# Passing faults: 1, 2, 4, … seconds, and never longer than this between two tries.
+# After temporary faults: 1, 2, 4, … seconds, at most this, between two attempts.
 LONGEST_PAUSE_S = 300.0
-# About an hour of trying; then a person decides.
+# About an hour of attempts; then the run fails.
 MOST_ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What one run of a model gave, and what it was given.
+    """The output of one run of a model, with its inputs.
 
     Attributes:
-        model_output: What the model said.
-        thresholds: What its scores were judged by, a label.
+        model_output: Scores and heat maps.
+        thresholds: The thresholds in force, by label.
         object_sha256: Of the stored bytes that were read.
-        pixel_sha256: Of the stored pixel values, "" where they were not hashed.
-        gate_note: What is to be said of the gate, "" where it let the image in.
+        pixel_sha256: Of the stored pixel values; "" if they were not hashed.
+        gate_note: A note if the gate was not applied, else "".
     """
 
     model_output: ModelOutput
@@ -76,12 +77,12 @@ def queue_predictions(
     actor: User | None = None,
     created: bool = True,
 ) -> list[Prediction]:
-    """Queue an image for every active model that fits, or for the requested one.
+    """Queue an image for every eligible active model, or for the requested one.
 
-    Runs inside the transaction that stores the image; after its commit the workers get
-    a hint. A duplicate (`created` false) is queued only for a requested model that
-    has not read it. Where no model fits, one rejected row says why. Models in shadow
-    read every new image that fits, too.
+    Runs inside the transaction that stores the image; the workers get a hint after its
+    commit. A duplicate (`created` false) is queued only for a requested model that
+    has not read it. If no model is eligible, one rejected row has the reason. Models
+    in shadow also read every eligible new image.
 
     Returns:
         The rows that were written, queued or rejected.
@@ -99,14 +100,14 @@ def queue_predictions(
         written = [
             _write(instance, verdict, actor=actor, priority=study.priority)
             for verdict in verdicts
-            if created or not (verdict.shadow or _has_been_asked(instance, verdict))
+            if created or not (verdict.shadow or _is_known(instance, verdict))
         ]
         _follow_priority(study)
         refresh_entry(study.pk)
     return written
 
 
-def _has_been_asked(instance: Instance, verdict: Verdict) -> bool:
+def _is_known(instance: Instance, verdict: Verdict) -> bool:
     return Prediction.objects.filter(
         instance=instance, frame=0, model_version=verdict.model_version, shadow=False
     ).exists()
@@ -115,7 +116,7 @@ def _has_been_asked(instance: Instance, verdict: Verdict) -> bool:
 def next_run(
     instance: Instance, version: ModelVersion | None, *, frame: int = 0
 ) -> int:
-    """Return the number of the next run: what ran in shadow counts, too."""
+    """Return the number of the next run; shadow runs count, too."""
     last = Prediction.objects.filter(
         instance=instance, frame=frame, model_version=version
     ).aggregate(run=Max("run"))["run"]
@@ -125,6 +126,13 @@ def next_run(
 def _write(
     instance: Instance, verdict: Verdict, *, actor: User | None, priority: int
 ) -> Prediction:
+    ended: dict[str, Any] = {}
+    if verdict.rejection:
+        ended = {
+            "status": Status.REJECTED,
+            "finished_at": Now(),
+            **stored_reason(verdict.rejection.reason_code, verdict.rejection.params),
+        }
     prediction = Prediction(
         instance=instance,
         model_version=verdict.model_version,
@@ -133,12 +141,8 @@ def _write(
         requested_by=actor,
         priority=priority,
         hinted_at=Now(),
+        **ended,
     )
-    if verdict.rejection:
-        prediction.status = Status.REJECTED
-        prediction.reason_code = verdict.rejection.reason_code
-        prediction.reason = verdict.rejection.message
-        prediction.finished_at = Now()
     prediction.save(force_insert=True)
     if verdict.rejection:
         prediction_finished.send(sender=Prediction, prediction=prediction)
@@ -148,7 +152,7 @@ def _write(
 
 
 def set_priority(study: Study, *, priority: int) -> None:
-    """Change how soon a study is to be read; its queued images follow."""
+    """Change the priority of a study and of its queued images."""
     with transaction.atomic():
         locked = lock_study(study.pk)
         locked.priority = priority
@@ -167,18 +171,18 @@ def _follow_priority(study: Study) -> None:
 
 
 def held(claimed: Claimed) -> QuerySet[Prediction]:
-    """Return the row only where the claim still holds it: this is the fence."""
+    """Return the row if the claim still holds it: this is the fence."""
     return Prediction.objects.filter(
         pk=claimed.prediction_id, status=Status.RUNNING, attempt=claimed.attempt
     )
 
 
 def complete_prediction(claimed: Claimed, *, run: RunResult) -> bool:
-    """Save what a model said, in one transaction, if the row is still ours.
+    """Save the result of a run in one transaction, if the claim still holds the row.
 
     Returns:
-        Whether the result stands; False: somebody else has the row, and the result
-        was thrown away.
+        Whether the result is saved; False if another worker holds the row and the
+        result was discarded.
     """
     model_output = run.model_output
     with transaction.atomic():
@@ -198,22 +202,38 @@ def complete_prediction(claimed: Claimed, *, run: RunResult) -> bool:
     return True
 
 
-def reject(claimed: Claimed, *, rejection: ImageRejected) -> bool:
-    """End a run because the image may not be scored; False: the row was not ours."""
+def reject(claimed: Claimed, *, rejection: MlError) -> bool:
+    """End a run because the image is rejected; False if the claim lost the row."""
     return _end_without_result(
-        claimed, Status.REJECTED, rejection.reason_code, rejection.message
+        claimed, Status.REJECTED, rejection.reason_code, rejection.params
     )
 
 
-def fail(claimed: Claimed, *, reason_code: str, reason: str) -> bool:
-    """End a run for a fault that another try would meet again; False: not ours."""
-    return _end_without_result(claimed, Status.FAILED, reason_code, reason)
+def fail(
+    claimed: Claimed,
+    *,
+    reason_code: str,
+    params: Mapping[str, object] | None = None,
+) -> bool:
+    """End a run because of a permanent fault; False if the claim lost the row.
+
+    Args:
+        claimed: The row.
+        reason_code: What happened; `diagnoses.messages` has the sentence.
+        params: Values of the sentence's placeholders.
+    """
+    return _end_without_result(claimed, Status.FAILED, reason_code, params)
 
 
-def put_back(claimed: Claimed, *, reason_code: str, reason: str) -> bool:
-    """Queue a row again after a passing fault, later each time; at last it fails."""
+def put_back(
+    claimed: Claimed,
+    *,
+    reason_code: str,
+    params: Mapping[str, object] | None = None,
+) -> bool:
+    """Queue a row again after a temporary fault; fail it after MOST_ATTEMPTS."""
     if claimed.attempt >= MOST_ATTEMPTS:
-        return fail(claimed, reason_code=reason_code, reason=reason)
+        return fail(claimed, reason_code=reason_code, params=params)
     pause_s = min(LONGEST_PAUSE_S, 2.0 ** (claimed.attempt - 1))
     return bool(
         held(claimed).update(
@@ -228,10 +248,10 @@ def put_back(claimed: Claimed, *, reason_code: str, reason: str) -> bool:
 
 
 def count_lost_worker(claimed: Claimed) -> bool:
-    """Give a row back whose worker was lost; after too many of them it fails.
+    """Queue a row again whose worker was lost; fail it after too many lost workers.
 
-    The attempt stays as it is: the next claim raises it, and a late result of the
-    lost worker meets the fence.
+    The attempt stays the same: the next claim raises it, so a late result of the lost
+    worker is discarded.
 
     Returns:
         Whether the row changed; False: it was no longer held by this claim.
@@ -250,20 +270,18 @@ def count_lost_worker(claimed: Claimed) -> bool:
     return bool(given_back) or fail(
         claimed,
         reason_code="worker_lost",
-        reason=(
-            f"{settings.INFERENCE_MAX_LOST_WORKERS} workers were lost while they read "
-            "this image. It may be the image; run it again, or tell your administrator."
-        ),
+        params={"workers": settings.INFERENCE_MAX_LOST_WORKERS},
     )
 
 
 def _end_without_result(
-    claimed: Claimed, status: Status, reason_code: str, reason: str
+    claimed: Claimed,
+    status: Status,
+    reason_code: str,
+    params: Mapping[str, object] | None,
 ) -> bool:
     with transaction.atomic():
-        finished = _finish(
-            claimed, status=status, reason_code=reason_code, reason=reason
-        )
+        finished = _finish(claimed, status=status, **stored_reason(reason_code, params))
         if finished is None:
             return _is_finished_by(claimed)
         _announce(finished)
@@ -271,20 +289,21 @@ def _end_without_result(
 
 
 def _finish(claimed: Claimed, **values: object) -> Prediction | None:
-    """Move a row to its end if it is still ours; None where it is not."""
+    """Finish a row if the claim still holds it; else return None."""
     study_id = (
         Prediction.objects.filter(pk=claimed.prediction_id)
         .values_list("instance__series__study", flat=True)
         .first()
     )
     if study_id is None:
-        return None  # erased meanwhile
+        return None  # erased in the meantime
     lock_study(study_id)
     changed = held(claimed).update(finished_at=Now(), lease_expires_at=None, **values)
     if not changed:
         logger.warning(
-            "A result for prediction %s, attempt %d, came late and was thrown away",
-            *(claimed.prediction_id, claimed.attempt),
+            "The result of prediction %s, attempt %d, came late and was thrown away",
+            claimed.prediction_id,
+            claimed.attempt,
         )
         return None
     return Prediction.objects.select_related("instance__series").get(
@@ -293,7 +312,7 @@ def _finish(claimed: Claimed, **values: object) -> Prediction | None:
 
 
 def _is_finished_by(claimed: Claimed) -> bool:
-    """Say whether this very attempt ended the row: a commit whose answer was lost."""
+    """Return whether this attempt finished the row: a commit whose answer was lost."""
     return Prediction.objects.filter(
         pk=claimed.prediction_id,
         attempt=claimed.attempt,
@@ -302,7 +321,7 @@ def _is_finished_by(claimed: Claimed) -> bool:
 
 
 def _announce(prediction: Prediction) -> None:
-    """Say that a run has ended; of one in shadow nobody is told."""
+    """Update the worklist and send the signal; not for shadow runs."""
     if prediction.shadow:
         return
     refresh_entry(prediction.instance.series.study_id)
@@ -367,6 +386,6 @@ def _provenance(claimed: Claimed, run: RunResult) -> dict[str, object]:
             if score.certainty
         },
         "object_sha256": run.object_sha256,
-        # Who finished it: equal to the row's attempt, or the fence has a hole.
+        # Must equal the attempt of the row; otherwise the fence failed.
         "attempt": claimed.attempt,
     }

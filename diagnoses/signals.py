@@ -1,4 +1,4 @@
-"""Signals about what models said."""
+"""Signals about predictions."""
 
 from django.dispatch import Signal
 

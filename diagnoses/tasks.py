@@ -1,7 +1,7 @@
-"""The one Celery task: a hint arrived, so look whether an image waits.
+"""The only Celery task: on a hint, claim a waiting image and read it.
 
-A hint carries nothing; what there is to do stands in the rows of Prediction. Twice
-the same hint, or one too many, finds nothing and ends.
+A hint has no content; the rows of Prediction are the work. A repeated hint finds no row
+and ends.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from diagnoses.worker.read import LoadedModels, claim_next, read_claimed, worker
 
 logger = logging.getLogger(__name__)
 
-# The longest that a worker may say nothing inside a transaction; its own take 20 ms.
+# The longest idle time of a worker inside a transaction; usual ones take 20 ms.
 FROZEN_AFTER = "8s"
-# One set a process: made before the fork, filled after it.
+# One set per process: created before the fork, filled after it.
 models = LoadedModels()
 
 
 @worker_process_init.connect
 def _warm_up(**_: Any) -> None:
-    """Load a model before the first image, in each process of its own; others after."""
+    """Load models in each worker process: the default one first, then the others."""
     connection_created.connect(_end_frozen_transactions, dispatch_uid=TASK)
     models.warm_up()
 
 
 def _end_frozen_transactions(connection: BaseDatabaseWrapper, **_: Any) -> None:
-    """Let the database end a transaction of a worker that is frozen inside it.
+    """Let the database end the transaction of a frozen worker.
 
-    Its locks would keep the image from the sweeper, and the study from uploads.
+    Its locks would block the sweeper and uploads to the study.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -56,37 +56,37 @@ def _end_frozen_transactions(connection: BaseDatabaseWrapper, **_: Any) -> None:
 
 @shared_task(name=TASK)
 def run_next() -> None:
-    """Claim the best waiting image, if there is one, and read it; on a GPU a batch."""
-    submitted_identity = claim_next(worker_name())
-    if len(submitted_identity) < 2:
-        for claimed in submitted_identity:
+    """Claim the first waiting image and read it; on a GPU a batch."""
+    claims = claim_next(worker_name())
+    if len(claims) < 2:
+        for claimed in claims:
             _read(claimed)
         return
     with ExitStack() as heartbeats:
-        # Of all of them to the end: what a batch leaves waits while others are read.
-        for claimed in submitted_identity:
+        # All leases are renewed until the last image of the batch is read.
+        for claimed in claims:
             heartbeats.enter_context(Heartbeat(claimed))
-        for claimed in _left_of_batch(submitted_identity):
+        for claimed in _left_of_batch(claims):
             _read(claimed)
 
 
-def _left_of_batch(submitted_identity: list[Claimed]) -> list[Claimed]:
-    """Read several images at once; return those that are to be read by themselves."""
+def _left_of_batch(claims: list[Claimed]) -> list[Claimed]:
+    """Read several images at once; return those that are left to read one by one."""
     try:
-        return read_batch(submitted_identity, models=models)
+        return read_batch(claims, models=models)
     except DATABASE_GONE:
-        # Their leases expire, and the sweeper gives them back.
+        # Their leases expire, and the sweeper queues them again.
         raise
     except Exception:
         logger.exception("A batch failed unexpectedly; its images are read one by one")
-        return submitted_identity
+        return claims
 
 
 def _read(claimed: Claimed) -> None:
     try:
         read_claimed(claimed, models=models)
     except DATABASE_GONE:
-        # Its lease expires, and the sweeper gives it back.
+        # Its lease expires, and the sweeper queues it again.
         raise
     except Exception:
         logger.exception("Prediction %s failed unexpectedly", claimed.prediction_id)
@@ -94,6 +94,5 @@ def _read(claimed: Claimed) -> None:
             fail,
             claimed,
             reason_code="internal_error",
-            reason="Something went wrong that was not foreseen. The log has it.",
         )
         on_fresh_connection(unexpected)

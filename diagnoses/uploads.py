@@ -1,20 +1,23 @@
-"""Taking the files of one request: what REST and the upload page do alike.
+"""Take the files of one request, for REST and the upload page.
 
 One file is one transaction (`patients.ingest`); a bad file does not stop the others.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import BinaryIO, cast
 from uuid import UUID
 
 from django.core.files.uploadedfile import UploadedFile
 from django.http import HttpRequest
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts.errors import InvalidInput, Unavailable
 from accounts.models import User
 from diagnoses.governance.versions import check_requested_model
+from diagnoses.latest_runs import latest_runs
 from diagnoses.models import Prediction
-from diagnoses.worklist import latest_runs
 from patients.identity.submitted import SubmittedIdentity
 from patients.ingest import IngestResult, ingest_instance
 from patients.models import Instance, Upload
@@ -24,12 +27,12 @@ KEPT = frozenset({Upload.Outcome.STORED, Upload.Outcome.DUPLICATE})
 
 @dataclass(frozen=True)
 class TakenFile:
-    """What became of one file, and the runs that read it or will.
+    """The outcome of one file, and its predictions.
 
     Attributes:
-        result: What ingest said.
-        visible: Whether the sender may see what the file belongs to: not so for a
-            duplicate of what another department received.
+        result: The result of the ingest.
+        visible: Whether the sender may see the study of the file. Not visible: a
+            duplicate of an image of another department.
         predictions: The latest run of each model, the default model's first.
     """
 
@@ -39,13 +42,13 @@ class TakenFile:
 
     @property
     def kept(self) -> bool:
-        """Whether the image stands in the archive, by this upload or an earlier one."""
+        """Whether the archive has the image, by this upload or an earlier one."""
         return self.result.outcome in KEPT
 
 
 @dataclass(frozen=True)
 class TakenFiles:
-    """What became of the files of one request, in the order sent.
+    """The outcomes of the files of one request, in the order sent.
 
     Attributes:
         files: One entry a file; after a passing fault, only those before it.
@@ -75,34 +78,30 @@ def take_files(
     requested_model: str = "",
     request: HttpRequest | None = None,
 ) -> TakenFiles:
-    """Put each file into the archive and say what became of it.
+    """Put each file into the archive and return the outcomes.
 
     Args:
         files: In the order sent, as the upload handler made them.
-        submitted_identity: What the form says about all of them.
+        submitted_identity: The identity fields of the form, for all files.
         source: An `Upload.Source`.
-        actor: Who sends them.
-        requested_model: The name of the one model that is to read them; "" for all.
+        actor: The user who sends them.
+        requested_model: The name of the only model to read them; "" for all.
         request: For the audit trail.
 
     Raises:
         InvalidInput: No file, or no active model of that name.
-        Unavailable: A passing fault at the first file. At a later one it is told in
-            the result: what was stored before it stays stored.
+        Unavailable: A temporary fault at the first file. At a later file it is part
+            of the result: files stored before stay stored.
     """
     if not files:
-        raise InvalidInput(
-            "No file was sent: add at least one part named 'file'.",
-            reason_code="no_file",
-            fields={"file": ["At least one file is needed."]},
-        )
+        raise no_file()
     check_requested_model(requested_model)
     results: list[IngestResult] = []
     fault = None
     for file in files:
         try:
             result = ingest_instance(
-                file,
+                cast(BinaryIO, file),  # an UploadedFile proxies its file
                 name=file.name or "",
                 source=source,
                 actor=actor,
@@ -117,6 +116,15 @@ def take_files(
             break
         results.append(result)
     return TakenFiles(_with_runs(results, actor), fault)
+
+
+def no_file() -> InvalidInput:
+    """Return the refusal of a request without files."""
+    return InvalidInput(
+        _("No file was sent. Add at least one part named 'file'."),
+        reason_code="no_file",
+        fields={"file": [gettext("At least one file is needed.")]},
+    )
 
 
 def _with_runs(results: Sequence[IngestResult], actor: User) -> tuple[TakenFile, ...]:
@@ -136,11 +144,13 @@ def _with_runs(results: Sequence[IngestResult], actor: User) -> tuple[TakenFile,
 
 
 def _visible_instances(results: Sequence[IngestResult], actor: User) -> set[UUID]:
-    """Return the kept instances that the sender may know of."""
-    kept = [result for result in results if result.instance is not None]
-    instances = Instance.objects.visible_to(actor).filter(
-        pk__in={result.instance.pk for result in kept}
-    )
-    # Whoever stored an image just now knows of it, whatever their departments.
-    stored = {r.instance.pk for r in kept if r.outcome == Upload.Outcome.STORED}
+    """Return the keys of the kept instances that the sender may see."""
+    kept = {
+        result.instance.pk: result.outcome
+        for result in results
+        if result.instance is not None
+    }
+    instances = Instance.objects.visible_to(actor).filter(pk__in=kept)
+    # Users see an image that they have just stored, whatever their departments.
+    stored = {key for key, outcome in kept.items() if outcome == Upload.Outcome.STORED}
     return stored | set(instances.order_by().values_list("pk", flat=True))

@@ -1,31 +1,27 @@
-"""The line of the worklist of a study: one function decides it, and keeps it beside.
+"""Compute and store the worklist row of a study.
 
 An image is one received instance. Its status is that of the latest run of the default
-model, or, where that model never had it, the worst of the others. `queued` stands for
-running too: a line is not written when a worker starts. What models in shadow say
-never reaches a line.
-
-The default is DEFAULT_MODEL; of an image that it does not read, the first of
-OTHER_DEFAULT_MODELS that does.
+model, or, without such a run, the worst of the others. `queued` includes running: the
+row is not written when a worker starts. Shadow runs have no influence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import QuerySet
 
+from diagnoses.latest_runs import default_names
 from diagnoses.models import Finding, Prediction, WorklistEntry
 from ml.gate.header import LATERAL_VIEWS
 from ml.labels import NOTHING_FOUND_LABELS
 from patients.models import Instance, Origin, Study
 
 Status = Prediction.Status
-# The worst first.
+# Ordered from worst to best.
 SEVERITY = (
     Status.FAILED,
     Status.REJECTED,
@@ -51,7 +47,7 @@ _WRITTEN = (
 
 @dataclass(frozen=True)
 class _Run:
-    """What the line needs to know of one prediction."""
+    """The values of a prediction that the row needs."""
 
     prediction_id: UUID
     status: Status
@@ -59,71 +55,11 @@ class _Run:
     reason_code: str
 
 
-def default_names() -> tuple[str, ...]:
-    """Return the default models' names: the first that reads an image speaks of it."""
-    return (settings.DEFAULT_MODEL, *settings.OTHER_DEFAULT_MODELS)
-
-
-def default_rank(name: str) -> int:
-    """Return the place of a model among the default ones; behind them for others."""
-    names = default_names()
-    return names.index(name) if name in names else len(names)
-
-
-def latest_runs(instance_ids: Iterable[UUID]) -> dict[UUID, list[Prediction]]:
-    """Return the latest run of each model on each instance, the default model's first.
-
-    What ran in shadow is not among them: `latest_shadow_runs`.
-
-    Args:
-        instance_ids: Keys of instances.
-
-    Returns:
-        A list for every instance asked for, empty where nothing was ever queued.
-        "No model fits" gives way to any model's run.
-    """
-    runs: dict[UUID, dict[str | None, Prediction]] = {pk: {} for pk in instance_ids}
-    for prediction in _in_order_of_asking(list(runs), shadow=False):
-        version = prediction.model_version
-        runs[prediction.instance_id][version.name if version else None] = prediction
-    return {pk: _in_order(by_model) for pk, by_model in runs.items()}
-
-
-def latest_shadow_runs(instance_id: UUID) -> list[Prediction]:
-    """Return the latest shadow run of each version on one instance.
-
-    Only for who may see them: the caller has checked that.
-    """
-    latest = {
-        prediction.model_version_id: prediction
-        for prediction in _in_order_of_asking([instance_id], shadow=True)
-    }
-    return sorted(latest.values(), key=lambda run: str(run.model_version))
-
-
-def _in_order_of_asking(
-    instance_ids: Sequence[UUID], *, shadow: bool
-) -> QuerySet[Prediction]:
-    return (
-        Prediction.objects.filter(instance_id__in=instance_ids, shadow=shadow)
-        .select_related("model_version")
-        .defer("geometry", "provenance", "model_version__card")
-        .order_by("queued_at", "run")
-    )
-
-
-def _in_order(by_model: dict[str | None, Prediction]) -> list[Prediction]:
-    if len(by_model) > 1:
-        by_model = {name: run for name, run in by_model.items() if name is not None}
-    names = sorted(by_model, key=lambda n: (default_rank(n or ""), n or ""))
-    return [by_model[name] for name in names]
-
-
 def refresh_entry(study_id: UUID) -> None:
-    """Write the line of one study anew; a study without images has none.
+    """Write the worklist row of a study; a study without images has none.
 
-    Locks the study, so that of two images that end at once the later sees both. Who
-    locks predictions too locks the study first.
+    Locks the study: if two images finish at once, the second sees both. Code that also
+    locks predictions locks the study first.
     """
     with transaction.atomic():
         study = lock_study(study_id)
@@ -150,31 +86,31 @@ def lock_study(study_id: UUID) -> Study:
 
 
 def rebuild_worklist() -> int:
-    """Write the lines anew whose default model is no longer the one they speak of.
+    """Write the rows that show another model than the present default model.
 
     Returns:
-        How many studies were looked at: those with a run of the default model that
-        their line does not speak of, and those whose line speaks of another model.
+        The number of rows written: studies with a run of the default model that their
+        row does not show, and studies whose row shows another model.
     """
-    spoken_of = "prediction__model_version__name"
+    shown_model = "prediction__model_version__name"
     succeeded = Prediction.objects.filter(status=Status.SUCCEEDED, shadow=False)
     of_default = succeeded.filter(model_version__name=settings.DEFAULT_MODEL)
     of_defaults = succeeded.filter(model_version__name__in=default_names())
-    lines = WorklistEntry.objects.order_by()
-    speak = lines.filter(prediction__isnull=False)
+    rows = WorklistEntry.objects.order_by()
+    with_model = rows.filter(prediction__isnull=False)
     wrong = (
-        speak.exclude(**{f"{spoken_of}__in": default_names()}),
-        speak.exclude(**{spoken_of: settings.DEFAULT_MODEL}).filter(
+        with_model.exclude(**{f"{shown_model}__in": default_names()}),
+        with_model.exclude(**{shown_model: settings.DEFAULT_MODEL}).filter(
             study__series__instances__predictions__in=of_default
         ),
-        lines.filter(
+        rows.filter(
             prediction__isnull=True,
             study__series__instances__predictions__in=of_defaults,
         ),
     )
     studies: set[UUID] = set()
-    for found in wrong:
-        studies |= set(found.values_list("study_id", flat=True))
+    for outdated in wrong:
+        studies |= set(outdated.values_list("study_id", flat=True))
     for study_id in studies:
         refresh_entry(study_id)
     return len(studies)
@@ -207,10 +143,10 @@ def _entry(study: Study, images: dict[UUID, str]) -> WorklistEntry:
 
 
 def rejection_reasons(study_ids: Collection[UUID]) -> dict[UUID, str]:
-    """Return why studies have no score: the reason code of the run that decided it.
+    """Return the reason codes of studies without a score, by study.
 
-    Of several images that were rejected, the one that came first speaks. A study none
-    of whose images was rejected has no reason.
+    Of several rejected images the first received one counts. A study without rejected
+    images has no reason.
     """
     images = dict(
         Instance.objects.filter(series__study__in=study_ids, origin=Origin.RECEIVED)
@@ -256,12 +192,12 @@ def _of_default(runs: list[_Run]) -> list[_Run]:
 
 
 def _deciding(runs: list[_Run]) -> list[_Run]:
-    """Return the runs that decide an image's status: the default model's, if any."""
+    """Return the runs that decide the status: of the default model, if any."""
     return _of_default(runs) or runs
 
 
 def _image_status(runs: list[_Run]) -> Status:
-    """Decide one image; an image that nothing was ever queued for is unread."""
+    """Return the status of one image; an image without runs is unread."""
     statuses = [run.status for run in _deciding(runs)]
     return min(statuses, key=SEVERITY.index, default=Status.REJECTED)
 

@@ -1,4 +1,1 @@
-"""A pure library on Keras 3, without Django.
-
-What inference needs is at the top, the rest in packages by life cycle.
-"""
+"""A Keras library without Django; modules at this level are what inference needs."""

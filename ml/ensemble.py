@@ -1,9 +1,9 @@
 """Several models as one: the mean of their probabilities, and of their heat maps.
 
-Members are calibrated, so that their probabilities mean the same, and each is the
-model that the card names, to the weight. For each label only those members are asked
-that know it; where a member knows it in parts (Bacterial and Viral pneumonia), the
-parts are summed. Decision support, not for diagnosis.
+Members are calibrated, so that their probabilities are comparable, and each is checked
+against the hash of its weights on the card. A label is scored by the members that know
+it; where a member knows it in parts (Bacterial and Viral pneumonia), the parts are
+summed. Decision support, not for diagnosis.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import cv2
 import numpy as np
 
 from ml.cards.card import Card, get_card
-from ml.cards.ensemble_spec import sources_of
 from ml.errors import ModelError
 from ml.model_output import ModelOutput, scores_of
 from ml.preprocessing import Geometry
@@ -49,16 +48,16 @@ class EnsembleModel:
 
         Args:
             card: A card with `members`.
-            members: They, loaded, in the order of the card.
+            members: The loaded members, in the order of the card.
 
         Raises:
-            ModelError: They are not those of the card.
+            ModelError: The members are not those of the card.
         """
         _check_members(card, members)
         self.card = card
         self.weights_sha256 = str(card.weights_sha256)
         self._members = tuple(members)
-        self._sources = sources_of(card.raw)
+        self._sources = card.label_sources
 
     def read(
         self,
@@ -82,13 +81,13 @@ class EnsembleModel:
         """
         began = time.perf_counter()
         results = self._read_by_all(display, apply_gate=apply_gate)
-        told = [self._mean(label, results) for label in self.card.label_names]
+        means = [self._mean(label, results) for label in self.card.label_names]
         scores, label_set = scores_of(
             self.card,
-            np.array([probability for probability, _, _ in told]),
+            np.array([probability for probability, _, _ in means]),
             thresholds=thresholds or {},
-            grids=[grid for _, grid, _ in told],
-            scales=[scale for _, _, scale in told],
+            grids=[grid for _, grid, _ in means],
+            scales=[scale for _, _, scale in means],
         )
         return replace(
             _joined(self.card, results),
@@ -113,7 +112,7 @@ class EnsembleModel:
     def _read_by_all(
         self, display: np.ndarray, *, apply_gate: bool
     ) -> dict[str, ModelOutput]:
-        """Let the member with the gate read first: what it refuses, nobody scores."""
+        """Let the member with the gate read first; no member scores what it refuses."""
         gated = next((m.card.name for m in self._members if m.card.gate), "")
         first = sorted(self._members, key=lambda member: member.card.name != gated)
         return {
@@ -128,17 +127,17 @@ class EnsembleModel:
     ) -> tuple[float, np.ndarray, float]:
         """Return a label's probability, its grid and what the grid was scaled by."""
         sources = self._sources[label]
-        told = [_of_member(results[name], parts) for name, parts in sources.items()]
-        seen = [_box(results[name].geometry) for name in sources]
-        here = _box(next(iter(results.values())).geometry)
+        parts = [_of_member(results[name], labels) for name, labels in sources.items()]
+        boxes = [_box(results[name].geometry) for name in sources]
+        own_box = _box(next(iter(results.values())).geometry)
         grid, scale = mean_grid(
             [
                 grid
-                for (_, grid), box in zip(told, seen, strict=True)
-                if grid.size and box == here
+                for (_, grid), box in zip(parts, boxes, strict=True)
+                if grid.size and box == own_box
             ]
         )
-        return float(np.mean([probability for probability, _ in told])), grid, scale
+        return float(np.mean([probability for probability, _ in parts])), grid, scale
 
 
 def load_ensemble(card: Card, load: Callable[[Card], ReadsImages]) -> EnsembleModel:
@@ -149,7 +148,7 @@ def load_ensemble(card: Card, load: Callable[[Card], ReadsImages]) -> EnsembleMo
         load: Loads one member.
 
     Raises:
-        ModelError: A member is missing or another one.
+        ModelError: A member is missing or has other weights.
     """
     models = card.weights_file.parents[2]
     return EnsembleModel(
@@ -188,10 +187,10 @@ def mean_grid(grids: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:
 def _of_member(
     model_output: ModelOutput, names: Sequence[str]
 ) -> tuple[float, np.ndarray]:
-    """Return what one member says of a label that it knows by these names.
+    """Return a member's probability and grid of a label that it knows by these names.
 
-    The grid of several is their mean, weighted by what each has of the probability:
-    so weighs the gradient of the logarithm of their sum.
+    The grid of several labels is their mean, weighted by their probabilities, as the
+    gradient of the logarithm of their sum is.
     """
     parts = {score.label: score for score in model_output.scores}
     chosen = [parts[name] for name in names]
@@ -210,51 +209,64 @@ def _of_member(
 
 
 def _box(geometry: Geometry) -> Geometry:
-    """Return where a member looked, whatever the size of the square it saw."""
+    """Return the part of the image that a member read, without its input size."""
     return replace(geometry, size=1)
 
 
 def _joined(card: Card, results: Mapping[str, ModelOutput]) -> ModelOutput:
-    """Return the first member's reading as the ensemble's, but for its scores.
+    """Return the first member's output as the ensemble's, without its scores.
 
-    The gate's answer in it is the ensemble's: that member alone was asked.
+    The gate's answer in it holds for the ensemble: only that member's gate was applied.
     """
-    told = list(results.values())
+    outputs = list(results.values())
     inputs = "".join(results[member.name].input_sha256 for member in card.members)
     versions: dict[str, str] = {}
-    for model_output in told:
+    for model_output in outputs:
         versions |= model_output.library_versions
     return replace(
-        told[0],
+        outputs[0],
         model=card.name,
         version=card.version,
         weights_sha256=str(card.weights_sha256),
-        backend=_said(model_output.backend for model_output in told),
-        precision=_said(model_output.precision for model_output in told),
+        backend=_joined_words(output.backend for output in outputs),
+        precision=_joined_words(output.precision for output in outputs),
         library_versions=versions,
         input_sha256=hashlib.sha256(inputs.encode()).hexdigest(),
     )
 
 
-def _said(words: Iterable[str]) -> str:
+def _joined_words(words: Iterable[str]) -> str:
     return "+".join(sorted(set(words)))
 
 
 def _check_members(card: Card, members: Sequence[ReadsImages]) -> None:
     expected = [(m.name, m.version, m.weights_sha256) for m in card.members]
-    found = [(m.card.name, m.card.version, m.weights_sha256) for m in members]
-    for wanted, there in zip(expected, found, strict=False):
-        if wanted != there:
+    loaded = [(m.card.name, m.card.version, m.weights_sha256) for m in members]
+    for wanted, here in zip(expected, loaded, strict=False):
+        if wanted != here:
             raise ModelError(
-                f"{card.name} {card.version} is made of {wanted[0]} {wanted[1]} with "
-                f"the weights {wanted[2][:12]}…; here is {there[0]} {there[1]} with "
-                f"{there[2][:12]}….",
+                "%(ensemble)s needs %(member)s %(version)s with the weights "
+                "%(sha256)s…; loaded is %(other_member)s %(other_version)s with "
+                "%(other_sha256)s….",
+                params={
+                    "ensemble": f"{card.name} {card.version}",
+                    "member": wanted[0],
+                    "version": wanted[1],
+                    "sha256": wanted[2][:12],
+                    "other_member": here[0],
+                    "other_version": here[1],
+                    "other_sha256": here[2][:12],
+                },
                 reason_code="member_differs",
             )
-    if not members or len(expected) != len(found):
+    if not members or len(expected) != len(loaded):
         raise ModelError(
-            f"{card.name} {card.version} needs {len(expected)} members; "
-            f"{len(found)} are here.",
+            "%(ensemble)s needs %(expected)d members; %(loaded)d are here.",
+            params={
+                "ensemble": f"{card.name} {card.version}",
+                "expected": len(expected),
+                "loaded": len(loaded),
+            },
             reason_code="member_missing",
         )
     _check_labels(card, members)
@@ -262,15 +274,17 @@ def _check_members(card: Card, members: Sequence[ReadsImages]) -> None:
 
 def _check_labels(card: Card, members: Sequence[ReadsImages]) -> None:
     known = {member.card.name: set(member.card.label_names) for member in members}
-    try:
-        sources = sources_of(card.raw)
-    except (KeyError, AttributeError) as error:
-        raise ModelError(
-            f"The card of {card.name} does not say what of whom."
-        ) from error
-    for label, told in sources.items():
-        if not told or any(not set(n) <= known.get(m, set()) for m, n in told.items()):
+    for label in card.label_names:
+        sources = card.label_sources.get(label)
+        if not sources:
             raise ModelError(
-                f"The members of {card.name} have no label that makes {label}.",
+                "The card of %(ensemble)s does not say which labels of its members "
+                "make %(label)s.",
+                params={"ensemble": card.name, "label": label},
+            )
+        if any(not set(n) <= known.get(m, set()) for m, n in sources.items()):
+            raise ModelError(
+                "The members of %(ensemble)s have no label that makes %(label)s.",
+                params={"ensemble": card.name, "label": label},
                 reason_code="member_differs",
             )

@@ -1,28 +1,29 @@
-"""Errors of the model library. Imports nothing of ours, so that all may catch them.
+"""Errors of the model library. Imports nothing of the project.
 
-They carry the same attributes as the errors of the application: a machine-readable
+They have the same attributes as the errors of the application: a machine-readable
 `reason_code`, a sentence that a user can act on, whether that sentence may be shown
-and whether trying again is pointless.
+and whether another attempt is pointless.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, Self
 
 
 class MlError(Exception):
-    """An image that cannot be read or scored, or a model that cannot be used.
+    """Base class: an image cannot be read or scored, or a model cannot be used.
 
-    Whoever shows it to people translates `text` or looks the reason code up; this
-    library knows no gettext.
+    This library does not use gettext. Code that shows an error to people translates
+    `text`, or looks up a translation by the reason code.
 
     Args:
-        text: An English sentence that a user can act on, with named placeholders.
-            A literal: translators find it by the name of the class.
-        params: Values of the placeholders.
+        text: An English sentence that a user can act on, with named placeholders. It
+            must be a literal: makemessages finds it by the name of the class.
+        params: Values of the placeholders; str, int or float.
         reason_code: What happened, for programs.
         shown: Whether the sentence may be shown to a user.
-        permanent: Whether another try would end the same way.
+        permanent: Whether another attempt would fail in the same way.
     """
 
     default_reason_code = "ml_error"
@@ -51,8 +52,23 @@ class MlError(Exception):
     def __str__(self) -> str:
         return self.message
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the error for another process; `from_json` builds it again."""
+        return {
+            "text": self.text,
+            "params": self.params,
+            "reason_code": self.reason_code,
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Build the error that another process returned by `to_json`."""
+        return cls(
+            values["text"], params=values["params"], reason_code=values["reason_code"]
+        )
+
     def __reduce__(self) -> tuple[object, ...]:
-        """Survive pickling between processes with every attribute."""
+        """Pickle with every attribute."""
         return (
             _rebuild,
             (
@@ -76,6 +92,17 @@ class ImageError(MlError):
     default_reason_code = "unreadable_pixels"
 
 
+class ImageAttributeError(ImageError):
+    """An attribute that decides what the image shows has no single meaning.
+
+    The image is kept; no model scores it.
+
+    reason_code: invalid_attribute or invalid_lookup_table.
+    """
+
+    default_reason_code = "invalid_attribute"
+
+
 class ImageRejected(MlError):  # noqa: N818 - an outcome, not a fault
     """The image may not be scored by this model.
 
@@ -88,13 +115,13 @@ class ImageRejected(MlError):  # noqa: N818 - an outcome, not a fault
 
 
 class ModelError(MlError):
-    """The card, its weights or their hash are not what they should be."""
+    """The card, the weights or another part of a model cannot be used."""
 
     default_reason_code = "model_unusable"
 
 
 class TrainingError(MlError):
-    """A manifest, a recipe or a run folder does not allow training."""
+    """A data set, a recipe or a run folder cannot be used for training."""
 
     default_reason_code = "training_refused"
 

@@ -1,8 +1,7 @@
-"""One image in; a score and a heat-map grid for every label out, from one pass.
+"""Score an image: a probability and a heat-map grid for every label, in one pass.
 
-Two runners behind one call: OpenVINO on CPUs, with a graph exported once and a
-configuration of our own, and Keras (whichever backend it runs on) for accelerators.
-Decision support, not for diagnosis.
+There are two runners: OpenVINO for CPUs, with a graph that is exported once, and Keras
+on any backend for accelerators. Decision support, not for diagnosis.
 """
 
 from __future__ import annotations
@@ -32,19 +31,19 @@ from ml.networks.openvino_export import GRAPH_NAME, HEAD_NAME, graph_folder
 from ml.networks.weights_file import load_network, verify
 from ml.preprocessing import PREPROCESSING_VERSION, Geometry, preprocess
 
-# What OpenVINO calls the precisions that a pass may have.
+# Precisions of a pass, with their names in OpenVINO.
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 
 NO_MAPS = np.zeros((0, 0, 0), np.float32)
 
 
 class Runner(Protocol):
-    """A network that is ready: logits and last maps of one input."""
+    """A loaded network that computes the logits and last maps of an input."""
 
     backend: str
     precision: str
     library_versions: Mapping[str, str]
-    # None: the network shows no maps, and those that it gives are empty.
+    # None if the network has no maps; then `run` returns empty maps.
     head: Head | None
 
     def run(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -52,12 +51,12 @@ class Runner(Protocol):
         ...
 
     def run_many(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Map images, one axis more in front, to logits and maps of each."""
+        """Map float32 (images, size, size, channels) to logits and maps of each."""
         ...
 
 
 class OpenVinoRunner:
-    """A compiled graph; imports neither Keras nor TensorFlow once the graph is kept."""
+    """OpenVINO on the CPU; does not import Keras once the exported graph is cached."""
 
     backend = "openvino"
 
@@ -76,12 +75,12 @@ class OpenVinoRunner:
         folder = graph_folder(card, weights, sha256=sha256, cache_dir=cache_dir)
         self.head = load_head(folder / HEAD_NAME) if card.heat_maps else None
         core = openvino.Core()
-        self.precision = _fitting(precision, core)
+        self.precision = _supported_precision(precision, core)
         graph = core.read_model(folder / GRAPH_NAME)
         size = card.input_size
         graph.reshape([1, size, size, card.input_channels])
         options: dict[str, Any] = {
-            # By itself OpenVINO may choose bfloat16, which moves scores.
+            # By default OpenVINO may choose bfloat16, which changes scores.
             "INFERENCE_PRECISION_HINT": PRECISIONS[self.precision],
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": "1",
@@ -106,22 +105,25 @@ class OpenVinoRunner:
         return logits, maps[0] if maps else NO_MAPS
 
     def run_many(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Run one pass per image; a batch on a CPU is not faster."""
+        """Run one pass per image; batches are not faster on a CPU."""
         outputs = [self.run(image) for image in images]
         return np.stack([o[0] for o in outputs]), np.stack([o[1] for o in outputs])
 
 
 class KerasRunner:
-    """The same network under Keras, on the backend that KERAS_BACKEND chooses.
+    """Keras on the backend that KERAS_BACKEND selects.
 
-    In bfloat16 it computes in mixed precision: weights, logits and maps are float32.
+    With bfloat16 it uses mixed precision: weights, logits and maps are float32.
     """
 
     def __init__(self, card: Card, weights: Path, *, precision: str) -> None:
         import keras
 
         if card.weights_format == GRAPH_FORMAT:
-            raise ModelError(f"{card.name} is an OpenVINO graph: Keras cannot run it.")
+            raise ModelError(
+                "%(name)s is an OpenVINO graph, which Keras cannot run.",
+                params={"name": card.name},
+            )
         self.precision = precision
         dtype = "float32" if precision == "float32" else f"mixed_{precision}"
         self._network = load_network(card, weights, dtype=dtype)
@@ -140,8 +142,8 @@ class KerasRunner:
     def run_many(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Run one compiled pass.
 
-        A batch is filled up to a power of two with images of zeros: each size is
-        compiled once, and there are few.
+        The batch is padded to a power of two with images of zeros, so that few batch
+        sizes are compiled.
         """
         count = len(images)
         missing = (1 << (count - 1).bit_length()) - count
@@ -154,7 +156,7 @@ class KerasRunner:
 
 
 class LoadedModel:
-    """A card with its network, ready to read images."""
+    """A model that is ready to score images: card, runner and gate."""
 
     def __init__(
         self,
@@ -181,13 +183,14 @@ class LoadedModel:
         Args:
             display: uint16 (H, W), as `ml.pixels.display_frame` gives it.
             thresholds: Label to threshold; the card's where one is missing.
-            apply_gate: False: score the image whatever the gate says, and tell it.
+            apply_gate: Whether the gate may reject the image. If not, its result is
+                still in the output.
 
         Returns:
             A score and a grid for every label of the card, in its order.
 
         Raises:
-            ImageRejected: The model's own gate refuses the image.
+            ImageRejected: The gate of the model rejects the image.
         """
         began = time.perf_counter()
         image, geometry = self.prepared(display)
@@ -208,8 +211,8 @@ class LoadedModel:
         """Score several images in one pass; see `read`.
 
         Returns:
-            For each image its reading, or why the gate refuses it. The time of each is
-            its share of the whole.
+            For each image the output, or the rejection by the gate. The milliseconds
+            of each are its share of the total.
         """
         began = time.perf_counter()
         if not displays:
@@ -217,11 +220,11 @@ class LoadedModel:
         prepared = [self.prepared(display) for display in displays]
         images = np.stack([image for image, _ in prepared])
         logits, maps = self.runner.run_many(images)
-        found: list[ModelOutput | ImageRejected] = []
+        results: list[ModelOutput | ImageRejected] = []
         for i, (image, geometry) in enumerate(prepared):
             outputs = logits[i], maps[i]
             try:
-                found.append(
+                results.append(
                     self._model_output(
                         image,
                         geometry,
@@ -231,15 +234,15 @@ class LoadedModel:
                     )
                 )
             except ImageRejected as rejection:
-                found.append(rejection)
+                results.append(rejection)
         share = (time.perf_counter() - began) * 1000.0 / len(displays)
         return [
             replace(each, milliseconds=share) if isinstance(each, ModelOutput) else each
-            for each in found
+            for each in results
         ]
 
     def prepared(self, display: np.ndarray) -> tuple[np.ndarray, Geometry]:
-        """Return an image as this model's network takes it, and where it was cut."""
+        """Return the network input for an image, and the geometry of its crop."""
         return preprocess(
             display,
             size=self.card.input_size,
@@ -256,21 +259,25 @@ class LoadedModel:
         thresholds: Mapping[str, float] | None,
         apply_gate: bool,
     ) -> ModelOutput:
-        """Judge one image's outputs; how long it took is not known yet."""
+        """Turn the outputs of the network into scores; milliseconds are still 0."""
         logits, maps = outputs
-        gate = self._judged(maps, image, apply_gate=apply_gate)
-        found = probabilities(
+        gate = self._check_gate(maps, image, apply_gate=apply_gate)
+        probability = probabilities(
             logits,
             task=self.card.task,
             names=self.card.label_names,
             calibration=self.card.calibration,
         )
         if self.runner.head is None:
-            cells, scales = gradcam.no_grids(len(logits))
+            grids, scales = gradcam.no_grids(len(logits))
         else:
-            cells, scales = gradcam.grids(maps, self.runner.head)
+            grids, scales = gradcam.grids(maps, self.runner.head)
         scores, label_set = scores_of(
-            self.card, found, thresholds=thresholds or {}, grids=cells, scales=scales
+            self.card,
+            probability,
+            thresholds=thresholds or {},
+            grids=grids,
+            scales=scales,
         )
         return ModelOutput(
             model=self.card.name,
@@ -288,10 +295,14 @@ class LoadedModel:
             gate=gate,
         )
 
-    def _judged(
+    def _check_gate(
         self, maps: np.ndarray, image: np.ndarray, *, apply_gate: bool
     ) -> GateResult | None:
-        """Ask the gate before anything is scored; None where the model has none."""
+        """Return the gate result, None for a model without a gate.
+
+        Raises:
+            ImageRejected: The gate rejects the image, and `apply_gate` is set.
+        """
         if self.gate is None:
             return None
         result = replace(self.gate.judge(maps, image), applied=apply_gate)
@@ -309,23 +320,26 @@ def load_model(
     runner: str = "openvino",
     precision: str = "float32",
 ) -> LoadedModel | EnsembleModel:
-    """Load a model whose weights are those of its card.
+    """Load a model, and check that its weights and gate match its card.
 
     Args:
-        card: The model's card; an ensemble's members are found beside it.
-        weights_path: Where the weights are; without it, beside the card.
-        cache_dir: Kept graphs and compiled networks; may be shared by processes.
-        threads: Threads of one pass; 0 leaves it to the runtime.
+        card: The model's card; the members of an ensemble are found beside it.
+        weights_path: Path of the weights; without it, beside the card.
+        cache_dir: Cache of exported graphs and compiled networks; processes may share
+            it.
+        threads: Threads of one pass; 0 lets the runtime choose.
         runner: "openvino" or "keras".
-        precision: "float32" or "bfloat16", of the pass alone; OpenVINO keeps to
-            float32 where the processor has no bfloat16.
+        precision: "float32" or "bfloat16", of the pass alone; OpenVINO uses float32 if
+            the processor does not support bfloat16.
 
     Raises:
-        ModelError: Weights or gate are missing or others, or the runner is unknown.
+        ModelError: Weights or gate are missing or do not match the card, or the runner
+            or the precision is unknown.
     """
     if precision not in PRECISIONS:
         raise ModelError(
-            f"There is no precision {precision!r}; known: {', '.join(PRECISIONS)}."
+            "There is no precision %(precision)s. Known: %(known)s.",
+            params={"precision": precision, "known": ", ".join(PRECISIONS)},
         )
     if card.members:
         load_member = partial(
@@ -350,14 +364,19 @@ def load_model(
     elif runner == "keras":
         ready = KerasRunner(card, weights, precision=precision)
     else:
-        raise ModelError(f"There is no runner {runner!r}; known: openvino, keras.")
+        raise ModelError(
+            "There is no runner %(runner)s. Known: openvino, keras.",
+            params={"runner": runner},
+        )
     return LoadedModel(card, ready, sha256=sha256, gate=load_gate(card))
 
 
-def _fitting(precision: str, core: Any) -> str:
-    """Return the precision asked for, or float32 where the processor lacks it."""
-    able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return precision if precision != "bfloat16" or "BF16" in able else "float32"
+def _supported_precision(precision: str, core: Any) -> str:
+    """Return the precision, or float32 if the processor does not support bfloat16."""
+    capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if precision == "bfloat16" and "BF16" not in capabilities:
+        return "float32"
+    return precision
 
 
 def _versions(*distributions: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Labels: their codes, which is more specific than which, and how an image gets one."""
+"""Labels of all models: SNOMED CT codes, synonyms, and general and specific labels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Label:
-    """A label of a model: its name, how it is shown, its SNOMED CT code."""
+    """A label of a model: its name, its display text, its SNOMED CT code."""
 
     name: str
     display: str
@@ -52,33 +52,33 @@ BRAIN_TUMOUR_LABELS = (
     Label("No tumour", "No tumour", "17621005"),
 )
 
-# Every label that some chest image here carries: what a pre-training learns.
+# Every label of the chest data sets; pre-training uses all of them.
 CHEST_LABELS = (
     *NIH15_LABELS,
     *(label for label in CHESTX6_LABELS if label.name not in ("Normal", "Emphysema")),
 )
 
-# What data sets call something that a model calls otherwise.
+# Labels of data sets, with the name that models use.
 SYNONYMS = {"No Finding": "Normal"}
 
-# The more general label of each: 'Pneumonia|Bacterial pneumonia' is bacterial.
+# The general label of each specific one: 'Pneumonia|Bacterial pneumonia' is bacterial.
 PARENTS = {
     "Bacterial pneumonia": "Pneumonia",
     "Viral pneumonia": "Pneumonia",
 }
 
 NEGATIVE_LABELS = frozenset({"Normal", "No Finding"})
-# Never marked as positive, however high: they say that nothing was found. Of an image
-# of the chest 'No tumour' would say nothing, so it is none of the labels above.
+# Labels that are never marked as a positive finding, since they mean that nothing was
+# found. 'No tumour' has no meaning for a chest image, so it is not in NEGATIVE_LABELS.
 NOTHING_FOUND_LABELS = NEGATIVE_LABELS | {"No tumour"}
 
 
 @dataclass(frozen=True)
 class Resolution:
-    """The one label of an image under a softmax model, or why it has none.
+    """The one label of an image for a softmax model, or the reason why it has none.
 
-    `reason` is empty, "unknown" (none of the image's labels is the model's) or
-    "ambiguous" (several remain, or only one that is more general than the model's).
+    `reason` is empty, "unknown" (the model has none of the image's labels) or
+    "ambiguous" (several remain, or only a general one that the model splits).
     """
 
     label: str | None
@@ -86,13 +86,13 @@ class Resolution:
 
 
 def known_labels(labels: Iterable[str], names: Sequence[str]) -> list[str]:
-    """Return an image's labels that a model knows, in the model's words and order."""
-    given = {_in_words_of(names, label) for label in labels}
-    return [name for name in names if name in given]
+    """Return an image's labels that a model has, under its names and in its order."""
+    translated = {_name_in_model(label, names) for label in labels}
+    return [name for name in names if name in translated]
 
 
 def resolve(labels: Sequence[str], names: Sequence[str]) -> Resolution:
-    """Choose the most specific of an image's labels that a softmax model knows."""
+    """Choose the most specific of an image's labels that a softmax model has."""
     known = known_labels(labels, names)
     general = {PARENTS[name] for name in known if name in PARENTS}
     specific = [name for name in known if name not in general]
@@ -105,5 +105,5 @@ def resolve(labels: Sequence[str], names: Sequence[str]) -> Resolution:
     return Resolution(None, "ambiguous" if too_general else "unknown")
 
 
-def _in_words_of(names: Sequence[str], label: str) -> str:
+def _name_in_model(label: str, names: Sequence[str]) -> str:
     return label if label in names else SYNONYMS.get(label, label)

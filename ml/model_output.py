@@ -1,8 +1,8 @@
-"""What a model says of one image: scores, heat-map grids, and how they were made."""
+"""The output of a model for one image: scores, heat-map grids and provenance."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Score:
-    """What a model says of one label.
+    """The score of one label.
 
-    `probability` is a score until `calibrated`. `grid` is float16 (rows, columns),
-    scaled to at most 1, and empty where the model has no heat maps; `scale` is its
-    largest value before. `certainty` is confident,
-    borderline, not sure, or "" where the card claims nothing.
+    `probability` is only a score unless `calibrated`. `grid` is float16 (rows,
+    columns), scaled to at most 1, and empty if the model has no heat maps; `scale` is
+    its largest value before scaling. `certainty` is confident, borderline, not sure,
+    or "" if the card has no uncertainty for the label.
     """
 
     label: str
@@ -39,10 +39,10 @@ class Score:
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """The scores of one image, and everything needed to make them again.
+    """The scores of one image, and everything needed to reproduce them.
 
-    `label_set` are the labels that the card's uncertainty does not rule out; `gate` is
-    what the model's own gate said, None where it has none.
+    `label_set` has the labels that the card's uncertainty does not rule out; `gate` is
+    the result of the model's gate, None if it has no gate.
     """
 
     model: str
@@ -65,29 +65,30 @@ def scores_of(
     probability: np.ndarray,
     *,
     thresholds: Mapping[str, float],
-    grids: np.ndarray,
-    scales: np.ndarray,
+    grids: Sequence[np.ndarray] | np.ndarray,
+    scales: Sequence[float] | np.ndarray,
 ) -> tuple[tuple[Score, ...], tuple[str, ...]]:
-    """Judge the probabilities of an image as a card says.
+    """Apply thresholds and uncertainty of a card to the probabilities of an image.
 
     Args:
         card: The model's card.
-        probability: float (labels,), as the card's calibration makes them.
+        probability: float (labels,), calibrated by the card's calibration.
         thresholds: Label to threshold; the card's where one is missing.
-        grids: float16 (labels, rows, columns), scaled to at most 1.
-        scales: float (labels,), what was their largest value.
+        grids: float16 (rows, columns) for each label, scaled to at most 1.
+        scales: The largest value of each grid before scaling.
 
     Returns:
-        A score a label of the card, in its order, and the labels not ruled out.
+        A score for each label of the card, in its order, and the labels that are not
+        ruled out.
     """
     names = card.label_names
     limits = {**card.thresholds, **thresholds}
-    called = [bool(probability[i] >= limits[name]) for i, name in enumerate(names)]
+    positive = [bool(probability[i] >= limits[name]) for i, name in enumerate(names)]
     certainty = certainty_of(
         probability,
-        np.array(called),
+        np.array(positive),
         names=names,
-        uncertainty=card.raw.get("uncertainty"),
+        uncertainty=card.uncertainty,
     )
     calibrated = calibrated_labels(names, card.calibration)
     scores = tuple(
@@ -96,7 +97,7 @@ def scores_of(
             probability=float(probability[i]),
             calibrated=name in calibrated,
             threshold=float(limits[name]),
-            positive=called[i],
+            positive=positive[i],
             grid=grids[i],
             scale=float(scales[i]),
             certainty=certainty.words[i],

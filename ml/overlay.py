@@ -1,4 +1,4 @@
-"""Pictures of images and heat maps, drawn when asked for. NumPy and OpenCV only."""
+"""Draw images and heat-map overlays as PNG. Depends on NumPy and OpenCV only."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import numpy as np
 
 from ml.errors import ImageError
 
-# How opaque a cell of value v is: v to this power, so that weak cells stay clear.
+# The opacity of a cell is its value to this power, so that weak cells are transparent.
 OPACITY_EXPONENT = 0.8
 
 
 def heat_layer(
     grid: np.ndarray, *, geometry_json: Mapping[str, int], size: int | None = None
 ) -> np.ndarray:
-    """Draw a grid where it belongs on its image.
+    """Draw a heat-map grid as a layer over its image.
 
     Args:
         grid: float (rows, columns), 0 to at most 1.
-        geometry_json: What `Geometry.to_json` returned for the image.
+        geometry_json: The result of `Geometry.to_json` for the image.
         size: Longest side of the result; without it, that of the image.
 
     Returns:
-        RGBA uint8 (H, W, 4) in the image's geometry, transparent outside the box that
-        the network saw.
+        RGBA uint8 (H, W, 4) in the geometry of the image, transparent outside the box
+        that was the input of the network.
     """
     box = {name: int(value) for name, value in geometry_json.items()}
     source = (box["source_height"], box["source_width"])
@@ -35,7 +35,7 @@ def heat_layer(
     bottom = max(top + 1, round((box["top"] + box["height"]) * down))
     right = max(left + 1, round((box["left"] + box["width"]) * across))
     values = np.clip(np.nan_to_num(grid.astype(np.float32)), 0.0, 1.0)
-    # Cubic: between a handful of cells, straight lines would draw stars and squares.
+    # Cubic, since linear interpolation of few cells would show stars and squares.
     heat = cv2.resize(
         values, (right - left, bottom - top), interpolation=cv2.INTER_CUBIC
     )
@@ -61,14 +61,14 @@ def overlay_png(
     """Return a PNG (RGB, 8 bits) of an image with a heat map over it.
 
     Args:
-        display: uint16 (H, W), the image the grid was made from.
+        display: uint16 (H, W), the image of the grid.
         grid: float (rows, columns), 0 to at most 1.
-        geometry_json: What `Geometry.to_json` returned for the image.
-        opacity: How much of the image the hottest cell hides, 0 to 1.
+        geometry_json: The result of `Geometry.to_json` for the image.
+        opacity: Opacity of the hottest cell, 0 to 1.
         size: Longest side of the picture; without it, that of the image.
 
     Raises:
-        ImageError: The image is not the one the geometry was made for.
+        ImageError: The size of the image differs from that of the geometry.
     """
     expected = (geometry_json["source_height"], geometry_json["source_width"])
     if display.shape != tuple(expected):
@@ -100,7 +100,7 @@ def layer_png(layer: np.ndarray) -> bytes:
 
 
 def to_eight_bits(display: np.ndarray) -> np.ndarray:
-    """Round display values, uint16, to uint8: 257 times an 8-bit value is that one."""
+    """Round display values, uint16, to uint8; the inverse of a product with 257."""
     return ((display.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 

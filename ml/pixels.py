@@ -1,7 +1,7 @@
-"""Pixels: the one reader of DICOM frames and pictures, and what they show.
+"""Read the pixels of DICOM frames and pictures, as stored and as display values.
 
-`display_frame` gives everything that follows (networks, previews, overlays) the same
-16-bit display values. NumPy, OpenCV, pydicom and Pillow only.
+`display_frame` returns the 16-bit display values that networks, previews and overlays
+use. Depends on NumPy, OpenCV, pydicom and Pillow only.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from ml.errors import ImageError
+from ml.errors import ImageError, ImageAttributeError
 from ml.images.attributes import integer
 from ml.images.codestreams import (
     Codestream,
@@ -47,7 +47,7 @@ from ml.images.pictures import (
     read_picture,
     to_uint16,
 )
-from ml.images.voi_lut import display_curve, is_signed
+from ml.images.voi_lut import apply_voi_lut, is_signed
 
 __all__ = [
     "MAX_PIXELS_PER_FRAME",
@@ -67,13 +67,12 @@ __all__ = [
 
 PREAMBLE_LENGTH = 128
 
-# Elements are parsed when they are first asked for, so that a damaged one may show
-# itself at any of them.
+# pydicom parses an element at its first access, so a damaged element may raise there.
 DICOM_ERRORS = (InvalidDicomError, BytesLengthException, *DECODER_ERRORS)
 
-# Pillow reads JPEG pictures, so it reads baseline JPEG in DICOM too: decoders may
-# differ by a grey level, and an image is the same input through every source. OpenJPEG
-# and the RLE decoder in Rust are the fastest of theirs, and lossless is lossless.
+# Pillow decodes baseline JPEG in DICOM as well as JPEG pictures: decoders may differ by
+# one grey level, and an image must be the same input from every source. For JPEG 2000
+# and RLE, pylibjpeg (OpenJPEG, a decoder in Rust) is the fastest.
 PLUGINS = {
     JPEGBaseline8Bit: "pillow",
     **dict.fromkeys(JPEG2000TransferSyntaxes, "pylibjpeg"),
@@ -85,7 +84,7 @@ def frame_count(dataset: Dataset) -> int:
     """Return how many frames the header announces, at least 1.
 
     Raises:
-        ImageError: invalid_attribute: Number of Frames is not a number.
+        ImageAttributeError: Number of Frames is not a number.
     """
     return max(1, integer(dataset, "NumberOfFrames") or 1)
 
@@ -95,14 +94,14 @@ def read_stored_frame(dataset: Dataset, frame: int = 0) -> np.ndarray:
 
     Args:
         dataset: A dataset as `dcmread` returns it, with its file meta information.
-        frame: Which frame, from 0.
+        frame: Index of the frame, from 0.
 
     Returns:
         (H, W) or (H, W, samples), uint8/16/32 or int8/16/32 as PixelRepresentation
-        says; colours as they are stored, but JPEG 2000's own transforms undone.
+        says; colours as stored, with the colour transform of JPEG 2000 undone.
 
     Raises:
-        ImageError: With what is wrong.
+        ImageError: The frame cannot be decoded.
     """
     decoder = _decoder(dataset)
     try:
@@ -127,14 +126,15 @@ def iter_stored_frames(dataset: Dataset) -> Iterator[np.ndarray]:
 
 
 def display_frame(dataset: Dataset, frame: int = 0) -> np.ndarray:
-    """Return what a frame shows: uint16 (H, W), 0 black to 65535 white.
+    """Return the display values of a frame: uint16 (H, W), 0 black to 65535 white.
 
-    Modality LUT or rescale, VOI LUT or the first window (LINEAR, LINEAR_EXACT,
-    SIGMOID), MONOCHROME1 inverted, padding black, colours as luminance. Without a
-    window, eight bits show their full range and deeper data the frame's own.
+    Applies modality LUT or rescale, then VOI LUT or the first window (LINEAR,
+    LINEAR_EXACT, SIGMOID). MONOCHROME1 is inverted, padding is black, colours become
+    luminance. Without a window, data of up to eight bits has its full range, deeper
+    data the range of the frame.
 
     Raises:
-        ImageError: The pixels cannot be decoded or a table is damaged.
+        ImageError: The pixels cannot be decoded or a LUT is damaged.
     """
     stored = read_stored_frame(dataset, frame)
     try:
@@ -146,13 +146,13 @@ def display_frame(dataset: Dataset, frame: int = 0) -> np.ndarray:
         if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
             colours, bits = _from_palette(dataset, stored)
             return luminance(colours, bits=bits)
-        return display_curve(dataset, stored, frame=frame)
+        return apply_voi_lut(dataset, stored, frame=frame)
     except DICOM_ERRORS as error:
         raise _unreadable(error) from error
 
 
 def is_colour(dataset: Dataset, frame: int = 0) -> bool:
-    """Say whether a frame shows colour: more than equal channels and a small stamp.
+    """Tell whether a frame shows colour, beyond noise and a small stamp.
 
     Raises:
         ImageError: The pixels cannot be decoded.
@@ -184,10 +184,10 @@ def _shows_colour(dataset: Dataset, frame: int) -> bool:
 
 
 def read_display(data: bytes) -> np.ndarray:
-    """Return the display values of a file, DICOM or picture; its first frame.
+    """Return the display values of the first frame of a DICOM file or picture.
 
     Raises:
-        ImageError: It is neither, or is damaged.
+        ImageError: The file is neither, or is damaged.
     """
     if data[PREAMBLE_LENGTH : PREAMBLE_LENGTH + 4] == b"DICM":
         return display_frame(read_dataset(data))
@@ -198,7 +198,7 @@ def read_dataset(data: bytes) -> Dataset:
     """Parse a DICOM file from memory.
 
     Raises:
-        ImageError: It is not a DICOM file or is damaged.
+        ImageError: The data is not a DICOM file or is damaged.
     """
     try:
         return dcmread(io.BytesIO(data))
@@ -207,14 +207,14 @@ def read_dataset(data: bytes) -> Dataset:
 
 
 def _decoder(dataset: Dataset) -> Decoder:
-    """Find the decoder, having checked that there is something to decode."""
+    """Return the decoder of the transfer syntax, after checking the header."""
     if "PixelData" not in dataset:
-        raise ImageError("The object has no pixels.", reason_code="no_pixels")
+        raise ImageError("The object has no pixel data.", reason_code="no_pixels")
     try:
         rows, columns = int(dataset.Rows), int(dataset.Columns)
     except DICOM_ERRORS as error:
         raise ImageError(
-            "The header does not say how many rows and columns the image has.",
+            "The header has no number of rows or columns.",
             reason_code="no_pixels",
         ) from error
     check_pixel_count(rows, columns)
@@ -229,9 +229,14 @@ def _decoder(dataset: Dataset) -> Decoder:
 
 
 def _unsupported(syntax: object) -> ImageError:
-    name = getattr(syntax, "name", syntax) or "not named in the header"
+    if not syntax:
+        return ImageError(
+            "The header has no transfer syntax.",
+            reason_code="unsupported_transfer_syntax",
+        )
     return ImageError(
-        f"The transfer syntax ({name}) is not supported.",
+        "The transfer syntax %(transfer_syntax)s is not supported.",
+        params={"transfer_syntax": str(getattr(syntax, "name", syntax))},
         reason_code="unsupported_transfer_syntax",
     )
 
@@ -239,13 +244,13 @@ def _unsupported(syntax: object) -> ImageError:
 def _unreadable(error: Exception) -> ImageError:
     if isinstance(error, ImageError):
         return error
-    return ImageError("The pixels cannot be decoded; the file may be damaged.")
+    return ImageError("The pixels cannot be decoded. The file may be damaged.")
 
 
 def _plugin(dataset: Dataset, decoder: Decoder) -> str:
-    """Choose the decoder where several are there; "" leaves it to pydicom."""
-    wanted = PLUGINS.get(dataset.file_meta.TransferSyntaxUID, "")
-    return wanted if wanted in decoder.available_plugins else ""
+    """Return the preferred plugin if it is installed; "" lets pydicom choose."""
+    preferred = PLUGINS.get(dataset.file_meta.TransferSyntaxUID, "")
+    return preferred if preferred in decoder.available_plugins else ""
 
 
 def _decoded(
@@ -345,10 +350,9 @@ def _meaningful_bits(
     if width > stored:
         high = stored - 1 if high_bit is None else high_bit
         if not stored - 1 <= high < width:
-            raise ImageError(
+            raise ImageAttributeError(
                 "The value of %(attribute)s has no meaning for an image.",
                 params={"attribute": "HighBit"},
-                reason_code="invalid_attribute",
             )
         lowest = high + 1 - stored
     else:

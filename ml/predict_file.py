@@ -1,4 +1,4 @@
-"""One file in, one line out: what `manage.py predict` says of each path."""
+"""Score one file from disk, without a database."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PICTURE_FACTS = ImageFacts(
 
 @dataclass
 class FileResult:
-    """What became of one file: succeeded, rejected or failed."""
+    """Result of one file: succeeded, rejected or failed."""
 
     path: Path
     model: str
@@ -51,7 +51,7 @@ class FileResult:
     milliseconds: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """Return the line of `predict --json`."""
+        """Return the JSON object that `predict --json` prints."""
         scores = self.model_output.scores if self.model_output else ()
         return {
             "path": str(self.path),
@@ -78,12 +78,12 @@ class FileResult:
 
 
 def read_file(model: LoadedModel, path: Path) -> FileResult:
-    """Score a DICOM file or picture; what is wrong with it ends up in the result."""
+    """Score a DICOM file or picture; errors are reported in the result."""
     began = time.perf_counter()
     card = model.card
     outcome = FileResult(path=path, model=card.name, version=card.version)
     try:
-        outcome.display = _fitting_display(model, path.read_bytes())
+        outcome.display = _checked_display(model, path.read_bytes())
         outcome.model_output = model.read(outcome.display)
         outcome.status = "succeeded"
     except ImageRejected as error:
@@ -103,13 +103,16 @@ def write_overlay(outcome: FileResult, folder: Path, *, size: int = 1024) -> Pat
 
     Raises:
         ValueError: The file was not scored.
-        ModelError: The model gives no heat maps.
+        ModelError: The model has no heat maps.
     """
     if outcome.model_output is None or outcome.display is None:
         raise ValueError("only a scored image has a heat map")
     best = max(outcome.model_output.scores, key=lambda score: score.probability)
     if not best.grid.size:
-        raise ModelError(f"{outcome.model_output.model} gives no heat maps.")
+        raise ModelError(
+            "The model %(model)s has no heat maps.",
+            params={"model": outcome.model_output.model},
+        )
     folder.mkdir(parents=True, exist_ok=True)
     label = best.label.lower().replace(" ", "-")
     target = _free_name(folder, f"{outcome.path.stem}.{label}")
@@ -123,7 +126,13 @@ def write_overlay(outcome: FileResult, folder: Path, *, size: int = 1024) -> Pat
     return target
 
 
-def _fitting_display(model: LoadedModel, data: bytes) -> np.ndarray:
+def _checked_display(model: LoadedModel, data: bytes) -> np.ndarray:
+    """Return the display values of a file that the model may score.
+
+    Raises:
+        ImageRejected: The model may not score the image.
+        ImageError: The file cannot be read.
+    """
     if data[PREAMBLE_LENGTH : PREAMBLE_LENGTH + 4] == b"DICM":
         dataset = read_dataset(data)
         _raise(check_header(model.card, _facts(dataset)))
@@ -154,7 +163,7 @@ def _raise(rejection: ImageRejected | None) -> None:
 
 
 def _free_name(folder: Path, stem: str) -> Path:
-    """Return a name that no earlier file of the same stem has taken."""
+    """Return a file name that does not exist yet."""
     target = folder / f"{stem}.png"
     number = 2
     while target.exists():

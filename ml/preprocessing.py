@@ -1,12 +1,11 @@
-"""From display values to the network's input: one geometry for every image.
+"""Preprocess display values to the input of a network.
 
-The same rule serves training, measurement and inference: uniform borders
-(collimation, masks, the bar of a scanner) are trimmed, a fixed share of what is left
-is cut off each side, the rest is squashed to a square with area interpolation and
-softened a little, and the histogram is equalised with a limited slope. Equalising
-and cropping take away part of what tells sources apart without looking at the lungs.
-Every step is continuous in the pixel values, so that an 8-bit or JPEG copy of an image
-is nearly the same input.
+Training, evaluation and inference use the same steps: uniform borders (collimation,
+masks, scanner bars) are trimmed, a fixed share of the rest is cropped on each side,
+the crop is resized to a square with area interpolation and blurred slightly, and the
+histogram is equalised with a limited slope. Cropping and equalisation remove some of
+the cues that identify a source without the lungs. Every step is continuous in the pixel
+values, so that an 8-bit or JPEG copy of an image is nearly the same input.
 """
 
 from __future__ import annotations
@@ -17,44 +16,43 @@ from dataclasses import asdict, dataclass
 import cv2
 import numpy as np
 
-# 3: large images are halved first. Smaller ones, among them every training image, are
-# to the bit what 2 made of them.
+# Version 3 halves large images first. Smaller ones, such as all training images, have
+# the same input as in version 2, to the bit.
 PREPROCESSING_VERSION = "3"
 
-# An image is halved while its shorter side stays at least as long as this. Halving is
-# one vectorised pass, and all that follows touches a few percent of the pixels.
+# An image is halved as long as its shorter side stays at least this long. Halving is
+# one vectorised pass, and all later steps then have a few percent of the pixels.
 REDUCED_SIDE = 480
 
-# The borders are found on a thumbnail: single pixels and compression noise are gone.
+# Borders are found on a thumbnail, without single pixels and compression noise.
 THUMBNAIL_SIZE = 128
-# A row is border while 80 % of its pixels lie within this share of the image's
-# contrast.
+# A row is border if 80 % of its pixels lie within this share of the image's contrast.
 UNIFORM_SHARE = 0.08
-# However uniform, no side loses more than this share of the image.
+# At most this share of the image is trimmed on each side.
 LARGEST_TRIM = 0.30
-# Cut off each side afterwards: letters, markers and the corners of the collimator.
+# Cropped on each side afterwards: letters, markers and corners of the collimator.
 MARGIN_SHARE = 0.04
 
-# Of the blur of the square, in its pixels: what compression changes is finer than that.
-# Chosen on training patients held out from learning, by their likelihood and by how
-# far JPEG copies of an image lie apart; training itself blurs by more and less.
+# Standard deviation of the blur, in pixels of the square; compression noise is finer.
+# Chosen on training patients held out from fitting, by their likelihood and by the
+# difference between JPEG copies of an image; training varies it.
 SOFTENING_DEVIATION = 0.5
 
 HISTOGRAM_BINS = 256
-# The steepest slope that equalisation may give: noise in a flat image stays small.
+# Largest slope of the equalisation, so that noise in a flat image stays small.
 EQUALISATION_SLOPE = 3.0
 INPUT_MEAN = 0.5
 INPUT_STANDARD_DEVIATION = 0.25
 
 OUR_SCALING = "ours"
-# Means and deviations of ImageNet's channels, as networks from there expect them.
+# Means and standard deviations of ImageNet's channels, for networks trained on it.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STANDARD_DEVIATION = (0.229, 0.224, 0.225)
-# The same in the older convention: 0 to 255, blue first, nothing divided.
+# Means of the Caffe convention: 0 to 255, BGR, without division.
 CAFFE_MEAN = (103.939, 116.779, 123.68)
-# From values of 0..1, float (size, size, channels), to what a network was fed in
-# training. Of the networks of `keras.applications`, Xception takes -1-1, ResNet50 and
-# VGG caffe, DenseNet imagenet.
+# From values in 0..1, float (size, size, channels), to the range that a network was
+# trained with. In `keras.applications`, Xception uses -1-1, ResNet50 and VGG use caffe,
+# DenseNet uses imagenet.
 SCALINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "0-1": lambda image: image,
     "0-255": lambda image: image * 255.0,
@@ -68,17 +66,17 @@ SCALINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def _of_channels(values: tuple[float, ...], image: np.ndarray) -> np.ndarray:
-    """Return a value a channel; a single one gets their mean."""
-    given = np.array(values, np.float32)
-    return given if image.shape[-1] == len(values) else given.mean(keepdims=True)
+    """Return one value per channel of an image; a grey image gets their mean."""
+    array = np.array(values, np.float32)
+    return array if image.shape[-1] == len(values) else array.mean(keepdims=True)
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """The box of an image that the network sees, in pixels of the image.
+    """The box of an image that is the network's input, in pixels of the image.
 
-    `top`, `left`, `height`, `width` is the box that is squashed to a square of
-    `size` by `size`; `source_height` and `source_width` are the image's.
+    `top`, `left`, `height`, `width` is the box that is resized to a square of `size` by
+    `size`; `source_height` and `source_width` are those of the image.
     """
 
     source_height: int
@@ -95,7 +93,7 @@ class Geometry:
 
     @classmethod
     def from_json(cls, values: dict[str, int]) -> Geometry:
-        """Build a geometry from what `to_json` returned."""
+        """Build a geometry from the result of `to_json`."""
         return cls(**{name: int(values[name]) for name in cls.__dataclass_fields__})
 
     def to_source(self, x: float, y: float) -> tuple[float, float]:
@@ -109,24 +107,25 @@ class Geometry:
 def preprocess(
     display: np.ndarray, *, size: int, channels: int = 1, scaling: str = OUR_SCALING
 ) -> tuple[np.ndarray, Geometry]:
-    """Turn an image into the network's input.
+    """Convert an image to the network's input.
 
     Args:
         display: uint16 (height, width), 0 black to 65535 white.
         size: Side of the square.
-        channels: How often the grey channel is repeated.
-        scaling: Ours, or for networks from elsewhere a name in `SCALINGS`: then the
-            whole image is squashed and nothing but its values is changed.
+        channels: Number of equal channels.
+        scaling: "ours", or a name in `SCALINGS` for an imported network: then the whole
+            image is resized, and only its values are scaled.
 
     Returns:
-        float32 (size, size, channels), ours about -2 to 2, and the geometry used.
+        float32 (size, size, channels), with our scaling about -2 to 2, and the
+        geometry.
     """
     if scaling != OUR_SCALING:
         return _scaled(display, size=size, channels=channels, scaling=scaling)
     small, factor = reduce(display)
-    found = find_geometry(small, size=size)
-    square = soften(squash(crop(small, found), size=size))
-    geometry = _in_source(found, display, factor)
+    small_geometry = find_geometry(small, size=size)
+    square = soften(squash(crop(small, small_geometry), size=size))
+    geometry = _in_source(small_geometry, display, factor)
     return normalise(equalise(square), channels=channels), geometry
 
 
@@ -144,9 +143,9 @@ def reduce(display: np.ndarray, *, side: int = REDUCED_SIDE) -> tuple[np.ndarray
     """Halve a large image, uint16 (height, width), by means of 2 x 2 pixels.
 
     Returns:
-        The image, at least `side` pixels high and wide unless it came smaller, and how
-        many of its pixels a pixel stands for, along each side. An odd last
-        row or column is left out.
+        The image, at least `side` pixels high and wide unless it was smaller before,
+        and the factor by which each side was reduced. An odd last row or column is
+        dropped.
     """
     factor = 1
     while min(display.shape) // 2 >= side:
@@ -157,22 +156,22 @@ def reduce(display: np.ndarray, *, side: int = REDUCED_SIDE) -> tuple[np.ndarray
     return display, factor
 
 
-def _in_source(found: Geometry, display: np.ndarray, factor: int) -> Geometry:
-    """Return a box of the reduced image as a box of the image itself."""
+def _in_source(reduced: Geometry, display: np.ndarray, factor: int) -> Geometry:
+    """Convert the geometry of a reduced image to that of the original image."""
     height, width = display.shape
     return Geometry(
         source_height=height,
         source_width=width,
-        top=found.top * factor,
-        left=found.left * factor,
-        height=found.height * factor,
-        width=found.width * factor,
-        size=found.size,
+        top=reduced.top * factor,
+        left=reduced.left * factor,
+        height=reduced.height * factor,
+        width=reduced.width * factor,
+        size=reduced.size,
     )
 
 
 def find_geometry(display: np.ndarray, *, size: int) -> Geometry:
-    """Find the box of an image, uint16 (height, width), that the network is to see."""
+    """Find the box of an image, uint16 (height, width), without borders and margin."""
     height, width = display.shape
     shape = (THUMBNAIL_SIZE, THUMBNAIL_SIZE)
     thumbnail = cv2.resize(display, shape, interpolation=cv2.INTER_AREA)
@@ -199,17 +198,17 @@ def _spread(thumbnail: np.ndarray, *, axis: int) -> np.ndarray:
     return high - low
 
 
-def percentiles(values: np.ndarray, asked: tuple[float, ...]) -> np.ndarray:
-    """Return percentiles along the first axis, as `np.percentile` does, to the bit.
+def percentiles(values: np.ndarray, percents: tuple[float, ...]) -> np.ndarray:
+    """Return percentiles along the first axis, equal to `np.percentile` to the bit.
 
-    Sorting float32 is vectorised, and faster by far than the partitions made there.
+    Sorting float32 is vectorised, and much faster than NumPy's partitions.
 
     Args:
         values: float32 (count, …).
-        asked: Percent, 0 to 100.
+        percents: Percents, 0 to 100.
     """
     ordered = np.sort(values, axis=0)
-    place = (len(ordered) - 1) * np.true_divide(asked, np.float32(100))
+    place = (len(ordered) - 1) * np.true_divide(percents, np.float32(100))
     below = np.floor(place).astype(np.intp)
     before, after = ordered[below], ordered[np.minimum(below + 1, len(ordered) - 1)]
     share = (place - below).reshape(-1, *[1] * (values.ndim - 1))
@@ -218,7 +217,7 @@ def percentiles(values: np.ndarray, asked: tuple[float, ...]) -> np.ndarray:
 
 
 def _trimmed(spread: np.ndarray, limit: float) -> tuple[float, float]:
-    """Return where the image begins and ends along one axis, as shares of it."""
+    """Return begin and end of the image along one axis, as shares of its length."""
     begin = _border(spread, limit)
     end = 1.0 - _border(spread[::-1], limit)
     return begin, end
@@ -226,12 +225,12 @@ def _trimmed(spread: np.ndarray, limit: float) -> tuple[float, float]:
 
 def _border(spread: np.ndarray, limit: float) -> float:
     inside = np.flatnonzero(spread >= limit)
-    # An image without contrast, or uniform throughout, has no border to trim.
+    # An image without contrast has no border.
     if limit <= 0 or len(inside) == 0 or inside[0] == 0:
         return 0.0
     first = int(inside[0])
     before, after = float(spread[first - 1]), float(spread[first])
-    # Between two rows of the thumbnail: a little noise moves the edge a little only.
+    # Interpolated between two rows, so that noise moves the edge only a little.
     position = first - 1 + (limit - before) / max(after - before, 1e-6)
     return min((position + 0.5) / len(spread), LARGEST_TRIM)
 
@@ -245,19 +244,19 @@ def _with_margin(begin: float, end: float, length: int) -> tuple[int, int]:
 
 
 def crop(display: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """Cut the box of `geometry` out of an image."""
+    """Crop an image to the box of `geometry`."""
     rows = slice(geometry.top, geometry.top + geometry.height)
     columns = slice(geometry.left, geometry.left + geometry.width)
     return display[rows, columns]
 
 
 def squash(image: np.ndarray, *, size: int) -> np.ndarray:
-    """Resize to a square whatever the aspect ratio, by area interpolation."""
+    """Resize to a square by area interpolation, without keeping the aspect ratio."""
     return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
 
 
 def soften(square: np.ndarray) -> np.ndarray:
-    """Blur a square a little, so that a compressed copy is nearly the same."""
+    """Blur a square slightly, so that a compressed copy is nearly the same input."""
     return cv2.GaussianBlur(square, (3, 3), SOFTENING_DEVIATION)
 
 
@@ -268,7 +267,7 @@ def equalise(square: np.ndarray) -> np.ndarray:
         square: Any real dtype (height, width).
 
     Returns:
-        float32 (height, width) in 0..1; an image without contrast becomes 0.5.
+        float32 (height, width) in 0..1; 0.5 for an image without contrast.
     """
     values = square.astype(np.float32)
     low, high = (float(x) for x in percentiles(values.ravel(), (0.5, 99.5)))
@@ -279,7 +278,7 @@ def equalise(square: np.ndarray) -> np.ndarray:
     limited = np.minimum(density, EQUALISATION_SLOPE)
     limited += (1.0 - limited.mean()) * np.ones_like(limited)
     curve = np.concatenate(([0.0], np.cumsum(limited) / HISTOGRAM_BINS))
-    # The bins are equally wide: a place on the curve is found without a search.
+    # The bins have equal width, so that the index on the curve needs no search.
     place = np.clip((values - low) * (HISTOGRAM_BINS / (high - low)), 0, HISTOGRAM_BINS)
     below = np.minimum(place.astype(np.int32), HISTOGRAM_BINS - 1)
     slope = np.take(np.diff(curve), below)
@@ -288,6 +287,6 @@ def equalise(square: np.ndarray) -> np.ndarray:
 
 
 def normalise(equalised: np.ndarray, *, channels: int = 1) -> np.ndarray:
-    """Centre values of 0..1 for the network; float32 (height, width, channels)."""
+    """Standardise values in 0..1 for the network; float32 (height, width, channels)."""
     centred = (equalised - INPUT_MEAN) / INPUT_STANDARD_DEVIATION
     return np.repeat(centred[..., None], channels, axis=2).astype(np.float32)

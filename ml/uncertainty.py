@@ -1,11 +1,11 @@
-"""What a model cannot tell: sets of labels, and the words for how sure a score is.
+"""How certain a score is: sets of labels that are not ruled out, and words for it.
 
 Softmax models: split conformal sets (least ambiguous sets, Sadinle et al. 2019), with a
 quantile a class where enough images have it, so that hard classes are covered, too. A
 label is in the set while its probability is at least 1 - quantile.
 
 Sigmoid models: a band a label. Below it the label is ruled out, above it it is there,
-inside nobody should lean on the score. Its ends are the conformal quantiles of images
+in between the score is uncertain. Its ends are the conformal quantiles of images
 with and without the label, so both kinds are covered.
 
 Coverage is the share of images whose truth is not ruled out. A second, stricter
@@ -14,7 +14,6 @@ coverage tells 'confident' from 'borderline'.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,12 +21,6 @@ from typing import Any
 import numpy as np
 
 CONFIDENT, BORDERLINE, NOT_SURE = "confident", "borderline", "not sure"
-COVERAGE = 0.9
-# Of the errors that the stated coverage allows, the stricter one allows half.
-STRICTER = 0.5
-# A class with fewer images than this has the quantile of all images.
-LEAST_CLASS_IMAGES = 20
-LEAST_BAND_IMAGES = 10
 DIGITS = 6
 
 
@@ -37,135 +30,6 @@ class Certainty:
 
     words: tuple[str, ...]
     label_set: tuple[str, ...]
-
-
-def fit_uncertainty(
-    probability: np.ndarray,
-    positive: np.ndarray,
-    known: np.ndarray,
-    *,
-    task: str,
-    names: Sequence[str],
-    patients: Sequence[str],
-    coverage: float = COVERAGE,
-) -> dict[str, Any]:
-    """Return what a card's `uncertainty` says, fitted on these images.
-
-    Args:
-        probability: float (images, labels), calibrated, of patients that neither
-            training nor the temperature saw.
-        positive: bool (images, labels).
-        known: bool (images, labels), where the truth is known.
-        task: "softmax" or "sigmoid".
-        names: The labels in the order of the columns.
-        patients: The patient of each image.
-        coverage: The share of images whose truth must not be ruled out.
-    """
-    fitted = _fit_sets if task == "softmax" else _fit_bands
-    stricter = 1.0 - (1.0 - coverage) * STRICTER
-    with_label = (positive & known).sum(axis=0).tolist()
-    return {
-        "coverage": coverage,
-        "stricter_coverage": round(stricter, 4),
-        "calibrated_on": {
-            "images": len(patients),
-            "patients": len(set(patients)),
-            "images_with": dict(zip(names, with_label, strict=True)),
-        },
-        **fitted(probability, positive, known, names, (coverage, stricter)),
-    }
-
-
-def _fit_sets(
-    probability: np.ndarray,
-    positive: np.ndarray,
-    known: np.ndarray,
-    names: Sequence[str],
-    coverages: tuple[float, float],
-) -> dict[str, Any]:
-    told: dict[str, Any] = {"method": "conformal"}
-    for prefix, coverage in zip(("", "stricter_"), coverages, strict=True):
-        every, by_class = _class_quantiles(probability, positive, names, coverage)
-        told |= {f"{prefix}quantile": every, f"{prefix}quantiles": by_class}
-    return told
-
-
-def _fit_bands(
-    probability: np.ndarray,
-    positive: np.ndarray,
-    known: np.ndarray,
-    names: Sequence[str],
-    coverages: tuple[float, float],
-) -> dict[str, Any]:
-    bands, strict = (_bands(probability, positive, known, names, c) for c in coverages)
-    return {
-        "method": "abstain",
-        "bands": bands,
-        "stricter_bands": strict,
-        "too_few": [name for name in names if name not in bands],
-    }
-
-
-def conformal_quantile(values: np.ndarray, coverage: float) -> float:
-    """Return the value that a new one stays below with at least this probability.
-
-    It is the ceil((n + 1) coverage)-th smallest (Vovk et al.), infinite where there
-    are too few values for the coverage.
-    """
-    rank = math.ceil((len(values) + 1) * coverage - 1e-9)
-    if rank > len(values):
-        return math.inf
-    return float(np.sort(values)[rank - 1])
-
-
-def _class_quantiles(
-    probability: np.ndarray,
-    positive: np.ndarray,
-    names: Sequence[str],
-    coverage: float,
-) -> tuple[float, dict[str, float]]:
-    ground_truth = positive.argmax(axis=1)
-    unlike = 1.0 - probability[np.arange(len(ground_truth)), ground_truth]
-    every = _rounded_up(conformal_quantile(unlike, coverage))
-    by_class = {
-        name: _rounded_up(conformal_quantile(unlike[ground_truth == i], coverage))
-        for i, name in enumerate(names)
-        if int((ground_truth == i).sum()) >= LEAST_CLASS_IMAGES
-    }
-    return every, by_class
-
-
-def _rounded_up(quantile: float) -> float:
-    """Round so that no image leaves its set; 1 puts every label into it."""
-    scale = 10.0**DIGITS
-    return min(1.0, math.ceil(quantile * scale) / scale) if quantile < 1.0 else 1.0
-
-
-def _rounded_down(value: float) -> float:
-    scale = 10.0**DIGITS
-    return math.floor(value * scale) / scale if value > 0.0 else 0.0
-
-
-def _bands(
-    probability: np.ndarray,
-    positive: np.ndarray,
-    known: np.ndarray,
-    names: Sequence[str],
-    coverage: float,
-) -> dict[str, list[float]]:
-    bands: dict[str, list[float]] = {}
-    for i, name in enumerate(names):
-        found = probability[known[:, i], i]
-        has_it = positive[known[:, i], i]
-        if min(int(has_it.sum()), int((~has_it).sum())) < LEAST_BAND_IMAGES:
-            continue
-        low = -conformal_quantile(-found[has_it], coverage)
-        high = conformal_quantile(found[~has_it], coverage)
-        if low > high:
-            # Told apart well enough: whatever lies between serves both kinds.
-            low = high = (low + high) / 2.0
-        bands[name] = [_rounded_down(low), _rounded_up(high)]
-    return bands
 
 
 def certainty_of(
@@ -204,12 +68,12 @@ def certainty_of(
 
 
 def _word(plain: str, strict: str, *, call: bool) -> str:
-    said = "yes" if call else "no"
+    by_threshold = "yes" if call else "no"
     if not plain:
         return ""
-    if plain != said:
+    if plain != by_threshold:
         return NOT_SURE
-    return CONFIDENT if strict == said else BORDERLINE
+    return CONFIDENT if strict == by_threshold else BORDERLINE
 
 
 def _answers(
@@ -219,7 +83,7 @@ def _answers(
     *,
     prefix: str,
 ) -> list[str]:
-    """Return yes, no, open or "" (nothing is claimed) a label."""
+    """Return yes, no, open or "" (no claim) for each label."""
     if uncertainty["method"] == "conformal":
         inside = conformal_sets(probability[None], names, uncertainty, prefix=prefix)[0]
         alone = int(inside.sum()) == 1
@@ -254,7 +118,7 @@ def conformal_sets(
     every = float(uncertainty[f"{prefix}quantile"])
     by_class = uncertainty.get(f"{prefix}quantiles", {})
     limits = np.array([1.0 - float(by_class.get(name, every)) for name in names])
-    # Rounding of the card's figures must not put an image out of its own set.
+    # Rounding of the card's numbers must not put an image out of its own set.
     inside = probability >= limits - 10.0**-DIGITS
     likeliest = np.eye(len(names), dtype=bool)[probability.argmax(axis=1)]
     return inside | (likeliest & ~inside.any(axis=1, keepdims=True))
@@ -267,7 +131,7 @@ def not_ruled_out(
     names: Sequence[str],
     uncertainty: Mapping[str, Any],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return where the truth is not ruled out, and where the answer is left open.
+    """Return which labels cover the truth, and which are left open.
 
     Args:
         probability: float (images, labels).

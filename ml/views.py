@@ -46,7 +46,9 @@ def view_named_in(text: str) -> str:
     words = _SEPARATORS.sub(" ", text.upper()).strip()
     if _DECUBITUS.search(words):
         return ""
-    views = [view for view, named in ((("PA"), _PA), (("AP"), _AP)) if named.search(words)]
+    views = [
+        view for view, named in ((("PA"), _PA), (("AP"), _AP)) if named.search(words)
+    ]
     if _LEFT.search(words):
         views.append(LEFT_LATERAL)
     if _RIGHT.search(words):

@@ -1,4 +1,1 @@
-"""The archive.
-
-Patients, studies, series, instances and uploads; it knows nothing of models.
-"""
+"""The image archive: patients, studies, series, instances, uploads; no models."""

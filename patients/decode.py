@@ -1,11 +1,12 @@
-"""The one place that decodes pixels in web and ingest: in a child that may die of them.
+"""Decode pixels in a child process with a memory and a time limit.
 
-A hostile file can make a decoder hang, eat memory or crash. So one long-lived child a
-process decodes (`patients.decoder.child`), under a memory and a time limit; it is made
-when first needed, never inherited by a fork, and replaced when it dies.
+A hostile file can make a decoder hang, use all memory or crash. Each process therefore
+has one long-lived child (`patients.decoder.child`). It is started when first needed,
+never inherited by a fork, and replaced when it dies. Web and ingest decode only here.
 """
 
 import atexit
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -15,22 +16,26 @@ from typing import Any
 
 import numpy as np
 from django.conf import settings
+from django.utils.translation import gettext_lazy as _
 
 from accounts.errors import InvalidInput, Unavailable
+from patients import messages
 from patients.decoder.process import (
     DecoderDiedError,
     DecoderHungError,
     DecoderProcess,
 )
+from patients.decoder.refusals import pixel_refusal
 
+logger = logging.getLogger(__name__)
 _RETRY_AFTER_S = 10
-# Of the time limit: hashing the frames of a long run ends before it would be killed.
+# Share of the time limit: hashing many frames ends before the child would be killed.
 _HASHING_SHARE = 0.6
 
 
 @dataclass(frozen=True)
 class PixelFacts:
-    """What is known of an object's pixels once they were decoded.
+    """Facts about the decoded pixels of an object.
 
     pixel_sha256 (stored values, shape, dtype) is None where hashing all frames takes
     longer than its budget; `colour` says whether channels really differ.
@@ -57,8 +62,8 @@ class DecodedPicture:
 
 
 def warm_up() -> None:
-    """Start the child now, so that the first upload does not wait for it."""
-    _ask(lambda decoder: decoder.start())
+    """Start the child, so that the first upload does not wait for it."""
+    _with_child(lambda decoder: decoder.start())
 
 
 def pixel_facts(path: Path) -> PixelFacts:
@@ -84,9 +89,9 @@ def display(path: Path, frame: int = 0) -> np.ndarray:
 
 
 def greatest_difference(path_a: Path, path_b: Path) -> float:
-    """Return how far two objects differ where they differ most, in grey levels of 255.
+    """Return the greatest difference of two objects in grey levels of 255.
 
-    Display values are compared, frame by frame; another shape is 255.
+    Display values are compared frame by frame; a different shape counts as 255.
 
     Raises: as `pixel_facts`.
     """
@@ -112,27 +117,29 @@ def _pixels(head: dict[str, Any], payload: bytearray) -> np.ndarray:
 def _decode(
     operation: str, path: Path, **arguments: Any
 ) -> tuple[dict[str, Any], bytearray]:
-    """Let the child do one thing; what it refuses is raised here."""
+    """Run one operation in the child and raise its refusals here."""
     request = {
         "operation": operation,
         "path": str(Path(path).resolve()),
         **arguments,
     }
-    head, payload = _ask(
+    head, payload = _with_child(
         lambda decoder: decoder.ask(request, timeout_s=settings.DECODE_TIMEOUT_S)
     )
+    if head.get("out_of_memory"):
+        raise InvalidInput(messages.DECODING_TOO_LARGE)
     if "reason_code" in head:
-        message = head.get("message") or "Decoding the image takes too much memory."
-        raise InvalidInput(message, reason_code=head["reason_code"])
+        logger.info("image not decoded: %s %s", head["text"], head["params"])
+        raise pixel_refusal(head["reason_code"], head["params"])
     return head, payload
 
 
-def _ask(action: Callable[[DecoderProcess], Any]) -> Any:
-    """Have the child to ourselves for one action; replace it where it dies of it."""
+def _with_child(action: Callable[[DecoderProcess], Any]) -> Any:
+    """Run an action with the child locked; replace a child that dies."""
     slot = _slot
     if not slot.lock.acquire(timeout=settings.DECODE_TIMEOUT_S / 2):
         raise Unavailable(
-            "Other images are being decoded. Send the file again in a few seconds.",
+            _("Other images are being decoded. Send the file again in a few seconds."),
             reason_code="decoder_busy",
             retry_after=_RETRY_AFTER_S,
         )
@@ -140,20 +147,17 @@ def _ask(action: Callable[[DecoderProcess], Any]) -> Any:
         return _try_twice(slot.decoder(), action)
     except DecoderHungError as error:
         raise InvalidInput(
-            f"Decoding the image takes longer than {settings.DECODE_TIMEOUT_S:g} s.",
-            reason_code="decoder_killed",
+            messages.DECODING_TOO_SLOW,
+            params={"limit_s": settings.DECODE_TIMEOUT_S},
         ) from error
     except DecoderDiedError as error:
-        raise InvalidInput(
-            "The decoder crashes at this image; the file may be damaged.",
-            reason_code="decoder_killed",
-        ) from error
+        raise InvalidInput(messages.DECODER_CRASHED) from error
     finally:
         slot.lock.release()
 
 
 def _try_twice(decoder: DecoderProcess, action: Callable[[DecoderProcess], Any]) -> Any:
-    """Try again where the child died: it may have died of something else."""
+    """Run an action, and once more if the child dies: the cause may be another."""
     try:
         return action(decoder)
     except DecoderDiedError:
@@ -161,14 +165,14 @@ def _try_twice(decoder: DecoderProcess, action: Callable[[DecoderProcess], Any])
 
 
 class _Slot:
-    """The place of this process' child, and whose turn it is."""
+    """The child of this process and its lock."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self._decoder: DecoderProcess | None = None
 
     def decoder(self) -> DecoderProcess:
-        """Return the child of this very process; call it with the lock held."""
+        """Return the child of this process; the caller holds the lock."""
         if self._decoder is None or self._decoder.owner_pid != os.getpid():
             self._decoder = DecoderProcess(
                 memory_bytes=settings.DECODE_MEMORY_BYTES, folder=settings.BASE_DIR
@@ -176,12 +180,12 @@ class _Slot:
         return self._decoder
 
     def stop(self) -> None:
-        """End this process' child, where there is one."""
+        """Stop the child of this process, if there is one."""
         if self._decoder is not None and self._decoder.owner_pid == os.getpid():
             self._decoder.stop()
 
     def forget(self) -> None:
-        """Let go of a parent's child in a process that was forked from it."""
+        """Drop the child of the parent process after a fork."""
         if self._decoder is not None:
             self._decoder.abandon()
 

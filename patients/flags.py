@@ -1,4 +1,4 @@
-"""Flags on studies: what a person should look at before trusting one."""
+"""Set and remove flags on studies that a person must check."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,8 @@ from patients.models import Study, StudyFlag
 def flag(studies: Iterable[Study], what: StudyFlag) -> None:
     """Set a flag on studies that do not have it.
 
-    In one order, so that two images that flag the same studies do not deadlock.
+    Always in the same order, so that two images that flag the same studies do not
+    deadlock.
     """
     unflagged = sorted({study.pk for study in studies if what not in study.flags})
     for key in unflagged:
@@ -23,7 +24,7 @@ def flag(studies: Iterable[Study], what: StudyFlag) -> None:
 
 
 def unflag(study: Study, what: StudyFlag) -> bool:
-    """Take a flag away; say whether it was there."""
+    """Remove a flag; return whether it was set."""
     changed = Study.objects.filter(pk=study.pk, flags__contains=[what]).update(
         flags=Func(F("flags"), Value(what.value), function="array_remove")
     )

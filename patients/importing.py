@@ -1,7 +1,7 @@
-"""A folder of files, taken in one by one: the folder source.
+"""Import the files of a folder one by one.
 
-It can be stopped and started again at any time: what was taken in before, with the
-same claims, is not sent twice.
+The import can be stopped and started again: files that were imported before, with the
+same submitted identity, are skipped.
 """
 
 import csv
@@ -10,7 +10,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
+
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts.errors import InvalidInput, Unavailable
 from accounts.models import Department, User
@@ -20,10 +23,10 @@ from patients.ingest import IngestResult, ingest_instance
 from patients.models import Upload
 
 PATH_COLUMN = "path"
-CLAIM_COLUMNS = tuple(SubmittedIdentity.__dataclass_fields__)
+IDENTITY_COLUMNS = tuple(SubmittedIdentity.__dataclass_fields__)
 TRIES = 3
-# The index that DICOM media carry: it names images and is none (PS3.10 8.6).
-NOT_IMAGES = frozenset({"DICOMDIR"})
+# The index file of DICOM media: it lists images and is not an image (PS3.10 8.6).
+_INDEX_FILES = frozenset({"DICOMDIR"})
 SKIPPED = "skipped"
 POSTPONED = "postponed"
 _SETTLED = (
@@ -35,7 +38,7 @@ _SETTLED = (
 
 @dataclass(frozen=True)
 class FileToImport:
-    """One file, and what the manifest says about it."""
+    """One file, and what the manifest states about it."""
 
     path: Path
     submitted_identity: SubmittedIdentity
@@ -43,12 +46,12 @@ class FileToImport:
 
 @dataclass
 class ImportSummary:
-    """What became of the files.
+    """Outcomes of the files.
 
     Attributes:
-        counts: How many by outcome; `skipped` came in before, `postponed` met a
-            passing fault of ours.
-        troubles: (path, reason) of every file that was not taken.
+        counts: By outcome; `skipped` was imported before, `postponed` met a temporary
+            fault.
+        troubles: (path, reason) of every file that was not accepted.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -62,54 +65,62 @@ class ImportSummary:
 
 
 def files_below(folder: Path, *, manifest: Path | None = None) -> list[Path]:
-    """Return the files of a folder and its folders in one order; no hidden ones."""
+    """Return the files below a folder, sorted, without hidden ones."""
     left_out = manifest.resolve() if manifest else None
     return sorted(
         path
         for path in folder.rglob("*")
         if path.is_file()
-        and path.name not in NOT_IMAGES
+        and path.name not in _INDEX_FILES
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path.resolve() != left_out
     )
 
 
 def read_manifest(manifest: Path, *, folder: Path) -> dict[Path, SubmittedIdentity]:
-    """Read what a CSV file says about files: a column `path`, and any of the claims'.
+    """Read a CSV file with a column `path` and columns of the submitted identity.
 
     Args:
         manifest: UTF-8 with a line of column names; other columns are not read.
         folder: Paths are relative to it, or to the manifest's own folder.
 
     Raises:
-        InvalidInput: There is no column `path`, a file is named twice, or a value is
-            not acceptable; the line is named.
+        InvalidInput: There is no column `path`, a file is listed twice, or a value is
+            not valid; the message names the line.
     """
-    said: dict[Path, SubmittedIdentity] = {}
+    by_path: dict[Path, SubmittedIdentity] = {}
     try:
         with manifest.open(newline="", encoding="utf-8-sig") as lines:
             reader = csv.DictReader(lines)
             if PATH_COLUMN not in (reader.fieldnames or ()):
                 raise InvalidInput(
-                    f"{manifest} has no column named '{PATH_COLUMN}'.",
+                    _("%(manifest)s has no column named '%(column)s'."),
+                    params={"manifest": str(manifest), "column": PATH_COLUMN},
                     reason_code="invalid_manifest",
                 )
             for row in reader:
                 submitted_identity = _submitted_identity(
                     row, line=reader.line_num, manifest=manifest
                 )
-                for path in _meant(row[PATH_COLUMN] or "", manifest, folder):
-                    if path in said:
+                for path in _candidates(row[PATH_COLUMN] or "", manifest, folder):
+                    if path in by_path:
                         raise InvalidInput(
-                            f"{manifest}, line {reader.line_num}: {path} comes twice.",
+                            _("%(manifest)s, line %(line)d: %(path)s is listed twice."),
+                            params={
+                                "manifest": str(manifest),
+                                "line": reader.line_num,
+                                "path": str(path),
+                            },
                             reason_code="invalid_manifest",
                         )
-                    said[path] = submitted_identity
+                    by_path[path] = submitted_identity
     except (ValueError, csv.Error) as error:
         raise InvalidInput(
-            f"{manifest} is not CSV in UTF-8: {error}.", reason_code="invalid_manifest"
+            _("%(manifest)s is not a CSV file in UTF-8: %(detail)s."),
+            params={"manifest": str(manifest), "detail": str(error)},
+            reason_code="invalid_manifest",
         ) from error
-    return said
+    return by_path
 
 
 def import_files(
@@ -119,13 +130,13 @@ def import_files(
     department: Department | None,
     summary: ImportSummary,
 ) -> Iterator[Path]:
-    """Take the files in, one transaction each, and yield each path when it is settled.
+    """Import the files, one transaction each, and yield each path when it is done.
 
     Args:
-        files: In the order to take.
+        files: In the order to import.
         actor: Who imports; None for the system.
         department: Of new studies; None for the actor's.
-        summary: Is filled on the way.
+        summary: Updated after each file.
     """
     for file in files:
         _import_file(file, actor=actor, department=department, summary=summary)
@@ -142,28 +153,35 @@ def _import_file(
     try:
         with file.path.open("rb") as content:
             receipt = receipt_of(content)
-            if receipt.sha256 and _came_in_before(
+            if receipt.sha256 and _was_imported(
                 receipt.sha256, file.submitted_identity
             ):
                 summary.add(file.path, SKIPPED)
                 return
-            result = _patiently(content, file, actor=actor, department=department)
+            result = _ingest_with_retries(
+                content, file, actor=actor, department=department
+            )
     except Unavailable as fault:
         summary.add(file.path, POSTPONED, fault.message)
     except OSError as error:
-        summary.add(file.path, POSTPONED, f"It cannot be read: {error.strerror}.")
+        summary.add(
+            file.path,
+            POSTPONED,
+            gettext("The file cannot be read: %(detail)s.")
+            % {"detail": error.strerror},
+        )
     else:
         summary.add(file.path, result.outcome, result.reason)
 
 
-def _patiently(
-    content: BinaryIO,
+def _ingest_with_retries(
+    content: IO[bytes],
     file: FileToImport,
     *,
     actor: User | None,
     department: Department | None,
 ) -> IngestResult:
-    """Take one file in; a passing fault is waited for, but not for ever."""
+    """Import one file; after a temporary fault try again, up to TRIES times."""
     attempt = 1
     while True:
         try:
@@ -182,7 +200,7 @@ def _patiently(
             time.sleep(fault.retry_after)
 
 
-def _came_in_before(sha256: str, submitted_identity: SubmittedIdentity) -> bool:
+def _was_imported(sha256: str, submitted_identity: SubmittedIdentity) -> bool:
     return Upload.objects.filter(
         sha256=sha256,
         source=Upload.Source.FOLDER,
@@ -196,14 +214,22 @@ def _submitted_identity(
 ) -> SubmittedIdentity:
     try:
         return checked(
-            SubmittedIdentity(**{name: row.get(name) or "" for name in CLAIM_COLUMNS})
+            SubmittedIdentity(
+                **{name: row.get(name) or "" for name in IDENTITY_COLUMNS}
+            )
         )
     except InvalidInput as error:
         raise InvalidInput(
-            f"{manifest}, line {line}: {error.message}", reason_code="invalid_manifest"
+            _("%(manifest)s, line %(line)d: %(problem)s"),
+            params={
+                "manifest": str(manifest),
+                "line": line,
+                "problem": error.message,
+            },
+            reason_code="invalid_manifest",
         ) from error
 
 
-def _meant(path: str, manifest: Path, folder: Path) -> set[Path]:
-    """Return which files a path of the manifest may mean."""
+def _candidates(path: str, manifest: Path, folder: Path) -> set[Path]:
+    """Return the files that a path of the manifest may mean."""
     return {(base / path).resolve() for base in (folder, manifest.parent)}

@@ -1,30 +1,29 @@
-"""A file on its way in: what it is, what its header says, its hashes when asked for."""
+"""An incoming file: its kind, header and hashes."""
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from django.conf import settings
 
 from accounts.errors import InvalidInput, TooLarge
-from patients import decode, storage
+from patients import containers, decode, messages, storage
+from patients.containers import Kind
 from patients.decode import PixelFacts
 from patients.dicom import hashes
 from patients.dicom.hashes import ObjectHashes
 from patients.dicom.header import Header, PatientIdentity, read_header
-from patients.files import containers
-from patients.files.containers import Kind
+from patients.files.temporary import sha256_of
 from patients.identity.submitted import SubmittedIdentity
 from patients.secondary_capture import wrap_picture
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What is known of every file that came, also of one that is refused."""
+    """Hash and size of a received file, also of a refused one."""
 
     sha256: str
     size_bytes: int | None
@@ -33,12 +32,12 @@ class Receipt:
 
 @dataclass
 class IncomingImage:
-    """A whole file whose header could be read.
+    """A complete file with a readable header.
 
     Attributes:
-        path: The DICOM object on this disk: the file as sent, or what wraps a picture.
+        path: The DICOM object on disk: the file as sent, or the one made of a picture.
         object_sha256: Of the bytes at `path`.
-        picture: Whether it came as PNG, JPEG, TIFF or BMP.
+        picture: Whether it was sent as PNG, JPEG, TIFF or BMP.
     """
 
     path: Path
@@ -49,16 +48,16 @@ class IncomingImage:
 
     @cached_property
     def hashes(self) -> ObjectHashes:
-        """The hashes that say whether two files are the same object."""
+        """The hashes that show whether two files are the same object."""
         with self.path.open("rb") as file:
             return hashes.hash_object(file, object_sha256=self.object_sha256)
 
     @cached_property
     def pixels(self) -> PixelFacts | None:
-        """What the decoded pixels are; None without pixels or without a decoder.
+        """Facts about the decoded pixels; None without pixels or without a decoder.
 
         Raises:
-            InvalidInput: They are there and cannot be read.
+            InvalidInput: The pixels cannot be read.
             Unavailable: The decoder is busy for too long.
         """
         if not self.header.has_pixels:
@@ -66,23 +65,23 @@ class IncomingImage:
         try:
             return decode.pixel_facts(self.path)
         except InvalidInput as error:
-            # Kept, and shown as far as it goes: the archive may outlive the decoders.
+            # The object is stored anyway: a later version may decode it.
             if error.reason_code == "unsupported_transfer_syntax":
                 return None
             raise
 
     def read_content(self) -> None:
-        """Hash and decode now, what is asked for later is there."""
+        """Hash and decode now, so that later accesses are quick."""
         _ = self.hashes, self.pixels
 
     @property
     def pixel_sha256(self) -> str | None:
-        """The hash of the decoded pixels, where there is one."""
+        """The hash of the decoded pixels, if there is one."""
         return self.pixels.pixel_sha256 if self.pixels else None
 
 
-def receipt_of(file: BinaryIO) -> Receipt:
-    """Return the hash and size of a file; what the upload handler found is believed."""
+def receipt_of(file: IO[bytes]) -> Receipt:
+    """Return the hash and size of a file, from the upload handler if it has them."""
     received = getattr(file, "received_bytes", None)
     if received is not None:
         return Receipt(
@@ -94,31 +93,31 @@ def receipt_of(file: BinaryIO) -> Receipt:
     file.seek(0)
     if size > settings.MAX_FILE_BYTES:
         return Receipt(sha256="", size_bytes=size, too_large=True)
-    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = sha256_of(file)
     file.seek(0)
     return Receipt(sha256=digest, size_bytes=size, too_large=False)
 
 
 @contextmanager
 def opened(
-    file: BinaryIO, *, receipt: Receipt, submitted_identity: SubmittedIdentity
+    file: IO[bytes], *, receipt: Receipt, submitted_identity: SubmittedIdentity
 ) -> Iterator[IncomingImage]:
-    """Give a file as an image: whole, and as a DICOM object whatever it came as.
+    """Check a file and give it as a DICOM image; pictures are converted.
 
     Args:
         file: Open for reading, and seekable.
         receipt: From `receipt_of`.
-        submitted_identity: Checked; a picture's UIDs depend on it.
+        submitted_identity: Checked; the UIDs of a picture depend on it.
 
     Raises:
-        InvalidInput: The file is not whole, no image, or its header cannot be read.
-        TooLarge: It is over the limit of a file.
+        InvalidInput: The file is incomplete, not an image, or has no readable header.
+        TooLarge: The file is over the limit.
         Unavailable: The decoder is busy for too long.
     """
     if receipt.too_large:
-        limit_mb = settings.MAX_FILE_BYTES // (1024 * 1024)
         raise TooLarge(
-            f"The file is larger than {limit_mb} MB.", reason_code="file_too_large"
+            messages.FILE_TOO_LARGE,
+            params={"limit_mb": settings.MAX_FILE_BYTES // (1024 * 1024)},
         )
     file.seek(0)
     kind = containers.sniff(file)
@@ -139,8 +138,7 @@ def _image(path: Path, *, sha256: str, picture: bool) -> IncomingImage:
     with path.open("rb") as file:
         header = read_header(file)
         if not sha256:
-            file.seek(0)
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            sha256 = sha256_of(file)
     return IncomingImage(
         path=path,
         object_sha256=sha256,
@@ -152,8 +150,8 @@ def _image(path: Path, *, sha256: str, picture: bool) -> IncomingImage:
 
 @contextmanager
 def _as_picture(
-    file: BinaryIO, kind: Kind, submitted_identity: SubmittedIdentity
-) -> Iterator[BinaryIO]:
+    file: IO[bytes], kind: Kind, submitted_identity: SubmittedIdentity
+) -> Iterator[IO[bytes]]:
     identity = PatientIdentity(
         patient_id=submitted_identity.patient_id or None,
         issuer=submitted_identity.issuer,

@@ -1,22 +1,23 @@
-"""How a file becomes part of the record: every source calls `ingest_instance`.
+"""Store a file in the record: every source calls `ingest_instance`.
 
-Nothing else makes instances.
+Nothing else creates instances.
 
-One file is one transaction: patient, study, series, instance, Upload, audit, and what
-the receivers of `instance_stored` write. A refusal's Upload and audit event go in a
-second one, after the rollback. Nothing about a bad file is an exception for the caller.
+One file is one transaction: patient, study, series, instance, Upload, audit event, and
+the rows of the receivers of `instance_stored`. The Upload and audit event of a refusal
+are written in a second transaction, after the rollback. A bad file raises no exception.
 """
 
 import logging
 from dataclasses import dataclass, replace
-from typing import BinaryIO
+from typing import IO
 
 from django.db import DatabaseError, DataError, transaction
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
 from accounts.errors import ChestXError, InvalidInput, Unavailable
 from accounts.models import Department, User
-from patients import incoming, placement, storage, uploads
+from patients import incoming, messages, placement, storage, uploads
 from patients.conflicts import duplicates
 from patients.conflicts.duplicates import Recognised
 from patients.conflicts.quarantine import Conflicting
@@ -33,8 +34,8 @@ __all__ = ["IngestResult", "SubmittedIdentity", "ingest_instance", "record_refus
 
 NOTHING_SUBMITTED = SubmittedIdentity()
 logger = logging.getLogger(__name__)
-# Images that make one patient, study and series at once lose three races at most;
-# the rest is for deadlocks.
+# Images that create one patient, study and series at the same time lose at most three
+# races; the other tries are for deadlocks.
 LONGEST_RACE = 8
 # PostgreSQL: unique_violation, serialization_failure, deadlock_detected.
 _LOST_RACE = frozenset({"23505", "40001", "40P01"})
@@ -42,23 +43,28 @@ _LOST_RACE = frozenset({"23505", "40001", "40P01"})
 
 @dataclass(frozen=True)
 class IngestResult:
-    """What became of one file.
+    """The outcome of one file.
 
-    Of a conflict: what it conflicts with, if the actor may see that.
+    Patient, study and instance of a conflict are those it conflicts with, if the actor
+    may see them.
     """
 
     name: str
     outcome: Upload.Outcome
     reason_code: str
-    reason: str
     patient: Patient | None
     study: Study | None
     instance: Instance | None
     upload: Upload
 
+    @property
+    def reason(self) -> str:
+        """The sentence of the reason in the language of the reader, or ""."""
+        return self.upload.reason_text
+
 
 def ingest_instance(
-    file: BinaryIO,
+    file: IO[bytes],
     *,
     name: str,
     source: str,
@@ -71,24 +77,24 @@ def ingest_instance(
     department: Department | None = None,
     resent: Upload | None = None,
 ) -> IngestResult:
-    """Take one file into the record, or say why not.
+    """Store one file in the record, or refuse it with a reason.
 
     Args:
-        file: Open for reading and seekable; what came through the upload handler
-            brings its hash, size and whether it was too large.
-        name: As the sender called it.
+        file: Open for reading and seekable; a file of the upload handler has its hash,
+            size and whether it was too large.
+        name: Given by the sender.
         source: An `Upload.Source`.
-        actor: Who sent it; None for a program of ours. The caller has checked access.
-        submitted_identity: What a form or manifest says; fills what the header lacks.
-        requested_model: Restricts which model reads it; "" for every one that fits.
+        actor: The sender; None for a program of ChestX. The caller has checked access.
+        submitted_identity: Of a form or manifest; fills the gaps of the header.
+        requested_model: Restricts which model reads it; "" for every eligible one.
         origin: Who made the object.
         synthetic: Drawn by the demo.
-        request: The HTTP request, for the audit trail.
+        request: The HTTP request, for the audit event.
         department: Of a new study; None for the actor's primary one, else the default.
-        resent: The conflict that is sent again: it keeps its row if it still is one.
+        resent: The conflict that is sent again; it keeps its row if it is still one.
 
     Raises:
-        Unavailable: A passing fault of ours; nothing was stored, sending again helps.
+        Unavailable: A temporary fault; nothing was stored, sending again helps.
     """
     sending = Sending(
         name=name,
@@ -110,8 +116,8 @@ def ingest_instance(
         with incoming.opened(
             file, receipt=receipt, submitted_identity=sending.submitted_identity
         ) as image:
-            whose = submitted.identify(image.header, sending.submitted_identity)
-            return _settle(image, whose, sending, receipt)
+            identity = submitted.identify(image.header, sending.submitted_identity)
+            return _settle(image, identity, sending, receipt)
     except Conflicting as conflict:
         return _conflict(sending, receipt, conflict, file=file)
     except Unavailable:
@@ -129,7 +135,7 @@ def record_refusal(
     request: HttpRequest | None = None,
     size_bytes: int | None = None,
 ) -> IngestResult:
-    """Record a file, or a whole request (name ""), that a source refused unread."""
+    """Record a file, or a whole request (name ""), that was refused without reading."""
     sending = Sending(
         name=name,
         source=source,
@@ -146,30 +152,27 @@ def record_refusal(
 
 
 def _settle(
-    image: IncomingImage, whose: Identity, sending: Sending, receipt: Receipt
+    image: IncomingImage, identity: Identity, sending: Sending, receipt: Receipt
 ) -> IngestResult:
-    """Store the image or recognise it; after a lost race, as what it is by then."""
-    for _ in range(LONGEST_RACE):
+    """Store the image or recognise a copy; after a lost race try again."""
+    for _attempt in range(LONGEST_RACE):
         try:
             known = duplicates.known_object(image)
             if known is None:
-                return _store(image, whose, sending, receipt)
-            kept = _keep_duplicate(image, known, whose, sending, receipt)
+                return _store(image, identity, sending, receipt)
+            kept = _keep_duplicate(image, known, identity, sending, receipt)
             if kept is not None:
                 return kept
         except DataError as error:
             logger.warning(
                 "a value of an upload does not fit the record: %s", type(error)
             )
-            raise InvalidInput(
-                "The header has a value that the record cannot hold.",
-                reason_code="invalid_header",
-            ) from error
+            raise InvalidInput(messages.UNSTORABLE_HEADER) from error
         except DatabaseError as error:
             if getattr(error.__cause__, "sqlstate", None) not in _LOST_RACE:
                 raise
     raise Unavailable(
-        "Too many files of the same study arrived at once. Please send this one again.",
+        _("Too many files of this study arrived at once. Send this file again."),
         reason_code="busy",
     )
 
@@ -177,46 +180,45 @@ def _settle(
 def _keep_duplicate(
     image: IncomingImage,
     known: Instance,
-    whose: Identity,
+    identity: Identity,
     sending: Sending,
     receipt: Receipt,
 ) -> IngestResult | None:
-    """Answer a copy of a stored object with that object; new is only that it came.
+    """Record a copy of a stored object as a duplicate.
 
     Returns:
-        None where the object was erased meanwhile: the copy is new again.
+        None if the object was erased meanwhile, so that the copy is new.
     """
     recognised: Recognised = duplicates.recognise(image, known)
     study = known.series.study
-    submitted.refuse_other_patient(sending.submitted_identity, study, whose=whose)
+    submitted.refuse_other_patient(sending.submitted_identity, study, identity=identity)
     with transaction.atomic(durable=True):
         if not placement.lock_study(study):
             return None
-        placement.raise_priority(study, sending.submitted_identity.priority)
+        placement.raise_priority(study, sending.submitted_identity.checked_priority)
         upload = uploads.record_kept(
             sending,
             receipt,
             known,
             created=False,
-            reason_code=recognised.reason_code,
-            reason=recognised.reason,
+            note=recognised.note,
         )
-        _tell(known, created=False, sending=sending)
+        _notify(known, created=False, sending=sending)
     return _kept(sending, upload, known)
 
 
 def _store(
-    image: IncomingImage, whose: Identity, sending: Sending, receipt: Receipt
+    image: IncomingImage, identity: Identity, sending: Sending, receipt: Receipt
 ) -> IngestResult:
-    """Store a new image: rows, bytes and what hangs on them, or nothing."""
-    image.read_content()  # takes long: before the transaction
+    """Store the rows and bytes of a new image, or nothing."""
+    image.read_content()  # slow, so before the transaction
     with transaction.atomic(durable=True):
         series = placement.place(
             Placing(
                 header=image.header,
-                identity=whose,
+                identity=identity,
                 picture=image.picture,
-                priority=sending.submitted_identity.priority,
+                priority=sending.submitted_identity.checked_priority,
                 department=sending.department,
             )
         )
@@ -225,7 +227,7 @@ def _store(
         instance = _instance(image, series, sending)
         placement.flag_same_pixels(instance, series.study.patient)
         upload = uploads.record_kept(sending, receipt, instance, created=True)
-        _tell(instance, created=True, sending=sending)
+        _notify(instance, created=True, sending=sending)
     return _kept(sending, upload, instance)
 
 
@@ -261,8 +263,8 @@ def _instance(image: IncomingImage, series: Series, sending: Sending) -> Instanc
     )
 
 
-def _tell(instance: Instance, *, created: bool, sending: Sending) -> None:
-    """Let the receivers write their rows; an error of theirs rolls everything back."""
+def _notify(instance: Instance, *, created: bool, sending: Sending) -> None:
+    """Send `instance_stored`; an error of a receiver rolls everything back."""
     instance_stored.send(
         sender=Instance,
         instance=instance,
@@ -280,7 +282,7 @@ def _kept(sending: Sending, upload: Upload, instance: Instance) -> IngestResult:
 
 
 def _conflict(
-    sending: Sending, receipt: Receipt, conflict: Conflicting, *, file: BinaryIO
+    sending: Sending, receipt: Receipt, conflict: Conflicting, *, file: IO[bytes]
 ) -> IngestResult:
     upload = uploads.record_conflict(sending, receipt, conflict, file=file)
     other = conflict.conflicts_with
@@ -313,7 +315,6 @@ def _result(
         name=submitted.storable(sending.name),
         outcome=Upload.Outcome(upload.outcome),
         reason_code=upload.reason_code,
-        reason=upload.reason,
         patient=patient,
         study=study,
         instance=instance,

@@ -1,6 +1,6 @@
-"""Where an image belongs: its patient, study and series, found or made.
+"""Find or create the patient, study and series of an image.
 
-Everything here runs inside the one transaction of an image.
+Everything here runs inside the transaction of the image.
 """
 
 import hashlib
@@ -11,7 +11,8 @@ from django.db import connection
 from django.db.models import Q, QuerySet
 
 from accounts.models import Department, User
-from patients.conflicts.quarantine import Conflicting, ConflictReason
+from patients import messages
+from patients.conflicts.quarantine import Conflicting
 from patients.dicom.header import Header
 from patients.flags import flag
 from patients.identity import names
@@ -25,13 +26,13 @@ SMALLEST_INTEGER, GREATEST_INTEGER = -(2**31), 2**31 - 1
 
 @dataclass(frozen=True)
 class Placing:
-    """An image that looks for its place.
+    """An image to place, with what decides its place.
 
     Attributes:
-        identity: Whose it is, header and form taken together.
-        picture: It has no study of its own: it joins the one of its accession number.
-        priority: How soon somebody wants it read; None says nothing.
-        department: Where a new study goes.
+        identity: From header and form together.
+        picture: Has no study of its own and joins the study of its accession number.
+        priority: None if not submitted.
+        department: Of a new study.
     """
 
     header: Header
@@ -54,11 +55,11 @@ def department_of(actor: User | None) -> Department:
 
 
 def place(image: Placing) -> Series:
-    """Find or make the series of an image, with its study and patient.
+    """Find or create the series of an image, with its study and patient.
 
     Raises:
         Conflicting: conflict_patient, conflict_study or conflict_accession.
-        IntegrityError: Another image made the same patient, study or series just now.
+        IntegrityError: Another image created the same patient, study or series.
     """
     _lock_accession(image.identity)
     study = _known_study(image)
@@ -67,7 +68,7 @@ def place(image: Placing) -> Series:
         study = _new_study(image)
     else:
         _refuse_other_patient(study, image.identity)
-        _take_accession(study, image.identity)
+        _set_accession(study, image.identity)
         raise_priority(study, image.priority)
         _fill_patient(study.patient, image.identity)
     if demographics_differ(image.identity, study.patient):
@@ -76,9 +77,9 @@ def place(image: Placing) -> Series:
 
 
 def belongs_to(study: Study, identity: Identity) -> bool:
-    """Say whether the study is this patient's.
+    """Return whether the study belongs to this patient.
 
-    The identity that a study came with follows it through its assignments.
+    A study keeps the identity that it was received with, also after an assignment.
     """
     return identity.key in (
         (study.patient.patient_id, study.patient.issuer),
@@ -87,12 +88,12 @@ def belongs_to(study: Study, identity: Identity) -> bool:
 
 
 def lock_study(study: Study) -> bool:
-    """Keep a study from being erased in this transaction; False: it was already."""
+    """Lock a study against erasure; return False if it is already erased."""
     return Study.objects.select_for_update(no_key=True).filter(pk=study.pk).exists()
 
 
 def raise_priority(study: Study, priority: Priority | None) -> None:
-    """Raise a study's priority; it never sinks by an image that comes later."""
+    """Raise the priority of a study; a later image never lowers it."""
     if priority is not None and priority > study.priority:
         Study.objects.filter(pk=study.pk, priority__lt=priority).update(
             priority=priority
@@ -101,7 +102,7 @@ def raise_priority(study: Study, priority: Priority | None) -> None:
 
 
 def flag_same_pixels(instance: Instance, patient: Patient) -> None:
-    """Flag the studies of two patients who have the very same picture."""
+    """Flag the studies of different patients that have the same pixels."""
     if not instance.pixel_sha256:
         return
     others = Study.objects.filter(
@@ -113,7 +114,7 @@ def flag_same_pixels(instance: Instance, patient: Patient) -> None:
 
 
 def _lock_accession(identity: Identity) -> None:
-    """Serialise images of one accession number: no unique index can."""
+    """Lock an accession number: a unique index cannot serialise its images."""
     if not identity.accession_number:
         return
     key = f"{identity.accession_issuer}\x1f{identity.accession_number}".encode()
@@ -125,14 +126,14 @@ def _lock_accession(identity: Identity) -> None:
 
 
 def _studies() -> QuerySet[Study]:
-    """Studies with their patients, locked: no assignment moves them meanwhile."""
+    """Return studies with their patients, locked against assignments."""
     return Study.objects.select_related("patient", "department").select_for_update(
         of=("self",), no_key=True
     )
 
 
 def _known_study(image: Placing) -> Study | None:
-    """Return the image's study; a picture may only have an accession number for it."""
+    """Return the study of the image; of a picture by its accession number."""
     uid = image.header.study_instance_uid
     study = _studies().filter(study_instance_uid=uid).first()
     if study is not None or not (image.picture and image.identity.accession_number):
@@ -149,11 +150,10 @@ def _of_accession(studies: QuerySet[Study], identity: Identity) -> QuerySet[Stud
 
 
 def _refuse_other_patient(study: Study, identity: Identity) -> None:
-    """A header without PatientID takes the patient of its known study."""
+    """Refuse another patient; without PatientID the patient of the study holds."""
     if identity.patient_id is not None and not belongs_to(study, identity):
         raise Conflicting(
-            ConflictReason.PATIENT,
-            "The study of this image is already stored under another patient.",
+            messages.STUDY_OF_OTHER_PATIENT,
             conflicts_with=_some_instance(Q(series__study=study)),
         )
 
@@ -161,11 +161,11 @@ def _refuse_other_patient(study: Study, identity: Identity) -> None:
 def _refuse_accession_of_another(
     identity: Identity, *, patient: Patient | None
 ) -> None:
-    """Refuse an accession number that another patient's study has.
+    """Refuse an accession number of another patient's study.
 
     Args:
-        identity: Whose image it is.
-        patient: Whose it is already known to be; None for a new study.
+        identity: Of the image.
+        patient: Of the known study; None for a new study.
     """
     if not identity.accession_number:
         return
@@ -178,14 +178,13 @@ def _refuse_accession_of_another(
         )
         if not same:
             raise Conflicting(
-                ConflictReason.ACCESSION,
-                "Another patient's study has this accession number.",
+                messages.ACCESSION_OF_OTHER_PATIENT,
                 conflicts_with=_some_instance(Q(series__study=study)),
             )
 
 
-def _take_accession(study: Study, identity: Identity) -> None:
-    """Give a known study the accession number that its first images lacked."""
+def _set_accession(study: Study, identity: Identity) -> None:
+    """Set the accession number of a study that has none yet."""
     ours = (study.accession_number, study.accession_issuer)
     theirs = (identity.accession_number, identity.accession_issuer)
     if not identity.accession_number or ours == theirs:
@@ -229,7 +228,7 @@ def _new_study(image: Placing) -> Study:
 
 
 def _patient(identity: Identity) -> Patient:
-    """Find or make the patient; without a patient_id somebody new, one a study."""
+    """Find or create the patient; without a patient_id always create one."""
     known = None
     if identity.patient_id is not None:
         known = Patient.objects.filter(
@@ -248,10 +247,10 @@ def _patient(identity: Identity) -> Patient:
 
 
 def _fill_patient(patient: Patient, identity: Identity) -> None:
-    """Take from the image what the record lacks; what it has is a person's to change.
+    """Fill empty fields of the patient; only people change filled ones.
 
-    An image that came under another identifier, and followed its study to this patient,
-    says nothing of them.
+    An image with another identifier, whose study was assigned to this patient, is not
+    used.
     """
     own = identity.patient_id is None or identity.key == (
         patient.patient_id,
@@ -276,10 +275,10 @@ def _known_series(image: Placing, *, study: Study | None) -> Series | None:
 
     Args:
         image: The image.
-        study: The study that it belongs to; None for one that is not made yet.
+        study: Of the image; None for one that does not exist yet.
 
     Raises:
-        Conflicting: The series is known in another study.
+        Conflicting: The series belongs to another study.
     """
     series = (
         Series.objects.select_related("study__patient")
@@ -295,9 +294,9 @@ def _known_series(image: Placing, *, study: Study | None) -> Series | None:
         else identity.patient_id is None or belongs_to(series.study, identity)
     )
     raise Conflicting(
-        ConflictReason.STUDY if same_patient else ConflictReason.PATIENT,
-        "The series of this image is already stored under another "
-        f"{'study' if same_patient else 'patient'}.",
+        messages.SERIES_OF_OTHER_STUDY
+        if same_patient
+        else messages.SERIES_OF_OTHER_PATIENT,
         conflicts_with=_some_instance(Q(series=series)),
     )
 
@@ -321,7 +320,7 @@ def _series(image: Placing, study: Study) -> Series:
 
 
 def integer(number: int | None) -> int | None:
-    """Return the number if a column holds it: an IS may have twelve digits."""
+    """Return the number if a column can hold it: an IS has up to twelve digits."""
     if number is None or not SMALLEST_INTEGER <= number <= GREATEST_INTEGER:
         return None
     return number

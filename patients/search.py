@@ -1,10 +1,9 @@
-"""Finding patients and studies by name, identifier or accession number.
+"""Search patients and studies by name, identifier or accession number.
 
-Names are found by the beginnings of their words, in any order: `mul jo` finds Johanna
-Müller. Every way in has an index. What is found is looked up first, so that the planner
-is told few keys instead of guessing their number: among 200,000 patients it guessed
-wrong and read whole tables. Only where very many are found does the search stay one
-query with the list that it narrows.
+Names match by the beginnings of their words, in any order: `mul jo` finds Johanna
+Müller. Each of the searches has an index. The keys are looked up first and put into the
+query: among 200,000 patients the planner misjudged their number and read whole tables.
+Only if very many rows match, the search stays a subquery.
 """
 
 from collections.abc import Iterable
@@ -17,21 +16,21 @@ from patients.identity import names
 from patients.models import Patient, Study
 
 MOST_WORDS = 8
-# Up to so many keys are written into the query.
+# The most keys that are written into the query.
 FEW = 1000
 
 
 def patients_found(text: str) -> QuerySet[Patient]:
-    """Return the patients whose name, identifier or a study's accession number fits."""
+    """Return the patients that match by name, identifier or accession number."""
     by_accession = Patient.objects.filter(
         pk__in=_by_accession(text).order_by().values("patient")
     )
-    ways = (patients_named(text), _by_identifier(text), by_accession)
-    return Patient.objects.filter(_among("pk", _found(ways)))
+    searches = (patients_named(text), _by_identifier(text), by_accession)
+    return Patient.objects.filter(_among("pk", _found(searches)))
 
 
 def studies_found(text: str) -> QuerySet[Study]:
-    """Return the studies that fit: by their patient, or by their accession number."""
+    """Return the studies that match by patient or accession number."""
     patients = _found((patients_named(text), _by_identifier(text)))
     of_patients = Study.objects.filter(_among("patient", patients))
     return Study.objects.filter(
@@ -40,7 +39,7 @@ def studies_found(text: str) -> QuerySet[Study]:
 
 
 def patients_named(text: str) -> QuerySet[Patient]:
-    """Return the patients with words in their name that begin as these do."""
+    """Return the patients with words in their name that begin with these words."""
     words = names.fold(text).split()[:MOST_WORDS]
     if not words:
         return Patient.objects.none()
@@ -59,28 +58,29 @@ def patients_named(text: str) -> QuerySet[Patient]:
 
 
 def _name_words() -> Func:
-    """Return the words of a name as the index `patient_name_words` has them."""
+    """Return the words of a name as in the index `patient_name_words`."""
     words = Func(F("name_folded"), Value(" "), function="string_to_array")
     return Func(
         Func(words, Value(""), function="array_remove"), function="array_to_tsvector"
     )
 
 
-def _found(ways: Iterable[QuerySet]) -> list[UUID] | QuerySet:
-    """Return the keys that the ways find together, or the query for very many."""
-    each = [way.order_by().values_list("pk", flat=True) for way in ways]
+def _found(searches: Iterable[QuerySet]) -> list[UUID] | QuerySet:
+    """Return the keys that the searches find together, or a query if very many."""
+    each = [search.order_by().values_list("pk", flat=True) for search in searches]
     few: set[UUID] = set()
-    for way in each:
-        few.update(way[: FEW + 1])
+    for search in each:
+        few.update(search[: FEW + 1])
         if len(few) > FEW:
             return each[0].union(*each[1:])
     return sorted(few)
 
 
 def _among(column: str, keys: list[UUID] | QuerySet) -> Q | Func:
-    """Return the rows whose column is one of the keys; few of them as one array.
+    """Return a condition for a column to be one of the keys.
 
-    An IN with a parameter a key costs more than all the rest of the search.
+    Few keys are one array: an IN with a parameter for each costs more than the rest of
+    the search.
     """
     if isinstance(keys, QuerySet):
         return Q(**{f"{column}__in": keys})
@@ -103,7 +103,7 @@ def _by_accession(text: str) -> QuerySet[Study]:
 
 
 def _begins(column: str, text: str) -> Q:
-    """The beginning as typed, or in capitals, as most identifiers are."""
+    """Return a condition for the beginning of a column, as typed or in capitals."""
     text = text.strip().replace("\x00", "")
     if not text:
         return Q(pk__in=())

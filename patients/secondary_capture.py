@@ -1,7 +1,7 @@
-"""A PNG, JPEG, TIFF or BMP becomes a Secondary Capture: behind the source all is DICOM.
+"""Convert a PNG, JPEG, TIFF or BMP to a DICOM Secondary Capture.
 
-The bytes are decided by the file, patient_id, issuer and accession number alone, so
-that the same picture sent again for the same patient is the same object (PS3.5 B.2).
+The bytes depend on the file, patient_id, issuer and accession number alone, so the
+same picture sent again for the same patient is the same object (PS3.5 B.2).
 """
 
 import hashlib
@@ -10,7 +10,7 @@ import struct
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import IO, BinaryIO
+from typing import IO
 
 from django.conf import settings
 from pydicom import config
@@ -27,19 +27,19 @@ from pydicom.uid import (
 )
 
 from accounts.errors import InvalidInput
-from patients import decode
+from patients import decode, messages
+from patients.containers import Kind
 from patients.dicom import tags
-from patients.dicom.header import PatientIdentity
-from patients.files.containers import Kind
+from patients.dicom.header import LONGEST_IDENTIFIER, PatientIdentity
 from patients.files.jpeg import JpegStructure, read_jpeg
 from patients.files.mapped import mapped
 from patients.files.temporary import CHUNK_BYTES, new_temporary_file, on_disk
 
-# Ours: 2.25 and a UUID, as PS3.5 B.2 allows.
+# The UID of ChestX: 2.25 and a UUID, as PS3.5 B.2 allows.
 IMPLEMENTATION_CLASS_UID = UID("2.25.268110932044218253026216823110398476853")
 IMPLEMENTATION_VERSION = "CHESTX"
 _JPEG_METHOD = "ISO_10918_1"
-# Baseline and extended sequential, Huffman-coded: what PS3.5 A.4.1 takes as it is.
+# Baseline and extended sequential, Huffman-coded: PS3.5 A.4.1 takes them unchanged.
 _LEGAL_PROCESSES = {(0, 8): JPEGBaseline8Bit, (1, 8): JPEGExtended12Bit} | {
     (1, 12): JPEGExtended12Bit
 }
@@ -48,7 +48,7 @@ _YBR_IDS = (1, 2, 3)
 
 @dataclass(frozen=True)
 class _Pixels:
-    """Pixel data as it goes into the dataset, and what describes it."""
+    """Pixel data as it is written into the dataset, and its description."""
 
     rows: int
     columns: int
@@ -61,24 +61,28 @@ class _Pixels:
 
 
 def wrap_picture(
-    file: BinaryIO, kind: Kind, *, identity: PatientIdentity, accession_number: str = ""
+    file: IO[bytes],
+    kind: Kind,
+    *,
+    identity: PatientIdentity,
+    accession_number: str = "",
 ) -> IO[bytes]:
-    """Write a picture as a Secondary Capture Image (PS3.3 A.8), and return that.
+    """Write a picture as a Secondary Capture Image (PS3.3 A.8) and return the file.
 
     The same file and identity give the same bytes and UIDs. Of the identity only
-    patient_id, issuer (DEFAULT_ISSUER where empty) and accession number are written,
-    those that the UIDs are made of: names and dates that a form claims live in the
-    record, or the same picture sent again with another spelling would be a conflict.
+    patient_id, issuer (DEFAULT_ISSUER where empty) and accession number are written:
+    the UIDs are made of them. Names and dates of a form are kept in the record, since
+    the same picture sent again with another spelling would be a conflict otherwise.
 
-    A baseline or extended sequential grey or YBR JPEG is kept as it is; everything
-    else is decoded (EXIF orientation applied and dropped) and stored uncompressed.
+    A baseline or extended sequential grey or YBR JPEG is kept unchanged. Everything
+    else is decoded, its EXIF orientation applied, and stored uncompressed.
 
     Returns:
-        An open temporary file at its start; `.name` is its path, closing it deletes it.
+        An open temporary file at its start; `.name` is its path, closing deletes it.
 
     Raises:
         InvalidInput: unreadable_pixels, too_many_pixels, decoder_killed or
-            invalid_header (an identifier that no DICOM header can hold).
+            invalid_header (an identifier that a DICOM header cannot hold).
         Unavailable: decoder_busy.
     """
     issuer = identity.issuer or settings.DEFAULT_ISSUER
@@ -89,7 +93,7 @@ def wrap_picture(
     dataset = _secondary_capture(pixels)
     if patient_id:
         dataset.PatientID, dataset.IssuerOfPatientID = patient_id, issuer
-    # Longer than SH allows in places: kept whole, the column holds 64 too.
+    # Sometimes longer than SH allows; kept whole, since the column holds 64 as well.
     dataset.add(
         DataElement(
             tags.ACCESSION_NUMBER,
@@ -107,15 +111,15 @@ def wrap_picture(
         if accession_number
         else _uid_from(b"study", sop_uid.encode())
     )
-    return _written(dataset, pixels.transfer_syntax_uid)
+    return _write(dataset, pixels.transfer_syntax_uid)
 
 
-def _pixels(file: BinaryIO, kind: Kind) -> _Pixels:
+def _pixels(file: IO[bytes], kind: Kind) -> _Pixels:
     if kind is Kind.JPEG:
         with mapped(file) as data:
             jpeg = read_jpeg(data)
             if _is_legal(jpeg):
-                return _as_it_is(jpeg, data[: jpeg.length])
+                return _unchanged(jpeg, data[: jpeg.length])
     with on_disk(file) as path:
         decoded = decode.read_picture(path)
         size_bytes = path.stat().st_size
@@ -136,19 +140,19 @@ def _pixels(file: BinaryIO, kind: Kind) -> _Pixels:
 
 
 def _is_legal(jpeg: JpegStructure) -> bool:
-    """Whether the JPEG may stand in a DICOM object as it is: grey or YBR, upright."""
+    """Return whether DICOM takes the JPEG unchanged: grey or YBR, upright."""
     if (jpeg.process, jpeg.bits) not in _LEGAL_PROCESSES or jpeg.orientation != 1:
         return False
     if len(jpeg.component_ids) == 1:
         return True
-    # RGB is told by Adobe's transform 0, or by components that are named so.
+    # RGB is marked by Adobe's transform 0, or by the names of the components.
     ybr = jpeg.adobe_transform == 1 or (
         jpeg.adobe_transform is None and jpeg.component_ids == _YBR_IDS
     )
     return len(jpeg.component_ids) == 3 and jpeg.bits == 8 and ybr
 
 
-def _as_it_is(jpeg: JpegStructure, stream: bytes) -> _Pixels:
+def _unchanged(jpeg: JpegStructure, stream: bytes) -> _Pixels:
     samples = len(jpeg.component_ids)
     colours = "YBR_FULL_422" if jpeg.subsampled else "YBR_FULL"
     return _Pixels(
@@ -164,7 +168,7 @@ def _as_it_is(jpeg: JpegStructure, stream: bytes) -> _Pixels:
 
 
 def _secondary_capture(pixels: _Pixels) -> Dataset:
-    """Fill the modules of PS3.3 table A.8-1, with nothing that time would change."""
+    """Fill the modules of PS3.3 table A.8-1, without dates or random values."""
     dataset = Dataset()
     dataset.SpecificCharacterSet = "ISO_IR 192"
     dataset.SOPClassUID = SecondaryCaptureImageStorage
@@ -203,7 +207,7 @@ def _secondary_capture(pixels: _Pixels) -> Dataset:
     return dataset
 
 
-def _written(dataset: Dataset, transfer_syntax_uid: UID) -> IO[bytes]:
+def _write(dataset: Dataset, transfer_syntax_uid: UID) -> IO[bytes]:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
@@ -221,17 +225,15 @@ def _written(dataset: Dataset, transfer_syntax_uid: UID) -> IO[bytes]:
 
 
 def _check_identifier(text: str) -> None:
-    """Refuse what a header cannot hold (LO, PS3.5 6.2), rather than change it."""
-    if len(text) > 64 or "\\" in text or not text.isprintable():
+    """Refuse an identifier that a header cannot hold (LO, PS3.5 6.2)."""
+    if len(text) > LONGEST_IDENTIFIER or "\\" in text or not text.isprintable():
         raise InvalidInput(
-            "An identifier is longer than 64 characters, or has a backslash or a "
-            "control character in it.",
-            reason_code="invalid_header",
+            messages.UNWRITABLE_IDENTIFIER, params={"limit": LONGEST_IDENTIFIER}
         )
 
 
-def _file_digest(file: BinaryIO, names: Iterable[bytes]) -> bytes:
-    """Hash the file and the names, each behind its length, so that none can shift."""
+def _file_digest(file: IO[bytes], names: Iterable[bytes]) -> bytes:
+    """Hash the file and the names, each after its length, so that none can shift."""
     digest = hashlib.sha256(struct.pack(">Q", file.seek(0, io.SEEK_END)))
     file.seek(0)
     while chunk := file.read(CHUNK_BYTES):

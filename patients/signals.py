@@ -1,4 +1,4 @@
-"""The one signal of the archive."""
+"""The signal of the archive."""
 
 from django.dispatch import Signal
 

@@ -1,12 +1,10 @@
-"""Stored objects: by their sha256, durable before they are named, never changed.
+"""Storage of objects under their SHA-256; a stored object never changes.
 
-`objects` are keyed `ab/cd/<sha256>`; what conflicts with the record waits under
-`quarantine/<sha256>`. Everything goes through Django's storages API, so that a
-bucket can take the place of the disk.
+Objects have the key `ab/cd/<sha256>`, files in conflict `quarantine/<sha256>`. All
+access goes through Django's storage API, so a bucket can replace the disk.
 """
 
 import contextlib
-import hashlib
 import logging
 import os
 import re
@@ -14,15 +12,16 @@ import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from django.core.files import File
 from django.core.files.storage import FileSystemStorage, default_storage
 from django.db import connection, transaction
 from django.utils._os import safe_makedirs
+from django.utils.translation import gettext_lazy as _
 
 from accounts.errors import Unavailable
-from patients.files.temporary import CHUNK_BYTES, on_disk
+from patients.files.temporary import CHUNK_BYTES, on_disk, sha256_of
 from patients.models import Instance, Upload
 
 logger = logging.getLogger(__name__)
@@ -34,21 +33,21 @@ _SHA256_HEX = re.compile(r"^[0-9a-f]{64}$")
 
 
 class DurableFileSystemStorage(FileSystemStorage):
-    """Files on disk that are whole or not there: temporary name, fsync, rename.
+    """Files on disk that are complete or absent: temporary name, fsync, rename.
 
-    Names are hashes of the content, so writing a name again writes the same bytes.
+    A name is a hash of the content, so the same name always has the same bytes.
     """
 
     def get_available_name(self, name: str, max_length: int | None = None) -> str:
-        """Return the name itself: a name is never taken by other content."""
+        """Return the name unchanged: no other content can have it."""
         return name
 
     def refresh(self, name: str) -> None:
-        """Make an object as young as one that was written just now."""
+        """Set the modification time of an object to now."""
         os.utime(self.path(name))
 
     def remove_unfinished(self, *, older_than: timedelta) -> int:
-        """Remove temporary files that a crash left behind; return how many."""
+        """Remove temporary files left by a crash and return their number."""
         end = (datetime.now(UTC) - older_than).timestamp()
         removed = 0
         for path in Path(self.location).rglob(".*.part"):
@@ -60,7 +59,9 @@ class DurableFileSystemStorage(FileSystemStorage):
 
     def _save(self, name: str, content: File) -> str:
         target = Path(self.path(name))
-        safe_makedirs(target.parent, self.directory_permissions_mode, exist_ok=True)
+        safe_makedirs(
+            target.parent, self.directory_permissions_mode or 0o777, exist_ok=True
+        )
         descriptor, temporary = tempfile.mkstemp(
             dir=target.parent, prefix=f".{target.name[:16]}.", suffix=".part"
         )
@@ -69,7 +70,8 @@ class DurableFileSystemStorage(FileSystemStorage):
                 for chunk in content.chunks(CHUNK_BYTES):
                     out.write(chunk)
                 out.flush()
-                os.fchmod(out.fileno(), self.file_permissions_mode)
+                if self.file_permissions_mode is not None:
+                    os.fchmod(out.fileno(), self.file_permissions_mode)
                 os.fsync(out.fileno())
             Path(temporary).replace(target)
         except BaseException:
@@ -80,7 +82,7 @@ class DurableFileSystemStorage(FileSystemStorage):
 
 
 def _sync_directories(folder: Path, top: Path) -> None:
-    """Make the name of a file durable, and those of the folders that hold it."""
+    """Sync a folder and its parents, so that the name of a file is durable."""
     while True:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -97,29 +99,29 @@ def object_key(sha256: str) -> str:
     return f"{sha256[:2]}/{sha256[2:4]}/{sha256}"
 
 
-def put_object(file: BinaryIO, *, sha256: str = "") -> str:
-    """Store the bytes under their sha256 and return the key; again: nothing changes.
+def put_object(file: IO[bytes], *, sha256: str = "") -> str:
+    """Store the bytes under their SHA-256 and return the key; repeating has no effect.
 
-    Call it inside the transaction that makes the Instance: until that ends, a lock
-    keeps `sweep_orphans` from taking an old object of the same bytes away.
+    Call it inside the transaction that creates the Instance. Until that ends, a lock
+    keeps `sweep_orphans` from deleting an object with the same bytes.
 
     Args:
         file: Read from its start; left at its end.
         sha256: Of the whole file, where the caller has computed it.
 
     Raises:
-        Unavailable: The disk is full or gone; nothing was stored.
+        Unavailable: The disk is full or missing; nothing was stored.
     """
-    sha256 = sha256 or _sha256_of(file)
+    sha256 = sha256 or sha256_of(file)
     if connection.in_atomic_block:
         _lock_object(sha256)
     return _put(file, object_key(sha256))
 
 
 def remove_object_if_orphan(sha256: str) -> bool:
-    """Delete an object unless an Instance names it; return whether it was deleted.
+    """Delete an object that no Instance refers to; return whether it was deleted.
 
-    Whoever stores the same bytes at this moment is waited for: its Instance counts.
+    Transactions that store the same bytes at the same time are waited for.
     """
     with transaction.atomic():
         _lock_object_alone(sha256)
@@ -129,7 +131,7 @@ def remove_object_if_orphan(sha256: str) -> bool:
     return True
 
 
-def quarantine(file: BinaryIO, sha256: str) -> str:
+def quarantine(file: IO[bytes], sha256: str) -> str:
     """Keep the bytes of a conflict under `quarantine/<sha256>` and return the key.
 
     Call it inside the transaction that makes the Upload, as `put_object`.
@@ -150,9 +152,9 @@ def open_quarantined(sha256: str) -> File:
 
 
 def discard_quarantined(sha256: str) -> bool:
-    """Delete the bytes of a conflict unless another one waits for or keeps them.
+    """Delete the bytes of a conflict unless another conflict needs them.
 
-    A conflict with the same bytes that comes at this moment is waited for.
+    Transactions that add a conflict with the same bytes are waited for.
 
     Returns:
         Whether they were deleted.
@@ -172,10 +174,9 @@ def discard_quarantined(sha256: str) -> bool:
 
 @contextlib.contextmanager
 def local_path(instance: Instance) -> Iterator[Path]:
-    """Give the stored bytes as a file on this machine: `with local_path(i) as path:`.
+    """Give the path of the stored bytes: `with local_path(instance) as path:`.
 
-    On a disk it is the object itself (do not change it), else a copy that is
-    deleted at the end.
+    On a disk this is the object itself (do not change it), else a temporary copy.
     """
     key = object_key(instance.object_sha256)
     if isinstance(default_storage, FileSystemStorage):
@@ -186,11 +187,11 @@ def local_path(instance: Instance) -> Iterator[Path]:
 
 
 def sweep_orphans(*, older_than: timedelta = ORPHAN_AGE) -> int:
-    """Delete objects older than a day that no Instance names; return how many.
+    """Delete old objects that no Instance refers to and return their number.
 
-    Such objects are left by transactions that rolled back. One sweep runs at a
-    time; each object is decided under its own lock, against which `put_object`
-    holds its own until the Instance is committed.
+    Transactions that rolled back leave such objects. One sweep runs at a time. Each
+    object is checked under its own lock, which `put_object` shares until the Instance
+    is committed.
     """
     with transaction.atomic():
         if not _try_lock(_SWEEP_LOCK, 0):
@@ -218,7 +219,7 @@ def _remove_if_orphan(sha256: str, end: datetime) -> bool:
 
 
 def _stored_hashes() -> Iterator[str]:
-    """Every sha256 that stands as an object, folder by folder."""
+    """Yield the SHA-256 of every stored object."""
     if not default_storage.exists(""):
         return
     for first in default_storage.listdir("")[0]:
@@ -230,7 +231,7 @@ def _stored_hashes() -> Iterator[str]:
                     yield name
 
 
-def _put(file: BinaryIO, key: str) -> str:
+def _put(file: IO[bytes], key: str) -> str:
     file.seek(0)
     if default_storage.exists(key):
         refresh = getattr(default_storage, "refresh", None)
@@ -242,16 +243,11 @@ def _put(file: BinaryIO, key: str) -> str:
             key, file if isinstance(file, File) else File(file, key)
         )
     except OSError as error:
-        logger.exception("The storage takes no files")
+        logger.exception("storing a file failed")
         raise Unavailable(
-            "The storage takes no files at the moment. Please send this one again.",
+            _("Files cannot be stored at the moment. Send this file again later."),
             reason_code="storage_unavailable",
         ) from error
-
-
-def _sha256_of(file: BinaryIO) -> str:
-    file.seek(0)
-    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _lock_number(sha256: str) -> int:

@@ -1,7 +1,7 @@
-"""The row and the audit event of every file that was sent, whatever became of it."""
+"""Write the Upload row and the audit event of every received file."""
 
-from dataclasses import dataclass
-from typing import BinaryIO
+from dataclasses import dataclass, field
+from typing import IO, Any
 from uuid import UUID
 
 from django.db import transaction
@@ -10,10 +10,11 @@ from django.http import HttpRequest
 from accounts import audit
 from accounts.audit import AuditAction
 from accounts.errors import ChestXError
+from accounts.messages import Message
 from accounts.models import AuditEvent, Department, User
 from patients import storage
 from patients.conflicts.quarantine import Conflicting
-from patients.identity.submitted import SubmittedIdentity, storable
+from patients.identity.submitted import SubmittedIdentity, storable, storable_json
 from patients.incoming import Receipt
 from patients.models import Instance, Origin, Upload
 
@@ -22,12 +23,46 @@ LONGEST_REASON_CODE = 48
 
 
 @dataclass(frozen=True)
-class Sending:
-    """How a file came: everything about it but its bytes.
+class Reason:
+    """Why a file was not stored as a new image, as the columns of `Upload` hold it.
 
     Attributes:
-        department: Where a new study goes, and who sees the Upload.
-        resent: The open conflict that is being sent again.
+        code: For programs.
+        message: The code of the sentence.
+        params: Values of its placeholders.
+        sentence: The sentence itself, for an error without a message code.
+    """
+
+    code: str = ""
+    message: str = ""
+    params: dict[str, Any] = field(default_factory=dict)
+    sentence: str = ""
+
+    @classmethod
+    def of_message(cls, message: Message) -> "Reason":
+        """Return the reason of a message without parameters."""
+        return cls(code=message.reason_code or message.code, message=message.code)
+
+    @classmethod
+    def of_error(cls, error: ChestXError) -> "Reason":
+        """Return the reason of an error."""
+        code = error.reason_code[:LONGEST_REASON_CODE]
+        if not error.message_code:
+            return cls(code=code, sentence=storable(error.message))
+        return cls(
+            code=code,
+            message=error.message_code,
+            params=storable_json(error.params),
+        )
+
+
+@dataclass(frozen=True)
+class Sending:
+    """How a file was sent: everything except its bytes.
+
+    Attributes:
+        department: Of a new study, and of the users who see the Upload.
+        resent: The open conflict that is sent again.
     """
 
     name: str
@@ -43,16 +78,16 @@ class Sending:
 
     def as_json(self) -> dict[str, object]:
         """Return the JSON of `Upload.submitted_identity`, enough to resend the file."""
-        said: dict[str, object] = dict(self.submitted_identity.as_json())
+        values: dict[str, object] = dict(self.submitted_identity.as_json())
         if self.requested_model:
-            said["model"] = storable(self.requested_model)[:LONGEST_NAME]
+            values["model"] = storable(self.requested_model)[:LONGEST_NAME]
         if self.synthetic:
-            said["synthetic"] = True
-        return said
+            values["synthetic"] = True
+        return values
 
 
 def stored_name(name: str) -> str:
-    """Return a file's name as it is kept: without the sender's folders, without NUL."""
+    """Return the name of a file to store, without folders and NUL."""
     return storable(name.replace("\\", "/").rsplit("/", 1)[-1])[:LONGEST_NAME]
 
 
@@ -62,20 +97,21 @@ def record_kept(
     instance: Instance,
     *,
     created: bool,
-    reason_code: str = "",
-    reason: str = "",
+    note: Message | None = None,
 ) -> Upload:
-    """Write the Upload and event of an image that is in the record, new or a duplicate.
+    """Write the Upload and audit event of a stored image or a duplicate.
 
-    In the transaction of the caller.
+    It runs in the transaction of the caller.
+
+    Args:
+        note: How a duplicate differs from the stored object.
     """
     study = instance.series.study
     upload = _upload(
         sending,
         receipt,
         outcome=Upload.Outcome.STORED if created else Upload.Outcome.DUPLICATE,
-        reason_code=reason_code,
-        reason=reason,
+        reason=Reason.of_message(note) if note else Reason(),
         instance=instance,
         department=study.department,
     )
@@ -91,14 +127,13 @@ def record_kept(
 
 
 def record_refused(sending: Sending, receipt: Receipt, refusal: ChestXError) -> Upload:
-    """Write the Upload and event of a refused file, in a transaction of their own."""
+    """Write the Upload and audit event of a refused file in a new transaction."""
     with transaction.atomic():
         upload = _upload(
             sending,
             receipt,
             outcome=Upload.Outcome.REFUSED,
-            reason_code=refusal.reason_code[:LONGEST_REASON_CODE],
-            reason=storable(refusal.message),
+            reason=Reason.of_error(refusal),
             department=sending.department,
         )
         _audit(
@@ -113,11 +148,11 @@ def record_refused(sending: Sending, receipt: Receipt, refusal: ChestXError) -> 
 
 
 def record_conflict(
-    sending: Sending, receipt: Receipt, conflict: Conflicting, *, file: BinaryIO
+    sending: Sending, receipt: Receipt, conflict: Conflicting, *, file: IO[bytes]
 ) -> Upload:
-    """Put the bytes as sent into quarantine, and write the Upload and audit event.
+    """Put the file into quarantine and write the Upload and audit event.
 
-    A conflict that was sent again and still is one keeps its row.
+    A conflict that is sent again and is still a conflict keeps its row.
     """
     other = conflict.conflicts_with
     with transaction.atomic():
@@ -126,8 +161,7 @@ def record_conflict(
             sending,
             receipt,
             outcome=Upload.Outcome.CONFLICT,
-            reason_code=conflict.reason_code,
-            reason=conflict.message,
+            reason=Reason.of_error(conflict),
             department=sending.department,
             conflicts_with=other,
         )
@@ -148,8 +182,7 @@ def _upload(
     *,
     outcome: Upload.Outcome,
     department: Department,
-    reason_code: str,
-    reason: str,
+    reason: Reason,
     instance: Instance | None = None,
     conflicts_with: Instance | None = None,
 ) -> Upload:
@@ -160,8 +193,10 @@ def _upload(
         sha256=receipt.sha256,
         size_bytes=receipt.size_bytes,
         outcome=outcome,
-        reason_code=reason_code,
-        reason=reason,
+        reason_code=reason.code,
+        reason_message=reason.message,
+        reason_params=reason.params,
+        reason=reason.sentence,
         instance=instance,
         department=department,
         conflicts_with=conflicts_with,

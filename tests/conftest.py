@@ -1,7 +1,8 @@
-"""What every test may ask for."""
+"""Fixtures for all tests, and what a run without slow tests leaves out."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from pathlib import Path
 
@@ -12,10 +13,20 @@ from django.test import override_settings
 
 from accounts.models import AuditEvent
 
+WHOLLY_SLOW = re.compile(r"^pytestmark = .*\bmark\.slow\b", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import wholly slow modules without slow tests: Keras takes seconds."""
+    if config.getoption("markexpr") != "not slow" or collection_path.suffix != ".py":
+        return None
+    source = collection_path.read_text(encoding="utf-8")
+    return True if WHOLLY_SLOW.search(source) else None
+
 
 @pytest.fixture(scope="session", autouse=True)
-def _quick_and_plain() -> Generator[None, None, None]:
-    """Spare tests what only costs time there: slow hashes, collected static files."""
+def _quick_settings() -> Generator[None, None, None]:
+    """Use quick password hashes and skip the search for static files."""
     with override_settings(
         PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
         STORAGES={
@@ -24,13 +35,15 @@ def _quick_and_plain() -> Generator[None, None, None]:
                 "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
             },
         },
+        # Otherwise each test client looks for all static files when it starts.
+        WHITENOISE_AUTOREFRESH=True,
     ):
         yield
 
 
 @pytest.fixture(scope="session")
 def chestx_data() -> Path:
-    """Return the folder of real test data, or skip: it is not part of the code."""
+    """Return the folder of real test data, or skip the test without it."""
     folder = Path(settings.CHESTX_DATA)
     if not (folder / "samples").is_dir():
         pytest.skip(f"no real data in {folder}: set CHESTX_DATA to run this test")
@@ -39,7 +52,7 @@ def chestx_data() -> Path:
 
 @pytest.fixture
 def broken_trail(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every event fail to be written, as a full disk would."""
+    """Let every audit event fail to be written, as with a full disk."""
 
     def refuse(**values: object) -> None:
         raise OperationalError("could not extend file: No space left on device")

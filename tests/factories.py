@@ -3,7 +3,7 @@
 import hashlib
 import uuid
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import factory
 import numpy as np
@@ -16,6 +16,27 @@ from patients.identity.names import fold
 from patients.models import Instance, Patient, Series, Study, Upload
 
 PASSWORD = "a-Password-of-tests-4711"
+_Row = TypeVar("_Row")
+
+
+class RowFactory(Protocol[_Row]):
+    """A factory as tests call it: `StudyFactory(…)` saves and returns a Study.
+
+    Type checkers take the call of a class for an instance of the class.
+    """
+
+    def __call__(self, **values: Any) -> _Row:
+        """Make and save one row."""
+
+    def build(self, **values: Any) -> _Row:
+        """Make one row without saving it."""
+
+    def create_batch(self, size: int, **values: Any) -> list[_Row]:
+        """Make and save several rows."""
+
+
+def _typed(model: type[_Row], made_by: Any) -> RowFactory[_Row]:
+    return made_by
 
 
 def _uid(number: int) -> str:
@@ -26,7 +47,7 @@ def _sha256(number: int) -> str:
     return hashlib.sha256(str(number).encode()).hexdigest()
 
 
-class DepartmentFactory(DjangoModelFactory):
+class _DepartmentFactory(DjangoModelFactory):
     class Meta:
         model = Department
         django_get_or_create = ("code",)
@@ -35,7 +56,7 @@ class DepartmentFactory(DjangoModelFactory):
     name = factory.LazyAttribute(lambda made: made.code.capitalize())
 
 
-class UserFactory(DjangoModelFactory):
+class _UserFactory(DjangoModelFactory):
     """A user of the department radiology; `departments=[…]` says otherwise."""
 
     class Meta:
@@ -45,12 +66,13 @@ class UserFactory(DjangoModelFactory):
     username = factory.Sequence(lambda n: f"user-{n}")
     role = Role.RADIOLOGIST
     is_staff = factory.LazyAttribute(lambda made: made.role in STAFF_ROLES)
-    primary_department = factory.SubFactory(DepartmentFactory)
+    primary_department = factory.SubFactory(_DepartmentFactory)
 
     @factory.post_generation
     def departments(made: User, create: bool, given: Any, **kwargs: Any) -> None:  # noqa: N805
         if create:
-            made.departments.set([made.primary_department] if given is None else given)
+            own = [made.primary_department] if made.primary_department else []
+            made.departments.set(own if given is None else given)
 
     @factory.post_generation
     def password(made: User, create: bool, given: Any, **kwargs: Any) -> None:  # noqa: N805
@@ -59,7 +81,7 @@ class UserFactory(DjangoModelFactory):
             made.save(update_fields=["password"])
 
 
-class PatientFactory(DjangoModelFactory):
+class _PatientFactory(DjangoModelFactory):
     class Meta:
         model = Patient
 
@@ -74,35 +96,35 @@ class PatientFactory(DjangoModelFactory):
     sex = "F"
 
 
-class StudyFactory(DjangoModelFactory):
+class _StudyFactory(DjangoModelFactory):
     class Meta:
         model = Study
 
-    patient = factory.SubFactory(PatientFactory)
+    patient = factory.SubFactory(_PatientFactory)
     study_instance_uid = factory.Sequence(lambda n: _uid(n))
-    department = factory.SubFactory(DepartmentFactory)
+    department = factory.SubFactory(_DepartmentFactory)
     received_patient_id = factory.SelfAttribute("patient.patient_id")
     received_issuer = factory.SelfAttribute("patient.issuer")
 
 
-class SeriesFactory(DjangoModelFactory):
+class _SeriesFactory(DjangoModelFactory):
     class Meta:
         model = Series
 
-    study = factory.SubFactory(StudyFactory)
+    study = factory.SubFactory(_StudyFactory)
     series_instance_uid = factory.Sequence(lambda n: _uid(n + 1_000_000))
     modality = "DX"
     body_part_examined = "CHEST"
     series_number = 1
 
 
-class InstanceFactory(DjangoModelFactory):
+class _InstanceFactory(DjangoModelFactory):
     """A row without an object behind it."""
 
     class Meta:
         model = Instance
 
-    series = factory.SubFactory(SeriesFactory)
+    series = factory.SubFactory(_SeriesFactory)
     sop_instance_uid = factory.Sequence(lambda n: _uid(n + 2_000_000))
     sop_class_uid = "1.2.840.10008.5.1.4.1.1.1.1"
     transfer_syntax_uid = "1.2.840.10008.1.2.1"
@@ -120,19 +142,19 @@ class InstanceFactory(DjangoModelFactory):
     header = factory.LazyFunction(dict)
 
 
-class UploadFactory(DjangoModelFactory):
+class _UploadFactory(DjangoModelFactory):
     class Meta:
         model = Upload
 
-    user = factory.SubFactory(UserFactory)
+    user = factory.SubFactory(_UserFactory)
     source = Upload.Source.REST
     original_name = "image.dcm"
     outcome = Upload.Outcome.STORED
-    instance = factory.SubFactory(InstanceFactory)
-    department = factory.SubFactory(DepartmentFactory)
+    instance = factory.SubFactory(_InstanceFactory)
+    department = factory.SubFactory(_DepartmentFactory)
 
 
-class ModelVersionFactory(DjangoModelFactory):
+class _ModelVersionFactory(DjangoModelFactory):
     class Meta:
         model = ModelVersion
         django_get_or_create = ("name", "version")
@@ -144,7 +166,7 @@ class ModelVersionFactory(DjangoModelFactory):
     state = ModelVersion.State.ACTIVE
 
 
-class PredictionFactory(DjangoModelFactory):
+class _PredictionFactory(DjangoModelFactory):
     """A queued run; `succeeded=True` for one that has ended well."""
 
     class Meta:
@@ -172,15 +194,15 @@ class PredictionFactory(DjangoModelFactory):
             reason="The worker was lost five times.",
         )
 
-    instance = factory.SubFactory(InstanceFactory)
-    model_version = factory.SubFactory(ModelVersionFactory)
+    instance = factory.SubFactory(_InstanceFactory)
+    model_version = factory.SubFactory(_ModelVersionFactory)
 
 
-class FindingFactory(DjangoModelFactory):
+class _FindingFactory(DjangoModelFactory):
     class Meta:
         model = Finding
 
-    prediction = factory.SubFactory(PredictionFactory, succeeded=True)
+    prediction = factory.SubFactory(_PredictionFactory, succeeded=True)
     position = factory.Sequence(lambda n: n % 100)
     label = factory.Sequence(lambda n: f"Label {n}")
     probability = 0.25
@@ -190,14 +212,27 @@ class FindingFactory(DjangoModelFactory):
     positive = factory.LazyAttribute(lambda made: made.probability >= made.threshold)
 
 
-class HeatMapFactory(DjangoModelFactory):
+class _HeatMapFactory(DjangoModelFactory):
     class Meta:
         model = HeatMap
 
-    finding = factory.SubFactory(FindingFactory)
+    finding = factory.SubFactory(_FindingFactory)
     rows = 7
     columns = 7
     scale = 1.0
     values = factory.LazyAttribute(
         lambda made: np.linspace(0, 1, made.rows * made.columns).astype("<f2").tobytes()
     )
+
+
+DepartmentFactory = _typed(Department, _DepartmentFactory)
+UserFactory = _typed(User, _UserFactory)
+PatientFactory = _typed(Patient, _PatientFactory)
+StudyFactory = _typed(Study, _StudyFactory)
+SeriesFactory = _typed(Series, _SeriesFactory)
+InstanceFactory = _typed(Instance, _InstanceFactory)
+UploadFactory = _typed(Upload, _UploadFactory)
+ModelVersionFactory = _typed(ModelVersion, _ModelVersionFactory)
+PredictionFactory = _typed(Prediction, _PredictionFactory)
+FindingFactory = _typed(Finding, _FindingFactory)
+HeatMapFactory = _typed(HeatMap, _HeatMapFactory)

@@ -1,4 +1,4 @@
-"""Every route of the URL configuration, filled with the keys of a made-up record."""
+"""All routes of the URL configuration, with the keys of a made-up record."""
 
 import re
 from collections.abc import Iterator
@@ -28,14 +28,14 @@ from tests.factories import (
     UserFactory,
 )
 
-# What nothing may say without an event: no word of it stands anywhere else.
+# No answer may contain these without an audit event. They occur nowhere else.
 FAMILY_NAME, MRN, ACCESSION_NUMBER = "Wanderweg", "MRN-4711-WALK", "ACC-4711-WALK"
 FILE_NAME = "wanderweg-image.dcm"
 
 
 @dataclass
 class Record:
-    """One patient with everything that can hang on one."""
+    """A patient with one row of everything that belongs to a patient."""
 
     user: User
     study: Study
@@ -46,8 +46,8 @@ class Record:
 
     @property
     def marks(self) -> tuple[bytes, ...]:
-        """Words that only an answer with this patient's data holds."""
-        said = (
+        """Words that occur only in answers with this patient's data."""
+        words = (
             FAMILY_NAME.upper(),
             FAMILY_NAME,
             MRN,
@@ -56,11 +56,11 @@ class Record:
             self.study.study_instance_uid,
             self.instance.sop_instance_uid,
         )
-        return tuple(word.encode() for word in said)
+        return tuple(word.encode() for word in words)
 
 
 def make_record(user: User) -> Record:
-    """Make a patient whose image was read, and a row of everything the admin shows."""
+    """Make a patient with a read image, and a row of every model of the admin."""
     model_version = installed_model()
     SiteAcceptance.objects.create(
         model_version=model_version,
@@ -117,7 +117,7 @@ def make_record(user: User) -> Record:
 
 @dataclass(frozen=True)
 class Route:
-    """One route: its name, its pattern, and a path that leads there."""
+    """A route: its name, its pattern and a path for it."""
 
     name: str
     pattern: str
@@ -128,8 +128,8 @@ def routes(record: Record) -> list[Route]:
     """Return every route of the site.
 
     Raises:
-        KeyError: A route has a parameter that no value is known for: add it to
-            `make_record`, so that the walk reaches it.
+        KeyError: There is no value for a parameter of a route: add it to
+            `make_record`.
     """
     return [
         Route(name, pattern, _filled(pattern, record))
@@ -193,7 +193,7 @@ def _keys_of_admin(pattern: str, record: Record) -> dict[str, str]:
 
 def _key_of_a_row(model: Any, record: Record) -> str:
     if model is Patient:
-        # There are two of them: one was taken for the other once.
+        # There are two patients: the study was moved from one to the other.
         return str(record.study.patient_id)
     row = model._base_manager.order_by("pk").first()
     if row is None:

@@ -1,10 +1,14 @@
-"""The structure of the code: who imports whom, and how modules are named."""
+"""The structure of the code: which package imports which, and how modules are named.
+
+docs/architecture.md draws the packages; these tests hold the drawing.
+"""
 
 from __future__ import annotations
 
 import ast
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -13,9 +17,11 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 APPS = ("chestx_site", "diagnoses", "patients", "accounts", "ml")
-HEAVY = ("keras", "tensorflow", "openvino", "jax", "torch")
+NETWORK_LIBRARIES = ("keras", "tensorflow", "openvino", "jax", "torch")
+# What only training, evaluation, commands and tests need.
+ANALYSIS_LIBRARIES = ("sklearn", "scipy", "matplotlib", "jsonschema", "optuna")
 
-# Imports point down; `ml` imports nothing of ours.
+# Which apps an app may import. Imports point down; `ml` imports no other app.
 MAY_IMPORT = {
     "accounts": ("accounts",),
     "patients": ("patients", "accounts", "ml.pixels", "ml.errors"),
@@ -23,6 +29,29 @@ MAY_IMPORT = {
     "chestx_site": ("chestx_site", "diagnoses", "patients", "accounts", "ml"),
     "ml": ("ml",),
 }
+# Which packages of `ml` a package of `ml` may import, beside what inference needs:
+# the modules at the root of `ml` and all packages that do not stand here.
+ML_LAYERS = {
+    "ml.datasets": ("ml.datasets",),
+    "ml.exchange": ("ml.exchange",),
+    "ml.training": ("ml.training", "ml.datasets"),
+    "ml.evaluation": ("ml.evaluation", "ml.training", "ml.datasets"),
+}
+# Who may import these packages of `ml` from outside of it.
+USED_BY = {
+    "ml.datasets": ("diagnoses.management", "diagnoses.governance.acceptance"),
+    "ml.exchange": ("diagnoses.management",),
+    "ml.training": ("diagnoses.management",),
+    "ml.evaluation": ("diagnoses.management", "diagnoses.governance.acceptance"),
+}
+# The ways into an app: they call the rest of it and never one another.
+ENTRY_POINTS = {
+    "patients": ("admin", "api", "management"),
+    "diagnoses": ("admin", "api", "management", "pages"),
+}
+MOST_MODULES_IN_A_FOLDER = 15
+# docs/architecture.md says why each of these stays one folder.
+LARGE_FOLDERS = {"diagnoses/management/commands"}
 # `except Exception` belongs where anything may come and must be answered.
 BROAD_EXCEPT_ALLOWED = {"diagnoses/tasks.py", "chestx_site/web/problems.py"}
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "manager", "managers", "misc"}
@@ -80,15 +109,102 @@ def is_below(name: str, packages: tuple[str, ...]) -> bool:
     return any(name == each or name.startswith(f"{each}.") for each in packages)
 
 
+def module_name(file: Path) -> str:
+    """Return the dotted name of a module, that of its folder for `__init__.py`."""
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if file.stem == "__init__" else parts)
+
+
+@cache
+def modules() -> dict[str, Path]:
+    return {module_name(file): file for file in written_files()}
+
+
+@cache
+def module_imports() -> dict[str, set[str]]:
+    """Return for each module of the apps the modules of the apps that it imports."""
+    graph: dict[str, set[str]] = {}
+    for module, file in modules().items():
+        imported = {_module_of(name) for _, name in imports(file)}
+        graph[module] = {name for name in imported if name} - {module}
+    return graph
+
+
+def _module_of(name: str) -> str:
+    """Return the module in which an imported name lies, "" if it is not ours."""
+    while name and name not in modules():
+        name = name.rpartition(".")[0]
+    return name
+
+
+def packages_below(app: str) -> list[str]:
+    """Return an app and all packages in it; for "", only the level of the apps."""
+    if not app:
+        return [""]
+    return [
+        name
+        for name, file in modules().items()
+        if is_below(name, (app,)) and file.name == "__init__.py"
+    ]
+
+
+def imports_between_parts(package: str) -> dict[str, set[str]]:
+    """Return which parts of a package (modules, sub-packages) import which."""
+    prefix = f"{package}." if package else ""
+
+    def part_of(module: str) -> str:
+        if not module.startswith(prefix):
+            return ""
+        return prefix + module.removeprefix(prefix).split(".")[0]
+
+    graph: dict[str, set[str]] = {}
+    for module, imported in module_imports().items():
+        if part := part_of(module):
+            others = {part_of(name) for name in imported} - {"", part}
+            graph.setdefault(part, set()).update(others)
+    return graph
+
+
+def circles_in(graph: dict[str, set[str]]) -> list[str]:
+    """Name what is left when everything that stands in no circle is taken away."""
+    left = dict(graph)
+    while True:
+        targets = {name for imported in left.values() for name in imported}
+        outside = {
+            name
+            for name, imported in left.items()
+            if not imported & left.keys() or name not in targets
+        }
+        if not outside:
+            break
+        left = {
+            name: imported - outside
+            for name, imported in left.items()
+            if name not in outside
+        }
+    return [
+        f"{name} imports {', '.join(sorted(imported & left.keys()))}"
+        for name, imported in sorted(left.items())
+    ]
+
+
 def functions(file: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     for node in ast.walk(parsed(file)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node
 
 
-def test_there_is_code_to_look_at() -> None:
-    for app in APPS:
-        assert app_files(app), f"no file of {app} is found"
+@pytest.mark.parametrize("app", APPS)
+def test_files_of_every_app_are_found(app: str) -> None:
+    assert app_files(app)
+
+
+def test_circles_are_found_and_chains_are_not() -> None:
+    chain = {"a": {"b"}, "b": {"c"}, "c": set()}
+    circle = {"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}
+
+    assert not circles_in(chain)
+    assert circles_in(circle) == ["b imports c", "c imports b"]
 
 
 @pytest.mark.parametrize("app", APPS)
@@ -102,7 +218,78 @@ def test_imports_point_down(app: str) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_ml_knows_no_django() -> None:
+def test_what_inference_needs_never_imports_what_makes_or_measures_models() -> None:
+    """No import of training, evaluation, datasets or exchange below them."""
+    wrong = [
+        f"{place(file, node)} imports {name}"
+        for file in app_files("ml")
+        if not is_below(module_name(file), tuple(ML_LAYERS))
+        for node, name in imports(file)
+        if is_below(name, tuple(ML_LAYERS))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("package", ML_LAYERS)
+def test_layers_of_ml_import_down(package: str) -> None:
+    """Evaluation may use training (it fits gates); training never evaluation."""
+    wrong = [
+        f"{place(file, node)} imports {name}"
+        for file in app_files("ml")
+        if is_below(module_name(file), (package,))
+        for node, name in imports(file)
+        if is_below(name, tuple(ML_LAYERS)) and not is_below(name, ML_LAYERS[package])
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("package", USED_BY)
+def test_commands_train_and_measure_and_the_site_does_not(package: str) -> None:
+    """Except that accepting a model measures it; benchmarks may import anything."""
+    wrong = [
+        f"{place(file, node)} imports {name}"
+        for file in app_files("chestx_site", "diagnoses", "patients", "accounts")
+        if "benchmarks" not in file.parts
+        and not is_below(module_name(file), USED_BY[package])
+        for node, name in imports(file)
+        if is_below(name, (package,))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("app", ENTRY_POINTS)
+def test_entry_points_of_an_app_are_imported_by_no_other_part_of_it(app: str) -> None:
+    """Admin, REST, pages and commands call the rest; only the site imports them."""
+    entries = {f"{app}.{entry}" for entry in ENTRY_POINTS[app]}
+    wrong = [
+        f"{place(file, node)} imports {name}"
+        for file in app_files(app)
+        for node, name in imports(file)
+        for entry in entries
+        if is_below(name, (entry,)) and not is_below(module_name(file), (entry,))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_two_modules_import_each_other_in_a_circle() -> None:
+    circles = circles_in(module_imports())
+
+    assert not circles, "\n".join(circles)
+
+
+@pytest.mark.parametrize("package", ["", *APPS])
+def test_no_two_parts_of_a_package_import_each_other_in_a_circle(package: str) -> None:
+    """The parts of each package, at every depth: its modules and its sub-packages."""
+    circles = [
+        circle
+        for parent in packages_below(package)
+        for circle in circles_in(imports_between_parts(parent))
+    ]
+
+    assert not circles, "\n".join(circles)
+
+
+def test_ml_imports_no_django() -> None:
     wrong = [
         place(file, node)
         for file in app_files("ml")
@@ -110,6 +297,32 @@ def test_ml_knows_no_django() -> None:
         if is_below(name, ("django", "rest_framework", "celery"))
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_each_package_says_in_one_sentence_what_belongs_there() -> None:
+    wrong = [
+        place(file)
+        for file in written_files()
+        if file.name == "__init__.py"
+        and not re.fullmatch(
+            r"[A-Z`](?:[^.]|\.(?=\w))+\.", ast.get_docstring(parsed(file)) or ""
+        )
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_folder_is_a_pile() -> None:
+    """Every folder that holds more modules stands in docs/architecture.md with why."""
+    written = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    modules = Counter(
+        file.parent.relative_to(ROOT).as_posix()
+        for file in source_files()
+        if file.name != "__init__.py"
+    )
+    large = {name for name, n in modules.items() if n > MOST_MODULES_IN_A_FOLDER}
+
+    assert large == LARGE_FOLDERS
+    assert all(f"`{name}`" in written for name in LARGE_FOLDERS)
 
 
 def test_packages_of_ml_are_imported_module_by_module() -> None:
@@ -148,24 +361,42 @@ def test_nothing_is_imported_inside_functions() -> None:
 def _may_be_imported_late(file: Path, function: str, name: str) -> bool:
     in_ml = file.relative_to(ROOT).parts[0] == "ml"
     in_ready = file.name == "apps.py" and function == "ready"
-    return (in_ml and is_below(name, HEAVY)) or (
+    return (in_ml and is_below(name, NETWORK_LIBRARIES)) or (
         in_ready and any(part in name for part in (".receivers", ".signals."))
     )
 
 
-def test_web_and_supervisor_import_no_neural_network_library() -> None:
-    """Nor what imports one, however far down; another test asks a real gunicorn."""
+@pytest.mark.parametrize("library", NETWORK_LIBRARIES + ANALYSIS_LIBRARIES)
+def test_web_and_workers_load_no_heavy_library(library: str) -> None:
+    """Not even through other modules; another test looks into a real gunicorn.
+
+    A worker loads Keras or OpenVINO later, inside the functions of `ml` that run them.
+    """
     start = [
         file
         for file in app_files("chestx_site", "diagnoses", "patients", "accounts")
         if not {"management", "benchmarks"} & set(file.parts)
     ]
-    loaded = loaded_by(start)
     wrong = [
         f"{place(file)} imports {name}"
-        for file in loaded
+        for file in loaded_by(start)
         for name in names_imported_on_load(file)
-        if is_below(name, HEAVY)
+        if is_below(name, (library,))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_what_inference_needs_loads_no_analysis_library() -> None:
+    start = [
+        file
+        for file in app_files("ml")
+        if not is_below(module_name(file), tuple(ML_LAYERS))
+    ]
+    wrong = [
+        f"{place(file)} imports {name}"
+        for file in loaded_by(start)
+        for name in names_imported_on_load(file)
+        if is_below(name, ANALYSIS_LIBRARIES)
     ]
     assert not wrong, "\n".join(wrong)
 
@@ -176,7 +407,7 @@ def test_what_patients_may_use_of_ml_stays_light() -> None:
         f"{place(file)} imports {name}"
         for file in loaded_by(start)
         for name in names_imported_on_load(file)
-        if is_below(name, (*HEAVY, "scipy", "matplotlib", "django"))
+        if is_below(name, (*NETWORK_LIBRARIES, *ANALYSIS_LIBRARIES, "django"))
     ]
     assert not wrong, "\n".join(wrong)
 

@@ -1,4 +1,4 @@
-"""What is installed may be used: no distribution is under GPL or AGPL."""
+"""No installed distribution is under GPL or AGPL."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EXCEPTIONS = {
 
 
 def declared_licences(distribution: Distribution) -> list[str]:
-    """Return what a distribution says of its licence, else the head of its file."""
+    """Return the declared licences of a package, else the start of its licence file."""
     metadata = distribution.metadata
     declared = [
         metadata.get("License-Expression") or "",
@@ -44,7 +44,7 @@ def declared_licences(distribution: Distribution) -> list[str]:
 
 
 def is_forbidden(licence: str) -> bool:
-    """Say whether a licence is GPL or AGPL, and not LGPL."""
+    """Return whether a licence is GPL or AGPL, and not LGPL."""
     return bool(FORBIDDEN.search(licence.replace("LGPL", "").replace("Lesser GPL", "")))
 
 
@@ -67,7 +67,7 @@ def test_every_installed_licence_is_known_and_allowed() -> None:
 
 
 def test_exceptions_are_installed() -> None:
-    """An exception for what is gone would hide its return."""
+    """An exception for a removed package would hide its return."""
     names = {distribution.name for distribution in INSTALLED}
     assert names.issuperset(EXCEPTIONS)
 

@@ -1,4 +1,4 @@
-"""Every route: closed to who is not signed in, and silent where the trail is."""
+"""Every route needs sign-in, and shows no patient without an audit event."""
 
 from http import HTTPStatus
 
@@ -52,7 +52,7 @@ def record() -> Record:
 
 
 def _shows_the_patient(answer: HttpResponse, record: Record) -> bool:
-    """Whether an answer holds anything of the patient: words, keys or pictures."""
+    """Return whether an answer has words, keys or pictures of the patient."""
     if answer.status_code != HTTPStatus.OK:
         return False
     if answer.headers["Content-Type"] == "image/png":
@@ -60,7 +60,7 @@ def _shows_the_patient(answer: HttpResponse, record: Record) -> bool:
     content = b"".join(answer) if answer.streaming else answer.content
     marks = record.marks
     if answer.headers["Content-Type"].startswith("application/json"):
-        # A program is told whose a row is by the key alone.
+        # In JSON, the key alone identifies the patient.
         marks += (str(record.study.patient_id).encode(),)
     return any(mark in content for mark in marks)
 
@@ -155,6 +155,7 @@ def test_who_sees_no_images_gets_none_and_who_sees_no_names_none(
             assert not _shows_the_patient(answer, record), route
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "role", [r for r in Role if r not in (Role.ADMIN, Role.AUDITOR)]
 )
@@ -188,6 +189,7 @@ def test_the_auditor_reads_the_trail_and_nothing_else_on_the_admin_site(
     assert b'name="_save"' not in page.content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", Role)
 def test_every_role_sees_the_schema_and_the_docs_page_also_by_token(role: Role) -> None:
     for client in (person(role), program(role)):

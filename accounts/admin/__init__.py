@@ -1,4 +1,4 @@
-"""Users, departments, tokens and the audit trail in the admin."""
+"""Users, departments, tokens and the audit log in the admin."""
 
 from accounts.admin import users
 

@@ -1,4 +1,4 @@
-"""The admin of a record: by role, read-only unless told otherwise, and audited.
+"""Base class of the admin pages: access by role, read-only by default, audited.
 
 Django's own permissions and log entries are not used: access is decided by
 `accounts.access`, and a log entry would keep a patient's name.
@@ -24,15 +24,15 @@ from accounts.audit import AuditAction, AuditSource
 
 
 class AuditedAdmin(admin.ModelAdmin):
-    """A ModelAdmin whose lists and pages leave their event before they are shown.
+    """A ModelAdmin that writes an audit event before it shows a list or a page.
 
     Attributes:
         patient_path: The lookup from the model to its patient's key ("pk",
-            "study__patient_id"); None where the rows are nobody's data.
-        view_action: Who may look.
-        editable: Whether those who administer may add and change rows.
-        deletable: Whether they may delete them.
-        search_keys: Lookups of keys, searched where the term is a UUID.
+            "study__patient_id"); None if the rows hold no patient data.
+        view_action: The action that viewing needs.
+        editable: Whether administrators may add and change rows.
+        deletable: Whether administrators may delete rows.
+        search_keys: Lookups of keys, searched if the term is a UUID.
     """
 
     patient_path: str | None = None
@@ -41,39 +41,39 @@ class AuditedAdmin(admin.ModelAdmin):
     deletable = False
     search_keys: Sequence[str] = ()
     list_per_page = 50
-    # The other count asks the database twice, over a hundred thousand rows.
+    # The full count is a second query over a hundred thousand rows.
     show_full_result_count = False
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        """Whether the model is listed on the index."""
+        """Return whether the index lists the model."""
         return may(request.user, self.view_action)
 
     def has_view_permission(
         self, request: HttpRequest, obj: models.Model | None = None
     ) -> bool:
-        """Whether the user's role may look."""
+        """Return whether the user's role may view rows."""
         return may(request.user, self.view_action)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Whether rows may be added here."""
+        """Return whether the user may add rows."""
         return self.editable and may(request.user, Action.ADMINISTER)
 
     def has_change_permission(
         self, request: HttpRequest, obj: models.Model | None = None
     ) -> bool:
-        """Whether rows may be changed here."""
+        """Return whether the user may change rows."""
         return self.editable and may(request.user, Action.ADMINISTER)
 
     def has_delete_permission(
         self, request: HttpRequest, obj: models.Model | None = None
     ) -> bool:
-        """Whether rows may be deleted here."""
+        """Return whether the user may delete rows."""
         return self.deletable and may(request.user, Action.ADMINISTER)
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
-        """Return the list, after the event with its rows' patients is written."""
+        """Write the audit event with the listed patients, then return the list."""
         if any("\x00" in value for value in request.GET.values()):
-            raise IncorrectLookupParameters("PostgreSQL's text has no NUL.")
+            raise IncorrectLookupParameters("PostgreSQL text cannot hold NUL.")
         changes = super().get_changelist_instance(request)
         rows = list(changes.result_list)
         changes.result_list = rows
@@ -88,21 +88,21 @@ class AuditedAdmin(admin.ModelAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: models.QuerySet, search_term: str
     ) -> tuple[models.QuerySet, bool]:
-        """Find by key where the term is one, else by the model's search fields."""
+        """Search by key if the term is a UUID, else by the model's search fields."""
         try:
             key = UUID(search_term.strip())
         except ValueError:
             return super().get_search_results(request, queryset, search_term)
-        found = models.Q(pk__in=())
+        matches = models.Q(pk__in=())
         for lookup in self.search_keys:
-            found |= models.Q(**{lookup: key})
-        # A lookup over many rows (an event's patients) would find a row many times.
-        return queryset.filter(found), any("__" in path for path in self.search_keys)
+            matches |= models.Q(**{lookup: key})
+        # A lookup over many rows (an event's patients) may return a row many times.
+        return queryset.filter(matches), any("__" in path for path in self.search_keys)
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
     ) -> models.Model | None:
-        """Return the row that a page shows, after its event is written."""
+        """Write the audit event, then return the row that the page shows."""
         shown = super().get_object(request, object_id, from_field)
         if shown is not None:
             self._record(
@@ -114,27 +114,30 @@ class AuditedAdmin(admin.ModelAdmin):
         return shown
 
     def patients_of(self, rows: Sequence[models.Model]) -> set[UUID]:
-        """Return the patients' keys of these rows: one query, whatever their number."""
+        """Return the patients' keys of these rows, in one query."""
         if self.patient_path is None or not rows:
             return set()
         if self.patient_path == "pk":
             return {row.pk for row in rows}
         return patient_keys(list(rows), self.patient_path)
 
-    def log_addition(
+    # The audit log replaces Django's log entries, so these three return none.
+    def log_addition(  # type: ignore[override]
         self, request: HttpRequest, obj: models.Model, message: Any
     ) -> None:
-        """Record a new row in the trail, the one log there is."""
+        """Record a new row in the audit log, in place of Django's own log."""
         self._record_change(request, AuditAction.CREATE, obj, message)
 
-    def log_change(self, request: HttpRequest, obj: models.Model, message: Any) -> None:
-        """Record a changed row in the trail, with the names of its fields."""
+    def log_change(  # type: ignore[override]
+        self, request: HttpRequest, obj: models.Model, message: Any
+    ) -> None:
+        """Record a changed row in the audit log, with the names of its fields."""
         self._record_change(request, AuditAction.CHANGE, obj, message)
 
-    def log_deletions(
+    def log_deletions(  # type: ignore[override]
         self, request: HttpRequest, queryset: Iterable[models.Model]
     ) -> None:
-        """Record each deleted row in the trail."""
+        """Record each deleted row in the audit log."""
         for row in queryset:
             self._record_change(request, AuditAction.DELETE, row, "")
 
@@ -144,7 +147,7 @@ class AuditedAdmin(admin.ModelAdmin):
         object_id: str,
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """Show the row's events in the trail."""
+        """Show the row's events in the audit log."""
         url = reverse(f"{self.admin_site.name}:accounts_auditevent_changelist")
         return redirect(f"{url}?{urlencode({'q': object_id})}")
 
@@ -174,7 +177,7 @@ class AuditedAdmin(admin.ModelAdmin):
             actor=request.user,
             request=request,
             source=AuditSource.ADMIN,
-            object_kind=self.opts.model_name,
+            object_kind=self.opts.model_name or "",
             object_uuid=key if isinstance(key, UUID) else None,
             patients=patients,
             detail=detail,
@@ -182,14 +185,14 @@ class AuditedAdmin(admin.ModelAdmin):
 
 
 def _changed_fields(message: Any) -> list[str]:
-    """Return the names of the fields in Django's change message, never their values."""
+    """Return the field names of Django's change message, never the values."""
     if not isinstance(message, list):
         return []
     return sorted(
         {
             field
             for part in message
-            for said in part.values()
-            for field in said.get("fields", ())
+            for change in part.values()
+            for field in change.get("fields", ())
         }
     )

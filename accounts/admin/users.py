@@ -1,7 +1,7 @@
-"""Users, departments, tokens, lock-outs, and the audit trail to read."""
+"""Admin pages of users, departments, tokens, lock-outs and the audit log."""
 
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from axes.models import AccessAttempt
 from django import forms
@@ -12,18 +12,28 @@ from django.db import models
 from django.db.models import Count, OuterRef, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from accounts.access import STAFF_ROLES, Action
 from accounts.admin.audited import AuditedAdmin
+from accounts.audit import AuditAction, AuditSource
 from accounts.models import AuditEvent, AuditSubject, Department, Token, User
 
-# Roles decide here, not groups of permissions.
-admin.site.unregister(Group)
+if TYPE_CHECKING:
+    from django_stubs_ext import WithAnnotations
+
+admin.site.unregister(Group)  # roles replace groups of permissions
+
+
+class _Counted(TypedDict):
+    """The annotation of the querysets below."""
+
+    count: int | None
 
 
 @admin.register(User)
 class UserAdmin(AuditedAdmin, DjangoUserAdmin):
-    """Who signs in. Nobody is deleted, as their deeds refer to them: deactivate."""
+    """Users. They are deactivated, never deleted: audit events refer to them."""
 
     editable = True
     list_display = ("username", "full_name", "role", "primary_department", "is_active")
@@ -35,12 +45,12 @@ class UserAdmin(AuditedAdmin, DjangoUserAdmin):
     readonly_fields = ("last_login", "date_joined")
     fieldsets = (
         (None, {"fields": ("username", "password")}),
-        ("Person", {"fields": ("first_name", "last_name", "email")}),
+        (_("Person"), {"fields": ("first_name", "last_name", "email")}),
         (
-            "Access",
+            _("Access"),
             {"fields": ("is_active", "role", "departments", "primary_department")},
         ),
-        ("Times", {"fields": ("last_login", "date_joined")}),
+        (_("Times"), {"fields": ("last_login", "date_joined")}),
     )
     add_fieldsets = (
         (
@@ -59,15 +69,15 @@ class UserAdmin(AuditedAdmin, DjangoUserAdmin):
         ),
     )
 
-    @admin.display(description="name", ordering="last_name")
+    @admin.display(description=_("name"), ordering="last_name")
     def full_name(self, user: User) -> str:
-        """Return the person's name."""
+        """Return the user's full name."""
         return user.get_full_name()
 
     def user_change_password(
         self, request: HttpRequest, id: str, form_url: str = ""
     ) -> HttpResponse:
-        """Set somebody's password; their sessions and tokens end with the old one."""
+        """Set a user's password and delete the user's tokens."""
         answer = super().user_change_password(request, id, form_url)
         if answer.status_code == HTTPStatus.FOUND:
             Token.objects.filter(user_id=id).delete()
@@ -83,25 +93,25 @@ class UserAdmin(AuditedAdmin, DjangoUserAdmin):
 
 @admin.register(Department)
 class DepartmentAdmin(AuditedAdmin):
-    """Parts of the hospital."""
+    """Departments of the hospital."""
 
     editable = True
     list_display = ("name", "code", "members_count")
     search_fields = ("name", "code")
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Department]:
-        """Return the departments with the number of their members, in one query."""
+        """Return the departments with their number of members, in one query."""
         return super().get_queryset(request).annotate(count=Count("members"))
 
-    @admin.display(description="members", ordering="count")
-    def members_count(self, department: Department) -> int:
-        """Return how many users see this department's studies."""
-        return department.count
+    @admin.display(description=_("members"), ordering="count")
+    def members_count(self, department: "WithAnnotations[Department, _Counted]") -> int:
+        """Return how many users may see this department's studies."""
+        return department.count or 0
 
 
 @admin.register(Token)
 class TokenAdmin(AuditedAdmin):
-    """Tokens in use. They are made by their owners, and revoked here by deleting."""
+    """Tokens in use. Users create their own; deleting one here revokes it."""
 
     deletable = True
     list_display = ("token_key", "user", "name", "created", "expiry")
@@ -114,7 +124,7 @@ class TokenAdmin(AuditedAdmin):
 
 @admin.register(AccessAttempt)
 class AccessAttemptAdmin(AuditedAdmin):
-    """Failed sign-ins that count towards a lock-out; deleting one lifts it."""
+    """Failed sign-ins that count towards a lock-out; deleting one ends it."""
 
     deletable = True
     list_display = ("username", "ip_address", "failures_since_start", "attempt_time")
@@ -131,44 +141,44 @@ class AccessAttemptAdmin(AuditedAdmin):
 
 
 class AuditSubjectInline(admin.TabularInline):
-    """Whose data an event showed: keys of patients, no names."""
+    """Keys of the patients whose data an event showed or changed."""
 
     model = AuditSubject
     fields = ("patient_uuid",)
     readonly_fields = fields
     extra = 0
     can_delete = False
-    verbose_name_plural = "patients"
+    verbose_name_plural = _("patients")
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Whoever may read the event may read its patients' keys."""
+        """Show the patients' keys to everyone who may read the event."""
         return True
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nothing is added to the trail by hand."""
+        """Let nobody add rows to the audit log by hand."""
         return False
 
 
 @admin.register(AuditEvent)
 class AuditEventAdmin(AuditedAdmin):
-    """The trail. Search by user name, or by the key of a user, object or patient."""
+    """The audit log. Search by user name or by the key of a user, object or patient."""
 
     view_action = Action.READ_AUDIT
     list_display = (
         "moment",
         "actor_name",
-        "action",
+        "action_name",
         "outcome",
         "object_kind",
         "patients_count",
-        "source",
+        "source_name",
         "address",
         "object_uuid",
     )
     list_filter = ("at", "action", "outcome", "source", "object_kind")
     search_keys = ("object_uuid", "actor_uuid", "subjects__patient_uuid")
     search_fields = ("actor_name",)
-    search_help_text = "A user name, or the key of a user, an object or a patient."
+    search_help_text = _("A user name, or the key of a user, object or patient.")
     inlines = (AuditSubjectInline,)
     fields = (
         "at",
@@ -185,17 +195,32 @@ class AuditEventAdmin(AuditedAdmin):
     readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[AuditEvent]:
-        """Return the events with the number of their patients, counted for a page."""
+        """Return the events with their number of patients."""
         subjects = AuditSubject.objects.filter(event=OuterRef("pk")).order_by()
         counted = subjects.values("event").annotate(count=Count("pk")).values("count")
         return super().get_queryset(request).annotate(count=Subquery(counted))
 
-    @admin.display(description="at", ordering="at")
+    @admin.display(description=_("time"), ordering="at")
     def moment(self, event: AuditEvent) -> str:
-        """Return the time with its seconds: the order of things matters here."""
+        """Return the time with its seconds, since the order of events matters."""
         return f"{timezone.localtime(event.at):%Y-%m-%d %H:%M:%S}"
 
-    @admin.display(description="patients")
-    def patients_count(self, event: AuditEvent) -> int:
+    @admin.display(description=_("action"), ordering="action")
+    def action_name(self, event: AuditEvent) -> str:
+        """Return the action in words."""
+        return _label(AuditAction, event.action)
+
+    @admin.display(description=_("source"), ordering="source")
+    def source_name(self, event: AuditEvent) -> str:
+        """Return the source in words."""
+        return _label(AuditSource, event.source)
+
+    @admin.display(description=_("patients"))
+    def patients_count(self, event: "WithAnnotations[AuditEvent, _Counted]") -> int:
         """Return how many patients' data the event showed or changed."""
         return event.count or 0
+
+
+def _label(choices: type[models.TextChoices], value: str) -> str:
+    """Return the label of a value; the value itself if it is not among the choices."""
+    return str(choices(value).label) if value in choices.values else value

@@ -1,1 +1,1 @@
-"""REST: sign-in, permissions and audited views."""
+"""What all REST views share: sign-in, permissions, audit events."""

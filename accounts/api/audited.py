@@ -1,4 +1,4 @@
-"""REST views whose answers show patients: the event first, then the answer."""
+"""REST views that write an audit event before they answer with patient data."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,10 +14,10 @@ from accounts.audit import AuditAction, AuditSource
 
 
 class AuditedReadMixin(GenericViewSet):
-    """For viewsets: `list` and `retrieve` leave their event before they answer.
+    """Viewset mixin: `list` and `retrieve` write an audit event, then answer.
 
-    `object_kind` says what is shown; `patient_path` is the lookup from the model to
-    its patient's key ("study__patient_id"), or None where the data are nobody's.
+    `object_kind` names what is shown; `patient_path` is the lookup from the model to
+    its patient's key ("study__patient_id"), or None if there is no patient data.
     """
 
     object_kind: str
@@ -27,22 +27,24 @@ class AuditedReadMixin(GenericViewSet):
     )
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Answer one page of rows, after the event with their patients is written."""
+        """Write the audit event with the listed patients, then answer one page."""
         queryset = self.filter_queryset(self.get_queryset())
-        page = self.paginate_queryset(queryset)
-        asked = sorted(name for name, value in request.query_params.items() if value)
-        searched = self.audited_search_parameters & set(asked)
+        page = self.paginate_queryset(queryset) or []
+        parameters = sorted(
+            name for name, value in request.query_params.items() if value
+        )
+        searched = self.audited_search_parameters & set(parameters)
         self.record_read(
             AuditAction.SEARCH if searched else AuditAction.LIST,
             page,
             # The names of the parameters only: the values may be a patient's name.
-            detail={"rows": len(page), "parameters": asked},
+            detail={"rows": len(page), "parameters": parameters},
         )
         serializer = self.get_serializer(page, many=True)
         return self.get_paginated_response(serializer.data)
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Answer one row, after the event with its patient is written."""
+        """Write the audit event with the patient, then answer one row."""
         shown = self.get_object()
         self.record_read(AuditAction.VIEW, [shown], object_uuid=shown.pk)
         return Response(self.get_serializer(shown).data)
@@ -56,10 +58,10 @@ class AuditedReadMixin(GenericViewSet):
         detail: Mapping[str, object] | None = None,
         object_kind: str = "",
     ) -> None:
-        """Write the event of showing these rows.
+        """Write the audit event for showing these rows.
 
         Raises:
-            AuditUnavailable: It could not be written: nothing may be shown.
+            AuditUnavailable: The event cannot be written: show nothing.
         """
         audit.record(
             action=action,
@@ -73,7 +75,7 @@ class AuditedReadMixin(GenericViewSet):
         )
 
     def patients_of(self, shown: Iterable[models.Model]) -> set[UUID]:
-        """Return the patients' keys of these rows: one query, whatever their number."""
+        """Return the patients' keys of these rows, in one query."""
         rows = list(shown)
         if self.patient_path is None or not rows:
             return set()
@@ -83,7 +85,7 @@ class AuditedReadMixin(GenericViewSet):
 
 
 def patient_keys(rows: list[models.Model], path: str) -> set[UUID]:
-    """Return the patients' keys that `path` leads to from these rows of one model."""
+    """Return the patients' keys at `path` of these rows of one model."""
     keys = (
         type(rows[0])
         ._base_manager.filter(pk__in=[row.pk for row in rows])

@@ -1,10 +1,11 @@
-"""What a REST view asks of its caller."""
+"""Permissions of REST views."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from django.utils.translation import gettext_lazy as _
 from rest_framework.permissions import BasePermission
 
 from accounts.access import Action, may, scopes_of
@@ -16,17 +17,17 @@ if TYPE_CHECKING:
 
 
 class ActionPermission(BasePermission):
-    """Let a request pass whose role and token both have the view's action.
+    """Allow a request if both the role and the token allow the view's action.
 
-    A view names its action as `required_action`, and where its methods differ, as
-    `required_actions` by the name of the method of the viewset (`{"retry": …}`).
-    A view that names none is closed to everybody.
+    A view names its action in `required_action`. Viewsets whose methods differ name
+    them in `required_actions` by method (`{"retry": …}`). A view without an action is
+    closed to everyone.
     """
 
-    message = "Your role, or the scopes of your token, may not do this."
+    message = _("Your role or token does not have permission for this.")
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        """Whether the caller has the action that this view asks for."""
+        """Return whether the user may do the action of this view."""
         if not request.user.is_authenticated:
             return False
         action = required_action(view)
@@ -36,7 +37,7 @@ class ActionPermission(BasePermission):
 
 
 def required_action(view: APIView) -> Action | None:
-    """Return the action that the view's present method asks for."""
+    """Return the action that the current method of the view needs."""
     by_method: Mapping[str, Action] = getattr(view, "required_actions", {})
     # The schema generator and OPTIONS have no method of the viewset.
     name = getattr(view, "action", None) or ""

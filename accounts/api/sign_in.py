@@ -1,7 +1,8 @@
-"""The REST source of signing in."""
+"""Sign-in over REST."""
 
 from django.contrib.auth import authenticate
 from django.contrib.auth.signals import user_logged_in
+from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.permissions import AllowAny
@@ -15,7 +16,7 @@ from accounts.tokens import issue_token
 
 
 class CredentialsSerializer(serializers.Serializer):
-    """What somebody signs in with."""
+    """User name and password."""
 
     username = serializers.CharField(max_length=150)
     password = serializers.CharField(
@@ -24,16 +25,18 @@ class CredentialsSerializer(serializers.Serializer):
 
 
 class IssuedTokenSerializer(serializers.Serializer):
-    """The token, told once."""
+    """The new token, returned once."""
 
     token = serializers.CharField(
-        help_text="For the header `Authorization: Token …`; only a digest is kept."
+        help_text=_(
+            "For the header `Authorization: Token …`. ChestX stores only a digest."
+        )
     )
     expiry = serializers.DateTimeField()
 
 
 class TokenView(APIView):
-    """A token for a name and a password: it opens what the user's role may do."""
+    """Issue a token for a user name and password, scoped to the role."""
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
@@ -42,15 +45,15 @@ class TokenView(APIView):
         request=CredentialsSerializer, responses=IssuedTokenSerializer, auth=[]
     )
     def post(self, request: Request) -> Response:
-        """Sign in for programs; failed tries are recorded and count as on the page."""
-        given = CredentialsSerializer(data=request.data)
-        given.is_valid(raise_exception=True)
-        user = authenticate(request._request, **given.validated_data)
+        """Sign in a program; failed attempts are recorded and count for lock-outs."""
+        credentials = CredentialsSerializer(data=request.data)
+        credentials.is_valid(raise_exception=True)
+        user = authenticate(request._request, **credentials.validated_data)
         if not isinstance(user, User):
             raise NotSignedIn(
-                "This name and password do not fit.", reason_code="wrong_credentials"
+                _("User name or password is wrong."), reason_code="wrong_credentials"
             )
-        # Resets the count of failed tries, and writes the event before the token.
+        # Resets the count of failed attempts and writes the audit event.
         user_logged_in.send(sender=User, request=request._request, user=user)
         token, text = issue_token(user)
         return Response({"token": text, "expiry": token.expiry})

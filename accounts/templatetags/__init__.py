@@ -1,1 +1,1 @@
-"""Filters for templates about who may do what."""
+"""Template filters for access decisions."""

@@ -1,4 +1,4 @@
-"""`{% if user|may:"upload" %}`: what to offer somebody; the views decide themselves."""
+"""`{% if user|may:"upload" %}`: show only what the user may do; views check again."""
 
 from django import template
 
@@ -11,5 +11,5 @@ register = template.Library()
 
 @register.filter
 def may(user: User | str, action: str) -> bool:
-    """Whether the user's role has the action; nobody has any."""
+    """Return whether the user's role allows the action."""
     return isinstance(user, User) and is_allowed(user, Action(action))

@@ -1,5 +1,1 @@
-"""How fast it is, measured in one run on one machine: `make bench`.
-
-A module a benchmark; each returns figures by name. `benchmarks/results.json` keeps the
-last ones with the machine that gave them, docs/performance.md says what they mean.
-"""
+"""The benchmarks of `make bench`: one module each, results by name."""

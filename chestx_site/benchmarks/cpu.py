@@ -1,13 +1,14 @@
-"""Where the time of the processors goes: to which part of a running ChestX."""
+"""CPU time of each part of a running ChestX."""
 
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
-# What a command line says about the part it belongs to; the first that fits counts.
+# Words in the command lines of the parts; the first match counts.
 _PARTS = (
     ("decode_child", "decoder"),
     ("gunicorn", "web"),
@@ -16,14 +17,14 @@ _PARTS = (
     ("postgres", "database"),
     ("valkey", "broker"),
 )
-# Fields of /proc/PID/stat behind the name: user and system time, own and of children
-# that ended (proc(5), fields 14 to 17).
+# Fields of /proc/PID/stat after the name: user and system time of the process and of
+# its ended children (proc(5), fields 14 to 17).
 _TIMES = slice(11, 15)
 
 
-def cpu_seconds(var_dir: Path) -> Counter[str]:
-    """Return the processor time that each part of the site in this folder has used."""
-    used: Counter[str] = Counter()
+def cpu_seconds(var_dir: Path) -> dict[str, float]:
+    """Return the CPU seconds of each part of the site in this folder."""
+    used: dict[str, float] = defaultdict(float)
     mark = os.fsencode(var_dir)
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -32,7 +33,7 @@ def cpu_seconds(var_dir: Path) -> Counter[str]:
                 continue
             fields = (process / "stat").read_text().rpartition(")")[2].split()
         except OSError:
-            continue  # it ended meanwhile, or is another user's
+            continue  # it has ended, or belongs to another user
         used[_part_of(command.decode(errors="replace"))] += (
             sum(map(int, fields[_TIMES])) / _TICKS_A_SECOND
         )
@@ -40,10 +41,10 @@ def cpu_seconds(var_dir: Path) -> Counter[str]:
 
 
 def used_per_image(
-    before: Counter[str], after: Counter[str], images: int
+    before: Mapping[str, float], after: Mapping[str, float], images: int
 ) -> dict[str, float]:
-    """Return the processor seconds an image, part by part, the greatest first."""
-    used = {part: (after[part] - before[part]) / images for part in after}
+    """Return the CPU seconds per image of each part, the largest first."""
+    used = {part: (after[part] - before.get(part, 0)) / images for part in after}
     return {
         part: round(seconds, 4)
         for part, seconds in sorted(used.items(), key=lambda item: -item[1])

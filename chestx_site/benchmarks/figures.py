@@ -1,4 +1,4 @@
-"""Figures with what was asked of them, and the machine that gave them."""
+"""Figures of benchmarks, their goals and the machine."""
 
 from __future__ import annotations
 
@@ -14,35 +14,37 @@ from typing import Any
 
 import numpy as np
 
+from chestx_site.testbed.site import SiteError
+
 Figures = dict[str, Any]
 
 
-class BenchmarkError(Exception):
-    """Something could not be measured; the message says what."""
+class BenchmarkError(SiteError):
+    """A measurement failed; the message says why."""
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What a figure of a benchmark should be.
+    """The goal of a figure.
 
     Attributes:
-        benchmark: Its name, as in `manage.py bench NAME`.
+        benchmark: Its benchmark, as in `manage.py bench NAME`.
         figure: The key of the figure.
-        says: What it is, for the table.
-        unit: Printed behind the number.
+        title: Its name in the table.
+        unit: The unit.
         limit: The goal.
         at_least: Whether more is better.
     """
 
     benchmark: str
     figure: str
-    says: str
+    title: str
     unit: str
     limit: float
     at_least: bool
 
     def met(self, value: float) -> bool:
-        """Say whether a measured value is what it should be."""
+        """Return whether a measured value meets the goal."""
         return value >= self.limit if self.at_least else value <= self.limit
 
 
@@ -51,16 +53,23 @@ GOALS = (
         "inference", "ratio", "image with heat maps, usual way over ours", "x", 20, True
     ),
     Goal(
-        *("inference", "tensorflow_ratio", "TensorFlow compiled pass over ours", "x"),
-        *(1.5, True),
+        "inference",
+        "tensorflow_ratio",
+        "TensorFlow compiled pass over ours",
+        "x",
+        1.5,
+        True,
     ),
     Goal(
-        *("inference", "onnxruntime_ratio", "onnxruntime's bare pass over ours", "x"),
-        *(1.0, True),
+        "inference",
+        "onnxruntime_ratio",
+        "onnxruntime's bare pass over ours",
+        "x",
+        1.0,
+        True,
     ),
     Goal(
-        *("inference", "over_bare_pass", "ours over OpenVINO's bare pass", "x"),
-        *(1.3, False),
+        "inference", "over_bare_pass", "ours over OpenVINO's bare pass", "x", 1.3, False
     ),
     Goal("upload", "p95_s", "drawn image to stored result, p95", "s", 0.5, False),
     Goal("throughput", "images_per_s", "images sent, read and stored", "/s", 8, True),
@@ -70,7 +79,7 @@ GOALS = (
 
 @dataclass(frozen=True)
 class Machine:
-    """Where the figures come from."""
+    """The machine and the commit of the figures."""
 
     cpu: str
     cores: int
@@ -83,7 +92,7 @@ class Machine:
 
 
 def this_machine(folder: Path) -> Machine:
-    """Describe this machine and the code, and what the machine did before."""
+    """Describe this machine, its load and the commit."""
     return Machine(
         cpu=_cpu_name(),
         cores=len(os.sched_getaffinity(0)),
@@ -99,7 +108,7 @@ def this_machine(folder: Path) -> Machine:
 
 
 def spread(values: Sequence[float], *, unit: str) -> Figures:
-    """Return median, 95th percentile and maximum of some times, and how many."""
+    """Return median, 95th percentile, maximum and number of times."""
     return {
         f"median_{unit}": round(float(np.median(values)), 4),
         f"p95_{unit}": round(float(np.percentile(values, 95)), 4),
@@ -109,17 +118,17 @@ def spread(values: Sequence[float], *, unit: str) -> Figures:
 
 
 def keep(path: Path, figures: Mapping[str, Figures], machine: Machine) -> None:
-    """Write figures beside those of other benchmarks that stand there already."""
+    """Write figures and keep those of other benchmarks in the file."""
     kept = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    for name, found in figures.items():
-        kept[name] = {**found, "machine": asdict(machine)}
+    for name, benchmark_figures in figures.items():
+        kept[name] = {**benchmark_figures, "machine": asdict(machine)}
     path.parent.mkdir(exist_ok=True)
     text = json.dumps(dict(sorted(kept.items())), indent=2, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")
 
 
 def table(figures: Mapping[str, Figures], machine: Machine) -> Iterator[str]:
-    """Return the lines of a table for people: the goals first, then everything."""
+    """Yield the lines of a table: the goals first, then all figures."""
     yield f"{machine.cpu}, {machine.cores} cores, {machine.memory_gb:g} GB"
     load = ", ".join(f"{value:.1f}" for value in machine.load_before)
     yield f"load before: {load}; Python {machine.python}; commit {machine.commit}"
@@ -130,19 +139,20 @@ def table(figures: Mapping[str, Figures], machine: Machine) -> Iterator[str]:
             sign = "at least" if goal.at_least else "at most"
             mark = "met" if goal.met(value) else "MISSED"
             yield (
-                f"  {goal.benchmark:<11}{goal.says:<42}{value:>9.3g} {goal.unit:<3}"
+                f"  {goal.benchmark:<11}{goal.title:<42}{value:>9.3g} {goal.unit:<3}"
                 f"{sign} {goal.limit:g}: {mark}"
             )
-    for name, found in figures.items():
+    for name, benchmark_figures in figures.items():
         yield ""
         yield name
-        for key, value in _flat({k: v for k, v in found.items() if k != "ways"}):
+        others = {k: v for k, v in benchmark_figures.items() if k != "ways"}
+        for key, value in _flat(others):
             yield f"  {key:<42}{value}"
-        yield from _ways(found.get("ways", {}))
+        yield from _ways(benchmark_figures.get("ways", {}))
 
 
 def _ways(ways: Mapping[str, Figures]) -> Iterator[str]:
-    """Return a line for each way that was compared, below its columns."""
+    """Yield a heading and a line for each way."""
     columns = list(next(iter(ways.values()), {}))
     if columns:
         yield "  " + " " * 24 + "".join(f"{c.replace('_', ' '):>24}" for c in columns)

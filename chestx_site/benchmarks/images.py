@@ -1,4 +1,4 @@
-"""Images to send: drawn ones, and real samples where there are any."""
+"""Images for benchmarks: drawn ones, and real samples if available."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _JPEG_2000_SAMPLE = "cr_chest_pa_monochrome1_16bit_jpeg2000.dcm"
 
 
 def drawn_images(count: int) -> Iterator[bytes]:
-    """Yield uncompressed synthetic images, 2000 x 2000, 16 bits, each an own object.
+    """Yield uncompressed synthetic images, 2000 x 2000, 16 bits, all different.
 
-    One drawing, moved by a few pixels from image to image: drawing takes longer than
-    what is measured.
+    It is one drawing, shifted by a pixel for each image, because drawing takes longer
+    than the measured upload.
     """
     dataset = phantom_dataset(1, size=DRAWN_SIDE, patient_id="BENCH-DRAWN")
     pixels = np.frombuffer(dataset.PixelData, "<u2").reshape(DRAWN_SIDE, DRAWN_SIDE)
@@ -44,7 +44,7 @@ def drawn_images(count: int) -> Iterator[bytes]:
 
 
 def jpeg_2000_images(count: int) -> Iterator[bytes]:
-    """Give the JPEG 2000 sample again and again under new UIDs; nothing without it."""
+    """Yield the JPEG 2000 sample, if available, with new UIDs each time."""
     path = Path(settings.CHESTX_DATA) / "samples" / "dicom" / _JPEG_2000_SAMPLE
     if not path.is_file():
         return
@@ -58,7 +58,7 @@ def jpeg_2000_images(count: int) -> Iterator[bytes]:
 
 
 def jpeg_pictures() -> tuple[str, list[bytes]]:
-    """Return JPEG images and where they come from: the samples, else drawn ones."""
+    """Return the source and contents of JPEG images: samples, else drawn ones."""
     folder = Path(settings.CHESTX_DATA) / "samples" / "images"
     paths = sorted(p for p in folder.glob("*") if p.suffix in (".jpg", ".jpeg"))
     if paths:

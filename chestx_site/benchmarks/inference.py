@@ -1,10 +1,10 @@
-"""One image with the heat maps of all labels, against the other ways to run a network.
+"""Inference of one image with all heat maps, compared with other ways.
 
-Each way is a process of its own (`ways/child.py`), started one after the other, which
-is the cold start, and then asked in turns, so that whatever else the machine does meets
-all of them. Ours and the usual way begin with display values and end with heat maps;
-the bare passes begin with the prepared input and give logits and maps. So the ratios
-against bare passes are between our whole call and a part of the other's.
+Each way is a process of its own (`ways/child.py`). The processes start one after the
+other (cold start) and then run in turns, so that other load affects all of them. Our
+way and the usual way start from display values and return heat maps; the bare passes
+start from the prepared input and return logits and maps. Ratios to bare passes
+therefore compare our whole call with a part of the other way.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ _BATCHES = (1, 8, 32)
 _BATCH_TURNS = 3
 _REAL_IMAGES = 200
 _PRECISIONS = ("float32", "bfloat16")
-# Ways that export or compile once and keep it.
+# Ways that export or compile once and reuse it.
 _KEEPING = ("ours", "openvino_pass", "onnx_pass")
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A way and how it is called in the table."""
+    """A way and its name in the table."""
 
     name: str
     module: str
@@ -66,17 +66,20 @@ WAYS = (
 
 
 class WayProcess:
-    """A way that runs, and is asked."""
+    """A running process of a way."""
 
     def __init__(self, way: Compared, *, card: Card, images: Path) -> None:
-        """Start it and wait for its first result.
+        """Start the process and wait for its first result.
 
         Raises:
-            BenchmarkError: It ended before.
+            BenchmarkError: It ends before.
         """
         self.way = way
         command = [
-            *(sys.executable, "-m", "chestx_site.benchmarks.ways.child", way.module),
+            sys.executable,
+            "-m",
+            "chestx_site.benchmarks.ways.child",
+            way.module,
             f"--card={card.weights_file.with_name('card.json')}",
             f"--images={images}",
             f"--cache={settings.INFERENCE_CACHE_DIR}",
@@ -119,7 +122,7 @@ class WayProcess:
         self.end()
 
     def ask(self, what: str, **values: Any) -> Any:
-        """Ask the process something; see `ways/child.py`.
+        """Send the process a request; see `ways/child.py`.
 
         Raises:
             BenchmarkError: It has ended.
@@ -141,19 +144,19 @@ class WayProcess:
         if not line:
             self._process.wait()
             self._log.seek(0)
-            said = self._log.read().strip().splitlines() or ["nothing"]
+            lines = self._log.read().strip().splitlines() or ["no output"]
             raise BenchmarkError(
-                f"{self.way.name} gave no answer; it said: {said[-1]} "
+                f"{self.way.name} does not answer: {lines[-1]} "
                 "(It needs all of requirements-test.txt.)"
             )
         return json.loads(line)
 
 
 def measure(say: Callable[[str], None]) -> Figures:
-    """Measure every way in this one run, on drawn images, with the default model.
+    """Measure all ways on drawn images with the default model.
 
     Raises:
-        BenchmarkError: A way cannot be run, or the model is not there.
+        BenchmarkError: A way does not run, or the model is missing.
     """
     try:
         card = get_card(settings.DEFAULT_MODEL)
@@ -168,7 +171,7 @@ def measure(say: Callable[[str], None]) -> Figures:
         }
         say("Inference: measuring in turns")
         latencies = _latencies(list(processes.values()))
-        # Before the batches: what 32 large images take is not the way's.
+        # Before the batches: memory for 32 large images is not part of the way.
         memory = {name: each.ask("memory")["most"] for name, each in processes.items()}
         throughput = _throughput(list(processes.values()))
         table = {
@@ -200,13 +203,13 @@ def _started(
 ) -> WayProcess:
     say(f"Inference: starting {way.name}")
     if way.module in _KEEPING:
-        # What a first start ever keeps for the next is no cold start.
+        # The first start fills the cache; the measured cold start uses it.
         WayProcess(way, card=card, images=images).end()
     return WayProcess(way, card=card, images=images)
 
 
 def drawn_images() -> np.ndarray:
-    """Return drawn images as large as images are, uint16 (images, 2500, 2000)."""
+    """Return drawn images of a usual size, uint16 (images, 2500, 2000)."""
     height, width = IMAGE_SHAPE
     return np.stack(
         [
@@ -217,7 +220,7 @@ def drawn_images() -> np.ndarray:
 
 
 def ratios(median_ms: dict[str, float]) -> Figures:
-    """Return how many times faster our whole call is, in our best precision.
+    """Return how many times faster our whole call is, with our best precision.
 
     Args:
         median_ms: The median latency of every way of `WAYS`.
@@ -238,18 +241,18 @@ def ratios(median_ms: dict[str, float]) -> Figures:
 
 
 def _latencies(processes: Sequence[WayProcess]) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {each.way.name: [] for each in processes}
+    latencies: dict[str, list[float]] = {each.way.name: [] for each in processes}
     for process in processes:
         process.ask("one", rounds=1)
     for _ in range(_ROUNDS):
         for process in processes:
-            found[process.way.name] += process.ask("one", rounds=2)
-    return found
+            latencies[process.way.name] += process.ask("one", rounds=2)
+    return latencies
 
 
 def _throughput(processes: Sequence[WayProcess]) -> dict[str, dict[str, float]]:
-    """Return images a second by batch size: the median of a few turns."""
-    found: dict[str, dict[str, float]] = {each.way.name: {} for each in processes}
+    """Return images per second by batch size, the median of a few turns."""
+    rates: dict[str, dict[str, float]] = {each.way.name: {} for each in processes}
     for size in _BATCHES:
         taken: dict[str, list[float]] = {each.way.name: [] for each in processes}
         for process in processes:
@@ -258,8 +261,8 @@ def _throughput(processes: Sequence[WayProcess]) -> dict[str, dict[str, float]]:
             for process in processes:
                 taken[process.way.name] += process.ask("many", size=size, rounds=2)
         for name, times in taken.items():
-            found[name][str(size)] = round(size * 1000.0 / statistics.median(times), 1)
-    return found
+            rates[name][str(size)] = round(size * 1000.0 / statistics.median(times), 1)
+    return rates
 
 
 def _figures(latencies: list[float], throughput: dict[str, float]) -> Figures:
@@ -271,20 +274,20 @@ def _figures(latencies: list[float], throughput: dict[str, float]) -> Figures:
 
 
 def _agreement(card: Card, processes: dict[str, WayProcess]) -> Figures:
-    """Say how far bfloat16 is from float32, and float32 from the usual way."""
+    """Compare bfloat16 with float32, and float32 with the usual way."""
     paths = real_images(card)
     ours = {p: processes[f"ours {p}"] for p in _PRECISIONS}
     usual = processes["predict + GradientTape"]
     difference = np.abs(ours["float32"].first - usual.first).max()
-    told: Figures = {"probability_difference_to_usual": float(f"{difference:.2g}")}
+    figures: Figures = {"probability_difference_to_usual": float(f"{difference:.2g}")}
     if not paths:
-        return told | {"real_images": 0, "why": "CHESTX_DATA has no manifest"}
+        return figures | {"real_images": 0, "why": "CHESTX_DATA has no manifest"}
     exact, rounded = (
         np.array(ours[p].ask("probabilities", paths=paths)) for p in _PRECISIONS
     )
     limits = np.array([card.thresholds[name] for name in card.label_names])
     same = ((exact >= limits) == (rounded >= limits)).all(axis=1)
-    return told | {
+    return figures | {
         "real_images": len(paths),
         "largest_probability_difference": round(
             float(np.abs(exact - rounded).max()), 5
@@ -298,7 +301,7 @@ def _agreement(card: Card, processes: dict[str, WayProcess]) -> Figures:
 
 
 def real_images(card: Card) -> list[str]:
-    """Return paths of val images that the model has a label for, evenly drawn."""
+    """Return paths of an even sample of the val images with known labels."""
     root = Path(settings.CHESTX_DATA)
     manifest = root / "manifest.csv"
     if not manifest.is_file():

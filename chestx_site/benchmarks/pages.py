@@ -1,4 +1,4 @@
-"""What a page costs with 1,000 studies in the record, and with 100,000."""
+"""Response times of pages with 1,000 and with 100,000 studies."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import urllib.parse
 from collections.abc import Callable, Iterable
 from itertools import cycle, islice
 
+from chestx_site.benchmarks.demo import running_demo
 from chestx_site.benchmarks.figures import Figures, spread
-from chestx_site.benchmarks.site import BrowserSession, Site, running_demo
+from chestx_site.testbed.clients import BrowserSession
+from chestx_site.testbed.site import Site
 
 SIZES = (1_000, 100_000)
 _ROUNDS = 100
@@ -18,7 +20,7 @@ _FILL = "from chestx_site.benchmarks.records import fill; fill({size}, '{path}')
 
 
 def measure(say: Callable[[str], None]) -> Figures:
-    """Ask a real server for worklist, search and history at both sizes.
+    """Measure worklist, search and history on a real server at both sizes.
 
     Raises:
         BenchmarkError: The demo does not start, or a page is an error.
@@ -27,9 +29,9 @@ def measure(say: Callable[[str], None]) -> Figures:
     with running_demo(say) as site:
         for size in SIZES:
             say(f"Pages: filling the record up to {size:,} studies")
-            asked = _filled(site, size)
+            addresses = _filled(site, size)
             say(f"Pages: {_ROUNDS} rounds")
-            figures[f"studies_{size}"] = _time_pages(BrowserSession(site), asked)
+            figures[f"studies_{size}"] = _time_pages(BrowserSession(site), addresses)
     small, large = (figures[f"studies_{size}"] for size in SIZES)
     ratios = {
         page: round(large[page]["p95_s"] / small[page]["p95_s"], 3) for page in small
@@ -41,29 +43,29 @@ def _filled(site: Site, size: int) -> dict[str, list[str]]:
     """Fill the record, and return addresses of pages by their kind."""
     path = site.var_dir / "addresses.json"
     site.manage("shell", "--verbosity", "0", "-c", _FILL.format(size=size, path=path))
-    found = json.loads(path.read_text("utf-8"))
+    words = json.loads(path.read_text("utf-8"))
 
-    def searches(words: Iterable[str]) -> list[str]:
-        return [f"/?{urllib.parse.urlencode({'q': word})}" for word in words]
+    def searches(terms: Iterable[str]) -> list[str]:
+        return [f"/?{urllib.parse.urlencode({'q': term})}" for term in terms]
 
     return {
         "worklist": ["/", "/?sort=newest"],
-        "search_name": searches(found["names"]),
-        "search_identifier": searches(found["identifiers"]),
-        "search_accession": searches(found["accession_numbers"]),
-        "history": [f"/patients/{key}/" for key in found["patients"]],
+        "search_name": searches(words["names"]),
+        "search_identifier": searches(words["identifiers"]),
+        "search_accession": searches(words["accession_numbers"]),
+        "history": [f"/patients/{key}/" for key in words["patients"]],
     }
 
 
-def _time_pages(browser: BrowserSession, asked: dict[str, list[str]]) -> Figures:
-    """Ask for pages of all kinds in turns, so that whatever else runs meets all."""
-    times: dict[str, list[float]] = {page: [] for page in asked}
+def _time_pages(browser: BrowserSession, pages: dict[str, list[str]]) -> Figures:
+    """Request pages of all kinds in turns, so that other load affects all of them."""
+    times: dict[str, list[float]] = {page: [] for page in pages}
     for number, addresses in enumerate(
-        islice(zip(*map(cycle, asked.values()), strict=False), _WARM_UP + _ROUNDS)
+        islice(zip(*map(cycle, pages.values()), strict=False), _WARM_UP + _ROUNDS)
     ):
-        for page, address in zip(asked, addresses, strict=True):
+        for page, address in zip(pages, addresses, strict=True):
             began = time.perf_counter()
             browser.get(address)
             if number >= _WARM_UP:
                 times[page].append(time.perf_counter() - began)
-    return {page: spread(found, unit="s") for page, found in times.items()}
+    return {page: spread(seconds, unit="s") for page, seconds in times.items()}

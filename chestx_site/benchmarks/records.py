@@ -1,4 +1,4 @@
-"""Made-up studies in bulk, for the benchmark of the pages only: they have no files."""
+"""Made-up studies without files, in bulk, for the benchmark of pages."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ _PRIORITIES = (*[Priority.ROUTINE] * 17, *[Priority.URGENT] * 2, Priority.STAT)
 _THRESHOLD = 0.5
 _WORKER = "benchmark"
 
-# Of every made-up run, the labels that it has no finding of: all far below.
+# Adds the other findings of each made-up run, far below their thresholds.
 _OTHER_FINDINGS = """
 INSERT INTO diagnoses_finding (id, prediction_id, position, label, probability,
                                calibrated, threshold, threshold_source, positive)
-SELECT gen_random_uuid(), run.id, %s, said.label, 0.01, false, %s, 'card', false
-FROM diagnoses_prediction AS run CROSS JOIN (SELECT %s::text AS label) AS said
+SELECT gen_random_uuid(), run.id, %s, other.label, 0.01, false, %s, 'card', false
+FROM diagnoses_prediction AS run CROSS JOIN (SELECT %s::text AS label) AS other
 WHERE run.worker = 'benchmark' AND NOT EXISTS (
-    SELECT FROM diagnoses_finding AS there
-    WHERE there.prediction_id = run.id AND there.label = said.label
+    SELECT FROM diagnoses_finding AS finding
+    WHERE finding.prediction_id = run.id AND finding.label = other.label
 )
 """
 
 
 @dataclass
 class _Batch:
-    """Rows of some studies, model by model in the order of their keys."""
+    """Rows of some studies, in the order of their foreign keys."""
 
     patients: list[Patient]
     studies: list[Study]
@@ -60,7 +60,7 @@ class _Batch:
 
 
 def fill(size: int, path: str) -> None:
-    """Fill the record up to `size` studies, and write addresses of pages to a file."""
+    """Fill the record up to `size` studies, and write search words to a file."""
     department = Department.objects.order_by("pk").first()
     model = ModelVersion.objects.filter(state=ModelVersion.State.ACTIVE).first()
     if department is None or model is None:
@@ -129,7 +129,7 @@ def _add_study(
 
 
 def _entry(study: Study, prediction: Prediction, leading: Finding) -> WorklistEntry:
-    """Return the line of the worklist, as `refresh_entry` would write it."""
+    """Return the worklist entry as `refresh_entry` writes it."""
     return WorklistEntry(
         study=study,
         department=study.department,
@@ -200,7 +200,7 @@ def _instance(series: Series, digest: str) -> Instance:
 def _add_leading(
     batch: _Batch, prediction: Prediction, rng: random.Random, *, labels: list[str]
 ) -> Finding:
-    """Add the highest score of a run; `_OTHER_FINDINGS` adds those below it."""
+    """Add the highest score of a run; `_OTHER_FINDINGS` adds the others."""
     position = rng.randrange(len(labels))
     probability = rng.uniform(1 / len(labels), 1.0)
     finding = Finding(
@@ -218,7 +218,7 @@ def _add_leading(
 
 
 def _addresses(size: int) -> dict[str, list[str]]:
-    """Choose what is asked for: the same share of the record at every size."""
+    """Choose search words: evenly spread over the record at every size."""
     made_up = Patient.objects.filter(issuer="BENCH").order_by("patient_id")
     step = max(1, made_up.count() // _ADDRESSES)
     patients = [made_up[i] for i in range(0, min(made_up.count(), step * 100), step)]

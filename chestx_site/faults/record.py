@@ -1,4 +1,4 @@
-"""What stands in the database, asked from outside."""
+"""Queries of the trial to the database."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import psycopg
 
 @dataclass(frozen=True)
 class Held:
-    """An image that a worker holds."""
+    """An image claimed by a worker."""
 
     prediction_id: str
     attempt: int
@@ -20,7 +20,7 @@ class Held:
 
 @dataclass(frozen=True)
 class Counts:
-    """What is there at the end, and what should not be."""
+    """Counts at the end of a trial; several must be zero."""
 
     instances: int
     succeeded: int
@@ -37,9 +37,9 @@ class Counts:
 
 
 class Record:
-    """Questions to the database of a stack, over one connection that is renewed.
+    """Queries to the database of a stack; reconnects after failures.
 
-    Each raises psycopg.OperationalError while the database is away.
+    Each raises psycopg.OperationalError while the database is down.
     """
 
     def __init__(self, database_url: str) -> None:
@@ -47,13 +47,13 @@ class Record:
         self._connection: psycopg.Connection[Any] | None = None
 
     def close(self) -> None:
-        """Leave the database."""
+        """Close the connection."""
         if self._connection:
             self._connection.close()
             self._connection = None
 
     def running(self, workers: Sequence[str]) -> list[Held]:
-        """Return what these workers hold now."""
+        """Return the images that these workers have claimed."""
         rows = self._ask(
             "SELECT id, attempt, worker FROM diagnoses_prediction "
             "WHERE status = 'running' AND worker = ANY(%s)",
@@ -62,14 +62,14 @@ class Record:
         return [Held(str(row[0]), row[1], row[2]) for row in rows]
 
     def attempt_of(self, prediction_id: str) -> int:
-        """Return how often an image was claimed."""
+        """Return the number of claims of an image."""
         [row] = self._ask(
             "SELECT attempt FROM diagnoses_prediction WHERE id = %s", [prediction_id]
         )
         return int(row[0])
 
     def is_held(self, prediction_id: str, attempt: int) -> bool:
-        """Say whether this attempt still holds the image."""
+        """Return whether this attempt still has its claim."""
         return bool(
             self._ask(
                 "SELECT 1 FROM diagnoses_prediction "
@@ -87,17 +87,17 @@ class Record:
         return int(row[0])
 
     def counts(self) -> Counts:
-        """Count everything that must come out right."""
+        """Return all counts of the trial."""
         [row] = self._ask(_COUNTS)
         return Counts(*row)
 
     def _ask(
         self, question: str, values: Sequence[object] = ()
     ) -> list[tuple[Any, ...]]:
-        """Ask once; after a failure the next question takes a new connection.
+        """Run a query; after a failure the next one opens a new connection.
 
         Raises:
-            psycopg.OperationalError: The database is away.
+            psycopg.OperationalError: The database is down.
         """
         try:
             if self._connection is None:

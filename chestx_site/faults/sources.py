@@ -1,37 +1,30 @@
-"""Senders of images through three sources; they retry as a person or program would."""
+"""Senders of images over REST, pages and a folder; they retry after errors."""
 
 from __future__ import annotations
 
 import http.client
-import http.cookiejar
-import json
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from chestx_site.embedded.places import EmbeddedServiceError
 from chestx_site.faults.stack import FaultStack
-from chestx_site.supervision.demo import HOST
+from chestx_site.testbed.clients import AnswerError, BrowserSession, RestClient
+from chestx_site.testbed.site import SiteError
 
-# A server that restarts is asked again; longer than this, it is down for good.
+# Retry while a server restarts; after this time it counts as down.
 PATIENCE_S = 60.0
 _PAUSE_S = 0.5
-_ANSWER_TIMEOUT_S = 30.0
 
 
 class SendingError(Exception):
-    """An image was not taken, and will not be."""
+    """An image is refused; a retry does not help."""
 
 
 @dataclass
 class Sent:
-    """What became of sending: how many images, and what had to be tried again."""
+    """Numbers of images sent and of retries, and the failures."""
 
     images: int = 0
     tried_again: int = 0
@@ -39,7 +32,7 @@ class Sent:
 
 
 class Source(Protocol):
-    """A way in: takes files, one or a few at a time."""
+    """A way to send files, one or a few at a time."""
 
     name: str
     images_at_once: int
@@ -48,8 +41,9 @@ class Source(Protocol):
         """Send images.
 
         Raises:
-            SendingError: They were refused.
-            OSError, HTTPException: Nobody answered, or 503: worth another try.
+            SendingError: The images are refused.
+            AnswerError: The site answers with an error; 503 is worth a retry.
+            OSError, HTTPException: There is no answer; retry.
         """
         ...
 
@@ -61,32 +55,13 @@ class RestSource:
     images_at_once = 1
 
     def __init__(self, stack: FaultStack) -> None:
-        self._base = f"http://{HOST}:{stack.port}"
-        credentials = {"username": "integration", "password": stack.password}
-        request = urllib.request.Request(  # noqa: S310 - our own address
-            f"{self._base}/api/v1/auth/token/",
-            data=json.dumps(credentials).encode(),
-            headers={"Content-Type": "application/json"},
-        )
-        self._token = json.loads(_answer(urllib.request.build_opener(), request))[
-            "token"
-        ]
+        self._client = RestClient(stack.site)
 
     def send(self, images: list[Path]) -> None:
         """Post the images in one request."""
-        body, content_type = _multipart(images)
-        request = urllib.request.Request(  # noqa: S310 - our own address
-            f"{self._base}/api/v1/uploads/",
-            data=body,
-            headers={
-                "Content-Type": content_type,
-                "Authorization": f"Token {self._token}",
-            },
-        )
-        answer = json.loads(_answer(urllib.request.build_opener(), request))
-        taken = {"stored", "duplicate"}
-        if not all(image["outcome"] in taken for image in answer["files"]):
-            raise SendingError(str(answer))
+        files = self._client.upload((path.name, path.read_bytes()) for path in images)
+        if not all(file["outcome"] in {"stored", "duplicate"} for file in files):
+            raise SendingError(str(files))
 
 
 class WebSource:
@@ -96,71 +71,43 @@ class WebSource:
     images_at_once = 1
 
     def __init__(self, stack: FaultStack) -> None:
-        self._base = f"http://{HOST}:{stack.port}"
-        self._cookies = http.cookiejar.CookieJar()
-        self._opener = urllib.request.build_opener(
-            urllib.request.HTTPCookieProcessor(self._cookies)
-        )
-        _answer(self._opener, self._request("/sign-in/"))
-        signing_in = urllib.parse.urlencode(
-            {
-                "username": "technologist",
-                "password": stack.password,
-                "csrfmiddlewaretoken": self._csrf_token(),
-            }
-        ).encode()
-        _answer(self._opener, self._request("/sign-in/", data=signing_in))
+        self._browser = BrowserSession(stack.site, username="technologist")
 
     def send(self, images: list[Path]) -> None:
-        """Send one image as the page's script does."""
-        body, content_type = _multipart(images)
-        request = self._request("/upload/", data=body)
-        request.add_header("Content-Type", content_type)
-        request.add_header("X-CSRFToken", self._csrf_token())
-        request.add_header("X-One-File", "1")
-        row = _answer(self._opener, request).decode().lower()
-        if not ("stored" in row or "duplicate" in row or "/studies/" in row):
-            raise SendingError(row)
-
-    def _request(
-        self, path: str, *, data: bytes | None = None
-    ) -> urllib.request.Request:
-        return urllib.request.Request(  # noqa: S310 - our own address
-            self._base + path, data=data, headers={"Referer": self._base + path}
-        )
-
-    def _csrf_token(self) -> str:
-        found = [c.value for c in self._cookies if c.name == "csrftoken" and c.value]
-        return found[0] if found else ""
+        """Send the images one by one, as the page's script does."""
+        for image in images:
+            row = self._browser.upload(image.name, image.read_bytes()).lower()
+            if not ("stored" in row or "duplicate" in row or "/studies/" in row):
+                raise SendingError(row)
 
 
 class FolderSource:
-    """`manage.py import_studies` on a folder that holds a part of the images."""
+    """`manage.py import_studies` on a folder with some of the images."""
 
     name = "folder"
 
     def __init__(self, stack: FaultStack, *, folder: Path, images_at_once: int) -> None:
         self.images_at_once = images_at_once
-        self._stack = stack
+        self._site = stack.site
         self._folder = folder
 
     def send(self, images: list[Path]) -> None:
-        """Move the images into a folder and import it; repeat until it finishes."""
+        """Move the images into a folder and import it."""
         part = self._folder / images[0].stem
         part.mkdir(exist_ok=True)
         for image in images:
             if image.exists():
                 image.rename(part / image.name)
         try:
-            self._stack.manage("import_studies", str(part), "--user", "technologist")
-        except EmbeddedServiceError as error:
+            self._site.manage("import_studies", str(part), "--user", "technologist")
+        except SiteError as error:
             raise ConnectionError(str(error)) from error
 
 
 def send_all(
     source: Source, images: list[Path], *, span_s: float, going_on: Callable[[], bool]
 ) -> Sent:
-    """Send images evenly over a span of time, each again until it is taken."""
+    """Send images evenly over a span of time; retry each until it is stored."""
     sent = Sent()
     began = time.monotonic()
     batches = [
@@ -184,8 +131,9 @@ def _send_patiently(source: Source, images: list[Path], sent: Sent) -> None:
         except SendingError as refusal:
             sent.failures.append(f"{source.name}: {refusal}")
             return
-        except (OSError, http.client.HTTPException) as fault:
-            if time.monotonic() > give_up_at:
+        except (OSError, http.client.HTTPException, AnswerError) as fault:
+            refused = isinstance(fault, AnswerError) and not fault.is_temporary
+            if refused or time.monotonic() > give_up_at:
                 sent.failures.append(f"{source.name}: {fault}")
                 return
             sent.tried_again += 1
@@ -193,38 +141,3 @@ def _send_patiently(source: Source, images: list[Path], sent: Sent) -> None:
         else:
             sent.images += len(images)
             return
-
-
-def _answer(
-    opener: urllib.request.OpenerDirector, request: urllib.request.Request
-) -> bytes:
-    """Return the body of an answer; 503 and silence are worth another try.
-
-    Raises:
-        SendingError: The answer is another error.
-        OSError, HTTPException: 503, or nobody answers.
-    """
-    try:
-        with opener.open(request, timeout=_ANSWER_TIMEOUT_S) as answer:
-            return bytes(answer.read())
-    except urllib.error.HTTPError as error:
-        with error:
-            said = error.read().decode(errors="replace")[:500]
-        if error.code == http.HTTPStatus.SERVICE_UNAVAILABLE:
-            raise ConnectionError(said) from error
-        raise SendingError(f"{error.code} {said}") from error
-
-
-def _multipart(images: list[Path]) -> tuple[bytes, str]:
-    """Return a form with the images as `file` (RFC 7578), and its content type."""
-    boundary = uuid.uuid4().hex
-    parts = []
-    for image in images:
-        head = (
-            f"--{boundary}\r\nContent-Disposition: form-data; "
-            f'name="file"; filename="{image.name}"\r\n'
-            "Content-Type: application/dicom\r\n\r\n"
-        )
-        parts += [head.encode(), image.read_bytes(), b"\r\n"]
-    parts.append(f"--{boundary}--\r\n".encode())
-    return b"".join(parts), f"multipart/form-data; boundary={boundary}"

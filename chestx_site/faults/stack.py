@@ -1,35 +1,25 @@
-"""A whole ChestX in a folder of its own, whose processes may be killed."""
+"""A whole ChestX whose processes can be killed."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import shutil
 import signal
-import socket
-import subprocess
-import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 from django.conf import settings
 
-from chestx_site.embedded.places import (
-    EmbeddedServiceError,
-    database_url,
-    redis_url,
-    state_dir,
-)
+from chestx_site.demo import CELERY, GUNICORN
+from chestx_site.embedded.places import database_url, redis_url, state_dir
 from chestx_site.embedded.services import EmbeddedServices
-from chestx_site.supervision.demo import CELERY, GUNICORN, HOST
-from chestx_site.supervision.processes import ChildProcess, wait_until
+from chestx_site.supervision.processes import wait_until
 from chestx_site.supervision.supervisor import Supervisor
+from chestx_site.testbed.site import Site, SiteError
 
 LONGEST_START_S = 120.0
-# The graph of a model is made once from its weights: not part of what is tried here.
+# The graph of a model is exported once from its weights: not part of the trial.
 WARM_UP = "from diagnoses.worker.read import LoadedModels; LoadedModels().warm_up()"
 MAKE_USERS = (
     "import os; from accounts.demo import create_demo_users; "
@@ -54,36 +44,35 @@ class FaultStack:
             var_dir: An empty folder with a short path.
             lease_s: How long a claim lasts without a heartbeat.
             concurrency: Processes of the worker.
-            say: Takes a sentence for the person who waits.
+            say: Prints a sentence.
         """
         self.var_dir = var_dir
-        self.port = _free_port()
-        self.password = secrets.token_urlsafe(12)
         self.database_url = database_url(var_dir)
         self.services = EmbeddedServices(var_dir, say=say)
         self.supervisor = Supervisor(say=lambda sentence: None)
-        self.environment = {
-            "VAR_DIR": str(var_dir),
-            "PORT": str(self.port),
-            "DATABASE_URL": self.database_url,
-            "REDIS_URL": redis_url(var_dir),
-            "SECRET_KEY": secrets.token_urlsafe(48),
-            "DEMO_PASSWORD": self.password,
-            "INFERENCE_LEASE_S": str(lease_s),
-            "INFERENCE_CONCURRENCY": str(concurrency),
-        }
-        self.web = self._program("web", "-m", "gunicorn", *GUNICORN)
-        self.worker = self._program(
+        self.site = Site(
+            var_dir,
+            {
+                "DATABASE_URL": self.database_url,
+                "REDIS_URL": redis_url(var_dir),
+                "SECRET_KEY": secrets.token_urlsafe(48),
+                "INFERENCE_LEASE_S": str(lease_s),
+                "INFERENCE_CONCURRENCY": str(concurrency),
+            },
+        )
+        self.web = self.site.program("web", "-m", "gunicorn", *GUNICORN)
+        self.worker = self.site.program(
             "worker", "-m", "celery", *CELERY, f"--concurrency={concurrency}"
         )
         self.worker.stop_timeout_s = 2.0
-        self.sweeper = self._program("sweeper", "manage.py", "sweeper")
+        self.sweeper = self.site.program("sweeper", "manage.py", "sweeper")
 
     def start(self) -> None:
-        """Start everything and return when the site answers.
+        """Start all processes and return when the site is ready.
 
         Raises:
-            EmbeddedServiceError: Something does not start; the message has its log.
+            EmbeddedServiceError, SiteError: A process does not start; the message
+                has the end of its log.
         """
         self.services.start()
         self.supervisor.adopt(
@@ -91,47 +80,26 @@ class FaultStack:
         )
         for name in ("incoming", "objects", "static"):
             (self.var_dir / name).mkdir(mode=0o700, exist_ok=True)
-        self.manage("migrate", "--verbosity", "0")
-        # One model: the trial counts one run an image.
+        self.site.manage("migrate", "--verbosity", "0")
+        # One model: the trial counts one run per image.
         only = f"--only={settings.DEFAULT_MODEL}"
-        self.manage("sync_models", "--activate-for-demo", only)
-        self.manage("shell", "--verbosity", "0", "-c", MAKE_USERS)
-        self.manage("shell", "--verbosity", "0", "-c", WARM_UP)
+        self.site.manage("sync_models", "--activate-for-demo", only)
+        self.site.manage("shell", "--verbosity", "0", "-c", MAKE_USERS)
+        self.site.manage("shell", "--verbosity", "0", "-c", WARM_UP)
         for child in (self.web, self.worker, self.sweeper):
             self.supervisor.start(child)
         if not wait_until(self._is_ready, timeout_s=LONGEST_START_S):
-            raise EmbeddedServiceError(
-                f"The site did not start:\n{self.web.log_tail(lines=20)}"
-            )
+            raise SiteError(f"The site did not start:\n{self.web.log_tail(lines=20)}")
 
     def stop(self) -> None:
-        """Stop everything."""
+        """Stop all processes."""
         for child in (self.sweeper, self.worker, self.web):
             child.signal(signal.SIGCONT)
         self.supervisor.stop()
         self.services.stop()
 
-    def manage(self, *arguments: str) -> None:
-        """Run a command of manage.py on this stack.
-
-        Raises:
-            EmbeddedServiceError: It failed; the message has what it said.
-        """
-        done = subprocess.run(  # noqa: S603 - our own commands
-            [sys.executable, "manage.py", *arguments],
-            cwd=settings.BASE_DIR,
-            env={**os.environ, **self.environment},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise EmbeddedServiceError(
-                f"manage.py {arguments[0]} failed:\n{done.stdout}{done.stderr}"
-            )
-
     def pool_pids(self) -> list[int]:
-        """Return the processes of the worker that read images, none while it starts."""
+        """Return the pool processes of the worker, none while it starts."""
         main = self.worker.pid
         if main is None or not self.worker.is_alive():
             return []
@@ -141,45 +109,24 @@ class FaultStack:
         return []
 
     def empty_redis(self) -> None:
-        """Kill Redis and let it come back without anything that it knew."""
+        """Kill Redis; it restarts without its data."""
         server = self.services.redis.server
         usual = server.before_start
 
-        def forget() -> None:
+        def delete_data() -> None:
             shutil.rmtree(state_dir(self.var_dir) / "redis")
             (state_dir(self.var_dir) / "redis").mkdir(mode=0o700)
             server.before_start = usual
             if usual:
                 usual()
 
-        server.before_start = forget
+        server.before_start = delete_data
         server.kill()
 
     def restart_postgresql(self) -> None:
-        """Stop PostgreSQL as an administrator would; the supervisor brings it back."""
+        """Stop PostgreSQL as an administrator does; the supervisor restarts it."""
         self.services.postgresql.server.signal(signal.SIGINT)
-
-    def _program(self, name: str, *arguments: str) -> ChildProcess:
-        return ChildProcess(
-            name=name,
-            command=[sys.executable, *arguments],
-            log=self.var_dir / "log" / f"{name}.log",
-            environment=self.environment,
-            working_dir=settings.BASE_DIR,
-        )
 
     def _is_ready(self) -> bool:
         self.supervisor.look_after()
-        try:
-            with urllib.request.urlopen(
-                f"http://{HOST}:{self.port}/readyz", timeout=5
-            ) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
-            return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+        return self.site.is_ready()

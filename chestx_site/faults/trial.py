@@ -1,4 +1,4 @@
-"""One trial: send images through three sources while things break, then count."""
+"""A trial: send images through three sources during faults, then count."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from patients.phantom.dataset import phantom_dataset
 
 LOOK_INTERVAL_S = 0.02
 CHESTS = 6
-# Given back by the sweeper at the latest this long after the end of a lease.
+# The sweeper releases images at most this long after the end of their lease.
 RECOVERY_ALLOWANCE_S = 10.0
-# After the last fault: workers start again, waiting images are read.
+# Time after the last fault to restart workers and read all waiting images.
 SETTLING_S = 90.0
-# What the worker's log says of an error that nobody foresaw, and of a late result.
+# Lines of the worker's log about unexpected errors and late results.
 UNFORESEEN = "failed unexpectedly"
 LATE = "came late and was thrown away"
 
 
 @dataclass(frozen=True)
 class Options:
-    """How hard a trial is."""
+    """Options of a trial."""
 
     seed: int
     images: int = 100
@@ -55,16 +55,16 @@ class Options:
 
 @dataclass
 class Report:
-    """What a trial showed.
+    """Results of a trial.
 
     Attributes:
-        options: How hard it was.
-        counts: What stood in the database at the end.
-        sent: What each source took.
-        injected: What was broken.
-        unforeseen: Lines of the worker's log about errors that nobody foresaw.
-        late_results: Results that were thrown away, for the fence.
-        took_s: From the first upload until all was read.
+        options: Its options.
+        counts: Counts in the database at the end.
+        sent: Images sent by each source.
+        injected: The injected faults.
+        unforeseen: Number of unexpected errors in the worker's log.
+        late_results: Number of results discarded because their claim was lost.
+        took_s: Seconds from the first upload until all images were read.
     """
 
     options: Options
@@ -78,7 +78,7 @@ class Report:
 
     @property
     def recoveries_s(self) -> list[float]:
-        """How long each lost image was held by nobody."""
+        """Seconds until each lost image was released, sorted."""
         return sorted(
             loss.given_back_after_s
             for loss in self.injected.losses
@@ -111,9 +111,9 @@ def run_trial(var_dir: Path, *, options: Options, say: Callable[[str], None]) ->
 
 
 def draw_images(folder: Path, options: Options) -> list[Path]:
-    """Draw images that differ in pixels and identifiers, each of a patient of its own.
+    """Draw images of different patients, with different pixels and identifiers.
 
-    Drawing takes long: a few chests are drawn, and moved a little for each image.
+    Drawing is slow: a few chests are drawn, and shifted a little for each image.
     """
     folder.mkdir()
     chests = [
@@ -161,11 +161,11 @@ def _break_and_count(
 
 
 def _sources(stack: FaultStack, images: list[Path]) -> list[tuple[Source, list[Path]]]:
-    """Return three sources and the images that each is to take."""
+    """Return three sources, each with its images."""
     folder = stack.var_dir.parent / "folder"
     folder.mkdir()
     by_web, by_rest, by_folder = (images[n::3] for n in range(3))
-    # Each import is a process that starts: three of them, each with a third.
+    # Each import starts a process: three of them, each with a third of the images.
     at_once = -(-len(by_folder) // 3)
     return [
         (WebSource(stack), by_web),
@@ -195,7 +195,7 @@ def _send_and_break(
             for source, images in sources
         }
         try:
-            # In this thread, which lasts: children die with the thread that forked.
+            # In this long-lived thread: children die with the thread that forked them.
             _watch(stack, record, injector, sending)
         finally:
             stopped.set()
@@ -208,7 +208,7 @@ def _watch(
     injector: Injector,
     sending: dict[str, Future[Sent]],
 ) -> None:
-    """Break what is due, bring back what died, until all is read or time is over."""
+    """Inject faults and restart processes until all images are read or time is up."""
     give_up_at: float | None = None
     while give_up_at is None or time.monotonic() < give_up_at:
         stack.supervisor.look_after()
@@ -223,7 +223,7 @@ def _watch(
 
 
 def judge(report: Report) -> list[str]:
-    """Return what must not be: nothing lost, nothing twice, nothing stuck."""
+    """Return the errors: images lost, read twice or unfinished."""
     counts, options = report.counts, report.options
     limit_s = options.lease_s + RECOVERY_ALLOWANCE_S
     slow = [seconds for seconds in report.recoveries_s if seconds > limit_s]
@@ -231,7 +231,7 @@ def judge(report: Report) -> list[str]:
         report.injected.counts[fault]
         for fault in (Fault.KILL_WORKER, Fault.KILL_POOL_CHILD)
     )
-    found = {
+    errors = {
         f"{counts.instances} instances of {options.images} images": (
             counts.instances != options.images
         ),
@@ -245,18 +245,18 @@ def judge(report: Report) -> list[str]:
         f"{counts.images_without_one_run} images without exactly one run": (
             counts.images_without_one_run > 0
         ),
-        f"{counts.runs_without_all_findings} runs without exactly their findings": (
+        f"{counts.runs_without_all_findings} runs with missing or extra findings": (
             counts.runs_without_all_findings > 0
         ),
-        f"{counts.finished_by_another_attempt} runs finished by who had lost them": (
+        f"{counts.finished_by_another_attempt} runs finished after losing the claim": (
             counts.finished_by_another_attempt > 0
         ),
-        f"{counts.wrong_worklist_lines} wrong lines of the worklist": (
+        f"{counts.wrong_worklist_lines} wrong worklist entries": (
             counts.wrong_worklist_lines > 0
         ),
-        f"{report.unforeseen} unforeseen errors in the worker": report.unforeseen > 0,
+        f"{report.unforeseen} unexpected errors in the worker": report.unforeseen > 0,
         f"{len(slow)} recoveries slower than {limit_s:.0f} s": bool(slow),
         f"{kills} kills of {options.kills}": kills != options.kills,
     }
     failures = [f for sent in report.sent.values() for f in sent.failures]
-    return [sentence for sentence, wrong in found.items() if wrong] + failures
+    return [sentence for sentence, wrong in errors.items() if wrong] + failures

@@ -1,4 +1,1 @@
-"""The processes of the demo and of development.
-
-Supervisor, child processes, watchdog.
-"""
+"""Processes of the demo and of development: supervisor, children, watchdog."""

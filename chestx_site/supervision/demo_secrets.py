@@ -1,4 +1,4 @@
-"""Secrets of the demo that outlive one start, in files that only their owner reads."""
+"""Secrets of the demo, stored in files that only their owner can read."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 
 def kept_secret(file: Path, *, given: str | None = None, random_bytes: int = 32) -> str:
-    """Return the secret kept in a file, made at random the first time.
+    """Return the secret in a file; create a random one the first time.
 
     Args:
-        file: Where it is kept.
-        given: Replaces what is kept.
-        random_bytes: How much chance goes into a new one.
+        file: The file of the secret.
+        given: Replaces the stored secret.
+        random_bytes: Number of random bytes of a new secret.
     """
     kept = file.read_text(encoding="utf-8").strip() if file.exists() else ""
     secret = given or kept or secrets.token_urlsafe(random_bytes)

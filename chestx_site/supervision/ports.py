@@ -1,4 +1,4 @@
-"""TCP ports of this machine."""
+"""Checks of local TCP ports."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import socket
 
 from chestx_site.supervision.processes import wait_until
 
-# After a kill -9 the processes of the last run may need a moment to go.
+# After a kill -9 the processes of the last run may take a moment to end.
 LONGEST_WAIT_S = 5.0
 
 
 def wait_for_free_port(
     host: str, port: int, *, timeout_s: float = LONGEST_WAIT_S
 ) -> bool:
-    """Wait until nobody listens on a port; say whether that came in time."""
+    """Wait until a port is free; return whether it is in time."""
     return wait_until(
         lambda: port_is_free(host, port), timeout_s=timeout_s, interval_s=0.1
     )
 
 
 def port_is_free(host: str, port: int) -> bool:
-    """Say whether this process could listen on a port.
+    """Return whether this process can listen on a port.
 
     Raises:
-        OSError: The port may not be used for another reason than being taken.
+        OSError: The port cannot be used for a reason other than being taken.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

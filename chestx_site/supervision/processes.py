@@ -1,4 +1,4 @@
-"""Child processes that never outlive the process that started them."""
+"""Child processes that end with their parent process."""
 
 from __future__ import annotations
 
@@ -16,31 +16,30 @@ from pwd import struct_passwd
 from typing import IO
 
 _PR_SET_PDEATHSIG = 1
-# Loaded here: after a fork there may be no loading of libraries any more.
+# Loaded here: loading libraries after a fork is not safe.
 _libc = ctypes.CDLL(None, use_errno=True)
 
 LONGEST_LOG_BYTES = 10_000_000
 
 
 def die_with_parent(parent_pid: int, *, signal_number: int = signal.SIGKILL) -> None:
-    """Ask the kernel to end this process when its parent ends.
+    """Set PDEATHSIG: the kernel ends this process when its parent ends.
 
-    The kernel watches the *thread* that forked, so a thread that lasts must fork.
-    A change of user clears the request: call this after it.
+    The kernel watches the *thread* that forked, so fork from a long-lived thread. A
+    change of user clears the setting: call this afterwards.
 
     Args:
-        parent_pid: The parent that is expected; if it is gone already, so is this
-            process.
-        signal_number: What the kernel sends.
+        parent_pid: The expected parent; if it has already ended, this process ends.
+        signal_number: The signal that the kernel sends.
     """
     if _libc.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) was refused")
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     if os.getppid() != parent_pid:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _settle(parent_pid: int, death_signal: int) -> None:
-    """Make a fresh child deaf to nothing and mortal (between fork and exec)."""
+def _prepare_child(parent_pid: int, death_signal: int) -> None:
+    """Reset signal handlers and set PDEATHSIG in the forked child."""
     # A shell starts background jobs with SIGINT ignored, and exec keeps that.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
@@ -49,17 +48,17 @@ def _settle(parent_pid: int, death_signal: int) -> None:
 
 @dataclass
 class ChildProcess:
-    """One program that runs below this process, in a process group of its own.
+    """A child process with its own process group.
 
     Attributes:
-        name: What people call it; also the name of its log.
+        name: Name in messages.
         command: The program and its arguments.
-        log: The file that takes what it prints, or None for this process' own output.
-        account: Whom to run it as, None for the present user.
-        stop_signal: What asks its main process to stop.
-        death_signal: What the kernel sends it when this process dies.
-        stop_timeout_s: How long it may take to stop before its group is killed.
-        environment: Variables beside those of this process.
+        log: The file for its output; None: the output of this process.
+        account: The account to run it under; None: the current user.
+        stop_signal: Signal that asks its main process to stop.
+        death_signal: Signal that the kernel sends when this process dies.
+        stop_timeout_s: Time to stop before its group is killed.
+        environment: Variables in addition to those of this process.
         before_start: Called before every start.
     """
 
@@ -84,15 +83,15 @@ class ChildProcess:
 
     @property
     def exit_status(self) -> int | None:
-        """The exit status (negative: a signal), None while it runs or never did."""
+        """The exit status (negative: a signal); None before the end."""
         return self._process.poll() if self._process else None
 
     def is_alive(self) -> bool:
-        """Say whether the program runs."""
+        """Return whether the program is running."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start the program; what is left of an earlier start is killed first."""
+        """Kill what is left of an earlier start, then start the program."""
         self._kill_group()
         self._give_up_at = None
         if self.before_start:
@@ -110,8 +109,8 @@ class ChildProcess:
                 user=account.pw_uid if account else None,
                 group=account.pw_gid if account else None,
                 extra_groups=[] if account else None,
-                # Runs after the change of user, which would clear the request.
-                preexec_fn=partial(_settle, os.getpid(), self.death_signal),
+                # Runs after the change of user, which clears PDEATHSIG.
+                preexec_fn=partial(_prepare_child, os.getpid(), self.death_signal),
             )
         self._group_may_live = True
 
@@ -121,7 +120,7 @@ class ChildProcess:
             self._process.send_signal(number)
 
     def wait(self, *, timeout_s: float) -> bool:
-        """Wait for the end; say whether it came in time."""
+        """Wait for the end; return whether it comes in time."""
         if self._process is None:
             return True
         try:
@@ -131,7 +130,7 @@ class ChildProcess:
         return True
 
     def request_stop(self) -> None:
-        """Ask the main process to stop, once, and do not wait for it."""
+        """Ask the main process to stop, once, without waiting."""
         if self._give_up_at is None:
             self._give_up_at = time.monotonic() + self.stop_timeout_s
             self.signal(self.stop_signal)
@@ -148,16 +147,16 @@ class ChildProcess:
         self._kill_group()
 
     def log_tail(self, *, lines: int = 8) -> str:
-        """Return the last lines of the log, for a message about what went wrong."""
+        """Return the last lines of the log, for error messages."""
         if self.log is None or not self.log.exists():
             return ""
         text = self.log.read_text(encoding="utf-8", errors="replace")
         return "\n".join(text.splitlines()[-lines:])
 
     def _kill_group(self) -> None:
-        """Kill every process that is left of the group of the latest start.
+        """Kill the remaining processes of the group of the latest start.
 
-        Once only: the number of a group that has ended may become a stranger's.
+        Only once: the number of an ended group may be used again by another program.
         """
         if self._process is None or not self._group_may_live:
             return
@@ -178,7 +177,7 @@ class ChildProcess:
 def wait_until(
     condition: Callable[[], bool], *, timeout_s: float, interval_s: float = 0.03
 ) -> bool:
-    """Ask again and again until the condition holds; say whether it did in time."""
+    """Wait until the condition holds; return whether it does in time."""
     end = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > end:

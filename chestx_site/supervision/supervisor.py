@@ -1,7 +1,7 @@
-"""Keeps processes running below one process, and ends them with it.
+"""Supervisor: restarts child processes that die, and ends them when it ends.
 
-Children never outlive the supervisor (chestx_site/supervision/processes.py), so a `kill
--9` of it leaves nothing behind, and the next start finds a clean place.
+Children never outlive the supervisor (chestx_site/supervision/processes.py), so even
+`kill -9` of it leaves no process behind.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
+from django.utils.translation import gettext
+
 from chestx_site.supervision.processes import ChildProcess
 
-# A child that ran for this long had started well: it comes back at once.
+# A child that ran at least this long restarts at once.
 WELL_STARTED_S = 5.0
 LONGEST_PAUSE_S = 5.0
 FIRST_PAUSE_S = 0.2
@@ -23,22 +25,22 @@ LOOK_INTERVAL_S = 0.2
 
 
 class StopRequested(BaseException):
-    """SIGTERM, SIGINT or SIGHUP came, and whatever runs now is to be left."""
+    """SIGTERM, SIGINT or SIGHUP came: stop the current work."""
 
 
 class _Request:
-    """The signal that asked this process to stop; "" while none has."""
+    """The signal that asked this process to stop; "" if none has."""
 
     signal_name = ""
 
 
 @contextmanager
 def stop_requests() -> Generator[None, None, None]:
-    """Turn the first signal to stop into StopRequested, and ignore further ones.
+    """Raise StopRequested at the first stop signal and ignore further ones.
 
     Handlers are set explicitly, because a shell starts background jobs with SIGINT
-    ignored. Where Python swallows the exception (in a fork hook or a finaliser), the
-    request is not lost: `raise_if_stop_requested` raises it again.
+    ignored. If Python swallows the exception (in a fork hook or a finaliser),
+    `raise_if_stop_requested` raises it again.
     """
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -58,14 +60,14 @@ def stop_requests() -> Generator[None, None, None]:
 
 
 def raise_if_stop_requested() -> None:
-    """Raise StopRequested if a signal came that nobody has heard yet."""
+    """Raise StopRequested if a stop signal has come."""
     if _Request.signal_name:
         raise StopRequested(_Request.signal_name)
 
 
 @dataclass
 class Watched:
-    """A child and what is known of its latest starts."""
+    """A child process with the times of its latest starts."""
 
     child: ChildProcess
     started_at: float = field(default_factory=time.monotonic)
@@ -74,19 +76,19 @@ class Watched:
 
 
 class Supervisor:
-    """Starts children, brings back those that die, and stops them in order."""
+    """Starts child processes, restarts those that die, and stops them in order."""
 
     def __init__(self, *, say: Callable[[str], None]) -> None:
-        """Watch nobody yet.
+        """Create a supervisor without children.
 
         Args:
-            say: Takes a sentence for the person who watches.
+            say: Prints a sentence.
         """
         self._say = say
         self._watched: list[Watched] = []
 
     def adopt(self, children: Iterable[ChildProcess]) -> None:
-        """Watch children that run already."""
+        """Watch children that are already running."""
         self._watched += [Watched(child) for child in children]
 
     def start(self, child: ChildProcess) -> None:
@@ -95,11 +97,11 @@ class Supervisor:
         self.adopt([child])
 
     def all_alive(self) -> bool:
-        """Say whether every child runs."""
+        """Return whether every child is running."""
         return all(watched.child.is_alive() for watched in self._watched)
 
     def look_after(self) -> None:
-        """Bring back each child that died, at the latest five seconds after."""
+        """Restart each child that died, after five seconds at most."""
         for watched in self._watched:
             if watched.due_at is not None:
                 self._bring_back(watched)
@@ -107,7 +109,7 @@ class Supervisor:
                 self._plan_return(watched)
 
     def run(self, *, every_look: Callable[[], None] | None = None) -> None:
-        """Look after the children until StopRequested comes."""
+        """Watch the children until StopRequested is raised."""
         while True:
             raise_if_stop_requested()
             self.look_after()
@@ -116,12 +118,15 @@ class Supervisor:
             time.sleep(LOOK_INTERVAL_S)
 
     def restart(self, child: ChildProcess, *, reason: str) -> None:
-        """Stop a child that runs but does not work; it comes back by itself."""
-        self._say(f"{child.name} is started again: {reason}")
+        """Stop a child that does not work; it restarts by itself."""
+        self._say(
+            gettext("Restarting %(process)s: %(reason)s")
+            % {"process": child.name, "reason": reason}
+        )
         child.stop()
 
     def stop(self) -> None:
-        """Stop the children, the youngest first."""
+        """Stop the children in reverse order."""
         while self._watched:
             self._watched.pop().child.stop()
 
@@ -131,11 +136,25 @@ class Supervisor:
             watched.pause_s = 0.0
         watched.due_at = now + watched.pause_s
         child = watched.child
-        child.kill()  # what it left behind must not work on beside its successor
-        pause = f"; next start in {watched.pause_s:.1f} s" if watched.pause_s else ""
-        self._say(f"{child.name} ended ({_how(child.exit_status)}){pause}")
-        if watched.pause_s == FIRST_PAUSE_S and child.log:  # once is enough
-            self._say(f"the end of {child.log}:\n{child.log_tail()}")
+        child.kill()  # its remaining processes must not run beside the new start
+        message = (
+            gettext("%(process)s ended (%(how)s); next start in %(seconds).1f s")
+            if watched.pause_s
+            else gettext("%(process)s ended (%(how)s)")
+        )
+        self._say(
+            message
+            % {
+                "process": child.name,
+                "how": _how(child.exit_status),
+                "seconds": watched.pause_s,
+            }
+        )
+        if watched.pause_s == FIRST_PAUSE_S and child.log:  # not at every restart
+            self._say(
+                gettext("The end of %(log)s:\n%(lines)s")
+                % {"log": child.log, "lines": child.log_tail()}
+            )
         watched.pause_s = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, 2 * watched.pause_s))
 
     def _bring_back(self, watched: Watched) -> None:
@@ -144,12 +163,15 @@ class Supervisor:
         watched.started_at, watched.due_at = time.monotonic(), None
         try:
             watched.child.start()
-        except OSError as error:  # no memory, no process, no disk: it may pass
-            self._say(f"{watched.child.name} could not be started: {error}")
+        except OSError as error:  # no memory, process or disk space: try again later
+            self._say(
+                gettext("%(process)s could not be started: %(error)s")
+                % {"process": watched.child.name, "error": error}
+            )
 
 
 def _how(exit_status: int | None) -> str:
     """Describe how a process ended."""
     if exit_status is not None and exit_status < 0:
         return signal.Signals(-exit_status).name
-    return f"exit status {exit_status}"
+    return gettext("exit status %(status)s") % {"status": exit_status}

@@ -1,4 +1,4 @@
-"""Notices a worker that lives and takes no work."""
+"""Detects a worker that runs but takes no work."""
 
 from __future__ import annotations
 
@@ -15,49 +15,49 @@ from diagnoses.leases import DATABASE_GONE
 logger = logging.getLogger(__name__)
 
 LOOK_INTERVAL_S = 5.0
-# A worker that was started again loads its model before it takes anything.
+# A restarted worker loads its model before it takes images.
 GRACE_S = 60.0
 
 
 class QueueWatchdog(threading.Thread):
-    """Asks from time to time whether the queue stands still; raises an alarm if so.
+    """Thread that checks regularly whether the queue is stalled.
 
-    A thread, since a frozen database would freeze whoever asks, and the supervisor
-    must go on.
+    A thread, because a database that hangs blocks the check, and the supervisor must
+    not wait for it.
     """
 
     def __init__(self, stalled: Callable[[], bool]) -> None:
-        """Watch nothing before `start`.
+        """Create the thread; it checks nothing before `start`.
 
         Args:
-            stalled: Says whether images wait, hints are there, and nobody claims.
+            stalled: Returns whether images wait with messages sent and no claims.
         """
         super().__init__(name="queue-watchdog", daemon=True)
         self._stalled = stalled
         self._alarm = threading.Event()
-        self._deaf_until = time.monotonic() + GRACE_S
+        self._quiet_until = time.monotonic() + GRACE_S
 
     def run(self) -> None:
-        """Look until the process ends."""
+        """Check until the process ends."""
         while True:
             time.sleep(LOOK_INTERVAL_S)
-            if time.monotonic() >= self._deaf_until and self.queue_stands_still():
-                self._deaf_until = time.monotonic() + GRACE_S
+            if time.monotonic() >= self._quiet_until and self.queue_stands_still():
+                self._quiet_until = time.monotonic() + GRACE_S
                 self._alarm.set()
 
     def take_alarm(self) -> bool:
-        """Say whether there is an alarm, and end it."""
+        """Return whether there is an alarm, and reset it."""
         if not self._alarm.is_set():
             return False
         self._alarm.clear()
         return True
 
     def queue_stands_still(self) -> bool:
-        """Ask once; without database or broker nobody can know."""
+        """Check once; without database or broker the answer is no."""
         try:
             return self._stalled()
         except DATABASE_GONE + BROKER_ERRORS as error:
-            logger.info("the queue cannot be asked: %s", error)
+            logger.info("the queue cannot be checked: %s", error)
             return False
         finally:
             connections.close_all()

@@ -1,4 +1,1 @@
-"""What the web server process adds to every request.
-
-Middleware, health, paging, errors, admin site.
-"""
+"""What the web server adds: middleware, health, paging, errors, admin site."""

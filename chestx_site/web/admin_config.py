@@ -1,9 +1,9 @@
-"""Puts our own site in the place of Django's admin. Comes first: imports no model."""
+"""App configuration that replaces Django's admin site. It must not import models."""
 
 from django.contrib.admin.apps import AdminConfig
 
 
 class ChestXAdminConfig(AdminConfig):
-    """Makes `ChestXAdminSite` the default one."""
+    """Make `ChestXAdminSite` the default admin site."""
 
     default_site = "chestx_site.web.admin_site.ChestXAdminSite"

@@ -1,4 +1,4 @@
-"""The admin under the product's name, behind the site's one sign-in page."""
+"""The admin site, with ChestX's name and sign-in page."""
 
 from typing import Any
 
@@ -8,51 +8,53 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, URLResolver, reverse
 from django.utils.http import urlencode
+from django.utils.translation import gettext_lazy as _
 
 from accounts.access import may_open_admin
 
 
 class ChestXAdminSite(admin.AdminSite):
-    """Django's admin with the product's name and look (templates/admin/).
+    """Django's admin site with ChestX's name and look (templates/admin/).
 
-    It opens by role, and nobody signs in here: the site's own page counts failed
-    tries and writes the trail.
+    Access depends on the role. Users sign in on the site's own page, which counts
+    failed attempts and writes audit events.
     """
 
-    site_header = "ChestX administration"
+    site_header = _("ChestX administration")
     site_title = "ChestX"
-    index_title = "The record"
+    index_title = _("Records")
     site_url = "/"
 
     def has_permission(self, request: HttpRequest) -> bool:
-        """Whether the user's role has anything to do here."""
+        """Return whether the user's role may open the admin site."""
         return may_open_admin(request.user)
 
     def login(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Send people to the one sign-in page; refuse who is signed in already."""
+        """Redirect to the sign-in page; refuse users whose role has no access."""
         if request.user.is_authenticated and not self.has_permission(request):
             raise PermissionDenied
-        wanted = request.GET.get("next", reverse("admin:index"))
-        return redirect(f"{reverse('sign-in')}?{urlencode({'next': wanted})}")
+        next_url = request.GET.get("next", reverse("admin:index"))
+        return redirect(f"{reverse('sign-in')}?{urlencode({'next': next_url})}")
 
-    def logout(
+    # Django's stubs declare a TemplateResponse, but Django too returns redirects here.
+    def logout(  # type: ignore[override]
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Sign out by the one way out (a POST, which keeps its method)."""
+        """Redirect to the site's sign-out and keep the method POST."""
         return redirect("sign-out", preserve_request=True)
 
-    def password_change(
+    def password_change(  # type: ignore[override]
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Send people to the site's own form."""
+        """Redirect to the site's own password form."""
         return redirect("password-change")
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
-        """Leave two routes out: one shows names without an event, one tells keys.
+        """Return Django's routes without two that would show data without an event.
 
-        Forms use raw keys instead of the autocompletion.
+        Autocompletion shows names, `view_on_site` reveals keys. Forms use raw keys.
         """
         closed = {"autocomplete", "view_on_site"}
         return [

@@ -1,9 +1,9 @@
-"""What every template may ask for."""
+"""Context processor: values for every template."""
 
 from django.conf import settings
 from django.http import HttpRequest
 
 
 def site(request: HttpRequest) -> dict[str, object]:
-    """Return the facts of the site that its pages tell."""
+    """Return whether this is a development server."""
     return {"development": not settings.PRODUCTION}

@@ -1,6 +1,6 @@
-"""`/healthz`: the process is alive. `/readyz`: it can do its work.
+"""Health checks: `/healthz` (process alive) and `/readyz` (services reachable).
 
-Neither says anything about patients, and both answer without signing in.
+Both answer without sign-in and show no patient data.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ _WORKER_ANSWER_TIMEOUT_S = 0.5
 @never_cache
 @require_safe
 def healthz(request: HttpRequest) -> JsonResponse:
-    """Answer that this process is alive, and ask nothing of anyone else."""
+    """Answer that this process is alive, without checking any service."""
     return JsonResponse({"status": OK})
 
 
 @never_cache
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:
-    """Answer whether images can be taken and read.
+    """Answer whether ChestX can store and read images.
 
-    503 only where uploads would be lost (database, storage). With the broker or the
-    workers away uploads are kept and wait: that is `degraded`, and still 200.
+    503 if uploads would be lost (database, storage). Without the broker or workers,
+    uploads are stored and wait: the status is `degraded` with 200.
     """
     needed = {
         "database": OK if _database_answers() else UNAVAILABLE,
@@ -68,7 +68,7 @@ def _database_answers() -> bool:
 def _storage_takes_files() -> bool:
     try:
         if isinstance(default_storage, FileSystemStorage):
-            # A file without a name: nothing is left, whatever happens.
+            # A file without a name: it never stays behind.
             with tempfile.TemporaryFile(dir=default_storage.location) as probe:
                 probe.write(b"readyz")
         else:
@@ -88,7 +88,7 @@ def _broker_answers() -> bool:
 
 
 def _worker_answers() -> bool:
-    """Say whether any worker listens; the first answer is enough."""
+    """Return whether any worker answers."""
     inspection = app.control.inspect(limit=1, timeout=_WORKER_ANSWER_TIMEOUT_S)
     try:
         return bool(inspection.ping())

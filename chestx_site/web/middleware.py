@@ -1,4 +1,4 @@
-"""What holds for every answer: a lost database is a passing fault, and the headers."""
+"""Middleware for every answer: lost database connections and security headers."""
 
 import sys
 from collections.abc import Callable
@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
+from django.utils.translation import gettext_lazy as _
 from django.views.defaults import server_error as django_server_error
 
 from accounts.errors import ChestXError, Unavailable
@@ -46,10 +47,10 @@ PERMISSIONS_POLICY = ", ".join(
 
 
 class DatabaseDownMiddleware:
-    """Answer a lost database with 503 and Retry-After, and give the connection up.
+    """Answer 503 with Retry-After if the database is lost, and close the connection.
 
-    Views' errors pass here; those of other middleware (the session is read late)
-    reach `server_error`, which answers alike.
+    This sees the errors of views. Errors of other middleware (the session is read
+    late) reach `server_error`, which gives the same answer.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -69,7 +70,7 @@ class DatabaseDownMiddleware:
 
 
 def is_database_lost(error: BaseException | None) -> bool:
-    """Whether the error, or what it was raised from, is a lost connection."""
+    """Return whether the error or one of its causes is a lost connection."""
     while error is not None:
         if isinstance(error, OperationalError | InterfaceError):
             return True
@@ -78,16 +79,18 @@ def is_database_lost(error: BaseException | None) -> bool:
 
 
 def database_lost(request: HttpRequest) -> HttpResponse:
-    """Give the connection up and return the 503, which asks the database nothing."""
+    """Close the connection and return a 503 that needs no database."""
     connection.close()
     error = Unavailable(
-        "The database cannot be reached at the moment. Nothing was lost: please try "
-        "again in a few seconds.",
+        _(
+            "The database cannot be reached at the moment. Nothing is lost. "
+            "Try again in a few seconds."
+        ),
         reason_code="database_unavailable",
     )
     if is_api(request):
         return problem_json(error)
-    # Without the request: its user and messages would be read from the database.
+    # Without the request: reading its user and messages needs the database.
     return HttpResponse(
         render_to_string("503.html"),
         status=error.status,
@@ -96,19 +99,19 @@ def database_lost(request: HttpRequest) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Answer what nobody caught (handler500 of the URL configuration)."""
+    """Answer unexpected errors (handler500 of the URL configuration)."""
     error = sys.exc_info()[1]
     if is_database_lost(error):
         return database_lost(request)
     if is_api(request):
         return problem_json(
-            ChestXError("Something went wrong on our side. It has been logged.")
+            ChestXError(_("An internal error occurred. It has been logged."))
         )
     return django_server_error(request)
 
 
 class SecurityHeadersMiddleware:
-    """Content-Security-Policy, Permissions-Policy, and no copies of pages in caches."""
+    """Set Content-Security-Policy, Permissions-Policy and Cache-Control."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -117,7 +120,7 @@ class SecurityHeadersMiddleware:
         """Add the headers to the answer."""
         response = self.get_response(request)
         policy = _DOCS if request.path == DOCS_PATH else _STRICT
-        response.headers.setdefault("Content-Security-Policy", _written(policy))
+        response.headers.setdefault("Content-Security-Policy", _header(policy))
         response.headers.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
         if not request.path.startswith(settings.STATIC_URL):
             # Every page behind the sign-in may show a patient.
@@ -125,5 +128,5 @@ class SecurityHeadersMiddleware:
         return response
 
 
-def _written(policy: MappingProxyType[str, str]) -> str:
+def _header(policy: MappingProxyType[str, str]) -> str:
     return "; ".join(f"{directive} {sources}" for directive, sources in policy.items())

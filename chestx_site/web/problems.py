@@ -1,4 +1,4 @@
-"""The error handler of REST: every error becomes problem details (RFC 9457)."""
+"""REST error handler: answers every error with problem details (RFC 9457)."""
 
 import logging
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ from django.core.exceptions import (
 )
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.http import Http404
+from django.utils.translation import gettext_lazy as _
 from rest_framework import exceptions
 from rest_framework.response import Response
 
@@ -32,8 +33,8 @@ def problem_response(error: Exception, context: Mapping[str, Any]) -> Response |
     """Return the answer for an error that a REST view raised.
 
     Returns:
-        The problem details, or None for what is nobody's expected error: Django
-        answers those with 500, or 503 where the database is lost.
+        The problem details, or None for an unexpected error: Django answers those
+        with 500, or 503 if the database is lost.
     """
     known = as_chestx_error(error)
     if known is None:
@@ -54,7 +55,7 @@ def problem_response(error: Exception, context: Mapping[str, Any]) -> Response |
 
 
 def as_chestx_error(error: Exception) -> ChestXError | None:
-    """Return the error as one of ours; None where it is none that a source expects."""
+    """Return the error as a ChestXError, or None if it is unexpected."""
     if isinstance(error, ChestXError):
         return error
     if isinstance(error, exceptions.ValidationError):
@@ -62,42 +63,45 @@ def as_chestx_error(error: Exception) -> ChestXError | None:
     if isinstance(error, exceptions.APIException):
         return _of_rest_framework(error)
     if isinstance(error, Http404):
-        return NotFound("There is no such thing, or you may not see it.")
+        return NotFound(_("Not found, or you do not have access to it."))
     if isinstance(error, PermissionDenied):
-        return NotAllowed("Your role may not do this.")
+        return NotAllowed(_("Your role does not have permission for this."))
     if isinstance(error, DjangoValidationError):
         return InvalidInput(" ".join(error.messages))
     if isinstance(error, TooManyFilesSent):
-        most = settings.DATA_UPLOAD_MAX_NUMBER_FILES
-        said = f"At most {most} files are taken at once. Send several requests."
-        return TooLarge(said, reason_code="too_many_files")
+        return TooLarge(
+            _("At most %(limit)d files per request. Send several requests."),
+            params={"limit": settings.DATA_UPLOAD_MAX_NUMBER_FILES},
+            reason_code="too_many_files",
+        )
     if isinstance(error, RequestDataTooBig):
-        return TooLarge("The form's fields are too large.")
+        return TooLarge(_("The form fields are too large."))
     if isinstance(error, SuspiciousOperation):
-        return InvalidInput("The request cannot be read as it is.")
+        return InvalidInput(_("The request is not valid."))
     return None
 
 
 def _invalid(error: exceptions.ValidationError) -> ChestXError:
     detail = error.detail
     if isinstance(detail, dict):
-        fields = {name: _sentences(said) for name, said in detail.items()}
+        fields = {name: _sentences(errors) for name, errors in detail.items()}
         named = "; ".join(f"{name}: {' '.join(s)}" for name, s in fields.items())
         return InvalidInput(named, reason_code="invalid_fields", fields=fields)
     return InvalidInput(" ".join(_sentences(detail)))
 
 
-def _sentences(said: Any) -> list[str]:
-    if isinstance(said, dict):
-        return [f"{k}: {s}" for k, v in said.items() for s in _sentences(v)]
-    if isinstance(said, list | tuple):
-        return [sentence for part in said for sentence in _sentences(part)]
-    return [str(said)]
+def _sentences(errors: Any) -> list[str]:
+    """Return the sentences of nested error details in one list."""
+    if isinstance(errors, dict):
+        return [f"{k}: {s}" for k, v in errors.items() for s in _sentences(v)]
+    if isinstance(errors, list | tuple):
+        return [sentence for part in errors for sentence in _sentences(part)]
+    return [str(errors)]
 
 
 def _of_rest_framework(error: exceptions.APIException) -> ChestXError:
     codes = error.get_codes()
     code = codes if isinstance(codes, str) else "invalid_input"
-    ours = ChestXError(" ".join(_sentences(error.detail)), reason_code=code)
-    ours.status = error.status_code
-    return ours
+    known = ChestXError(" ".join(_sentences(error.detail)), reason_code=code)
+    known.status = error.status_code
+    return known

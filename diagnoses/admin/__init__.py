@@ -1,4 +1,4 @@
-"""Models, thresholds and runs, to read; what a model said is never edited."""
+"""The admin pages of model versions and predictions, read-only for results."""
 
 from diagnoses.admin import runs, versions
 

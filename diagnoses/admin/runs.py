@@ -1,4 +1,4 @@
-"""Runs and what they said."""
+"""Admin of runs, findings, heat maps and the worklist."""
 
 from typing import Any
 
@@ -8,8 +8,10 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
-from accounts.access import Action, may
+from accounts.access import Action, may, signed_in_user
 from accounts.admin.audited import AuditedAdmin
 from accounts.audit import AuditSource
 from accounts.errors import ChestXError
@@ -19,18 +21,18 @@ from patients.models import Study
 
 
 def study_link(study: Study) -> SafeString:
-    """Return the way to the study's page."""
+    """Return a link to the study's page."""
     return format_html('<a href="{}">{}</a>', reverse("study", args=[study.pk]), study)
 
 
 def admin_link(row: models.Model) -> SafeString:
-    """Return the way to the row's own page on the admin site."""
+    """Return a link to the admin page of the row."""
     view = f"admin:{row._meta.app_label}_{row._meta.model_name}_change"
     return format_html('<a href="{}">{}</a>', reverse(view, args=[row.pk]), row)
 
 
 class FindingInline(admin.TabularInline):
-    """What the run said, label by label."""
+    """The findings of a run."""
 
     model = Finding
     fields = ("label", "probability", "calibrated", "threshold", "positive")
@@ -40,7 +42,7 @@ class FindingInline(admin.TabularInline):
     show_change_link = True
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Whoever may see the run may see its findings."""
+        """Allow everyone who may see the run."""
         return True
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -53,26 +55,26 @@ class FindingInline(admin.TabularInline):
 
 
 class OfAImage(AuditedAdmin):
-    """What belongs to one image, with the way to its study and image."""
+    """Rows of one image, with links to its study and image."""
 
-    @admin.display(description="study")
+    @admin.display(description=_("study"))
     def study(self, row: Any) -> SafeString:
-        """Return the way to the study's page."""
+        """Return a link to the study's page."""
         return study_link(self.instance_of(row).series.study)
 
-    @admin.display(description="image")
+    @admin.display(description=_("image"))
     def image(self, row: Any) -> SafeString:
-        """Return the way to the instance's row."""
+        """Return a link to the instance."""
         return admin_link(self.instance_of(row))
 
     def instance_of(self, row: Any) -> Any:
-        """Return the image that the row is about."""
+        """Return the image of the row."""
         return row.instance
 
 
 @admin.register(Prediction)
 class PredictionAdmin(OfAImage):
-    """Runs and their place in the queue."""
+    """Runs and their queue entries."""
 
     patient_path = "instance__series__study__patient_id"
     inlines = (FindingInline,)
@@ -104,7 +106,7 @@ class PredictionAdmin(OfAImage):
         "=instance__series__study__accession_number",
         "=instance__series__study__patient__patient_id",
     )
-    search_help_text = "A key, a SOP Instance UID, an accession number or an MRN."
+    search_help_text = _("A key, a SOP Instance UID, an accession number or an MRN.")
     fields = (
         "study",
         "image",
@@ -114,7 +116,7 @@ class PredictionAdmin(OfAImage):
         "shadow",
         "status",
         "reason_code",
-        "reason",
+        "reason_shown",
         "priority",
         "attempt",
         "lost_workers",
@@ -133,44 +135,53 @@ class PredictionAdmin(OfAImage):
     )
     readonly_fields = fields
 
-    @admin.display(description="key")
+    @admin.display(description=_("reason"))
+    def reason_shown(self, prediction: Prediction) -> str:
+        """Return why it was rejected or failed, as a sentence."""
+        return prediction.reason_text
+
+    @admin.display(description=_("key"))
     def short_key(self, prediction: Prediction) -> str:
         """Return enough of the key to tell runs apart."""
         return str(prediction.pk)[:8]
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Prediction]:
-        """Return the runs without what is large: headers and cards."""
+        """Return the runs without their large columns: headers and cards."""
         runs = super().get_queryset(request)
         return runs.defer("instance__header", "model_version__card")
 
     def has_retry_permission(self, request: HttpRequest) -> bool:
-        """Whether the user's role may ask for another run."""
+        """Whether the user's role may run it again."""
         return may(request.user, Action.RETRY_PREDICTION)
 
-    @admin.action(description="Run again (failed ones)", permissions=("retry",))
+    @admin.action(description=_("Run again (failed runs only)"), permissions=("retry",))
     def retry(
         self, request: HttpRequest, queryset: models.QuerySet[Prediction]
     ) -> None:
-        """Queue another run of each chosen one that failed; say which could not be."""
+        """Queue another run of each selected run that failed."""
         queued = 0
         for prediction in queryset:
             try:
                 retry_for(
-                    request.user, prediction, source=AuditSource.ADMIN, request=request
+                    signed_in_user(request),
+                    prediction,
+                    source=AuditSource.ADMIN,
+                    request=request,
                 )
                 queued += 1
             except ChestXError as error:
                 if not error.permanent:
                     raise
-                said = f"{prediction.pk}: {error.message}"
-                self.message_user(request, said, messages.WARNING)
+                warning = f"{prediction.pk}: {error.message}"
+                self.message_user(request, warning, messages.WARNING)
         if queued:
-            self.message_user(request, f"Queued again: {queued}.")
+            done = ngettext("%(count)d run queued.", "%(count)d runs queued.", queued)
+            self.message_user(request, done % {"count": queued})
 
 
 @admin.register(Finding)
 class FindingAdmin(OfAImage):
-    """What runs said, label by label."""
+    """Findings of runs."""
 
     patient_path = "prediction__instance__series__study__patient_id"
     list_display = (
@@ -192,7 +203,7 @@ class FindingAdmin(OfAImage):
         "=prediction__instance__series__study__accession_number",
         "=prediction__instance__series__study__patient__patient_id",
     )
-    search_help_text = "The key of a run, an accession number or an MRN."
+    search_help_text = _("The key of a run, an accession number or an MRN.")
     fields = (
         "study",
         "image",
@@ -208,32 +219,32 @@ class FindingAdmin(OfAImage):
     readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Finding]:
-        """Return the findings without what is large: headers and cards."""
+        """Return the findings without their large columns: headers and cards."""
         findings = super().get_queryset(request)
         return findings.defer(
             "prediction__instance__header", "prediction__model_version__card"
         )
 
     def instance_of(self, row: Finding) -> Any:
-        """Return the image that the finding is about."""
+        """Return the image of the finding."""
         return row.prediction.instance
 
-    @admin.display(description="run")
+    @admin.display(description=_("run"))
     def run(self, finding: Finding) -> SafeString:
-        """Return the way to the run."""
+        """Return a link to the run."""
         return admin_link(finding.prediction)
 
 
 @admin.register(HeatMap)
 class HeatMapAdmin(AuditedAdmin):
-    """Where runs looked: the size of each grid. Pictures are on the study's page."""
+    """Sizes of heat maps. The pictures are on the study's page."""
 
     patient_path = "finding__prediction__instance__series__study__patient_id"
     list_display = ("finding", "rows", "columns", "scale")
     list_select_related = ("finding",)
     search_keys = ("finding", "finding__prediction")
     search_fields = ("=finding__label",)
-    search_help_text = "The key of a finding or a run, or a label."
+    search_help_text = _("The key of a finding or a run, or a label.")
     fields = ("finding", "rows", "columns", "scale")
     readonly_fields = fields
 
@@ -244,7 +255,7 @@ class HeatMapAdmin(AuditedAdmin):
 
 @admin.register(WorklistEntry)
 class WorklistEntryAdmin(AuditedAdmin):
-    """The lines of the worklist, as they are kept beside the studies."""
+    """The stored rows of the worklist."""
 
     patient_path = "study__patient_id"
     list_display = (
@@ -262,7 +273,7 @@ class WorklistEntryAdmin(AuditedAdmin):
     list_select_related = ("study", "department")
     search_keys = ("study", "study__patient")
     search_fields = ("=study__accession_number", "=study__patient__patient_id")
-    search_help_text = "An accession number or an MRN."
+    search_help_text = _("An accession number or an MRN.")
     fields = (
         "study",
         "department",

@@ -1,4 +1,4 @@
-"""Versions of models: who may use them, and by which thresholds they judge."""
+"""Admin of model versions, their validations and thresholds."""
 
 from typing import Any
 
@@ -7,14 +7,17 @@ from django.contrib import admin, messages
 from django.contrib.admin.helpers import ActionForm
 from django.db import models
 from django.http import HttpRequest
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
-from accounts.access import Action, may
+from accounts.access import Action, may, signed_in_user
 from accounts.admin.audited import AuditedAdmin
 from accounts.audit import AuditSource
 from accounts.errors import ChestXError
 from diagnoses.governance.operating_points import set_operating_point
 from diagnoses.governance.transitions import Decision, activate, retire, run_in_shadow
 from diagnoses.governance.versions import card_of
+from diagnoses.messages import one_of
 from diagnoses.models import (
     ModelVersion,
     OperatingPoint,
@@ -24,17 +27,19 @@ from diagnoses.models import (
 
 
 class ReasonForm(ActionForm):
-    """The action, and why it is done."""
+    """The action and its reason."""
 
-    reason = forms.CharField(required=False, max_length=256, label="Reason")
+    reason = forms.CharField(required=False, max_length=256, label=_("Reason"))
     without_acceptance = forms.CharField(
-        required=False, max_length=256, label="Reason for no measurement here"
+        required=False,
+        max_length=256,
+        label=_("Reason for activating without local validation"),
     )
 
 
 @admin.register(ModelVersion)
 class ModelVersionAdmin(AuditedAdmin):
-    """Installed versions; every transition asks for a reason."""
+    """Installed versions; every transition needs a reason."""
 
     list_display = ("name", "version", "state", "state_changed_at", "state_reason")
     list_filter = ("state", "name")
@@ -54,26 +59,26 @@ class ModelVersionAdmin(AuditedAdmin):
     )
     readonly_fields = fields
 
-    @admin.action(description="Activate (replaces the active version)")
+    @admin.action(description=_("Activate (replaces the active version)"))
     def activate_versions(
         self, request: HttpRequest, queryset: models.QuerySet[ModelVersion]
     ) -> None:
-        """Let the chosen versions read images."""
+        """Activate the selected versions."""
         without = request.POST.get("without_acceptance", "")
         self._decide(request, queryset, activate, without_acceptance=without)
 
-    @admin.action(description="Run in shadow (reads images, unseen by readers)")
+    @admin.action(description=_("Run in shadow (results are hidden from readers)"))
     def shadow_versions(
         self, request: HttpRequest, queryset: models.QuerySet[ModelVersion]
     ) -> None:
-        """Let the chosen versions read images, and show readers nothing of it."""
+        """Run the selected versions in shadow."""
         self._decide(request, queryset, run_in_shadow)
 
-    @admin.action(description="Retire (reads no further images)")
+    @admin.action(description=_("Retire (reads no new images)"))
     def retire_versions(
         self, request: HttpRequest, queryset: models.QuerySet[ModelVersion]
     ) -> None:
-        """Let the chosen versions read no further images."""
+        """Retire the selected versions."""
         self._decide(request, queryset, retire)
 
     def _decide(
@@ -81,24 +86,26 @@ class ModelVersionAdmin(AuditedAdmin):
         request: HttpRequest,
         queryset: models.QuerySet[ModelVersion],
         decide: Any,
-        **said: str,
+        **arguments: str,
     ) -> None:
         reason = request.POST.get("reason", "")
-        decision = Decision(request.user, reason, AuditSource.ADMIN, request)
+        decision = Decision(signed_in_user(request), reason, AuditSource.ADMIN, request)
         for version in queryset:
             try:
-                decide(version, decision=decision, **said)
+                decide(version, decision=decision, **arguments)
             except ChestXError as error:
                 if not error.permanent:
                     raise
                 self.message_user(request, error.message, messages.ERROR)
             else:
-                self.message_user(request, f"{version}: {version.state}.")
+                done = gettext("%(version)s: %(state)s.")
+                state = version.get_state_display()
+                self.message_user(request, done % {"version": version, "state": state})
 
 
 @admin.register(StateChange)
 class StateChangeAdmin(AuditedAdmin):
-    """Who let a version do what, when and why."""
+    """Changes of the states of versions."""
 
     list_display = (
         "model_version",
@@ -118,7 +125,7 @@ class StateChangeAdmin(AuditedAdmin):
 
 @admin.register(SiteAcceptance)
 class SiteAcceptanceAdmin(AuditedAdmin):
-    """What versions measured on the images of this site."""
+    """Local validations of versions."""
 
     list_display = (
         "model_version",
@@ -135,28 +142,28 @@ class SiteAcceptanceAdmin(AuditedAdmin):
 
 
 class OperatingPointForm(forms.ModelForm):
-    """A threshold for a label that the model has, and why."""
+    """A new threshold for a label, with a reason."""
 
-    reason = forms.CharField(max_length=256)
+    reason = forms.CharField(max_length=256, label=_("Reason"))
 
     class Meta:
         model = OperatingPoint
         fields = ("model_version", "label", "value", "reason")
 
     def clean(self) -> dict[str, Any]:
-        """Refuse a label that is not on the card."""
+        """Check that the card has the label."""
         given = super().clean() or self.cleaned_data
         version = given.get("model_version")
         if version is not None:
             known = card_of(version).label_names
             if given.get("label") not in known:
-                self.add_error("label", f"One of: {', '.join(known)}.")
+                self.add_error("label", one_of(known))
         return given
 
 
 @admin.register(OperatingPoint)
 class OperatingPointAdmin(AuditedAdmin):
-    """Thresholds from a moment on: added, never changed."""
+    """Thresholds: added, never changed."""
 
     form = OperatingPointForm
     list_display = (
@@ -173,7 +180,7 @@ class OperatingPointAdmin(AuditedAdmin):
     search_fields = ("label", "method", "model_version__name")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """A new threshold replaces the one before, which stays to be seen."""
+        """Allow administrators to add a threshold."""
         return may(request.user, Action.ADMINISTER)
 
     def save_model(
@@ -183,8 +190,10 @@ class OperatingPointAdmin(AuditedAdmin):
         form: forms.ModelForm,
         change: bool,
     ) -> None:
-        """Set it like every other source does, and show the row that this made."""
-        decision = Decision(request.user, obj.reason, AuditSource.ADMIN, request)
+        """Set the threshold and show the row that was created."""
+        decision = Decision(
+            signed_in_user(request), obj.reason, AuditSource.ADMIN, request
+        )
         made = set_operating_point(
             obj.model_version, label=obj.label, value=obj.value, decision=decision
         )

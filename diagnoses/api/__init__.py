@@ -1,4 +1,4 @@
-"""REST: uploads, predictions, models."""
+"""The REST API of uploads, predictions and models."""
 
 from rest_framework.viewsets import GenericViewSet
 

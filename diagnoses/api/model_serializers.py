@@ -1,8 +1,9 @@
-"""How models, what was decided about them and how two compare read in JSON."""
+"""JSON of models, of decisions about them, and of comparisons."""
 
 from typing import Any
 
 from django.db.models import Prefetch, prefetch_related_objects
+from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
 from diagnoses.governance.comparison import Agreement, Comparison, ImageComparison
@@ -19,12 +20,12 @@ class ModelVersionSerializer(serializers.ModelSerializer):
     """One version of a model with its card; never its weights."""
 
     weights_sha256 = serializers.SerializerMethodField(
-        help_text="Null: no weights shipped, so nobody can use it."
+        help_text="Null: no weights, so it cannot be used."
     )
 
     class Meta:
         model = ModelVersion
-        fields = (
+        fields: tuple[str, ...] = (
             "id",
             "name",
             "version",
@@ -36,7 +37,7 @@ class ModelVersionSerializer(serializers.ModelSerializer):
             "weights_sha256",
             "card",
         )
-        read_only_fields = fields
+        read_only_fields: tuple[str, ...] = fields
 
     def get_weights_sha256(self, version: ModelVersion) -> str | None:
         """Return the hash, or null."""
@@ -44,16 +45,16 @@ class ModelVersionSerializer(serializers.ModelSerializer):
 
 
 class _ByAPerson(serializers.ModelSerializer):
-    """A row that says who made it, by the user name."""
+    """A row with the user who made it."""
 
     def by(self, row: Any, attribute: str) -> str | None:
-        """Return the user name; null for a command without one."""
+        """Return the user name; null for a command without a user."""
         user = getattr(row, attribute)
         return user.get_username() if user else None
 
 
 class StateChangeSerializer(_ByAPerson):
-    """Who let a version do what, when and why."""
+    """A change of a version's state: who, when and why."""
 
     from_state = serializers.CharField(help_text="Empty: not known.")
     to_state = serializers.CharField()
@@ -79,7 +80,7 @@ class StateChangeSerializer(_ByAPerson):
 
 
 class SiteAcceptanceSerializer(_ByAPerson):
-    """What a version measured on the images of this site."""
+    """Local validation of a version."""
 
     measured_by = serializers.SerializerMethodField()
     films = serializers.IntegerField(
@@ -108,7 +109,7 @@ class SiteAcceptanceSerializer(_ByAPerson):
 
 
 class OperatingPointSerializer(_ByAPerson):
-    """The threshold of a label from a moment on."""
+    """The threshold of a label from a point in time on."""
 
     set_by = serializers.SerializerMethodField()
 
@@ -131,7 +132,7 @@ class OperatingPointSerializer(_ByAPerson):
 
 
 class ModelDetailSerializer(ModelVersionSerializer):
-    """One version with what was decided about it and measured with it here."""
+    """One version with its decisions and local validations."""
 
     thresholds = serializers.SerializerMethodField(help_text="In force now, by label.")
     state_changes = StateChangeSerializer(many=True)
@@ -147,7 +148,7 @@ class ModelDetailSerializer(ModelVersionSerializer):
         read_only_fields = fields
 
     def to_representation(self, version: ModelVersion) -> dict[str, Any]:
-        """Return the version, its people looked up at once."""
+        """Return the version; its users are fetched together."""
         prefetch_related_objects(
             [version],
             Prefetch("state_changes", StateChange.objects.select_related("changed_by")),
@@ -158,7 +159,7 @@ class ModelDetailSerializer(ModelVersionSerializer):
         return super().to_representation(version)
 
     def get_thresholds(self, version: ModelVersion) -> dict[str, float]:
-        """Return by which values it judges now."""
+        """Return the thresholds in force."""
         return {
             label: threshold.value
             for label, threshold in thresholds_of(version).items()
@@ -166,16 +167,16 @@ class ModelDetailSerializer(ModelVersionSerializer):
 
 
 class DecisionSerializer(serializers.Serializer):
-    """A decision about a version: which one, and why."""
+    """A decision about a version, with a reason."""
 
     version = serializers.CharField(
-        required=False, help_text="Without it, the one installed last."
+        required=False, help_text="Default: the one installed last."
     )
     reason = serializers.CharField(max_length=256)
 
 
 class ActivationSerializer(DecisionSerializer):
-    """A decision to activate: also why without a measurement on this site's images."""
+    """A decision to activate, perhaps without local validation."""
 
     without_acceptance = serializers.CharField(
         required=False, allow_blank=True, max_length=256
@@ -187,38 +188,39 @@ class RollbackSerializer(serializers.Serializer):
 
     to = serializers.CharField(
         required=False,
-        help_text="The version that you expect to go back to: 409 where it is another "
-        "by now. Without it, whichever was active before.",
+        help_text="The version that you expect to go back to: 409 if it is another. "
+        "Default: the version that was active before.",
     )
     reason = serializers.CharField(max_length=256)
 
 
 class InUseSerializer(DecisionSerializer):
-    """A decision about the version in use, where no other is named."""
+    """A decision about the active version, unless another is named."""
 
     version = serializers.CharField(
         required=False,
-        help_text="Without it, the active one, else the one installed last.",
+        help_text="Default: the active one, else the one installed last.",
     )
 
 
 class NewOperatingPointSerializer(InUseSerializer):
     """A label and its threshold, or the name of a set that the card offers."""
 
-    label = serializers.CharField(required=False)
+    # The REST key; the stubs take it for the attribute `label` of a field.
+    label = serializers.CharField(required=False)  # type: ignore[assignment]
     value = serializers.FloatField(required=False, min_value=0, max_value=1)
     set = serializers.CharField(required=False)
 
     def validate(self, given: dict[str, Any]) -> dict[str, Any]:
-        """Take one of the two ways, not both and not none."""
+        """Check that either label and value or set is given."""
         by_hand = "label" in given and "value" in given
         if by_hand == ("set" in given):
-            raise serializers.ValidationError("Send label and value, or set.")
+            raise serializers.ValidationError(_("Send label and value, or set."))
         return given
 
 
 class ComparisonSerializer(serializers.Serializer):
-    """Two versions on the images that both have read."""
+    """Comparison of two versions on the images that both have read."""
 
     first = serializers.CharField()
     second = serializers.CharField()
@@ -233,16 +235,16 @@ class ComparisonSerializer(serializers.Serializer):
     differing = serializers.ListField(child=serializers.DictField())
 
 
-def comparison_json(found: Comparison) -> dict[str, Any]:
-    """Return a comparison; images by their keys, the most different first."""
+def comparison_json(comparison: Comparison) -> dict[str, Any]:
+    """Return a comparison; the most different images first."""
     return {
-        "first": str(found.first),
-        "second": str(found.second),
-        "images": found.images,
-        "images_differing": found.images_differing,
-        "films": found.images,
-        "films_differing": found.images_differing,
-        "highest": _agreement(found.highest) if found.highest else None,
+        "first": str(comparison.first),
+        "second": str(comparison.second),
+        "images": comparison.images,
+        "images_differing": comparison.images_differing,
+        "films": comparison.images,
+        "films_differing": comparison.images_differing,
+        "highest": _agreement(comparison.highest) if comparison.highest else None,
         "labels": [
             {
                 "label": label.label,
@@ -254,9 +256,9 @@ def comparison_json(found: Comparison) -> dict[str, Any]:
                 "greatest_difference": label.greatest_difference,
                 **_agreement(label.agreement),
             }
-            for label in found.labels
+            for label in comparison.labels
         ],
-        "differing": [_image(image) for image in found.differing],
+        "differing": [_image(image) for image in comparison.differing],
     }
 
 

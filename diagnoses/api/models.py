@@ -1,6 +1,4 @@
-"""About the models: their cards, who may use them, by which thresholds, and how two
-compare.
-"""
+"""REST: model versions, their states, thresholds and comparisons."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -8,17 +6,19 @@ from typing import Any, ClassVar
 
 from django.db import models
 from django.db.models import Case, Value, When
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
 from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import Serializer
+from rest_framework.serializers import BaseSerializer, Serializer
 from rest_framework.viewsets import GenericViewSet
 
 from accounts import audit
-from accounts.access import Action
+from accounts.access import Action, signed_in_user
 from accounts.api.audited import AuditedReadMixin
 from accounts.audit import AuditAction, AuditSource
 from accounts.errors import InvalidInput, NotFound
@@ -43,6 +43,7 @@ from diagnoses.governance.transitions import (
     roll_back,
     run_in_shadow,
 )
+from diagnoses.messages import FIELD_PROBLEM
 from diagnoses.models import ModelVersion
 
 State = ModelVersion.State
@@ -59,7 +60,7 @@ class ModelFilter(filters.FilterSet):
 class ModelViewSet(
     AuditedReadMixin, ListModelMixin, RetrieveModelMixin, GenericViewSet
 ):
-    """Versions of models with their cards; one by its name: the active one first."""
+    """Versions of models with their cards; by name, the active version first."""
 
     queryset = ModelVersion.objects.all()
     serializer_class = ModelVersionSerializer
@@ -79,8 +80,8 @@ class ModelViewSet(
     lookup_field = "name"
     lookup_value_regex = r"[\w.-]+"
 
-    def get_serializer_class(self) -> type[Serializer]:
-        """Return the long form of one version, the short one of a list."""
+    def get_serializer_class(self) -> type[BaseSerializer]:
+        """Return the detailed serializer for one version, else the short one."""
         if self.action == "retrieve":
             return ModelDetailSerializer
         return super().get_serializer_class()
@@ -93,11 +94,11 @@ class ModelViewSet(
         ]
     )
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Answer one version, with what was decided about it and measured here."""
+        """Return one version with its decisions and local validations."""
         return super().retrieve(request, *args, **kwargs)
 
     def get_object(self) -> ModelVersion:
-        """Return the version asked for, else the active one, else the newest.
+        """Return the version in the query, else the active one, else the newest.
 
         Raises:
             NotFound: No version has this name, or none this number.
@@ -108,20 +109,19 @@ class ModelViewSet(
     def _version(self, number: str, *order: Any) -> ModelVersion:
         named = self.get_queryset().filter(name=self.kwargs["name"])
         versions = named.order_by(*order, "-installed_at")
-        # Compared here: the database refuses to look for a number with NUL in it.
-        found = next((v for v in versions if number in ("", v.version)), None)
-        if found is None:
-            raise NotFound("There is no model of this name and version.")
-        self.check_object_permissions(self.request, found)
-        return found
+        # Compared here: PostgreSQL refuses a text with NUL in it.
+        version = next((v for v in versions if number in ("", v.version)), None)
+        if version is None:
+            raise NotFound(_("There is no model with this name and version."))
+        self.check_object_permissions(self.request, version)
+        return version
 
     @extend_schema(request=ActivationSerializer, responses={200: ModelDetailSerializer})
     @action(detail=True, methods=["post"])
     def activate(self, request: Request, name: str) -> Response:
-        """Let a version read the images that fit; it replaces the active one.
+        """Activate a version; it replaces the active version of the model.
 
-        409 where it was not measured on this site's images and no reason is given for
-        doing without.
+        409 if it has no local validation and no reason for activating without it.
         """
         given = _given(ActivationSerializer, request)
         without = given.get("without_acceptance", "")
@@ -130,20 +130,20 @@ class ModelViewSet(
     @extend_schema(request=DecisionSerializer, responses={200: ModelDetailSerializer})
     @action(detail=True, methods=["post"])
     def shadow(self, request: Request, name: str) -> Response:
-        """Let a version read every image that fits, unseen by readers."""
+        """Run a version in shadow; its results are hidden from readers."""
         return self._decide(_given(DecisionSerializer, request), run_in_shadow)
 
     @extend_schema(request=InUseSerializer, responses={200: ModelDetailSerializer})
     @action(detail=True, methods=["post"])
     def retire(self, request: Request, name: str) -> Response:
-        """Let a version read no further images: without `version` the active one."""
+        """Retire a version; without `version`, the active one."""
         given = _given(InUseSerializer, request)
         return self._decide(given, retire, _active_first())
 
     @extend_schema(request=RollbackSerializer, responses={200: ModelDetailSerializer})
     @action(detail=True, methods=["post"])
     def rollback(self, request: Request, name: str) -> Response:
-        """Go back to the version that was active before, from the next image on."""
+        """Go back to the version that was active before; it reads new images."""
         given = _given(RollbackSerializer, request)
         self._version("")
         change = roll_back(name, decision=self._decision(given), to=given.get("to", ""))
@@ -152,7 +152,7 @@ class ModelViewSet(
     @extend_schema(responses={200: OperatingPointSerializer(many=True)}, filters=False)
     @action(detail=True, url_path="operating-points", pagination_class=None)
     def operating_points(self, request: Request, name: str) -> Response:
-        """Answer every threshold that was ever set for a version, the latest first."""
+        """Return all thresholds ever set for a version, the latest first."""
         version = self.get_object()
         self.record_read(AuditAction.VIEW, [version], object_uuid=version.pk)
         points = version.operating_points.select_related("set_by")
@@ -165,9 +165,9 @@ class ModelViewSet(
     )
     @operating_points.mapping.post
     def set_operating_point(self, request: Request, name: str) -> Response:
-        """Judge a label by another threshold, or all of them by a set of the card.
+        """Set the threshold of a label, or all thresholds to a named set of the card.
 
-        What was judged before stays as it was judged.
+        The thresholds apply to new images; earlier findings stay as they are.
         """
         given = _given(NewOperatingPointSerializer, request)
         number = given.get("version", "")
@@ -194,26 +194,31 @@ class ModelViewSet(
     )
     @action(detail=False, pagination_class=None)
     def compare(self, request: Request) -> Response:
-        """Compare two versions on the images that both have read, shadow or not."""
+        """Compare two versions on the images that both have read, including shadow."""
         first, second = (self._compared(place) for place in ("first", "second"))
-        found = compare(first, second, user=request.user)
+        user = signed_in_user(request)
+        comparison = compare(first, second, user=user)
         audit.record(
             action=AuditAction.VIEW,
-            actor=request.user,
-            request=request,
+            actor=user,
+            request=request._request,
             source=AuditSource.REST,
             object_kind="comparison",
-            patients={image.patient_id for image in found.differing},
+            patients={image.patient_id for image in comparison.differing},
             detail={"first": str(first), "second": str(second)},
         )
-        return Response(comparison_json(found))
+        return Response(comparison_json(comparison))
 
     def _compared(self, place: str) -> ModelVersion:
         written = self.request.query_params.get(place, "")
         known = {f"{v.name}@{v.version}": v for v in self.get_queryset()}
         if written not in known:
-            said = "name@version of an installed model."
-            raise InvalidInput(f"{place}: {said}", fields={place: [said]})
+            problem = gettext("Give name@version of an installed model.")
+            raise InvalidInput(
+                FIELD_PROBLEM,
+                params={"field": place, "problem": problem},
+                fields={place: [problem]},
+            )
         return known[written]
 
     def _decide(
@@ -221,15 +226,18 @@ class ModelViewSet(
         given: dict[str, Any],
         decide: Callable[..., Any],
         *order: Any,
-        **said: str,
+        **arguments: str,
     ) -> Response:
         version = self._version(given.get("version", ""), *order)
-        decide(version, decision=self._decision(given), **said)
+        decide(version, decision=self._decision(given), **arguments)
         return self._shown(version)
 
     def _decision(self, given: dict[str, Any]) -> Decision:
         return Decision(
-            self.request.user, given["reason"], AuditSource.REST, self.request
+            signed_in_user(self.request),
+            given["reason"],
+            AuditSource.REST,
+            self.request._request,
         )
 
     def _shown(self, version: ModelVersion) -> Response:

@@ -1,4 +1,4 @@
-"""Read what models said, see where they looked, and ask again for what failed."""
+"""REST: predictions, their heat maps, and running failed ones again."""
 
 import json
 from http import HTTPStatus
@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from django.db import models
 from django.http import HttpResponse
+from django.utils.translation import gettext
 from django_filters import rest_framework as filters
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -16,12 +17,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from accounts.access import Action, require, scopes_of
+from accounts.access import Action, require, scopes_of, signed_in_user
 from accounts.api.audited import AuditedReadMixin
 from accounts.audit import AuditAction, AuditSource
 from accounts.errors import InvalidInput
 from diagnoses.api.serializers import PredictionSerializer
 from diagnoses.heat_maps import SIZES, finding_to_show, overlay_picture
+from diagnoses.messages import FIELD_PROBLEM
 from diagnoses.models import Prediction
 from diagnoses.worker.retries import retry_for
 from patients.models import Priority
@@ -30,7 +32,7 @@ _SIZES = {str(size): size for size in SIZES}
 
 
 class PngRenderer(BaseRenderer):
-    """Lets a client ask for image/png; its errors still come as JSON."""
+    """Lets a client accept image/png; errors are still JSON."""
 
     media_type = "image/png"
     format = "png"
@@ -57,7 +59,7 @@ class PredictionFilter(filters.FilterSet):
     instance = filters.UUIDFilter(field_name="instance")
     status = filters.MultipleChoiceFilter(choices=Prediction.Status.choices)
     priority = filters.TypedChoiceFilter(
-        choices=[(p.label, p.label) for p in Priority],
+        choices=[(p.name.lower(), p.label) for p in Priority],
         coerce=lambda word: Priority[word.upper()],
     )
     positive = filters.CharFilter(
@@ -111,7 +113,7 @@ class PredictionViewSet(
         )
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Answer one run. While it waits it says nothing of the patient: no event."""
+        """Return one run. While it waits, it names no patient and records no event."""
         prediction = self.get_object()
         if not prediction.finished:
             return Response({**self.get_serializer(prediction).data, "patient": None})
@@ -134,7 +136,7 @@ class PredictionViewSet(
     )
     @action(detail=True, renderer_classes=[PngRenderer, JSONRenderer])
     def heatmap(self, request: Request, pk: str | None = None) -> HttpResponse:
-        """Answer the image with the heat map of one label over it, as a PNG."""
+        """Return the image with the heat map of one label over it, as a PNG."""
         require(request, Action.READ_RESULTS)
         prediction = self.get_object()
         size = _size(request.query_params.get("size"))
@@ -152,18 +154,26 @@ class PredictionViewSet(
     @extend_schema(request=None, responses={202: PredictionSerializer})
     @action(detail=True, methods=["post"])
     def retry(self, request: Request, pk: str | None = None) -> Response:
-        """Queue another run of a failed one; 409 where there is nothing to retry."""
+        """Queue another run of a failed one; 409 if it cannot be run again."""
         new = retry_for(
-            request.user, self.get_object(), source=AuditSource.REST, request=request
+            signed_in_user(request),
+            self.get_object(),
+            source=AuditSource.REST,
+            request=request._request,
         )
         shown = self.get_queryset().get(pk=new.pk)
         return Response(self.get_serializer(shown).data, status=HTTPStatus.ACCEPTED)
 
 
-def _size(asked: str | None) -> int | None:
-    if asked is None:
+def _size(text: str | None) -> int | None:
+    if text is None:
         return None
-    if asked in _SIZES:
-        return _SIZES[asked]
-    said = f"A whole number from {SIZES.start} to {SIZES[-1]}."
-    raise InvalidInput(f"size: {said}", fields={"size": [said]})
+    if text in _SIZES:
+        return _SIZES[text]
+    limits = {"smallest": SIZES.start, "largest": SIZES[-1]}
+    problem = gettext("A whole number from %(smallest)d to %(largest)d.") % limits
+    raise InvalidInput(
+        FIELD_PROBLEM,
+        params={"field": "size", "problem": problem},
+        fields={"size": [problem]},
+    )

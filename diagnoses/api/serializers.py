@@ -1,59 +1,146 @@
-"""How uploads, predictions and models read in JSON."""
+"""JSON of uploads and predictions, and the form of an upload."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
+from django.http import QueryDict
 from django.urls import reverse
 from django.utils.http import urlencode
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 
+from accounts.errors import InvalidInput
 from diagnoses.models import Finding, Prediction
-from diagnoses.uploads import TakenFile
+from diagnoses.uploads import TakenFile, no_file
+from patients.identity.submitted import SubmittedIdentity, checked
 from patients.models import Priority, Upload
 
-NOTICE = "Decision support, not for diagnosis."
+NOTICE = _("Decision support, not for diagnosis.")
+_IGNORED_FIELDS = frozenset({"csrfmiddlewaretoken"})
 
 
 class PriorityField(serializers.ChoiceField):
-    """A priority by its word, as it is sent."""
+    """A priority by its name."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__([p.label for p in Priority], **kwargs)
+        super().__init__([p.name.lower() for p in Priority], **kwargs)
 
-    def to_representation(self, value: int) -> str:
-        """Return the word of the stored number."""
-        return Priority(value).label
+    def to_representation(self, value: Any) -> str:
+        """Return the name of the stored number."""
+        return Priority(value).name.lower()
+
+
+@extend_schema_field(OpenApiTypes.STR)
+class SubmittedTextField(serializers.Field):
+    """A text of the upload form, as typed; `UploadRequestSerializer` checks it."""
+
+    default_error_messages: ClassVar = {"invalid": _("This is a file, not text.")}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(required=False, **kwargs)
+
+    def to_internal_value(self, data: object) -> str:
+        """Return the text; fail for a file."""
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return data
+
+
+@extend_schema_field(OpenApiTypes.DATE)
+class SubmittedDateField(SubmittedTextField):
+    """A date of the upload form, as typed."""
+
+
+@extend_schema_field({"type": "string", "enum": ["M", "F", "O"]})
+class SubmittedSexField(SubmittedTextField):
+    """The sex of the upload form, as typed."""
+
+
+@extend_schema_field({"type": "string", "enum": [p.name.lower() for p in Priority]})
+class SubmittedPriorityField(SubmittedTextField):
+    """The priority of the upload form, as typed."""
 
 
 class UploadRequestSerializer(serializers.Serializer):
-    """The form of an upload; `patients.identity.submitted` checks it."""
+    """The form of an upload: its description and its checks.
+
+    A value that cannot be taken refuses each file by itself, and the archive records
+    that; `wrong_values` names the fields.
+    """
 
     file = serializers.ListField(
-        child=serializers.FileField(), help_text="DICOM, PNG, JPEG, TIFF or BMP."
+        child=serializers.FileField(
+            allow_empty_file=True,
+            error_messages={"invalid": _("This part has no file name.")},
+        ),
+        help_text="DICOM, PNG, JPEG, TIFF or BMP.",
+        error_messages={"required": _("At least one file is needed.")},
     )
-    patient_id = serializers.CharField(required=False)
-    issuer = serializers.CharField(required=False)
-    patient_name = serializers.CharField(required=False, help_text="Family^Given")
-    birth_date = serializers.DateField(required=False)
-    sex = serializers.ChoiceField(["M", "F", "O"], required=False)
-    accession_number = serializers.CharField(required=False)
-    priority = PriorityField(required=False)
-    model = serializers.CharField(
-        required=False, help_text="The one model that is to read the files."
-    )
+    patient_id = SubmittedTextField()
+    issuer = SubmittedTextField()
+    patient_name = SubmittedTextField(help_text="Family^Given")
+    birth_date = SubmittedDateField()
+    sex = SubmittedSexField()
+    accession_number = SubmittedTextField()
+    priority = SubmittedPriorityField()
+    model = SubmittedTextField(help_text="The one model that is to read the files.")
+
+    def to_internal_value(self, form: QueryDict) -> dict[str, Any]:
+        """Return the fields that were sent.
+
+        Raises:
+            InvalidInput: unknown_fields or no_file.
+            ValidationError: A file was sent in the place of a text.
+        """
+        # A misspelt patient_id would store an image without a patient.
+        unknown = sorted(set(form) - set(self.fields) - _IGNORED_FIELDS)
+        if unknown:
+            raise InvalidInput(
+                _("Unknown fields: %(names)s."),
+                params={"names": ", ".join(unknown)},
+                reason_code="unknown_fields",
+                fields={name: [gettext("There is no such field.")] for name in unknown},
+            )
+        if "file" not in form:
+            raise no_file()
+        if any(isinstance(part, str) for part in form.getlist("file")):
+            raise InvalidInput(
+                _("'file' must be a file, not text."),
+                reason_code="no_file",
+                fields={"file": [gettext("This part has no file name.")]},
+            )
+        return super().to_internal_value(form)
+
+    def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Return the files, the identity that the form states, and the model."""
+        return {
+            "files": fields.pop("file"),
+            "model": fields.pop("model", ""),
+            "submitted_identity": SubmittedIdentity(**fields),
+        }
+
+    def wrong_values(self) -> dict[str, list[str]]:
+        """Return the fields whose values cannot be taken, and why."""
+        try:
+            checked(self.validated_data["submitted_identity"])
+        except InvalidInput as error:
+            return error.fields
+        return {}
 
 
 class PredictionLinkSerializer(serializers.Serializer):
-    """Where to ask for a result."""
+    """Link to a prediction."""
 
     id = serializers.UUIDField()
     url = serializers.URLField()
 
 
 class TakenFileSerializer(serializers.Serializer):
-    """What became of one file."""
+    """The outcome of one file."""
 
     name = serializers.CharField()
     outcome = serializers.ChoiceField(Upload.Outcome.choices)
@@ -66,7 +153,7 @@ class TakenFileSerializer(serializers.Serializer):
 
 
 class TakenFilesSerializer(serializers.Serializer):
-    """What became of each file, in the order sent."""
+    """The outcome of each file, in the order sent."""
 
     files = TakenFileSerializer(many=True)
 
@@ -74,7 +161,7 @@ class TakenFilesSerializer(serializers.Serializer):
 def taken_files_json(
     files: Sequence[TakenFile], *, request: Request
 ) -> list[dict[str, Any]]:
-    """Return what became of each file; ids only of what the sender may see."""
+    """Return the outcome of each file, with the ids that the sender may see."""
     return [_taken_file_json(file, request=request) for file in files]
 
 
@@ -100,13 +187,13 @@ def _taken_file_json(file: TakenFile, *, request: Request) -> dict[str, Any]:
 
 
 def prediction_url(prediction: Prediction, *, request: Request) -> str:
-    """Return where a program reads the prediction."""
+    """Return the REST address of a prediction."""
     path = reverse("prediction-detail", args=[prediction.pk])
     return request.build_absolute_uri(path)
 
 
 class UploadSerializer(serializers.ModelSerializer):
-    """One file that was sent. What the form claimed is left out: it may name others.
+    """One file that was sent, without the submitted identity: it may name others.
 
     The ids of an image that the caller may not see are null (`image_visible`).
     """
@@ -119,6 +206,7 @@ class UploadSerializer(serializers.ModelSerializer):
         source="instance.series.study.patient_id", allow_null=True, default=None
     )
 
+    reason = serializers.CharField(source="reason_text", read_only=True)
     door = serializers.CharField(
         source="source",
         read_only=True,
@@ -147,8 +235,12 @@ class UploadSerializer(serializers.ModelSerializer):
         )
         read_only_fields = fields
 
-    def to_representation(self, upload: Upload) -> dict[str, Any]:
-        """Return the row, without the ids of what the caller may not see."""
+    def to_representation(self, upload: Any) -> dict[str, Any]:
+        """Return the row without the ids that the caller may not see.
+
+        Args:
+            upload: An `Upload`, annotated with `image_visible`.
+        """
         shown = super().to_representation(upload)
         if not upload.image_visible:
             shown |= dict.fromkeys(("patient", "study", "instance"))
@@ -156,10 +248,10 @@ class UploadSerializer(serializers.ModelSerializer):
 
 
 class FindingSerializer(serializers.ModelSerializer):
-    """What the run says about one label: a score, once calibrated a probability."""
+    """The result of a run for one label: a score, or a calibrated probability."""
 
     certainty = serializers.SerializerMethodField(
-        help_text='confident, borderline or not sure; "" where the card claims nothing.'
+        help_text='confident, borderline or not sure; "" if the card states none.'
     )
 
     class Meta:
@@ -176,7 +268,7 @@ class FindingSerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
     def get_certainty(self, finding: Finding) -> str:
-        """Return the word that was stored with the run."""
+        """Return the certainty stored with the run."""
         words = finding.prediction.provenance.get("certainty") or {}
         return str(words.get(finding.label, ""))
 
@@ -190,12 +282,13 @@ class PredictionSerializer(serializers.ModelSerializer):
     version = serializers.CharField(
         source="model_version.version", allow_null=True, default=None
     )
+    reason = serializers.CharField(source="reason_text", read_only=True)
     study = serializers.UUIDField(source="instance.series.study_id")
     patient = serializers.UUIDField(
         source="instance.series.study.patient_id",
         allow_null=True,
-        help_text="Null in the answer about one run that waits: asking for its status "
-        "tells nothing of the patient.",
+        help_text="Null while one run is waiting: its status does not disclose the "
+        "patient.",
     )
     priority = PriorityField()
     findings = FindingSerializer(many=True)
@@ -237,27 +330,27 @@ class PredictionSerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
     def get_label_set(self, prediction: Prediction) -> list[str]:
-        """Return the labels that were stored with the run."""
+        """Return the label set stored with the run."""
         return list(prediction.provenance.get("label_set") or ())
 
     @extend_schema_field(serializers.URLField(allow_null=True))
     def get_heatmap(self, prediction: Prediction) -> str | None:
-        """Return where the picture is, once there is one."""
+        """Return the address of the heat map, null until the run has succeeded."""
         if prediction.status != Prediction.Status.SUCCEEDED:
             return None
         path = reverse("prediction-heatmap", args=[prediction.pk])
         return self.context["request"].build_absolute_uri(path)
 
     def get_notice(self, prediction: Prediction) -> str:
-        """Return what stands beside every result."""
-        return NOTICE
+        """Return the notice that accompanies every result."""
+        return str(NOTICE)
 
     @extend_schema_field(serializers.URLField(allow_null=True))
     def get_model_url(self, prediction: Prediction) -> str | None:
-        """Return where the card with the model's limits is."""
+        """Return the address of the model's card."""
         version = prediction.model_version
         if version is None:
             return None
         path = reverse("model-detail", args=[version.name])
-        asked = urlencode({"version": version.version})
-        return self.context["request"].build_absolute_uri(f"{path}?{asked}")
+        query = urlencode({"version": version.version})
+        return self.context["request"].build_absolute_uri(f"{path}?{query}")

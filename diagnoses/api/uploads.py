@@ -1,11 +1,13 @@
-"""POST and read uploads: the REST source of the archive."""
+"""REST: send files to the archive, and list uploads."""
 
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import ClassVar
 from uuid import UUID
 
 from django.db import models
 from django.db.models import Exists, OuterRef
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
@@ -14,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from accounts.access import Action
+from accounts.access import Action, signed_in_user
 from accounts.api.audited import AuditedReadMixin
 from accounts.errors import ChestXError, Conflict, InvalidInput, TooLarge
 from accounts.middleware import PROBLEM_JSON, problem
@@ -26,20 +28,8 @@ from diagnoses.api.serializers import (
 )
 from diagnoses.uploads import TakenFiles, take_files
 from patients.files.upload_handler import check_request_size
-from patients.identity.submitted import SubmittedIdentity, checked
 from patients.ingest import record_refusal
 from patients.models import Instance, Upload
-
-CLAIM_FIELDS = (
-    "patient_id",
-    "issuer",
-    "patient_name",
-    "birth_date",
-    "sex",
-    "accession_number",
-    "priority",
-)
-_IGNORED_FIELDS = frozenset({"csrfmiddlewaretoken"})
 
 
 class UploadFilter(filters.FilterSet):
@@ -71,14 +61,14 @@ class UploadFilter(filters.FilterSet):
     def of_visible_image(
         self, uploads: models.QuerySet[Upload], path: str, key: UUID
     ) -> models.QuerySet[Upload]:
-        """Keep the uploads of it, as far as the caller may know that they are."""
-        return uploads.filter(image_visible=True, **{path: key})
+        """Keep the uploads whose image the caller may see."""
+        return uploads.filter(models.Q(image_visible=True), **{path: key})
 
 
 class UploadViewSet(
     AuditedReadMixin, ListModelMixin, RetrieveModelMixin, GenericViewSet
 ):
-    """Every file that somebody sent, and what became of it."""
+    """All files that were sent, and their outcomes."""
 
     queryset = Upload.objects.none()
     serializer_class = UploadSerializer
@@ -92,12 +82,12 @@ class UploadViewSet(
     ordering = ("-created_at",)
 
     def get_queryset(self) -> models.QuerySet[Upload]:
-        """Return the uploads that the user may see, and whether also their images.
+        """Return the visible uploads, each with whether its image is visible, too.
 
-        Whoever sent a copy of another department's image sees that it was sent, and
-        not whose it is.
+        A user who sent a copy of another department's image sees the upload, but not
+        the patient.
         """
-        user = self.request.user
+        user = signed_in_user(self.request)
         images = Instance.objects.visible_to(user).filter(pk=OuterRef("instance_id"))
         return (
             Upload.objects.visible_to(user)
@@ -126,24 +116,20 @@ class UploadViewSet(
         """Send files as parts named `file`, with optional fields for all of them."""
         _refuse_unknown_length(request)
         _refuse_too_large(request)
-        form = request.data
-        _refuse_unknown_fields(form)
-        _refuse_files_as_fields(form)
-        submitted_identity = SubmittedIdentity(
-            **{name: form.get(name, "") for name in CLAIM_FIELDS}
-        )
+        form = UploadRequestSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
         taken = take_files(
-            form.getlist("file"),
-            submitted_identity=submitted_identity,
+            form.validated_data["files"],
+            submitted_identity=form.validated_data["submitted_identity"],
             source=Upload.Source.REST,
-            actor=request.user,
-            requested_model=form.get("model", ""),
+            actor=signed_in_user(request),
+            requested_model=form.validated_data["model"],
             request=request._request,
         )
         files = taken_files_json(taken.files, request=request)
         if taken.fault is None and taken.any_kept:
             return Response({"files": files}, status=HTTPStatus.ACCEPTED)
-        error = taken.fault or _why_nothing_was_kept(taken, submitted_identity)
+        error = taken.fault or _why_nothing_was_kept(taken, form)
         return Response(
             problem(error, files=files),
             status=error.status,
@@ -154,9 +140,9 @@ class UploadViewSet(
 
 def _refuse_unknown_length(request: Request) -> None:
     if not request.META.get("CONTENT_LENGTH"):
-        # Without it nothing is read (WSGI), and the form would seem empty.
+        # Without it WSGI reads nothing, and the form would seem empty.
         error = InvalidInput(
-            "Send the request with a Content-Length, not in chunks.",
+            _("Send the request with a Content-Length, not in chunks."),
             reason_code="length_required",
         )
         error.status = HTTPStatus.LENGTH_REQUIRED
@@ -171,62 +157,26 @@ def _refuse_too_large(request: Request) -> None:
             error,
             name="",
             source=Upload.Source.REST,
-            actor=request.user,
+            actor=signed_in_user(request),
             request=request._request,
             size_bytes=int(request.META["CONTENT_LENGTH"]),
         )
         raise
 
 
-def _refuse_unknown_fields(form: Any) -> None:
-    known = {*CLAIM_FIELDS, "file", "model", *_IGNORED_FIELDS}
-    if unknown := sorted(set(form) - known):
-        # A misspelt patient_id would otherwise store an image under nobody.
-        raise InvalidInput(
-            f"Unknown fields: {', '.join(unknown)}.",
-            reason_code="unknown_fields",
-            fields={name: ["There is no such field."] for name in unknown},
-        )
-    if any(isinstance(part, str) for part in form.getlist("file")):
-        raise InvalidInput(
-            "'file' must be a file, not text.",
-            reason_code="no_file",
-            fields={"file": ["This part has no file name."]},
-        )
-
-
-def _refuse_files_as_fields(form: Any) -> None:
-    texts = {*CLAIM_FIELDS, "model"} & set(form)
-    wrong = sorted(name for name in texts if not isinstance(form.get(name), str))
-    if wrong:
-        raise InvalidInput(
-            f"Text is expected, not a file: {', '.join(wrong)}.",
-            reason_code="invalid_fields",
-            fields={name: ["This is a file, not text."] for name in wrong},
-        )
-
-
 def _why_nothing_was_kept(
-    taken: TakenFiles, submitted_identity: SubmittedIdentity
+    taken: TakenFiles, form: UploadRequestSerializer
 ) -> ChestXError:
     results = [file.result for file in taken.files]
-    said = " ".join(f"{result.name or 'A file'}: {result.reason}" for result in results)
+    reasons = " ".join(
+        f"{result.name or gettext('A file')}: {result.reason}" for result in results
+    )
     first = results[0].reason_code
     if taken.any_conflict:
-        return Conflict(said, reason_code=first)
+        return Conflict(reasons, reason_code=first)
     if all(result.reason_code == "file_too_large" for result in results):
-        return TooLarge(said, reason_code=first)
-    error = InvalidInput(
-        said, reason_code=first, fields=_wrong_fields(submitted_identity)
-    )
+        return TooLarge(reasons, reason_code=first)
+    error = InvalidInput(reasons, reason_code=first, fields=form.wrong_values())
     if not error.fields:
         error.status = HTTPStatus.UNPROCESSABLE_ENTITY
     return error
-
-
-def _wrong_fields(submitted_identity: SubmittedIdentity) -> dict[str, list[str]]:
-    try:
-        checked(submitted_identity)
-    except InvalidInput as error:
-        return error.fields
-    return {}

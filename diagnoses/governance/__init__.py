@@ -1,4 +1,1 @@
-"""Model versions.
-
-Installation, states, acceptance on site, operating points, comparison.
-"""
+"""Model versions: install, accept, activate, compare, set operating points."""

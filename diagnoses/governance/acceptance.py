@@ -1,9 +1,9 @@
-"""Site acceptance: what a version measures on the hospital's own labelled images.
+"""Local validation: measure a version on the hospital's own labelled images.
 
-Judged by the thresholds in force here, and kept beside the figures of the card, which
-were measured elsewhere. Whoever activates a version is asked for it. Softmax models
-answer by their highest probability; what the thresholds make of an image, which is what
-readers see marked, stands as `sensitivity_at_threshold` and `specificity_at_threshold`.
+The figures use the thresholds in force here and are stored beside those of the card.
+Activating a version requires a local validation. Softmax models are measured by their
+highest probability; `sensitivity_at_threshold` and `specificity_at_threshold` measure
+the positive findings that readers see.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ml.evaluation.scoring import refuse_nothing, report_of, score_images
 from ml.inference import LoadedModel
 
 Progress = Callable[[int, int], None]
-# A file's name may be a patient's: counted, not kept.
+# File names may contain patient names: counted, not stored.
 _NAMING_FILES = ("failed", "skipped_ambiguous")
 
 
@@ -37,9 +37,9 @@ class LabelledImages:
     """The images to measure on.
 
     Attributes:
-        manifest: A CSV with at least the columns path and labels; patient_id, too, or
-            each image is taken for a patient of its own.
-        root: The folder that its paths start from.
+        manifest: A CSV with at least the columns path and labels; patient_id, too;
+            otherwise each image counts as a patient.
+        root: Folder of its paths.
     """
 
     manifest: Path
@@ -54,14 +54,14 @@ def accept_model(
     actor: User | None,
     progress: Progress = lambda done, total: None,
 ) -> SiteAcceptance:
-    """Measure a version on the site's images and keep the figures.
+    """Measure a version on the site's images and store the figures.
 
     Args:
-        model_version: Which one.
-        images: What to measure on.
+        model_version: The version to measure.
+        images: The images to measure on.
         model: The loaded model of this version.
-        actor: Who lets it be measured; None where the command was not told.
-        progress: Called with how many images are done, of how many.
+        actor: The user; None for a command without a user.
+        progress: Called with the number of images done and the total.
 
     Raises:
         TrainingError: The manifest cannot be read.
@@ -96,7 +96,7 @@ def accept_model(
 
 
 def _content(manifest: Path) -> bytes:
-    """Return the bytes of a manifest; what cannot be read, `read_manifest` tells."""
+    """Return the bytes of a manifest; `read_manifest` reports unreadable ones."""
     try:
         return manifest.read_bytes()
     except OSError:

@@ -1,13 +1,14 @@
-"""Two versions on the images that both have read: where they agree, who differs where.
+"""Compare two versions on the images that both have read.
 
-Counted by the database, label by label; the latest run of each version on an image
-counts. Only for who may see what runs in shadow: the source checks that.
+The database counts, label by label; the latest run of each version on an image counts.
+Only for users who may see shadow runs: the caller checks that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
@@ -69,15 +70,15 @@ ORDER BY count(*) FILTER (WHERE first_positive <> second_positive) DESC,
     max(difference) DESC, instance_id
 LIMIT %(most)s
 """
-# What each calls an image, where both choose one label: the highest.
+# The label with the highest score of each version, for softmax models.
 _TOP = """
 , top AS (
-    SELECT DISTINCT ON (said.prediction_id) said.prediction_id, said.label
-    FROM diagnoses_finding AS said
-    WHERE said.prediction_id IN (
+    SELECT DISTINCT ON (finding.prediction_id) finding.prediction_id, finding.label
+    FROM diagnoses_finding AS finding
+    WHERE finding.prediction_id IN (
         SELECT first_run FROM images UNION SELECT second_run FROM images
     )
-    ORDER BY said.prediction_id, said.probability DESC, said.position
+    ORDER BY finding.prediction_id, finding.probability DESC, finding.position
 )
 SELECT one.label, other.label, count(*)
 FROM images
@@ -89,7 +90,7 @@ GROUP BY one.label, other.label
 
 @dataclass(frozen=True)
 class Agreement:
-    """How often two agree, and Cohen's kappa: None where chance leaves no room."""
+    """Agreement of two raters, with Cohen's kappa; None if chance alone agrees."""
 
     images: int
     agreed: int
@@ -128,7 +129,7 @@ class LabelComparison:
 
 @dataclass(frozen=True)
 class LabelOnImage:
-    """What both said about one label of one image."""
+    """The findings of both versions for one label of one image."""
 
     label: str
     first: Finding
@@ -142,7 +143,7 @@ class LabelOnImage:
 
 @dataclass(frozen=True)
 class ImageComparison:
-    """One image: how many labels differ, how far apart at most, and what was said."""
+    """One image: differing labels, greatest difference, and the findings."""
 
     instance_id: UUID
     frame: int
@@ -160,7 +161,7 @@ class Comparison:
     Attributes:
         images: How many images both have read.
         labels: The labels that both have.
-        highest: Whether they call an image the same, for two that choose one label.
+        highest: Agreement of the highest labels, for two softmax models.
         images_differing: On how many images a label is positive for one only.
         differing: Those images, the most different first, at most MOST_IMAGES.
     """
@@ -193,7 +194,7 @@ def compare(first: ModelVersion, second: ModelVersion, *, user: User) -> Compari
 def compare_image(
     first: ModelVersion, second: ModelVersion, *, image: UUID, user: User
 ) -> ImageComparison | None:
-    """Return what both said about one image; None where not both have read it."""
+    """Return the comparison of one image; None unless both have read it."""
     values = _values(first, second, user, image=image)
     return next(iter(_images_of(_rows(_BOTH + _DIFFERING, values))), None)
 
@@ -221,7 +222,7 @@ def agreement_of(table: Mapping[tuple[object, object], int]) -> Agreement:
 
 def _values(
     first: ModelVersion, second: ModelVersion, user: User, *, image: UUID | None = None
-) -> dict[str, object]:
+) -> dict[str, Any]:
     everywhere = user.role in UNLIMITED_ROLES
     departments = visible_departments(user).values_list("pk", flat=True)
     return {
@@ -234,14 +235,14 @@ def _values(
     }
 
 
-def _rows(sql: str, values: Mapping[str, object]) -> list[tuple]:
+def _rows(sql: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(sql, values)
         return cursor.fetchall()
 
 
 def _highest(
-    first: ModelVersion, second: ModelVersion, values: Mapping[str, object]
+    first: ModelVersion, second: ModelVersion, values: Mapping[str, Any]
 ) -> Agreement | None:
     if {first.card.get("task"), second.card.get("task")} != {"softmax"}:
         return None
@@ -249,21 +250,28 @@ def _highest(
     return agreement_of({(one, other): count for one, other, count in called})
 
 
-def _images_of(rows: Sequence[tuple]) -> tuple[ImageComparison, ...]:
+def _images_of(rows: Sequence[tuple[Any, ...]]) -> tuple[ImageComparison, ...]:
     findings: dict[UUID, dict[str, Finding]] = {}
     keys = [key for row in rows for key in row[4:6]]
     for finding in Finding.objects.filter(prediction__in=keys).order_by("position"):
         findings.setdefault(finding.prediction_id, {})[finding.label] = finding
-    return tuple(
-        ImageComparison(
-            *row[:4],
-            labels_differing=row[6],
-            greatest_difference=row[7],
-            labels=tuple(
-                LabelOnImage(label, said, findings[row[5]][label])
-                for label, said in findings[row[4]].items()
-                if label in findings[row[5]]
-            ),
+    images = []
+    for row in rows:
+        instance_id, frame, patient_id, study_id, first_run, second_run = row[:6]
+        by_second = findings[second_run]
+        images.append(
+            ImageComparison(
+                instance_id=instance_id,
+                frame=frame,
+                patient_id=patient_id,
+                study_id=study_id,
+                labels_differing=row[6],
+                greatest_difference=row[7],
+                labels=tuple(
+                    LabelOnImage(label, finding, by_second[label])
+                    for label, finding in findings[first_run].items()
+                    if label in by_second
+                ),
+            )
         )
-        for row in rows
-    )
+    return tuple(images)

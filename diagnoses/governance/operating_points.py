@@ -1,7 +1,7 @@
-"""By which thresholds a version judges from now on; what was judged stays as it was.
+"""Set the thresholds of a version; they apply to new images.
 
-A finding copies the threshold that it was judged by. A new operating point is a new
-row: none is ever changed.
+A finding stores the threshold that it was compared with. A new operating point is a
+new row: none is ever changed.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ import math
 from collections.abc import Mapping
 
 from django.db import transaction
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts import audit
 from accounts.audit import AuditAction
 from accounts.errors import InvalidInput
 from diagnoses.governance.transitions import Decision, checked_reason
 from diagnoses.governance.versions import card_of
+from diagnoses.messages import FIELD_PROBLEM, one_of
 from diagnoses.models import ModelVersion, OperatingPoint
 
 BY_HAND = "set by hand"
@@ -34,7 +37,7 @@ def named_sets(model_version: ModelVersion) -> dict[str, dict[str, float]]:
 def set_operating_point(
     model_version: ModelVersion, *, label: str, value: float, decision: Decision
 ) -> OperatingPoint:
-    """Judge a label by another threshold from the next image on.
+    """Set the threshold of one label for new images.
 
     Raises:
         InvalidInput: The card has no such label, the value is not between 0 and 1, or
@@ -47,18 +50,19 @@ def set_operating_point(
 def choose_named_set(
     model_version: ModelVersion, *, name: str, decision: Decision
 ) -> list[OperatingPoint]:
-    """Judge all labels by a set of thresholds that the card offers.
+    """Set the thresholds of all labels to a named set of the card.
 
     Raises:
         InvalidInput: The card has no such set, or no reason is given.
     """
     offered = named_sets(model_version)
     if name not in offered:
-        known = ", ".join(offered) or "none"
+        known = ", ".join(offered) or "–"
         raise InvalidInput(
-            f"The card of {model_version} has no such set; it has: {known}.",
+            _("The card of %(version)s has no such set. It has: %(known)s."),
+            params={"version": str(model_version), "known": known},
             reason_code="unknown_set",
-            fields={"set": [f"One of: {known}."]},
+            fields={"set": [one_of(offered)]},
         )
     return _set(model_version, offered[name], method=f"card: {name}", decision=decision)
 
@@ -105,12 +109,18 @@ def _set(
 
 def _check(label: str, value: float, known: tuple[str, ...]) -> None:
     if label not in known:
-        said = f"One of: {', '.join(known)}."
+        problem = one_of(known)
         raise InvalidInput(
-            f"label: {said}", reason_code="unknown_label", fields={"label": [said]}
+            FIELD_PROBLEM,
+            params={"field": "label", "problem": problem},
+            reason_code="unknown_label",
+            fields={"label": [problem]},
         )
     if not (math.isfinite(value) and 0.0 <= value <= 1.0):
-        said = "A number from 0 to 1."
+        problem = gettext("A number from 0 to 1.")
         raise InvalidInput(
-            f"value: {said}", reason_code="invalid_threshold", fields={"value": [said]}
+            FIELD_PROBLEM,
+            params={"field": "value", "problem": problem},
+            reason_code="invalid_threshold",
+            fields={"value": [problem]},
         )

@@ -1,24 +1,28 @@
-"""Who may use a version of a model: one function a transition, each for a reason.
+"""Transitions of a model version between its states, each with a reason.
 
-installed → shadow (reads every image that fits, unseen by readers) → active → retired;
-any state may follow any other. Of one name at most one version is active. A decision
-is one transaction: the state, a row of its history, an audit event. It takes effect
-on the next image; what waits in the queue is still read as it was asked for.
+installed → shadow (reads every eligible image, hidden from readers) → active →
+retired; any state may follow any other. At most one version of a model is active. A
+decision is one transaction: the state, a row of its history, an audit event. It
+applies to new images; queued images are still read as they were queued.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models.functions import Now
 from django.http import HttpRequest
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts import audit
 from accounts.audit import AuditAction
 from accounts.errors import Conflict, InvalidInput
 from accounts.models import User
+from diagnoses.messages import FIELD_PROBLEM
 from diagnoses.models import ModelVersion, SiteAcceptance, StateChange
 
 State = ModelVersion.State
@@ -28,13 +32,13 @@ LONGEST_REASON = 256
 
 @dataclass(frozen=True)
 class Decision:
-    """Who decides, why, and by which source.
+    """A person's decision about a model version, with its reason.
 
     Attributes:
-        actor: Who; None for a program. The source has checked that they may.
-        reason: Why, in words that are kept.
+        actor: The user; None for a program. The source has checked the permission.
+        reason: Stored with the decision.
         source: An `AuditSource`.
-        request: The HTTP request, for the trail.
+        request: The HTTP request, for the audit trail.
     """
 
     actor: User | None
@@ -46,27 +50,36 @@ class Decision:
 def activate(
     model_version: ModelVersion, *, decision: Decision, without_acceptance: str = ""
 ) -> StateChange:
-    """Let a version read the images that fit; it replaces the version before.
+    """Activate a version; it replaces the active version of the model.
 
     Args:
-        model_version: Which one.
+        model_version: The version to activate.
         decision: Who decides, and why.
-        without_acceptance: Why it may be used although it was not measured here.
+        without_acceptance: Reason for activating without local validation.
 
     Raises:
         InvalidInput: No reason is given.
-        Conflict: It is active already, has no weights, or was neither measured here
-            (`accept_model`) nor is there a reason to do without.
+        Conflict: It is active already, has no weights, or has neither a local
+            validation (`accept_model`) nor a reason for activating without one.
     """
     acceptance = latest_acceptance(model_version)
     doing_without = ""
     if acceptance is None and model_version.has_weights:
         if not without_acceptance.strip():
             raise Conflict(
-                f"{model_version} was not measured on images of this site. Run "
-                "`manage.py accept_model`, or give a reason for doing without.",
+                _(
+                    "%(version)s has no local validation. Run `manage.py "
+                    "accept_model`, or give a reason for activating without it."
+                ),
+                params={"version": str(model_version)},
                 reason_code="no_acceptance",
-                fields={"without_acceptance": ["Say why it may do without."]},
+                fields={
+                    "without_acceptance": [
+                        gettext(
+                            "Give a reason for activating without local validation."
+                        )
+                    ]
+                },
             )
         doing_without = checked_reason(without_acceptance, field="without_acceptance")
     with transaction.atomic():
@@ -79,7 +92,7 @@ def activate(
 
 
 def run_in_shadow(model_version: ModelVersion, *, decision: Decision) -> StateChange:
-    """Let a version read every image that fits, unseen by readers.
+    """Let a version read every eligible image; readers do not see its results.
 
     Raises:
         InvalidInput: No reason is given.
@@ -90,7 +103,7 @@ def run_in_shadow(model_version: ModelVersion, *, decision: Decision) -> StateCh
 
 
 def retire(model_version: ModelVersion, *, decision: Decision) -> StateChange:
-    """Let a version read no further images; what waits for it is still read.
+    """Retire a version: it reads no new images, queued images are still read.
 
     Raises:
         InvalidInput: No reason is given.
@@ -103,39 +116,44 @@ def retire(model_version: ModelVersion, *, decision: Decision) -> StateChange:
 def roll_back(name: str, *, decision: Decision, to: str = "") -> StateChange:
     """Go back to the version of a model that was active before the present one.
 
-    It was accepted when it was activated: nothing but a reason is asked for.
+    It was accepted when it was activated, so only a reason is needed.
 
     Args:
         name: The model.
         decision: Who decides, and why.
-        to: The version that whoever decides expects; "" leaves it open.
+        to: The version number that the user expects; "" for any.
 
     Raises:
         InvalidInput: No reason is given.
-        Conflict: No version was active before, or another than is expected: somebody
-            rolled back meanwhile.
+        Conflict: No version was active before, or it is not the expected one because
+            another user rolled back in the meantime.
     """
     with transaction.atomic():
         _lock_versions(name)
         before = version_before(name)
         if before is None:
             raise Conflict(
-                f"No version of {name} was active before the present one.",
+                _("No version of %(name)s was active before the current one."),
+                params={"name": name},
                 reason_code="nothing_to_roll_back_to",
             )
         if to not in ("", before.version):
             raise Conflict(
-                f"Going back would lead to {before} by now, not to {name} {to}: "
-                "somebody decided meanwhile. Look at the model again.",
+                _(
+                    "The previous version is now %(previous)s, not %(expected)s. "
+                    "Another user has changed the model. Reload the page."
+                ),
+                params={"previous": str(before), "expected": f"{name} {to}"},
                 reason_code="decided_meanwhile",
             )
         return _activate(before, decision, rollback=True)
 
 
 def version_before(name: str) -> ModelVersion | None:
-    """Return the version that a rollback would go back to.
+    """Return the version that a rollback goes back to, or None.
 
-    Whoever was rolled back is forgotten: rolling back twice goes back two versions.
+    A version that was rolled back does not count: rolling back twice goes back two
+    versions.
     """
     path: list[UUID] = []
     activations = StateChange.objects.filter(
@@ -150,14 +168,14 @@ def version_before(name: str) -> ModelVersion | None:
 
 
 def latest_acceptance(model_version: ModelVersion) -> SiteAcceptance | None:
-    """Return what the version measured here last, if it ever did."""
+    """Return the latest local validation of a version, or None."""
     return model_version.acceptances.order_by("-measured_at").first()
 
 
 def activate_for_demo(*, only: str = "") -> list[ModelVersion]:
-    """Activate the newest version of each model, except where a person decided.
+    """Activate the newest version of each model that nobody has decided about.
 
-    What was imported waits for a person: nothing of it was measured.
+    Imported models are left out: nothing about them was measured.
 
     Args:
         only: The one model to activate; without it, all.
@@ -183,20 +201,25 @@ def activate_for_demo(*, only: str = "") -> list[ModelVersion]:
 
 
 def checked_reason(text: str, *, field: str = "reason") -> str:
-    """Return a written reason as it is kept.
+    """Return the reason as it is stored.
 
     Raises:
         InvalidInput: It is empty, too long, or holds NUL.
     """
     reason = text.strip()
     if not reason:
-        said = "Say why: the reason is kept."
+        problem = gettext("Give a reason. It is stored with the decision.")
     elif len(reason) > LONGEST_REASON or "\x00" in reason:
-        said = f"At most {LONGEST_REASON} characters of plain text."
+        problem = gettext("At most %(limit)d characters of plain text.") % {
+            "limit": LONGEST_REASON
+        }
     else:
         return reason
     raise InvalidInput(
-        f"{field}: {said}", reason_code="reason_missing", fields={field: [said]}
+        FIELD_PROBLEM,
+        params={"field": field, "problem": problem},
+        reason_code="reason_missing",
+        fields={field: [problem]},
     )
 
 
@@ -223,15 +246,15 @@ def _activate(
 
 
 def _lock_versions(name: str) -> None:
-    """Let decisions about one model through one by one: look at it only after this."""
+    """Lock the versions of a model; read their states only after this."""
     versions = ModelVersion.objects.filter(name=name).order_by("pk")
     list(versions.select_for_update())
 
 
 def _change(
-    model_version: ModelVersion, state: State, decision: Decision, **said: object
+    model_version: ModelVersion, state: State, decision: Decision, **columns: Any
 ) -> StateChange:
-    """Write the state, its history and the event; must be in a transaction.
+    """Write the state, its history and the audit event; needs a transaction.
 
     Raises:
         InvalidInput: No reason is given.
@@ -242,18 +265,23 @@ def _change(
     locked = ModelVersion.objects.select_for_update().get(pk=model_version.pk)
     if not locked.has_weights:
         raise Conflict(
-            f"{locked} came without weights: nothing can run it.",
+            _("%(version)s has no weights, so it cannot be run."),
+            params={"version": str(locked)},
             reason_code="no_weights",
         )
     if locked.state == state:
-        raise Conflict(f"{locked} is {state} already.", reason_code="already_so")
+        raise Conflict(
+            _("%(version)s already has the state “%(state)s”."),
+            params={"version": str(locked), "state": state.label},
+            reason_code="already_so",
+        )
     change = StateChange.objects.create(
         model_version=model_version,
         from_state=locked.state,
         to_state=state,
         reason=reason,
         changed_by=decision.actor,
-        **said,
+        **columns,
     )
     model_version.state = state
     model_version.state_changed_by = decision.actor

@@ -1,35 +1,77 @@
-"""The command of a run as its card repeats it: what decides it, and no local paths."""
+"""Commands as lists of arguments, as cards keep them: without local paths."""
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 
-# What a run depends on, in this order; where it is written is nobody else's matter.
-TOLD = (
+from ml.cards.texts import PlannedMeasurement
+
+# The options that decide a training run, in this order; where it writes is left out.
+DECIDING_OPTIONS = (
     "manifest", "layout", "labels", "root", "epochs", "minutes", "as_version", "init",
     "architecture", "params", "loss", "class_weights", "patience", "seed", "size",
     "epoch_images", "batch_size", "precision",
 )  # fmt: skip
-USUAL = {"layout": "auto", "loss": "cross-entropy"}
+DEFAULTS = {"layout": "auto", "loss": "cross-entropy"}
+DATA_ARGUMENTS = (
+    "--manifest", "$CHESTX_DATA/manifest.csv", "--root", "$CHESTX_DATA",
+)  # fmt: skip
+# Which command measures which part of a card.
+MEASURING_COMMANDS = {
+    "gate": "evaluate_gate",
+    "metrics": "evaluate_model",
+    "shortcuts": "evaluate_shortcuts",
+    "heat_maps": "evaluate_heat_maps",
+}
 
 
-def training_command(options: dict[str, Any]) -> str:
-    """Return `manage.py train_model` with the options that were given."""
-    words = ["python", "manage.py", "train_model", str(options["name"])]
-    for name in TOLD:
-        value = options.get(name)
-        if value in (None, False, 0, USUAL.get(name)):
-            continue
-        words.append("--" + name.replace("_", "-"))
-        if value is not True:
-            words.append(f"{value:g}" if isinstance(value, float) else _local(value))
-    return " ".join(
-        word if word.startswith('"') else shlex.quote(word) for word in words
+def command_arguments(command: str, *arguments: str) -> list[str]:
+    """Return a command of this project with its arguments, as a list."""
+    return ["python", "manage.py", command, *arguments]
+
+
+def measuring_command(
+    part: str, name: str, planned: PlannedMeasurement | None = None
+) -> list[str]:
+    """Return the command that measures a part of a model's card again.
+
+    Args:
+        part: One of MEASURING_COMMANDS.
+        name: The model.
+        planned: Which measurement, for the part "metrics".
+    """
+    options: list[str] = []
+    if part == "metrics":
+        options += ["--split", "val"]
+    if planned and planned.datasets:
+        options += ["--dataset", *planned.datasets]
+    if planned and planned.change != "none":
+        options += ["--change", planned.change]
+    if planned and planned.pair:
+        options += ["--pair", ",".join(planned.pair)]
+    if planned and planned.baseline:
+        options.append("--baseline")
+    return command_arguments(
+        MEASURING_COMMANDS[part], name, *DATA_ARGUMENTS, *options, "--json"
     )
+
+
+def training_command(options: dict[str, Any]) -> list[str]:
+    """Return `train_model` with the options that were given."""
+    arguments = [str(options["name"])]
+    for name in DECIDING_OPTIONS:
+        value = options.get(name)
+        if value in (None, False, 0, DEFAULTS.get(name)):
+            continue
+        arguments.append("--" + name.replace("_", "-"))
+        if value is not True:
+            arguments.append(
+                f"{value:g}" if isinstance(value, float) else _local(value)
+            )
+    return command_arguments("train_model", *arguments)
 
 
 def _local(value: object) -> str:
@@ -37,5 +79,5 @@ def _local(value: object) -> str:
     data = settings.CHESTX_DATA
     if isinstance(value, Path) and data and value.is_relative_to(data):
         below = value.relative_to(data).as_posix()
-        return '"$CHESTX_DATA"' if below == "." else f'"$CHESTX_DATA/{below}"'
+        return "$CHESTX_DATA" if below == "." else f"$CHESTX_DATA/{below}"
     return str(value)

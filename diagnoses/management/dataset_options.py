@@ -1,10 +1,12 @@
-"""Which images a command works on: the same options wherever it reads a data set."""
+"""Command line options that name a data set."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
+
+from django.utils.translation import gettext
 
 from ml.datasets.manifest import ManifestRow
 from ml.datasets.read import AUTO, LAYOUTS, read_dataset
@@ -13,25 +15,29 @@ from ml.datasets.read import AUTO, LAYOUTS, read_dataset
 def add_dataset_options(parser: ArgumentParser) -> None:
     """Declare --root, --layout, --labels and --manifest."""
     parser.add_argument(
-        "--root", type=Path, required=True, metavar="DIR", help="folder of the data set"
+        "--root",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help=gettext("folder of the data set"),
     )
     parser.add_argument(
         "--layout",
         choices=(AUTO, *LAYOUTS),
         default=AUTO,
-        help="how the data set is laid out; default: told by what is in the folder",
+        help=gettext("layout of the data set; default: detected from the folder"),
     )
     parser.add_argument(
         "--labels",
         type=Path,
         metavar="CSV",
-        help="table of labels where it is not in its usual place in the folder",
+        help=gettext("table of labels, if it is not in its usual place in the folder"),
     )
     parser.add_argument(
         "--manifest",
         type=Path,
         metavar="CSV",
-        help="the same as --layout manifest --labels CSV",
+        help=gettext("the same as --layout manifest --labels CSV"),
     )
 
 

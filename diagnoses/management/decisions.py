@@ -1,8 +1,9 @@
-"""What the commands about models share: which version, and who decides."""
+"""Versions and administrators named on the command line."""
 
 from __future__ import annotations
 
 from django.core.management.base import CommandError
+from django.utils.translation import gettext
 
 from accounts.access import Action, may
 from accounts.models import User
@@ -10,24 +11,23 @@ from diagnoses.models import ModelVersion
 
 
 def installed_version(name: str, version: str = "") -> ModelVersion:
-    """Return a version by its number, without one the version installed last.
+    """Return a version by its number; by default the version installed last.
 
     Raises:
         CommandError: It is not installed.
     """
-    found = ModelVersion.objects.filter(name=name).order_by("-installed_at")
+    versions = ModelVersion.objects.filter(name=name).order_by("-installed_at")
     if version:
-        found = found.filter(version=version)
-    chosen = found.first()
+        versions = versions.filter(version=version)
+    chosen = versions.first()
     if chosen is None:
-        raise CommandError(
-            f"There is no such installed version: {name} {version}".rstrip() + "."
-        )
+        message = gettext("There is no such installed version: %(version)s.")
+        raise CommandError(message % {"version": f"{name} {version}".rstrip()})
     return chosen
 
 
 def version_in_use(name: str, version: str = "") -> ModelVersion:
-    """Return a version by its number, without one the active one.
+    """Return a version by its number; by default the active version.
 
     Raises:
         CommandError: It is not installed.
@@ -38,14 +38,16 @@ def version_in_use(name: str, version: str = "") -> ModelVersion:
 
 
 def administrator(username: str) -> User:
-    """Return the administrator who decides.
+    """Return the user of this name, who must be an administrator.
 
     Raises:
-        CommandError: There is no such user, or they are no administrator.
+        CommandError: There is no such user, or the user is not an administrator.
     """
     actor = User.objects.filter(username=username).first()
     if actor is None:
-        raise CommandError("There is no such user.")
+        raise CommandError(gettext("There is no such user."))
     if not may(actor, Action.ADMINISTER):
-        raise CommandError("Only an administrator may decide: name one by --user.")
+        raise CommandError(
+            gettext("Only an administrator may decide. Name one with --user.")
+        )
     return actor

@@ -1,4 +1,4 @@
-"""What a training run may do otherwise than its recipe says."""
+"""Command line options that change a training recipe."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from argparse import ArgumentParser
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from django.utils.translation import gettext
 
 from ml.architectures.build import ARCHITECTURES
 from ml.errors import TrainingError
@@ -18,57 +20,74 @@ SIZE_STEP = 32
 
 
 def add_recipe_options(parser: ArgumentParser) -> None:
-    """Declare what may differ: --architecture, --init, --params, --loss and so on."""
+    """Declare --architecture, --init, --params, --loss and so on."""
     parser.add_argument(
         "--architecture",
         choices=sorted(ARCHITECTURES),
-        help="another network, from random weights if --init says nothing else",
+        help=gettext("another network; random initial weights unless --init is given"),
     )
     parser.add_argument(
         "--as-version",
         metavar="VERSION",
-        help="version that the model gets, so that it replaces no other",
+        help=gettext("version number of the new model"),
     )
     parser.add_argument(
         "--init",
         metavar="SOURCE",
-        help="random, imagenet, a .keras file, or NAME/VERSION of an installed model",
+        help=gettext(
+            "random, imagenet, a .keras file, or NAME/VERSION of an installed model"
+        ),
     )
     parser.add_argument(
-        "--params", type=Path, metavar="JSON", help="values that tune_model found"
+        "--params",
+        type=Path,
+        metavar="JSON",
+        help=gettext("values that tune_model found"),
     )
     parser.add_argument(
         "--loss",
         choices=("cross-entropy", "focal"),
         default="cross-entropy",
-        help="focal: images count less the surer the network is of them",
+        help=gettext("focal: images that the network is sure of count less"),
     )
     parser.add_argument(
         "--class-weights",
         action="store_true",
-        help="draw images as the data are, and let rare labels count more in the loss",
+        help=gettext(
+            "sample images as they are distributed; rare labels weigh more in the loss"
+        ),
     )
     parser.add_argument(
         "--patience",
         type=int,
         default=0,
         metavar="EPOCHS",
-        help="end after so many without gain on held-out train patients; keep the best",
+        help=gettext(
+            "stop after this number of epochs without gain on held-out train patients"
+        ),
     )
     _add_size_options(parser)
 
 
 def _add_size_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--seed", type=int, help="of first weights and all drawing")
     parser.add_argument(
-        "--size", type=int, help="side of the images at the end; earlier phases scale"
+        "--seed", type=int, help=gettext("seed of initial weights and sampling")
     )
-    parser.add_argument("--epoch-images", type=int, help="images in an epoch")
-    parser.add_argument("--batch-size", type=int, help="images in a step")
+    parser.add_argument(
+        "--size",
+        type=int,
+        help=gettext("final image size; earlier phases scale with it"),
+    )
+    parser.add_argument(
+        "--epoch-images", type=int, help=gettext("number of images in an epoch")
+    )
+    parser.add_argument(
+        "--batch-size", type=int, help=gettext("number of images in a step")
+    )
 
 
 def asked_for(name: str, options: dict[str, Any]) -> Recipe:
-    """Return the recipe of a model with what the options change of it.
+    """Return the recipe of a model, changed by the options.
 
     Raises:
         TrainingError: There is no such recipe, the file of --params is not one, or

@@ -1,4 +1,4 @@
-"""What commands that measure models have in common: which model, which images."""
+"""Models and images of the commands that measure models."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from django.conf import settings
+from django.utils.translation import gettext
 from rich.console import Console
 from rich.progress import Progress
 
 from ml.cards.card import Card, get_card
 from ml.datasets.manifest import ManifestRow
+from ml.errors import ModelError
 from ml.evaluation.scoring import Change, refuse_nothing, score_images
 from ml.evaluation.summary import ScoredImages
-from ml.inference import load_model
+from ml.inference import LoadedModel, load_model
 
 
 def card_named(text: str) -> Card:
@@ -27,15 +29,34 @@ def card_named(text: str) -> Card:
     return get_card(name, version or None)
 
 
+def load_network(card: Card) -> LoadedModel:
+    """Load the network of a card.
+
+    Raises:
+        ModelError: The card is an ensemble, or the network cannot be loaded.
+    """
+    model = load_model(
+        card,
+        cache_dir=settings.INFERENCE_CACHE_DIR,
+        threads=settings.INFERENCE_NUM_THREADS,
+    )
+    if not isinstance(model, LoadedModel):
+        raise ModelError(
+            "%(name)s is an ensemble; this command needs a single network.",
+            params={"name": card.name},
+        )
+    return model
+
+
 def add_choice_options(parser: ArgumentParser) -> None:
-    """Declare which of the images are read; see `chosen_rows`."""
-    parser.add_argument("--split", help="only rows of this split")
+    """Declare --split and --dataset; see `chosen_rows`."""
+    parser.add_argument("--split", help=gettext("only rows of this split"))
     parser.add_argument(
         "--dataset",
         action="extend",
         nargs="+",
         metavar="NAME",
-        help="only rows of these data sets, joined by commas or repeated",
+        help=gettext("only rows of these data sets, joined by commas or repeated"),
     )
 
 
@@ -45,12 +66,12 @@ def chosen_rows(
     split: str | None,
     datasets: Sequence[str] | None,
 ) -> list[ManifestRow]:
-    """Return the rows of a split and of data sets; every one where none is named.
+    """Return the rows of a split and of data sets; all rows by default.
 
     Args:
         rows: The rows of a manifest.
-        split: The split asked for.
-        datasets: The data sets asked for, several in one joined by a comma.
+        split: The split to keep.
+        datasets: The data sets to keep; one entry may join several by commas.
     """
     wanted = {name for each in datasets or () for name in each.split(",") if name}
     return [

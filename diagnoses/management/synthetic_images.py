@@ -1,4 +1,4 @@
-"""Images for checks that need any: drawn here, of nobody."""
+"""Synthetic chest images for checks without patients' images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from patients.phantom.dataset import phantom_dataset
 PHANTOMS = 4
 
 
-def made_up_images() -> dict[str, np.ndarray]:
+def synthetic_images() -> dict[str, np.ndarray]:
     """Return a few synthetic chest images by name, display values uint16 (H, W)."""
     return {
         f"phantom {seed}": display_frame(phantom_dataset(seed))

@@ -1,8 +1,4 @@
-"""What models said about images: versions, thresholds, runs, findings, heat maps.
-
-A Prediction row is one run of one model version on one instance, and while it is
-queued it is the outbox. Finished rows are never updated: a trigger refuses.
-"""
+"""Database tables: model versions, thresholds, predictions, findings, heat maps."""
 
 from diagnoses.models.prediction import (
     Finding,

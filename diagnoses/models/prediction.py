@@ -1,4 +1,4 @@
-"""Runs of models on images, and what they said."""
+"""Runs of models on images, with their findings and heat maps."""
 
 import uuid
 from collections.abc import Iterable
@@ -9,6 +9,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
 from accounts.access import Action, DepartmentQuerySet, may
 from accounts.models import User
@@ -31,49 +32,70 @@ class PredictionQuerySet(DepartmentQuerySet["Prediction"]):
 
 
 class Prediction(models.Model):
-    """One run of one model version on one frame of an instance, and its place in line.
+    """One run of one model version on one frame of an instance, and its queue entry.
 
-    `attempt` is the fence: the claim raises it, and only who still holds the same
-    attempt may complete. Times are the database's clock.
+    `attempt` is the fence: each claim raises it, and only the claim with the present
+    attempt may complete the run. Times are the database's clock.
     """
 
     class Status(models.TextChoices):
-        QUEUED = "queued"
-        RUNNING = "running"
-        SUCCEEDED = "succeeded"
-        REJECTED = "rejected"
-        FAILED = "failed"
+        QUEUED = "queued", _("Queued")
+        RUNNING = "running", _("Running")
+        SUCCEEDED = "succeeded", _("Succeeded")
+        REJECTED = "rejected", _("Rejected")
+        FAILED = "failed", _("Failed")
 
     FINISHED = (Status.SUCCEEDED, Status.REJECTED, Status.FAILED)
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    instance = models.ForeignKey(
-        Instance, on_delete=models.PROTECT, related_name="predictions"
+    id = models.UUIDField(
+        primary_key=True, default=uuid.uuid4, editable=False, verbose_name=_("key")
     )
-    frame = models.PositiveIntegerField(default=0, help_text="Counted from 0.")
+    instance = models.ForeignKey(
+        Instance,
+        on_delete=models.PROTECT,
+        related_name="predictions",
+        verbose_name=_("instance"),
+    )
+    frame = models.PositiveIntegerField(
+        default=0, help_text=_("Counted from 0."), verbose_name=_("frame")
+    )
     model_version = models.ForeignKey(
         ModelVersion,
         on_delete=models.PROTECT,
         related_name="predictions",
         null=True,
         blank=True,
+        verbose_name=_("model version"),
     )
-    run = models.PositiveIntegerField(default=1)
+    run = models.PositiveIntegerField(default=1, verbose_name=_("run"))
     shadow = models.BooleanField(
         default=False,
         db_default=False,
-        help_text="Queued while the version was in shadow, and stays so.",
+        help_text=_("Queued while the version was in shadow. It stays a shadow run."),
+        verbose_name=_("shadow"),
     )
-    status = models.CharField(max_length=9, choices=Status, default=Status.QUEUED)
-    reason_code = models.CharField(max_length=48, blank=True)
+    status = models.CharField(
+        max_length=9, choices=Status, default=Status.QUEUED, verbose_name=_("status")
+    )
+    reason_code = models.CharField(
+        max_length=48, blank=True, verbose_name=_("reason code")
+    )
     reason_message = models.CharField(
-        max_length=64, blank=True, help_text="Code of the sentence, see messages.py."
+        max_length=64,
+        blank=True,
+        help_text=_("Code of the sentence."),
+        verbose_name=_("code of the reason"),
     )
     reason_params = models.JSONField(
-        default=dict, blank=True, help_text="Values of its placeholders."
+        default=dict,
+        blank=True,
+        help_text=_("Values of its placeholders."),
+        verbose_name=_("values of the reason"),
     )
     reason = models.TextField(
-        blank=True, help_text="The sentence itself, in rows of former versions only."
+        blank=True,
+        help_text=_("The sentence, in rows of former versions only."),
+        verbose_name=_("reason"),
     )
     requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -81,35 +103,57 @@ class Prediction(models.Model):
         related_name="+",
         null=True,
         blank=True,
+        verbose_name=_("requested by"),
     )
     priority = models.PositiveSmallIntegerField(
-        choices=Priority, default=Priority.ROUTINE
+        choices=Priority, default=Priority.ROUTINE, verbose_name=_("priority")
     )
-    attempt = models.PositiveIntegerField(default=0)
-    lost_workers = models.PositiveSmallIntegerField(default=0)
-    worker = models.CharField(max_length=128, blank=True)
-    queued_at = models.DateTimeField(db_default=Now())
-    not_before = models.DateTimeField(db_default=Now())
-    hinted_at = models.DateTimeField(null=True, blank=True)
-    lease_expires_at = models.DateTimeField(null=True, blank=True)
-    started_at = models.DateTimeField(null=True, blank=True)
-    finished_at = models.DateTimeField(null=True, blank=True)
-    milliseconds = models.FloatField(null=True, blank=True)
-    pixel_sha256 = models.CharField(max_length=64, blank=True)
+    attempt = models.PositiveIntegerField(default=0, verbose_name=_("attempt"))
+    lost_workers = models.PositiveSmallIntegerField(
+        default=0, verbose_name=_("lost workers")
+    )
+    worker = models.CharField(max_length=128, blank=True, verbose_name=_("worker"))
+    queued_at = models.DateTimeField(db_default=Now(), verbose_name=_("queued at"))
+    not_before = models.DateTimeField(db_default=Now(), verbose_name=_("not before"))
+    hinted_at = models.DateTimeField(null=True, blank=True, verbose_name=_("hinted at"))
+    lease_expires_at = models.DateTimeField(
+        null=True, blank=True, verbose_name=_("lease expires at")
+    )
+    started_at = models.DateTimeField(
+        null=True, blank=True, verbose_name=_("started at")
+    )
+    finished_at = models.DateTimeField(
+        null=True, blank=True, verbose_name=_("finished at")
+    )
+    milliseconds = models.FloatField(
+        null=True, blank=True, verbose_name=_("milliseconds")
+    )
+    pixel_sha256 = models.CharField(
+        max_length=64, blank=True, verbose_name=_("SHA-256 of the pixels")
+    )
     input_sha256 = models.CharField(
-        max_length=64, blank=True, help_text="Of the array that the network was given."
+        max_length=64,
+        blank=True,
+        help_text=_("Of the array that the network received."),
+        verbose_name=_("SHA-256 of the input"),
     )
     geometry = models.JSONField(
-        null=True, blank=True, help_text="Crop of the image → network input."
+        null=True,
+        blank=True,
+        help_text=_("Crop of the image → network input."),
+        verbose_name=_("geometry"),
     )
     provenance = models.JSONField(
         default=dict,
-        help_text="Weights, preprocessing, backend, precision, library versions.",
+        help_text=_("Weights, preprocessing, backend, precision, library versions."),
+        verbose_name=_("provenance"),
     )
 
     objects = PredictionQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("prediction")
+        verbose_name_plural = _("predictions")
         ordering = ("-queued_at", "-id")
         constraints = (
             models.UniqueConstraint(
@@ -179,12 +223,12 @@ class Prediction(models.Model):
 
     @property
     def finished(self) -> bool:
-        """Whether the run has ended, one way or another."""
+        """Whether the run has ended."""
         return self.status in self.FINISHED
 
     @property
     def retriable(self) -> bool:
-        """Whether a person may ask for another run: of failed ones only."""
+        """Whether it may be run again: only failed runs."""
         return self.status == self.Status.FAILED
 
 
@@ -202,36 +246,46 @@ class FindingQuerySet(DepartmentQuerySet["Finding"]):
 
 
 class Finding(models.Model):
-    """What one run said about one label. Never updated: a trigger refuses."""
+    """The result of one run for one label. Never updated: a trigger refuses."""
 
     class ThresholdSource(models.TextChoices):
-        CARD = "card"
-        OPERATING_POINT = "operating_point"
+        CARD = "card", _("Card")
+        OPERATING_POINT = "operating_point", _("Operating point")
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    id = models.UUIDField(
+        primary_key=True, default=uuid.uuid4, editable=False, verbose_name=_("key")
+    )
     prediction = models.ForeignKey(
-        Prediction, on_delete=models.PROTECT, related_name="findings"
+        Prediction,
+        on_delete=models.PROTECT,
+        related_name="findings",
+        verbose_name=_("prediction"),
     )
     position = models.PositiveSmallIntegerField(
-        help_text="Order of the label on the card."
+        help_text=_("Order of the label on the card."), verbose_name=_("position")
     )
-    label = models.CharField(max_length=64)
-    probability = models.FloatField()
-    calibrated = models.BooleanField()
-    threshold = models.FloatField()
-    threshold_source = models.CharField(max_length=15, choices=ThresholdSource)
+    label = models.CharField(max_length=64, verbose_name=_("label"))
+    probability = models.FloatField(verbose_name=_("probability"))
+    calibrated = models.BooleanField(verbose_name=_("calibrated"))
+    threshold = models.FloatField(verbose_name=_("threshold"))
+    threshold_source = models.CharField(
+        max_length=15, choices=ThresholdSource, verbose_name=_("threshold source")
+    )
     operating_point = models.ForeignKey(
         OperatingPoint,
         on_delete=models.PROTECT,
         related_name="+",
         null=True,
         blank=True,
+        verbose_name=_("operating point"),
     )
-    positive = models.BooleanField()
+    positive = models.BooleanField(verbose_name=_("positive"))
 
     objects = FindingQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("finding")
+        verbose_name_plural = _("findings")
         ordering = ("prediction", "position")
         constraints = (
             models.UniqueConstraint(
@@ -253,19 +307,27 @@ class Finding(models.Model):
 
 
 class HeatMap(models.Model):
-    """The Grad-CAM grid of one finding; pictures are drawn from it when asked for.
+    """The Grad-CAM grid of one finding; pictures are drawn from it on request.
 
     `values` are rows x columns float16, little-endian, row by row, in 0..1;
     times `scale` they are the gradient-weighted activations.
     """
 
     finding = models.OneToOneField(
-        Finding, on_delete=models.PROTECT, primary_key=True, related_name="heat_map"
+        Finding,
+        on_delete=models.PROTECT,
+        primary_key=True,
+        related_name="heat_map",
+        verbose_name=_("finding"),
     )
-    rows = models.PositiveSmallIntegerField()
-    columns = models.PositiveSmallIntegerField()
-    scale = models.FloatField()
-    values = models.BinaryField()
+    rows = models.PositiveSmallIntegerField(verbose_name=_("rows"))
+    columns = models.PositiveSmallIntegerField(verbose_name=_("columns"))
+    scale = models.FloatField(verbose_name=_("scale"))
+    values = models.BinaryField(verbose_name=_("values"))
+
+    class Meta:
+        verbose_name = _("heat map")
+        verbose_name_plural = _("heat maps")
 
     def __str__(self) -> str:
         return f"{self.rows}x{self.columns}"

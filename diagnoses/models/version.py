@@ -1,4 +1,4 @@
-"""Versions of models: who may use them, by which thresholds, and who decided that."""
+"""Versions of models: their states, thresholds, validations and decisions."""
 
 import uuid
 
@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
 from patients.models import SHA256_HEX
 
@@ -13,36 +14,52 @@ from patients.models import SHA256_HEX
 class ModelVersion(models.Model):
     """One version of one model: its card, and the sha256 of its weights.
 
-    Shadow: it reads every image that fits, and only the roles with READ_SHADOW see
-    what it says. Without weights it is listed, and nobody may use it.
+    In shadow it reads every eligible image, and only the roles with READ_SHADOW see
+    the results. Without weights it is listed and cannot be used.
     """
 
     class State(models.TextChoices):
-        INSTALLED = "installed"
-        SHADOW = "shadow"
-        ACTIVE = "active"
-        RETIRED = "retired"
+        INSTALLED = "installed", _("Installed")
+        SHADOW = "shadow", _("Shadow")
+        ACTIVE = "active", _("Active")
+        RETIRED = "retired", _("Retired")
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    name = models.CharField(max_length=64)
-    version = models.CharField(max_length=32)
-    weights_sha256 = models.CharField(
-        max_length=64, blank=True, help_text="Empty: no weights shipped."
+    id = models.UUIDField(
+        primary_key=True, default=uuid.uuid4, editable=False, verbose_name=_("key")
     )
-    card = models.JSONField()
-    state = models.CharField(max_length=9, choices=State, default=State.INSTALLED)
+    name = models.CharField(max_length=64, verbose_name=_("name"))
+    version = models.CharField(max_length=32, verbose_name=_("version"))
+    weights_sha256 = models.CharField(
+        max_length=64,
+        blank=True,
+        help_text=_("Empty: the model has no weights."),
+        verbose_name=_("SHA-256 of the weights"),
+    )
+    card = models.JSONField(verbose_name=_("card"))
+    state = models.CharField(
+        max_length=9, choices=State, default=State.INSTALLED, verbose_name=_("state")
+    )
     state_changed_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.PROTECT,
         related_name="+",
         null=True,
         blank=True,
+        verbose_name=_("state changed by"),
     )
-    state_changed_at = models.DateTimeField(db_default=Now())
-    state_reason = models.CharField(max_length=256, blank=True)
-    installed_at = models.DateTimeField(db_default=Now(), editable=False)
+    state_changed_at = models.DateTimeField(
+        db_default=Now(), verbose_name=_("state changed at")
+    )
+    state_reason = models.CharField(
+        max_length=256, blank=True, verbose_name=_("state reason")
+    )
+    installed_at = models.DateTimeField(
+        db_default=Now(), editable=False, verbose_name=_("installed at")
+    )
 
     class Meta:
+        verbose_name = _("model version")
+        verbose_name_plural = _("model versions")
         ordering = ("name", "-installed_at")
         constraints = (
             models.UniqueConstraint(
@@ -69,34 +86,44 @@ class ModelVersion(models.Model):
 
     @property
     def has_weights(self) -> bool:
-        """Whether it can run at all."""
+        """Whether it has weights, so that it can run."""
         return bool(self.weights_sha256)
 
 
 class OperatingPoint(models.Model):
-    """The threshold of a label from a moment on.
+    """The threshold of a label from a point in time on.
 
     Append-only: a trigger refuses UPDATE and DELETE.
     """
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    model_version = models.ForeignKey(
-        ModelVersion, on_delete=models.PROTECT, related_name="operating_points"
+    id = models.UUIDField(
+        primary_key=True, default=uuid.uuid4, editable=False, verbose_name=_("key")
     )
-    label = models.CharField(max_length=64)
-    value = models.FloatField()
-    method = models.CharField(max_length=256)
-    reason = models.CharField(max_length=256, blank=True)
-    effective_from = models.DateTimeField(db_default=Now())
+    model_version = models.ForeignKey(
+        ModelVersion,
+        on_delete=models.PROTECT,
+        related_name="operating_points",
+        verbose_name=_("model version"),
+    )
+    label = models.CharField(max_length=64, verbose_name=_("label"))
+    value = models.FloatField(verbose_name=_("value"))
+    method = models.CharField(max_length=256, verbose_name=_("method"))
+    reason = models.CharField(max_length=256, blank=True, verbose_name=_("reason"))
+    effective_from = models.DateTimeField(
+        db_default=Now(), verbose_name=_("effective from")
+    )
     set_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.PROTECT,
         related_name="+",
         null=True,
         blank=True,
+        verbose_name=_("set by"),
     )
 
     class Meta:
+        verbose_name = _("operating point")
+        verbose_name_plural = _("operating points")
         ordering = ("model_version", "label", "-effective_from")
         constraints = (
             models.CheckConstraint(
@@ -113,29 +140,41 @@ class OperatingPoint(models.Model):
 
 
 class SiteAcceptance(models.Model):
-    """What a version measured on the hospital's own labelled images.
+    """Local validation: a version measured on the hospital's own labelled images.
 
     Append-only: a trigger refuses UPDATE and DELETE.
     """
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    model_version = models.ForeignKey(
-        ModelVersion, on_delete=models.PROTECT, related_name="acceptances"
+    id = models.UUIDField(
+        primary_key=True, default=uuid.uuid4, editable=False, verbose_name=_("key")
     )
-    figures = models.JSONField(help_text="With 95 % intervals over patients.")
-    images = models.PositiveIntegerField()
-    patients = models.PositiveIntegerField()
-    manifest_sha256 = models.CharField(max_length=64)
+    model_version = models.ForeignKey(
+        ModelVersion,
+        on_delete=models.PROTECT,
+        related_name="acceptances",
+        verbose_name=_("model version"),
+    )
+    figures = models.JSONField(
+        help_text=_("With 95 % intervals over patients."), verbose_name=_("figures")
+    )
+    images = models.PositiveIntegerField(verbose_name=_("images"))
+    patients = models.PositiveIntegerField(verbose_name=_("patients"))
+    manifest_sha256 = models.CharField(
+        max_length=64, verbose_name=_("SHA-256 of the manifest")
+    )
     measured_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.PROTECT,
         related_name="+",
         null=True,
         blank=True,
+        verbose_name=_("measured by"),
     )
-    measured_at = models.DateTimeField(db_default=Now())
+    measured_at = models.DateTimeField(db_default=Now(), verbose_name=_("measured at"))
 
     class Meta:
+        verbose_name = _("local validation")
+        verbose_name_plural = _("local validations")
         ordering = ("model_version", "-measured_at")
         constraints = (
             models.CheckConstraint(
@@ -152,31 +191,46 @@ class SiteAcceptance(models.Model):
 
 
 class StateChange(models.Model):
-    """Who let a version do what, when and why.
+    """A change of a version's state: who, when and why.
 
     Append-only: a trigger refuses UPDATE and DELETE.
     """
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    id = models.UUIDField(
+        primary_key=True, default=uuid.uuid4, editable=False, verbose_name=_("key")
+    )
     model_version = models.ForeignKey(
-        ModelVersion, on_delete=models.PROTECT, related_name="state_changes"
+        ModelVersion,
+        on_delete=models.PROTECT,
+        related_name="state_changes",
+        verbose_name=_("model version"),
     )
     from_state = models.CharField(
-        max_length=9, choices=ModelVersion.State, blank=True, help_text="Before it."
+        max_length=9,
+        choices=ModelVersion.State,
+        blank=True,
+        help_text=_("State before the change."),
+        verbose_name=_("from state"),
     )
-    to_state = models.CharField(max_length=9, choices=ModelVersion.State)
-    rollback = models.BooleanField(default=False)
-    reason = models.CharField(max_length=256)
+    to_state = models.CharField(
+        max_length=9, choices=ModelVersion.State, verbose_name=_("to state")
+    )
+    rollback = models.BooleanField(default=False, verbose_name=_("rollback"))
+    reason = models.CharField(max_length=256, verbose_name=_("reason"))
     acceptance = models.ForeignKey(
         SiteAcceptance,
         on_delete=models.PROTECT,
         related_name="+",
         null=True,
         blank=True,
-        help_text="What the activation rests on.",
+        help_text=_("The local validation that the activation is based on."),
+        verbose_name=_("local validation"),
     )
     without_acceptance = models.CharField(
-        max_length=256, blank=True, help_text="Why it was activated without one."
+        max_length=256,
+        blank=True,
+        help_text=_("Reason for activating without local validation."),
+        verbose_name=_("reason for no local validation"),
     )
     changed_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -184,10 +238,13 @@ class StateChange(models.Model):
         related_name="+",
         null=True,
         blank=True,
+        verbose_name=_("changed by"),
     )
-    changed_at = models.DateTimeField(db_default=Now())
+    changed_at = models.DateTimeField(db_default=Now(), verbose_name=_("changed at"))
 
     class Meta:
+        verbose_name = _("state change")
+        verbose_name_plural = _("state changes")
         ordering = ("-changed_at", "-id")
         constraints = (
             models.CheckConstraint(

@@ -1,7 +1,8 @@
-"""The line of the worklist of one study, kept beside it."""
+"""The worklist row of one study."""
 
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 
 from accounts.access import DepartmentQuerySet
 from accounts.models import Department
@@ -14,29 +15,42 @@ class WorklistEntryQuerySet(DepartmentQuerySet["WorklistEntry"]):
 
 
 class WorklistEntry(models.Model):
-    """The line of the worklist of one study, kept beside it.
+    """The worklist row of one study, stored so that a page costs a constant time.
 
-    So a page costs the same however many studies there are.
-
-    Written only by `diagnoses.worklist.refresh_entry`, inside the transaction that
-    changed what it says.
+    Written only by `diagnoses.worklist.refresh_entry`, in the transaction that changes
+    the study or its predictions.
     """
 
     study = models.OneToOneField(
-        Study, on_delete=models.CASCADE, primary_key=True, related_name="worklist_entry"
+        Study,
+        on_delete=models.CASCADE,
+        primary_key=True,
+        related_name="worklist_entry",
+        verbose_name=_("study"),
     )
     department = models.ForeignKey(
-        Department, on_delete=models.PROTECT, related_name="+"
+        Department,
+        on_delete=models.PROTECT,
+        related_name="+",
+        verbose_name=_("department"),
     )
-    priority = models.PositiveSmallIntegerField(choices=Priority)
-    received_at = models.DateTimeField()
+    priority = models.PositiveSmallIntegerField(
+        choices=Priority, verbose_name=_("priority")
+    )
+    received_at = models.DateTimeField(verbose_name=_("received at"))
     status = models.CharField(
-        max_length=9, choices=Prediction.Status, help_text="The worst of its images."
+        max_length=9,
+        choices=Prediction.Status,
+        help_text=_("The worst status of its images."),
+        verbose_name=_("status"),
     )
-    images = models.PositiveIntegerField()
-    images_waiting = models.PositiveIntegerField(help_text="Queued or running.")
+    images = models.PositiveIntegerField(verbose_name=_("images"))
+    images_waiting = models.PositiveIntegerField(
+        help_text=_("Queued or running."), verbose_name=_("images waiting")
+    )
     images_unread = models.PositiveIntegerField(
-        help_text="Rejected or failed: no score."
+        help_text=_("Rejected or failed: no score."),
+        verbose_name=_("images without a score"),
     )
     prediction = models.ForeignKey(
         Prediction,
@@ -44,19 +58,28 @@ class WorklistEntry(models.Model):
         related_name="+",
         null=True,
         blank=True,
-        help_text="The run that the line speaks of.",
+        help_text=_("The run that the row shows."),
+        verbose_name=_("prediction"),
     )
     finding = models.ForeignKey(
-        Finding, on_delete=models.PROTECT, related_name="+", null=True, blank=True
+        Finding,
+        on_delete=models.PROTECT,
+        related_name="+",
+        null=True,
+        blank=True,
+        verbose_name=_("finding"),
     )
     flagged = models.BooleanField(
-        default=False, help_text="The finding is positive and not Normal."
+        default=False,
+        help_text=_("The finding is positive and not Normal."),
+        verbose_name=_("flagged"),
     )
 
     objects = WorklistEntryQuerySet.as_manager()
 
     class Meta:
-        verbose_name_plural = "worklist entries"
+        verbose_name = _("worklist entry")
+        verbose_name_plural = _("worklist entries")
         ordering = ("-priority", "received_at", "study_id")
         indexes = (
             models.Index(fields=("-received_at", "-study"), name="worklist_newest"),

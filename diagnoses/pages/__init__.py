@@ -1,1 +1,1 @@
-"""What people see: worklist, patients, studies, images, uploads, models."""
+"""The web pages: worklist, patients, studies, images, uploads, models."""

@@ -1,4 +1,4 @@
-"""The trail of the pages: what they show is written down before it is shown."""
+"""The audit events of the pages: written before the data is shown."""
 
 from collections.abc import Iterable, Mapping
 from uuid import UUID
@@ -7,6 +7,7 @@ from django.http import HttpRequest
 
 from accounts import audit
 from accounts.audit import AuditAction, AuditSource
+from accounts.models import User
 
 
 def record_read(
@@ -18,14 +19,14 @@ def record_read(
     action: str = AuditAction.VIEW,
     detail: Mapping[str, object] | None = None,
 ) -> None:
-    """Write the event of a page, a fragment or a picture that shows patients' data.
+    """Write the event of a page, a fragment or a picture that shows patient data.
 
     Raises:
-        AuditUnavailable: It could not be written: nothing may be shown.
+        AuditUnavailable: The event could not be written: nothing may be shown.
     """
     audit.record(
         action=action,
-        actor=request.user,
+        actor=request.user if isinstance(request.user, User) else None,
         request=request,
         source=AuditSource.WEB,
         object_kind=object_kind,

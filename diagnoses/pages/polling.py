@@ -1,10 +1,10 @@
-"""Asking whether a result is there: every second at first, then slower."""
+"""Polling for a result: every second at first, then less often."""
 
 from dataclasses import dataclass
 
 from django.http import HttpRequest
 
-# How often it was asked → how many seconds until it is asked again.
+# Number of polls so far → seconds until the next one.
 _DELAYS_S = ((10, 1), (25, 2), (60, 5))
 _LONGEST_DELAY_S = 15
 _LONGEST_NUMBER = 6
@@ -12,22 +12,20 @@ _LONGEST_NUMBER = 6
 
 @dataclass(frozen=True)
 class Watch:
-    """Where to ask, and how often that was done."""
+    """Where to poll next, and how many polls there have been."""
 
     url: str
     times: int
 
     @property
     def delay_s(self) -> int:
-        """Seconds until the next question."""
+        """Seconds until the next poll."""
         return next(
             (s for times, s in _DELAYS_S if self.times < times), _LONGEST_DELAY_S
         )
 
 
-def asked_times(request: HttpRequest) -> int:
-    """Return how often was asked before, as the address says."""
-    written = request.GET.get("times", "0")
-    return (
-        int(written) if written.isdecimal() and len(written) <= _LONGEST_NUMBER else 0
-    )
+def poll_count(request: HttpRequest) -> int:
+    """Return how many polls there have been, according to the address."""
+    text = request.GET.get("times", "0")
+    return int(text) if text.isdecimal() and len(text) <= _LONGEST_NUMBER else 0

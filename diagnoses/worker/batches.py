@@ -1,9 +1,8 @@
-"""Several claimed images in one pass: what a GPU worker does.
+"""Read several claimed images in one pass, on a GPU worker.
 
-Images of one model go through it together. An image that is not like the others (it
-cannot be read, it may not be scored) or whatever goes wrong with a batch costs only
-time: what is not finished here is read by itself afterwards, by
-`diagnoses.worker.read`.
+Images of one model go through it together. An image that cannot be read or scored, or
+an error of a batch, costs only time: `diagnoses.worker.read` then reads the remaining
+images one by one.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ from patients.models import Instance
 
 logger = logging.getLogger(__name__)
 
-# What reading the image by itself will meet again, and end as it should.
+# Errors that occur again when the image is read alone, and are handled there.
 LEFT_TO_SINGLE_READ = (MlError, ChestXError, OSError, MemoryError)
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """An image that is decoded and may be scored."""
+    """A decoded image that may be scored."""
 
     claimed: Claimed
     instance: Instance
@@ -40,32 +39,30 @@ class Waiting:
     display: np.ndarray
 
 
-def read_batch(
-    submitted_identity: Sequence[Claimed], *, models: LoadedModels
-) -> list[Claimed]:
-    """Read claimed images together, model by model, and save each image's end.
+def read_batch(claims: Sequence[Claimed], *, models: LoadedModels) -> list[Claimed]:
+    """Read claimed images together, model by model, and save each result.
 
-    The caller keeps their leases, until it has read those that are left, too.
+    The caller keeps the leases until it has also read the remaining images.
 
     Returns:
-        Those that are to be read one by one.
+        The claims that are left to read one by one.
 
     Raises:
         OperationalError, InterfaceError: The database stayed away; leases expire.
     """
     done: set[Claimed] = set()
-    for group in _groups(submitted_identity):
+    for group in _groups(claims):
         try:
             done |= _read_group(group, models)
         except LEFT_TO_SINGLE_READ as error:
             logger.warning("A batch is read image by image: %s", type(error).__name__)
-    return [claimed for claimed in submitted_identity if claimed not in done]
+    return [claimed for claimed in claims if claimed not in done]
 
 
-def _groups(submitted_identity: Sequence[Claimed]) -> list[list[Waiting]]:
-    """Return the images that can be read, by model and by whether the gate applies."""
+def _groups(claims: Sequence[Claimed]) -> list[list[Waiting]]:
+    """Group the readable images by model and by whether the gate applies."""
     groups: dict[tuple[object, bool], list[Waiting]] = {}
-    for claimed in submitted_identity:
+    for claimed in claims:
         try:
             image = on_fresh_connection(partial(_waiting, claimed))
         except LEFT_TO_SINGLE_READ:

@@ -1,7 +1,7 @@
-"""What a worker does with a claimed image: read the pixels, ask the model, end it.
+"""Read a claimed image with its model, and save the result.
 
-The one process that decodes pixels by itself: a file that hangs or kills it costs one
-lease, and after INFERENCE_MAX_LOST_WORKERS of them the image fails.
+A worker decodes pixels in its own process: a file that hangs or kills it costs one
+lease, and after INFERENCE_MAX_LOST_WORKERS lost leases the image fails.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from django.conf import settings
 from django.db import connection
 
 from accounts.errors import ChestXError
+from diagnoses.governance.installation import local_weights
 from diagnoses.governance.versions import (
     Threshold,
     active_models,
     card_of,
-    local_weights,
     members_of,
     shadow_models,
     thresholds_of,
@@ -46,9 +46,8 @@ from diagnoses.runs import (
     put_back,
     reject,
 )
-from diagnoses.worker.gates import gate_note
 from ml.ensemble import EnsembleModel
-from ml.errors import ImageRejected, MlError
+from ml.errors import ImageRejected, ImageAttributeError, MlError
 from ml.gate.header import check_image
 from ml.inference import LoadedModel, load_model
 from ml.model_output import ModelOutput
@@ -62,26 +61,28 @@ Ending = Callable[[], bool]
 Model = LoadedModel | EnsembleModel
 Loader = Callable[[ModelVersion], Model]
 _EMPTY_IMAGE = np.zeros((64, 64), np.uint16)
+# Stored in provenance["gate"]["note"].
+GATE_NOT_APPLIED = "gate not applied: synthetic"
 
 
 def worker_name() -> str:
-    """Return the name of this process: kept with the rows that it claims."""
+    """Return the name of this process, stored with the rows that it claims."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def threads_per_worker() -> int:
-    """Return how many threads one pass may use: the cores shared by the processes."""
+    """Return the number of threads of one pass: cores per worker process."""
     if settings.INFERENCE_NUM_THREADS:
         return int(settings.INFERENCE_NUM_THREADS)
     cores = len(os.sched_getaffinity(0))
     return max(1, cores // max(1, settings.INFERENCE_CONCURRENCY))
 
 
-def load(model_version: ModelVersion) -> LoadedModel:
-    """Load a model with the weights that it was installed with.
+def load(model_version: ModelVersion) -> Model:
+    """Load a model with its installed weights.
 
     Raises:
-        ModelError: The weights are missing or have another hash.
+        ModelError: The weights are missing or their hash differs.
     """
     return load_model(
         card_of(model_version),
@@ -94,10 +95,10 @@ def load(model_version: ModelVersion) -> LoadedModel:
 
 
 class LoadedModels:
-    """The models of this process, by version: loaded once, when first asked for.
+    """The models of this process, by version; each is loaded once, on first use.
 
-    An ensemble is made of the members that this process has anyway. Two threads may
-    ask for one model: the second waits until the first has loaded it.
+    An ensemble shares its members with the other models of the process. If two threads
+    need one model, the second waits until the first has loaded it.
     """
 
     def __init__(self, loader: Loader = load) -> None:
@@ -106,10 +107,10 @@ class LoadedModels:
         self._loading: defaultdict[str, RLock] = defaultdict(RLock)
 
     def get(self, model_version: ModelVersion) -> Model:
-        """Return a model, loading it first if it is new to this process.
+        """Return a model; load it on first use.
 
         Raises:
-            ModelError: The weights are missing or have another hash.
+            ModelError: The weights are missing or their hash differs.
         """
         key = str(model_version.pk)
         with self._loading[key]:
@@ -124,12 +125,12 @@ class LoadedModels:
         return EnsembleModel(card, [self.get(m) for m in members_of(model_version)])
 
     def warm_up(self) -> Thread:
-        """Load the default model, then from a thread of its own every other in use.
+        """Load the default model, then the other models in a thread.
 
-        What fails here is only slower later: images load what they need.
+        A model that fails to load here is loaded with its first image.
 
         Returns:
-            The thread, started; the first model is ready.
+            The started thread; the default model is ready.
         """
         in_use: list[ModelVersion] = []
         try:
@@ -155,12 +156,12 @@ class LoadedModels:
                 except (*DATABASE_GONE, MlError, OSError) as error:
                     logger.warning("%s is not warm: %s", model_version, error)
         finally:
-            # This thread's own.
+            # The connection of this thread.
             connection.close()
 
 
 def claim_next(worker: str) -> list[Claimed]:
-    """Claim the next image on a CPU, the next batch on a GPU, or nothing."""
+    """Claim the next image on a CPU, or the next batch on a GPU."""
     return on_fresh_connection(
         partial(
             claim,
@@ -172,10 +173,10 @@ def claim_next(worker: str) -> list[Claimed]:
 
 
 def read_claimed(claimed: Claimed, *, models: LoadedModels) -> bool:
-    """Read one claimed image and save its end, while a heartbeat renews the lease.
+    """Read one claimed image and save the result, while a heartbeat renews the lease.
 
     Returns:
-        Whether the end was saved; False: the row was somebody else's by then.
+        Whether the result was saved; False if another worker held the row by then.
 
     Raises:
         OperationalError, InterfaceError: The database stayed away; the lease expires.
@@ -185,43 +186,34 @@ def read_claimed(claimed: Claimed, *, models: LoadedModels) -> bool:
 
 
 def _ending(claimed: Claimed, models: LoadedModels) -> Ending:
-    """Read the image and decide how its run ends; nothing is written yet."""
+    """Read the image and return the function that saves the result."""
     try:
         run = on_fresh_connection(partial(_read, claimed, models))
-    except ImageRejected as rejection:
+    except (ImageRejected, ImageAttributeError) as rejection:
         return partial(reject, claimed, rejection=rejection)
     except (MlError, ChestXError) as error:
         put_or_fail = fail if error.permanent else put_back
+        logger.warning(
+            "Prediction %s: %s: %s",
+            claimed.prediction_id,
+            error.reason_code,
+            error.message,
+        )
         return partial(
-            put_or_fail, claimed, reason_code=error.reason_code, reason=_sentence(error)
+            put_or_fail, claimed, reason_code=error.reason_code, params=error.params
         )
     except FileNotFoundError:
-        return partial(
-            fail,
-            claimed,
-            reason_code="object_missing",
-            reason="The stored file is not there. Tell your administrator.",
-        )
+        return partial(fail, claimed, reason_code="object_missing")
     except OSError:
         logger.warning("Prediction %s waits", claimed.prediction_id, exc_info=True)
-        return partial(
-            put_back,
-            claimed,
-            reason_code="storage_unavailable",
-            reason="The stored file could not be read for a long time.",
-        )
+        return partial(put_back, claimed, reason_code="storage_unavailable")
     except (MemoryError, SoftTimeLimitExceeded):
-        # As if the process had been killed for it: counted, and not for ever.
-        logger.warning("Prediction %s took too much", claimed.prediction_id)
+        # Counted like a killed process, so that it is not repeated for ever.
+        logger.warning(
+            "Prediction %s took too much memory or time", claimed.prediction_id
+        )
         return partial(count_lost_worker, claimed)
     return partial(complete_prediction, claimed, run=run)
-
-
-def _sentence(error: MlError | ChestXError) -> str:
-    if error.shown:
-        return error.message
-    logger.error("%s: %s", error.reason_code, error.message)
-    return "The model could not be run. The log has the details."
 
 
 def _read(claimed: Claimed, models: LoadedModels) -> RunResult:
@@ -247,13 +239,13 @@ def read_instance(
     models: LoadedModels,
     apply_gate: bool = True,
 ) -> RunResult:
-    """Decode one frame of a stored image and let a model read it.
+    """Decode one frame of a stored image and score it with a model.
 
-    What the demo drew and marked itself is scored whatever the gate says, and told so:
-    a drawing is none of the images that the gate was fitted to.
+    Drawings of the demo are scored even if the gate rejects them, and the provenance
+    says so: the gate was not fitted to drawings.
 
     Raises:
-        ImageRejected: The picture may not be scored.
+        ImageRejected: The image may not be scored.
         ImageError: The pixels cannot be read, or the stored bytes are damaged.
         ModelError: The model cannot be loaded.
         OSError: The storage cannot be read.
@@ -273,21 +265,26 @@ def read_instance(
 def run_of(
     instance: Instance, model_output: ModelOutput, thresholds: Mapping[str, Threshold]
 ) -> RunResult:
-    """Return a reading of a stored image with what it was given."""
+    """Return the output of a model for a stored image, with its inputs.
+
+    Only the demo command sets `Instance.synthetic`, so only its drawings are scored
+    although the gate rejects them. Header values have no influence.
+    """
+    refused = model_output.gate is not None and model_output.gate.refused
     return RunResult(
         model_output=model_output,
         thresholds=thresholds,
-        gate_note=gate_note(model_output, synthetic=instance.synthetic),
+        gate_note=GATE_NOT_APPLIED if instance.synthetic and refused else "",
         object_sha256=instance.object_sha256,
         pixel_sha256=instance.pixel_sha256 or "",
     )
 
 
 def checked_display(instance: Instance, frame: int) -> np.ndarray:
-    """Return what an image shows, uint16 (H, W), once it may be scored by that.
+    """Return the display values of an image that may be scored, uint16 (H, W).
 
     Raises:
-        ImageRejected: The picture may not be scored.
+        ImageRejected: The image may not be scored.
         ImageError: The pixels cannot be read, or the stored bytes are damaged.
         OSError: The storage cannot be read.
     """

@@ -1,11 +1,15 @@
-"""A result made again from what was stored, and compared with what was stored."""
+"""Run a prediction again from its stored image and weights, and compare."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
 
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
 from accounts.errors import Conflict
+from diagnoses.messages import error_text
 from diagnoses.models import Prediction
 from diagnoses.worker.read import LoadedModels, read_instance
 from ml.errors import MlError
@@ -16,7 +20,7 @@ TOLERANCE = 1e-4
 
 
 class Verdict(StrEnum):
-    """What making a result again showed."""
+    """The result of a reproduction."""
 
     AGREE = "agree"
     DIFFER = "differ"
@@ -25,7 +29,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Reproduction:
-    """The verdict, by how much a probability differs at most, and a sentence."""
+    """The verdict, the greatest difference of a probability, and a sentence."""
 
     verdict: Verdict
     greatest_difference: float | None
@@ -35,21 +39,22 @@ class Reproduction:
 def reproduce(
     prediction: Prediction, *, models: LoadedModels | None = None
 ) -> Reproduction:
-    """Run a succeeded prediction again from what was stored. Writes nothing.
+    """Run a succeeded prediction again from its stored image. Writes nothing.
+
+    If the image or the model can no longer be read, the verdict is NOT_COMPARABLE.
 
     Args:
-        prediction: The run to make again.
+        prediction: The run to reproduce.
         models: The models to run it with; by default loaded here.
 
-    Where image or model cannot be read any more, nothing can be compared.
-
     Raises:
-        Conflict: It has no result to compare with.
+        Conflict: The prediction has no result to compare with.
     """
     model_version = prediction.model_version
     if prediction.status != Prediction.Status.SUCCEEDED or model_version is None:
         raise Conflict(
-            f"This prediction is {prediction.status}: it has no result to make again.",
+            _("This prediction has the status “%(status)s”: there is no result."),
+            params={"status": prediction.get_status_display()},
             reason_code="no_result",
         )
     try:
@@ -58,14 +63,18 @@ def reproduce(
             frame=prediction.frame,
             model_version=model_version,
             models=models or LoadedModels(),
-            # Whether the image may be scored was decided then.
+            # The first run decided whether the image may be scored.
             apply_gate=False,
         )
     except MlError as error:
-        return Reproduction(Verdict.NOT_COMPARABLE, None, error.message)
+        return Reproduction(Verdict.NOT_COMPARABLE, None, error_text(error))
     except OSError as error:
-        explanation = f"the stored file cannot be read: {error.strerror or error}"
-        return Reproduction(Verdict.NOT_COMPARABLE, None, explanation)
+        explanation = gettext("The stored file cannot be read: %(error)s")
+        return Reproduction(
+            Verdict.NOT_COMPARABLE,
+            None,
+            explanation % {"error": error.strerror or error},
+        )
     other = _other_conditions(prediction, run.model_output)
     if other:
         return Reproduction(Verdict.NOT_COMPARABLE, None, other)
@@ -73,7 +82,7 @@ def reproduce(
 
 
 def _other_conditions(prediction: Prediction, model_output: ModelOutput) -> str:
-    """Say what is not here any more that the result was made with, or ""."""
+    """Describe which conditions of the first run are different now, or ""."""
     now = {
         "preprocessing_version": model_output.preprocessing_version,
         "backend": model_output.backend,
@@ -81,7 +90,8 @@ def _other_conditions(prediction: Prediction, model_output: ModelOutput) -> str:
         "weights_sha256": model_output.weights_sha256,
     }
     differing = [
-        f"{name} was {prediction.provenance.get(name)} and is {value}"
+        gettext("%(name)s was %(before)s and is %(now)s")
+        % {"name": name, "before": prediction.provenance.get(name), "now": value}
         for name, value in now.items()
         if prediction.provenance.get(name) != value
     ]
@@ -93,12 +103,17 @@ def _compare(prediction: Prediction, model_output: ModelOutput) -> Reproduction:
     again = {score.label: score.probability for score in model_output.scores}
     if stored.keys() != again.keys():
         return Reproduction(
-            Verdict.NOT_COMPARABLE, None, "the model has other labels now"
+            Verdict.NOT_COMPARABLE, None, gettext("The model has other labels now.")
         )
     difference = max(abs(stored[label] - again[label]) for label in stored)
     same_input = prediction.input_sha256 == model_output.input_sha256
-    seen = "the same input" if same_input else "another input"
     agrees = same_input and difference <= TOLERANCE
     verdict = Verdict.AGREE if agrees else Verdict.DIFFER
-    explanation = f"{seen}; probabilities differ by at most {difference:.2g}"
-    return Reproduction(verdict, difference, explanation)
+    explanation = (
+        gettext("The input is the same; probabilities differ by at most %(value)s.")
+        if same_input
+        else gettext("The input differs; probabilities differ by at most %(value)s.")
+    )
+    return Reproduction(
+        verdict, difference, explanation % {"value": f"{difference:.2g}"}
+    )

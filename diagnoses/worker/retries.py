@@ -1,10 +1,11 @@
-"""Asking again for what failed: one event with the new run, or neither."""
+"""Run failed predictions again."""
 
 from functools import partial
 
 from django.db import transaction
 from django.db.models.functions import Now
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
 from accounts import audit
 from accounts.audit import AuditAction
@@ -19,14 +20,14 @@ State = ModelVersion.State
 
 
 def retry_prediction(prediction: Prediction, *, actor: User | None) -> Prediction:
-    """Ask for another run of a failed prediction: a new row with run + 1.
+    """Queue another run of a failed prediction: a new row with run + 1.
 
-    A version that was taken out of use meanwhile reads nothing more: the one in use
-    reads the image in its place.
+    If the version has been retired meanwhile, the active version of the model reads
+    the image instead.
 
     Raises:
-        Conflict: It has not failed, another run is there already, or no version of
-            the model is in use.
+        Conflict: It has not failed, there is a later run, or no version of the model
+            is active.
     """
     with transaction.atomic():
         study = lock_study(prediction.instance.series.study_id)
@@ -39,16 +40,23 @@ def retry_prediction(prediction: Prediction, *, actor: User | None) -> Predictio
         latest = same_image.order_by("-run").first()
         if latest is None or latest.pk != prediction.pk:
             raise Conflict(
-                "This image has been run again already.", reason_code="already_retried"
+                _("This image has already been run again."),
+                reason_code="already_retried",
             )
         if not latest.retriable:
             raise Conflict(
-                f"Only a failed prediction can be run again; this one is "
-                f"{latest.status}.",
+                _(
+                    "Only a failed prediction can be run again. This one has the "
+                    "status “%(status)s”."
+                ),
+                params={"status": latest.get_status_display()},
                 reason_code="not_failed",
             )
-        if not _may_still_read(latest):
-            return _read_by_successor(latest, actor=actor)
+        version = latest.model_version
+        if version is None:
+            raise ValueError("a failed prediction names its model")
+        if not _may_still_read(version, shadow=latest.shadow):
+            return _read_by_successor(latest, version, actor=actor)
         again = Prediction.objects.create(
             instance=prediction.instance,
             frame=prediction.frame,
@@ -67,18 +75,18 @@ def retry_prediction(prediction: Prediction, *, actor: User | None) -> Predictio
     return again
 
 
-def _may_still_read(prediction: Prediction) -> bool:
-    state = prediction.model_version.state
-    return state == State.ACTIVE or (prediction.shadow and state == State.SHADOW)
+def _may_still_read(version: ModelVersion, *, shadow: bool) -> bool:
+    return version.state == State.ACTIVE or (shadow and version.state == State.SHADOW)
 
 
-def _read_by_successor(prediction: Prediction, *, actor: User | None) -> Prediction:
-    version = prediction.model_version
+def _read_by_successor(
+    prediction: Prediction, version: ModelVersion, *, actor: User | None
+) -> Prediction:
     in_use = ModelVersion.objects.filter(name=version.name, state=State.ACTIVE)
     if prediction.shadow or not in_use.exists():
         raise Conflict(
-            f"{version} reads no images any more, and no other version does in its "
-            "place.",
+            _("%(version)s is retired, and no version of the model is active."),
+            params={"version": str(version)},
             reason_code="retired_model",
         )
     written = queue_predictions(
@@ -86,7 +94,8 @@ def _read_by_successor(prediction: Prediction, *, actor: User | None) -> Predict
     )
     if not written:
         raise Conflict(
-            f"The version of {version.name} that is in use has this image already.",
+            _("The active version of %(name)s has already read this image."),
+            params={"name": version.name},
             reason_code="already_retried",
         )
     return written[0]
@@ -99,13 +108,13 @@ def retry_for(
     source: str,
     request: HttpRequest | None = None,
 ) -> Prediction:
-    """Queue another run of a failed one on behalf of a person, and record that.
+    """Queue another run on behalf of a user, with an audit event.
 
     Args:
-        actor: Who asks; the caller has checked that they may.
-        prediction: What failed.
+        actor: The user; the caller has checked the permission.
+        prediction: The failed run.
         source: An `AuditSource`.
-        request: The HTTP request, for the trail.
+        request: The HTTP request, for the audit trail.
 
     Raises:
         Conflict: It cannot be run again; see `retry_prediction`.

@@ -1,7 +1,7 @@
-"""What alone recovers lost work: expired leases are given back, lost hints repeated.
+"""Recover lost work: queue rows with expired leases again, repeat lost hints.
 
-It asks nothing of the workers and nothing of the broker but how many hints wait, so
-it also recovers from an emptied broker. Any number of sweepers may run.
+It only asks the broker how many hints wait, so it also recovers from an emptied broker.
+Any number of sweepers may run.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from patients.storage import sweep_orphans
 logger = logging.getLogger(__name__)
 
 Status = Prediction.Status
-# A hint that nobody has followed for this long may be lost.
+# A hint without a claim for this long may be lost.
 HINT_PATIENCE = timedelta(seconds=5)
-# Nothing claimed for this long, though images and hints wait: the workers stand still.
+# No claim for this long although images and hints wait: the workers are stalled.
 STALLED_AFTER_S = 30.0
-# Waiting for longer than this is a delay that people are told of.
+# A longer wait is shown to users as a delay.
 DELAY = timedelta(seconds=60)
 ORPHAN_SWEEP_INTERVAL_S = 24 * 3600.0
 _MOST_AT_ONCE = 500
@@ -38,14 +38,14 @@ _MOST_AT_ONCE = 500
 
 @dataclass(frozen=True)
 class Sweep:
-    """What one sweep did."""
+    """Counts of one sweep."""
 
     given_back: int
     hints: int
 
 
 def sweep_once() -> Sweep:
-    """Give back what lost workers held, then repeat the hints that got lost.
+    """Queue rows of lost workers again, then repeat lost hints.
 
     Raises:
         OperationalError, InterfaceError: The database is away.
@@ -56,10 +56,10 @@ def sweep_once() -> Sweep:
 
 
 def give_back_expired() -> int:
-    """Queue the rows again whose lease has expired; return how many.
+    """Queue rows with expired leases again; return how many.
 
-    A row that somebody has locked is left for the next sweep: a worker frozen in the
-    middle of its transaction must not stop the recovery of all others.
+    A locked row is left for the next sweep: a worker frozen in a transaction must not
+    stop the recovery of the other rows.
     """
     with transaction.atomic():
         expired = list(
@@ -70,7 +70,7 @@ def give_back_expired() -> int:
         )
     given_back = 0
     for prediction_id, attempt in expired:
-        # A heartbeat in between costs its worker the row: the fence keeps that safe.
+        # A heartbeat in between costs its worker the row: the fence keeps it safe.
         if count_lost_worker(Claimed(prediction_id, attempt)):
             logger.warning(
                 "The lease of prediction %s, attempt %d, expired",
@@ -82,10 +82,10 @@ def give_back_expired() -> int:
 
 
 def repeat_lost_hints() -> int:
-    """Send as many hints as images wait beyond the hints that wait; return how many.
+    """Send the hints that are missing for the waiting images; return how many.
 
-    Only once an image has waited too long since its hint, so that a busy queue is left
-    alone; and never more than images, or hints would pile up.
+    Only if an image has waited too long since its hint, so that a busy queue is left
+    alone; never more hints than images, so that they do not pile up.
     """
     waiting = _claimable()
     overdue = waiting.filter(
@@ -95,9 +95,9 @@ def repeat_lost_hints() -> int:
         return 0
     images = waiting.count()
     sent = sum(
-        send_hints_to(queue, min(images - there, _MOST_AT_ONCE))
-        for queue, there in hints_waiting().items()
-        if images > there
+        send_hints_to(queue, min(images - queued_hints, _MOST_AT_ONCE))
+        for queue, queued_hints in hints_waiting().items()
+        if images > queued_hints
     )
     if sent:
         overdue.update(hinted_at=Now())
@@ -105,9 +105,9 @@ def repeat_lost_hints() -> int:
 
 
 def stalled(*, for_s: float = STALLED_AFTER_S) -> bool:
-    """Say whether images and hints wait, and nobody has claimed anything for a while.
+    """Return whether images and hints wait, but no worker has claimed any for a while.
 
-    A worker that holds a live lease is at work, however long one image takes.
+    A worker with a valid lease is working, however long one image takes.
 
     Raises:
         OperationalError, InterfaceError: The database is away.
@@ -125,9 +125,9 @@ def stalled(*, for_s: float = STALLED_AFTER_S) -> bool:
 
 
 def delayed_since() -> datetime | None:
-    """Return since when the longest waiting image waits, if that is worth telling.
+    """Return since when the oldest image waits, or None if the delay is short.
 
-    Runs in shadow may wait: nobody looks for them.
+    Shadow runs do not count.
     """
     waiting = (
         _claimable()
@@ -148,7 +148,7 @@ def _claimable() -> QuerySet[Prediction]:
 
 
 def keep_sweeping(stop: threading.Event) -> None:
-    """Sweep until asked to stop; a database or broker that is away is waited for."""
+    """Sweep until `stop` is set; wait while the database or broker is away."""
     orphans = threading.Thread(
         target=_keep_sweeping_orphans, args=(stop,), name="orphans", daemon=True
     )
@@ -162,12 +162,14 @@ def keep_sweeping(stop: threading.Event) -> None:
             continue
         if sweep.given_back or sweep.hints:
             logger.info(
-                "%d rows given back, %d hints repeated", sweep.given_back, sweep.hints
+                "%d rows returned to the queue, %d hints repeated",
+                sweep.given_back,
+                sweep.hints,
             )
 
 
 def _keep_sweeping_orphans(stop: threading.Event) -> None:
-    """Remove orphaned objects once a day, beside the sweeps: listing may take long."""
+    """Remove orphaned objects once a day, in a thread: listing may take long."""
     due = time.monotonic()
     while not stop.wait(1.0):
         if time.monotonic() < due:

@@ -1,1 +1,1 @@
-"""Network graphs by architecture: flat, every layer named."""
+"""Network architectures: builders with a name for every layer."""

@@ -1,4 +1,4 @@
-"""Networks that Keras itself brings, with our head: on offer for training."""
+"""Networks of `keras.applications` with the pooled head of this project."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def build_densenet121(
 def build_efficientnetv2_b0(
     classes: int, channels: int, dtype: str, size: int | None
 ) -> keras.Model:
-    """Build an EfficientNetV2-B0 (Tan and Le 2021), fed like every model here."""
+    """Build an EfficientNetV2-B0 (Tan and Le 2021) without its own preprocessing."""
     import keras
 
     return _with_head(
@@ -65,12 +65,12 @@ def _in_dtype(network: keras.Model, dtype: str) -> keras.Model:
 
     if dtype == "float32":
         return network
-    own = {"maps", "pool", "pool_dropout", "logits"}
+    head = {"maps", "pool", "pool_dropout", "logits"}
 
     def clone(layer: keras.Layer) -> keras.Layer:
         config = layer.get_config()
         narrow = isinstance(layer, keras.layers.BatchNormalization)
-        keeps = layer.name in own or (narrow and dtype == "float16")
+        keeps = layer.name in head or (narrow and dtype == "float16")
         config["dtype"] = "float32" if keeps else dtype
         return layer.__class__.from_config(config)
 

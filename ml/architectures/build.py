@@ -1,7 +1,7 @@
 """Network graphs: flat, every layer named, logits and the last maps as outputs.
 
-Keras is imported inside the functions: whatever only reads a card, draws a heat map
-or runs an exported graph must not pay for it.
+Keras is imported inside the functions, so that code that only reads a card, draws a
+heat map or runs an exported graph does not load it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ARCHITECTURES = {
     "efficientnetv2-b0": build_efficientnetv2_b0,
     "tiny": build_tiny,
 }
-# Their dense layer counts the pixels of the maps: one size, known when built.
+# Architectures that flatten the maps before a dense layer: the input size is fixed.
 FIXED_SIZE = frozenset({"small-cnn"})
 
 
@@ -58,7 +58,12 @@ def build(
         ModelError: There is no such architecture, or its size is missing.
     """
     if architecture not in ARCHITECTURES:
-        known = ", ".join(sorted(ARCHITECTURES))
-        raise ModelError(f"No architecture is called {architecture!r}; known: {known}.")
+        raise ModelError(
+            "There is no architecture %(architecture)s. Known: %(known)s.",
+            params={
+                "architecture": architecture,
+                "known": ", ".join(sorted(ARCHITECTURES)),
+            },
+        )
     fixed = size if architecture in FIXED_SIZE else None
     return ARCHITECTURES[architecture](classes, channels, dtype, fixed)

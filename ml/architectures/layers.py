@@ -1,6 +1,6 @@
-"""Layers that several networks are made of, each with a name of its own.
+"""Layers that several networks share, each with a fixed name.
 
-Weights are found by layer name, so nothing here leaves a name to Keras' counters.
+Weights are assigned by layer name, so no name is left to Keras' counters.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 def normalisation(
     x: keras.KerasTensor, label: str, dtype: str, *, scale: str = "ones"
 ) -> keras.KerasTensor:
-    """Normalise over the batch; `scale` initialises the factor."""
+    """Add batch normalisation; `scale` initialises its factor gamma."""
     import keras
 
-    # Statistics of a normalisation do not fit into float16 and stay float32.
+    # Batch statistics exceed the range of float16, so they stay float32.
     norm_dtype = "float32" if dtype == "float16" else dtype
     return keras.layers.BatchNormalization(
         momentum=0.95,
@@ -38,12 +38,12 @@ def convolution(
     *,
     scale: str = "ones",
 ) -> keras.KerasTensor:
-    """Convolve without bias, then normalise."""
+    """Add a convolution without bias, and batch normalisation."""
     import keras
 
     layers = keras.layers
     if kernel > 1:
-        # Padded by hand: "same" with a stride pads by size, and shifts the picture.
+        # Explicit padding: with a stride, "same" pads by the size and shifts the image.
         x = layers.ZeroPadding2D(kernel // 2, name=f"{label}_pad", dtype=dtype)(x)
     x = layers.Conv2D(
         filters,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 # He et al. 2016, table 1.
 RESNET50_STAGES = ((3, 64), (4, 128), (6, 256), (3, 512))
 EXPANSION = 4
-# As in Goyal et al. 2017: each block begins as the identity, which trains faster.
+# As in Goyal et al. 2017: each block starts as the identity, which trains faster.
 LAST_SCALE = "zeros"
 
 

@@ -25,12 +25,12 @@ def build_small_cnn(
     The maps are those of the last block, after its pooling.
 
     Raises:
-        ModelError: No size is given: the dense layer counts the pixels.
+        ModelError: No size is given; the dense layer needs it.
     """
     import keras
 
     if size is None:
-        raise ModelError("The small CNN needs the size of its input.")
+        raise ModelError("The architecture small-cnn needs an input size.")
     layers = keras.layers
     x = image = keras.Input((size, size, channels), name="image")
     for number, width in enumerate(PLAIN_CHANNELS, start=1):

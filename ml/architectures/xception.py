@@ -49,7 +49,7 @@ def _down(
     *,
     first_relu: bool,
 ) -> keras.KerasTensor:
-    """Two separable convolutions and a pooling beside a strided shortcut."""
+    """Add two separable convolutions and a pooling, beside a strided shortcut."""
     import keras
 
     layers = keras.layers
@@ -70,7 +70,7 @@ def _middle(x: keras.KerasTensor, label: str, dtype: str) -> keras.KerasTensor:
     y = x
     for number in (1, 2, 3):
         y = layers.ReLU(name=f"{label}_relu{number}", dtype=dtype)(y)
-        # Each block begins as the identity, which trains faster from random weights.
+        # Each block starts as the identity, which trains faster from random weights.
         scale = "zeros" if number == 3 else "ones"
         y = _separable(y, MIDDLE_CHANNELS, f"{label}_{number}", dtype, scale=scale)
     return layers.Add(name=f"{label}_add", dtype=dtype)([x, y])

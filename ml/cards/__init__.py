@@ -1,4 +1,1 @@
-"""The card of a model.
-
-Its schema, how it is read, and the texts that no computation can give.
-"""
+"""Model cards: schema, reading, checks and fixed texts."""

@@ -1,6 +1,8 @@
-"""Cards: what models there are, what they read and how well.
+"""Cards: which models there are, what they read and how well.
 
 A model is a folder `<name>/<version>/` with card.json, its weights and curves.svg.
+`ml.cards.contents` has the schema of card.json, and `card.schema.json` the same as JSON
+Schema.
 """
 
 from __future__ import annotations
@@ -8,16 +10,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ml.cards.ensemble_spec import Member, ensemble_sha256, members_of
+from ml.cards.contents import CardContents, Shortcuts, Training, TrainingSource
+from ml.cards.ensemble_spec import Member, ensemble_sha256
+from ml.cards.json_reader import JsonMismatchError, read_json
+from ml.cards.measurements import Gate, HeatMapMeasures, Measurement
+from ml.cards.upgrade import upgraded
 from ml.errors import ModelError
 from ml.labels import Label
 
 WEIGHTS_DIR = Path(__file__).resolve().parents[1] / "weights"
 TASKS = ("softmax", "sigmoid")
-DEVICES = ("cpu", "gpu")
 # The architecture of a network that came in a file and is run as it is.
 IMPORTED = "imported"
 # What a weights file holds where it is not `.keras`: an OpenVINO graph, packed.
@@ -28,7 +34,10 @@ NO_WEIGHTS_NAME = "weights.keras"
 
 @dataclass(frozen=True)
 class Card:
-    """One version of a model as its card.json says it; `raw` is the whole JSON."""
+    """One version of a model as its card.json says it.
+
+    `raw` is the whole JSON in the present schema, `contents` the same with types.
+    """
 
     name: str
     version: str
@@ -46,12 +55,16 @@ class Card:
     normalisation: Mapping[str, Any]
     weights_file: Path
     weights_sha256: str | None
-    metrics: Mapping[str, Any]
-    training_data: tuple[Mapping[str, Any], ...]
+    training_data: tuple[TrainingSource, ...]
     intended_use: str
     limits: tuple[str, ...]
     not_measured: tuple[str, ...]
     raw: Mapping[str, Any]
+
+    @cached_property
+    def contents(self) -> CardContents:
+        """Everything that the card says."""
+        return read_json(CardContents, self.raw)
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -59,9 +72,33 @@ class Card:
         return tuple(label.name for label in self.labels)
 
     @property
+    def measurements(self) -> tuple[Measurement, ...]:
+        """What was measured of the model's scores, by set of images."""
+        return self.contents.measurements
+
+    def measurement(self, key: str) -> Measurement | None:
+        """Return one measurement by its key."""
+        return next((each for each in self.measurements if each.key == key), None)
+
+    @property
+    def training(self) -> Training | None:
+        """How the network was trained; None: not here, or not known."""
+        return self.contents.training
+
+    @property
     def calibrated(self) -> bool:
         """Whether scores were calibrated on images that training did not see."""
         return bool(self.calibration.get("calibrated", False))
+
+    @property
+    def uncertainty(self) -> Mapping[str, Any] | None:
+        """The label sets or bands of `ml.uncertainty`; None: it has none."""
+        return self.raw.get("uncertainty")
+
+    @property
+    def operating_points(self) -> Mapping[str, Mapping[str, float]]:
+        """The named sets of thresholds that the card offers."""
+        return self.raw.get("operating_points") or {}
 
     @property
     def imported(self) -> bool:
@@ -70,7 +107,7 @@ class Card:
 
     @property
     def heat_maps(self) -> bool:
-        """Whether the model can say where a score comes from."""
+        """Whether the model has heat maps."""
         return bool(self.raw.get("heat_maps", True))
 
     @property
@@ -80,7 +117,7 @@ class Card:
 
     @property
     def weights_format(self) -> str:
-        """Return what the weights file holds: "keras" or "openvino"."""
+        """What the weights file holds: "keras" or "openvino"."""
         return str((self.raw.get("weights") or {}).get("format", "keras"))
 
     @property
@@ -91,40 +128,49 @@ class Card:
     @property
     def members(self) -> tuple[Member, ...]:
         """The models whose mean this one is; none for a network of its own."""
-        return members_of(self.raw)
+        return self.contents.members
+
+    @property
+    def label_sources(self) -> Mapping[str, Mapping[str, tuple[str, ...]]]:
+        """For each label of an ensemble, the labels of each member that make it.
+
+        Several labels of one member are summed: Bacterial and Viral pneumonia of a
+        softmax model are Pneumonia.
+        """
+        combination = self.contents.combination
+        return combination.labels if combination else {}
 
     @property
     def runs_on(self) -> tuple[str, ...]:
         """Which kinds of worker may run it: cpu, gpu."""
-        return tuple(self.raw.get("runs_on") or DEVICES)
+        return self.contents.runs_on
 
     @property
     def age_range(self) -> tuple[float, float] | None:
         """Youngest and oldest age in years that the card allows; None: not checked."""
-        found = self.raw["accepts"].get("age_years")
-        return (float(found[0]), float(found[1])) if found else None
+        return self.contents.accepts.age_years
 
     @property
-    def gate(self) -> Mapping[str, Any] | None:
-        """What the card says of its gate in feature space; None: it has none."""
-        return self.raw.get("gate")
+    def gate(self) -> Gate | None:
+        """The gate in feature space; None: it has none."""
+        return self.contents.gate
 
     @property
     def gate_file(self) -> Path | None:
         """Where the gate's statistics are: beside the weights."""
         if self.gate is None:
             return None
-        return self.weights_file.with_name(Path(self.gate["file"]).name)
+        return self.weights_file.with_name(Path(self.gate.file).name)
 
     @property
-    def shortcuts(self) -> Mapping[str, Any] | None:
-        """What the model could read off an image's source; None: not measured."""
-        return self.raw.get("shortcuts")
+    def shortcuts(self) -> Shortcuts | None:
+        """How far the model may rest on an image's source; None: not measured."""
+        return self.contents.shortcuts
 
     @property
-    def heat_map_measures(self) -> Mapping[str, Any] | None:
-        """Whether the model's heat maps say something; None: not measured."""
-        return self.raw.get("heat_map_measures")
+    def heat_map_measures(self) -> HeatMapMeasures | None:
+        """What the model's heat maps are worth; None: not measured."""
+        return self.contents.heat_map_measures
 
 
 def list_cards(*, weights_dir: Path | None = None) -> list[Card]:
@@ -153,14 +199,17 @@ def get_card(
         ModelError: There is no such model.
     """
     cards = list_cards(weights_dir=weights_dir)
-    found = [c for c in cards if c.name == name and version in (None, c.version)]
-    if not found:
-        known = ", ".join(sorted({card.name for card in cards})) or "none"
-        wanted = name if version is None else f"{name} {version}"
+    matching = [c for c in cards if c.name == name and version in (None, c.version)]
+    if not matching:
         raise ModelError(
-            f"There is no model {wanted}; known: {known}.", reason_code="no_model"
+            "There is no model %(model)s; known: %(known)s.",
+            params={
+                "model": name if version is None else f"{name} {version}",
+                "known": ", ".join(sorted({card.name for card in cards})) or "-",
+            },
+            reason_code="no_model",
         )
-    return _newest(found)
+    return _newest(matching)
 
 
 def _newest(cards: list[Card]) -> Card:
@@ -177,7 +226,7 @@ def default_card(*, weights_dir: Path | None = None) -> Card:
     """
     cards = list_cards(weights_dir=weights_dir)
     chest = [card for card in cards if "CHEST" in card.body_parts]
-    chosen = [card for card in chest if card.raw.get("default")] or chest
+    chosen = [card for card in chest if card.contents.default] or chest
     if not chosen:
         raise ModelError(
             "No model for chest images is installed.", reason_code="no_model"
@@ -186,85 +235,118 @@ def default_card(*, weights_dir: Path | None = None) -> Card:
 
 
 def read_card(path: Path) -> Card:
-    """Read a card.json.
+    """Read a card.json and check it.
 
     Raises:
-        ModelError: It is missing, not JSON, or lacks something.
+        ModelError: It is missing, not JSON, or does not fit the schema.
     """
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-        card = _card(raw, path.parent)
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ModelError(f"The card {path} cannot be read.") from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelError(f"The card {path} is incomplete: {error}.") from error
-    _check(card, path)
-    return card
+        raise ModelError(
+            "The card %(card)s cannot be read.", params={"card": path}
+        ) from error
+    return _checked(raw, folder=path.parent, named=str(path))
 
 
 def parse_card(raw: Mapping[str, Any], *, folder: Path) -> Card:
     """Build a card from its JSON, kept elsewhere than in a file.
 
     Args:
-        raw: What a card.json says.
+        raw: What a card.json says, in any version of its schema.
         folder: Where its weights file lies.
 
     Raises:
-        ModelError: It lacks something.
+        ModelError: It does not fit the schema.
     """
+    named = f"{raw.get('name', '?')} {raw.get('version', '?')}"
+    return _checked(raw, folder=folder, named=named)
+
+
+def write_card(path: Path, raw: Mapping[str, Any]) -> None:
+    """Check a card and write it as a whole or not at all.
+
+    Raises:
+        ModelError: It does not fit the schema.
+    """
+    parse_card(raw, folder=path.parent)
+    temporary = path.with_name(f".{path.name}.tmp")
+    text = json.dumps(dict(raw), indent=2, ensure_ascii=False) + "\n"
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _checked(raw: Any, *, folder: Path, named: str) -> Card:
+    """Bring a card's JSON to the present schema, check it and build the card."""
     try:
-        card = _card(dict(raw), folder)
+        card = _card(upgraded(raw), folder)
+    except JsonMismatchError as mismatch:
+        raise ModelError(
+            "The card %(card)s does not fit its schema at %(place)s: %(expected)s.",
+            params={
+                "card": named,
+                "place": mismatch.place or "/",
+                "expected": mismatch.expected,
+            },
+        ) from mismatch
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelError(f"The card is incomplete: {error}.") from error
-    _check(card, folder)
+        raise ModelError(
+            "The card %(card)s is incomplete: %(detail)s.",
+            params={"card": named, "detail": error},
+        ) from error
+    _check(card, named)
     return card
 
 
 def _card(raw: dict[str, Any], folder: Path) -> Card:
+    contents = read_json(CardContents, raw)
+    weights = contents.weights
     # An ensemble has no file; nor has a model whose weights were not shipped.
-    absent = raw["weights"] is None
-    weights = {"file": NO_WEIGHTS_NAME} if absent else raw["weights"]
-    sha256 = ensemble_sha256(raw) if members_of(raw) else weights.get("sha256")
+    sha256 = weights.sha256 if weights else None
     return Card(
-        name=raw["name"],
-        version=raw["version"],
-        architecture=raw["architecture"],
-        task=raw["task"],
+        name=contents.name,
+        version=contents.version,
+        architecture=contents.architecture,
+        task=contents.task,
         labels=tuple(
-            Label(item["name"], item["display"], item["snomed"])
-            for item in raw["labels"]
+            Label(label.name, label.display, label.snomed) for label in contents.labels
         ),
-        thresholds={k: float(v) for k, v in raw["thresholds"]["values"].items()},
+        thresholds=contents.thresholds.values,
         calibration=raw["calibration"],
-        modalities=tuple(raw["accepts"]["modalities"]),
-        body_parts=tuple(raw["accepts"]["body_parts"]),
-        views=tuple(raw["accepts"]["views"]),
-        ages=raw["accepts"]["ages"],
-        input_size=int(raw["input"]["size"]),
-        input_channels=int(raw["input"]["channels"]),
-        normalisation=raw["input"]["normalisation"],
+        modalities=contents.accepts.modalities,
+        body_parts=contents.accepts.body_parts,
+        views=contents.accepts.views,
+        ages=contents.accepts.ages,
+        input_size=contents.input.size,
+        input_channels=contents.input.channels,
+        normalisation=contents.input.normalisation,
         # Only a name: a card must not point out of its folder.
-        weights_file=folder / Path(weights["file"]).name,
-        weights_sha256=sha256,
-        metrics=raw["metrics"],
-        training_data=tuple(raw["training_data"]),
-        intended_use=raw["intended_use"],
-        limits=tuple(raw["limits"]),
-        not_measured=tuple(raw["not_measured"]),
+        weights_file=folder / Path(weights.file if weights else NO_WEIGHTS_NAME).name,
+        weights_sha256=ensemble_sha256(raw) if contents.members else sha256,
+        training_data=contents.training_data,
+        intended_use=contents.intended_use,
+        limits=contents.limits,
+        not_measured=contents.not_measured,
         raw=raw,
     )
 
 
-def _check(card: Card, path: Path) -> None:
+def _check(card: Card, named: str) -> None:
     names = set(card.label_names)
     if not names or len(names) != len(card.labels):
-        raise ModelError(f"The card {path} names no label, or one twice.")
-    if card.task not in TASKS:
-        raise ModelError(f"The card {path} has the unknown task {card.task!r}.")
+        raise ModelError(
+            "The card %(card)s has no label, or one twice.", params={"card": named}
+        )
     if set(card.thresholds) != names:
-        raise ModelError(f"The card {path} does not have one threshold a label.")
+        raise ModelError(
+            "The card %(card)s does not have one threshold for each label.",
+            params={"card": named},
+        )
     if not all(0.0 <= value <= 1.0 for value in card.thresholds.values()):
-        raise ModelError(f"The card {path} has a threshold outside 0 to 1.")
+        raise ModelError(
+            "The card %(card)s has a threshold outside 0 to 1.",
+            params={"card": named},
+        )
 
 
 def _version_key(version: str) -> tuple[tuple[int, str], ...]:

@@ -1,1 +1,1 @@
-"""Data sets in their published layouts, as rows with labels, patients and splits."""
+"""Data sets in their published layouts, read as rows with labels and splits."""

@@ -1,4 +1,4 @@
-"""Boxes that readers drew around findings, as a manifest carries them."""
+"""Bounding boxes around findings, as a manifest lists them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 from ml.errors import TrainingError
 from ml.labels import PARENTS
 
-# What the box list of ChestX-ray14 calls otherwise than its label list.
+# Names in the box list of ChestX-ray14 that differ from its label list.
 BOX_SYNONYMS = {"Infiltrate": "Infiltration"}
 
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle in pixels of the original image, before anyone resized it."""
+    """A rectangle in pixels of the original image, before any resizing."""
 
     label: str
     left: float
@@ -27,10 +27,10 @@ class Box:
 
 
 def boxes_of(text: str) -> tuple[Box, ...]:
-    """Read a JSON list of [label, x, y, width, height].
+    """Parse a JSON list of [label, x, y, width, height].
 
     Raises:
-        TrainingError: It is not one.
+        TrainingError: The text is not such a list.
     """
     if not text:
         return ()
@@ -40,14 +40,16 @@ def boxes_of(text: str) -> tuple[Box, ...]:
             for label, *place in json.loads(text)
         )
     except (ValueError, TypeError) as error:
-        raise TrainingError(f"Boxes cannot be read: {text[:80]}.") from error
+        raise TrainingError(
+            "The boxes cannot be read: %(boxes)s.", params={"boxes": text[:80]}
+        ) from error
 
 
 def labels_of_box(label: str, names: Sequence[str]) -> tuple[str, ...]:
-    """Return the labels of a model that a box speaks of.
+    """Return the labels of a model that a box stands for.
 
-    A box of a more general label speaks of all its kinds: Pneumonia of bacterial and
-    of viral pneumonia.
+    A box of a general label stands for all its subtypes: Pneumonia for bacterial and
+    viral pneumonia.
     """
     label = BOX_SYNONYMS.get(label, label)
     if label in names:
@@ -58,7 +60,7 @@ def labels_of_box(label: str, names: Sequence[str]) -> tuple[str, ...]:
 def box_mask(
     boxes: Sequence[Box], *, original: tuple[int, int], shape: tuple[int, int]
 ) -> np.ndarray:
-    """Draw boxes into a stored image.
+    """Draw boxes as a mask over a stored image.
 
     Args:
         boxes: In pixels of the original image.
@@ -66,7 +68,7 @@ def box_mask(
         shape: The stored image's height and width.
 
     Returns:
-        bool `shape`, true within any of the boxes.
+        bool `shape`, true inside any box.
     """
     across, down = shape[1] / original[0], shape[0] / original[1]
     mask = np.zeros(shape, bool)

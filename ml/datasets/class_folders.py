@@ -1,8 +1,8 @@
-"""Folders that are labels: <split>/<class>/images or <class>/images, as on Kaggle.
+"""Class folders as data sets: <split>/<class>/images or <class>/images, as on Kaggle.
 
-Patients are known only where file names say so. Kermany et al. number pneumonia images
-by person within bacterial and within viral: person100_virus stands in the official
-train set and person100_bacteria in the test set, so that the kind is part of who it is.
+Patients are known only from file names. Kermany et al. number the patients of bacterial
+and viral pneumonia separately: person100_virus is in the official train set and
+person100_bacteria in the test set, so the kind is part of the patient's identifier.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SPLITS = {
     "test": "test",
     "testing": "test",
 }
-# What folders call a class, in plain letters, and the labels of its images.
+# Folder name, in small letters and digits only, to the labels of its images.
 CLASSES: dict[str, tuple[str, ...]] = {
     "normal": ("Normal",),
     "pneumonia": ("Pneumonia",),
@@ -57,27 +57,30 @@ BRAIN_LABELS = frozenset({"Glioma", "Meningioma", "Pituitary tumour", "No tumour
 PERSON = re.compile(r"person(\d+)_(bacteria|virus)_\d+", re.IGNORECASE)
 NUMBERED = re.compile(r"(bacteria|virus|normal)-(\d+)-\d+", re.IGNORECASE)
 KIND = re.compile(r"(?:person\d+_)?(bacteria|virus)[_-]\d+", re.IGNORECASE)
-# The name that viewers give to any export, too: believed of a normal image among
-# images of pneumonia alone.
+# Many viewers use this name for any export, so it counts only for normal images of a
+# data set that has pneumonia, too.
 NORMAL_IMAGE = re.compile(r"((?:NORMAL\d+-)?IM-\d+)-\d+", re.IGNORECASE)
 NIH_IMAGE = re.compile(r"(\d{8})_\d{3}")
 
 
 def has_class_folders(root: Path) -> bool:
-    """Say whether a folder holds folders of images, with or without splits."""
+    """Tell whether a folder contains class folders, with or without splits."""
     return next(_images(root), None) is not None
 
 
 def read_class_folders(root: Path) -> list[ManifestRow]:
-    """Read folders of images; without splits every image is train.
+    """Read class folders; without split folders the split is empty.
 
     Raises:
-        TrainingError: There are no such folders, or only some are splits.
+        TrainingError: There are no class folders.
     """
-    found = list(_images(root))
-    if not found:
-        raise TrainingError(f"{root} holds no folders <class> or <split>/<class>.")
-    labels = {label for _, folder, _ in found for label in _labels(folder, "")}
+    images = list(_images(root))
+    if not images:
+        raise TrainingError(
+            "%(folder)s has no folders CLASS or SPLIT/CLASS with images.",
+            params={"folder": str(root)},
+        )
+    labels = {label for _, folder, _ in images for label in _labels(folder, "")}
     dataset = _dataset_of(root, labels)
     beside_pneumonia = "Pneumonia" in labels
     return [
@@ -88,7 +91,7 @@ def read_class_folders(root: Path) -> list[ManifestRow]:
             dataset,
             beside_pneumonia=beside_pneumonia,
         )
-        for split, folder, image in found
+        for split, folder, image in images
     ]
 
 
@@ -105,7 +108,7 @@ def _row(
         path=path,
         dataset="kermany" if known else dataset,
         split=split,
-        # Without a number each image is taken for a patient of its own.
+        # Without a patient number, each image counts as a separate patient.
         patient=patient or f"{dataset}/{path}",
         # All images of Kermany et al. are AP.
         view="AP" if known else "",
@@ -116,12 +119,12 @@ def _row(
 
 def _kermany_patient(name: str, *, normal: bool) -> str:
     """Return the patient of an image of Kermany et al., else an empty string."""
-    if found := PERSON.match(name):
-        return f"kermany-person{found[1]}-{found[2].lower()}"
-    if found := NUMBERED.match(name):
-        return f"kermany-{found[1].lower()}-{found[2]}"
-    if normal and (found := NORMAL_IMAGE.match(name)):
-        return f"kermany-{found[1]}"
+    if match := PERSON.match(name):
+        return f"kermany-person{match[1]}-{match[2].lower()}"
+    if match := NUMBERED.match(name):
+        return f"kermany-{match[1].lower()}-{match[2]}"
+    if normal and (match := NORMAL_IMAGE.match(name)):
+        return f"kermany-{match[1]}"
     return ""
 
 
@@ -129,8 +132,8 @@ def _labels(folder: str, name: str) -> tuple[str, ...]:
     labels = CLASSES.get(plain_name(folder), (folder,))
     if labels != ("Pneumonia",):
         return labels
-    found = KIND.match(name)
-    return (*labels, KINDS[found[1].lower()]) if found else labels
+    match = KIND.match(name)
+    return (*labels, KINDS[match[1].lower()]) if match else labels
 
 
 def _dataset_of(root: Path, labels: set[str]) -> str:
@@ -150,7 +153,7 @@ def _images(root: Path) -> Iterator[tuple[str, str, Path]]:
             for part in _folders(folder):
                 yield from _images_of(SPLITS[folder.name.lower()], part)
     elif len(folders) == 1 and not _has_images(folders[0]):
-        # What an archive unpacks to: a folder with the folders.
+        # Archives often unpack to one folder around the class folders.
         yield from _images(folders[0])
     else:
         for part in folders:
@@ -173,7 +176,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _folders(root: Path) -> list[Path]:
-    """Return the folders of a folder but hidden ones and what macOS leaves in zips."""
+    """Return the subfolders without hidden ones and those that macOS adds to zips."""
     return sorted(
         Path(entry.path)
         for entry in os.scandir(root)

@@ -1,7 +1,7 @@
-"""A folder of DICOM files with a table of labels: what PACS exports look like.
+"""A folder of DICOM files with a table of labels, as exported from a PACS.
 
 The table has a column path (or filename) or SOPInstanceUID, a column labels (or label;
-joined by |) and, where wanted, split and dataset. The rest stands in the headers.
+joined by |) and optionally split and dataset. The rest comes from the headers.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ HEADER_ERRORS = (
 
 
 def is_dicom(file: Path) -> bool:
-    """Say whether a file begins as a DICOM file does (PS3.10 section 7.1)."""
+    """Tell whether a file has the DICOM preamble and prefix (PS3.10 section 7.1)."""
     try:
         with file.open("rb") as content:
             return content.read(PREAMBLE_LENGTH + 4)[PREAMBLE_LENGTH:] == b"DICM"
@@ -55,73 +55,85 @@ def is_dicom(file: Path) -> bool:
 
 
 def find_dicom_table(root: Path) -> Path | None:
-    """Return the first table in a folder that labels DICOM files, if there is one."""
+    """Return the first table in a folder that labels DICOM files, else None."""
     return next(
         (t for t in sorted(root.glob("*.csv")) if is_dicom_table(t, root)), None
     )
 
 
 def is_dicom_table(table: Path, root: Path) -> bool:
-    """Say whether a table labels DICOM files of a folder, by UID or by path."""
+    """Tell whether a table labels DICOM files of a folder, by UID or by path."""
     lines = read_table(table)
-    names = set(lines[0]) if lines else set()
-    by_path, by_uid = _one_of(PATH_COLUMNS, names), _one_of(UID_COLUMNS, names)
-    if _one_of(LABEL_COLUMNS, names) is None or (by_path or by_uid) is None:
+    columns = set(lines[0]) if lines else set()
+    by_path, by_uid = _one_of(PATH_COLUMNS, columns), _one_of(UID_COLUMNS, columns)
+    if _one_of(LABEL_COLUMNS, columns) is None or (by_path or by_uid) is None:
         return False
     return by_path is None or is_dicom(root / lines[0][by_path])
 
 
 def read_dicom_folder(root: Path, labels_csv: Path | None = None) -> list[ManifestRow]:
-    """Read the images that a table names, with patient, view, age and sex of each.
+    """Read the images that a table lists, with patient, view, age and sex of each.
 
     Raises:
-        TrainingError: There is no table, it lacks a column, or an image that it names
-            is not there, is named twice or is no DICOM file.
+        TrainingError: There is no table, it lacks a column, or an image that it lists
+            is missing, is listed twice or is not a DICOM file.
     """
     table = labels_csv or find_dicom_table(root)
     if table is None:
-        raise TrainingError(f"There is no table of labels for DICOM files in {root}.")
+        raise TrainingError(
+            "%(folder)s has no table of labels for DICOM files.",
+            params={"folder": str(root)},
+        )
     lines = read_table(table)
-    names = set(lines[0]) if lines else set()
-    by_path, by_uid = _one_of(PATH_COLUMNS, names), _one_of(UID_COLUMNS, names)
-    labels, by = _one_of(LABEL_COLUMNS, names), by_path or by_uid
+    columns = set(lines[0]) if lines else set()
+    by_path, by_uid = _one_of(PATH_COLUMNS, columns), _one_of(UID_COLUMNS, columns)
+    labels, by = _one_of(LABEL_COLUMNS, columns), by_path or by_uid
     if labels is None or by is None:
         raise TrainingError(
-            f"{table} needs the column labels, and path or SOPInstanceUID."
+            "%(table)s needs a column labels, and a column path or SOPInstanceUID.",
+            params={"table": str(table)},
         )
-    wanted = [line.get(by, "").strip() for line in lines]
+    image_names = [line.get(by, "").strip() for line in lines]
     if by == by_path:
-        images = {name: root / name for name in wanted if (root / name).is_file()}
+        images = {name: root / name for name in image_names if (root / name).is_file()}
     else:
         images = _images_by_uid(root)
-    _refuse_gaps(wanted, images, table)
+    _check_complete(image_names, images, table)
     return [
         _row(root, images[name], line, labels_of(line.get(labels, "")))
-        for name, line in zip(wanted, lines, strict=True)
+        for name, line in zip(image_names, lines, strict=True)
     ]
 
 
-def _refuse_gaps(wanted: list[str], images: dict[str, Path], table: Path) -> None:
-    missing = [name for name in wanted if name not in images]
+def _check_complete(names: list[str], images: dict[str, Path], table: Path) -> None:
+    missing = [name for name in names if name not in images]
     if missing:
         raise TrainingError(
-            f"{len(missing)} images of {table} are not there: {first_few(missing)}."
+            "%(count)d images of %(table)s are missing: %(images)s.",
+            params={
+                "count": len(missing),
+                "table": str(table),
+                "images": first_few(missing),
+            },
         )
-    twice = [name for name, count in Counter(wanted).items() if count > 1]
-    if twice:
-        raise TrainingError(f"{table} names images twice: {first_few(twice)}.")
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise TrainingError(
+            "%(table)s lists images twice: %(images)s.",
+            params={"table": str(table), "images": first_few(repeated)},
+        )
 
 
-def _one_of(columns: tuple[str, ...], names: set[str]) -> str | None:
-    return next((column for column in columns if column in names), None)
+def _one_of(accepted: tuple[str, ...], columns: set[str]) -> str | None:
+    return next((name for name in accepted if name in columns), None)
 
 
 def _images_by_uid(root: Path) -> dict[str, Path]:
     """Return the DICOM files below a folder by SOP Instance UID; copies count once."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for file in _dicom_files(root):
-        found.setdefault(str(_header(file).get("SOPInstanceUID", "")), file)
-    return found
+        files.setdefault(str(_header(file).get("SOPInstanceUID", "")), file)
+    return files
 
 
 def _dicom_files(root: Path) -> Iterator[Path]:
@@ -132,7 +144,9 @@ def _header(file: Path) -> Dataset:
     try:
         return dcmread(file, stop_before_pixels=True, specific_tags=HEADER_KEYWORDS)
     except HEADER_ERRORS as error:
-        raise TrainingError(f"{file} cannot be read as a DICOM file.") from error
+        raise TrainingError(
+            "%(file)s cannot be read as a DICOM file.", params={"file": str(file)}
+        ) from error
 
 
 def _row(
@@ -144,7 +158,7 @@ def _row(
         path=path,
         dataset=line.get("dataset", "").strip() or root.resolve().name,
         split=line.get("split", "").strip(),
-        # Without an identifier the images of a study are of one patient.
+        # Without a patient identifier, the study stands for the patient.
         patient=_text(header, "PatientID") or _text(header, "StudyInstanceUID") or path,
         view=_text(header, "ViewPosition").upper(),
         licence="",
@@ -158,7 +172,10 @@ def _below(root: Path, file: Path) -> str:
     for base, each in ((root, file), (root.resolve(), file.resolve())):
         if each.is_relative_to(base):
             return each.relative_to(base).as_posix()
-    raise TrainingError(f"{file} of the table is not below {root}.")
+    raise TrainingError(
+        "%(file)s of the table is not in %(folder)s.",
+        params={"file": str(file), "folder": str(root)},
+    )
 
 
 def _age_years(header: Dataset) -> float | None:

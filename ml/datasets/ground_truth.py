@@ -1,24 +1,24 @@
-"""What a manifest says of each image, for a model: positive, negative, or not known.
+"""Ground truth of each image for a model: positive, negative or unknown per label.
 
-Softmax models: of an image's labels the most specific one that the model knows is the
-truth; images without a single one are left out and listed.
+Softmax models: the ground truth is the most specific of the image's labels that the
+model has. Images without exactly one are excluded and listed.
 
-Sigmoid models know each label by itself:
+Sigmoid models treat each label separately:
 
-- A label that the image carries is positive, and so is the more general one of it
-  (Bacterial pneumonia implies Pneumonia).
-- Normal and No Finding are one label under two names. An image that carries it and no
-  finding is a negative of every finding; an image with any finding is a negative of it.
-- A label that the image does not carry is negative only where its source looked for it:
-  `EXAMINED_FOR` says so for the sources that are known. ChestX-ray14 images (nih,
-  nih-emphysema) have all fourteen labels looked for: a missing one is a negative. Of
-  the children's pneumonia images (kermany) nobody said anything but normal, bacterial
-  or viral: their tuberculosis, effusion and all else stay unknown, although their
-  source makes tuberculosis unlikely. A truth that follows from the source alone would
-  teach and reward telling the source.
-- A source that is not named there is taken at its word: where an image carries one of
-  the model's findings, those it does not carry are negative.
-- An image that says only Pneumonia leaves open which kind.
+- A label of the image is positive, and so is its general label (Bacterial pneumonia
+  implies Pneumonia).
+- Normal and No Finding are the same label. An image with it and without findings is
+  negative for every finding; an image with any finding is negative for it.
+- A label that the image lacks is negative only if its source was examined for it, see
+  `EXAMINED_FOR`. ChestX-ray14 images (nih, nih-emphysema) were examined for all
+  fourteen labels, so a missing one is negative. The children's pneumonia images
+  (kermany) were labelled only as normal, bacterial or viral, so tuberculosis, effusion
+  and all other labels are unknown, even if the source makes tuberculosis unlikely.
+  Ground truth that follows from the source alone would teach and reward recognising
+  the source.
+- For a source that is not listed there, an image with one of the model's findings is
+  negative for those that it lacks.
+- An image with Pneumonia alone is unknown for the kinds of pneumonia.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ CHEST_XRAY14 = frozenset(
         "Pneumothorax",
     }
 )
-# What the images of a source were looked at for, whether a label says so or not.
+# The findings that the images of a source were examined for, present or not.
 EXAMINED_FOR: dict[str, frozenset[str]] = {
     "nih": CHEST_XRAY14,
     "nih-emphysema": CHEST_XRAY14,
@@ -66,7 +66,7 @@ CHEST_FINDINGS = frozenset().union(*EXAMINED_FOR.values())
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """What the manifest says: bool (images, labels), and where that is known."""
+    """Ground truth of images: bool (images, labels) `positive`, and where `known`."""
 
     rows: tuple[ManifestRow, ...]
     positive: np.ndarray
@@ -76,7 +76,7 @@ class GroundTruth:
 
 
 def images_of(ground_truth: GroundTruth, chosen: np.ndarray) -> GroundTruth:
-    """Return the images at int indices `chosen`, and nothing of those left out."""
+    """Return the ground truth of the images at int indices `chosen`."""
     return GroundTruth(
         rows=tuple(ground_truth.rows[i] for i in chosen),
         positive=ground_truth.positive[chosen],
@@ -87,7 +87,7 @@ def images_of(ground_truth: GroundTruth, chosen: np.ndarray) -> GroundTruth:
 
 
 def ground_truth_of(card: Card, rows: Sequence[ManifestRow]) -> GroundTruth:
-    """Decide the truth of each image for a model, and which images it leaves out."""
+    """Return the ground truth of each image for a model, and the excluded images."""
     if card.task == "softmax":
         return softmax_ground_truth(rows, card.label_names)
     return sigmoid_ground_truth(rows, card.label_names)
@@ -96,7 +96,7 @@ def ground_truth_of(card: Card, rows: Sequence[ManifestRow]) -> GroundTruth:
 def softmax_ground_truth(
     rows: Sequence[ManifestRow], names: Sequence[str]
 ) -> GroundTruth:
-    """Give each image its most specific label; every entry is known."""
+    """Return the ground truth for a softmax model, where every entry is known."""
     selection = select_images(rows, names)
     chosen = [image.class_index for image in selection.images]
     positive = np.eye(len(names), dtype=bool)[np.array(chosen, int)]
@@ -112,48 +112,46 @@ def softmax_ground_truth(
 def sigmoid_ground_truth(
     rows: Sequence[ManifestRow], names: Sequence[str]
 ) -> GroundTruth:
-    """Say of each image and label whether it is there, or that nobody knows.
+    """Return the ground truth for a sigmoid model, for each label separately.
 
-    Images of which no label is known are left out, as `unknown`.
+    Images without any known label are excluded, as `unknown`.
     """
-    kept: list[ManifestRow] = []
-    answers: list[list[bool | None]] = []
+    included: list[ManifestRow] = []
+    table: list[list[bool | None]] = []
     unknown: list[str] = []
     for row in rows:
-        answer = [_answer(row, name, names) for name in names]
-        if all(each is None for each in answer):
+        values = [_has_label(row, name, names) for name in names]
+        if all(value is None for value in values):
             unknown.append(row.path)
         else:
-            kept.append(row)
-            answers.append(answer)
-    shape = (len(kept), len(names))
+            included.append(row)
+            table.append(values)
+    shape = (len(included), len(names))
+    positive = [[value is True for value in values] for values in table]
+    known = [[value is not None for value in values] for values in table]
     return GroundTruth(
-        rows=tuple(kept),
-        positive=np.array(
-            [[each is True for each in a] for a in answers], bool
-        ).reshape(shape),
-        known=np.array(
-            [[each is not None for each in a] for a in answers], bool
-        ).reshape(shape),
+        rows=tuple(included),
+        positive=np.array(positive, bool).reshape(shape),
+        known=np.array(known, bool).reshape(shape),
         unknown=tuple(unknown),
         ambiguous=(),
     )
 
 
 def findings_of(labels: Sequence[str]) -> frozenset[str]:
-    """Return the findings among the labels of an image, and those they imply."""
-    carried = set(labels) - NEGATIVE_LABELS
-    return frozenset(carried | {PARENTS[name] for name in carried if name in PARENTS})
+    """Return the findings among the labels of an image, and the general ones."""
+    findings = set(labels) - NEGATIVE_LABELS
+    return frozenset(findings | {PARENTS[name] for name in findings if name in PARENTS})
 
 
-def _answer(row: ManifestRow, name: str, names: Sequence[str]) -> bool | None:
-    """Return whether an image has a label; None: nobody knows."""
+def _has_label(row: ManifestRow, name: str, names: Sequence[str]) -> bool | None:
+    """Return whether an image has a label; None if unknown."""
     findings = findings_of(row.labels)
     normal = not findings and bool(NEGATIVE_LABELS & set(row.labels))
     if name in NEGATIVE_LABELS:
-        # A finding elsewhere than in the chest says nothing of the chest.
-        told = normal or findings & (CHEST_FINDINGS | set(names))
-        return normal if told else None
+        # A finding in another part of the body does not make the chest abnormal.
+        is_known = normal or findings & (CHEST_FINDINGS | set(names))
+        return normal if is_known else None
     if name in findings or normal:
         return name in findings
     if _kind_is_open(name, findings):
@@ -164,7 +162,7 @@ def _answer(row: ManifestRow, name: str, names: Sequence[str]) -> bool | None:
 
 
 def _kind_is_open(name: str, findings: frozenset[str]) -> bool:
-    """Say whether an image has the more general label of `name`, and no kind of it."""
+    """Tell whether an image has the general label of `name`, but no specific one."""
     general = PARENTS.get(name)
     kinds = {kind for kind, above in PARENTS.items() if above == general}
     return general in findings and not kinds & findings

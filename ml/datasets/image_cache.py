@@ -1,8 +1,8 @@
-"""The image cache: cropped images in one memory-mapped file, read once and then fast.
+"""Cache of cropped images in one memory-mapped file, for training and evaluation.
 
-An image that has more than 8 bits keeps 16: of CR images of 10 and 15 bits, 8 bits
-leave some 200 grey levels and move the network's input by 0.003 (at most 0.04) of its
-standard deviation. An image of 8 bits is kept in 8, and widened when it is taken out.
+Images of more than 8 bits are stored in 16: reduced to 8 bits, CR images of 10 to 15
+bits keep about 200 grey levels, and the network's input changes by 0.003 (at most 0.04)
+of its standard deviation. Images of 8 bits are stored in 8 bits and widened on access.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from ml.errors import ImageError, TrainingError
 from ml.pixels import read_display
 from ml.preprocessing import PREPROCESSING_VERSION, crop, find_geometry
 
-# Longest side of a packed image: twice the largest input and more.
+# Longest side of a cached image: more than twice the largest network input.
 PACKED_SIDE = 384
-# Read by threads (decoders let go of the interpreter); more would wait in memory.
+# Images decoded by threads at the same time (decoders release the GIL). More would only
+# take memory.
 IMAGES_AT_ONCE = 64
-# A display value of an 8-bit image is a multiple of it.
+# Display values of 8-bit images are multiples of this.
 EIGHT_BIT_STEP = 257
 
 
@@ -34,9 +35,9 @@ EIGHT_BIT_STEP = 257
 class PackedImages:
     """Cropped images in one memory-mapped file of bytes.
 
-    `shapes` is int64 (images, 3): height, width, bytes a pixel; `offsets` says where in
-    `values`, uint8, each begins. `key` names the images: paths, sizes, times and the
-    preprocessing.
+    `shapes` is int64 (images, 3): height, width, bytes per pixel. `offsets` is the
+    start of each image in `values`, uint8. `key` is a hash of the paths, file sizes,
+    modification times and the preprocessing version.
     """
 
     values: np.ndarray
@@ -48,14 +49,14 @@ class PackedImages:
         return len(self.shapes)
 
     def image(self, index: int) -> np.ndarray:
-        """Return image `index`, uint8 or uint16 (height, width), not yet squashed."""
+        """Return image `index`, uint8 or uint16 (height, width), not yet resized."""
         height, width, depth = (int(x) for x in self.shapes[index])
         start = int(self.offsets[index])
-        own = self.values[start : start + height * width * depth]
-        return own.view(f"u{depth}").reshape(height, width)
+        content = self.values[start : start + height * width * depth]
+        return content.view(f"u{depth}").reshape(height, width)
 
     def deep_image(self, index: int) -> np.ndarray:
-        """Return image `index` in display values, uint16 (height, width)."""
+        """Return image `index` as display values, uint16 (height, width)."""
         image = self.image(index)
         if image.dtype == np.uint16:
             return image
@@ -63,10 +64,10 @@ class PackedImages:
 
 
 def pack_images(paths: Sequence[str], *, root: Path, cache_dir: Path) -> PackedImages:
-    """Crop images once, by the geometry of inference, into a small cache.
+    """Crop images as inference does, and cache them in one file.
 
-    The cache is named after the paths, their sizes and the preprocessing version, and
-    is written to a temporary name first: an interrupted run leaves nothing half-made.
+    The file name is a hash of the images and the preprocessing version. The file is
+    written under a temporary name first, so an interrupted run leaves no partial cache.
 
     Raises:
         TrainingError: An image is missing or cannot be read.
@@ -87,15 +88,18 @@ def pack_images(paths: Sequence[str], *, root: Path, cache_dir: Path) -> PackedI
 
 
 def _cache_key(paths: Sequence[str], root: Path) -> str:
-    told = f"{PREPROCESSING_VERSION} {PACKED_SIDE} 16 {root.resolve()}"
-    digest = hashlib.sha256(told.encode())
+    settings = f"{PREPROCESSING_VERSION} {PACKED_SIDE} 16 {root.resolve()}"
+    digest = hashlib.sha256(settings.encode())
     for path in paths:
         try:
-            facts = (root / path).stat()
+            stat = (root / path).stat()
         except OSError as error:
-            raise TrainingError(f"The image {path} is not in {root}.") from error
-        # Uncompressed images are all of one size: a corrected one tells by its time.
-        digest.update(f"{path}\0{facts.st_size}\0{facts.st_mtime_ns}\0".encode())
+            raise TrainingError(
+                "The image %(path)s is not in %(folder)s.",
+                params={"path": path, "folder": str(root)},
+            ) from error
+        # A corrected uncompressed image may have the same size, but not the same time.
+        digest.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
     return digest.hexdigest()[:24]
 
 
@@ -106,8 +110,8 @@ def _write_cache(
     temporary = values_path.with_suffix(f".{os.getpid()}.tmp")
     with temporary.open("wb") as out, ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(paths), IMAGES_AT_ONCE):
-            some = paths[start : start + IMAGES_AT_ONCE]
-            for image in pool.map(lambda path: _packed_file(root, path), some):
+            batch = paths[start : start + IMAGES_AT_ONCE]
+            for image in pool.map(lambda path: _packed_file(root, path), batch):
                 shapes.append((*image.shape, image.itemsize))
                 out.write(image.tobytes())
                 out.write(b"\0" * (image.nbytes % 2))
@@ -121,16 +125,18 @@ def _packed_file(root: Path, path: str) -> np.ndarray:
     try:
         return packed_image(read_display((root / path).read_bytes()))
     except ImageError as error:
-        raise TrainingError(f"{path}: {error.message}") from error
+        raise TrainingError(
+            "%(path)s: %(reason)s", params={"path": path, "reason": error.message}
+        ) from error
 
 
 def _padded(sizes: np.ndarray) -> np.ndarray:
-    """Return sizes in bytes rounded up to even: 16-bit values lie at even places."""
+    """Round sizes in bytes up to even, so that 16-bit images are aligned."""
     return sizes + sizes % 2
 
 
 def packed_image(display: np.ndarray) -> np.ndarray:
-    """Crop a uint16 image and bring it to at most PACKED_SIDE a side.
+    """Crop a uint16 image and shrink it to at most PACKED_SIDE on each side.
 
     Returns:
         uint8 where the display values come from 8 bits, else uint16.

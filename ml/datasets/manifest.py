@@ -1,8 +1,8 @@
-"""Images for training and measuring: rows of a data set, and parts of it by patient.
+"""Manifests: the images of a data set with labels, patients and splits.
 
-A manifest is a CSV with at least the columns path and labels (joined by |); dataset,
-split, patient_id, view, licence, sex, age_years, modality, boxes, original_width and
-original_height are used where they are there.
+A manifest is a CSV file with at least the columns path and labels (joined by |). The
+columns dataset, split, patient_id, view, licence, sex, age_years, modality, boxes,
+original_width and original_height are optional.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ OLDEST_YEARS = 130.0
 
 @dataclass(frozen=True)
 class ManifestRow:
-    """One image of a manifest, with the labels it carries there.
+    """One image of a manifest with its labels.
 
-    `sex` is F, M, O or "" where it is not known; `age_years` None likewise.
+    `sex` is F, M, O or "" if unknown; `age_years` is None if unknown.
     """
 
     path: str
@@ -65,7 +65,7 @@ class ManifestRow:
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """An image with the one label it has under a softmax model."""
+    """An image with its one label for a softmax model."""
 
     row: ManifestRow
     label: str
@@ -74,7 +74,7 @@ class LabelledImage:
 
 @dataclass(frozen=True)
 class Selection:
-    """The images that a softmax model can learn from, and those left out with why."""
+    """The images that a softmax model can use, and the paths of those excluded."""
 
     images: tuple[LabelledImage, ...]
     unknown: tuple[str, ...]
@@ -85,18 +85,23 @@ def read_manifest(path: Path) -> list[ManifestRow]:
     """Read a manifest.
 
     Raises:
-        TrainingError: The file is not there or lacks the columns path and labels.
+        TrainingError: The file cannot be read or lacks the columns path and labels.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as lines:
             reader = csv.DictReader(lines)
             missing = {"path", "labels"} - set(reader.fieldnames or ())
             if missing:
-                names = ", ".join(sorted(missing))
-                raise TrainingError(f"{path} lacks the columns: {names}.")
+                raise TrainingError(
+                    "%(path)s lacks these columns: %(columns)s.",
+                    params={"path": str(path), "columns": ", ".join(sorted(missing))},
+                )
             return [_manifest_row(values) for values in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TrainingError(f"The manifest {path} cannot be read: {error}.") from error
+        raise TrainingError(
+            "The manifest %(path)s cannot be read: %(error)s.",
+            params={"path": str(path), "error": str(error)},
+        ) from error
 
 
 def _manifest_row(values: dict[str, str]) -> ManifestRow:
@@ -105,7 +110,7 @@ def _manifest_row(values: dict[str, str]) -> ManifestRow:
         path=values["path"],
         dataset=values.get("dataset") or "",
         split=values.get("split") or "",
-        # Without an identifier each image is taken for a patient of its own.
+        # Without a patient identifier, each image counts as a separate patient.
         patient=values.get("patient_id") or values["path"],
         view=(values.get("view") or "").upper(),
         licence=values.get("licence") or "",
@@ -124,7 +129,7 @@ def _pixels(text: str) -> int | None:
 
 
 def sex_of(text: str) -> str:
-    """Return DICOM's letter (PS3.3 C.7.1.1: M, F or O) for a word, or nothing."""
+    """Return M, F or O (PS3.3 C.7.1.1) for a word or letter, else an empty string."""
     letter = text.strip().upper()[:1]
     return letter if letter in ("M", "F", "O") else ""
 
@@ -132,67 +137,68 @@ def sex_of(text: str) -> str:
 def age_of(text: str) -> float | None:
     """Return years for a number or a DICOM age string (PS3.5 6.2, AS: 008M).
 
-    An age above 130 is none: ChestX-ray14 has some of over 400 years.
+    An age above 130 counts as unknown: ChestX-ray14 has some of over 400 years.
     """
-    found = AGE.fullmatch(text.strip().upper())
-    if found is None:
+    match = AGE.fullmatch(text.strip().upper())
+    if match is None:
         return None
-    years = float(found[1]) / AGE_UNITS_A_YEAR[found[2] or "Y"]
+    years = float(match[1]) / AGE_UNITS_A_YEAR[match[2] or "Y"]
     return years if years <= OLDEST_YEARS else None
 
 
 def refuse_shared_patients(rows: Iterable[ManifestRow]) -> None:
-    """Refuse a manifest in which a patient stands in two splits.
+    """Raise an error if a patient is in more than one split.
 
     Raises:
-        TrainingError: With the first few of those patients.
+        TrainingError: Names the first few of these patients.
     """
     splits: dict[str, set[str]] = {}
     for row in rows:
         splits.setdefault(row.patient, set()).add(row.split)
-    shared = sorted(patient for patient, found in splits.items() if len(found) > 1)
+    shared = sorted(patient for patient, names in splits.items() if len(names) > 1)
     if shared:
         raise TrainingError(
-            f"{len(shared)} patients stand in more than one split, so a figure would "
-            f"measure memory: {', '.join(shared[:5])}.",
+            "%(count)d patients are in more than one split, so results would be too "
+            "good: %(patients)s.",
+            params={"count": len(shared), "patients": ", ".join(shared[:5])},
             reason_code="patients_shared",
         )
 
 
 def select_images(rows: Iterable[ManifestRow], names: Sequence[str]) -> Selection:
-    """Give each image its most specific label; list those that have no single one."""
+    """Give each image its most specific label; exclude images without a single one."""
     images: list[LabelledImage] = []
-    left_out: dict[str, list[str]] = {"unknown": [], "ambiguous": []}
+    excluded: dict[str, list[str]] = {"unknown": [], "ambiguous": []}
     for row in rows:
         resolution = resolve(row.labels, names)
         if resolution.label is None:
-            left_out[resolution.reason].append(row.path)
+            excluded[resolution.reason].append(row.path)
         else:
             index = list(names).index(resolution.label)
             images.append(LabelledImage(row, resolution.label, index))
     return Selection(
-        tuple(images), tuple(left_out["unknown"]), tuple(left_out["ambiguous"])
+        tuple(images), tuple(excluded["unknown"]), tuple(excluded["ambiguous"])
     )
 
 
 def hold_out(
     images: Sequence[LabelledImage], *, percent: int
 ) -> tuple[list[LabelledImage], list[LabelledImage]]:
-    """Set images of some patients aside, the same ones whatever the order of the rows.
+    """Hold out the images of some patients, whatever the order of the rows.
 
     Returns:
-        The images that stay, and those of about `percent` of the patients.
+        The remaining images, and those of about `percent` of the patients.
     """
-    stay: list[LabelledImage] = []
-    aside: list[LabelledImage] = []
+    remaining: list[LabelledImage] = []
+    held_out: list[LabelledImage] = []
     for image in images:
         drawn = drawn_percent(image.row.patient)
-        (aside if drawn < percent else stay).append(image)
-    return stay, aside
+        (held_out if drawn < percent else remaining).append(image)
+    return remaining, held_out
 
 
 def drawn_percent(name: str) -> int:
-    """Return 0 to 99, always the same for a name."""
+    """Return a number from 0 to 99 that depends on the name alone."""
     digest = hashlib.sha256(name.encode()).digest()
     return int.from_bytes(digest[:4], "big") % 100
 

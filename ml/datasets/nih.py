@@ -1,7 +1,7 @@
-"""NIH ChestX-ray14 as it is published (Wang et al. 2017), whole or in part.
+"""NIH ChestX-ray14 in its published layout (Wang et al. 2017), complete or in part.
 
-Data_Entry_2017.csv (or _v2020), train_val_list.txt and test_list.txt beside it, images
-in images/ or in images_001/images/ to images_012/images/.
+Data_Entry_2017.csv (or _v2020) with train_val_list.txt and test_list.txt beside it;
+images in images/ or in images_001/images/ to images_012/images/.
 """
 
 from __future__ import annotations
@@ -25,32 +25,38 @@ LICENCE = "NIH: no restriction, cite Wang et al. 2017"
 
 
 def find_nih_table(root: Path) -> Path | None:
-    """Return the table of ChestX-ray14 in a folder, if it is there."""
+    """Return the table of ChestX-ray14 in a folder, else None."""
     return next(iter(sorted(root.glob(TABLE_PATTERN))), None)
 
 
 def is_nih_table(names: Iterable[str]) -> bool:
-    """Say whether a table's columns are those of ChestX-ray14."""
+    """Tell whether a table has the columns of ChestX-ray14."""
     return plain_names(NEEDED_COLUMNS) <= plain_names(names)
 
 
 def read_nih(root: Path, labels_csv: Path | None = None) -> list[ManifestRow]:
-    """Read ChestX-ray14: split by the official lists where they are there.
+    """Read ChestX-ray14, with the official splits if their lists are present.
 
-    Where there is a list, an image in none is left out: it may be one of the official
-    test. Images of the table that are not on disk are left out, too: many work with
-    some of the twelve parts.
+    With lists, images in none of them are skipped, since they may belong to the
+    official test set. Images that are not on disk are skipped, too: many users have
+    only some of the twelve parts.
 
     Raises:
-        TrainingError: There is no table, it lacks a column, no image of it is there,
-            or the list of the test is there without that of the training.
+        TrainingError: There is no table, it lacks a column, none of its images is on
+            disk, or the test list is present without the training list.
     """
     table = labels_csv or find_nih_table(root)
     if table is None:
-        raise TrainingError(f"There is no {TABLE_PATTERN} in {root}.")
+        raise TrainingError(
+            "There is no %(pattern)s in %(folder)s.",
+            params={"pattern": TABLE_PATTERN, "folder": str(root)},
+        )
     missing = plain_names(NEEDED_COLUMNS) - plain_names(columns_of(table))
     if missing:
-        raise TrainingError(f"{table} lacks columns: {', '.join(NEEDED_COLUMNS)}.")
+        raise TrainingError(
+            "%(table)s needs these columns: %(columns)s.",
+            params={"table": str(table), "columns": ", ".join(NEEDED_COLUMNS)},
+        )
     images, splits = _images(root), _splits(root, table.parent)
     lines = read_table(table)
     if splits:
@@ -66,10 +72,13 @@ def read_nih(root: Path, labels_csv: Path | None = None) -> list[ManifestRow]:
         if line.get("imageindex") not in images
     ]
     if not rows:
-        raise TrainingError(f"None of the images of {table} is in {root}.")
+        raise TrainingError(
+            "None of the images of %(table)s is in %(folder)s.",
+            params={"table": str(table), "folder": str(root)},
+        )
     if absent:
         logger.warning(
-            "%d of %d images of %s are not on disk and left out: %s",
+            "Skipped %d of %d images of %s that are not on disk: %s",
             len(absent),
             len(lines),
             table.name,
@@ -81,15 +90,16 @@ def read_nih(root: Path, labels_csv: Path | None = None) -> list[ManifestRow]:
 def _listed(
     lines: list[dict[str, str]], splits: dict[str, str], table: Path
 ) -> list[dict[str, str]]:
-    """Return the lines of images that an official list names; tell of the others."""
+    """Return the lines of images in an official list; log how many are skipped."""
     if "train" not in splits.values():
         raise TrainingError(
-            f"{', '.join(LISTS)}: the list of training images is not beside {table}."
+            "The list of training images %(list)s is missing beside %(table)s.",
+            params={"list": next(iter(LISTS)), "table": str(table)},
         )
     listed = [line for line in lines if line.get("imageindex") in splits]
     if len(listed) < len(lines):
         logger.warning(
-            "%d images of %s are in no official list and left out: they may be test",
+            "Skipped %d images of %s that are in no official list: they may be test",
             len(lines) - len(listed),
             table.name,
         )
@@ -106,24 +116,24 @@ def _row(line: dict[str, str], path: str, splits: dict[str, str]) -> ManifestRow
         view=line.get("viewposition", "").strip().upper(),
         licence=LICENCE,
         labels=labels_of(line["findinglabels"]),
-        # The table of 2017 calls it gender, that of 2020 sex.
+        # The column is named gender in the table of 2017, sex in that of 2020.
         sex=sex_of(line.get("patientgender") or line.get("patientsex") or ""),
         age_years=age_of(line.get("patientage", "")),
     )
 
 
 def _images(root: Path) -> dict[str, str]:
-    """Return where each image is, below `root`, by its file's name."""
+    """Return the path of each image below `root`, by file name."""
     folders = [part for each in IMAGE_FOLDERS for part in sorted(root.glob(each))]
-    found: dict[str, str] = {}
+    paths: dict[str, str] = {}
     for folder in (*folders, root):
         for image in folder.glob("*.png"):
-            found.setdefault(image.name, image.relative_to(root).as_posix())
-    return found
+            paths.setdefault(image.name, image.relative_to(root).as_posix())
+    return paths
 
 
 def _splits(*folders: Path) -> dict[str, str]:
-    """Return the split of each image of the lists; empty where there is no list."""
+    """Return the split of each image in the official lists; empty without lists."""
     splits: dict[str, str] = {}
     for name, split in LISTS.items():
         path = next((f / name for f in folders if (f / name).is_file()), None)
@@ -131,5 +141,7 @@ def _splits(*folders: Path) -> dict[str, str]:
             continue
         for image in path.read_text(encoding="utf-8").split():
             if splits.setdefault(image, split) != split:
-                raise TrainingError(f"{image} is in both lists of images.")
+                raise TrainingError(
+                    "%(image)s is in both lists of images.", params={"image": image}
+                )
     return splits

@@ -1,4 +1,4 @@
-"""Data sets as they are published: each layout becomes the same rows."""
+"""Read a data set in any of its published layouts, as manifest rows."""
 
 from __future__ import annotations
 
@@ -26,57 +26,61 @@ VAL_PERCENT = 10
 def read_dataset(
     path: Path, *, layout: str = AUTO, labels_csv: Path | None = None
 ) -> list[ManifestRow]:
-    """Read a data set; where it has no val split, some train patients become it.
+    """Read a data set; without a val split, some train patients form one.
 
     Args:
-        path: The folder that the paths of the rows start from, or a table in it.
-        layout: A name in `LAYOUTS`, or "auto": told by what is in the folder.
-        labels_csv: The table of labels where it is not at its usual place.
+        path: The folder that the paths of the rows are relative to, or a table in it.
+        layout: A name in `LAYOUTS`, or "auto" to recognise it by the folder's content.
+        labels_csv: The table of labels, if it is not at its usual place.
 
     Returns:
-        A row an image, sorted as the layout lists them.
+        One row per image, in the order of the layout.
 
     Raises:
-        TrainingError: Nothing is recognised, a table lacks a column, images of a DICOM
-            table are missing, or a patient stands in two splits (`patients_shared`).
+        TrainingError: No layout is recognised, a table lacks a column, images of a
+            DICOM table are missing, or a patient is in two splits (`patients_shared`).
     """
     if path.is_file():
         path, labels_csv = path.parent, labels_csv or path
     if not path.is_dir():
-        raise TrainingError(f"{path} is no folder.")
+        raise TrainingError("%(path)s is not a folder.", params={"path": str(path)})
     if layout == AUTO:
         layout = _layout_of(path, labels_csv)
     if layout not in LAYOUTS:
-        known = ", ".join((AUTO, *LAYOUTS))
-        raise TrainingError(f"No layout is called {layout!r}; known: {known}.")
+        raise TrainingError(
+            "There is no layout %(layout)s. Known: %(known)s.",
+            params={"layout": layout, "known": ", ".join((AUTO, *LAYOUTS))},
+        )
     rows = LAYOUTS[layout](path, labels_csv)
     if not rows:
-        raise TrainingError(f"There is no image in {path}.")
+        raise TrainingError(
+            "There are no images in %(path)s.", params={"path": str(path)}
+        )
     refuse_shared_patients(rows)
     return with_val_patients(rows)
 
 
 def with_val_patients(rows: Sequence[ManifestRow]) -> list[ManifestRow]:
-    """Set some patients aside as val where no row says val: always the same ones.
+    """Assign some patients to val if no row is val; the same patients every time.
 
-    Rows without a split count as train; test stays as it is.
+    Rows without a split count as train; the test split is unchanged.
     """
     if any(row.split == "val" for row in rows):
         return list(rows)
     return [
-        replace(row, split=_dealt(row)) if row.split in ("", "train") else row
+        replace(row, split=_train_or_val(row)) if row.split in ("", "train") else row
         for row in rows
     ]
 
 
-def _dealt(row: ManifestRow) -> str:
-    # Salted: the patients held out from train are drawn by the plain hash.
+def _train_or_val(row: ManifestRow) -> str:
+    # Salted, since `hold_out` draws from train by the plain hash.
     drawn = drawn_percent(f"val\0{row.patient}")
     return "val" if drawn < VAL_PERCENT else "train"
 
 
 def _layout_of(root: Path, labels_csv: Path | None) -> str:
-    """Tell the layout by its table, else by the folders."""
+    """Recognise the layout by its table, else by the folders."""
     if labels_csv is not None:
         return _layout_of_table(labels_csv, root)
     if (root / MANIFEST_NAME).is_file():
@@ -88,9 +92,10 @@ def _layout_of(root: Path, labels_csv: Path | None) -> str:
     if has_class_folders(root):
         return "folders"
     raise TrainingError(
-        f"{root} is none of the layouts known: a {MANIFEST_NAME}, Data_Entry_2017.csv "
-        "of ChestX-ray14, folders train/<class> or <class>, or DICOM files with a "
-        "table of labels."
+        "%(folder)s has no known layout. Known layouts: a file manifest.csv; "
+        "Data_Entry_2017.csv of ChestX-ray14; folders train/CLASS or CLASS; DICOM "
+        "files with a table of labels.",
+        params={"folder": str(root)},
     )
 
 
@@ -106,7 +111,9 @@ def _read_manifest(path: Path, labels_csv: Path | None) -> list[ManifestRow]:
 
 def _read_folders(path: Path, labels_csv: Path | None) -> list[ManifestRow]:
     if labels_csv is not None:
-        raise TrainingError("In this layout the folders are the labels: no table.")
+        raise TrainingError(
+            "The layout folders takes no table: the folder names are the labels."
+        )
     return read_class_folders(path)
 
 

@@ -1,4 +1,4 @@
-"""Tables of labels: CSV whose columns are found whatever their capitals."""
+"""CSV tables of labels, with column names in any case and punctuation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def columns_of(table: Path) -> tuple[str, ...]:
 
 
 def read_table(table: Path) -> list[dict[str, str]]:
-    """Return the lines of a table, by the plain names of its columns.
+    """Return the rows of a table as dictionaries by plain column name.
 
     Raises:
         TrainingError: The table cannot be read.
@@ -39,7 +39,7 @@ def read_table(table: Path) -> list[dict[str, str]]:
 
 
 def plain_name(name: str) -> str:
-    """Return a name in small letters and digits: SOP_InstanceUID, sopInstanceUid."""
+    """Reduce a column name to lower-case letters and digits."""
     return re.sub(r"[^0-9a-z]", "", name.lower())
 
 
@@ -49,15 +49,18 @@ def plain_names(names: Iterable[str]) -> set[str]:
 
 
 def labels_of(text: str) -> tuple[str, ...]:
-    """Split labels that are joined by |."""
+    """Split a text of labels joined by |."""
     return tuple(part.strip() for part in text.split("|") if part.strip())
 
 
 def first_few(names: Sequence[str], *, count: int = 5) -> str:
-    """Return the first names, and that there are more."""
+    """Join the first names, with an ellipsis if there are more."""
     more = ", …" if len(names) > count else ""
     return ", ".join(names[:count]) + more
 
 
 def _unreadable(table: Path, error: Exception) -> TrainingError:
-    return TrainingError(f"The table {table} cannot be read: {error}.")
+    return TrainingError(
+        "The table %(table)s cannot be read: %(error)s.",
+        params={"table": str(table), "error": str(error)},
+    )

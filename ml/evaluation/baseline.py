@@ -1,4 +1,4 @@
-"""What can be told without looking at the lungs: a classifier that sees none of them.
+"""The border-and-histogram baseline: a classifier that does not see the lungs.
 
 It sees the outer pixels of the image, its histogram of greys, and facts of its file:
 width, height, aspect ratio, size. Logistic regression on the images of the train split
@@ -16,9 +16,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-from scipy.optimize import minimize
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from ml.calibration import probabilities, youden_threshold
 from ml.datasets.ground_truth import ground_truth_of
 from ml.datasets.manifest import ManifestRow
 from ml.errors import MlError, ModelError
@@ -26,8 +27,9 @@ from ml.evaluation.bootstrap import with_interval
 from ml.evaluation.comparison import Difference, paired_difference
 from ml.evaluation.scoring import pair_images, pair_measure
 from ml.evaluation.summary import ScoredImages, headline, label_measure, measure_of
-from ml.metrics import auc
+from ml.metrics import auc, mean_auc
 from ml.pixels import read_display
+from ml.training.operating_points import youden_threshold
 
 SIDE = 32
 # The outer 8 % of a side, as in the data's own measurements.
@@ -36,8 +38,9 @@ HISTOGRAM_BINS = 32
 # Tried on a fifth of the train patients; the best one learns from all.
 PENALTIES = (1e-3, 1e-2, 1e-1)
 LEAST_IMAGES = 10
-STEPS = 200
-FIGURES = ("accuracy", "balanced_accuracy", "mean_auc")
+STEPS = 2000
+TOLERANCE = 1e-6
+METRICS = ("accuracy", "balanced_accuracy", "mean_auc")
 SEES = (
     "the outer 8 % of the image at 32 x 32, a histogram of 32 greys, width, height, "
     "aspect ratio and file size"
@@ -54,7 +57,7 @@ def measure_baseline(
     progress: Progress = lambda done, total: None,
     known: dict[str, np.ndarray] | None = None,
 ) -> tuple[dict[str, Any], ScoredImages]:
-    """Train the baseline and put its figures beside the model's.
+    """Train the baseline and compare its metrics with the model's.
 
     Args:
         scored: The images as the model read them.
@@ -65,7 +68,7 @@ def measure_baseline(
         known: Features of images by path; filled, for the next call.
 
     Returns:
-        Its figures with the differences, and its own scores of the same images.
+        Its metrics with the differences, and its own scores of the same images.
 
     Raises:
         ModelError: There is nothing to learn from.
@@ -79,7 +82,8 @@ def measure_baseline(
     shared = {row.patient for row in ground_truth.rows} & set(scored.patients)
     if shared:
         raise ModelError(
-            f"{len(shared)} patients are measured and would be learned from, too."
+            "%(count)d patients are in both the train and the measured images.",
+            params={"count": len(shared)},
         )
     known = {} if known is None else known
     both = [*ground_truth.rows, *scored.rows]
@@ -130,7 +134,7 @@ def features_of(
         progress(number + 1, len(rows))
     width = len(next(iter(known.values()), ()))
     features = np.zeros((len(rows), width))
-    for number in np.flatnonzero(read):
+    for number in np.flatnonzero(read).tolist():
         features[number] = known[rows[number].path]
     return features, read
 
@@ -152,40 +156,25 @@ def image_features(display: np.ndarray, *, file_bytes: int) -> np.ndarray:
 
 
 def fit_logistic(
-    features: np.ndarray, targets: np.ndarray, weights: np.ndarray, *, penalty: float
-) -> np.ndarray:
-    """Fit a multinomial logistic regression with a ridge.
+    features: np.ndarray, classes: np.ndarray, *, penalty: float
+) -> Pipeline:
+    """Fit a logistic regression with a ridge, every class weighing the same.
 
     Args:
-        features: float (images, features), the last one constant.
-        targets: float (images, classes), rows adding up to 1.
-        weights: float (images,), how much each image counts.
-        penalty: Of the squared coefficients; the constant is free.
-
-    Returns:
-        Coefficients, float64 (features, classes).
+        features: float (images, features).
+        classes: int (images,), the class of each.
+        penalty: Of the squared coefficients, against the mean loss of an image.
     """
-    shape = (features.shape[1], targets.shape[1])
-    weights = weights / weights.sum()
-
-    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        line = flat.reshape(shape)
-        found = probabilities(features @ line, task="softmax")
-        unlike = -(targets * np.log(np.maximum(found, 1e-12))).sum(axis=1)
-        held = line.copy()
-        held[-1] = 0.0
-        slope = features.T @ ((found - targets) * weights[:, None]) + penalty * held
-        value = float(weights @ unlike) + 0.5 * penalty * float((held**2).sum())
-        return value, slope.ravel()
-
-    best = minimize(
-        loss,
-        np.zeros(shape[0] * shape[1]),
-        jac=True,
-        method="L-BFGS-B",
-        options={"maxiter": STEPS},
+    # Of two classes, scikit-learn fits the difference of their coefficients: its square
+    # is twice the sum of the squares of both.
+    halves = 2.0 if len(np.unique(classes)) == 2 else 1.0
+    regression = LogisticRegression(
+        C=halves / (penalty * len(classes)),
+        class_weight="balanced",
+        max_iter=STEPS,
+        tol=TOLERANCE,
     )
-    return best.x.reshape(shape)
+    return make_pipeline(StandardScaler(), regression).fit(features, classes)
 
 
 def _scored_by_baseline(
@@ -196,65 +185,47 @@ def _scored_by_baseline(
     patients: Sequence[str],
     seen: np.ndarray,
 ) -> ScoredImages:
-    mean, spread = learned.mean(axis=0), learned.std(axis=0) + 1e-6
-    learned, seen = (
-        np.hstack([(part - mean) / spread, np.ones((len(part), 1))])
-        for part in (learned, seen)
-    )
     held = _fifth(patients)
+    scores = np.zeros(scored.scores.shape)
     if scored.card.task == "softmax":
-        return replace(scored, scores=_of_classes(learned, positive, held, seen))
-    scores = np.full(scored.scores.shape, 0.5)
+        # Classes without train images keep 0.
+        model = _best_fit(learned, positive.argmax(axis=1), held)
+        scores[:, model.classes_] = model.predict_proba(seen)
+        return replace(scored, scores=scores)
     limits: dict[str, float] = {}
     for i, name in enumerate(scored.card.label_names):
         rows = known[:, i]
-        limits[name] = 0.5
-        kinds = (int(positive[rows, i].sum()), int((~positive[rows, i]).sum()))
-        if min(kinds) < LEAST_IMAGES:
+        has_it = positive[rows, i]
+        if min(int(has_it.sum()), int((~has_it).sum())) < LEAST_IMAGES:
+            scores[:, i], limits[name] = 0.5, 0.5
             continue
-        both = np.stack([~positive[rows, i], positive[rows, i]], axis=1)
-        line = _chosen_fit(learned[rows], both, held[rows])
-        found = probabilities(learned[rows] @ line, task="softmax")[:, 1]
-        limits[name] = youden_threshold(found, positive[rows, i])
-        scores[:, i] = probabilities(seen @ line, task="softmax")[:, 1]
+        model = _best_fit(learned[rows], has_it.astype(int), held[rows])
+        limits[name] = youden_threshold(
+            model.predict_proba(learned[rows])[:, 1], has_it
+        )
+        scores[:, i] = model.predict_proba(seen)[:, 1]
     return replace(scored, scores=scores, thresholds=limits)
 
 
-def _of_classes(
-    learned: np.ndarray, positive: np.ndarray, held: np.ndarray, seen: np.ndarray
-) -> np.ndarray:
-    """Return float (images, classes); classes without train images have 0."""
-    present = positive.any(axis=0)
-    line = _chosen_fit(learned, positive[:, present], held)
-    scores = np.zeros((len(seen), positive.shape[1]))
-    scores[:, present] = probabilities(seen @ line, task="softmax")
-    return scores
+def _best_fit(features: np.ndarray, classes: np.ndarray, held: np.ndarray) -> Pipeline:
+    """Fit with the ridge that does best on the patients held out."""
+    if held.all() or len(np.unique(classes[~held])) < 2:
+        return fit_logistic(features, classes, penalty=PENALTIES[1])
 
+    def held_out_auc(penalty: float) -> float:
+        model = fit_logistic(features[~held], classes[~held], penalty=penalty)
+        odds = model.decision_function(features[held])
+        if odds.ndim == 1:
+            return auc(odds, classes[held] == model.classes_[1])
+        positive = classes[held, None] == model.classes_
+        return mean_auc(odds, positive, np.ones_like(positive))
 
-def _chosen_fit(
-    features: np.ndarray, positive: np.ndarray, held: np.ndarray
-) -> np.ndarray:
-    """Fit with the ridge that does best on patients held out; classes count alike."""
-    weights = (positive / np.maximum(positive.sum(axis=0), 1)).sum(axis=1)
-    targets = positive.astype(float)
-    if held.all() or not held.any():
-        return fit_logistic(features, targets, weights, penalty=PENALTIES[1])
-
-    def worth(penalty: float) -> float:
-        line = fit_logistic(
-            features[~held], targets[~held], weights[~held], penalty=penalty
-        )
-        found = features[held] @ line
-        areas = [auc(found[:, i], positive[held, i]) for i in range(found.shape[1])]
-        finite = [area for area in areas if np.isfinite(area)]
-        return float(np.mean(finite)) if finite else 0.0
-
-    best = max(PENALTIES, key=worth)
-    return fit_logistic(features, targets, weights, penalty=best)
+    best = max(PENALTIES, key=lambda penalty: np.nan_to_num(held_out_auc(penalty)))
+    return fit_logistic(features, classes, penalty=best)
 
 
 def _fifth(patients: Sequence[str]) -> np.ndarray:
-    """Return bool (images,): those of about a fifth of the patients."""
+    """Return bool (images,): the images of about a fifth of the patients."""
     names, owner = np.unique(np.asarray(patients), return_inverse=True)
     drawn = np.random.default_rng(0).random(len(names)) < 0.2
     return drawn[owner]
@@ -264,7 +235,7 @@ def _report(
     scored: ScoredImages, other: ScoredImages, *, images: int
 ) -> dict[str, Any]:
     claimed = scored.claimed()
-    figures: dict[str, Any] = {
+    metrics: dict[str, Any] = {
         name: _beside(
             headline(scored, name),
             headline(other, name),
@@ -272,12 +243,13 @@ def _report(
                 measure_of(scored, name), measure_of(other, name), scored.counts
             ),
         )
-        for name in FIGURES
+        for name in METRICS
     }
     labels = {
         name: {
             "auc": _beside(
-                *(_label_auc(each, i) for each in (scored, other)),
+                _label_auc(scored, i),
+                _label_auc(other, i),
                 paired_difference(
                     label_measure(scored, i, "auc"),
                     label_measure(other, i, "auc"),
@@ -291,11 +263,11 @@ def _report(
     return {
         "sees": SEES,
         "learned_from": images,
-        "figures": figures,
+        "figures": metrics,
         "labels": labels,
         "not_separable": [
-            *(name for name, told in figures.items() if told["verdict"]),
-            *(name for name, told in labels.items() if told["auc"]["verdict"]),
+            *(name for name, compared in metrics.items() if compared["verdict"]),
+            *(name for name, compared in labels.items() if compared["auc"]["verdict"]),
         ],
     }
 
@@ -303,18 +275,18 @@ def _report(
 def pair_beside(
     scored: ScoredImages, other: ScoredImages, first: str, second: str
 ) -> dict[str, Any]:
-    """Return how both tell two labels apart among their own images, with the lead."""
+    """Return how well model and baseline separate two labels, with the lead."""
     inside = [pair_images(each, first, second) for each in (scored, other)]
-    told: dict[str, Any] = {"pair": [first, second]}
+    report: dict[str, Any] = {"pair": [first, second]}
     for name in ("auc", "balanced_accuracy"):
-        measures = [pair_measure(each, first, second, name) for each in inside]
+        ours, theirs = (pair_measure(each, first, second, name) for each in inside)
         counts = inside[0].counts
-        told[name] = _beside(
-            with_interval(measures[0], counts),
-            with_interval(measures[1], counts),
-            paired_difference(*measures, counts),
+        report[name] = _beside(
+            with_interval(ours, counts),
+            with_interval(theirs, counts),
+            paired_difference(ours, theirs, counts),
         )
-    return told
+    return report
 
 
 def _label_auc(scored: ScoredImages, label: int) -> dict[str, float | None]:

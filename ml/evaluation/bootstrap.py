@@ -1,6 +1,6 @@
-"""95 % intervals by resampling patients: all resamples of a figure at once.
+"""95 % intervals by resampling patients: all resamples of a metric at once.
 
-A resample is how often each image counts. Figures that take such weights need no
+A resample is how often each image counts. metrics that take such weights need no
 loop over resamples, and two models measured by the same weights are compared image by
 image.
 """
@@ -15,7 +15,7 @@ import numpy as np
 ROUNDS = 1000
 INTERVAL_PERCENT = (2.5, 97.5)
 DIGITS = 4
-# Weights handed to a figure at once: more would only take memory.
+# Weights handed to a metric at once: more would only take memory.
 CHUNK_VALUES = 2_000_000
 
 # Maps float64 weights (resamples, images) to a value or NaN a resample.
@@ -43,7 +43,7 @@ def patient_counts(
 
 
 def draws_of(measure: Measure, counts: np.ndarray) -> np.ndarray:
-    """Return the figure of each resample, NaN where it is not defined."""
+    """Return the metric of each resample, NaN where it is not defined."""
     rounds, images = counts.shape
     step = max(1, CHUNK_VALUES // max(1, images))
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -55,13 +55,13 @@ def draws_of(measure: Measure, counts: np.ndarray) -> np.ndarray:
 
 
 def value_of(measure: Measure, *, images: int) -> float:
-    """Return the figure of the images as they are, each counted once."""
+    """Return the metric with each image counted once."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return float(measure(np.ones((1, images)))[0])
 
 
 def with_interval(measure: Measure, counts: np.ndarray) -> Interval:
-    """Return {value, low, high} of a figure; None where it is not defined."""
+    """Return {value, low, high} of a metric; None where it is not defined."""
     if counts.shape[1] == 0:
         return {"value": None, "low": None, "high": None}
     value = value_of(measure, images=counts.shape[1])
@@ -71,7 +71,7 @@ def with_interval(measure: Measure, counts: np.ndarray) -> Interval:
 
 
 def interval_of(draws: np.ndarray) -> Interval:
-    """Return the ends {low, high} of what resampling gave."""
+    """Return the ends {low, high} of the interval of resampled values."""
     finite = draws[np.isfinite(draws)]
     if not len(finite):
         return {"low": None, "high": None}
@@ -80,5 +80,5 @@ def interval_of(draws: np.ndarray) -> Interval:
 
 
 def rounded(value: float) -> float | None:
-    """Round for a report; None instead of what JSON cannot say."""
+    """Round for a report; None for NaN and infinity, which JSON lacks."""
     return round(float(value), DIGITS) if math.isfinite(value) else None

@@ -1,6 +1,6 @@
-"""Two models on the same images: what one has over the other, and whether by chance.
+"""Compare two models on the same images: differences, intervals and tests.
 
-Differences of figures by resampling patients, both models on the same resamples.
+Differences of metrics come from resampling patients, both models on the same resamples.
 McNemar's test counts the images that one calls rightly and the other wrongly; it takes
 images for independent, so that with several images a patient its p is somewhat small.
 """
@@ -18,11 +18,11 @@ from ml.evaluation.bootstrap import Measure, draws_of, interval_of, rounded, val
 from ml.evaluation.summary import ScoredImages, label_measure, measure_of
 
 Difference = dict[str, float | None]
-FIGURES = ("accuracy", "balanced_accuracy", "mean_auc")
+METRICS = ("accuracy", "balanced_accuracy", "mean_auc")
 
 
 def paired_difference(one: Measure, other: Measure, counts: np.ndarray) -> Difference:
-    """Return {value, low, high, p} of one figure less the other.
+    """Return {value, low, high, p} of the first metric minus the second.
 
     p is two-sided: twice the smaller share of resamples on either side of no
     difference.
@@ -39,7 +39,7 @@ def paired_difference(one: Measure, other: Measure, counts: np.ndarray) -> Diffe
 
 
 def mcnemar(one_right: np.ndarray, other_right: np.ndarray) -> dict[str, Any]:
-    """Return the exact test of two bool (images,) arrays, and the images that count."""
+    """Return the exact McNemar test of two bool (images,) arrays."""
     only_one = int((one_right & ~other_right).sum())
     only_other = int((other_right & ~one_right).sum())
     decided = only_one + only_other
@@ -61,8 +61,8 @@ def compare_scored(first: ScoredImages, second: ScoredImages) -> dict[str, Any]:
     names = [n for n in first.card.label_names if n in second.card.label_names]
     if not first.rows or not names:
         raise ModelError(
-            f"{first.card.name} and {second.card.name} have no image or no label in "
-            "common.",
+            "%(first)s and %(second)s have no image or no label in common.",
+            params={"first": first.card.name, "second": second.card.name},
             reason_code="nothing_measured",
         )
     report = {
@@ -79,7 +79,7 @@ def compare_scored(first: ScoredImages, second: ScoredImages) -> dict[str, Any]:
             name: _difference(
                 measure_of(first, name), measure_of(second, name), first.counts
             )
-            for name in FIGURES
+            for name in METRICS
         }
         if first.card.task == "softmax":
             report["mcnemar"] = mcnemar(*(_right(each) for each in (first, second)))
@@ -110,12 +110,15 @@ def _label(first: ScoredImages, second: ScoredImages, name: str) -> dict[str, An
     a, b = first.chosen(known), second.chosen(known)
     positive = a.positive[:, i]
     if not np.array_equal(positive, b.positive[:, j]):
-        raise ModelError(f"The two models hold different truths of {name}.")
-    told = {"n": int(known.sum()), "positives": int(positive.sum())}
+        raise ModelError(
+            "The two models have different ground truth for %(label)s.",
+            params={"label": name},
+        )
+    label_report = {"n": int(known.sum()), "positives": int(positive.sum())}
     if positive.all() or not positive.any():
-        return told
+        return label_report
     return {
-        **told,
+        **label_report,
         "auc": _difference(
             label_measure(a, i, "auc"), label_measure(b, j, "auc"), a.counts
         ),
@@ -132,16 +135,18 @@ def _difference(one: Measure, other: Measure, counts: np.ndarray) -> dict[str, A
     }
 
 
-def said(report: dict[str, Any], *, names: Sequence[str] = FIGURES) -> list[str]:
+def comparison_lines(
+    report: dict[str, Any], *, names: Sequence[str] = METRICS
+) -> list[str]:
     """Return the comparison as lines for people."""
     first, second = (report[key]["model"] for key in ("first", "second"))
     lines = [f"{first} against {second}: {report['n']} images"]
     for name in names:
         if name in report.get("figures", {}):
             lines.append(f"{name.replace('_', ' ')}: {_line(report['figures'][name])}")
-    for label, told in report["labels"].items():
-        if "auc" in told:
-            lines.append(f"{label}, AUC: {_line(told['auc'])}")
+    for label, label_report in report["labels"].items():
+        if "auc" in label_report:
+            lines.append(f"{label}, AUC: {_line(label_report['auc'])}")
     if "mcnemar" in report:
         test = report["mcnemar"]
         lines.append(
@@ -151,9 +156,9 @@ def said(report: dict[str, Any], *, names: Sequence[str] = FIGURES) -> list[str]
     return lines
 
 
-def _line(told: dict[str, Any]) -> str:
-    lead = told["difference"]
+def _line(values: dict[str, Any]) -> str:
+    lead = values["difference"]
     return (
-        f"{told['first']} and {told['second']}, difference {lead['value']} "
+        f"{values['first']} and {values['second']}, difference {lead['value']} "
         f"({lead['low']} to {lead['high']}), p {lead['p']}"
     )

@@ -1,7 +1,7 @@
-"""What label sets and bands are worth on patients that neither made nor saw them.
+"""Measure the coverage of label sets and bands on new patients.
 
-By class and by source, with intervals over patients; nothing is claimed of fewer than
-LEAST_GROUP images.
+By class and by source, with intervals over patients. Groups with fewer than
+LEAST_GROUP images get no claim.
 """
 
 from __future__ import annotations
@@ -19,42 +19,42 @@ CURVE_POINTS = 20
 
 
 def check_uncertainty(scored: ScoredImages) -> dict[str, Any]:
-    """Return the coverage of a card's uncertainty on these images, and where.
+    """Return the coverage of a card's uncertainty on these images, by class and source.
 
     Of a softmax model the sets of images, of a sigmoid one the answers label by label:
     each known label of an image counts as one.
     """
-    told = scored.card.raw["uncertainty"]
+    uncertainty = scored.card.uncertainty or {}
     covered, left_open = not_ruled_out(
         scored.scores,
         scored.positive,
         names=scored.card.label_names,
-        uncertainty=told,
+        uncertainty=uncertainty,
     )
-    counts = _countable(scored, told)
+    counts = _countable(scored, uncertainty)
 
-    def figures(among: np.ndarray) -> dict[str, Any]:
-        return _figures(scored, covered, left_open, counts & among)
+    def measured(among: np.ndarray) -> dict[str, Any]:
+        return _coverage_metrics(scored, covered, left_open, counts & among)
 
     everywhere = np.ones_like(counts)
     return {
-        "stated_coverage": told["coverage"],
+        "stated_coverage": uncertainty["coverage"],
         "counted": "images" if counts.shape[1] == 1 else "known labels of images",
-        **figures(everywhere),
-        "by_class": _by_class(scored, figures, counts.shape[1]),
+        **measured(everywhere),
+        "by_class": _by_class(scored, measured, counts.shape[1]),
         "by_source": {
-            name: figures(_images([row.dataset == name for row in scored.rows]))
+            name: measured(_images([row.dataset == name for row in scored.rows]))
             for name in sorted({row.dataset for row in scored.rows if row.dataset})
         },
         "risk_coverage": risk_coverage(scored),
     }
 
 
-def _countable(scored: ScoredImages, told: dict[str, Any]) -> np.ndarray:
-    """Return bool like the answers: of which a coverage can be told."""
-    if told["method"] == "conformal":
+def _countable(scored: ScoredImages, uncertainty: dict[str, Any]) -> np.ndarray:
+    """Return bool like the answers: those that have a set or a band."""
+    if uncertainty["method"] == "conformal":
         return np.ones((len(scored.rows), 1), bool)
-    banded = [name in told["bands"] for name in scored.card.label_names]
+    banded = [name in uncertainty["bands"] for name in scored.card.label_names]
     return scored.known & np.array(banded)
 
 
@@ -63,25 +63,25 @@ def _images(chosen: list[bool]) -> np.ndarray:
 
 
 def _by_class(
-    scored: ScoredImages, figures: Callable[[np.ndarray], dict[str, Any]], columns: int
+    scored: ScoredImages, measured: Callable[[np.ndarray], dict[str, Any]], columns: int
 ) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    by_class: dict[str, Any] = {}
     for i, name in enumerate(scored.card.label_names):
         has_it = scored.positive[:, [i]]
         if columns == 1:
             if has_it.any():
-                found[name] = figures(has_it)
+                by_class[name] = measured(has_it)
             continue
         column = np.zeros((1, columns), bool)
         column[0, i] = True
-        found[name] = {
-            "with": figures(column & has_it),
-            "without": figures(column & ~has_it),
+        by_class[name] = {
+            "with": measured(column & has_it),
+            "without": measured(column & ~has_it),
         }
-    return found
+    return by_class
 
 
-def _figures(
+def _coverage_metrics(
     scored: ScoredImages, covered: np.ndarray, left_open: np.ndarray, among: np.ndarray
 ) -> dict[str, Any]:
     """Return coverage and share left open of the answers where `among` is true."""

@@ -1,28 +1,34 @@
 """The card of an ensemble: from the cards of its members, then measured.
 
-Every label is taken that at least two members know, by that name, by a synonym, or in
-parts (`PARENTS`: Bacterial and Viral pneumonia of a softmax model sum to Pneumonia).
+An ensemble has every label that at least two members know, by that name, by a synonym,
+or in parts (`PARENTS`: Bacterial and Viral pneumonia of a softmax model sum to
+Pneumonia).
 Thresholds come from training patients that every member kept out of learning; val is
 only measured.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ml.calibration import LEAST_IMAGES, expected_calibration_error
+from ml.cards import card as cards
 from ml.cards.card import Card, parse_card
+from ml.cards.contents import SCHEMA_VERSION, TrainingSource
+from ml.cards.from_report import measurement_of_report
+from ml.cards.json_reader import as_json
+from ml.cards.limits import limits_of_ensemble
 from ml.datasets.manifest import ManifestRow, drawn_percent, with_split
 from ml.ensemble import EnsembleModel, ReadsImages
 from ml.errors import ModelError
 from ml.evaluation.scoring import report_of, score_images
 from ml.evaluation.summary import HEADLINES, ScoredImages
 from ml.labels import CHEST_LABELS, PARENTS, SYNONYMS, Label
+from ml.metrics import expected_calibration_error
+from ml.training.calibration import LEAST_IMAGES
 from ml.training.operating_points import operating_points
 from ml.training.recipes import RECIPES
 
@@ -39,7 +45,7 @@ FITTED_METHOD = (
 # What a calibrated probability may be off by, on the mean; more is called a score.
 LARGEST_CALIBRATION_ERROR = 0.05
 HELD_OUT_PERCENT = 8
-FIGURES = ("n", "patients", *HEADLINES, "labels", "labels_claimed", "too_few")
+KEPT_OF_REPORT = ("n", "patients", *HEADLINES, "labels", "too_few")
 DIGITS = 4
 
 
@@ -60,6 +66,7 @@ def build_ensemble_card(
     sources = shared_labels(members)
     labels = [_label(label, members) for label in sources]
     return {
+        "schema_version": SCHEMA_VERSION,
         "name": name,
         "version": version,
         "architecture": "ensemble",
@@ -78,8 +85,8 @@ def build_ensemble_card(
             "values": dict.fromkeys(sources, UNFITTED_THRESHOLD),
             "method": UNFITTED_METHOD,
         },
-        "training_data": _training_data(members),
-        "metrics": {},
+        "training_data": as_json(_training_data(members)),
+        "measurements": [],
         **_words(members),
     }
 
@@ -110,7 +117,7 @@ def shared_labels(members: Sequence[Card]) -> dict[str, dict[str, list[str]]]:
     for card in members:
         for label, names in _known_to(card).items():
             known.setdefault(label, {})[card.name] = names
-    shared = {label: told for label, told in sorted(known.items()) if len(told) > 1}
+    shared = {label: names for label, names in sorted(known.items()) if len(names) > 1}
     if not shared:
         raise ModelError("No two of these models know one label.")
     return shared
@@ -131,18 +138,22 @@ def _check_members(members: Sequence[Card]) -> None:
     if len(set(names)) != len(names) or len(names) < 2:
         raise ModelError("An ensemble takes two or more models, each once.")
     for card in members:
-        why = ""
+        named = {"model": f"{card.name} {card.version}"}
         if card.members:
-            why = "is an ensemble itself"
-        elif card.weights_sha256 is None:
-            why = "has no weights"
-        elif not card.calibrated:
-            why = "is not calibrated: its scores are not probabilities"
-        if why:
-            raise ModelError(f"{card.name} {card.version} {why}.")
+            raise ModelError("%(model)s is an ensemble itself.", params=named)
+        if card.weights_sha256 is None:
+            raise ModelError("%(model)s has no weights.", params=named)
+        if not card.calibrated:
+            raise ModelError(
+                "%(model)s is not calibrated: its scores are not probabilities.",
+                params=named,
+            )
     for kind in ("modalities", "body_parts", "views"):
         if not set.intersection(*(set(getattr(card, kind)) for card in members)):
-            raise ModelError(f"No image fits all of these models: other {kind}.")
+            raise ModelError(
+                "No image fits all of these models: they have no %(kind)s in common.",
+                params={"kind": kind},
+            )
 
 
 def _label(name: str, members: Sequence[Card]) -> Label:
@@ -150,7 +161,9 @@ def _label(name: str, members: Sequence[Card]) -> Label:
     for label in (*given, *CHEST_LABELS):
         if label.name == name:
             return label
-    raise ModelError(f"Nobody says how the label {name} is coded.")
+    raise ModelError(
+        "The label %(label)s has no SNOMED CT code.", params={"label": name}
+    )
 
 
 def _accepts(members: Sequence[Card]) -> dict[str, Any]:
@@ -173,29 +186,24 @@ def _accepts(members: Sequence[Card]) -> dict[str, Any]:
     return accepts
 
 
-def _training_data(members: Sequence[Card]) -> list[dict[str, Any]]:
+def _training_data(members: Sequence[Card]) -> list[TrainingSource]:
     """Return each source once, with the member that learned from most of its images."""
-    largest: dict[tuple[str, str], dict[str, Any]] = {}
+    largest: dict[tuple[str, str], TrainingSource] = {}
     for card in members:
         for source in card.training_data:
-            key = str(source.get("label")), str(source.get("dataset"))
+            key = source.label, source.dataset
             kept = largest.get(key)
-            if kept is None or source.get("images", 0) > kept.get("images", 0):
-                largest[key] = dict(source)
+            if kept is None or (source.images or 0) > (kept.images or 0):
+                largest[key] = source
     return [largest[key] for key in sorted(largest)]
 
 
 def _words(members: Sequence[Card]) -> dict[str, Any]:
-    told = ", ".join(f"{card.name} {card.version}" for card in members)
+    names = ", ".join(f"{card.name} {card.version}" for card in members)
     return {
         "intended_use": "Decision support, not for diagnosis. Several models as one, "
-        f"for the labels that at least two of them know: {told}.",
-        "limits": [
-            "The members learned from the same few sources: they err together, and "
-            "that they agree says less than it seems.",
-            "The limits of every member hold; each member's card says them.",
-            *dict.fromkeys(limit for card in members for limit in card.limits),
-        ],
+        f"for the labels that at least two of them know: {names}.",
+        "limits": limits_of_ensemble(members),
         "not_measured": list(
             dict.fromkeys(item for card in members for item in card.not_measured)
         ),
@@ -208,17 +216,17 @@ def measured_card(
     *,
     rows: Sequence[ManifestRow],
     root: Path,
-    command: str,
+    command: Sequence[str],
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Return the card with fitted thresholds, its calibration and figures of val.
+    """Return the card with fitted thresholds, calibration and metrics of val.
 
     Args:
         raw: What `build_ensemble_card` returned.
         members: The members, loaded, in its order.
         rows: A manifest with the splits train and val.
         root: The folder that its paths start from.
-        command: The command that measures the figures of val again.
+        command: The command that measures the same on val again, as arguments.
         progress: Called with how many images of a split are done, of how many.
 
     Raises:
@@ -235,11 +243,15 @@ def measured_card(
     if not len(scored.scores):
         raise ModelError("No image of the split train was kept out of learning.")
     card = raw | _fitted(scored, fitted_below=fitted_below)
-    found = _scored(card, members, with_split(rows, "val"), root, progress)
-    report = report_of(found, weights_sha256="")
-    card["metrics"] = {
-        "val": {"command": command, **{name: report[name] for name in FIGURES}}
-    }
+    measured = _scored(card, members, with_split(rows, "val"), root, progress)
+    report = report_of(measured, weights_sha256="")
+    measurement = measurement_of_report(
+        {name: report[name] for name in KEPT_OF_REPORT},
+        key="val",
+        datasets=sorted({row.dataset for row in measured.rows if row.dataset}),
+        command=command,
+    )
+    card["measurements"] = [as_json(measurement)]
     return card
 
 
@@ -307,11 +319,10 @@ def write_card(raw: dict[str, Any], *, weights_dir: Path) -> Path:
     folder = weights_dir / raw["name"] / raw["version"]
     path = folder / "card.json"
     if path.exists():
-        raise ModelError(f"{path} is there already: give the card another version.")
+        raise ModelError(
+            "%(card)s is there already: give the card another version.",
+            params={"card": path},
+        )
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / ".card.json.tmp"
-    temporary.write_text(
-        json.dumps(raw, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
-    temporary.replace(path)
+    cards.write_card(path, raw)
     return path

@@ -1,49 +1,56 @@
-"""Fill a model's card with its figures, each beside the command that makes it again.
+"""Fill a model's card with measurements, each with the command that repeats it.
 
-Nothing is chosen here: val is read, and what comes out is written down, goals missed
-included.
+Nothing is chosen here: the model is measured on val, and goals that are missed stand on
+the card as well.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from ml.cards.card import read_card
-from ml.cards.texts import Facts, Measurement, facts_of
+from ml.cards.card import Card, read_card, write_card
+from ml.cards.contents import Shortcuts, Training
+from ml.cards.from_report import (
+    gate_trial_of_report,
+    heat_maps_of_report,
+    measurement_of_report,
+    shortcuts_before,
+    shortcuts_of_report,
+)
+from ml.cards.json_reader import as_json
+from ml.cards.limits import limits_of
+from ml.cards.measurements import GateTrial, HeatMapMeasures, Measurement
+from ml.cards.texts import Facts, PlannedMeasurement, facts_of
 from ml.datasets.ground_truth import ground_truth_of
 from ml.datasets.manifest import ManifestRow, with_split
-from ml.evaluation.baseline import NOT_SEPARABLE, measure_baseline, pair_beside
+from ml.errors import ModelError
+from ml.evaluation.baseline import measure_baseline, pair_beside
 from ml.evaluation.gate.trial import reads, try_gate
 from ml.evaluation.heat_maps.measures import measure_heat_maps
-from ml.evaluation.scoring import pair_figures, report_of, score_images
+from ml.evaluation.scoring import pair_metrics, report_of, score_images
 from ml.evaluation.shortcuts.changes import CHANGES
 from ml.evaluation.shortcuts.measures import measure_shortcuts
 from ml.inference import LoadedModel, load_model
 from ml.training.gate.fit import fit_gate, held_out_rows
-from ml.training.packaging import CARD_NAME, write_card
+from ml.training.packaging import CARD_NAME
 from ml.training.recipes import get_recipe
 
-FIGURES = (
-    "n",
-    "patients",
-    "accuracy",
-    "balanced_accuracy",
-    "mean_auc",
-    "mean_auc_claimed",
-    "expected_calibration_error",
-    "brier",
-    "labels",
-    "too_few",
-    "confusion",
-    "groups",
-    "uncertainty",
-)
+# What a report has beyond the metrics of a card.
+LEFT_OUT = ("f1", "average_precision")
 PARTS = ("gate_fit", "gate", "metrics", "shortcuts", "heat_maps")
-ARGUMENTS = '--manifest "$CHESTX_DATA/manifest.csv" --root "$CHESTX_DATA"'
 Say = Callable[[str], None]
+
+
+class CommandOf(Protocol):
+    """Returns the arguments of the command that repeats a measurement."""
+
+    def __call__(
+        self, part: str, name: str, planned: PlannedMeasurement | None = None
+    ) -> list[str]:
+        """Return the command for one of PARTS of the model `name`."""
+        ...
 
 
 def measure_model(
@@ -52,62 +59,88 @@ def measure_model(
     *,
     root: Path,
     cache_dir: Path,
+    command_of: CommandOf,
     parts: Sequence[str] = PARTS,
     before: Path | None = None,
     say: Say = lambda text: None,
-) -> dict[str, Any]:
-    """Measure a packaged model and write what was found into its card.
+) -> Card:
+    """Measure a packaged model and write the results into its card.
 
     Args:
         folder: With card.json and the weights.
         rows: Every image of the data sets, of both splits.
         root: The folder that the paths of the rows start from.
         cache_dir: Kept graphs and features.
+        command_of: Names the command that repeats a measurement.
         parts: Which of PARTS; the others stay as the card has them.
         before: Folder of the same model trained without what works against
             shortcuts; its shortcuts are measured beside the model's own.
         say: Called with what is measured next.
 
     Returns:
-        The card's JSON.
+        The new card.
     """
-    facts = facts_of(read_card(folder / CARD_NAME).name)
+    path = folder / CARD_NAME
+    facts = facts_of(read_card(path).name)
     if "gate_fit" in parts:
         say("fitting the gate")
         _fit_gate(folder, rows, root, cache_dir)
-    model = load_model(read_card(folder / CARD_NAME), cache_dir=cache_dir)
-    known = ground_truth_of(model.card, rows).rows
-    found: dict[str, Any] = {}
+    model = _load(folder, cache_dir)
+    card = model.card
+    known = ground_truth_of(card, rows).rows
+    measured: dict[str, Any] = {}
     if "gate" in parts:
         say("the gate")
-        found["gate"] = _tried(model, rows, root)
+        trial = _gate_trial(model, rows, root, command_of("gate", card.name))
+        measured["gate"] = {**card.raw["gate"], "val": as_json(trial)}
+    measurements = card.measurements
     if "metrics" in parts:
-        found["metrics"] = _metrics(model, facts, rows, root, say)
+        measurements = _measurements(model, facts, rows, root, command_of, say)
+        measured["measurements"] = as_json(measurements)
     if "shortcuts" in parts and facts.shortcuts:
         say("shortcuts")
-        found["shortcuts"] = _shortcuts(model, known, root, cache_dir, before)
+        shortcuts = _shortcuts(
+            model, known, root, cache_dir, command_of("shortcuts", card.name)
+        )
+        measured["shortcuts"] = as_json(shortcuts)
+        if before:
+            measured["shortcuts"]["before"] = _before(before, known, root, cache_dir)
     if "heat_maps" in parts:
         say("heat maps")
-        found["heat_map_measures"] = measure_heat_maps(model, known, root, cache_dir)
-    raw = json.loads((folder / CARD_NAME).read_text(encoding="utf-8")) | found
-    raw["limits"] = [*facts.limits, *_not_separable(raw["metrics"])]
-    raw["not_measured"] = list(facts.not_measured)
-    write_card(folder, raw)
-    return raw
+        measured["heat_map_measures"] = as_json(
+            _heat_maps(
+                model, known, root, cache_dir, command_of("heat_maps", card.name)
+            )
+        )
+    texts = {
+        "limits": limits_of(facts, measurements, card.training_data),
+        "not_measured": list(facts.not_measured),
+    }
+    write_card(path, {**card.raw, **measured, **texts})
+    return read_card(path)
 
 
-def _metrics(
+def _load(folder: Path, cache_dir: Path) -> LoadedModel:
+    model = load_model(read_card(folder / CARD_NAME), cache_dir=cache_dir)
+    if not isinstance(model, LoadedModel):
+        raise ModelError("An ensemble has no network to measure: measure its members.")
+    return model
+
+
+def _measurements(
     model: LoadedModel,
     facts: Facts,
     rows: Sequence[ManifestRow],
     root: Path,
+    command_of: CommandOf,
     say: Say,
-) -> dict[str, Any]:
-    found = {}
-    for measurement in facts.measurements:
-        say(measurement.key)
-        found[measurement.key] = _measured(model, measurement, facts, rows, root)
-    return found
+) -> tuple[Measurement, ...]:
+    measurements = []
+    for planned in facts.measurements:
+        say(planned.key)
+        command = command_of("metrics", model.card.name, planned)
+        measurements.append(_measurement(model, planned, rows, root, command))
+    return tuple(measurements)
 
 
 def _shortcuts(
@@ -115,52 +148,58 @@ def _shortcuts(
     known: Sequence[ManifestRow],
     root: Path,
     cache_dir: Path,
-    before: Path | None,
-) -> dict[str, Any]:
-    learned, val = _learned(model.card.name, known), with_split(known, "val")
-    found = measure_shortcuts(model, learned, val, root, cache_dir)
-    if before:
-        found["before"] = _before(before, learned, val, root, cache_dir)
-    return found
+    command: Sequence[str],
+) -> Shortcuts:
+    val = with_split(known, "val")
+    report = measure_shortcuts(
+        model, _learned(model.card.name, known), val, root, cache_dir
+    )
+    return shortcuts_of_report(report, command=command, datasets=_datasets(val))
 
 
 def _before(
-    folder: Path,
-    learned: Sequence[ManifestRow],
-    val: Sequence[ManifestRow],
+    folder: Path, known: Sequence[ManifestRow], root: Path, cache_dir: Path
+) -> Any:
+    """Return the shortcuts of the model in `folder`, and how it was trained."""
+    model = _load(folder, cache_dir)
+    learned, val = _learned(model.card.name, known), with_split(known, "val")
+    report = measure_shortcuts(model, learned, val, root, cache_dir)
+    return as_json(
+        shortcuts_before(
+            report,
+            training=model.card.training or Training(),
+            weights_sha256=model.weights_sha256,
+        )
+    )
+
+
+def _heat_maps(
+    model: LoadedModel,
+    known: Sequence[ManifestRow],
     root: Path,
     cache_dir: Path,
-) -> dict[str, Any]:
-    """Return the shortcuts of the model in `folder`, and how it was trained."""
-    model = load_model(read_card(folder / CARD_NAME), cache_dir=cache_dir)
-    found = measure_shortcuts(model, learned, val, root, cache_dir)
-    return {
-        "training": model.card.raw.get("training") or {},
-        "weights_sha256": model.weights_sha256,
-        **{name: found[name] for name in ("changes", "sources") if name in found},
-    }
+    command: Sequence[str],
+) -> HeatMapMeasures:
+    report = measure_heat_maps(model, known, root, cache_dir)
+    datasets = _datasets(with_split(known, "val"))
+    return heat_maps_of_report(report, command=command, datasets=datasets)
 
 
-def _not_separable(metrics: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return the sentence on figures that a classifier without lungs reaches, too."""
-    told = [
-        f"{key}: {', '.join(name.replace('_', ' ') for name in names)}"
-        for key, measured in metrics.items()
-        if (names := measured.get("baseline", {}).get("not_separable"))
-    ]
-    return [f"{NOT_SEPARABLE.capitalize()} by {'; '.join(told)}."] if told else []
-
-
-def _tried(
-    model: LoadedModel, rows: Sequence[ManifestRow], root: Path
-) -> dict[str, Any]:
-    """Return the card's gate with what it does on val and on what is no image."""
-    tried = try_gate(
-        model, with_split(rows, "val"), root=root, samples=root / "samples"
+def _gate_trial(
+    model: LoadedModel,
+    rows: Sequence[ManifestRow],
+    root: Path,
+    command: Sequence[str],
+) -> GateTrial:
+    """Try the gate on val and on what must be refused."""
+    val = with_split(rows, "val")
+    report = try_gate(model, val, root=root, samples=root / "samples")
+    own = [row for row in val if reads(model.card, row)]
+    return gate_trial_of_report(
+        _without_names(report),
+        command=command,
+        patients=len({row.patient for row in own}),
     )
-    command = f"python manage.py evaluate_gate {model.card.name} {ARGUMENTS} --json"
-    told = {"command": command, **_without_names(tried)}
-    return {**model.card.raw["gate"], "val": told}
 
 
 def _fit_gate(
@@ -168,8 +207,8 @@ def _fit_gate(
 ) -> None:
     """Fit the gate on every train image of the model's kind, whatever its labels.
 
-    An image from elsewhere is to be told from no chest at all, so sources that the
-    network did not learn from belong to the reference, too.
+    The gate tells chest images from other images, so sources that the network did not
+    learn from belong to the reference, too.
     """
     card = read_card(folder / CARD_NAME)
     train = [row for row in with_split(rows, "train") if reads(card, row)]
@@ -184,31 +223,38 @@ def _learned(name: str, rows: Sequence[ManifestRow]) -> list[ManifestRow]:
     return [row for row in train if not datasets or row.dataset in datasets]
 
 
-def _measured(
+def _datasets(rows: Sequence[ManifestRow]) -> list[str]:
+    return sorted({row.dataset for row in rows if row.dataset})
+
+
+def _measurement(
     model: LoadedModel,
-    measurement: Measurement,
-    facts: Facts,
+    planned: PlannedMeasurement,
     rows: Sequence[ManifestRow],
     root: Path,
-) -> dict[str, Any]:
-    wanted = measurement.datasets
+    command: Sequence[str],
+) -> Measurement:
+    wanted = planned.datasets
     val = [r for r in with_split(rows, "val") if not wanted or r.dataset in wanted]
-    scored = score_images(model, val, root=root, change=CHANGES[measurement.change])
+    scored = score_images(model, val, root=root, change=CHANGES[planned.change])
     report = report_of(scored, weights_sha256=model.weights_sha256)
-    told: dict[str, Any] = {
-        "command": command_of(model.card.name, measurement, facts),
-        **{name: report[name] for name in FIGURES if name in report},
-    }
-    told["groups"] = _telling(told["groups"])
-    if facts.pair and measurement.pair:
-        told["pair"] = pair_figures(scored, *facts.pair)
-    if measurement.baseline:
+    kept = {name: value for name, value in report.items() if name not in LEFT_OUT}
+    kept["groups"] = _several_groups(report["groups"])
+    if planned.pair:
+        kept["pair"] = pair_metrics(scored, *planned.pair)
+    if planned.baseline:
         train = _learned(model.card.name, rows)
-        beside, other = measure_baseline(scored, train, root=root)
-        if facts.pair and measurement.pair:
-            beside["pair"] = pair_beside(scored, other, *facts.pair)
-        told["baseline"] = beside
-    return told
+        beside, baseline_scored = measure_baseline(scored, train, root=root)
+        if planned.pair:
+            beside["pair"] = pair_beside(scored, baseline_scored, *planned.pair)
+        kept["baseline"] = beside
+    return measurement_of_report(
+        kept,
+        key=planned.key,
+        datasets=_datasets(scored.rows),
+        change=planned.change,
+        command=command,
+    )
 
 
 def _without_names(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -220,20 +266,6 @@ def _without_names(report: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _telling(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _several_groups(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Leave out the kinds of groups of which there is one only."""
     return {kind: dict(found) for kind, found in groups.items() if len(found) > 1}
-
-
-def command_of(name: str, measurement: Measurement, facts: Facts) -> str:
-    """Return the command that prints a measurement again."""
-    parts = [f"python manage.py evaluate_model {name} {ARGUMENTS} --split val"]
-    if measurement.datasets:
-        parts.append(f"--dataset {' '.join(measurement.datasets)}")
-    if measurement.change != "none":
-        parts.append(f"--change {measurement.change}")
-    if facts.pair and measurement.pair:
-        parts.append(f'--pair "{",".join(facts.pair)}"')
-    if measurement.baseline:
-        parts.append("--baseline")
-    return " ".join([*parts, "--json"])

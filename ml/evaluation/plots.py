@@ -1,154 +1,133 @@
-"""Plots of a measurement as SVG of our own, in the style of the training curves."""
+"""Plots of a measurement as SVG: ROC, precision and recall, reliability, confusion."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from xml.sax.saxutils import escape
 
 import numpy as np
+from matplotlib.figure import Figure
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import precision_recall_curve, roc_curve
 
-from ml.calibration import expected_calibration_error
 from ml.evaluation.summary import ScoredImages
+from ml.metrics import CALIBRATION_BINS, confusion, expected_calibration_error
+from ml.training.curves import COLOURS, FAINT, INK, SHARES, style_axes, svg_of
 
-SIDE, MARGIN, LEGEND = 320, 48, 220
-COLOURS = (
-    "#2463a8",
-    "#b3541e",
-    "#2e7d4f",
-    "#7a4fa3",
-    "#8a6d00",
-    "#a3345f",
-    "#1f7f86",
-    "#5b6470",
-)
-CELL = 56
-BINS = 10
-Points = list[tuple[float, float]]
+# More points would only make the file larger.
+MOST_POINTS = 400
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a plot: x and y in 0..1, and what it is called."""
+    """One line of a plot: float x and y in 0..1, and what it is called."""
 
     name: str
-    points: Points
+    x: np.ndarray
+    y: np.ndarray
     marked: bool = False
 
 
 def square_plot(
     lines: Sequence[Line], *, title: str, x: str, y: str, diagonal: bool = False
 ) -> str:
-    """Draw lines between 0 and 1 over an axis between 0 and 1.
+    """Plot lines over two axes between 0 and 1.
 
     Args:
-        lines: What to draw; names stand in the legend.
+        lines: What to plot; their names stand in the legend.
         title: What stands above.
         x: What the horizontal axis is.
         y: What the vertical axis is.
         diagonal: Whether to draw where x and y are equal.
     """
-    height = max(SIDE + 2 * MARGIN, 2 * MARGIN + 18 * len(lines))
-    parts = [_open(SIDE + 2 * MARGIN + LEGEND, height, title)]
-    for share in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0):
-        along, up = _x(share), _y(share)
-        parts.append(
-            f'<line x1="{MARGIN}" y1="{up}" x2="{MARGIN + SIDE}" y2="{up}" '
-            f'stroke="#d8dce2"/><text x="14" y="{up + 4}">{share:.1f}</text>'
-            f'<text x="{along}" y="{MARGIN + SIDE + 16}" text-anchor="middle">'
-            f"{share:.1f}</text>"
-        )
+    figure = Figure(figsize=(6.8, max(4.4, 0.6 + 0.24 * len(lines))))
+    # In inches from the left and from the top, so that every plot is as large.
+    width, height = figure.get_size_inches()
+    axes = figure.add_axes((0.6 / width, 1 - 3.9 / height, 3.3 / width, 3.3 / height))
+    style_axes(axes, title=title, x=x, y=y)
+    axes.set_xlim(-0.01, 1.01)
+    axes.set_xticks(SHARES)
     if diagonal:
-        parts.append(
-            f'<line x1="{_x(0)}" y1="{_y(0)}" x2="{_x(1)}" y2="{_y(1)}" '
-            'stroke="#9aa3ad" stroke-dasharray="3 3"/>'
-        )
+        axes.plot((0, 1), (0, 1), color=FAINT, linestyle=":", linewidth=1)
     for number, line in enumerate(lines):
-        parts += _drawn(line, number)
-    parts.append(
-        f'<text x="{MARGIN + SIDE / 2}" y="{MARGIN + SIDE + 36}" '
-        f'text-anchor="middle">{escape(x)}</text>'
-        f'<text x="{MARGIN}" y="{MARGIN - 10}">{escape(y)}</text></svg>\n'
+        axes.plot(
+            line.x,
+            line.y,
+            label=line.name,
+            color=COLOURS[number % len(COLOURS)],
+            # The same colour again is told apart by its dashes.
+            linestyle="--" if number >= len(COLOURS) else "-",
+            marker="o" if line.marked else "",
+            markersize=4,
+        )
+    if lines:
+        axes.legend(
+            loc="upper left",
+            bbox_to_anchor=(1.03, 1.03),
+            frameon=False,
+            fontsize="small",
+        )
+    return svg_of(figure)
+
+
+def confusion_plot(names: Sequence[str], matrix: np.ndarray) -> str:
+    """Plot a table of counts: rows are the truth, columns what the model calls.
+
+    Args:
+        names: The classes.
+        matrix: int (classes, classes).
+    """
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    side = 0.6 * len(names)
+    figure = Figure(figsize=(side + 2.8, side + 2.4))
+    width, height = figure.get_size_inches()
+    axes = figure.add_axes((2.0 / width, 0.3 / height, side / width, side / height))
+    # An empty cell is a little darker than the ground.
+    axes.pcolormesh(
+        0.06 + 0.94 * shares,
+        cmap="Blues",
+        vmin=0.0,
+        vmax=1.0,
+        edgecolors="#ffffff",
+        linewidth=2,
     )
-    return "\n".join(parts)
+    axes.invert_yaxis()
+    for (row, column), count in np.ndenumerate(matrix):
+        ink = "#ffffff" if shares[row, column] > 0.55 else INK
+        place = (column + 0.5, row + 0.5)
+        axes.annotate(str(count), place, color=ink, ha="center", va="center")
+    middles = np.arange(len(names)) + 0.5
+    axes.set_xticks(middles, names, rotation=40, ha="left", rotation_mode="anchor")
+    axes.set_yticks(middles, names)
+    axes.tick_params(length=0, labeltop=True, labelbottom=False, labelcolor=INK)
+    axes.spines[:].set_visible(False)
+    figure.text(
+        0.1 / width,
+        1 - 0.3 / height,
+        "Rows: the truth. Columns: the model.",
+        color=INK,
+        fontsize="large",
+    )
+    return svg_of(figure)
 
 
-def _drawn(line: Line, number: int) -> list[str]:
-    colour = COLOURS[number % len(COLOURS)]
-    # The same colour again is told apart by its dashes.
-    dashes = ' stroke-dasharray="6 4"' if number >= len(COLOURS) else ""
-    placed = [(_x(x), _y(y)) for x, y in line.points]
-    at = " ".join(f"{x},{y}" for x, y in placed)
-    top = MARGIN + 18 * number
-    left = MARGIN + SIDE + 20
-    parts = [
-        f'<polyline points="{at}" fill="none" stroke="{colour}" stroke-width="2"'
-        f"{dashes}/>",
-        f'<line x1="{left}" y1="{top}" x2="{left + 18}" y2="{top}" '
-        f'stroke="{colour}" stroke-width="2"{dashes}/>'
-        f'<text x="{left + 24}" y="{top + 4}">{escape(line.name)}</text>',
-    ]
-    if line.marked:
-        parts += [
-            f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>' for x, y in placed
-        ]
-    return parts
+def roc_line(name: str, scores: np.ndarray, positive: np.ndarray) -> Line:
+    """Return sensitivity over 1 - specificity at every threshold."""
+    false_positive_rate, sensitivity, _ = roc_curve(positive, scores)
+    return _thinned(Line(name, false_positive_rate, sensitivity))
 
 
-def confusion_plot(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> str:
-    """Draw a table of counts: rows are the truth, columns what the model says."""
-    table = np.asarray(matrix, float)
-    shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-    left, top = 170, 120
-    width, height = left + CELL * len(names) + 80, top + CELL * len(names) + 24
-    parts = [_open(width, height, "Rows: the truth. Columns: what the model says.")]
-    for row, name in enumerate(names):
-        y = top + CELL * row
-        parts.append(
-            f'<text x="{left - 8}" y="{y + CELL / 2 + 4}" text-anchor="end">'
-            f"{escape(name)}</text>"
-        )
-        turned = f"{left + CELL * row + CELL / 2},{top - 8}"
-        parts.append(
-            f'<text transform="translate({turned}) rotate(-40)">{escape(name)}</text>'
-        )
-        for column in range(len(names)):
-            share = shares[row, column]
-            x = left + CELL * column
-            ink = "#ffffff" if share > 0.55 else "#1d2430"
-            parts.append(
-                f'<rect x="{x}" y="{y}" width="{CELL - 2}" height="{CELL - 2}" '
-                f'fill="#2463a8" fill-opacity="{0.06 + 0.94 * share:.2f}"/>'
-                f'<text x="{x + CELL / 2 - 1}" y="{y + CELL / 2 + 4}" fill="{ink}" '
-                f'text-anchor="middle">{int(table[row, column])}</text>'
-            )
-    return "\n".join([*parts, "</svg>\n"])
+def precision_recall_line(name: str, scores: np.ndarray, positive: np.ndarray) -> Line:
+    """Return precision over recall at every threshold."""
+    precision, recall, _ = precision_recall_curve(positive, scores)
+    return _thinned(Line(name, recall, precision))
 
 
-def roc_points(scores: np.ndarray, positive: np.ndarray) -> Points:
-    """Return (1 - specificity, sensitivity) at every threshold, from none to all."""
-    called, hits = _by_falling_score(scores, positive)
-    misses = called - hits
-    found = hits / max(1, int(positive.sum()))
-    false = misses / max(1, int((~positive).sum()))
-    return _thinned([(0.0, 0.0), *zip(false.tolist(), found.tolist(), strict=True)])
-
-
-def precision_recall_points(scores: np.ndarray, positive: np.ndarray) -> Points:
-    """Return (recall, precision) at every threshold, the highest first."""
-    called, hits = _by_falling_score(scores, positive)
-    recall = hits / max(1, int(positive.sum()))
-    return _thinned(list(zip(recall.tolist(), (hits / called).tolist(), strict=True)))
-
-
-def reliability_points(probability: np.ndarray, right: np.ndarray) -> Points:
-    """Return (mean probability, share that is so) of each bin that has images."""
-    place = np.minimum((probability * BINS).astype(int), BINS - 1)
-    return [
-        (float(probability[place == b].mean()), float(right[place == b].mean()))
-        for b in range(BINS)
-        if (place == b).any()
-    ]
+def reliability_line(name: str, probability: np.ndarray, right: np.ndarray) -> Line:
+    """Return the share that is right over the mean probability of each bin."""
+    share, mean = calibration_curve(right, probability, n_bins=CALIBRATION_BINS)
+    error = expected_calibration_error(probability, right)
+    return Line(f"{name}: ECE {error:.3f}", mean, share, marked=True)
 
 
 def plots_of(
@@ -167,101 +146,71 @@ def plots_of(
         and scored.positive[known, i].any()
         and not scored.positive[known, i].all()
     ]
+    coverage, wrong = np.array(risk, float).T
     plots = {
         "roc": square_plot(
-            [Line(n, roc_points(s, p)) for n, s, p in labels],
+            [roc_line(*label) for label in labels],
             title="ROC",
             x="1 - specificity",
             y="sensitivity",
             diagonal=True,
         ),
         "precision-recall": square_plot(
-            [Line(n, precision_recall_points(s, p)) for n, s, p in labels],
+            [precision_recall_line(*label) for label in labels],
             title="Precision and recall",
             x="recall",
             y="precision",
         ),
         "reliability": square_plot(
-            _reliability_lines(scored, labels),
+            [reliability_line(*label) for label in _calibrated(scored, labels)],
             title="Reliability",
             x="probability",
-            y="share that is so",
+            y="observed share",
             diagonal=True,
         ),
         "risk-coverage": square_plot(
-            [Line("risk", [(float(c or 0), float(r or 0)) for c, r in risk])],
+            [Line("risk", coverage, wrong)],
             title="Risk and coverage",
-            x="share answered, the surest first",
-            y="share of those wrong",
+            x="share answered, most certain first",
+            y="share wrong",
         ),
     }
     return plots | _confusion_plots(scored)
 
 
-def _reliability_lines(
+def _calibrated(
     scored: ScoredImages, labels: list[tuple[str, np.ndarray, np.ndarray]]
-) -> list[Line]:
-    if scored.card.task == "softmax":
-        surest = scored.scores.max(axis=1)
-        right = (scored.called & scored.positive).any(axis=1)
-        labels = [("class chosen", surest, right)]
-    return [
-        Line(
-            f"{name}: ECE {expected_calibration_error(found, has_it):.3f}",
-            reliability_points(found, has_it),
-            marked=True,
-        )
-        for name, found, has_it in labels
-    ]
+) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """Return whose probabilities are checked: the class chosen, or every label."""
+    if scored.card.task != "softmax":
+        return labels
+    right = (scored.called & scored.positive).any(axis=1)
+    return [("class chosen", scored.scores.max(axis=1), right)]
 
 
 def _confusion_plots(scored: ScoredImages) -> dict[str, str]:
     names = scored.card.label_names
     if scored.card.task == "softmax":
-        chosen = scored.called.argmax(axis=1)
-        table = np.zeros((len(names), len(names)), int)
-        np.add.at(table, (scored.positive.argmax(axis=1), chosen), 1)
-        return {"confusion": confusion_plot(names, table.tolist())}
+        table = confusion(
+            scored.positive.argmax(axis=1),
+            scored.called.argmax(axis=1),
+            classes=len(names),
+        )
+        return {"confusion": confusion_plot(names, table)}
     if len(names) > 1:
         return {}
     known = scored.known[:, 0]
-    table = np.zeros((2, 2), int)
-    ground_truth = scored.positive[known, 0].astype(int)
-    np.add.at(table, (ground_truth, scored.called[known, 0].astype(int)), 1)
-    return {
-        "confusion": confusion_plot((f"no {names[0]}", names[0]), table.tolist()),
-    }
-
-
-def _by_falling_score(
-    scores: np.ndarray, positive: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return counts of positives and true positives at each distinct score."""
-    order = np.argsort(-scores, kind="stable")
-    last = np.flatnonzero(np.r_[np.diff(-scores[order]) > 0, True])
-    return last + 1.0, positive[order].cumsum()[last].astype(float)
-
-
-def _thinned(points: Points, *, most: int = 400) -> Points:
-    """Return at most so many of the points, the ends among them."""
-    if len(points) <= most:
-        return points
-    kept = np.unique(np.linspace(0, len(points) - 1, most).round().astype(int))
-    return [points[i] for i in kept]
-
-
-def _open(width: float, height: float, title: str) -> str:
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-        f'width="{width}" height="{height}" font-family="sans-serif" font-size="12">\n'
-        f'<rect width="{width}" height="{height}" fill="#ffffff"/>\n'
-        f'<text x="{MARGIN}" y="20" font-size="14">{escape(title)}</text>'
+    table = confusion(
+        scored.positive[known, 0].astype(int),
+        scored.called[known, 0].astype(int),
+        classes=2,
     )
+    return {"confusion": confusion_plot((f"no {names[0]}", names[0]), table)}
 
 
-def _x(value: float) -> float:
-    return round(MARGIN + SIDE * value, 1)
-
-
-def _y(value: float) -> float:
-    return round(MARGIN + SIDE * (1.0 - value), 1)
+def _thinned(line: Line) -> Line:
+    """Return a line with at most MOST_POINTS points, its ends among them."""
+    if len(line.x) <= MOST_POINTS:
+        return line
+    kept = np.linspace(0, len(line.x) - 1, MOST_POINTS).round().astype(int)
+    return Line(line.name, line.x[kept], line.y[kept], marked=line.marked)

@@ -1,4 +1,4 @@
-"""A measurement as a page: Markdown with pictures beside it, and one HTML file."""
+"""Write a measurement as Markdown with plots beside it, and as one HTML file."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 from ml.evaluation.baseline import NOT_SEPARABLE
 from ml.evaluation.coverage import risk_coverage
 from ml.evaluation.plots import plots_of
-from ml.evaluation.summary import HEADLINES, ScoredImages
+from ml.evaluation.summary import GROUP_METRICS, HEADLINES, ScoredImages
 
 CURVES = "curves.svg"
-PICTURES = {
+PLOTS = {
     "roc": "ROC of each label that has images of both kinds",
     "precision-recall": "Precision and recall",
     "confusion": "Confusion",
-    "reliability": "Reliability: probabilities against what is so",
-    "risk-coverage": "Risk and coverage: errors among the surest answers",
+    "reliability": "Reliability: probabilities against observed shares",
+    "risk-coverage": "Risk and coverage: errors among the most certain answers",
     "learning-curves": "Learning curves",
 }
 LABEL_COLUMNS = (
@@ -39,7 +39,7 @@ STYLE = (
 
 
 def write_report(report: Mapping[str, Any], scored: ScoredImages, folder: Path) -> None:
-    """Write report.md, report.html and the pictures of a measurement.
+    """Write report.md, report.html and the plots of a measurement.
 
     Args:
         report: What `evaluate_model` reports, its command as "command".
@@ -47,24 +47,24 @@ def write_report(report: Mapping[str, Any], scored: ScoredImages, folder: Path) 
         folder: Where to write; made if it is not there.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    pictures = plots_of(scored, risk=risk_coverage(scored))
+    plots = plots_of(scored, risk=risk_coverage(scored))
     curves = (
         scored.card.weights_file.parent / CURVES if scored.card.weights_file else None
     )
     if curves is not None and curves.is_file():
-        pictures["learning-curves"] = curves.read_text(encoding="utf-8")
-    for name, svg in pictures.items():
+        plots["learning-curves"] = curves.read_text(encoding="utf-8")
+    for name, svg in plots.items():
         (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
     sections = sections_of(report)
-    shown = [name for name in PICTURES if name in pictures]
+    shown = [name for name in PLOTS if name in plots]
     (folder / "report.md").write_text(_markdown(sections, shown), encoding="utf-8")
     (folder / "report.html").write_text(
-        _html(sections, {name: pictures[name] for name in shown}), encoding="utf-8"
+        _html(sections, {name: plots[name] for name in shown}), encoding="utf-8"
     )
 
 
 class Section:
-    """A heading with sentences and tables; a table's first row is its heading."""
+    """A heading with sentences and tables; the first row of a table is its header."""
 
     def __init__(self, title: str) -> None:
         self.title = title
@@ -73,7 +73,7 @@ class Section:
 
 
 def sections_of(report: Mapping[str, Any]) -> list[Section]:
-    """Return what the report says, in the order in which it is read."""
+    """Return the sections of the report in reading order."""
     sections = [_about(report), _headlines(report), _labels(report)]
     if report.get("baseline"):
         sections.append(_baseline(report["baseline"]))
@@ -81,12 +81,12 @@ def sections_of(report: Mapping[str, Any]) -> list[Section]:
         sections.append(_pair(report["pair"]))
     if report.get("uncertainty"):
         sections.append(_uncertainty(report["uncertainty"]))
-    sections += [_group(kind, found) for kind, found in report["groups"].items()]
+    sections += [_group(kind, values) for kind, values in report["groups"].items()]
     return sections
 
 
 def _about(report: Mapping[str, Any]) -> Section:
-    section = Section(f"{report['model']} {report['version']}: how well it reads")
+    section = Section(f"{report['model']} {report['version']}: evaluation")
     section.sentences = [
         "Decision support, not for diagnosis.",
         f"{report['n']} images of {report['patients']} patients; {report['skipped']} "
@@ -107,8 +107,8 @@ def _headlines(report: Mapping[str, Any]) -> Section:
     section = Section("All images")
     section.tables = [
         [
-            ["figure", "value (95 % interval)"],
-            *[[n.replace("_", " "), said(report[n])] for n in HEADLINES],
+            ["metric", "value (95 % interval)"],
+            *[[n.replace("_", " "), value_with_interval(report[n])] for n in HEADLINES],
         ]
     ]
     return section
@@ -118,62 +118,67 @@ def _labels(report: Mapping[str, Any]) -> Section:
     section = Section("Each label")
     table = [["label", "with", "without", *(word for word, _ in LABEL_COLUMNS)]]
     for name in report["labels_claimed"]:
-        told = report["labels"][name]
-        cells = [_ranged(told[key], told["intervals"][key]) for _, key in LABEL_COLUMNS]
-        table.append([name, str(told["positives"]), str(told["negatives"]), *cells])
+        values = report["labels"][name]
+        cells = [
+            _with_interval(values[key], values["intervals"][key])
+            for _, key in LABEL_COLUMNS
+        ]
+        table.append([name, str(values["positives"]), str(values["negatives"]), *cells])
     section.tables = [table] if len(table) > 1 else []
     if report["too_few"]:
         section.sentences.append(
-            "Too few images with or without it to claim anything: "
-            f"{', '.join(report['too_few'])}."
+            f"Too few images with or without the label: {', '.join(report['too_few'])}."
         )
     return section
 
 
-def _baseline(told: Mapping[str, Any]) -> Section:
-    section = Section("Without lungs")
+def _baseline(values: Mapping[str, Any]) -> Section:
+    section = Section("Border-and-histogram baseline")
     section.sentences = [
-        f"A logistic regression that sees {told['sees']}, trained on "
-        f"{told['learned_from']} train images of the same sources, measured on the "
+        f"A logistic regression that sees {values['sees']}, trained on "
+        f"{values['learned_from']} train images of the same sources, measured on the "
         "same images.",
     ]
-    rows = [(name.replace("_", " "), each) for name, each in told["figures"].items()]
-    rows += [(f"AUC of {name}", each["auc"]) for name, each in told["labels"].items()]
-    if told.get("pair"):
+    rows = [(name.replace("_", " "), each) for name, each in values["figures"].items()]
+    rows += [(f"AUC of {name}", each["auc"]) for name, each in values["labels"].items()]
+    if values.get("pair"):
         rows += [
-            (f"{' against '.join(told['pair']['pair'])}, {name}", told["pair"][name])
+            (
+                f"{' against '.join(values['pair']['pair'])}, {name}",
+                values["pair"][name],
+            )
             for name in ("auc", "balanced_accuracy")
         ]
     section.tables = [
         [
-            ["figure", "model", "baseline", "lead (95 % interval)", ""],
+            ["metric", "model", "baseline", "lead (95 % interval)", ""],
             *[
                 [
                     name,
-                    said(each["model"]),
-                    said(each["baseline"]),
-                    said(each["lead"]),
+                    value_with_interval(each["model"]),
+                    value_with_interval(each["baseline"]),
+                    value_with_interval(each["lead"]),
                     each["verdict"],
                 ]
                 for name, each in rows
             ],
         ]
     ]
-    if told["not_separable"]:
+    if values["not_separable"]:
         section.sentences.append(
-            f"{NOT_SEPARABLE.capitalize()}: {', '.join(told['not_separable'])}."
+            f"{NOT_SEPARABLE.capitalize()}: {', '.join(values['not_separable'])}."
         )
     return section
 
 
-def _pair(told: Mapping[str, Any]) -> Section:
-    section = Section(" against ".join(told["pair"]))
-    section.sentences = [f"{told['n']} images that have one of the two."]
+def _pair(values: Mapping[str, Any]) -> Section:
+    section = Section(" against ".join(values["pair"]))
+    section.sentences = [f"{values['n']} images that have one of the two."]
     section.tables = [
         [
-            ["figure", "value (95 % interval)"],
+            ["metric", "value (95 % interval)"],
             *[
-                [n.replace("_", " "), said(told[n])]
+                [n.replace("_", " "), value_with_interval(values[n])]
                 for n in ("auc", "balanced_accuracy")
             ],
         ]
@@ -181,59 +186,65 @@ def _pair(told: Mapping[str, Any]) -> Section:
     return section
 
 
-def _uncertainty(told: Mapping[str, Any]) -> Section:
-    section = Section("Is the truth among what is not ruled out?")
+def _uncertainty(report: Mapping[str, Any]) -> Section:
+    section = Section("Coverage of label sets and bands")
     section.sentences = [
-        f"Stated coverage {told['stated_coverage']}, of {told['counted']}. Nothing is "
-        "claimed of fewer than 50.",
+        f"Stated coverage: {report['stated_coverage']} of {report['counted']}. Groups "
+        "of fewer than 50 have no value.",
     ]
     table = [
         ["of", "n", "coverage (95 % interval)", "left open"],
-        _coverage("all", told),
+        _coverage("all", report),
     ]
     for kind in ("by_source", "by_class"):
-        for name, found in told[kind].items():
-            if "with" in found:
-                table.append(_coverage(f"{name}: images with it", found["with"]))
-                table.append(_coverage(f"{name}: images without", found["without"]))
+        for name, values in report[kind].items():
+            if "with" in values:
+                table.append(_coverage(f"{name}: images with it", values["with"]))
+                table.append(_coverage(f"{name}: images without", values["without"]))
             else:
-                table.append(_coverage(name, found))
+                table.append(_coverage(name, values))
     section.tables = [table]
     return section
 
 
-def _coverage(name: str, told: Mapping[str, Any]) -> list[str]:
-    if not told["claimed"]:
-        return [name, str(told["n"]), "too few", ""]
-    return [name, str(told["n"]), said(told["coverage"]), said(told["left_open"])]
+def _coverage(name: str, values: Mapping[str, Any]) -> list[str]:
+    if not values["claimed"]:
+        return [name, str(values["n"]), "too few", ""]
+    return [
+        name,
+        str(values["n"]),
+        value_with_interval(values["coverage"]),
+        value_with_interval(values["left_open"]),
+    ]
 
 
 def _group(kind: str, groups: Mapping[str, Any]) -> Section:
     section = Section(f"By {kind.replace('_years', '').replace('_', ' ')}")
     table = [["group", "images", "accuracy", "balanced accuracy", "mean AUC"]]
-    for name, told in groups.items():
-        figures = ("accuracy", "balanced_accuracy", "mean_auc")
+    for name, values in groups.items():
         cells = (
-            [said(told[f]) for f in figures] if told["claimed"] else ["too few", "", ""]
+            [value_with_interval(values[metric]) for metric in GROUP_METRICS]
+            if values["claimed"]
+            else ["too few", "", ""]
         )
-        table.append([name, str(told["n"]), *cells])
+        table.append([name, str(values["n"]), *cells])
     section.tables = [table]
     return section
 
 
-def said(told: Mapping[str, Any]) -> str:
-    """Return a figure with its interval for people; – where it is not defined."""
-    return _ranged(told["value"], [told.get("low"), told.get("high")])
+def value_with_interval(values: Mapping[str, Any]) -> str:
+    """Return a metric with its interval for people; – where it is not defined."""
+    return _with_interval(values["value"], [values.get("low"), values.get("high")])
 
 
-def _ranged(value: float | None, ends: Sequence[float | None]) -> str:
+def _with_interval(value: float | None, ends: Sequence[float | None]) -> str:
     if value is None:
         return "–"
     low, high = ends
     return f"{value:.3f}" if low is None else f"{value:.3f} ({low:.3f} to {high:.3f})"
 
 
-def _markdown(sections: Sequence[Section], pictures: Sequence[str]) -> str:
+def _markdown(sections: Sequence[Section], plots: Sequence[str]) -> str:
     lines: list[str] = []
     for number, section in enumerate(sections):
         lines += [f"{'#' if number == 0 else '##'} {section.title}", ""]
@@ -244,12 +255,12 @@ def _markdown(sections: Sequence[Section], pictures: Sequence[str]) -> str:
             lines.append("|" + "---|" * len(heading))
             lines += [f"| {' | '.join(row)} |" for row in rows]
             lines.append("")
-    for name in pictures:
-        lines += [f"## {PICTURES[name]}", "", f"![{PICTURES[name]}]({name}.svg)", ""]
+    for name in plots:
+        lines += [f"## {PLOTS[name]}", "", f"![{PLOTS[name]}]({name}.svg)", ""]
     return "\n".join(lines)
 
 
-def _html(sections: Sequence[Section], pictures: Mapping[str, str]) -> str:
+def _html(sections: Sequence[Section], plots: Mapping[str, str]) -> str:
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
         f"<title>{html.escape(sections[0].title)}</title><style>{STYLE}</style></head>",
@@ -260,8 +271,8 @@ def _html(sections: Sequence[Section], pictures: Mapping[str, str]) -> str:
         parts.append(f"<{level}>{html.escape(section.title)}</{level}>")
         parts += [f"<p>{html.escape(sentence)}</p>" for sentence in section.sentences]
         parts += [_html_table(table) for table in section.tables]
-    for name, svg in pictures.items():
-        parts.append(f"<h2>{html.escape(PICTURES[name])}</h2>{svg}")
+    for name, svg in plots.items():
+        parts.append(f"<h2>{html.escape(PLOTS[name])}</h2>{svg}")
     return "\n".join([*parts, "</body></html>\n"])
 
 

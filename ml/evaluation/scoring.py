@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from ml import weighted_metrics as metrics
+from ml import metrics
 from ml.cards.card import Card
 from ml.datasets.ground_truth import ground_truth_of
 from ml.datasets.manifest import ManifestRow
+from ml.ensemble import ReadsImages
 from ml.errors import MlError, ModelError
 from ml.evaluation.bootstrap import Measure, with_interval
 from ml.evaluation.coverage import check_uncertainty
 from ml.evaluation.summary import ScoredImages, summarise
-from ml.inference import LoadedModel
 from ml.pixels import read_display
 
 Progress = Callable[[int, int], None]
@@ -30,7 +30,7 @@ Change = Callable[[np.ndarray], np.ndarray]
 
 
 def score_images(
-    model: LoadedModel,
+    model: ReadsImages,
     rows: Sequence[ManifestRow],
     *,
     root: Path,
@@ -38,14 +38,14 @@ def score_images(
     change: Change = lambda display: display,
     thresholds: Mapping[str, float] | None = None,
 ) -> ScoredImages:
-    """Read every image of a manifest whose truth the model knows.
+    """Read every image of a manifest that has a ground truth for the model.
 
     Args:
-        model: A loaded model.
+        model: A loaded model or ensemble.
         rows: The images, with their labels.
         root: The folder that the paths of the rows start from.
         progress: Called with how many images are done, of how many.
-        change: What is done to display values before, to see what a figure rests on.
+        change: What is done to display values before, to see what a metric depends on.
         thresholds: Label to threshold; the card's where one is missing.
     """
     ground_truth = ground_truth_of(model.card, rows)
@@ -74,18 +74,22 @@ def thresholds_of(card: Card, name: str) -> Mapping[str, float]:
     Raises:
         ModelError: The card has no operating point of that name.
     """
-    points = card.raw.get("operating_points") or {}
+    points = card.operating_points
     if name not in points:
-        known = ", ".join(sorted(points)) or "none"
         raise ModelError(
-            f"{card.name} {card.version} has no operating point {name!r}; "
-            f"known: {known}."
+            "%(model)s %(version)s has no operating point %(name)s; known: %(known)s.",
+            params={
+                "model": card.name,
+                "version": card.version,
+                "name": name,
+                "known": ", ".join(sorted(points)) or "-",
+            },
         )
     return {label: float(value) for label, value in points[name].items()}
 
 
 def refuse_nothing(scored: ScoredImages, *, root: Path) -> None:
-    """Refuse to report on no image at all, and say why there is none.
+    """Raise an error with the reason where no image was measured.
 
     Raises:
         ModelError: No image was measured.
@@ -94,24 +98,34 @@ def refuse_nothing(scored: ScoredImages, *, root: Path) -> None:
         return
     failed = scored.left_out["failed"]
     if failed:
-        why = (
-            f"none of {len(failed)} images could be read under {root}; the first: "
-            f"{failed[0]['path']}: {failed[0]['reason']}"
+        raise ModelError(
+            "Nothing was measured: none of %(count)d images could be read under "
+            "%(folder)s. The first: %(path)s: %(reason)s",
+            params={"count": len(failed), "folder": root, **failed[0]},
+            reason_code="nothing_measured",
         )
-    elif scored.left_out["skipped"]:
-        why = (
-            f"none of {scored.left_out['skipped']} images has a label that "
-            f"{scored.card.name} knows ({', '.join(scored.card.label_names)})."
+    if scored.left_out["skipped"]:
+        raise ModelError(
+            "Nothing was measured: none of %(count)d images has a label that %(model)s "
+            "knows (%(labels)s).",
+            params={
+                "count": scored.left_out["skipped"],
+                "model": scored.card.name,
+                "labels": ", ".join(scored.card.label_names),
+            },
+            reason_code="nothing_measured",
         )
-    else:
-        why = "no row of the manifest is of the split and data sets asked for."
-    raise ModelError(f"Nothing was measured: {why}", reason_code="nothing_measured")
+    raise ModelError(
+        "Nothing was measured: no row of the manifest has this split and these data "
+        "sets.",
+        reason_code="nothing_measured",
+    )
 
 
 def report_of(
     scored: ScoredImages, *, weights_sha256: str, threshold_source: str = "card"
 ) -> dict[str, Any]:
-    """Return the figures as a JSON object; values that are not defined are null."""
+    """Return the metrics as a JSON object; values that are not defined are null."""
     card = scored.card
     report = {
         "model": card.name,
@@ -123,13 +137,13 @@ def report_of(
         **scored.left_out,
         **summarise(scored),
     }
-    if card.raw.get("uncertainty") and scored.rows:
+    if card.uncertainty and scored.rows:
         report["uncertainty"] = check_uncertainty(scored)
     return report
 
 
 def _read_all(
-    model: LoadedModel,
+    model: ReadsImages,
     rows: Sequence[ManifestRow],
     root: Path,
     progress: Progress,
@@ -141,7 +155,7 @@ def _read_all(
     for number, row in enumerate(rows):
         try:
             display = change(read_display((root / row.path).read_bytes()))
-            # Every image counts: `evaluate_gate` says which the gate would refuse.
+            # Every image counts: `evaluate_gate` reports which the gate would refuse.
             model_output = model.read(display, apply_gate=False)
             scores[number] = [score.probability for score in model_output.scores]
         except MlError as error:
@@ -152,8 +166,8 @@ def _read_all(
     return scores, failed
 
 
-def pair_figures(scored: ScoredImages, first: str, second: str) -> dict[str, Any]:
-    """Measure how two labels of a softmax model are told apart among their own images.
+def pair_metrics(scored: ScoredImages, first: str, second: str) -> dict[str, Any]:
+    """Measure how well a softmax model separates two labels among their images.
 
     Either side may be several labels joined by +, whose probabilities are summed. The
     score is p(first) / (p(first) + p(second)); the call is the larger of the two.
@@ -174,16 +188,16 @@ def pair_figures(scored: ScoredImages, first: str, second: str) -> dict[str, Any
 def pair_images(scored: ScoredImages, first: str, second: str) -> ScoredImages:
     """Return the images of two sides."""
     sides = _columns(scored, first) + _columns(scored, second)
-    return scored.chosen(scored.positive[:, sides].any(axis=1))
+    return scored.chosen(np.logical_or.reduce(scored.positive[:, sides], axis=1))
 
 
-def pair_measure(inside: ScoredImages, first: str, second: str, figure: str) -> Measure:
-    """Return how "auc" or "balanced_accuracy" of a pair is computed from weights."""
+def pair_measure(inside: ScoredImages, first: str, second: str, metric: str) -> Measure:
+    """Return "auc" or "balanced_accuracy" of a pair as a function of weights."""
     a, b = _columns(inside, first), _columns(inside, second)
     ours, theirs = inside.scores[:, a].sum(axis=1), inside.scores[:, b].sum(axis=1)
     share = ours / np.maximum(ours + theirs, 1e-12)
-    ground_truth = inside.positive[:, a].any(axis=1)
-    if figure == "auc":
+    ground_truth = np.logical_or.reduce(inside.positive[:, a], axis=1)
+    if metric == "auc":
         return lambda weights: metrics.auc(share, ground_truth, weights)
     return lambda weights: metrics.balanced_accuracy(
         ground_truth, share >= 0.5, weights

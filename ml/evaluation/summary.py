@@ -1,7 +1,7 @@
-"""Figures of a model on images whose truth is known, each with its 95 % interval.
+"""Metrics of a model on labelled images, each with its 95 % interval.
 
-A label's figures are claimed only where it has LEAST_IMAGES images with it and as many
-without; the others are named as too few, and their figures are there for the record.
+A label's metrics are claimed only where it has LEAST_IMAGES images with it and as many
+without. The others are listed as too few; their metrics are kept for the record.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ml import weighted_metrics as metrics
+from ml import metrics
 from ml.cards.card import Card
 from ml.datasets.manifest import ManifestRow
 from ml.evaluation.bootstrap import (
@@ -24,7 +24,6 @@ from ml.evaluation.bootstrap import (
     rounded,
     with_interval,
 )
-from ml.metrics import confusion
 
 LEAST_IMAGES = 20
 # In a group of fewer images than this nothing is claimed.
@@ -40,7 +39,7 @@ HEADLINES = (
     "expected_calibration_error",
     "brier",
 )
-GROUP_FIGURES = ("accuracy", "balanced_accuracy", "mean_auc")
+GROUP_METRICS = ("accuracy", "balanced_accuracy", "mean_auc")
 # Of a label, apart from what the command has printed since its first version.
 LABEL_INTERVALS = (
     "auc",
@@ -58,7 +57,7 @@ LABEL_INTERVALS = (
 
 @dataclass(frozen=True)
 class ScoredImages:
-    """Probabilities of the images that could be read, with their truth.
+    """Probabilities of the readable images, with their ground truth.
 
     `scores`, `positive` and `known` are (images, labels); `thresholds` are the card's,
     or those of a chosen operating point.
@@ -79,14 +78,14 @@ class ScoredImages:
 
     @cached_property
     def called(self) -> np.ndarray:
-        """Bool (images, labels): what the model says, by argmax or thresholds."""
+        """Bool (images, labels): the labels called, by argmax or thresholds."""
         if self.card.task == "softmax":
             return np.eye(len(self.card.labels), dtype=bool)[self.scores.argmax(axis=1)]
         return self.marked
 
     @cached_property
     def marked(self) -> np.ndarray:
-        """Bool (images, labels): what a reader sees marked, which is by thresholds."""
+        """Bool (images, labels): the labels marked for a reader, by thresholds."""
         limits = np.array([self.thresholds[name] for name in self.card.label_names])
         return self.scores >= limits
 
@@ -115,22 +114,22 @@ class ScoredImages:
 
 
 def summarise(scored: ScoredImages) -> dict[str, Any]:
-    """Turn scores and truth into figures with intervals, as a JSON object."""
+    """Return all metrics with intervals, as a JSON object."""
     names = scored.card.label_names
     claimed = scored.claimed() if scored.rows else np.zeros(len(names), bool)
     return {
         **{name: headline(scored, name) for name in HEADLINES},
-        "labels": label_figures(scored),
+        "labels": label_metrics(scored),
         "labels_claimed": [n for n, ok in zip(names, claimed, strict=True) if ok],
         "too_few": [n for n, ok in zip(names, claimed, strict=True) if not ok],
         "confusion": confusion_of(scored),
         "patients": len(set(scored.patients)),
-        "groups": group_figures(scored),
+        "groups": group_metrics(scored),
     }
 
 
 def headline(scored: ScoredImages, name: str) -> Interval:
-    """Return one figure of all images, {value, low, high}."""
+    """Return one metric of all images as {value, low, high}."""
     if not scored.rows:
         return {"value": None, "low": None, "high": None}
     return with_interval(measure_of(scored, name), scored.counts)
@@ -140,11 +139,11 @@ def measure_of(scored: ScoredImages, name: str) -> Measure:
     """Return how a headline is computed from weights of the images."""
     if scored.card.task == "softmax" and name in _SOFTMAX:
         return _SOFTMAX[name](scored)
-    picked = range(scored.scores.shape[1])
+    picked: Sequence[int] = range(scored.scores.shape[1])
     if name == "mean_auc_claimed":
         picked = np.flatnonzero(scored.claimed()).tolist()
-    figure = {"mean_auc": "auc", "mean_auc_claimed": "auc"}.get(name, name)
-    parts = [label_measure(scored, i, figure) for i in picked]
+    metric = {"mean_auc": "auc", "mean_auc_claimed": "auc"}.get(name, name)
+    parts = [label_measure(scored, i, metric) for i in picked]
 
     def mean(weights: np.ndarray) -> np.ndarray:
         return metrics.mean_defined(
@@ -174,13 +173,13 @@ _SOFTMAX = {
 }
 
 
-def label_measure(scored: ScoredImages, label: int, figure: str) -> Measure:
-    """Return how a figure of one label is computed, from the images where it is known.
+def label_measure(scored: ScoredImages, label: int, metric: str) -> Measure:
+    """Return how a metric of one label is computed, from the images where it is known.
 
     Args:
         scored: The images.
         label: Which column.
-        figure: One of LABEL_INTERVALS, "accuracy" or "balanced_accuracy".
+        metric: One of LABEL_INTERVALS, "accuracy" or "balanced_accuracy".
     """
     rows = scored.known[:, label]
     scores, called = scored.scores[rows, label], scored.called[rows, label]
@@ -206,45 +205,45 @@ def label_measure(scored: ScoredImages, label: int, figure: str) -> Measure:
         ),
         "brier": lambda w: metrics.brier(scores, has_it, w),
     }
-    return lambda weights: measures[figure](weights[:, rows])
+    return lambda weights: measures[metric](weights[:, rows])
 
 
-def label_figures(scored: ScoredImages) -> dict[str, dict[str, Any]]:
-    """Return each label's figures; those of before stand as plain numbers."""
+def label_metrics(scored: ScoredImages) -> dict[str, dict[str, Any]]:
+    """Return each label's metrics as numbers, with their intervals beside them."""
     claimed = scored.claimed() if scored.rows else np.zeros(len(scored.card.labels))
     labels: dict[str, dict[str, Any]] = {}
     for i, name in enumerate(scored.card.label_names):
-        found = {
-            figure: with_interval(label_measure(scored, i, figure), scored.counts)
-            for figure in LABEL_INTERVALS
+        intervals = {
+            metric: with_interval(label_measure(scored, i, metric), scored.counts)
+            for metric in LABEL_INTERVALS
         }
         rows = scored.known[:, i]
         labels[name] = {
-            **{figure: found[figure]["value"] for figure in LABEL_INTERVALS},
-            "recall": found["sensitivity"]["value"],
+            **{metric: intervals[metric]["value"] for metric in LABEL_INTERVALS},
+            "recall": intervals["sensitivity"]["value"],
             "positives": int(scored.positive[rows, i].sum()),
             "negatives": int((~scored.positive[rows, i]).sum()),
             "threshold": rounded(scored.thresholds[name]),
             "claimed": bool(claimed[i]),
             "intervals": {
-                figure: [found[figure]["low"], found[figure]["high"]]
-                for figure in LABEL_INTERVALS
+                metric: [intervals[metric]["low"], intervals[metric]["high"]]
+                for metric in LABEL_INTERVALS
             },
         }
     return labels
 
 
-def group_figures(scored: ScoredImages) -> dict[str, dict[str, Any]]:
-    """Return figures by data set, view, sex and age band, where they are known."""
+def group_metrics(scored: ScoredImages) -> dict[str, dict[str, Any]]:
+    """Return metrics by data set, view, sex and age band, where they are known."""
     groups: dict[str, dict[str, Any]] = {}
     for kind, key in _GROUP_KEYS.items():
         keys = [key(row) for row in scored.rows]
-        found = sorted({k for k in keys if k})
-        if not found:
+        names = sorted({k for k in keys if k})
+        if not names:
             continue
         groups[kind] = {
             name: _group(scored.chosen(np.array([k == name for k in keys])))
-            for name in found
+            for name in names
         }
     return groups
 
@@ -254,7 +253,7 @@ def _group(scored: ScoredImages) -> dict[str, Any]:
         "n": len(scored.rows),
         "patients": len(set(scored.patients)),
         "claimed": len(scored.rows) >= LEAST_GROUP,
-        **{name: headline(scored, name) for name in GROUP_FIGURES},
+        **{name: headline(scored, name) for name in GROUP_METRICS},
     }
 
 
@@ -279,16 +278,18 @@ _GROUP_KEYS = {
 
 
 def confusion_of(scored: ScoredImages) -> Mapping[str, Any]:
-    """Return rows of truth by columns of choice; for sigmoid models a table a label."""
+    """Return counts by true and called class; for sigmoid models a table a label."""
     names: Sequence[str] = list(scored.card.label_names)
     if scored.card.task == "softmax":
-        table = confusion(*_classes(scored), classes=len(names))
+        table = metrics.confusion(*_classes(scored), classes=len(names))
         return {"labels": names, "rows_are": "truth", "matrix": table.tolist()}
     tables = []
     for i in range(len(names)):
         rows = scored.known[:, i]
-        ground_truth, said = scored.positive[rows, i], scored.called[rows, i]
+        ground_truth, called = scored.positive[rows, i], scored.called[rows, i]
         tables.append(
-            confusion(ground_truth.astype(int), said.astype(int), classes=2).tolist()
+            metrics.confusion(
+                ground_truth.astype(int), called.astype(int), classes=2
+            ).tolist()
         )
     return {"labels": names, "rows_are": "truth", "matrices": tables}

@@ -1,7 +1,7 @@
-"""The part of an export that needs Keras, in a process of its own.
+"""The part of an export that needs Keras, run as a child process.
 
-`python -m ml.exchange.export_child`: writes a network in another format, runs what was
-written, by the program that such files are made for, and keeps what that says.
+`python -m ml.exchange.export_child` writes a network in another format, runs the
+exported file with a runtime of that format, and stores the outputs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ml.networks.weights_file import network_of_file
 if TYPE_CHECKING:
     import keras
 
-ASKED_NAME = "asked.json"
+REQUEST_NAME = "request.json"
 INPUTS_NAME = "inputs.npy"
 OUTPUTS_NAME = "outputs.npz"
 EXPORTED_NAMES = {
@@ -30,7 +30,7 @@ EXPORTED_NAMES = {
     "savedmodel": "exported",
     "tflite": "exported.tflite",
 }
-# What Keras calls the formats.
+# Names of the formats in `keras.Model.export`.
 KERAS_FORMATS = {
     "onnx": "onnx",
     "openvino": "openvino",
@@ -47,11 +47,11 @@ def export(network: keras.Model, file: Path, *, file_format: str, size: int) -> 
     import keras
 
     channels = network.inputs[0].shape[-1]
-    # Keras writes ONNX only of what was called before.
+    # Keras exports ONNX only after the network was called once.
     network(np.zeros((1, size, size, channels), np.float32), training=False)
     options: dict[str, Any] = {}
     if file_format == "tflite":
-        # Its programs want to know how much memory an image takes.
+        # TFLite needs a fixed input shape to plan its memory.
         shape = (1, size, size, channels)
         options["input_signature"] = [keras.InputSpec(shape=shape, dtype="float32")]
     network.export(
@@ -60,14 +60,14 @@ def export(network: keras.Model, file: Path, *, file_format: str, size: int) -> 
 
 
 def run_exported(file: Path, images: np.ndarray, *, file_format: str) -> Outputs:
-    """Run an exported file on images, one at a time; return each output of all."""
+    """Run an exported file on images, one at a time; stack each output over images."""
     run = RUNNERS[file_format](file)
-    each = [run(image[None]) for image in images]
-    return [np.concatenate(parts) for parts in zip(*each, strict=True)]
+    outputs = [run(image[None]) for image in images]
+    return [np.concatenate(parts) for parts in zip(*outputs, strict=True)]
 
 
 def _by_onnxruntime(file: Path) -> Callable[[np.ndarray], Outputs]:
-    # Named by requirements.txt only: the other formats do without it.
+    # Only in requirements.txt: the other formats do not need it.
     onnxruntime = importlib.import_module("onnxruntime")
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
@@ -97,7 +97,7 @@ def _by_tensorflow(folder: Path) -> Callable[[np.ndarray], Outputs]:
     return run
 
 
-# OpenVINO reads `.tflite` files too, by code that shares nothing with what wrote them.
+# OpenVINO reads `.tflite` files with code that is independent of the TensorFlow export.
 RUNNERS: dict[str, Callable[[Path], Callable[[np.ndarray], Outputs]]] = {
     "onnx": _by_onnxruntime,
     "openvino": _by_openvino,
@@ -106,33 +106,33 @@ RUNNERS: dict[str, Callable[[Path], Callable[[np.ndarray], Outputs]]] = {
 }
 
 
-def sorted_out(outputs: Outputs) -> dict[str, np.ndarray]:
-    """Return outputs by what they are: formats keep neither names nor order."""
+def outputs_by_name(outputs: Outputs) -> dict[str, np.ndarray]:
+    """Name outputs by their rank: the formats keep neither names nor order."""
     return {
         "logits" if output.ndim == LOGITS_RANK else "maps": output for output in outputs
     }
 
 
 def main() -> None:
-    """Export as a JSON file in the folder says."""
+    """Export as the request file in the folder says."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--parent", type=int, required=True)
     arguments = parser.parse_args()
     end_with_parent(arguments.parent)
     folder: Path = arguments.folder
-    asked = json.loads((folder / ASKED_NAME).read_text(encoding="utf-8"))
+    request = json.loads((folder / REQUEST_NAME).read_text(encoding="utf-8"))
     network = network_of_file(
-        Path(asked["weights"]),
-        architecture=asked["architecture"],
-        classes=asked["classes"],
-        channels=asked["channels"],
+        Path(request["weights"]),
+        architecture=request["architecture"],
+        classes=request["classes"],
+        channels=request["channels"],
     )
-    file = folder / EXPORTED_NAMES[asked["format"]]
-    export(network, file, file_format=asked["format"], size=asked["size"])
+    file = folder / EXPORTED_NAMES[request["format"]]
+    export(network, file, file_format=request["format"], size=request["size"])
     images = np.load(folder / INPUTS_NAME)
-    outputs = run_exported(file, images, file_format=asked["format"])
-    np.savez(folder / OUTPUTS_NAME, allow_pickle=False, **sorted_out(outputs))
+    outputs = run_exported(file, images, file_format=request["format"])
+    np.savez(folder / OUTPUTS_NAME, allow_pickle=False, **outputs_by_name(outputs))
 
 
 if __name__ == "__main__":

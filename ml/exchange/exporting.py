@@ -1,4 +1,4 @@
-"""Give a model to other programs, and only if it says the same there."""
+"""Export a model to another format, and check that its outputs are the same there."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import numpy as np
 from ml.cards.card import GRAPH_FORMAT, Card
 from ml.errors import ModelError
 from ml.exchange.export_child import (
-    ASKED_NAME,
     EXPORTED_NAMES,
     INPUTS_NAME,
     OUTPUTS_NAME,
+    REQUEST_NAME,
 )
 from ml.inference import LoadedModel, load_model
 from ml.networks.child_process import ChildFailed, run_module
@@ -31,10 +31,10 @@ CARD_SUFFIX = ".card.json"
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written, and how far its outputs lie from those of the model here.
+    """An exported file, and how much its outputs differ from those of the model.
 
-    `logits_apart` is the largest difference, `maps_apart` that of the last maps as a
-    share of their largest value; None where there are none.
+    `logits_apart` is the largest difference of the logits, `maps_apart` that of the
+    last maps as a share of their largest value; None if the model has no maps.
     """
 
     path: Path
@@ -54,16 +54,15 @@ def export_model(
     """Write a model in another format, with its card beside it.
 
     Args:
-        card: The model.
+        card: The model's card.
         file_format: One of `FORMATS`.
-        path: What is written: a file, with the format's suffix, or for a SavedModel a
-            folder. Nothing may be there.
-        images: Display values, uint16 (H, W), on which both must say the same.
-        cache_dir: For the graph that is run here.
+        path: The new file, with the format's suffix, or the new folder of a SavedModel.
+        images: Display values, uint16 (H, W), on which the outputs are compared.
+        cache_dir: Cache of the graph that the outputs are compared with.
 
     Raises:
-        ModelError: It cannot be exported, or what was written says something else;
-            then nothing is left.
+        ModelError: The model cannot be exported, or the outputs of the exported file
+            differ; then nothing is written.
     """
     _check(card, file_format, path, images)
     model = load_model(card, cache_dir=cache_dir)
@@ -71,12 +70,12 @@ def export_model(
     inputs = np.stack([_input(card, image) for image in images.values()])
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
-        own = Path(folder)
-        np.save(own / INPUTS_NAME, inputs)
-        _export_in_child(card, file_format, own)
-        with np.load(own / OUTPUTS_NAME) as outputs:
+        scratch = Path(folder)
+        np.save(scratch / INPUTS_NAME, inputs)
+        _export_in_child(card, file_format, scratch)
+        with np.load(scratch / OUTPUTS_NAME) as outputs:
             exported = _compared(model, inputs, outputs, path)
-        _move(own / EXPORTED_NAMES[file_format], path)
+        _move(scratch / EXPORTED_NAMES[file_format], path)
     beside = path.with_name(path.name + CARD_SUFFIX)
     text = json.dumps(dict(card.raw), indent=2, ensure_ascii=False) + "\n"
     beside.write_text(text, encoding="utf-8")
@@ -87,26 +86,40 @@ def _check(
     card: Card, file_format: str, path: Path, images: Mapping[str, np.ndarray]
 ) -> None:
     if file_format not in FORMATS:
-        raise ModelError(f"A format is one of: {', '.join(FORMATS)}.")
-    if card.members:
-        names = ", ".join(member.name for member in card.members)
         raise ModelError(
-            f"{card.name} is the mean of other models and no network: export {names}."
+            "There is no format %(format)s. Known: %(known)s.",
+            params={"format": file_format, "known": ", ".join(FORMATS)},
+        )
+    if card.members:
+        raise ModelError(
+            "%(name)s is an ensemble without a network of its own. Export its members "
+            "instead: %(members)s.",
+            params={
+                "name": card.name,
+                "members": ", ".join(member.name for member in card.members),
+            },
         )
     if card.weights_sha256 is None:
-        raise ModelError(f"{card.name} {card.version} has no weights.")
+        raise ModelError(
+            "%(name)s %(version)s has no weights.",
+            params={"name": card.name, "version": card.version},
+        )
     if card.weights_format == GRAPH_FORMAT:
         raise ModelError(
-            f"{card.name} was imported from a SavedModel and is kept as an OpenVINO "
-            "graph alone: give away what it was imported from."
+            "%(name)s was imported from a SavedModel and exists only as an OpenVINO "
+            "graph. Use the SavedModel that it was imported from.",
+            params={"name": card.name},
         )
     suffix = Path(EXPORTED_NAMES[file_format]).suffix
     if path.suffix != suffix and suffix:
-        raise ModelError(f"The name of a {file_format} file ends with {suffix}.")
+        raise ModelError(
+            "The name of a %(format)s file must end with %(suffix)s.",
+            params={"format": file_format, "suffix": suffix},
+        )
     if path.exists():
-        raise ModelError(f"{path} exists.")
+        raise ModelError("%(path)s already exists.", params={"path": str(path)})
     if not images:
-        raise ModelError("There is no image to compare the outputs on.")
+        raise ModelError("At least one image is needed to compare the outputs.")
 
 
 def _input(card: Card, image: np.ndarray) -> np.ndarray:
@@ -116,7 +129,7 @@ def _input(card: Card, image: np.ndarray) -> np.ndarray:
 
 
 def _export_in_child(card: Card, file_format: str, folder: Path) -> None:
-    asked = {
+    request = {
         "weights": str(card.weights_file.resolve()),
         "architecture": card.architecture,
         "classes": len(card.labels),
@@ -124,7 +137,7 @@ def _export_in_child(card: Card, file_format: str, folder: Path) -> None:
         "size": card.input_size,
         "format": file_format,
     }
-    (folder / ASKED_NAME).write_text(json.dumps(asked), encoding="utf-8")
+    (folder / REQUEST_NAME).write_text(json.dumps(request), encoding="utf-8")
     try:
         run_module(
             "ml.exchange.export_child",
@@ -134,7 +147,8 @@ def _export_in_child(card: Card, file_format: str, folder: Path) -> None:
         )
     except ChildFailed as failure:
         raise ModelError(
-            f"{card.name} could not be exported: {failure}",
+            "%(name)s could not be exported: %(failure)s",
+            params={"name": card.name, "failure": str(failure)},
             reason_code="export_failed",
         ) from failure
 
@@ -146,22 +160,26 @@ def _compared(
     path: Path,
 ) -> Exported:
     logits, maps = model.runner.run_many(inputs)
-    apart = float(np.abs(outputs["logits"] - logits).max())
+    logits_apart = float(np.abs(outputs["logits"] - logits).max())
     maps_apart = None
     if "maps" in outputs:
         largest = max(1.0, float(np.abs(maps).max()))
         maps_apart = float(np.abs(outputs["maps"] - maps).max()) / largest
-    if not max(apart, maps_apart or 0.0) <= TOLERANCE:
+    if not max(logits_apart, maps_apart or 0.0) <= TOLERANCE:
         raise ModelError(
-            f"What was written says something else: logits differ by {apart:.2g}, "
-            f"more than {TOLERANCE:g}. It was thrown away.",
+            "The logits of the exported file differ by %(difference)s, more than "
+            "%(tolerance)s. The file was deleted.",
+            params={
+                "difference": f"{logits_apart:.2g}",
+                "tolerance": f"{TOLERANCE:g}",
+            },
             reason_code="export_differs",
         )
-    return Exported(path, len(inputs), apart, maps_apart)
+    return Exported(path, len(inputs), logits_apart, maps_apart)
 
 
 def _move(exported: Path, path: Path) -> None:
-    """Put what was written in its place; an OpenVINO graph is two files."""
+    """Move the exported file to its final path; an OpenVINO graph is two files."""
     weights = exported.with_suffix(".bin")
     if exported.suffix == ".xml":
         shutil.copyfile(weights, path.with_suffix(".bin"))

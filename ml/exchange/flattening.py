@@ -1,9 +1,9 @@
-"""From any Keras network to one flat graph with the outputs (logits, maps).
+"""Rebuild any Keras network as one flat graph with the outputs (logits, maps).
 
-Users nest a whole Xception as one layer, scale the input inside, end with a softmax.
-Here everything is one graph of fresh layers with names of its own; what does nothing
-once a network is trained is left out; the last activation is taken off; and the maps
-of the last convolution become an output, if the gradient of what follows is known.
+User networks may nest a whole Xception as one layer, scale the input inside, or end
+with a softmax. The flat graph has new layers with unique names. Layers that do nothing
+at inference are dropped, the final activation is removed, and the maps of the last
+convolution become an output if the gradient of the layers behind them is known.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ml.networks.head_layers import IDLE_LAYERS, head_of_network, made_by
 if TYPE_CHECKING:
     import keras
 
-# Varies images in training only.
+# Augmentation layers: active in training only.
 VARYING_LAYERS = frozenset(
     {
         "RandomBrightness",
@@ -44,10 +44,10 @@ MAP_RANK = 4
 
 @dataclass(frozen=True)
 class Flat:
-    """A flat network, and what was found out about it.
+    """A flat network and its properties.
 
-    `network` has the outputs (logits, maps), or logits alone where `no_maps` says why.
-    `activation` is what was taken off its end, "" where there was nothing.
+    `network` has the outputs (logits, maps), or only logits; then `no_maps` is the
+    reason. `activation` is the final activation that was removed, "" if there was none.
     """
 
     network: keras.Model
@@ -65,7 +65,7 @@ def flatten(model: keras.Model, *, size: int, channels: int) -> Flat:
         channels: Channels of the input.
 
     Raises:
-        ModelError: It is no such network.
+        ModelError: The network is of another kind.
     """
     import keras
 
@@ -74,11 +74,13 @@ def flatten(model: keras.Model, *, size: int, channels: int) -> Flat:
         outputs = _Copier()(model, image)
     except (ValueError, TypeError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"The network cannot be rebuilt: {reason}") from error
+        raise ModelError(
+            "The network cannot be rebuilt: %(reason)s", params={"reason": reason}
+        ) from error
     if isinstance(outputs, list | tuple) and len(outputs) == 1:
         (outputs,) = outputs
     if isinstance(outputs, list | tuple | dict):
-        raise ModelError("The network has several outputs; one is wanted.")
+        raise ModelError("The network has several outputs; one is expected.")
     logits, activation = _without_activation(outputs)
     try:
         maps = _last_maps(logits)
@@ -87,13 +89,13 @@ def flatten(model: keras.Model, *, size: int, channels: int) -> Flat:
     except ModelError as error:
         return Flat(keras.Model(image, logits), activation, "", error.message)
     except (AttributeError, ValueError):
-        reason = "A layer of the head is used elsewhere, too."
+        reason = "A layer of the head is also used elsewhere."
         return Flat(keras.Model(image, logits), activation, "", reason)
     return Flat(network, activation, made_by(maps)[0].name, "")
 
 
 class _Copier:
-    """Calls fresh copies of layers, once for each layer however often it is used."""
+    """Calls copies of layers; a layer that is used twice has one copy."""
 
     def __init__(self) -> None:
         self._copies: dict[int, keras.layers.Layer] = {}
@@ -110,7 +112,11 @@ class _Copier:
             return inputs[0]
         if isinstance(operation, keras.Model):
             if not hasattr(operation, "_run_through_graph"):
-                raise ModelError(f"{kind} is a network of somebody's own class.")
+                raise ModelError(
+                    "%(kind)s is a custom class of network. Use a functional or "
+                    "sequential model.",
+                    params={"kind": kind},
+                )
             return operation._run_through_graph(
                 inputs, operation_fn=lambda inner: partial(self, inner)
             )
@@ -122,7 +128,7 @@ class _Copier:
         return self._called(operation, *inputs, **options)
 
     def _called(self, layer: keras.layers.Layer, *inputs: Any, **options: Any) -> Any:
-        """Call a layer's copy, made and filled at the first call."""
+        """Call the copy of a layer; the first call creates it with its weights."""
         import keras
 
         if id(layer) in self._copies:
@@ -151,13 +157,13 @@ class _Copier:
 def _without_activation(
     outputs: keras.KerasTensor,
 ) -> tuple[keras.KerasTensor, str]:
-    """Take softmax or sigmoid off the end; return the logits and what it was."""
+    """Remove a final softmax or sigmoid; return the logits and its name."""
     import keras
 
     layer, inputs = made_by(outputs)
     if isinstance(layer, keras.layers.Softmax):
         return inputs[0], "softmax"
-    # Written as a function, keras.activations.sigmoid(x), it is an operation.
+    # keras.activations.sigmoid(x), called as a function, is an operation, not a layer.
     operation = type(layer).__name__.lower()
     if not isinstance(layer, keras.layers.Layer) and operation in ACTIVATIONS_OF_TASKS:
         return inputs[0], operation
@@ -166,10 +172,13 @@ def _without_activation(
     if name == "linear":
         return outputs, ""
     if name not in ACTIVATIONS_OF_TASKS:
-        raise ModelError(f"The network ends with {name}; softmax or sigmoid is wanted.")
+        raise ModelError(
+            "The network ends with %(activation)s; softmax or sigmoid is expected.",
+            params={"activation": name},
+        )
     if isinstance(layer, keras.layers.Activation):
         return inputs[0], name
-    # The layer is our copy: what it computes is changed for nobody else.
+    # The layer is a copy, so the user's network is not changed.
     layer.activation = keras.activations.linear
     return outputs, name
 
@@ -178,35 +187,38 @@ def _last_maps(logits: keras.KerasTensor) -> keras.KerasTensor:
     """Return the maps of the last convolution, before any pooling behind it.
 
     Raises:
-        ModelError: No single way leads there, or they have no extent.
+        ModelError: The head is not a chain of layers, or the maps have one position.
     """
     tensor = logits
     while len(tensor.shape) != MAP_RANK:
         tensor = _before(tensor)
-    found = _before_poolings(tensor)
-    if min(found.shape[1], found.shape[2]) < 2:
-        raise ModelError("The last maps have a single position: no place to show.")
-    return found
+    maps = _before_poolings(tensor)
+    if min(maps.shape[1], maps.shape[2]) < 2:
+        raise ModelError(
+            "The last maps have a single position, so they cannot be a heat map."
+        )
+    return maps
 
 
 def _before_poolings(tensor: keras.KerasTensor) -> keras.KerasTensor:
-    """Go back over what is done to each value, and over the poolings before it."""
-    found, pooled = tensor, False
+    """Go back over pointwise layers, and over the poolings before them."""
+    maps, pooled = tensor, False
     while True:
         kind = type(made_by(tensor)[0]).__name__
         if kind in POOLINGS:
             pooled = True
         elif pooled or kind not in POINTWISE:
-            return found
+            return maps
         tensor = _before(tensor)
         if pooled:
-            found = tensor
+            maps = tensor
 
 
 def _before(tensor: keras.KerasTensor) -> keras.KerasTensor:
     layer, inputs = made_by(tensor)
     if len(inputs) != 1:
         raise ModelError(
-            f"{layer.name} joins or begins several ways: the head is no chain."
+            "%(layer)s has several inputs, so the head is not a chain of layers.",
+            params={"layer": layer.name},
         )
     return inputs[0]

@@ -1,8 +1,8 @@
-"""The part of an import that needs Keras, in a process of its own.
+"""The part of an import that needs Keras, run as a child process.
 
-`python -m ml.exchange.import_child`: opens the user's network, rebuilds it flat, writes
-it as weights, and tells in JSON what it found and what the original says of the sanity
-images.
+`python -m ml.exchange.import_child` opens the user's network, rebuilds it as a flat
+graph, and saves its weights. It reports in JSON the properties of the network and the
+outputs of the original for the sanity images.
 """
 
 from __future__ import annotations
@@ -31,30 +31,31 @@ HEAD_TOLERANCE = 1e-3
 WEIGHTS_NAMES = {"keras": "weights.keras", "openvino": "weights.zip"}
 REPORT_NAME = "report.json"
 IMAGES_NAME = "images.npz"
+REQUEST_NAME = "request.json"
 
 
-def import_network(asked: dict[str, Any], *, folder: Path) -> dict[str, Any]:
-    """Write the weights of an import into `folder`; return what is to be known.
+def import_network(request: dict[str, Any], *, folder: Path) -> dict[str, Any]:
+    """Write the weights of an imported network into `folder`; return its properties.
 
     Args:
-        asked: What `ml.exchange.importing` wrote: file, labels, task, size, scaling,
+        request: As `ml.exchange.importing` wrote it: file, labels, task, size, scaling,
             activation.
-        folder: Holds the sanity images; the weights are written there.
+        folder: Contains the sanity images; the weights are written there.
 
     Raises:
         ModelError: The network cannot be imported.
     """
-    file = Path(asked["file"])
+    file = Path(request["file"])
     if file.is_dir():
-        return _import_saved_model(asked, file, folder)
+        return _import_saved_model(request, file, folder)
     model = open_network(file, scratch=folder)
-    size, channels = _input_of(_input_shape(model), asked["size"])
+    size, channels = _input_of(_input_shape(model), request["size"])
     flat = flatten(model, size=size, channels=channels)
     outputs = int(flat.network.outputs[0].shape[-1])
-    _check_outputs(outputs, asked["labels"])
-    _check_activation(flat.activation, asked)
+    _check_outputs(outputs, request["labels"])
+    _check_activation(flat.activation, request)
     flat.network.save(folder / WEIGHTS_NAMES["keras"])
-    images = _images(folder, size, channels, asked["scaling"])
+    images = _images(folder, size, channels, request["scaling"])
     _check_head(flat, images)
     return {
         "format": "keras",
@@ -69,30 +70,32 @@ def import_network(asked: dict[str, Any], *, folder: Path) -> dict[str, Any]:
 
 
 def _import_saved_model(
-    asked: dict[str, Any], source: Path, folder: Path
+    request: dict[str, Any], source: Path, folder: Path
 ) -> dict[str, Any]:
     import openvino
 
     graph = read_saved_model(source)
-    size, channels = _input_of(shape_of(graph), asked["size"])
-    if not asked["activation"]:
+    size, channels = _input_of(shape_of(graph), request["size"])
+    if not request["activation"]:
         raise ModelError(
-            "A SavedModel does not say whether its outputs are logits: add "
+            "A SavedModel does not state whether its outputs are logits. Add "
             "--activation logits or --activation probabilities."
         )
-    given = asked["task"] if asked["activation"] == "probabilities" else ""
-    graph = with_logits(graph, size=size, channels=channels, probabilities_of=given)
+    activation = request["task"] if request["activation"] == "probabilities" else ""
+    graph = with_logits(
+        graph, size=size, channels=channels, probabilities_of=activation
+    )
     outputs = graph.output(0).partial_shape[-1]
-    _check_outputs(0 if outputs.is_dynamic else outputs.get_length(), asked["labels"])
+    _check_outputs(0 if outputs.is_dynamic else outputs.get_length(), request["labels"])
     openvino.save_model(graph, folder / "converted.xml", compress_to_fp16=False)
     pack_graph(folder / "converted.xml", folder / WEIGHTS_NAMES["openvino"])
     return {
         "format": "openvino",
         "size": size,
         "channels": channels,
-        "activation": given,
+        "activation": activation,
         "last_convolution": "",
-        "no_maps": "A SavedModel does not tell its last convolution.",
+        "no_maps": "A SavedModel does not name its last convolution.",
         "parameters": None,
         "original": None,
     }
@@ -101,7 +104,7 @@ def _import_saved_model(
 def _input_shape(model: keras.Model) -> tuple[int | None, int | None, int | None]:
     if not model.built:
         raise ModelError(
-            "The network does not say the shape of its input: save it after a call."
+            "The network has no input shape. Call it once before you save it."
         )
     inputs = model.inputs
     if len(inputs) != 1 or len(inputs[0].shape) != 4:
@@ -114,44 +117,62 @@ def _input_shape(model: keras.Model) -> tuple[int | None, int | None, int | None
 def _input_of(
     shape: tuple[int | None, int | None, int | None], size: int | None
 ) -> tuple[int, int]:
-    """Decide side and channels of the input from what is fixed and what was asked."""
+    """Return side and channels of the input, from the network and from --size."""
     height, width, channels = shape
     if channels not in CHANNELS:
-        raise ModelError(f"The input has {channels} channels; 1 or 3 are wanted.")
+        raise ModelError(
+            "The input has %(channels)s channels; 1 or 3 are expected.",
+            params={"channels": str(channels)},
+        )
     if height != width:
-        raise ModelError(f"The input is {height} x {width}; a square is wanted.")
+        raise ModelError(
+            "The input is %(height)s x %(width)s; a square is expected.",
+            params={"height": str(height), "width": str(width)},
+        )
     if height is None and size is None:
-        raise ModelError("The network takes any size: say --size PIXELS.")
+        raise ModelError("The network takes any size. Add --size PIXELS.")
     if height and size and height != size:
-        raise ModelError(f"The network takes {height} pixels, and --size says {size}.")
+        raise ModelError(
+            "The network takes %(height)d pixels, but --size is %(size)d.",
+            params={"height": height, "size": size},
+        )
     return int(height or size or 0), int(channels)
 
 
 def _check_outputs(outputs: int, labels: list[str]) -> None:
     if outputs == len(labels):
         return
-    hint = ""
     if outputs == 1 and len(labels) == 2:
-        hint = " A single output is the probability of one label: name that one."
+        raise ModelError(
+            "The network has one output, but 2 labels are given. A single output is "
+            "the probability of one label: give only that one."
+        )
     raise ModelError(
-        f"The network has {outputs} outputs, and {len(labels)} labels are named.{hint}"
+        "The network has %(outputs)d outputs, but %(labels)d labels are given.",
+        params={"outputs": outputs, "labels": len(labels)},
     )
 
 
-def _check_activation(found: str, asked: dict[str, Any]) -> None:
-    wanted = asked["activation"]
-    if wanted == "logits" and found:
-        raise ModelError(f"The network ends with {found}: its outputs are no logits.")
-    if wanted == "probabilities" and not found:
-        raise ModelError("The network ends without an activation: it gives logits.")
-    if found and found != asked["task"]:
+def _check_activation(activation: str, request: dict[str, Any]) -> None:
+    expected = request["activation"]
+    if expected == "logits" and activation:
         raise ModelError(
-            f"The network ends with {found}, and --task says {asked['task']}."
+            "The network ends with %(activation)s, so its outputs are not logits.",
+            params={"activation": activation},
+        )
+    if expected == "probabilities" and not activation:
+        raise ModelError(
+            "The network ends without an activation, so its outputs are logits."
+        )
+    if activation and activation != request["task"]:
+        raise ModelError(
+            "The network ends with %(activation)s, but --task is %(task)s.",
+            params={"activation": activation, "task": request["task"]},
         )
 
 
 def _images(folder: Path, size: int, channels: int, scaling: str) -> np.ndarray:
-    """Return the sanity images as the network takes them."""
+    """Return the sanity images as inputs of the network."""
     with np.load(folder / IMAGES_NAME) as stored:
         return np.stack(
             [
@@ -164,31 +185,31 @@ def _images(folder: Path, size: int, channels: int, scaling: str) -> np.ndarray:
 
 
 def _check_head(flat: Flat, images: np.ndarray) -> None:
-    """Hold the head against the network: its gradient is that of these numbers."""
+    """Check that the head gives the network's logits, so that its gradient is right."""
     if flat.no_maps:
         return
     head = head_of_network(flat.network)
     logits, maps = (np.asarray(o) for o in flat.network.predict_on_batch(images))
-    again = np.stack([head.logits(each) for each in maps])
+    logits_of_head = np.stack([head.logits(each) for each in maps])
     largest = max(1.0, float(np.abs(logits).max()))
-    if not np.abs(again - logits).max() <= HEAD_TOLERANCE * largest:
-        raise ModelError("The head could not be rebuilt: other logits come out.")
+    if not np.abs(logits_of_head - logits).max() <= HEAD_TOLERANCE * largest:
+        raise ModelError("The head could not be rebuilt: its logits differ.")
 
 
 def main() -> None:
-    """Import as a JSON file in the folder says; a refusal is a report, too."""
+    """Import as the request file in the folder says; report a ModelError, too."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--parent", type=int, required=True)
     arguments = parser.parse_args()
     end_with_parent(arguments.parent)
-    asked = json.loads((arguments.folder / "asked.json").read_text(encoding="utf-8"))
+    folder: Path = arguments.folder
+    request = json.loads((folder / REQUEST_NAME).read_text(encoding="utf-8"))
     try:
-        report = import_network(asked, folder=arguments.folder)
-    except ModelError as refusal:
-        report = {"refused": refusal.message, "reason_code": refusal.reason_code}
-    text = json.dumps(report)
-    (arguments.folder / REPORT_NAME).write_text(text, encoding="utf-8")
+        report = import_network(request, folder=folder)
+    except ModelError as error:
+        report = {"error": error.to_json()}
+    (folder / REPORT_NAME).write_text(json.dumps(report), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a user asks for who imports a network."""
+"""The request to import a network."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class ImportRequest:
-    """What a user says of the file; what the network itself says is found out.
+    """A network's file, and the properties that the file does not state.
 
-    `size` may be None where the network says it, `activation` "" where it shows.
+    `size` may be None if the network has a fixed input size, `activation` may be "" if
+    the network's last layer shows it.
     """
 
     file: Path

@@ -1,4 +1,4 @@
-"""The card of an imported model: what is known of it, and that nothing was measured."""
+"""The card of an imported model, of which nothing was measured here."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from ml.cards.card import IMPORTED
+from ml.cards.contents import SCHEMA_VERSION
 from ml.exchange.import_request import ImportRequest
 from ml.labels import CHESTX6_LABELS, Label
 from ml.preprocessing import OUR_SCALING, PREPROCESSING_VERSION
 
 PLAIN_THRESHOLD = 0.5
 INTENDED_USE = (
-    "Decision support, not for diagnosis. Imported from a file: what it is good for is "
-    "for those to say who trained it, and for an acceptance on images of this house."
+    "Decision support, not for diagnosis. Imported from a file: ask those who trained "
+    "it what it may be used for, and measure it on labelled images of this site."
 )
 NOT_OFFERED = (
-    "Not offered to readers until a person activates it, with an acceptance on "
-    "labelled images of this house or a written reason."
+    "Not offered to readers until a person activates it, with a measurement on "
+    "labelled images of this site or a written reason."
 )
 NOT_MEASURED = (
-    "Everything: no figure of this model comes from this project.",
-    "Whether the images here are like those that it learned from.",
+    "Everything: no metric of this model was measured by this project.",
+    "Whether the images of this site resemble its training images.",
     "Calibration: its scores are not probabilities.",
 )
 OUR_METHOD = "as every model of this project"
@@ -40,13 +41,14 @@ def card_of_import(
     """Return the JSON of an imported model's card.
 
     Args:
-        request: What the user said.
-        found: What the network itself says; see `ml.exchange.import_child`.
+        request: What the user gave.
+        found: What the network's file says; see `ml.exchange.import_child`.
         weights_name: Name of the weights file.
         weights_sha256: Its hash.
         source_sha256: The hash of the user's own file or folder.
     """
     return {
+        "schema_version": SCHEMA_VERSION,
         "name": request.name,
         "version": request.version,
         "architecture": IMPORTED,
@@ -99,10 +101,10 @@ def _nothing_measured(
         "calibration": {"calibrated": False},
         "thresholds": {
             "values": dict.fromkeys(request.labels, PLAIN_THRESHOLD),
-            "method": f"{PLAIN_THRESHOLD} for every label; fitted to nothing",
+            "method": f"{PLAIN_THRESHOLD} for every label; not fitted",
         },
         "training_data": [],
-        "metrics": {},
+        "measurements": [],
         "intended_use": INTENDED_USE,
         "limits": _limits(request, found),
         "not_measured": list(NOT_MEASURED),
@@ -117,10 +119,10 @@ def _label(name: str) -> dict[str, str]:
 
 def _limits(request: ImportRequest, found: Mapping[str, Any]) -> list[str]:
     limits = [
-        f"Imported from {request.file.name}; nothing of it was measured here.",
+        f"Imported from {request.file.name}; it was not measured here.",
         NOT_OFFERED,
-        "It has no gate of its own: only header rules and image checks stand before "
-        "it.",
+        "It has no gate of its own: only the rules for headers and the checks of the "
+        "pixels apply.",
     ]
     if found["no_maps"]:
         limits.append(f"It has no heat maps. {found['no_maps']}")

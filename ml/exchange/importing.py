@@ -1,4 +1,4 @@
-"""From a network that somebody else trained to a model folder with an honest card."""
+"""Import a network from another source as a model folder with a card."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ import numpy as np
 from ml.calibration import sigmoid, softmax
 from ml.cards.card import TASKS, read_card
 from ml.errors import ModelError
-from ml.exchange.import_child import IMAGES_NAME, REPORT_NAME, WEIGHTS_NAMES
+from ml.exchange.import_child import (
+    IMAGES_NAME,
+    REPORT_NAME,
+    REQUEST_NAME,
+    WEIGHTS_NAMES,
+)
 from ml.exchange.import_request import ImportRequest
 from ml.exchange.imported_card import card_of_import
 from ml.exchange.saved_model import folder_sha256
@@ -30,15 +35,15 @@ IMPORT_TIMEOUT_S = 900
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 VERSION = re.compile(r"\d+(\.\d+){0,3}")
 SCALING_NAMES = (*SCALINGS, OUR_SCALING)
-# How far probabilities may move from the user's file to the graph that runs.
+# Largest difference allowed between probabilities of the user's file and of the graph.
 TOLERANCE = 1e-3
-# Less than this, over all sanity images, is one answer to everything.
-CONSTANT = 1e-6
+# If the scores of all sanity images differ by less, the network ignores its input.
+SMALLEST_SPREAD = 1e-6
 
 
 @dataclass(frozen=True)
 class Imported:
-    """The folder of an imported model, and what its sanity images showed."""
+    """The folder of an imported model, and the results for its sanity images."""
 
     folder: Path
     checked: Mapping[str, Any]
@@ -51,13 +56,13 @@ def import_model(
     weights_dir: Path,
     cache_dir: Path,
 ) -> Imported:
-    """Import a network: checked, run on a few images, with its card.
+    """Import a network, check it on a few images, and write its card.
 
     Args:
-        request: What the user says.
-        images: The sanity set: name to display values, uint16 (H, W).
-        weights_dir: Where model folders are; the new one appears when it is complete.
-        cache_dir: For the graph that is run.
+        request: The user's request.
+        images: The sanity images: name to display values, uint16 (H, W).
+        weights_dir: The folder of all models; the new one appears when it is complete.
+        cache_dir: Cache of the graph that is run.
 
     Raises:
         ModelError: The file or the request cannot be used; nothing is left behind.
@@ -66,16 +71,17 @@ def import_model(
     final = weights_dir / request.name / request.version
     if final.exists():
         raise ModelError(
-            f"{request.name} {request.version} exists: choose another --version."
+            "%(name)s %(version)s already exists. Choose another --version.",
+            params={"name": request.name, "version": request.version},
         )
     final.parent.mkdir(parents=True, exist_ok=True)
-    own = final.with_name(f".{request.version}.{os.getpid()}.tmp")
-    own.mkdir()
+    unfinished = final.with_name(f".{request.version}.{os.getpid()}.tmp")
+    unfinished.mkdir()
     try:
-        checked = _build(request, images, own, cache_dir)
-        own.rename(final)
+        checked = _build(request, images, unfinished, cache_dir)
+        unfinished.rename(final)
     finally:
-        shutil.rmtree(own, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
         if not any(final.parent.iterdir()):
             final.parent.rmdir()
     return Imported(final, checked)
@@ -88,53 +94,64 @@ def source_sha256(source: Path) -> str:
 
 def _check(request: ImportRequest, images: Mapping[str, np.ndarray]) -> None:
     if not request.file.exists():
-        raise ModelError(f"There is no {request.file}.")
+        raise ModelError("%(file)s does not exist.", params={"file": str(request.file)})
     if not NAME.fullmatch(request.name) or not VERSION.fullmatch(request.version):
         raise ModelError(
-            "A name has small letters, digits and hyphens, a version numbers and dots."
+            "A name has lower-case letters, digits and hyphens; a version has numbers "
+            "and dots."
         )
     if len(set(request.labels)) != len(request.labels) or "" in request.labels:
-        raise ModelError("Every label needs a name of its own.")
+        raise ModelError("Every label needs a name, and no two may be the same.")
     if not request.labels or request.task not in TASKS:
-        raise ModelError(f"Labels are missing, or the task is none of {TASKS}.")
+        raise ModelError(
+            "Give at least one label, and one of these tasks: %(tasks)s.",
+            params={"tasks": ", ".join(TASKS)},
+        )
     if request.scaling not in SCALING_NAMES:
-        raise ModelError(f"A scaling is one of: {', '.join(SCALING_NAMES)}.")
+        raise ModelError(
+            "There is no scaling %(scaling)s. Known: %(known)s.",
+            params={"scaling": request.scaling, "known": ", ".join(SCALING_NAMES)},
+        )
     if len(images) < 2:
-        raise ModelError("The sanity set needs two images at least.")
+        raise ModelError("At least two images are needed to check the network.")
 
 
 def _build(
     request: ImportRequest,
     images: Mapping[str, np.ndarray],
-    own: Path,
+    unfinished: Path,
     cache_dir: Path,
 ) -> dict[str, Any]:
-    """Write weights and card into `own`; return what the sanity images showed."""
+    """Write weights and card; return the results for the sanity images."""
     with tempfile.TemporaryDirectory(prefix="import-") as scratch:
-        found = _opened_in_child(request, images, Path(scratch))
-        name = WEIGHTS_NAMES[found["format"]]
-        shutil.copyfile(Path(scratch) / name, own / name)
+        report = _import_in_child(request, images, Path(scratch))
+        name = WEIGHTS_NAMES[report["format"]]
+        shutil.copyfile(Path(scratch) / name, unfinished / name)
     card = card_of_import(
         request,
-        found,
+        report,
         weights_name=name,
-        weights_sha256=file_sha256(own / name),
+        weights_sha256=file_sha256(unfinished / name),
         source_sha256=source_sha256(request.file),
     )
-    _write(own, card)
-    model = load_model(read_card(own / "card.json"), cache_dir=cache_dir)
+    _write(unfinished, card)
+    model = load_model(read_card(unfinished / "card.json"), cache_dir=cache_dir)
     assert isinstance(model, LoadedModel)  # noqa: S101 - the card names no members
-    card["imported"]["checked"] = _sanity(
-        model, images, found["original"], told_logits=request.activation == "logits"
+    checked = _check_on_images(
+        model,
+        images,
+        report["original"],
+        declared_logits=request.activation == "logits",
     )
-    _write(own, card)
-    return card["imported"]["checked"]
+    card["imported"]["checked"] = checked
+    _write(unfinished, card)
+    return checked
 
 
-def _opened_in_child(
+def _import_in_child(
     request: ImportRequest, images: Mapping[str, np.ndarray], scratch: Path
 ) -> dict[str, Any]:
-    asked = {
+    options = {
         "file": str(request.file.resolve()),
         "labels": request.labels,
         "task": request.task,
@@ -142,7 +159,7 @@ def _opened_in_child(
         "scaling": request.scaling,
         "activation": request.activation,
     }
-    (scratch / "asked.json").write_text(json.dumps(asked), encoding="utf-8")
+    (scratch / REQUEST_NAME).write_text(json.dumps(options), encoding="utf-8")
     arrays = {f"{i:04d}": image for i, image in enumerate(images.values())}
     np.savez(scratch / IMAGES_NAME, allow_pickle=False, **arrays)
     try:
@@ -153,27 +170,37 @@ def _opened_in_child(
             timeout_s=IMPORT_TIMEOUT_S,
         )
     except ChildFailed as failure:
-        raise ModelError(f"The import failed: {failure}") from failure
-    report = json.loads((scratch / REPORT_NAME).read_text(encoding="utf-8"))
-    if "refused" in report:
-        raise ModelError(report["refused"], reason_code=report["reason_code"])
+        raise ModelError(
+            "The import failed: %(failure)s", params={"failure": str(failure)}
+        ) from failure
+    report: dict[str, Any] = json.loads(
+        (scratch / REPORT_NAME).read_text(encoding="utf-8")
+    )
+    if "error" in report:
+        raise ModelError.from_json(report["error"])
     return report
 
 
-def _sanity(
+def _check_on_images(
     model: LoadedModel,
     images: Mapping[str, np.ndarray],
     original: Any,
     *,
-    told_logits: bool,
+    declared_logits: bool,
 ) -> dict[str, Any]:
-    """Read the sanity images as they will be read; refuse what makes no sense.
+    """Score the sanity images with the imported model, and check the scores.
+
+    Args:
+        model: The imported model.
+        images: The sanity images.
+        original: Outputs of the user's file for them, None if it could not be run.
+        declared_logits: Whether the user declared the outputs to be logits.
 
     Raises:
-        ModelError: An output is not finite, or the same for every image, or not what
-            the user's own file says; or what was taken for logits are probabilities.
+        ModelError: A score is not finite, or the same for every image, or differs from
+            that of the user's file; or outputs taken for logits are probabilities.
     """
-    if original is not None and not told_logits:
+    if original is not None and not declared_logits:
         _refuse_hidden_probabilities(model, np.array(original, np.float64))
     results = [model.read(image) for image in images.values()]
     scores = np.array(
@@ -182,10 +209,10 @@ def _sanity(
     if not np.isfinite(scores).all() or scores.min() < 0 or scores.max() > 1:
         raise ModelError("Not every output is a number between 0 and 1.")
     spread = float(np.ptp(scores, axis=0).max())
-    if spread < CONSTANT:
+    if spread < SMALLEST_SPREAD:
         raise ModelError(
-            f"The network gives all {len(images)} images the same scores. "
-            "Is --scaling right?"
+            "The network gives all %(images)d images the same scores. Check --scaling.",
+            params={"images": len(images)},
         )
     checked: dict[str, Any] = {
         "images": len(images),
@@ -198,32 +225,36 @@ def _sanity(
         ),
     }
     if original is not None:
-        apart = float(np.abs(_probabilities(model, original) - scores).max())
-        checked["differs_from_the_file_by"] = apart
-        if not apart <= TOLERANCE:
+        difference = float(np.abs(_probabilities(model, original) - scores).max())
+        checked["differs_from_the_file_by"] = difference
+        if not difference <= TOLERANCE:
             raise ModelError(
-                f"The imported network differs from the file by {apart:.2g}."
+                "The scores of the imported network differ from those of the file by "
+                "%(difference)s.",
+                params={"difference": f"{difference:.2g}"},
             )
     return checked
 
 
 def _refuse_hidden_probabilities(model: LoadedModel, outputs: np.ndarray) -> None:
-    """Refuse outputs that had their softmax or sigmoid where it was not found."""
+    """Raise an error if the outputs are probabilities of an unrecognised layer."""
     if model.card.raw["imported"]["activation"]:
         return
-    told = outputs.min() >= 0 and outputs.max() <= 1
+    are_probabilities = outputs.min() >= 0 and outputs.max() <= 1
     if model.card.task == "softmax":
-        told = told and np.allclose(outputs.sum(axis=-1), 1, atol=1e-3)
-    if told:
+        sums_to_one = np.allclose(outputs.sum(axis=-1), 1, atol=1e-3)
+        are_probabilities = are_probabilities and sums_to_one
+    if are_probabilities:
         raise ModelError(
-            "The network's outputs are probabilities already, by a layer that was not "
-            "recognised: end it with a softmax or sigmoid. If they are logits that "
-            "happen to lie from 0 to 1, say --activation logits."
+            "The outputs of the network are already probabilities, made by a layer "
+            "that is not recognised. End the network with softmax or sigmoid. If the "
+            "outputs are logits that happen to be between 0 and 1, add --activation "
+            "logits."
         )
 
 
 def _probabilities(model: LoadedModel, original: Sequence[Any]) -> np.ndarray:
-    """Return what the user's file says as probabilities, whatever it ends with."""
+    """Return the outputs of the user's file as probabilities."""
     outputs = np.array(original, np.float64)
     if model.card.raw["imported"]["activation"]:
         return outputs
@@ -236,6 +267,6 @@ def _write(folder: Path, card: dict[str, Any]) -> None:
 
 
 def named(request: ImportRequest, name: str) -> ImportRequest:
-    """Return the request with a name, by default that of its file."""
+    """Return the request with a name; without one, that of its file."""
     words = re.sub(r"[^a-z0-9]+", "-", request.file.stem.lower()).strip("-")
     return replace(request, name=name or words)

@@ -1,4 +1,4 @@
-"""What Keras 2 wrote into `.h5` files, in the words that Keras 3 reads."""
+"""Convert the configuration of Keras 2 `.h5` files to that of Keras 3."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 from ml.errors import ModelError
 
-# Arguments that Keras 3 does not take, where they have the value that changes nothing.
-# None: whatever the value, it says something about training only.
+# Arguments that Keras 3 does not accept, with the values that have no effect. None: no
+# value has an effect at inference.
 _DROPPED: dict[str, dict[str, tuple[Any, ...] | None]] = {
     "DepthwiseConv2D": {
         "groups": (1,),
@@ -32,7 +32,7 @@ _DROPPED: dict[str, dict[str, tuple[Any, ...] | None]] = {
     },
     "InputLayer": {"ragged": (False,), "sparse": (False,)},
 }
-# What arithmetic with a number does, as (scale, offset) of a Rescaling layer.
+# Arithmetic with a number, as (scale, offset) of a Rescaling layer.
 _ARITHMETIC: dict[str, Callable[[float], tuple[float, float]]] = {
     "math.truediv": lambda y: (1.0 / y, 0.0),
     "math.divide": lambda y: (1.0 / y, 0.0),
@@ -41,7 +41,7 @@ _ARITHMETIC: dict[str, Callable[[float], tuple[float, float]]] = {
     "math.add": lambda y: (1.0, y),
     "__operators__.add": lambda y: (1.0, y),
 }
-# The same as Keras 3 names it, which cannot read it back from `.h5` itself.
+# The same operations under their Keras 3 names; Keras 3 cannot read them from `.h5`.
 _FUNCTIONS = {
     "Add": "math.add",
     "Divide": "math.divide",
@@ -54,10 +54,10 @@ _ARGUMENTS = 3
 
 
 def modernise(config: Any) -> Any:
-    """Return a network's configuration without what only Keras 2 knew.
+    """Return a network's configuration as Keras 3 accepts it.
 
     Raises:
-        ModelError: An operation of TensorFlow that no layer stands for.
+        ModelError: It has a TensorFlow operation that no layer can replace.
     """
     if isinstance(config, list):
         return [modernise(item) for item in config]
@@ -71,7 +71,7 @@ def modernise(config: Any) -> Any:
 
 def _layer(layer: dict[str, Any]) -> dict[str, Any]:
     kind, config = layer["class_name"], layer["config"]
-    # The layers of the same names have more in their configuration.
+    # Layers of the same name have more in their configuration.
     if kind in _FUNCTIONS and set(config) == {"name"}:
         return _rescaling_of_keras_3(layer)
     if kind in ("TFOpLambda", "TensorFlowOpLayer", "SlicingOpLambda"):
@@ -82,19 +82,19 @@ def _layer(layer: dict[str, Any]) -> dict[str, Any]:
     if kind == "BatchNormalization" and isinstance(config.get("axis"), list):
         (config["axis"],) = config["axis"]
     if isinstance(config.get("dtype"), dict) or "float16" in str(config.get("dtype")):
-        # Mixed precision was for training; here everything is float32.
+        # Mixed precision is for training; at inference everything is float32.
         config["dtype"] = "float32"
     return layer
 
 
 def _rescaling(layer: dict[str, Any]) -> dict[str, Any]:
-    """Turn arithmetic with a number, `x / 127.5`, into the layer that does the same."""
+    """Replace arithmetic with a number, such as `x / 127.5`, by a Rescaling layer."""
     config = layer["config"]
     function = str(config.get("function", config.get("name")))
     nodes = layer.get("inbound_nodes") or []
     number = nodes[0][_ARGUMENTS].get("y") if _is_plain_call(nodes) else None
     if function not in _ARITHMETIC or not isinstance(number, int | float):
-        raise _no_layer(f"TensorFlow's {function}")
+        raise _no_layer(function)
     scale, offset = _ARITHMETIC[function](float(number))
     before, node, tensor, _ = nodes[0]
     name = config["name"]
@@ -111,7 +111,7 @@ def _rescaling_of_keras_3(layer: dict[str, Any]) -> dict[str, Any]:
     arguments = nodes[0].get("args", []) if len(nodes) == 1 else []
     number = arguments[1] if len(arguments) == 2 else None
     if not isinstance(number, int | float):
-        raise _no_layer(f"Keras' operation {layer['class_name']}")
+        raise _no_layer(layer["class_name"])
     function = _FUNCTIONS[layer["class_name"]]
     scale, offset = _ARITHMETIC[function](float(number))
     name = layer["config"]["name"]
@@ -125,14 +125,15 @@ def _rescaling_of_keras_3(layer: dict[str, Any]) -> dict[str, Any]:
 
 def _no_layer(operation: str) -> ModelError:
     return ModelError(
-        f"The network uses {operation}, which no layer stands for. "
-        "Save it with the layers Rescaling or Normalization instead.",
+        "The network uses the operation %(operation)s, which is not a layer. Use the "
+        "layers Rescaling or Normalization instead.",
+        params={"operation": operation},
         reason_code="weights_refused",
     )
 
 
 def _is_plain_call(nodes: list[Any]) -> bool:
-    """Say whether an operation is called once, on one tensor, as `f(x, y=number)`."""
+    """Tell whether an operation is called once, on one tensor, as `f(x, y=number)`."""
     return (
         len(nodes) == 1
         and isinstance(nodes[0], list)

@@ -1,4 +1,4 @@
-"""Open a network that somebody else saved: built-in layers only, and never code."""
+"""Open a network from another source: built-in layers only, never code."""
 
 from __future__ import annotations
 
@@ -29,14 +29,15 @@ def open_network(file: Path, *, scratch: Path) -> keras.Model:
         scratch: A folder for a copy.
 
     Raises:
-        ModelError: It is neither, is damaged, or holds more than built-in layers.
+        ModelError: The file is neither, is damaged, or has other than built-in layers.
     """
     if file.suffix == ".keras" and zipfile.is_zipfile(file):
         return open_weights(file)
     if file.suffix in KERAS_SUFFIXES:
         return _open_h5(file, scratch)
     raise ModelError(
-        f"{file.name} is none of: {', '.join(KERAS_SUFFIXES)}, a SavedModel folder."
+        "%(file)s is neither a SavedModel folder nor one of these files: %(suffixes)s.",
+        params={"file": file.name, "suffixes": ", ".join(KERAS_SUFFIXES)},
     )
 
 
@@ -54,10 +55,13 @@ def _open_h5(file: Path, scratch: Path) -> keras.Model:
         network = keras.saving.load_model(copy, compile=False, safe_mode=True)
     except (ValueError, TypeError, KeyError, OSError, AttributeError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ModelError(f"{file.name} cannot be loaded: {reason[0]}") from error
+        raise ModelError(
+            "%(file)s cannot be loaded: %(reason)s",
+            params={"file": file.name, "reason": reason[0]},
+        ) from error
     for layer in network._flatten_layers():
         if isinstance(layer, keras.layers.Normalization) and layer.built:
-            # Inside another layer, Keras 3 loads its mean but does not take it up.
+            # Nested in another layer, Keras 3 loads the mean without applying it.
             layer.finalize_state()
     return network
 
@@ -66,7 +70,8 @@ def _configuration(stored: Any, name: str) -> Any:
     text = stored.attrs.get(CONFIGURATION)
     if text is None:
         raise ModelError(
-            f"{name} holds weights without a network. Save the whole model: "
-            "model.save(...), not model.save_weights(...)."
+            "%(file)s has weights without a network. Save the whole model with "
+            "model.save(...), not model.save_weights(...).",
+            params={"file": name},
         )
     return json.loads(text)

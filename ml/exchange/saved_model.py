@@ -1,4 +1,4 @@
-"""From a SavedModel folder to an OpenVINO graph, read and not run."""
+"""Convert a SavedModel folder to an OpenVINO graph without running it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 FILE_OF_A_SAVED_MODEL = "saved_model.pb"
 UNKNOWN_OPERATIONS = re.compile(r"No conversion rule found for operations: (.+)")
-# A probability of 0 or 1 has no logit.
+# The logit of a probability of 0 or 1 is infinite.
 SMALLEST_PROBABILITY = 1e-7
 
 
 def folder_sha256(folder: Path) -> str:
-    """Return one hash over the names and contents of a folder's files."""
+    """Return one sha256 over the names and contents of a folder's files."""
     digest = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -33,7 +33,7 @@ def read_saved_model(folder: Path) -> openvino.Model:
     """Convert a SavedModel folder.
 
     Raises:
-        ModelError: It is none, or holds operations that OpenVINO does not know.
+        ModelError: It is no such folder, or OpenVINO cannot convert an operation.
     """
     import openvino
     from openvino import frontend
@@ -46,28 +46,34 @@ def read_saved_model(folder: Path) -> openvino.Model:
         frontend.OpValidationFailure,
     )
     if not (folder / FILE_OF_A_SAVED_MODEL).is_file():
-        raise ModelError(f"{folder.name} is no SavedModel folder.")
+        raise ModelError(
+            "%(folder)s is not a SavedModel folder.", params={"folder": folder.name}
+        )
     try:
         graph = openvino.Core().read_model(folder)
     except (*failures, RuntimeError, ValueError, TypeError) as error:
         unknown = UNKNOWN_OPERATIONS.search(str(error))
-        reason = "its graph cannot be read"
-        if unknown:
-            reason = (
-                f"OpenVINO does not know {unknown[1].strip()}. Random operations come "
-                "from augmentation: save the network without it, or as .keras"
-            )
-        raise ModelError(f"{folder.name} cannot be converted: {reason}.") from error
+        if unknown is None:
+            raise ModelError(
+                "%(folder)s cannot be converted: its graph cannot be read.",
+                params={"folder": folder.name},
+            ) from error
+        raise ModelError(
+            "%(folder)s cannot be converted: OpenVINO does not have %(operations)s. "
+            "Random operations come from augmentation: save the network without it, or "
+            "as .keras.",
+            params={"folder": folder.name, "operations": unknown[1].strip()},
+        ) from error
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-        raise ModelError("The network has several inputs or outputs; one is wanted.")
+        raise ModelError("The network has several inputs or outputs; one is expected.")
     return graph
 
 
 def shape_of(graph: openvino.Model) -> tuple[int | None, int | None, int | None]:
-    """Return height, width and channels of a graph's input; None where free.
+    """Return height, width and channels of a graph's input; None if not fixed.
 
     Raises:
-        ModelError: The input is no batch of pictures with channels last.
+        ModelError: The input is not a batch of images with channels last.
     """
     shape = graph.input(0).partial_shape
     if shape.rank.is_dynamic or shape.rank.get_length() != 4:
@@ -82,14 +88,14 @@ def shape_of(graph: openvino.Model) -> tuple[int | None, int | None, int | None]
 def with_logits(
     graph: openvino.Model, *, size: int, channels: int, probabilities_of: str
 ) -> openvino.Model:
-    """Return a graph of one size whose output is logits.
+    """Return the graph with a fixed input size and logits as output.
 
     Args:
         graph: A converted network.
         size: Side of the input.
         channels: Channels of the input.
-        probabilities_of: "softmax" or "sigmoid" where the outputs are probabilities,
-            "" where they are logits already.
+        probabilities_of: "softmax" or "sigmoid" if the outputs are probabilities, "" if
+            they are logits.
     """
     import openvino
     from openvino import opset13
@@ -98,10 +104,10 @@ def with_logits(
     output = graph.output(0).get_node().input_value(0)
     if probabilities_of:
         least = opset13.constant(np.float32(SMALLEST_PROBABILITY))
-        known = opset13.log(opset13.maximum(output, least))
+        logits = opset13.log(opset13.maximum(output, least))
         if probabilities_of == "sigmoid":
             one = opset13.constant(np.float32(1.0))
             rest = opset13.maximum(opset13.subtract(one, output), least)
-            known = opset13.subtract(known, opset13.log(rest))
-        output = known.output(0)
+            logits = opset13.subtract(logits, opset13.log(rest))
+        output = logits.output(0)
     return openvino.Model([opset13.result(output)], graph.get_parameters(), "network")

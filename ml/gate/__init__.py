@@ -1,1 +1,1 @@
-"""The gate: which images a model may score, by header, picture and features."""
+"""The gate: which images a model may score, by header, pixels and features."""

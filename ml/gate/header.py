@@ -1,9 +1,9 @@
-"""Which images a model may score, by what the header and the picture say.
+"""Rules of a model card, applied to the DICOM header and the pixels of an image.
 
-Only clear cases are turned away: another modality or body part, a view from the
-side, an age that the card excludes, colour, an empty picture, several frames. What the
-network itself sees is asked next, in `ml.gate.out_of_distribution`. Nothing here was
-tuned on phantoms.
+Only clear cases are rejected: another modality or body part, a lateral view, an age
+that the card excludes, colour, a blank image, several frames.
+`ml.gate.out_of_distribution` checks next what the network itself sees. Nothing here
+was tuned on phantoms.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ DESCRIPTION_KEYWORDS = (
     "PerformedProcedureStepDescription",
 )
 
-# LLD and RLD are not among them: lying on the side, but seen from the front.
+# LLD and RLD (lateral decubitus) are frontal projections of a patient lying down.
 LATERAL_VIEWS = frozenset({"LL", "RL", "LAT", "LATERAL", "LLAT", "RLAT"})
-SIDEWAYS_WORDS = re.compile(r"\b(lateral|lat|latero-lateral|ll|seitlich|profil)\b")
+LATERAL_WORDS = re.compile(r"\b(lateral|lat|latero-lateral|ll|seitlich|profil)\b")
 FRONTAL_WORDS = re.compile(
     r"\b(pa|ap|p\.a\.|a\.p\.|postero-?anterior|antero-?posterior|frontal|decubitus"
     r"|supine|bedside)\b"
@@ -53,14 +53,14 @@ DAYS_A_YEAR = 365.25
 AGE_UNITS_A_YEAR = {"D": DAYS_A_YEAR, "W": DAYS_A_YEAR / 7, "M": 12.0, "Y": 1.0}
 
 BLANK_THUMBNAIL = 64
-# Less contrast than this, between the 1st and 99th percentile of the thumbnail, shows
-# nothing: a plain sheet, or noise that averages out.
+# Share of the full range between the 1st and 99th percentile of the thumbnail. Below
+# it the image is a uniform area, or noise that averages out.
 BLANK_CONTRAST = 0.02
 
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What the header says that decides whether a model may score the image."""
+    """Header values that decide whether a model may score the image."""
 
     modality: str
     body_part_examined: str
@@ -74,10 +74,10 @@ class ImageFacts:
 
 
 def facts_of_dataset(dataset: Dataset, *, picture: bool = False) -> ImageFacts:
-    """Read the facts of a header.
+    """Collect the facts from a header.
 
     Args:
-        dataset: The header; pixels are not looked at.
+        dataset: The header; pixels are not read.
         picture: Whether it wraps a picture, which has no modality of its own.
     """
     return ImageFacts(
@@ -93,10 +93,11 @@ def facts_of_dataset(dataset: Dataset, *, picture: bool = False) -> ImageFacts:
 
 
 def check_header(card: Card, facts: ImageFacts) -> ImageRejected | None:
-    """Return why this model may not score an image with these facts, or None."""
+    """Return why the model may not score an image with these facts, else None."""
     if facts.frames > 1:
         return ImageRejected(
-            f"The object has {facts.frames} frames; the model reads single images.",
+            "The object has %(frames)d frames; the model reads single images.",
+            params={"frames": facts.frames},
             reason_code="multi_frame",
         )
     if facts.colour:
@@ -104,19 +105,17 @@ def check_header(card: Card, facts: ImageFacts) -> ImageRejected | None:
     if rejection := _check_age(card, facts.age_years):
         return rejection
     if facts.picture:
-        # A picture says nothing of itself: it is taken for what the model reads.
+        # A picture has no such header: it is taken to be what the model reads.
         return None
-    if facts.modality not in card.modalities:
-        return ImageRejected(
-            f"The modality is {facts.modality or 'not given'}; the model reads "
-            f"{', '.join(card.modalities)}.",
-            reason_code="wrong_modality",
-        )
-    return _check_body_part(card, facts) or _check_view(card, facts)
+    return (
+        _check_modality(card, facts)
+        or _check_body_part(card, facts)
+        or _check_view(card, facts)
+    )
 
 
 def check_image(display: np.ndarray, *, colour: bool) -> ImageRejected | None:
-    """Return why an image may not be scored by what it shows, or None.
+    """Return why the pixels may not be scored, else None.
 
     Args:
         display: uint16 (H, W).
@@ -131,7 +130,7 @@ def check_image(display: np.ndarray, *, colour: bool) -> ImageRejected | None:
     low, high = percentiles(values, (1.0, 99.0))
     if high - low < BLANK_CONTRAST * 65535:
         return ImageRejected(
-            "The image is blank: it has next to no contrast.",
+            "The image is blank: it has almost no contrast.",
             reason_code="blank_image",
         )
     return None
@@ -139,31 +138,53 @@ def check_image(display: np.ndarray, *, colour: bool) -> ImageRejected | None:
 
 def _colour_rejection() -> ImageRejected:
     return ImageRejected(
-        "The image is in colour; the model reads grey images.",
+        "The image is in colour; the model reads greyscale images.",
         reason_code="colour_image",
     )
 
 
+def _check_modality(card: Card, facts: ImageFacts) -> ImageRejected | None:
+    if facts.modality in card.modalities:
+        return None
+    modalities = ", ".join(card.modalities)
+    if not facts.modality:
+        return ImageRejected(
+            "The modality is not given; the model reads %(modalities)s.",
+            params={"modalities": modalities},
+            reason_code="wrong_modality",
+        )
+    return ImageRejected(
+        "The modality is %(modality)s; the model reads %(modalities)s.",
+        params={"modality": facts.modality, "modalities": modalities},
+        reason_code="wrong_modality",
+    )
+
+
 def _check_body_part(card: Card, facts: ImageFacts) -> ImageRejected | None:
-    part = facts.body_part_examined
-    if part:
+    body_part = facts.body_part_examined
+    body_parts = ", ".join(card.body_parts)
+    if body_part:
         # Devices add to it: "CHEST_PA", "CHEST, PORTABLE".
-        fits = bool(set(re.split(r"[^A-Z]+", part)) & set(card.body_parts))
-    else:
-        fits = not _names_another_part(card, " ".join(facts.descriptions))
-        part = "not given, but the description names another"
-    if fits:
+        if set(re.split(r"[^A-Z]+", body_part)) & set(card.body_parts):
+            return None
+        return ImageRejected(
+            "The body part is %(body_part)s; the model reads %(body_parts)s.",
+            params={"body_part": body_part, "body_parts": body_parts},
+            reason_code="wrong_body_part",
+        )
+    if not _names_another_part(card, " ".join(facts.descriptions)):
         return None
     return ImageRejected(
-        f"The body part is {part}; the model reads {', '.join(card.body_parts)}.",
+        "The description names another body part; the model reads %(body_parts)s.",
+        params={"body_parts": body_parts},
         reason_code="wrong_body_part",
     )
 
 
 def _names_another_part(card: Card, words: str) -> bool:
-    """Say whether descriptions name a part of the body, and none of the card."""
-    own = "|".join(re.escape(part.lower()) for part in card.body_parts)
-    if re.search(rf"\b({own})\b", words):
+    """Tell whether descriptions name a body part, but none of the card's."""
+    card_parts = "|".join(re.escape(part.lower()) for part in card.body_parts)
+    if re.search(rf"\b({card_parts})\b", words):
         return False
     is_chest = bool(CHEST_WORDS.search(words))
     if "CHEST" in card.body_parts:
@@ -172,7 +193,7 @@ def _names_another_part(card: Card, words: str) -> bool:
 
 
 def _check_age(card: Card, age_years: float | None) -> ImageRejected | None:
-    """Refuse an age that is known and that the card excludes."""
+    """Reject a known age that the card excludes."""
     if card.age_range is None or age_years is None:
         return None
     youngest, oldest = card.age_range
@@ -180,44 +201,50 @@ def _check_age(card: Card, age_years: float | None) -> ImageRejected | None:
     if youngest <= age_years < oldest + 1:
         return None
     return ImageRejected(
-        f"The patient was {age_years:.0f} years old; the model reads images of "
-        f"{youngest:g} to {oldest:g} years.",
+        "The patient was %(age_years)d years old; the model reads images of patients "
+        "aged %(youngest)s to %(oldest)s years.",
+        params={
+            "age_years": int(age_years),
+            "youngest": f"{youngest:g}",
+            "oldest": f"{oldest:g}",
+        },
         reason_code="wrong_age",
     )
 
 
 def _check_view(card: Card, facts: ImageFacts) -> ImageRejected | None:
     if not card.views:
-        # Slices, for instance, have no view that a radiograph has.
+        # Slices, for example, have no projection.
         return None
     view = facts.view_position
     if view:
-        sideways = view in LATERAL_VIEWS or view.startswith(("LATERAL", "LL ", "RL "))
+        lateral = view in LATERAL_VIEWS or view.startswith(("LATERAL", "LL ", "RL "))
     else:
-        sideways = any(
-            SIDEWAYS_WORDS.search(text) and not FRONTAL_WORDS.search(text)
+        lateral = any(
+            LATERAL_WORDS.search(text) and not FRONTAL_WORDS.search(text)
             for text in facts.descriptions
         )
-    if not sideways:
+    if not lateral:
         return None
     return ImageRejected(
-        f"The view is lateral; the model reads {' and '.join(card.views)} images.",
+        "The view is lateral; the model reads these views: %(views)s.",
+        params={"views": ", ".join(card.views)},
         reason_code="lateral_view",
     )
 
 
 def _view(dataset: Dataset) -> str:
-    """Return the view: as given, else sideways where PatientOrientation says so.
+    """Return ViewPosition, else LATERAL if PatientOrientation shows a lateral view.
 
-    PS3.3 C.7.6.1.1.1: the rows of a frontal image run left or right; rows that run
-    towards the front or the back belong to a view from the side.
+    PS3.3 C.7.6.1.1.1: the rows of a frontal image run left or right. Rows that run in
+    the anterior or posterior direction belong to a lateral view.
     """
     view = _text(dataset, "ViewPosition").upper()
     orientation = dataset.get("PatientOrientation")
-    # Whatever else a broken header has there says nothing of the view.
-    given = isinstance(orientation, str | MultiValue) and len(orientation) > 0
-    first = str(orientation[0]) if given else ""
-    if not view and first[:1] in ("A", "P"):
+    # A broken header may hold any type here.
+    is_given = isinstance(orientation, str | MultiValue) and len(orientation) > 0
+    row_direction = str(orientation[0]) if is_given else ""
+    if not view and row_direction[:1] in ("A", "P"):
         return "LATERAL"
     return view
 
@@ -240,19 +267,19 @@ def _text(dataset: Dataset, keyword: str) -> str:
 
 
 def _age_years(dataset: Dataset) -> float | None:
-    """Return the age at the examination as the header says it, else None."""
-    found = AGE_STRING.fullmatch(_text(dataset, "PatientAge").upper())
-    if found:
-        return int(found[1]) / AGE_UNITS_A_YEAR[found[2]]
-    taken = _date(dataset, "StudyDate")
-    return age_between(_date(dataset, "PatientBirthDate"), taken)
+    """Return the age at the examination: PatientAge, else from the dates, else None."""
+    age = AGE_STRING.fullmatch(_text(dataset, "PatientAge").upper())
+    if age:
+        return int(age[1]) / AGE_UNITS_A_YEAR[age[2]]
+    study_date = _date(dataset, "StudyDate")
+    return age_between(_date(dataset, "PatientBirthDate"), study_date)
 
 
-def age_between(birth_date: date | None, taken: date | None) -> float | None:
-    """Return the years between two days; None where they are not in this order."""
-    if birth_date is None or taken is None or taken < birth_date:
+def age_between(birth_date: date | None, study_date: date | None) -> float | None:
+    """Return the years from birth to study; None if a date is missing or impossible."""
+    if birth_date is None or study_date is None or study_date < birth_date:
         return None
-    return (taken - birth_date).days / DAYS_A_YEAR
+    return (study_date - birth_date).days / DAYS_A_YEAR
 
 
 def _date(dataset: Dataset, keyword: str) -> date | None:

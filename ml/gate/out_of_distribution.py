@@ -1,12 +1,12 @@
-"""The gate in feature space: does an image look like those that a model learned from?
+"""Out-of-distribution gate: rejects images that are unlike the training images.
 
-Asked of what the network has seen anyway: the means of its last maps, and a thumbnail
-of its input. Seven measures, each 0 for the middle of the images that the gate was
-fitted to and 1 at its limit: how far the image lies from their centre (Mahalanobis),
-how much of its features and of its thumbnail lies outside the space that they span,
-and how much a small probe takes it for inverted, turned, cut or no image at all. The
-largest counts. Costs a fraction of a millisecond. `ml.training.gate.fit` fits it, and
-`ml.evaluation.gate.trial` measures it.
+It uses what the network has computed anyway: the spatial means of its last maps, and a
+thumbnail of its input. Seven measures, each 0 at the median of the images that the
+gate was fitted to and 1 at its limit: the Mahalanobis distance from their centre, the
+residual of the features and of the thumbnail outside the subspace that they span, and
+the log odds of a small probe that the image is inverted, rotated, cropped or unlike
+the training images. The largest measure decides. It takes a fraction of a millisecond.
+`ml.training.gate.fit` fits the gate, and `ml.evaluation.gate.trial` measures it.
 """
 
 from __future__ import annotations
@@ -27,27 +27,18 @@ THUMBNAIL_SIDE = 32
 
 UPRIGHT = "upright"
 UNLIKE = "unlike_training_images"
-# What the probe tells apart; all but the first are reasons to refuse.
+# Classes of the probe; all but the first are reasons to reject the image.
 CLASSES = (UPRIGHT, "inverted", "rotated", "cropped", UNLIKE)
 MEASURES = ("distance", "features_outside", "thumbnail_outside", *CLASSES[1:])
 FIRST_OF_PROBE = MEASURES.index(CLASSES[1])
-SENTENCES = {
-    UNLIKE: "The image does not look like the images that the model learned from.",
-    "inverted": (
-        "The image looks inverted, white where it should be black. "
-        "Check its photometric interpretation."
-    ),
-    "rotated": "The image looks turned or upside down. Turn it and send it again.",
-    "cropped": "The image looks cut: part of what the model reads is missing.",
-}
 
 
 @dataclass(frozen=True)
 class GateResult:
-    """What the gate says of one image.
+    """Result of the gate for one image.
 
-    `score` is the largest measure; above `threshold` the image is refused, with
-    `reason_code`. `applied` is false where it was scored all the same.
+    `score` is the largest measure. Above `threshold` the image is rejected with
+    `reason_code`, unless `applied` is false.
     """
 
     score: float
@@ -57,15 +48,36 @@ class GateResult:
 
     @property
     def refused(self) -> bool:
-        """Whether the image is refused, or would be were the gate applied."""
+        """Whether the score is above the threshold, applied or not."""
         return self.score > self.threshold
 
     def rejection(self) -> ImageRejected:
-        """Return the refusal, for people and for programs."""
-        return ImageRejected(SENTENCES[self.reason_code], reason_code=self.reason_code)
+        """Return the rejection with the sentence for its reason code."""
+        match self.reason_code:
+            case "inverted":
+                return ImageRejected(
+                    "The image looks inverted: white where it should be black. Check "
+                    "its photometric interpretation.",
+                    reason_code="inverted",
+                )
+            case "rotated":
+                return ImageRejected(
+                    "The image looks rotated. Rotate it upright and send it again.",
+                    reason_code="rotated",
+                )
+            case "cropped":
+                return ImageRejected(
+                    "The image looks cropped: a part that the model needs is missing.",
+                    reason_code="cropped",
+                )
+            case _:
+                return ImageRejected(
+                    "The image is unlike the images that the model was trained on.",
+                    reason_code=UNLIKE,
+                )
 
     def to_json(self) -> dict[str, Any]:
-        """Return what the provenance of a run keeps."""
+        """Return the gate result as the provenance of a run stores it."""
         return {
             "score": round(self.score, 4),
             "threshold": self.threshold,
@@ -77,14 +89,14 @@ class GateResult:
 
 @dataclass(frozen=True)
 class Seen:
-    """Input of the gate: float32 (images, features) and (images, pixels)."""
+    """Inputs of the gate: float32 (images, features) and (images, pixels)."""
 
     features: np.ndarray
     thumbnails: np.ndarray
 
 
 def seen_of(maps: np.ndarray, image: np.ndarray) -> Seen:
-    """Return what the gate looks at of one image.
+    """Compute the gate's inputs for one image.
 
     Args:
         maps: float (rows, columns, features), the last maps of the network.
@@ -97,7 +109,7 @@ def seen_of(maps: np.ndarray, image: np.ndarray) -> Seen:
 
 
 class FeatureGate:
-    """The numbers of one model's gate, ready to judge images."""
+    """The fitted arrays of one model's gate, and its threshold."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray], *, threshold: float) -> None:
         self.threshold = threshold
@@ -106,7 +118,7 @@ class FeatureGate:
         }
 
     def judge(self, maps: np.ndarray, image: np.ndarray) -> GateResult:
-        """Judge one image by what the network saw; see `seen_of`."""
+        """Compute the gate result of one image; arguments as for `seen_of`."""
         seen = seen_of(maps, image)
         place, outside = embed(self._arrays, seen)
         raw = raw_measures(self._arrays, place, outside)
@@ -118,7 +130,7 @@ class FeatureGate:
         )
 
     def measures(self, seen: Seen) -> np.ndarray:
-        """Return float32 (images, measures), 0 in the middle and 1 at each limit."""
+        """Return float32 (images, measures), 0 at each median and 1 at each limit."""
         return self._scaled(raw_measures(self._arrays, *embed(self._arrays, seen)))
 
     def _scaled(self, raw: np.ndarray) -> np.ndarray:
@@ -130,17 +142,18 @@ class FeatureGate:
 def embed(
     arrays: Mapping[str, np.ndarray], seen: Seen
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return where images lie in the space of the fit, and how much lies outside it.
+    """Project images onto the fitted subspace, and measure the residual outside it.
 
     Returns:
-        float32 (images, dimensions) and (images, 2): of features, of thumbnails.
+        float32 (images, dimensions), the coordinates, and float32 (images, 2), the
+        logarithm of the squared residual of features and of thumbnails.
     """
     places, outside = [], []
     for name, values in (("feature", seen.features), ("thumbnail", seen.thumbnails)):
         centred = (values - arrays[f"{name}_mean"]) / arrays[f"{name}_scale"]
         place = centred @ arrays[f"{name}_basis"]
-        left = (centred**2).sum(axis=1) - (place**2).sum(axis=1)
-        outside.append(np.log(np.maximum(left, 1e-6)))
+        residual = (centred**2).sum(axis=1) - (place**2).sum(axis=1)
+        outside.append(np.log(np.maximum(residual, 1e-6)))
         places.append(place / arrays[f"{name}_spread"])
     return np.concatenate(places, axis=1), np.stack(outside, axis=1)
 
@@ -148,26 +161,28 @@ def embed(
 def raw_measures(
     arrays: Mapping[str, np.ndarray], place: np.ndarray, outside: np.ndarray
 ) -> np.ndarray:
-    """Return float32 (images, measures) before middles and limits are set."""
-    away = (place - arrays["centre"]) @ arrays["whitening"]
-    distance = np.log(np.maximum((away**2).mean(axis=1), 1e-6))
+    """Return float32 (images, measures), not yet scaled by medians and limits."""
+    whitened = (place - arrays["centre"]) @ arrays["whitening"]
+    distance = np.log(np.maximum((whitened**2).mean(axis=1), 1e-6))
     logits = probe_logits(arrays, place)
     return np.column_stack((distance, outside, logits[:, 1:] - logits[:, :1]))
 
 
 def probe_logits(arrays: Mapping[str, np.ndarray], place: np.ndarray) -> np.ndarray:
-    """Return the probe's logits, (images, CLASSES)."""
+    """Return the probe's logits, float32 (images, CLASSES)."""
     hidden = np.maximum(place @ arrays["probe_in"] + arrays["probe_in_bias"], 0.0)
     logits: np.ndarray = hidden @ arrays["probe_out"] + arrays["probe_out_bias"]
     return logits
 
 
 def _reason(measures: np.ndarray, log_odds: np.ndarray) -> str:
-    """Name what the probe takes the image for: that can be put right.
+    """Choose the reason code: the probe's class where it has one, else `UNLIKE`.
+
+    A class of the probe tells the user what to correct.
 
     Args:
         measures: float (measures,), scaled.
-        log_odds: float (CLASSES[1:],), of each way to be wrong against upright.
+        log_odds: float (CLASSES[1:],), of each class against upright.
     """
     strongest = int(np.argmax(log_odds))
     by_probe = int(np.argmax(measures)) >= FIRST_OF_PROBE
@@ -175,26 +190,28 @@ def _reason(measures: np.ndarray, log_odds: np.ndarray) -> str:
 
 
 def load_gate(card: Card) -> FeatureGate | None:
-    """Load the gate of a card from beside the weights; None where the card has none.
+    """Load the gate file beside the weights; None if the card has no gate.
 
     Raises:
-        ModelError: The file is missing, another than the card's, or no gate.
+        ModelError: The file is missing, or its sha256 is not the card's.
     """
-    said, file = card.gate, card.gate_file
-    if said is None or file is None:
+    gate, file = card.gate, card.gate_file
+    if gate is None or file is None:
         return None
     try:
         content = file.read_bytes()
     except OSError as error:
         raise ModelError(
-            f"The gate {file} of {card.name} {card.version} is missing.",
+            "The gate file %(file)s of %(name)s %(version)s is missing.",
+            params={"file": str(file), "name": card.name, "version": card.version},
             reason_code="gate_missing",
         ) from error
-    if hashlib.sha256(content).hexdigest() != said.get("sha256"):
+    if hashlib.sha256(content).hexdigest() != gate.sha256:
         raise ModelError(
-            f"The gate {file} is not the one of the card of {card.name} "
-            f"{card.version}: another sha256.",
+            "The gate file %(file)s does not match the card of %(name)s %(version)s: "
+            "the sha256 differs.",
+            params={"file": str(file), "name": card.name, "version": card.version},
             reason_code="gate_differs",
         )
     with np.load(file, allow_pickle=False) as arrays:
-        return FeatureGate(dict(arrays), threshold=float(said["threshold"]))
+        return FeatureGate(dict(arrays), threshold=gate.threshold)

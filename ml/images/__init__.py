@@ -1,1 +1,1 @@
-"""Parts of reading an image: pictures, VOI LUTs, codestream headers, lung masks."""
+"""Parts of image reading: pictures, VOI LUTs, codestream headers, lung masks."""

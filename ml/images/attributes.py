@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import Tag
 
-from ml.errors import ImageError
+from ml.errors import ImageAttributeError
 
 # PS3.5 table 6.2-1: DS is a fixed or floating point number, IS an integer.
 DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -25,25 +25,21 @@ THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
 PADDING = " \0\t\r\n"
 
 
-def decimals(dataset: Dataset, keyword: str) -> list[float]:
-    """Return the values of a Decimal String (DS); empty where there is none.
+def has_value(dataset: Dataset, keyword: str) -> bool:
+    """Tell whether an attribute is there and not empty; its value is not converted."""
+    tag = Tag(keyword)
+    element = dataset.get_item(tag) if tag in dataset else None
+    return element is not None and element.value not in (None, b"", "")
+
+
+def decimal(dataset: Dataset, keyword: str) -> float | None:
+    """Return the first value of a Decimal String (DS); None where there is none.
 
     Leading and trailing blanks, more digits than the 16 allowed, and a comma as the
     decimal sign are accepted.
 
     Raises:
-        ImageError: invalid_attribute: a value has no meaning, or two.
-    """
-    return [
-        _decimal(text, keyword) for text in _texts(dataset, keyword) if text is not None
-    ]
-
-
-def decimal(dataset: Dataset, keyword: str) -> float | None:
-    """Return the first value of a Decimal String; None where there is none.
-
-    Raises:
-        ImageError: invalid_attribute.
+        ImageAttributeError: the value has no meaning, or two.
     """
     texts = _texts(dataset, keyword)
     if not texts or texts[0] is None:
@@ -55,7 +51,7 @@ def integer(dataset: Dataset, keyword: str) -> int | None:
     """Return the first value of an integer attribute; None where there is none.
 
     Raises:
-        ImageError: invalid_attribute.
+        ImageAttributeError: It has no single meaning.
     """
     number = decimal(dataset, keyword)
     if number is None:
@@ -106,9 +102,8 @@ def _original(part: Any) -> Any:
     return getattr(part, "original_string", part)
 
 
-def _invalid(keyword: str) -> ImageError:
-    return ImageError(
+def _invalid(keyword: str) -> ImageAttributeError:
+    return ImageAttributeError(
         "The value of %(attribute)s cannot be read as a number.",
         params={"attribute": keyword},
-        reason_code="invalid_attribute",
     )

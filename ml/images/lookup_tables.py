@@ -16,7 +16,7 @@ from pydicom.multival import MultiValue
 from pydicom.pixels import apply_color_lut
 from pydicom.tag import Tag
 
-from ml.errors import ImageError
+from ml.errors import ImageAttributeError
 
 WORD = 1 << 16
 COLOURS = ("Red", "Green", "Blue")
@@ -62,7 +62,7 @@ def read_table(item: Dataset, *, signed: bool, little_endian: bool) -> LookupTab
         little_endian: The byte order of the file, for data in OW.
 
     Raises:
-        ImageError: invalid_lookup_table: it is incomplete or contradicts itself.
+        ImageAttributeError: it is incomplete or contradicts itself.
     """
     return _table(
         item.get("LUTDescriptor"),
@@ -81,7 +81,7 @@ def palette_colours(
         Integer (H, W, 3) and the bits of a channel.
 
     Raises:
-        ImageError: invalid_lookup_table.
+        ImageAttributeError: A table contradicts itself.
     """
     if Tag("SegmentedRedPaletteColorLookupTableData") in dataset:
         colours = apply_color_lut(stored, dataset)[..., :3]
@@ -152,8 +152,8 @@ def _words(data: Any, *, little_endian: bool) -> np.ndarray:
     return np.array([int(value) % WORD for value in values], np.int64)
 
 
-def _invalid() -> ImageError:
-    return ImageError(
+def _invalid() -> ImageAttributeError:
+    return ImageAttributeError(
         "A lookup table of the image is incomplete or contradicts itself.",
         reason_code="invalid_lookup_table",
     )

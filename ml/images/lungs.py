@@ -1,10 +1,10 @@
-"""Where the lungs of a frontal chest image lie, by a drawn shape and its contrast.
+"""Estimate lung masks of a frontal chest image by fitting outlines to the contrast.
 
-No network: a pair of lung outlines is laid over the image at some thousand places and
-sizes, and taken where its inside is darkest against a ring around it. Each lung is
-then moved and stretched by itself, and its border follows the grey values within a
-narrow band. An opaque lung keeps the shape's border. Made for measuring what lies
-outside the lungs, not for measuring lungs.
+No network is used: a pair of lung outlines is tried at some thousand positions and
+sizes, and placed where its inside is darkest against a ring around it. Then each lung
+is moved and stretched alone, and its border follows the grey values within a narrow
+band. An opaque lung keeps the border of the outline. The masks serve to measure what
+lies outside the lungs, not the lungs themselves.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ import numpy as np
 
 from ml.preprocessing import Geometry, crop, equalise, find_geometry
 
-# Outlines of a lung from the midline (0) outwards to the chest wall (1), and from the
-# apex (-1) down to the costophrenic angle (1). Left is the patient's left, beside
-# which the heart takes room.
+# Outlines of a lung from the midline (0) to the chest wall (1), and from the apex (-1)
+# down to the costophrenic angle (1). Left is the patient's left, with the heart.
 RIGHT_LUNG = (
     (0.32, -1.0), (0.50, -0.92), (0.68, -0.70), (0.84, -0.35), (0.95, 0.05),
     (1.0, 0.50), (1.0, 0.98), (0.86, 0.86), (0.62, 0.74), (0.38, 0.72),
@@ -34,31 +33,31 @@ LEFT_LUNG = (
 )  # fmt: skip
 INNERMOST = 0.17
 
-# Sides of the squares on which the shape is searched, and refined.
+# Sides of the squares for the search and for the refinement.
 SEARCH_SIZE = 64
 SIZE = 128
-# Width of the ring around a shape, as a share of its half width, and in pixels of SIZE.
+# Width of the ring around an outline, as a share of its half width; in pixels of SIZE.
 RING_SHARE = 0.22
 RING = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (13, 13))
-# The border may leave the shape by so much, in pixels of SIZE.
+# How far the border may leave the outline, in pixels of SIZE.
 OUTWARDS = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
 INWARDS = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
 HOLES = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (15, 15))
-# Areas that shapes are weighed against: a small one is easily dark throughout.
+# Reference areas: without them small outlines win, since they are easily dark inside.
 PAIR_SHARE = 0.25
 LUNG_SHARE = 0.12
 DRIFT_COST = 8.0
-# The middle of a patch of air lies within this share of the width from a side.
+# The centre of an area of air lies within this share of the width from a side.
 AIR_DEPTH = 0.16
 # Equalised grey values of air are below this.
 AIR_LEVEL = 0.15
 
-# Below these contrasts, in local standard deviations, the estimate is not believed.
-# Set by looking at the worst of 700 images of five sources.
+# Below these contrasts, in local standard deviations, the estimate is rejected. Chosen
+# by inspecting the worst of 700 images of five sources.
 LEAST_PAIR_CONTRAST = 0.58
 LEAST_LUNG_CONTRAST = 0.60
-# Where lungs are taken to be then: (midline, half width, top, bottom) of the box that
-# the network sees: the mean of five sources of their medians, where it is believed.
+# The default then: (midline, half width, top, bottom) in the box of the network input,
+# the mean over five sources of the medians of their accepted estimates.
 DEFAULT_PLACE = (0.5, 0.44, 0.05, 0.94)
 
 
@@ -66,9 +65,9 @@ DEFAULT_PLACE = (0.5, 0.44, 0.05, 0.94)
 class Lungs:
     """The lung fields of an image.
 
-    `mask` is bool (height, width) in pixels of the image. Without `estimated`, the
-    image was too opaque or too unlike a frontal chest, and `mask` is the default
-    place. `contrast` is that of the pair, in local standard deviations.
+    `mask` is bool (height, width) in pixels of the image. If not `estimated`, the image
+    is too opaque or too unlike a frontal chest, and `mask` is the default. `contrast`
+    is that of the pair, in local standard deviations.
     """
 
     mask: np.ndarray
@@ -91,8 +90,10 @@ def find_lungs(display: np.ndarray) -> Lungs:
     for outline, side in ((RIGHT_LUNG, -1), (LEFT_LUNG, 1)):
         inner = midline + side * INNERMOST * half_width
         outer = midline + side * half_width
-        shape, own = _refined(normalised, outline, (inner, outer, top, bottom))
-        least = min(least, own)
+        shape, contrast_here = _refined(
+            normalised, outline, (inner, outer, top, bottom)
+        )
+        least = min(least, contrast_here)
         mask |= _followed(normalised, shape)
     estimated = contrast >= LEAST_PAIR_CONTRAST and least >= LEAST_LUNG_CONTRAST
     if not estimated:
@@ -101,40 +102,41 @@ def find_lungs(display: np.ndarray) -> Lungs:
 
 
 def _without_air(image: np.ndarray) -> np.ndarray:
-    """Give the air beside the body, dark like lungs, the grey of the body.
+    """Replace the air beside the body, dark like lungs, by the grey of the body.
 
-    Air is dark, touches the left or right side and stays near it; a lung that touches
-    the side, because the image is cropped there, reaches further in.
+    Air is dark, touches the left or right side and stays near it. A lung that touches
+    the side, because the image is cropped there, extends further inwards.
     """
     small = cv2.resize(image, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
-    dark = (small < AIR_LEVEL).astype(np.uint8)
+    dark: np.ndarray = (small < AIR_LEVEL).astype(np.uint8)
     dark = cv2.morphologyEx(dark, cv2.MORPH_OPEN, OUTWARDS)
-    count, parts, facts, centres = cv2.connectedComponentsWithStats(dark)
+    count, components, stats, centres = cv2.connectedComponentsWithStats(dark)
     air = np.zeros((SIZE, SIZE), np.uint8)
-    for part in range(1, count):
-        first, _, width = facts[part, : cv2.CC_STAT_HEIGHT]
-        depth = min(centres[part, 0], SIZE - 1 - centres[part, 0])
+    for component in range(1, count):
+        first, _, width = stats[component, : cv2.CC_STAT_HEIGHT]
+        depth = min(centres[component, 0], SIZE - 1 - centres[component, 0])
         if (first == 0 or first + width == SIZE) and depth < AIR_DEPTH * SIZE:
-            air |= (parts == part).astype(np.uint8)
+            air |= (components == component).astype(np.uint8)
     if not air.any():
         return image
-    air = cv2.resize(
-        cv2.dilate(air, OUTWARDS), image.shape, interpolation=cv2.INTER_AREA
+    is_air = (
+        cv2.resize(cv2.dilate(air, OUTWARDS), image.shape, interpolation=cv2.INTER_AREA)
+        > 0
     )
-    body = image[(air == 0) & (image > 0.5)]
-    return np.where(air > 0, np.float32(np.median(body)), image) if body.size else image
+    body = image[~is_air & (image > 0.5)]
+    return np.where(is_air, np.float32(np.median(body)), image) if body.size else image
 
 
 def _locally_normalised(image: np.ndarray, size: int) -> np.ndarray:
     small = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
     deviation = size * 0.19
-    apart = small - cv2.GaussianBlur(small, (0, 0), deviation)
-    spread = np.sqrt(cv2.GaussianBlur(apart**2, (0, 0), deviation)) + 0.05
-    return apart / spread
+    centred = small - cv2.GaussianBlur(small, (0, 0), deviation)
+    spread = np.sqrt(cv2.GaussianBlur(centred**2, (0, 0), deviation)) + 0.05
+    return centred / spread
 
 
 def _search(image: np.ndarray) -> tuple[tuple[float, ...], float]:
-    """Return where the pair of shapes fits best, and its contrast there."""
+    """Return the place where the pair of outlines fits best, and its contrast."""
     places, weights, areas = _shapes()
     contrasts = weights @ image.ravel()
     best = int(np.argmax(contrasts * np.sqrt(areas / PAIR_SHARE)))
@@ -143,8 +145,8 @@ def _search(image: np.ndarray) -> tuple[tuple[float, ...], float]:
 
 @functools.lru_cache(maxsize=1)
 def _shapes() -> tuple[list[tuple[float, ...]], np.ndarray, np.ndarray]:
-    """Return every place tried, float32 (places, pixels) weights, and areas."""
-    places = [
+    """Return all places, their weights, float32 (places, pixels), and their areas."""
+    places: list[tuple[float, ...]] = [
         (midline, half_width, top, top + height)
         for midline in np.arange(0.38, 0.63, 0.04)
         for half_width in np.arange(0.26, 0.55, 0.04)
@@ -194,9 +196,9 @@ def _refined(
     outline: tuple[tuple[float, float], ...],
     start: tuple[float, ...],
 ) -> tuple[np.ndarray, float]:
-    """Move the four sides of one lung while that raises its contrast."""
+    """Move the four sides of one lung as long as its contrast increases."""
 
-    def worth(box: tuple[float, ...]) -> float:
+    def score(box: tuple[float, ...]) -> float:
         inner, outer, top, bottom = box
         if top < -0.04 or bottom > 1.05 or abs(outer - inner) < 0.12:
             return -np.inf
@@ -205,12 +207,12 @@ def _refined(
         gain = _contrast(image, shape) * np.sqrt(shape.mean() / LUNG_SHARE)
         return float(gain - DRIFT_COST * drift)
 
-    box, best = start, worth(start)
+    box, best = start, score(start)
     for step in (0.04, 0.04, 0.02, 0.02, 0.01, 0.01):
         for side in range(4):
             for move in (-step, step):
                 moved = (*box[:side], box[side] + move, *box[side + 1 :])
-                value = worth(moved)
+                value = score(moved)
                 if value > best:
                     box, best = moved, value
     return _drawn(SIZE, outline, box), best
@@ -225,7 +227,7 @@ def _contrast(image: np.ndarray, shape: np.ndarray) -> float:
 
 
 def _followed(image: np.ndarray, shape: np.ndarray) -> np.ndarray:
-    """Let the border of one lung follow the grey values near the shape's."""
+    """Fit the border of one lung to the grey values near the outline."""
     core, wide = cv2.erode(shape, INWARDS), cv2.dilate(shape, OUTWARDS)
     around = (cv2.dilate(shape, INWARDS) > 0) & (shape == 0)
     if not core.any() or not around.any():
@@ -235,15 +237,15 @@ def _followed(image: np.ndarray, shape: np.ndarray) -> np.ndarray:
     mask = core | (wide & (smooth < middle).astype(np.uint8))
     mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, INWARDS)
     mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, HOLES)
-    count, parts, facts, _ = cv2.connectedComponentsWithStats(mask)
+    count, components, stats, _ = cv2.connectedComponentsWithStats(mask)
     if count < 2:
         return shape
-    largest = 1 + int(np.argmax(facts[1:, cv2.CC_STAT_AREA]))
-    return (parts == largest).astype(np.uint8)
+    largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
+    return (components == largest).astype(np.uint8)
 
 
 def _in_image(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """Lay a mask of the box (SIZE, SIZE) back onto the image, as bool."""
+    """Map a mask of the box (SIZE, SIZE) to the image, as bool (height, width)."""
     full = np.zeros((geometry.source_height, geometry.source_width), bool)
     smooth = cv2.resize(
         mask.astype(np.float32),

@@ -1,6 +1,6 @@
-"""Pictures (PNG, JPEG, TIFF, BMP): their pixels as a viewer would see them.
+"""Decode pictures (PNG, JPEG, TIFF, BMP) as a viewer shows them.
 
-`ml.pixels` carries these names too; take them from there.
+Import these names from `ml.pixels`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ml.errors import ImageError
 from ml.images.codestreams import exif_segment, read_jpeg_header
 from ml.images.jpeg_extended import decode_jpeg_extended
 
-# 8192 x 8192: more than any image detector gives, less than a decompression bomb.
+# 8192 x 8192: more than any X-ray detector has, less than a decompression bomb.
 MAX_PIXELS_PER_FRAME = 8192 * 8192
 
 PICTURE_FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
@@ -37,9 +37,10 @@ LEAST_SHARE_OF_RANGE = 0.25
 # ITU-R BT.601, as PS3.3 C.7.6.3.1.2 has it for YBR_FULL; in thousandths, so exact.
 LUMINANCE_THOUSANDTHS = (299, 587, 114)
 
-# Pixels whose channels lie further apart than this (of 255) are coloured …
+# A pixel is coloured if its channels differ by more than this (of 255).
 COLOUR_DISTANCE = 24
-# … and a picture is, when more than this share of it is: not for a stamp in red.
+# A picture is in colour if more than this share of its pixels is coloured, so that a
+# small red stamp does not count.
 COLOURED_SHARE = 0.05
 
 DECODER_ERRORS = (
@@ -79,7 +80,7 @@ class Picture:
 
 
 def check_pixel_count(rows: int, columns: int) -> None:
-    """Refuse a frame before it is decoded.
+    """Check the size of a frame before it is decoded.
 
     Raises:
         ImageError: no_pixels or too_many_pixels.
@@ -88,8 +89,13 @@ def check_pixel_count(rows: int, columns: int) -> None:
         raise ImageError("The image has no rows or columns.", reason_code="no_pixels")
     if rows * columns > MAX_PIXELS_PER_FRAME:
         raise ImageError(
-            f"The image has {columns} x {rows} pixels, more than the "
-            f"{MAX_PIXELS_PER_FRAME // 10**6} million that are read.",
+            "The image has %(columns)d x %(rows)d pixels. At most %(limit)d million "
+            "pixels are allowed.",
+            params={
+                "columns": columns,
+                "rows": rows,
+                "limit": MAX_PIXELS_PER_FRAME // 10**6,
+            },
             reason_code="too_many_pixels",
         )
 
@@ -123,13 +129,13 @@ def read_picture(data: bytes) -> Picture:
             )
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(
-            "The picture unpacks to more pixels than are read.",
+            "The picture decompresses to more pixels than are allowed.",
             reason_code="too_many_pixels",
         ) from error
     except DECODER_ERRORS as error:
         raise ImageError(
-            "The file cannot be read as a PNG, JPEG, TIFF or BMP picture; it may be "
-            "damaged or of another kind."
+            "The file cannot be read as a PNG, JPEG, TIFF or BMP picture. It may be "
+            "damaged or have another format."
         ) from error
 
 
@@ -158,34 +164,34 @@ def display_range(pixels: np.ndarray, *, bits: int) -> tuple[int, int]:
 
 
 def to_uint16(values: np.ndarray, *, bits: int) -> np.ndarray:
-    """Spread unsigned values of `bits` bits over 0..65535, uint16."""
+    """Scale unsigned values of `bits` bits to 0..65535, uint16."""
     if bits == 16:
         return values.astype(np.uint16)
     if bits == 8:
         return values.astype(np.uint16) * np.uint16(257)
-    full = (1 << bits) - 1
-    spread = np.rint(values.astype(np.float64) * (65535.0 / full))
-    return np.clip(spread, 0, 65535).astype(np.uint16)
+    largest = (1 << bits) - 1
+    scaled = np.rint(values.astype(np.float64) * (65535.0 / largest))
+    return np.clip(scaled, 0, 65535).astype(np.uint16)
 
 
 def luminance(colours: np.ndarray, *, bits: int) -> np.ndarray:
-    """Turn RGB (H, W, 3) of `bits` bits into grey display values, uint16 (H, W)."""
+    """Convert RGB (H, W, 3) of `bits` bits to grey display values, uint16 (H, W)."""
     red, green, blue = LUMINANCE_THOUSANDTHS
     wide = colours.astype(np.uint32)
     total = red * wide[..., 0] + green * wide[..., 1] + blue * wide[..., 2]
     if bits == 8:
         return ((total * 257 + 500) // 1000).astype(np.uint16)
-    full = (1 << bits) - 1
-    return np.rint(total / 1000.0 * (65535.0 / full)).astype(np.uint16)
+    largest = (1 << bits) - 1
+    return np.rint(total / 1000.0 * (65535.0 / largest)).astype(np.uint16)
 
 
 def channels_differ(colours: np.ndarray, *, bits: int = 8) -> bool:
-    """Say whether RGB pixels (H, W, 3) show colour, beyond noise and a small stamp."""
-    # Every fourth row and column says it as well, sixteen times faster.
+    """Tell whether RGB pixels (H, W, 3) show colour, beyond noise and a small stamp."""
+    # Every fourth row and column is enough, and sixteen times faster.
     sample = colours[::4, ::4].astype(np.int32)
-    apart = sample.max(axis=2) - sample.min(axis=2)
+    difference = sample.max(axis=2) - sample.min(axis=2)
     limit = COLOUR_DISTANCE * ((1 << bits) - 1) / 255
-    return bool((apart > limit).mean() > COLOURED_SHARE)
+    return bool((difference > limit).mean() > COLOURED_SHARE)
 
 
 def _only_image(image: Image.Image) -> int:
@@ -284,7 +290,7 @@ def _spread_colours(pixels: np.ndarray, bits: int) -> tuple[np.ndarray, int]:
 
 
 def _is_deep_colour(image: Image.Image, data: bytes) -> bool:
-    """Say whether Pillow would cut 16-bit channels to 8 (PNG: IHDR, RFC 2083 4.1.1)."""
+    """Tell whether Pillow would reduce 16-bit PNG channels to 8 (RFC 2083 4.1.1)."""
     return image.format == "PNG" and data[24] == 16 and data[25] in (2, 4, 6)
 
 
@@ -298,12 +304,10 @@ def _deep_colour(data: bytes) -> np.ndarray:
 
 
 def _grey_if_equal(colours: np.ndarray) -> np.ndarray:
-    """Return one channel where all three are the same to the bit."""
-    first = colours[..., 0]
-    same = np.array_equal(first, colours[..., 1]) and np.array_equal(
-        first, colours[..., 2]
-    )
-    return first if same else colours
+    """Return one channel if all three are equal, else the colours."""
+    red, green, blue = colours[..., 0], colours[..., 1], colours[..., 2]
+    is_grey = np.array_equal(red, green) and np.array_equal(red, blue)
+    return red if is_grey else colours
 
 
 def _from_wide(values: np.ndarray) -> np.ndarray:

@@ -12,8 +12,8 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian
 
-from ml.errors import ImageError
-from ml.images.attributes import decimal, integer
+from ml.errors import ImageAttributeError
+from ml.images.attributes import decimal, has_value, integer
 from ml.images.lookup_tables import LookupTable, read_table
 
 WHITE = 65535.0
@@ -22,30 +22,30 @@ FUNCTIONS = frozenset({"LINEAR", "LINEAR_EXACT", "SIGMOID"})
 LARGEST_TABLE = 1 << 20
 
 
-def display_curve(dataset: Dataset, stored: np.ndarray, *, frame: int) -> np.ndarray:
-    """Map a grey frame to display values.
+def apply_voi_lut(dataset: Dataset, stored: np.ndarray, *, frame: int) -> np.ndarray:
+    """Map the stored values of a grey frame to display values.
 
     Args:
         dataset: The header.
         stored: Integer (H, W), the frame's stored values.
-        frame: Which frame, for headers that say it frame by frame.
+        frame: Index of the frame, for headers with per-frame functional groups.
 
     Returns:
         uint16 (H, W), 0 black to 65535 white; padding is black.
     """
     values, index = _occurring_values(stored)
-    padding = _padding(dataset, values)
-    shown = _shown(dataset, values, padding, frame)
-    if table := _table(dataset, "PresentationLUTSequence", frame, signed=False):
+    padding = _is_padding(dataset, values)
+    brightness = _brightness(dataset, values, padding, frame)
+    if table := _lookup_table(dataset, "PresentationLUTSequence", frame, signed=False):
         # Its output are P-values: brighter where higher, whatever the pixels were.
         span = len(table.entries) - 1
-        shown = table.look_up(table.first + np.rint(shown / WHITE * span))
-        shown *= WHITE / table.white
+        brightness = table.look_up(table.first + np.rint(brightness / WHITE * span))
+        brightness *= WHITE / table.white
     elif is_inverse(dataset):
-        shown = WHITE - shown
-    shown[padding] = 0.0
-    curve = np.rint(np.clip(shown, 0.0, WHITE)).astype(np.uint16)
-    return curve[index]
+        brightness = WHITE - brightness
+    brightness[padding] = 0.0
+    lut = np.rint(np.clip(brightness, 0.0, WHITE)).astype(np.uint16)
+    return lut[index]
 
 
 def is_inverse(dataset: Dataset) -> bool:
@@ -60,7 +60,7 @@ def is_inverse(dataset: Dataset) -> bool:
 
 
 def _occurring_values(stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the values that occur, int64 and rising, and each pixel's place there."""
+    """Return the values that occur, int64 ascending, and each pixel's index there."""
     lowest, highest = int(stored.min()), int(stored.max())
     if highest - lowest >= LARGEST_TABLE:
         values, index = np.unique(stored, return_inverse=True)
@@ -71,28 +71,28 @@ def _occurring_values(stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.flatnonzero(occurs) + lowest, place[shifted]
 
 
-def _shown(
+def _brightness(
     dataset: Dataset,
     values: np.ndarray,
     padding: np.ndarray,
     frame: int,
 ) -> np.ndarray:
     """Return brightness 0..65535 of each value, before any inversion."""
-    modality = _modality(dataset, values, frame)
+    modality = _apply_modality_lut(dataset, values, frame)
     if table := _voi_table(dataset, modality, frame):
         return table.look_up(modality) * (WHITE / table.white)
-    window = _window(dataset, frame)
+    window = _first_window(dataset, frame)
     if window is not None:
-        return _windowed(modality, *window, _function(dataset, frame))
-    low, high = _whole_range(dataset, modality, padding, frame)
+        return _apply_window(modality, *window, _voi_lut_function(dataset, frame))
+    low, high = _default_range(dataset, modality, padding, frame)
     if high <= low:
         return np.zeros(len(values))
     return (modality - low) / (high - low) * WHITE
 
 
-def _modality(dataset: Dataset, values: np.ndarray, frame: int) -> np.ndarray:
+def _apply_modality_lut(dataset: Dataset, values: np.ndarray, frame: int) -> np.ndarray:
     signed = is_signed(dataset)
-    if table := _table(dataset, "ModalityLUTSequence", frame, signed=signed):
+    if table := _lookup_table(dataset, "ModalityLUTSequence", frame, signed=signed):
         return table.look_up(values)
     slope = _decimal(dataset, "RescaleSlope", frame)
     intercept = _decimal(dataset, "RescaleIntercept", frame)
@@ -101,7 +101,7 @@ def _modality(dataset: Dataset, values: np.ndarray, frame: int) -> np.ndarray:
     return values * (1.0 if slope is None else slope) + (intercept or 0.0)
 
 
-def _windowed(
+def _apply_window(
     values: np.ndarray, centre: float, width: float, function: str
 ) -> np.ndarray:
     """Apply a window, PS3.3 C.11.2.1.2.1 and C.11.2.1.3."""
@@ -116,7 +116,7 @@ def _windowed(
     return np.clip(share, 0.0, 1.0) * WHITE
 
 
-def _window(dataset: Dataset, frame: int) -> tuple[float, float] | None:
+def _first_window(dataset: Dataset, frame: int) -> tuple[float, float] | None:
     """Return the first window; None where the header has none.
 
     A width of 0 is what some devices write for no window.
@@ -128,43 +128,43 @@ def _window(dataset: Dataset, frame: int) -> tuple[float, float] | None:
     return None if centre is None or not width else (centre, width)
 
 
-def _function(dataset: Dataset, frame: int) -> str:
+def _voi_lut_function(dataset: Dataset, frame: int) -> str:
     """Return the function of the window, PS3.3 C.11.2.1.3."""
     found = _holder(dataset, "VOILUTFunction", frame)
     function = str(found.get("VOILUTFunction") or "LINEAR").strip().upper()
     if function not in FUNCTIONS:
-        raise ImageError(
+        raise ImageAttributeError(
             "The VOI LUT Function %(function)s is not one of the standard's.",
             params={"function": function[:16]},
-            reason_code="invalid_attribute",
         )
     return function
 
 
-def _whole_range(
+def _default_range(
     dataset: Dataset,
     modality: np.ndarray,
     padding: np.ndarray,
     frame: int,
 ) -> tuple[float, float]:
-    """Return what is black and white where no window says so.
+    """Return the modality values of black and white for a frame without a window.
 
-    Eight bits are shown over their full range, as a picture would be; deeper data
-    from the frame's lowest to its highest value, without the padding.
+    Data of up to eight bits has its full range, like a picture; deeper data the range
+    from the lowest to the highest value of the frame, without padding.
     """
     bits = integer(dataset, "BitsStored") or 16
     if bits <= 8:
         signed = is_signed(dataset)
         first = -(1 << (bits - 1)) if signed else 0
         ends = np.array([first, first + (1 << bits) - 1], np.int64)
-        low, high = sorted(float(x) for x in _modality(dataset, ends, frame))
+        limits = _apply_modality_lut(dataset, ends, frame)
+        low, high = sorted(float(limit) for limit in limits)
         return low, high
     used = modality[~padding]
     return (float(used.min()), float(used.max())) if used.size else (0.0, 0.0)
 
 
-def _padding(dataset: Dataset, values: np.ndarray) -> np.ndarray:
-    """Say which values are padding, PS3.3 C.7.5.1.1.2."""
+def _is_padding(dataset: Dataset, values: np.ndarray) -> np.ndarray:
+    """Return bool (values,), whether each value is padding (PS3.3 C.7.5.1.1.2)."""
     first = dataset.get("PixelPaddingValue")
     if first is None or not isinstance(first, int):
         return np.zeros(len(values), bool)
@@ -200,12 +200,12 @@ def _voi_table(
     tables = [
         table
         for sign in (signed, not signed)
-        if (table := _table(dataset, "VOILUTSequence", frame, signed=sign))
+        if (table := _lookup_table(dataset, "VOILUTSequence", frame, signed=sign))
     ]
     return max(tables, key=lambda table: table.share_of(modality), default=None)
 
 
-def _table(
+def _lookup_table(
     dataset: Dataset, keyword: str, frame: int, *, signed: bool
 ) -> LookupTable | None:
     """Return the first table of a sequence of the header, or None."""
@@ -230,26 +230,25 @@ def _holder(dataset: Dataset, keyword: str, frame: int) -> Dataset:
     PS3.3 C.7.6.16: an enhanced multi-frame object has it there, per frame or shared.
     Where none has it, the header is returned.
     """
-    if keyword in dataset:
+    if has_value(dataset, keyword):
         return dataset
-    for group in _groups(dataset, frame):
+    for group in _functional_groups(dataset, frame):
         for macro in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
             items = group.get(macro)
-            if items and keyword in items[0]:
+            if items and has_value(items[0], keyword):
                 return items[0]
     return dataset
 
 
-def _groups(dataset: Dataset, frame: int) -> list[Dataset]:
+def _functional_groups(dataset: Dataset, frame: int) -> list[Dataset]:
     per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
     shared = dataset.get("SharedFunctionalGroupsSequence") or []
-    own = [per_frame[frame]] if frame < len(per_frame) else []
-    return [*own, *shared[:1]]
+    of_frame = [per_frame[frame]] if frame < len(per_frame) else []
+    return [*of_frame, *shared[:1]]
 
 
-def _invalid(keyword: str) -> ImageError:
-    return ImageError(
+def _invalid(keyword: str) -> ImageAttributeError:
+    return ImageAttributeError(
         "The value of %(attribute)s has no meaning for an image.",
         params={"attribute": keyword},
-        reason_code="invalid_attribute",
     )

@@ -1,4 +1,1 @@
-"""Trained networks at run time.
-
-Weight files, the OpenVINO export, heads and Grad-CAM.
-"""
+"""Trained networks at run time: weight files, OpenVINO export, heads, Grad-CAM."""

@@ -1,7 +1,7 @@
-"""Modules of this library run as programs of their own, under another Keras backend.
+"""Run a module of this library as a child process with its own Keras backend.
 
-A worker or a command that needs Keras once does not take it in for good: the child
-brings it, and takes it along when it ends.
+A worker or a command that needs Keras once does not import it: the child does, and
+frees the memory when it ends.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ PROJECT_ROOT = Path(__file__).resolve().parents[2]
 _PR_SET_PDEATHSIG = 1
 
 
-class ChildFailed(Exception):  # noqa: N818 - an outcome that every caller maps
-    """The child did not do what it was asked; the message is its last word."""
+class ChildFailed(Exception):  # noqa: N818 - every caller maps it to a ModelError
+    """The child failed; the message is the last line of its error output."""
 
 
 def run_module(
@@ -30,11 +30,11 @@ def run_module(
     Args:
         module: A module of this library, whose `main` calls `end_with_parent` first.
         arguments: Its command line; `--parent` is added.
-        keras_backend: What KERAS_BACKEND is there.
-        timeout_s: Seconds after which it is ended.
+        keras_backend: The value of KERAS_BACKEND in the child.
+        timeout_s: Seconds after which the child is killed.
 
     Raises:
-        ChildFailed: It ended with another status than 0, or took too long.
+        ChildFailed: The child's exit status is not 0, or it took too long.
     """
     environment = os.environ | {
         "KERAS_BACKEND": keras_backend,
@@ -44,7 +44,7 @@ def run_module(
         part for part in (str(PROJECT_ROOT), os.environ.get("PYTHONPATH", "")) if part
     )
     try:
-        # Our own module, with arguments of our own making.
+        # A module of this library, with arguments built by this library.
         done = subprocess.run(  # noqa: S603
             [sys.executable, "-m", module, *arguments, f"--parent={os.getpid()}"],
             env=environment,
@@ -62,12 +62,12 @@ def run_module(
 
 
 def end_with_parent(parent_pid: int) -> None:
-    """Ask the kernel to end this process with the one that wants its work.
+    """Ask the kernel to kill this process when its parent ends (PR_SET_PDEATHSIG).
 
-    What it does takes seconds and both cores; for a worker that was killed it would
-    hold up the next.
+    The child uses all cores for seconds. After its worker was killed, it would slow
+    down the next one.
     """
     if ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         raise OSError("prctl(PR_SET_PDEATHSIG) was refused")
     if os.getppid() != parent_pid:
-        sys.exit("the process that wanted this work has ended")
+        sys.exit("the parent process has ended")

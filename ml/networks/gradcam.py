@@ -1,10 +1,10 @@
-"""Grad-CAM without a backward pass (Selvaraju et al. 2017), for every label at once.
+"""Grad-CAM (Selvaraju et al. 2017) for every label, without a backward pass in Keras.
 
-The gradient of a label's logit by the last convolution's maps depends only on the
-head behind them (`ml.networks.heads`). For global average pooling and a dense layer it
-is the dense weight divided by the number of positions, the same for every image; where
-the head has more layers, its exact gradient is worked out in NumPy. Always the logit:
-the gradient of a softmax's own output vanishes where it is sure.
+The gradient of a label's logit with respect to the last maps depends only on the head
+behind them (`ml.networks.heads`). For global average pooling and a dense layer it is
+the dense weight divided by the number of positions, the same for every image. For
+heads with more layers the exact gradient is computed in NumPy. The gradient is that of
+the logit, since the gradient of a softmax output vanishes near 0 and 1.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from ml.networks.heads import Head
 
 
 def no_grids(labels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the empty grids of a model that cannot say where a score comes from."""
+    """Return the empty grids and scales of a model without heat maps."""
     return np.zeros((labels, 0, 0), np.float16), np.zeros(labels, np.float32)
 
 
 def grids(maps: np.ndarray, head: Head) -> tuple[np.ndarray, np.ndarray]:
-    """Return the Grad-CAM grid of every label.
+    """Compute the Grad-CAM grid of every label.
 
     Args:
         maps: float (rows, columns, features), the last convolution's maps.
-        head: What stands between the maps and the logits.
+        head: The layers from the maps to the logits.
 
     Returns:
-        float16 (labels, rows, columns) scaled to at most 1, and float32 (labels,),
-        the largest value of each before scaling. A label that nothing speaks for has
-        a grid of zeros and the scale 0.
+        float16 (labels, rows, columns) scaled to at most 1, and float32 (labels,), the
+        largest value of each grid before scaling. A label without any positive value
+        has a grid of zeros and the scale 0.
     """
     rows, columns, features = maps.shape
     weights = head.weights(maps)

@@ -1,4 +1,4 @@
-"""Make a `ml.networks.heads.Head` of the Keras layers behind the last maps."""
+"""Build a `ml.networks.heads.Head` from the Keras layers behind the last maps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ml.networks.heads import (
 if TYPE_CHECKING:
     import keras
 
-# What does nothing once a network is trained.
+# Layers that do nothing at inference.
 IDLE_LAYERS = frozenset(
     {
         "ActivityRegularization",
@@ -38,10 +38,10 @@ IDLE_LAYERS = frozenset(
 
 
 def head_of_network(network: keras.Model) -> Head:
-    """Read the head of a network with the outputs (logits, maps).
+    """Build the head of a network with the outputs (logits, maps).
 
     Raises:
-        ModelError: A layer between the two is none that a head can have.
+        ModelError: A layer between the two is not supported in a head.
     """
     logits, maps = network.outputs
     return Head([step for layer in layers_between(maps, logits) for step in _of(layer)])
@@ -50,10 +50,10 @@ def head_of_network(network: keras.Model) -> Head:
 def layers_between(
     first: keras.KerasTensor, last: keras.KerasTensor
 ) -> list[keras.layers.Layer]:
-    """Return the layers on the way from one tensor to another, in their order.
+    """Return the layers between two tensors, in their order.
 
     Raises:
-        ModelError: There is no single way.
+        ModelError: A layer has several inputs.
     """
     layers: list[keras.layers.Layer] = []
     tensor = last
@@ -61,7 +61,8 @@ def layers_between(
         layer, inputs = made_by(tensor)
         if len(inputs) != 1:
             raise ModelError(
-                f"{layer.name} joins or begins several ways: the head is no chain."
+                "%(layer)s has several inputs, so the head is not a chain of layers.",
+                params={"layer": layer.name},
             )
         layers.insert(0, layer)
         tensor = inputs[0]
@@ -71,20 +72,26 @@ def layers_between(
 def made_by(
     tensor: keras.KerasTensor,
 ) -> tuple[keras.layers.Layer, list[keras.KerasTensor]]:
-    """Return the layer that made a tensor, and what went into it there."""
+    """Return the layer that computes a tensor, and its inputs."""
     layer, node, _ = tensor._keras_history
     return layer, list(layer._inbound_nodes[node].input_tensors)
 
 
 def _of(layer: keras.layers.Layer) -> list[Step]:
-    """Return what a layer does as steps, none where it does nothing."""
+    """Return a layer as steps of a head; none if it does nothing at inference."""
     kind = type(layer).__name__
     if kind in IDLE_LAYERS:
         return []
     if kind not in READERS:
-        raise ModelError(f"A head cannot have the layer {layer.name} ({kind}).")
+        raise ModelError(
+            "The layer %(layer)s (%(kind)s) is not supported in a head.",
+            params={"layer": layer.name, "kind": kind},
+        )
     if getattr(layer, "data_format", "channels_last") != "channels_last":
-        raise ModelError(f"{layer.name} has its channels first.")
+        raise ModelError(
+            "%(layer)s has its channels first; channels last are expected.",
+            params={"layer": layer.name},
+        )
     return READERS[kind](layer)
 
 
@@ -97,7 +104,7 @@ def _pooling(how: str) -> Callable[[Any], list[Step]]:
 
 def _global_pooling(how: str) -> Callable[[Any], list[Step]]:
     def read(layer: Any) -> list[Step]:
-        # With kept dimensions of 1 the values are the same, in the same order.
+        # `keepdims` changes neither the values nor their order.
         return [GlobalPooling(how)]
 
     return read
@@ -105,13 +112,19 @@ def _global_pooling(how: str) -> Callable[[Any], list[Step]]:
 
 def _flatten(layer: Any) -> list[Step]:
     if len(layer.output.shape) != 2:
-        raise ModelError(f"{layer.name} gives maps another shape.")
+        raise ModelError(
+            "%(layer)s reshapes the maps, which is not supported in a head.",
+            params={"layer": layer.name},
+        )
     return [Flatten()]
 
 
 def _dense(layer: Any) -> list[Step]:
     if len(layer.input.shape) != 2 and tuple(layer.input.shape[1:-1]) != (1, 1):
-        raise ModelError(f"{layer.name} is a dense layer over maps.")
+        raise ModelError(
+            "%(layer)s is a dense layer over maps, which is not supported in a head.",
+            params={"layer": layer.name},
+        )
     arrays = [np.asarray(array, np.float32) for array in layer.get_weights()]
     bias = arrays[1] if len(arrays) > 1 else np.zeros(arrays[0].shape[1], np.float32)
     return [Dense(arrays[0], bias), *_activation(layer.activation, layer.name)]
@@ -120,7 +133,10 @@ def _dense(layer: Any) -> list[Step]:
 def _normalisation(layer: Any) -> list[Step]:
     rank = len(layer.input.shape)
     if layer.axis not in (-1, rank - 1):
-        raise ModelError(f"{layer.name} does not normalise features.")
+        raise ModelError(
+            "%(layer)s normalises another axis than the features.",
+            params={"layer": layer.name},
+        )
     mean, variance = _numbers(layer.moving_mean), _numbers(layer.moving_variance)
     factor = 1.0 / np.sqrt(variance + layer.epsilon)
     if layer.scale:
@@ -132,7 +148,7 @@ def _normalisation(layer: Any) -> list[Step]:
 
 
 def _numbers(variable: Any) -> np.ndarray:
-    """Return a variable's values, float64, under whatever backend it lives."""
+    """Return the values of a variable of any backend, float64."""
     import keras
 
     return keras.ops.convert_to_numpy(variable).astype(np.float64)
@@ -140,7 +156,9 @@ def _numbers(variable: Any) -> np.ndarray:
 
 def _rectifier(layer: Any) -> list[Step]:
     if float(getattr(layer, "threshold", 0.0) or 0.0):
-        raise ModelError(f"{layer.name} rectifies above another value than zero.")
+        raise ModelError(
+            "%(layer)s has a threshold other than 0.", params={"layer": layer.name}
+        )
     slope = float(np.asarray(layer.negative_slope or 0.0))
     limit = getattr(layer, "max_value", None)
     return [Activation("relu", slope, None if limit is None else float(limit))]
@@ -148,7 +166,10 @@ def _rectifier(layer: Any) -> list[Step]:
 
 def _elu(layer: Any) -> list[Step]:
     if float(layer.alpha) != 1.0:
-        raise ModelError(f"{layer.name} is an ELU with another alpha than 1.")
+        raise ModelError(
+            "%(layer)s is an ELU with an alpha other than 1.",
+            params={"layer": layer.name},
+        )
     return [Activation("elu")]
 
 
@@ -161,7 +182,10 @@ def _activation(function: Any, layer_name: str) -> list[Step]:
     if name == "leaky_relu":
         return [Activation("relu", 0.2)]
     if name not in ACTIVATIONS:
-        raise ModelError(f"The activation {name} of {layer_name} is not known.")
+        raise ModelError(
+            "The activation %(activation)s of %(layer)s is not supported in a head.",
+            params={"activation": name, "layer": layer_name},
+        )
     return [Activation(name)]
 
 

@@ -1,11 +1,11 @@
-"""What stands between a network's last maps and its logits, and its exact gradient.
+"""The head of a network, from its last maps to its logits, with the exact gradient.
 
-Grad-CAM's weight of a feature is the mean, over the positions of the maps, of the
-gradient of a label's logit. That gradient passes the head only: poolings, flattening,
-dense layers and what lies between them, all of which NumPy can run backwards. The
-poolings at the head's beginning need no backward pass at all: whatever a pooling's
-window, it hands the whole gradient on to the positions that it saw, so that the sum
-over the positions is the same before and behind it.
+The Grad-CAM weight of a feature is the gradient of a label's logit, averaged over the
+positions of the maps. This gradient passes only through the head: poolings, flattening,
+dense layers and the layers between them, whose backward pass is done here in NumPy.
+Poolings at the beginning of the head need no backward pass: a pooling passes the whole
+gradient on to the positions of its window, so the sum over all positions is the same
+before and behind it.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class Step:
     """One layer of a head, run forward for one image and backward for every label."""
 
     kind = ""
-    # Whether the gradient is the same whatever goes in.
+    # Whether the gradient is the same for every input.
     linear = True
 
     def settings(self) -> dict[str, Any]:
-        """Return what a JSON object can hold of the step."""
+        """Return the step's constructor arguments that fit into JSON."""
         return {}
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -47,7 +47,7 @@ class Step:
 
 
 class Pooling(Step):
-    """The maximum or the mean over windows; channels last."""
+    """Maximum or mean over windows; channels last."""
 
     kind = "pooling"
 
@@ -73,7 +73,7 @@ class Pooling(Step):
     def forward(self, x: np.ndarray) -> np.ndarray:
         """Pool maps (rows, columns, features)."""
         if self.padding == "same":
-            # Neither the maximum nor the mean counts what was added.
+            # NaN, so that neither the maximum nor the mean counts the padding.
             x = np.pad(
                 x,
                 (*map(self._added, x.shape[:2], (0, 1)), (0, 0)),
@@ -91,7 +91,7 @@ class Pooling(Step):
 
 
 class GlobalPooling(Step):
-    """The maximum or the mean over all positions."""
+    """Maximum or mean over all positions."""
 
     kind = "global_pooling"
 
@@ -108,12 +108,12 @@ class GlobalPooling(Step):
 
 
 class Flatten(Step):
-    """All values in one row."""
+    """Flattening of maps to a vector."""
 
     kind = "flatten"
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        """Put the values of any shape in one row."""
+        """Flatten an array of any shape."""
         return x.reshape(-1)
 
     def backward(self, gradient: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -122,7 +122,7 @@ class Flatten(Step):
 
 
 class Dense(Step):
-    """A matrix and a bias; `kernel` is (inputs, outputs)."""
+    """Dense layer; `kernel` is float32 (inputs, outputs), `bias` (outputs,)."""
 
     kind = "dense"
 
@@ -144,7 +144,7 @@ class Dense(Step):
 
 
 class Scale(Step):
-    """A factor and an offset for each feature: a normalisation that learns no more."""
+    """Factor and offset per feature: batch normalisation at inference."""
 
     kind = "scale"
 
@@ -166,7 +166,7 @@ class Scale(Step):
 
 
 class Activation(Step):
-    """A function of each value, named as Keras names it; see `ACTIVATIONS`."""
+    """Activation function, under its Keras name; see `ACTIVATIONS`."""
 
     kind = "activation"
     linear = False
@@ -175,7 +175,10 @@ class Activation(Step):
         self, name: str, slope: float = 0.0, limit: float | None = None
     ) -> None:
         if name not in ACTIVATIONS:
-            raise ModelError(f"The activation {name} in a head is not known.")
+            raise ModelError(
+                "The activation %(activation)s is not supported in a head.",
+                params={"activation": name},
+            )
         self.name, self.slope, self.limit = name, slope, limit
 
     def settings(self) -> dict[str, Any]:
@@ -185,8 +188,8 @@ class Activation(Step):
     def forward(self, x: np.ndarray) -> np.ndarray:
         """Apply the function."""
         if self.name == "relu":
-            risen = np.where(x > 0, x, self.slope * x)
-            return risen if self.limit is None else np.minimum(risen, self.limit)
+            y = np.where(x > 0, x, self.slope * x)
+            return y if self.limit is None else np.minimum(y, self.limit)
         return ACTIVATIONS[self.name][0](x)
 
     def backward(self, gradient: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -215,7 +218,7 @@ def _silu_slope(x: np.ndarray) -> np.ndarray:
     return _logistic(x) * (1.0 + x * (1.0 - _logistic(x)))
 
 
-# Each function with its derivative; "relu" has parameters and is done by hand.
+# Each function with its derivative; `Activation` implements relu with its parameters.
 ACTIVATIONS: dict[str, Any] = {
     "relu": None,
     "elu": (_elu, _elu_slope),
@@ -232,23 +235,23 @@ class Head:
     """The layers from the last maps to the logits.
 
     Args:
-        steps: In their order; poolings stand at the beginning only.
+        steps: In their order; poolings only at the beginning.
 
     Raises:
-        ModelError: A pooling stands behind another kind of step.
+        ModelError: A pooling comes after another kind of step.
     """
 
     def __init__(self, steps: Sequence[Step]) -> None:
-        kinds = [isinstance(step, POOLINGS) for step in steps]
-        self._pooled = kinds.index(False) if False in kinds else len(kinds)
-        if any(kinds[self._pooled :]):
-            raise ModelError("A head pools at its beginning or not at all.")
+        is_pooling = [isinstance(step, POOLINGS) for step in steps]
+        poolings = is_pooling.index(False) if False in is_pooling else len(is_pooling)
+        if any(is_pooling[poolings:]):
+            raise ModelError("Pooling in a head must come before all other layers.")
         self.steps = tuple(steps)
-        self._poolings = self.steps[: self._pooled]
-        self._rest = self.steps[self._pooled :]
+        self._poolings = self.steps[:poolings]
+        self._rest = self.steps[poolings:]
         self._linear = all(step.linear for step in steps)
-        # By the shape of the maps: what is the same for every image.
-        self._kept: dict[tuple[int, ...], np.ndarray] = {}
+        # Gradients that are the same for every image, by the shape of the maps.
+        self._cache: dict[tuple[int, ...], np.ndarray] = {}
 
     def logits(self, maps: np.ndarray) -> np.ndarray:
         """Map (rows, columns, features) to float32 (labels,)."""
@@ -266,16 +269,16 @@ class Head:
         Returns:
             float32 (features, labels).
         """
-        if self._linear and maps.shape in self._kept:
-            return self._kept[maps.shape]
+        if self._linear and maps.shape in self._cache:
+            return self._cache[maps.shape]
         inputs = self._inputs(maps.astype(np.float32))
-        found = self._summed_gradient(inputs) / (maps.shape[0] * maps.shape[1])
+        weights = self._summed_gradient(inputs) / (maps.shape[0] * maps.shape[1])
         if self._linear:
-            self._kept[maps.shape] = found
-        return found
+            self._cache[maps.shape] = weights
+        return weights
 
     def _inputs(self, x: np.ndarray) -> list[np.ndarray]:
-        """Return what goes into each step behind the poolings, and the logits."""
+        """Return the inputs of each step behind the poolings, then the logits."""
         for step in self._poolings:
             x = step.forward(x)
         inputs = [x]
@@ -288,21 +291,21 @@ class Head:
         labels = inputs[-1].size
         gradient = np.eye(labels, dtype=np.float32).reshape(labels, *inputs[-1].shape)
         features = inputs[0].shape[-1]
-        whole = self._flattened_kernel()
-        first = 0 if whole is None else 2
+        dense = self._dense_behind_flatten()
+        first = 0 if dense is None else 2
         for number in range(len(self._rest) - 1, first - 1, -1):
             gradient = self._rest[number].backward(gradient, inputs[number])
-        if whole is not None:
-            # Summed first: a hundred times less to multiply.
-            summed = whole.kernel.reshape(-1, features, whole.kernel.shape[1])
+        if dense is not None:
+            # Summed over positions before the product, which is far less to multiply.
+            kernels = dense.kernel.reshape(-1, features, dense.kernel.shape[1])
             key = (*inputs[0].shape, -1)
-            if key not in self._kept:
-                self._kept[key] = summed.sum(axis=0)
-            return self._kept[key] @ gradient.T
+            if key not in self._cache:
+                self._cache[key] = kernels.sum(axis=0)
+            return self._cache[key] @ gradient.T
         return gradient.reshape(labels, -1, features).sum(axis=1).T
 
-    def _flattened_kernel(self) -> Dense | None:
-        """Return the dense layer that sees every position, if it comes first."""
+    def _dense_behind_flatten(self) -> Dense | None:
+        """Return the dense layer directly behind a first `Flatten`, else None."""
         if len(self._rest) < 2 or not isinstance(self._rest[0], Flatten):
             return None
         second = self._rest[1]
@@ -321,7 +324,7 @@ class Head:
 
 
 def load_head(path: Path) -> Head:
-    """Read what `Head.save` wrote.
+    """Load a head that `Head.save` wrote.
 
     Raises:
         ModelError: The file is missing or damaged.
@@ -333,7 +336,9 @@ def load_head(path: Path) -> Head:
                 [_step(number, d, stored) for number, d in enumerate(described)]
             )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"The head {path.name} cannot be read.") from error
+        raise ModelError(
+            "The head file %(file)s cannot be read.", params={"file": path.name}
+        ) from error
 
 
 def _step(

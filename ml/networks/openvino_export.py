@@ -1,8 +1,7 @@
-"""From a `.keras` file to the graph that OpenVINO runs: once for each weights file.
+"""Convert a `.keras` file to an OpenVINO graph, once for each weights file.
 
-`python -m ml.networks.openvino_export` does it in a process of its own, under Keras'
-openvino backend. So a worker never imports Keras, and nothing that goes wrong there
-stays.
+`python -m ml.networks.openvino_export` does it in a child process with Keras' openvino
+backend, so a worker never imports Keras.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from ml.networks.child_process import ChildFailed, end_with_parent, run_module
 from ml.networks.head_layers import head_of_network
 from ml.networks.weights_file import network_of_file
 
-# Raised when the exported graph changes: kept graphs of older code are left alone.
+# Increase it when the exported graph changes; then graphs of older code are not used.
 EXPORT_VERSION = "2"
 EXPORT_TIMEOUT_S = 300
 GRAPH_NAME = "graph.xml"
@@ -27,10 +26,10 @@ HEAD_NAME = "head.npz"
 
 
 def graph_folder(card: Card, weights: Path, *, sha256: str, cache_dir: Path) -> Path:
-    """Return the folder with a card's graph and head, made at the first call.
+    """Return the folder with a card's graph and head; the first call creates it.
 
-    Two processes may make it at once: each works in a folder of its own, and the
-    first to finish gives it its name.
+    Two processes may create it at the same time: each works in its own folder, and the
+    first to finish renames it.
 
     Raises:
         ModelError: The export failed.
@@ -39,20 +38,20 @@ def graph_folder(card: Card, weights: Path, *, sha256: str, cache_dir: Path) -> 
     if (final / GRAPH_NAME).exists():
         return final
     final.parent.mkdir(parents=True, exist_ok=True)
-    own = Path(tempfile.mkdtemp(prefix=".export-", dir=final.parent))
+    unfinished = Path(tempfile.mkdtemp(prefix=".export-", dir=final.parent))
     try:
         if card.weights_format == GRAPH_FORMAT:
-            unpack_graph(weights, own)
+            unpack_graph(weights, unfinished)
         else:
-            _export_in_child(card, weights, own)
+            _export_in_child(card, weights, unfinished)
         try:
-            own.rename(final)
+            unfinished.rename(final)
         except OSError:
-            # Another process was first; what it made is the same.
+            # Another process was first; its result is the same.
             if not (final / GRAPH_NAME).exists():
                 raise
     finally:
-        shutil.rmtree(own, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
     return final
 
 
@@ -72,22 +71,23 @@ def _export_in_child(card: Card, weights: Path, folder: Path) -> None:
             timeout_s=EXPORT_TIMEOUT_S,
         )
     except ChildFailed as failure:
-        raise _failed(card, str(failure)) from failure
-
-
-def _failed(card: Card, reason: str) -> ModelError:
-    return ModelError(
-        f"The graph of {card.name} {card.version} could not be made: {reason}",
-        reason_code="export_failed",
-    )
+        raise ModelError(
+            "The graph of %(name)s %(version)s could not be built: %(failure)s",
+            params={
+                "name": card.name,
+                "version": card.version,
+                "failure": str(failure),
+            },
+            reason_code="export_failed",
+        ) from failure
 
 
 def export(
     weights: Path, *, architecture: str, classes: int, channels: int, folder: Path
 ) -> None:
-    """Write the graph with the outputs (logits, maps), and the head by itself.
+    """Write the graph with the outputs (logits, maps), and the head as its own file.
 
-    A network without maps gives logits alone, and has no head.
+    A network without maps has only logits, and no head file.
     """
     network = network_of_file(
         weights, architecture=architecture, classes=classes, channels=channels
@@ -98,28 +98,30 @@ def export(
 
 
 def pack_graph(graph: Path, packed: Path) -> None:
-    """Write an OpenVINO graph, `.xml` with its `.bin`, as one file of weights."""
+    """Pack an OpenVINO graph, `.xml` and `.bin`, into one weights file."""
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
         for part in (graph, graph.with_suffix(".bin")):
             archive.write(part, GRAPH_NAME.replace(".xml", part.suffix))
 
 
 def unpack_graph(packed: Path, folder: Path) -> None:
-    """Write the graph of a weights file that is one already.
+    """Unpack the graph of a weights file that `pack_graph` wrote.
 
     Raises:
-        ModelError: It is none.
+        ModelError: The file is not such an archive.
     """
     try:
         with zipfile.ZipFile(packed) as archive:
             for name in (GRAPH_NAME.replace(".xml", ".bin"), GRAPH_NAME):
                 (folder / name).write_bytes(archive.read(name))
     except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise ModelError(f"{packed.name} holds no graph.") from error
+        raise ModelError(
+            "%(file)s does not contain an OpenVINO graph.", params={"file": packed.name}
+        ) from error
 
 
 def main() -> None:
-    """Export as the command line says; see `_export_in_child`."""
+    """Export a weights file as an OpenVINO graph."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--architecture", required=True)

@@ -1,9 +1,9 @@
-"""Weights on disk: `.keras` files, float16, bound to their card by a hash.
+"""Weights files: `.keras` in float16, verified by the sha256 in the card.
 
-A `.keras` file can carry code. So it is opened only when its sha256 is the card's,
-only built-in layers are let in, Lambda layers are refused by name and by Keras' own
-safe mode, and in the end nothing but arrays is taken: they are assigned to a float32
-graph that this project builds itself.
+A `.keras` file can contain code. Therefore it is opened only if its sha256 matches the
+card, only built-in layers are allowed, Lambda layers are refused by name and by Keras'
+safe mode, and only arrays are used: they are assigned to a float32 network that this
+project builds itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import keras
 
 CHUNK_BYTES = 1 << 20
-# Built-in layers that hold a program of their own.
+# Built-in layers that can run code of their own.
 CODE_LAYERS = frozenset({"FlaxLayer", "JaxLayer", "TFSMLayer", "TorchModuleWrapper"})
 
 
@@ -40,31 +40,43 @@ def file_sha256(path: Path) -> str:
                 digest.update(chunk)
     except OSError as error:
         raise ModelError(
-            f"The weights {path.name} cannot be read.", reason_code="weights_missing"
+            "The weights file %(file)s cannot be read.",
+            params={"file": path.name},
+            reason_code="weights_missing",
         ) from error
     return digest.hexdigest()
 
 
 def verify(card: Card, weights: Path) -> str:
-    """Return the hash of the weights, once it is known to be the card's.
+    """Check that the weights match the card, and return their sha256.
 
     Raises:
-        ModelError: The file is missing or another one.
+        ModelError: The file is missing, or its sha256 differs.
     """
     if card.weights_sha256 is None:
         raise ModelError(
-            f"No weights were shipped with {card.name} {card.version}. "
-            f"{card.no_weights_reason}".rstrip(),
+            "%(name)s %(version)s has no weights. %(reason)s",
+            params={
+                "name": card.name,
+                "version": card.version,
+                "reason": card.no_weights_reason,
+            },
             reason_code="no_weights",
         )
-    found = file_sha256(weights)
-    if found != card.weights_sha256:
+    sha256 = file_sha256(weights)
+    if sha256 != card.weights_sha256:
         raise ModelError(
-            f"The weights of {card.name} {card.version} are not those of its card "
-            f"(sha256 {found[:12]}, expected {card.weights_sha256[:12]}).",
+            "The weights of %(name)s %(version)s do not match the card (sha256 "
+            "%(sha256)s, expected %(expected)s).",
+            params={
+                "name": card.name,
+                "version": card.version,
+                "sha256": sha256[:12],
+                "expected": card.weights_sha256[:12],
+            },
             reason_code="weights_differ",
         )
-    return found
+    return sha256
 
 
 def save_weights(
@@ -73,7 +85,7 @@ def save_weights(
     """Write a network's weights as float16 `.keras`; normalisation stays float32.
 
     Returns:
-        The sha256 of the file, which appears under its name only when it is whole.
+        The sha256 of the file. It is renamed to its final name when it is complete.
     """
     classes = network.outputs[0].shape[-1]
     small = build(
@@ -95,11 +107,12 @@ def load_network(card: Card, weights: Path, *, dtype: str = "float32") -> keras.
 
     Args:
         card: The model's card.
-        weights: Its file.
+        weights: The weights file.
         dtype: A Keras dtype policy with float32 variables.
 
     Raises:
-        ModelError: The file is not what the card says, or holds what is not let in.
+        ModelError: The file does not match the card, or has layers that are not
+            allowed.
     """
     verify(card, weights)
     return network_of_file(
@@ -121,10 +134,11 @@ def network_of_file(
 ) -> keras.Model:
     """Build a network with float32 variables and the arrays of a `.keras` file.
 
-    An imported network is not one that this project builds: it is opened as it is.
+    An imported network has no architecture of this project: it is opened as it is.
 
     Raises:
-        ModelError: The file is damaged, holds foreign layers, or another network.
+        ModelError: The file is damaged, has layers that are not allowed, or belongs to
+            another network.
     """
     small = open_weights(weights)
     if architecture == IMPORTED:
@@ -140,7 +154,8 @@ def network_of_file(
         _copy(small, network)
     except ValueError as error:
         raise ModelError(
-            f"The weights {weights.name} are those of another network."
+            "The weights file %(file)s belongs to another network.",
+            params={"file": weights.name},
         ) from error
     return network
 
@@ -149,7 +164,7 @@ def open_weights(weights: Path) -> keras.Model:
     """Open a `.keras` file of built-in layers only, as it was saved.
 
     Raises:
-        ModelError: The file is damaged or holds foreign layers.
+        ModelError: The file is damaged or has layers that are not allowed.
     """
     import keras
 
@@ -157,7 +172,9 @@ def open_weights(weights: Path) -> keras.Model:
     try:
         return keras.saving.load_model(weights, compile=False, safe_mode=True)
     except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise ModelError(f"The weights {weights.name} cannot be loaded.") from error
+        raise ModelError(
+            "The weights file %(file)s cannot be loaded.", params={"file": weights.name}
+        ) from error
 
 
 def _copy(source: keras.Model, target: keras.Model) -> None:
@@ -176,28 +193,30 @@ def _copy(source: keras.Model, target: keras.Model) -> None:
 
 
 def _refuse_foreign_layers(weights: Path) -> None:
-    """Look through a file's configuration for anything but Keras' own layers."""
+    """Check that a file's configuration has only Keras' own layers."""
     try:
         with zipfile.ZipFile(weights) as archive:
             config = json.loads(archive.read("config.json"))
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ModelError(f"{weights.name} is not a .keras file.") from error
+        raise ModelError(
+            "%(file)s is not a .keras file.", params={"file": weights.name}
+        ) from error
     check_configuration(config, file_name=weights.name)
 
 
 def check_configuration(config: Any, *, file_name: str) -> None:
-    """Refuse a network's configuration that holds more than Keras' own layers.
+    """Check that a network's configuration has only Keras' own layers.
 
     Args:
-        config: What a file says of its network, read as JSON.
-        file_name: For the sentence that refuses.
+        config: The configuration, parsed from JSON.
+        file_name: Name of the file, for the error.
 
     Raises:
-        ModelError: It holds a class of somebody's own, or one that runs code.
+        ModelError: It has a custom class, or one that runs code.
     """
     for part in _objects(config):
         name, module = str(part.get("class_name")), str(part.get("module") or "")
-        # Keras writes the registered name of its own Functional class, and no other.
+        # Keras registers a name only for its own Functional class.
         registered = part.get("registered_name")
         foreign = (
             module.split(".")[0] not in ("keras", "builtins", "")
@@ -207,16 +226,17 @@ def check_configuration(config: Any, *, file_name: str) -> None:
         )
         if foreign:
             raise ModelError(
-                f"{file_name} holds {name}, which is not one of the layers let in.",
+                "%(file)s contains %(layer)s, which is not an allowed layer.",
+                params={"file": file_name, "layer": name},
                 reason_code="weights_refused",
             )
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:
-    """Return every serialised object in a configuration, however deep."""
+    """Return every serialised object in a configuration, at any depth."""
     if isinstance(value, list):
         return [part for item in value for part in _objects(item)]
     if not isinstance(value, dict):
         return []
-    own = [value] if "class_name" in value else []
-    return own + [part for item in value.values() for part in _objects(item)]
+    here = [value] if "class_name" in value else []
+    return here + [part for item in value.values() for part in _objects(item)]

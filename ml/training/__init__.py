@@ -1,4 +1,1 @@
-"""From a data set to a model folder.
-
-Recipes, runs, fits on held-out patients, packaging.
-"""
+"""Training: recipes, runs, fits on held-out patients, packaging."""

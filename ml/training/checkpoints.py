@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: whole or not at all, whenever the run is killed."""
+"""Checkpoints of a training run, written atomically."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BEST = "best-weights.npz"
 
 @dataclass
 class RunState:
-    """How far a run has come; `history` has one entry an epoch."""
+    """Progress of a run; `history` has one entry an epoch."""
 
     recipe: str
     fingerprint: str
@@ -39,7 +39,7 @@ def save_checkpoint(
     model: keras.Model,
     optimizer: keras.optimizers.Optimizer,
 ) -> Path:
-    """Write weights, optimizer and state into one folder, then give it its name."""
+    """Write weights, optimizer and state as one folder, atomically."""
     final = run_dir / _name(state)
     temporary = run_dir / f"{final.name}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
@@ -57,10 +57,10 @@ def save_checkpoint(
 
 def load_state(run_dir: Path) -> RunState | None:
     """Return the newest checkpoint's state, or None where there is none."""
-    found = _checkpoints(run_dir)
-    if not found:
+    checkpoints = _checkpoints(run_dir)
+    if not checkpoints:
         return None
-    return RunState(**json.loads((found[-1] / "state.json").read_text()))
+    return RunState(**json.loads((checkpoints[-1] / "state.json").read_text()))
 
 
 def restore(
@@ -74,17 +74,19 @@ def restore(
     Raises:
         TrainingError: There is no checkpoint, or it is of another network.
     """
-    found = _checkpoints(run_dir)
-    if not found:
-        raise TrainingError(f"There is no checkpoint in {run_dir}.")
-    _assign(model.variables, found[-1] / WEIGHTS)
+    checkpoints = _checkpoints(run_dir)
+    if not checkpoints:
+        raise TrainingError(
+            "There is no checkpoint in %(folder)s.", params={"folder": run_dir}
+        )
+    _assign(model.variables, checkpoints[-1] / WEIGHTS)
     if optimizer is not None:
         optimizer.build(model.trainable_variables)
-        _assign(optimizer.variables, found[-1] / "optimizer.npz")
+        _assign(optimizer.variables, checkpoints[-1] / "optimizer.npz")
 
 
 def keep_as_best(run_dir: Path, state: RunState) -> None:
-    """Keep the weights just written, whatever is removed later."""
+    """Copy the newest weights to the file of the best ones."""
     _copy_whole(run_dir / _name(state) / WEIGHTS, run_dir / BEST)
 
 
@@ -114,14 +116,16 @@ def _arrays(variables: list[keras.Variable]) -> list[np.ndarray]:
 def _assign(variables: list[keras.Variable], path: Path) -> None:
     with np.load(path) as arrays:
         if len(arrays.files) != len(variables):
-            raise TrainingError(f"{path} holds the state of another network.")
+            raise TrainingError(
+                "%(path)s holds the state of another network.", params={"path": path}
+            )
         for number, variable in enumerate(variables):
             variable.assign(arrays[f"arr_{number}"])
 
 
 def _checkpoints(run_dir: Path) -> list[Path]:
-    found = run_dir.glob("epoch-[0-9][0-9][0-9][0-9]")
-    return sorted(path for path in found if (path / "state.json").exists())
+    folders = run_dir.glob("epoch-[0-9][0-9][0-9][0-9]")
+    return sorted(path for path in folders if (path / "state.json").exists())
 
 
 def _write_history(run_dir: Path, state: RunState) -> None:

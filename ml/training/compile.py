@@ -1,4 +1,4 @@
-"""From a network to what `fit` takes: one output, an optimizer, a loss."""
+"""Compile a network for training: one output, an optimizer, a loss."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HEAD_LAYER = "logits"
 def compiled(
     network: keras.Model, recipe: Recipe, train: GroundTruth, *, head_only: bool
 ) -> keras.Model:
-    """Return a network's logits, ready to learn; what rests keeps its statistics."""
+    """Return a compiled model of a network's logits; frozen layers keep statistics."""
     import keras
 
     for layer in network.layers:

@@ -1,82 +1,100 @@
-"""Training curves as an SVG of our own: no plotting library is needed to keep them."""
+"""Plot training curves as SVG; the style and the SVG writer that all plots share.
+
+Plots have a white ground, so they read the same on light and dark pages.
+"""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
-from xml.sax.saxutils import escape
 
-WIDTH, HEIGHT, MARGIN = 720, 320, 48
-COLOURS = ("#2463a8", "#b3541e", "#2e7d4f", "#7a4fa3")
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+COLOURS = (
+    "#2463a8",
+    "#b3541e",
+    "#2e7d4f",
+    "#7a4fa3",
+    "#8a6d00",
+    "#a3345f",
+    "#1f7f86",
+    "#5b6470",
+)
+GRID, FAINT, INK = "#d8dce2", "#9aa3ad", "#1d2430"
+SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 def curves_svg(
     history: Sequence[Mapping[str, Any]], *, keys: Mapping[str, str], title: str
 ) -> str:
-    """Draw figures between 0 and 1 over the epochs.
+    """Plot metrics between 0 and 1 over the epochs.
 
     Args:
         history: One entry an epoch.
-        keys: The figures to draw, with what each is called.
+        keys: The metrics to plot, with what each is called.
         title: What stands above.
     """
-    last = max(1, len(history))
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
-        'font-family="sans-serif" font-size="12">',
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>',
-        f'<text x="{MARGIN}" y="20" font-size="14">{escape(title)}</text>',
-    ]
-    for share in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0):
-        y = _y(share)
-        parts.append(
-            f'<line x1="{MARGIN}" y1="{y}" x2="{WIDTH - 16}" y2="{y}" '
-            f'stroke="#d8dce2"/><text x="14" y="{y + 4}">{share:.1f}</text>'
-        )
-    parts += _size_marks(history, last)
-    for key, colour in zip(keys, COLOURS, strict=False):
-        points = [
-            f"{_x(i + 1, last)},{_y(float(entry[key]))}"
-            for i, entry in enumerate(history)
+    figure = Figure(figsize=(7.2, 3.4), layout="constrained")
+    axes = figure.add_subplot()
+    style_axes(axes, title=title, x="epoch", y="")
+    axes.set_xlim(0.5, max(1, len(history)) + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    for (key, name), colour in zip(keys.items(), COLOURS, strict=False):
+        measured = [
+            number
+            for number, entry in enumerate(history, 1)
             if entry.get(key) is not None
         ]
-        parts.append(
-            f'<polyline points="{" ".join(points)}" fill="none" stroke="{colour}" '
-            'stroke-width="2"/>'
-        )
-    for row, ((_, name), colour) in enumerate(zip(keys.items(), COLOURS, strict=False)):
-        y = HEIGHT - MARGIN - 12 - 16 * (len(keys) - 1 - row)
-        parts.append(
-            f'<text x="{WIDTH - 24}" y="{y}" text-anchor="end" fill="{colour}">'
-            f"{escape(name)}</text>"
-        )
-    parts.append(
-        f'<text x="{WIDTH / 2}" y="{HEIGHT - 8}" text-anchor="middle">epoch</text>'
-        "</svg>\n"
-    )
-    return "\n".join(parts)
+        values = [float(history[number - 1][key]) for number in measured]
+        # A line of one point would not be seen.
+        marker = "o" if len(measured) == 1 else ""
+        axes.plot(measured, values, color=colour, label=name, marker=marker)
+    _mark_sizes(axes, history)
+    axes.legend(loc="lower right", labelcolor="linecolor", framealpha=0.8)
+    return svg_of(figure)
 
 
-def _size_marks(history: Sequence[Mapping[str, Any]], last: int) -> list[str]:
+def _mark_sizes(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
     """Mark the epochs from which images are larger."""
-    marks, before = [], None
-    for i, entry in enumerate(history):
-        if entry["size"] != before:
-            x = _x(i + 1, last)
-            marks.append(
-                f'<line x1="{x}" y1="{MARGIN - 12}" x2="{x}" y2="{HEIGHT - MARGIN}" '
-                'stroke="#9aa3ad" stroke-dasharray="3 3"/>'
-                f'<text x="{x + 4}" y="{MARGIN - 2}" fill="#5b6470">'
-                f"{entry['size']} px, from epoch {entry['epoch']}</text>"
+    size = None
+    for number, entry in enumerate(history, 1):
+        if entry["size"] != size:
+            size = entry["size"]
+            axes.axvline(number, color=FAINT, linestyle=":", linewidth=1)
+            axes.annotate(
+                f"{size} px, from epoch {entry['epoch']}",
+                (number, 1.0),
+                xycoords=("data", "axes fraction"),
+                xytext=(3, 3),
+                textcoords="offset points",
+                fontsize="small",
+                color=COLOURS[-1],
             )
-            before = entry["size"]
-    return marks
 
 
-def _x(epoch: int, last: int) -> float:
-    inner = WIDTH - MARGIN - 32
-    return round(MARGIN + 8 + inner * (epoch - 1) / max(1, last - 1), 1)
+def style_axes(axes: Axes, *, title: str, x: str, y: str) -> None:
+    """Style the axes of a plot of shares: title, names, grid, range 0 to 1."""
+    axes.set_title(title, loc="left", color=INK, pad=20)
+    axes.set_xlabel(x, color=INK)
+    axes.set_ylabel(y, color=INK)
+    axes.set_ylim(-0.01, 1.01)
+    axes.set_yticks(SHARES)
+    axes.grid(axis="y", color=GRID)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(length=0, labelcolor=INK)
 
 
-def _y(value: float) -> float:
-    return round(HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * value, 1)
+def svg_of(figure: Figure) -> str:
+    """Return a figure as an SVG element: the same text for the same figure."""
+    written = io.StringIO()
+    # Text stays text; identifiers are the same in every run.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "chestx"}):
+        figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
+    text = written.getvalue()
+    # Without the XML prolog, so that it can stand inside an HTML page, too.
+    return text[text.index("<svg") :]

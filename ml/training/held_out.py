@@ -1,4 +1,4 @@
-"""What held-out train patients say of a run: its loss, its best epoch, and its end."""
+"""Loss on held-out train patients, the best epoch by it, and early stopping."""
 
 from __future__ import annotations
 
@@ -36,5 +36,5 @@ def best_epoch(history: Sequence[Mapping[str, Any]]) -> int:
 
 
 def is_enough(history: Sequence[Mapping[str, Any]], *, patience: int) -> bool:
-    """Say whether `patience` epochs have passed since the best; 0: it never is."""
+    """Return whether `patience` epochs have passed since the best; never for 0."""
     return 0 < patience <= len(history) - best_epoch(history)

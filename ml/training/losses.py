@@ -1,4 +1,4 @@
-"""What training minimises: cross-entropy or focal loss, weighted or not."""
+"""Losses for training: cross-entropy or focal loss, weighted or not."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def loss_of(recipe: Recipe, train: GroundTruth) -> Callable[[Any, Any], Any]:
 
 
 def class_weights(recipe: Recipe, train: GroundTruth) -> np.ndarray:
-    """Return the weight of each label, float32; ones where none are asked for.
+    """Return the weight of each label, float32; ones without class weights.
 
     Softmax: the inverse of how often a class is there, 1 on average over the images.
     Sigmoid: what a positive weighs against a negative, so that both weigh the same.
@@ -80,7 +80,7 @@ def sigmoid_loss(
 
 
 def _doubt(probability: Any, gamma: float) -> Any:
-    """Return how much a term counts whose truth has this probability."""
+    """Return the focal factor of terms whose truth has this probability."""
     from keras import ops
 
     if not gamma:

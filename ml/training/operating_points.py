@@ -10,8 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ml.calibration import youden_threshold
-
 SENSITIVITIES = (0.95, 0.98)
 PLAIN = (0.4, 0.5)
 # Beyond it, few or far too easily separated images would set limits nobody understands.
@@ -62,6 +60,28 @@ def operating_points(
         for point, value in fitted.items():
             points[point][name] = value
     return points
+
+
+def youden_threshold(scores: np.ndarray, positive: np.ndarray) -> float:
+    """Return the threshold with the largest sensitivity + specificity - 1.
+
+    Where several share it, as between well separated groups, the middle of the
+    longest stretch between two neighbouring scores that has it; 0.5 where a group is
+    empty.
+    """
+    if positive.all() or not positive.any():
+        return 0.5
+    ends = np.unique(np.concatenate([[0.0], scores, [1.0]]))
+    cuts = (ends[:-1] + ends[1:]) / 2
+    # Of each group, the share whose score is below a cut.
+    missed, spared = (
+        np.searchsorted(np.sort(scores[group]), cuts) / group.sum()
+        for group in (positive, ~positive)
+    )
+    youden = spared - missed
+    best = np.flatnonzero(np.isclose(youden, youden.max()))
+    widest = best[np.argmax((ends[1:] - ends[:-1])[best])]
+    return float(cuts[widest])
 
 
 def threshold_for_sensitivity(

@@ -1,4 +1,4 @@
-"""From a training run to a model folder: weights, card, curves, gate, honest figures.
+"""Package a training run as a model folder: weights, card and curves.
 
 Input size, calibration, thresholds, label sets and the gate come from training
 patients that were kept out of learning; val is only measured, by
@@ -7,17 +7,19 @@ patients that were kept out of learning; val is only measured, by
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ml.architectures.build import build
+from ml.cards.card import write_card
+from ml.cards.contents import SCHEMA_VERSION, TrainingSource
+from ml.cards.json_reader import as_json
 from ml.cards.texts import DATASETS, VAL_USE, facts_of
 from ml.errors import TrainingError
 from ml.networks.weights_file import save_weights
@@ -56,11 +58,11 @@ def package(
     run_dir: Path,
     cache_dir: Path,
     weights_dir: Path,
-    command: str,
+    command: Sequence[str],
 ) -> Path:
     """Write the newest checkpoint of a run as a model folder; return it.
 
-    `command` is what trained it, as the card repeats it.
+    `command` is the command that trained it, as a list of arguments.
 
     Everything is written beside its place and moved there when it is complete. A
     pre-training becomes one `.keras` file, from which other runs begin.
@@ -80,16 +82,15 @@ def package(
         return pretrained
     images = pack_rows(data.held_out.rows, root, cache_dir)
     choices = choose(recipe, network, data.held_out, images, learned=learned)
-    training = _training(recipe, data, state) | {"command": command}
+    training = {"command": list(command)} | _training(recipe, data, state)
 
     def fill(folder: Path) -> None:
         sha256 = save_weights(
             network, folder / WEIGHTS_NAME, architecture=recipe.architecture
         )
-        card = _card(recipe, choices, sha256)
-        card["training_data"] = _training_data(recipe, data)
-        card["training"] = training
-        write_card(folder, card)
+        sources = _training_data(recipe, data)
+        card = _card(recipe, choices, sha256, sources)
+        write_card(folder / CARD_NAME, card | {"training": training})
         (folder / CURVES_NAME).write_text(_curves(recipe, state), encoding="utf-8")
 
     return _written(weights_dir / recipe.name / recipe.version, fill)
@@ -108,9 +109,12 @@ def _written(final: Path, fill: Callable[[Path], None]) -> Path:
     return final
 
 
-def _card(recipe: Recipe, choices: Choices, sha256: str) -> dict[str, Any]:
+def _card(
+    recipe: Recipe, choices: Choices, sha256: str, sources: list[TrainingSource]
+) -> dict[str, Any]:
     facts = facts_of(recipe.name)
     return {
+        "schema_version": SCHEMA_VERSION,
         "name": recipe.name,
         "version": recipe.version,
         "default": facts.default,
@@ -132,21 +136,21 @@ def _card(recipe: Recipe, choices: Choices, sha256: str) -> dict[str, Any]:
         },
         "operating_points": choices.operating_points,
         "uncertainty": choices.uncertainty,
-        "training_data": [],
+        "training_data": as_json(sources),
         "training": {},
-        "metrics": {},
+        "measurements": [],
         "val_use": VAL_USE.format(
             kept="epoch with the smallest loss on images held out"
             if recipe.refinements.patience
             else "last epoch"
         ),
         "intended_use": facts.intended_use,
-        "limits": list(facts.limits),
+        "limits": facts.limits_with_metrics([], sources),
         "not_measured": list(facts.not_measured),
     }
 
 
-def _training_data(recipe: Recipe, data: TrainingData) -> list[dict[str, Any]]:
+def _training_data(recipe: Recipe, data: TrainingData) -> list[TrainingSource]:
     """Count training images and patients by label and source."""
     patients: dict[tuple[str, str], list[str]] = {}
     licences = {row.dataset: row.licence for row in data.train.rows}
@@ -155,15 +159,15 @@ def _training_data(recipe: Recipe, data: TrainingData) -> list[dict[str, Any]]:
         for label in carried or ["none of the labels"]:
             patients.setdefault((label, row.dataset), []).append(row.patient)
     return [
-        {
-            "label": label,
-            "dataset": dataset,
-            "images": len(found),
-            "patients": len(set(found)),
-            "licence": licences[dataset],
+        TrainingSource(
+            label=label,
+            dataset=dataset,
+            images=len(of_images),
+            patients=len(set(of_images)),
+            licence=licences[dataset],
             **DATASETS.get(dataset, {}),
-        }
-        for (label, dataset), found in sorted(patients.items())
+        )
+        for (label, dataset), of_images in sorted(patients.items())
     ]
 
 
@@ -203,14 +207,6 @@ def _curves(recipe: Recipe, state: RunState) -> str:
     return curves_svg(
         state.history, keys=keys, title=f"{recipe.name} {recipe.version}: training"
     )
-
-
-def write_card(folder: Path, card: dict[str, Any]) -> None:
-    """Write card.json whole or not at all."""
-    temporary = folder / f"{CARD_NAME}.tmp"
-    text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(folder / CARD_NAME)
 
 
 def _move_into_place(own: Path, final: Path) -> None:

@@ -1,4 +1,4 @@
-"""How each model is trained: everything that decides a run and is not data."""
+"""Recipes: all settings of a training run besides its data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ml.training.samples.augmentation import Augmentation
 
 @dataclass(frozen=True)
 class Stage:
-    """From which share of the run on images are how large, and what learns."""
+    """A part of a run: where it begins, its image size, and which layers learn."""
 
     begins: float
     size: int
@@ -28,7 +28,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Refinements:
-    """What a run may be asked to do besides; the recipes themselves do without.
+    """Options of a run that no recipe sets itself.
 
     Attributes:
         dropout: Instead of the architecture's own, where it has a dropout layer.
@@ -59,7 +59,7 @@ class Recipe:
             every group alike.
         stages: Image sizes, and phases in which only the head learns.
         init: Where the weights begin, see `ml.training.start.initial_weights`.
-        measured_dataset: The source within which figures mean most.
+        measured_dataset: The source within which metrics mean most.
         packaged: Whether it becomes a model; a pre-training does not.
     """
 
@@ -232,7 +232,9 @@ def get_recipe(name: str, *, architecture: str = "") -> Recipe:
         TrainingError: No model of that name is trained here.
     """
     if name not in RECIPES:
-        known = ", ".join(sorted(RECIPES))
-        raise TrainingError(f"No recipe is called {name!r}; known: {known}.")
+        raise TrainingError(
+            "There is no recipe %(name)s; known: %(known)s.",
+            params={"name": name, "known": ", ".join(sorted(RECIPES))},
+        )
     recipe = RECIPES[name]
     return replace(recipe, architecture=architecture) if architecture else recipe

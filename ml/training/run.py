@@ -1,4 +1,4 @@
-"""Training: random weights to a checkpointed, resumable run of a recipe.
+"""Train a network by a recipe, with checkpoints from which a run resumes.
 
 A run follows the clock where it is given minutes: learning rate and image size depend
 on the share of the time that has passed, so that a busy machine ends the run earlier
@@ -62,7 +62,7 @@ CPU_FLAGS = Path("/proc/cpuinfo")
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Images of a run: learned from, kept aside for calibration, and looked at."""
+    """Images of a run: for training, held out for calibration, and for validation."""
 
     train: GroundTruth
     held_out: GroundTruth
@@ -73,7 +73,7 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class Budget:
-    """When a run ends: after so many minutes or so many epochs, one of them."""
+    """When a run ends: after a number of minutes or of epochs."""
 
     minutes: float = 0.0
     epochs: int = 0
@@ -103,26 +103,29 @@ def gather_rows(
         ours = [row for row in rows if row.dataset in ("", *recipe.datasets)]
         # None of ours: somebody's own data, all of which are meant.
         rows = ours or rows
-    told = _ground_truth(recipe, with_split(rows, "train"))
+    truth = _ground_truth(recipe, with_split(rows, "train"))
     val = _ground_truth(recipe, with_split(rows, "val"))
     aside = np.array(
-        [drawn_percent(row.patient) < recipe.held_out_percent for row in told.rows],
+        [drawn_percent(row.patient) < recipe.held_out_percent for row in truth.rows],
         bool,
     )
-    train = images_of(told, np.flatnonzero(~aside))
+    train = images_of(truth, np.flatnonzero(~aside))
     if limit:
         step = max(1, len(train.rows) // limit)
         train = images_of(train, np.arange(0, len(train.rows), step))
-    seen = train.positive.any(axis=0)
+    seen = np.logical_or.reduce(train.positive, axis=0)
     missing = [n for n, ok in zip(recipe.label_names, seen, strict=True) if not ok]
     if missing:
-        raise TrainingError(f"No training image has: {', '.join(missing)}.")
+        raise TrainingError(
+            "No training image has: %(labels)s.",
+            params={"labels": ", ".join(missing)},
+        )
     return TrainingData(
         train=train,
-        held_out=images_of(told, np.flatnonzero(aside)),
+        held_out=images_of(truth, np.flatnonzero(aside)),
         val=val,
-        unknown=told.unknown + val.unknown,
-        ambiguous=told.ambiguous + val.ambiguous,
+        unknown=truth.unknown + val.unknown,
+        ambiguous=truth.ambiguous + val.ambiguous,
     )
 
 
@@ -132,7 +135,7 @@ def _ground_truth(recipe: Recipe, rows: Sequence[ManifestRow]) -> GroundTruth:
 
 
 class TrainingRun:
-    """One training run in its folder: begins, or goes on where it was interrupted."""
+    """A training run in its folder; it resumes from its last checkpoint."""
 
     def __init__(
         self,
@@ -150,7 +153,10 @@ class TrainingRun:
         import keras
 
         if recipe.augmentation.mixing and recipe.task != "softmax":
-            raise TrainingError(f"{recipe.name}: only softmax models mix images.")
+            raise TrainingError(
+                "%(model)s: only softmax models mix images.",
+                params={"model": recipe.name},
+            )
         self.recipe, self.data, self.report = recipe, data, report
         self.run_dir, self.budget, self.on_batch = run_dir, budget, on_batch
         self.root, self.cache_dir, self.precision = root, cache_dir, precision
@@ -179,8 +185,9 @@ class TrainingRun:
             return RunState(self.recipe.name, fingerprint)
         if state.fingerprint != fingerprint:
             raise TrainingError(
-                f"{self.run_dir} holds a run with another recipe or other images; "
-                "choose another --run folder."
+                "%(folder)s holds a run with another recipe or other images. Choose "
+                "another --run folder.",
+                params={"folder": self.run_dir},
             )
         self._compile(head_only=state.head_only)
         restore(self.run_dir, model=self.network, optimizer=self.classifier.optimizer)
@@ -289,7 +296,7 @@ class TrainingRun:
         )
 
     def _measure(self, size: int) -> dict[str, Any]:
-        """Measure on val, for the curves only: nothing is chosen by these figures."""
+        """Measure on val, for the curves only: nothing is chosen by these metrics."""
         val = self.data.val
         if not val.rows:
             return {}
@@ -303,11 +310,13 @@ class TrainingRun:
         return measured
 
     def _measure_held_out(self, size: int) -> dict[str, float]:
-        """Measure on held-out train patients, by whom the run may be ended."""
+        """Measure on held-out train patients; their loss may end the run early."""
         if not self.recipe.refinements.patience:
             return {}
         if not self.data.held_out.rows:
-            raise TrainingError("No train patient is held out: nothing ends this run.")
+            raise TrainingError(
+                "No train patient is held out, so nothing can end this run early."
+            )
         images = pack_rows(self.data.held_out.rows, self.root, self.cache_dir)
         logits = predict_logits(self.network, images, size=size)
         loss = log_loss(self.recipe.task, logits, self.data.held_out)
@@ -323,7 +332,7 @@ def merit(recipe: Recipe, logits: np.ndarray, ground_truth: GroundTruth) -> floa
 
 
 def targets_of(ground_truth: GroundTruth) -> np.ndarray:
-    """Return float32 (images, labels): 1 where it is there, 0 not, -1 nobody knows."""
+    """Return float32 (images, labels): 1 present, 0 absent, -1 unknown."""
     return np.where(ground_truth.known, ground_truth.positive, -1.0).astype(np.float32)
 
 
@@ -363,7 +372,7 @@ def _pace_callback(run: TrainingRun, *, since: float, batches: int) -> Any:
     import keras
 
     class Pace(keras.callbacks.Callback):
-        """Set the learning rate of each batch; stop when the time is up."""
+        """Set the learning rate of each batch; stop when the time is over."""
 
         batches_done = 0
 
@@ -384,15 +393,15 @@ def _pace_callback(run: TrainingRun, *, since: float, batches: int) -> Any:
 def fingerprint_of(recipe: Recipe, data: TrainingData) -> str:
     """Return the fingerprint of a run: its recipe and its training images."""
     paths = [row.path for row in data.train.rows]
-    told = asdict(replace(recipe, version=""))
+    settings = asdict(replace(recipe, version=""))
     if recipe.refinements == Refinements():
-        del told["refinements"]
-    text = json.dumps([told, paths], sort_keys=True, default=str)
+        del settings["refinements"]
+    text = json.dumps([settings, paths], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def leave_cores_to_the_network() -> None:
-    """Prepare images by one thread: more of them would only be in each other's way."""
+    """Prepare images in one thread, so that the network gets the other cores."""
     cv2.setNumThreads(1)
 
 

@@ -1,4 +1,4 @@
-"""What held-out training patients decide of a trained network, before val is read.
+"""Choose a network's settings on held-out training patients, before val is read.
 
 Input size, calibration and operating points come from one half of them, label sets
 and bands from the other: a set is worth nothing on images that its scores were fitted
@@ -13,16 +13,17 @@ from typing import Any
 import numpy as np
 
 from ml.architectures.build import FIXED_SIZE
-from ml.calibration import expected_calibration_error, probabilities
+from ml.calibration import probabilities
 from ml.datasets.ground_truth import GroundTruth, images_of
 from ml.datasets.image_cache import PackedImages
 from ml.datasets.manifest import drawn_percent
+from ml.metrics import expected_calibration_error
 from ml.training.calibration import fit_calibration
 from ml.training.held_out import log_loss
 from ml.training.operating_points import operating_points
 from ml.training.recipes import Recipe
 from ml.training.run import predict_logits
-from ml.uncertainty import fit_uncertainty
+from ml.training.uncertainty import fit_uncertainty
 
 # Images may be read a little larger than they were learned at (Touvron et al. 2019).
 SIZE_STEPS = (1.0, 1.2)
@@ -30,7 +31,7 @@ SIZE_STEPS = (1.0, 1.2)
 
 @dataclass(frozen=True)
 class Choices:
-    """What the held-out training patients decided, as the card says it."""
+    """Settings chosen on held-out training patients, as the card keeps them."""
 
     size: int
     calibration: dict[str, Any]
@@ -46,7 +47,7 @@ def choose(
     *,
     learned: int,
 ) -> Choices:
-    """Choose everything that is not learned.
+    """Choose input size, calibration, operating points and label sets.
 
     Args:
         recipe: What was trained.
@@ -62,26 +63,26 @@ def choose(
     first = _first_half(recipe, held_out)
     fitted = images_of(held_out, np.flatnonzero(first))
     losses = {
-        size: log_loss(recipe.task, found[first], fitted)
-        for size, found in logits.items()
+        size: log_loss(recipe.task, outputs[first], fitted)
+        for size, outputs in logits.items()
     }
     size = min(losses, key=lambda tried: losses[tried])
     calibration = _calibrate(recipe, logits[size][first], fitted)
     calibration["sizes_tried"] = {str(s): _rounded(x) for s, x in losses.items()}
-    found = probabilities(
+    scores = probabilities(
         logits[size],
         task=recipe.task,
         names=recipe.label_names,
         calibration=calibration,
     )
     others = images_of(held_out, np.flatnonzero(~first))
-    gap = _gap(recipe, found[~first], others)
+    gap = _gap(recipe, scores[~first], others)
     calibration["expected_calibration_error_on_the_others"] = gap
     return Choices(
         size=size,
         calibration=calibration,
-        operating_points=_points(recipe, found[first], fitted),
-        uncertainty=_uncertainty(recipe, found[~first], others),
+        operating_points=_points(recipe, scores[first], fitted),
+        uncertainty=_uncertainty(recipe, scores[~first], others),
     )
 
 
@@ -117,10 +118,10 @@ def _calibrate(
 
 
 def _points(
-    recipe: Recipe, found: np.ndarray, fitted: GroundTruth
+    recipe: Recipe, scores: np.ndarray, fitted: GroundTruth
 ) -> dict[str, dict[str, float]]:
     return operating_points(
-        found,
+        scores,
         fitted.positive,
         fitted.known,
         names=recipe.label_names,
@@ -129,10 +130,10 @@ def _points(
 
 
 def _uncertainty(
-    recipe: Recipe, found: np.ndarray, others: GroundTruth
+    recipe: Recipe, scores: np.ndarray, others: GroundTruth
 ) -> dict[str, Any]:
     return fit_uncertainty(
-        found,
+        scores,
         others.positive,
         others.known,
         task=recipe.task,
@@ -141,16 +142,16 @@ def _uncertainty(
     )
 
 
-def _gap(recipe: Recipe, found: np.ndarray, ground_truth: GroundTruth) -> float | None:
+def _gap(recipe: Recipe, scores: np.ndarray, ground_truth: GroundTruth) -> float | None:
     """Return the calibration error of the class chosen, or of all known labels."""
     if not ground_truth.rows:
         return None
     if recipe.task == "softmax":
-        right = found.argmax(axis=1) == ground_truth.positive.argmax(axis=1)
-        return _rounded(expected_calibration_error(found.max(axis=1), right))
+        right = scores.argmax(axis=1) == ground_truth.positive.argmax(axis=1)
+        return _rounded(expected_calibration_error(scores.max(axis=1), right))
     known = ground_truth.known
     return _rounded(
-        expected_calibration_error(found[known], ground_truth.positive[known])
+        expected_calibration_error(scores[known], ground_truth.positive[known])
     )
 
 

@@ -1,4 +1,4 @@
-"""The archive in the admin: to look things up, and to decide what only a person can."""
+"""The archive in the admin: look up rows, resolve conflicts, assign patients."""
 
 from patients.admin import archive, persons, studies, uploads
 

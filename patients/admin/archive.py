@@ -1,9 +1,11 @@
-"""Series and stored objects in the admin: to look at, nothing can be changed."""
+"""Series and instances in the admin; read only."""
 
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from patients.admin.common import ArchiveAdmin, link_to, list_link
 from patients.models import Instance, Series
@@ -25,7 +27,7 @@ class SeriesAdmin(ArchiveAdmin):
     list_filter = ("modality",)
     list_select_related = ("study",)
     search_fields = ("series_instance_uid__startswith",)
-    search_help_text = "The beginning of a Series Instance UID."
+    search_help_text = _("The beginning of a Series Instance UID.")
     fields = (
         "study_link",
         "series_instance_uid",
@@ -39,22 +41,25 @@ class SeriesAdmin(ArchiveAdmin):
     )
     readonly_fields = fields
 
-    @admin.display(description="study")
+    @admin.display(description=_("study"))
     def study_link(self, series: Series) -> str | SafeString:
         """Return a link to the study."""
         return link_to(series.study)
 
-    @admin.display(description="objects")
+    @admin.display(description=_("instances"))
     def instances_link(self, series: Series) -> SafeString:
-        """Return a link to the series' objects."""
+        """Return a link to the instances of the series."""
         return list_link(
-            Instance, "series__id__exact", series.pk, "Objects of this series"
+            Instance,
+            "series__id__exact",
+            series.pk,
+            gettext("Instances of this series"),
         )
 
 
 @admin.register(Instance)
 class InstanceAdmin(ArchiveAdmin):
-    """Stored objects with their header; the bytes are never changed."""
+    """Stored instances with their headers; the bytes are never changed."""
 
     patient_path = "series__study__patient_id"
     list_display = (
@@ -73,32 +78,32 @@ class InstanceAdmin(ArchiveAdmin):
     list_filter = ("origin", "synthetic", "picture", "lossy", "received_at")
     list_select_related = ("series",)
     search_fields = ("sop_instance_uid__startswith", "object_sha256__startswith")
-    search_help_text = "The beginning of a SOP Instance UID or of the object's sha256."
+    search_help_text = _(
+        "The beginning of a SOP Instance UID or of the SHA-256 of the object."
+    )
     exclude = ("series",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Instance]:
-        """Return the objects; a list leaves out the headers, up to 1 MB each."""
+        """Return the instances; lists leave out the headers, up to 1 MB each."""
         match = request.resolver_match
         listed = match is not None and match.url_name == "patients_instance_changelist"
         rows = super().get_queryset(request)
         return rows.defer("header") if listed else rows
 
-    @admin.display(description="series")
+    @admin.display(description=_("series"))
     def series_link(self, instance: Instance) -> str | SafeString:
         """Return a link to the series."""
         return link_to(instance.series)
 
     def get_fields(
         self, request: HttpRequest, obj: Instance | None = None
-    ) -> list[str]:
-        """Return everything that is known of the object."""
-        return [
-            "series_link",
-            *(f.name for f in self.opts.fields if f.name != "series"),
-        ]
+    ) -> tuple[str, ...]:
+        """Return all fields of the instance."""
+        names = (field.name for field in self.opts.fields if field.name != "series")
+        return ("series_link", *names)
 
     def get_readonly_fields(
         self, request: HttpRequest, obj: Instance | None = None
-    ) -> list[str]:
-        """Return the same: nothing can be changed."""
+    ) -> tuple[str, ...]:
+        """Return all fields: nothing can be changed."""
         return self.get_fields(request, obj)

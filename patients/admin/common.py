@@ -1,7 +1,8 @@
-"""What the admin pages of the archive have in common."""
+"""Common parts of the admin pages of the archive."""
 
 from uuid import UUID
 
+from django.core.exceptions import PermissionDenied
 from django.db.models import Model
 from django.http import HttpRequest
 from django.urls import reverse
@@ -10,6 +11,7 @@ from django.utils.safestring import SafeString
 
 from accounts.access import Action, may
 from accounts.admin.audited import AuditedAdmin
+from accounts.models import User
 
 
 def link_to(row: Model | None) -> str | SafeString:
@@ -21,18 +23,25 @@ def link_to(row: Model | None) -> str | SafeString:
 
 
 def list_link(model: type[Model], lookup: str, key: UUID, words: str) -> SafeString:
-    """Return a link to a list of the admin, limited to what belongs to the key."""
+    """Return a link to an admin list, filtered by a lookup."""
     name = f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist"
     return format_html('<a href="{}?{}={}">{}</a>', reverse(name), lookup, key, words)
 
 
+def signed_in(request: HttpRequest) -> User:
+    """Return the user of a request to the admin, where somebody is signed in."""
+    if not isinstance(request.user, User):
+        raise PermissionDenied
+    return request.user
+
+
 class ArchiveAdmin(AuditedAdmin):
-    """Rows of the archive, for those who administer; nothing is added by hand."""
+    """Base of the archive's admin pages; rows are never added by hand."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Only files make rows."""
+        """Return False: only received files add rows."""
         return False
 
     def has_resolve_permission(self, request: HttpRequest) -> bool:
-        """Whether the user may decide about conflicts, flags and assignments."""
+        """Return whether the user may resolve conflicts, flags and assignments."""
         return may(request.user, Action.RESOLVE_CONFLICT)

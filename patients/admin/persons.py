@@ -6,6 +6,8 @@ from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
 from patients.admin.common import ArchiveAdmin, list_link
 from patients.identity import names
@@ -15,7 +17,7 @@ from patients.search import patients_found
 
 @admin.register(Patient)
 class PatientAdmin(ArchiveAdmin):
-    """Persons. Name, birth date and sex can be corrected; the identifier cannot."""
+    """Patients; names, dates of birth and sex can be corrected, identifiers cannot."""
 
     patient_path = "pk"
     editable = True
@@ -29,7 +31,7 @@ class PatientAdmin(ArchiveAdmin):
     )
     list_filter = ("issuer", "sex", ("patient_id", admin.EmptyFieldListFilter))
     search_fields = ("name_folded",)
-    search_help_text = "Beginnings of names, an identifier or an accession number."
+    search_help_text = _("Beginnings of names, a patient ID or an accession number.")
     fields = (
         "patient_id",
         "issuer",
@@ -42,7 +44,7 @@ class PatientAdmin(ArchiveAdmin):
     readonly_fields = ("patient_id", "issuer", "created_at", "studies_link")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Patient]:
-        """Return patients with the number of their studies, counted for a page."""
+        """Return patients with the number of their studies."""
         studies = Study.objects.filter(patient=OuterRef("pk")).order_by()
         counted = studies.values("patient").annotate(count=Count("pk")).values("count")
         return (
@@ -68,8 +70,11 @@ class PatientAdmin(ArchiveAdmin):
         obj.name_folded = names.folded(names.name_of(obj))
         super().save_model(request, obj, form, change)
 
-    @admin.display(description="studies")
+    @admin.display(description=_("studies"))
     def studies_link(self, patient: Patient) -> SafeString:
         """Return a link to the patient's studies."""
-        count = patient.studies_count
-        return list_link(Study, "patient__id__exact", patient.pk, f"{count} studies")
+        count: int = getattr(patient, "studies_count", 0)
+        words = ngettext("%(count)d study", "%(count)d studies", count)
+        return list_link(
+            Study, "patient__id__exact", patient.pk, words % {"count": count}
+        )

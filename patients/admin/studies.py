@@ -1,4 +1,4 @@
-"""Studies in the admin: flags are reconciled, unidentified ones get their patient."""
+"""Studies in the admin: reconcile flags, assign studies to patients."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,20 +13,23 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import format_lazy
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts.access import Action, require
 from accounts.errors import ChestXError
-from patients.admin.common import ArchiveAdmin, link_to, list_link
-from patients.conflicts import resolutions
+from patients import resolutions
+from patients.admin.common import ArchiveAdmin, link_to, list_link, signed_in
 from patients.identity import assignments
 from patients.models import Series, Study, StudyFlag
 from patients.search import studies_found
 
 
 class FlagFilter(admin.SimpleListFilter):
-    """Studies that a person should look at."""
+    """Filter studies by flag."""
 
-    title = "flag"
+    title = _("flag")
     parameter_name = "flag"
 
     def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> Any:
@@ -45,14 +48,14 @@ class FlagFilter(admin.SimpleListFilter):
 
 
 class UnidentifiedFilter(admin.SimpleListFilter):
-    """Studies whose patient is not known yet."""
+    """Filter studies by whether the patient is identified."""
 
-    title = "patient"
+    title = _("patient")
     parameter_name = "identified"
 
     def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> Any:
-        """Return the two kinds."""
-        return (("no", "unidentified"), ("yes", "identified"))
+        """Return the choices."""
+        return (("no", _("unidentified")), ("yes", _("identified")))
 
     def queryset(
         self, request: HttpRequest, queryset: QuerySet[Study]
@@ -64,26 +67,40 @@ class UnidentifiedFilter(admin.SimpleListFilter):
 
 
 class AssignmentForm(forms.Form):
-    """Whose study it is."""
+    """The patient that a study is assigned to."""
 
-    patient_id = forms.CharField(max_length=64, help_text="The hospital's identifier.")
+    patient_id = forms.CharField(
+        label=_("Patient ID"),
+        max_length=64,
+        help_text=_("The identifier that the hospital uses."),
+    )
     issuer = forms.CharField(
-        max_length=64, required=False, help_text="Empty: the hospital's own."
+        label=_("Issuer"),
+        max_length=64,
+        required=False,
+        help_text=_("Empty: this hospital."),
     )
 
 
 def _reconciling(flag: StudyFlag) -> Callable[..., None]:
-    """Return the action that takes one flag off the chosen studies."""
+    """Return the action that removes one flag from the selected studies."""
 
-    @admin.action(description=f"Reconciled: {flag.label}", permissions=["resolve"])
+    @admin.action(
+        description=format_lazy(_("Reconciled: {flag}"), flag=flag.label),
+        permissions=["resolve"],
+    )
     def reconcile(
         page: admin.ModelAdmin, request: HttpRequest, studies: QuerySet[Study]
     ) -> None:
+        user = signed_in(request)
         changed = sum(
-            resolutions.reconcile(study, flag, actor=request.user, request=request)
+            resolutions.reconcile(study, flag, actor=user, request=request)
             for study in studies
         )
-        page.message_user(request, f"{changed} studies reconciled.", messages.SUCCESS)
+        words = ngettext(
+            "%(count)d study reconciled.", "%(count)d studies reconciled.", changed
+        )
+        page.message_user(request, words % {"count": changed}, messages.SUCCESS)
 
     reconcile.__name__ = f"reconcile_{flag.value}"
     return reconcile
@@ -91,7 +108,7 @@ def _reconciling(flag: StudyFlag) -> Callable[..., None]:
 
 @admin.register(Study)
 class StudyAdmin(ArchiveAdmin):
-    """Examinations: flags are reconciled here, and studies get their patient."""
+    """Studies; flags are reconciled and patients assigned here."""
 
     patient_path = "patient_id"
     list_display = (
@@ -114,7 +131,7 @@ class StudyAdmin(ArchiveAdmin):
     )
     list_select_related = ("patient", "department")
     search_fields = ("accession_number",)
-    search_help_text = "Beginnings of names, an identifier or an accession number."
+    search_help_text = _("Beginnings of names, a patient ID or an accession number.")
     actions = tuple(_reconciling(flag) for flag in StudyFlag)
     fields = (
         "patient_link",
@@ -155,48 +172,55 @@ class StudyAdmin(ArchiveAdmin):
         return [assign, *super().get_urls()]
 
     def assign_view(self, request: HttpRequest, study_id: UUID) -> HttpResponse:
-        """Ask for the patient's identifier, and move the study there."""
+        """Ask for a patient ID and move the study to that patient."""
         require(request, Action.RESOLVE_CONFLICT)
         study = self.get_object(request, str(study_id))
-        if study is None:
+        if not isinstance(study, Study):
             raise Http404
         form = AssignmentForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
             try:
                 assignments.assign_study(
-                    study, actor=request.user, request=request, **form.cleaned_data
+                    study,
+                    actor=signed_in(request),
+                    request=request,
+                    **form.cleaned_data,
                 )
             except ChestXError as error:
                 form.add_error(None, error.message)
             else:
-                self.message_user(request, "The study was assigned.", messages.SUCCESS)
+                self.message_user(
+                    request, gettext("The study was assigned."), messages.SUCCESS
+                )
                 return redirect("admin:patients_study_change", study.pk)
         context = {
             **self.admin_site.each_context(request),
-            "title": "Assign the study to a patient",
+            "title": gettext("Assign the study to a patient"),
             "opts": self.opts,
             "study": study,
             "form": form,
         }
         return TemplateResponse(request, "admin/patients/study/assign.html", context)
 
-    @admin.display(description="patient", ordering="patient__name_folded")
+    @admin.display(description=_("patient"), ordering="patient__name_folded")
     def patient_link(self, study: Study) -> str | SafeString:
         """Return a link to the patient."""
         return link_to(study.patient)
 
-    @admin.display(description="belongs to somebody else?")
+    @admin.display(description=_("another patient?"))
     def assign_link(self, study: Study) -> SafeString:
         """Return a link to the form that assigns the study."""
         url = reverse("admin:patients_study_assign", args=[study.pk])
-        return format_html('<a href="{}">Assign to a patient</a>', url)
+        return format_html('<a href="{}">{}</a>', url, gettext("Assign to a patient"))
 
-    @admin.display(description="series")
+    @admin.display(description=_("series"))
     def series_link(self, study: Study) -> SafeString:
         """Return a link to the study's series."""
-        return list_link(Series, "study__id__exact", study.pk, "Series of this study")
+        return list_link(
+            Series, "study__id__exact", study.pk, gettext("Series of this study")
+        )
 
-    @admin.display(description="flags")
+    @admin.display(description=_("flags"))
     def flag_words(self, study: Study) -> str:
-        """Return what a person should look at."""
-        return "; ".join(StudyFlag(flag).label for flag in study.flags)
+        """Return the flags as text."""
+        return "; ".join(str(StudyFlag(flag).label) for flag in study.flags)

@@ -1,36 +1,54 @@
-"""Files that were sent, conflicts to be resolved, and assignments to be undone."""
+"""Uploads, conflicts and patient assignments in the admin."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.contrib import admin, messages
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext_lazy
 
 from accounts.api.audited import patient_keys
 from accounts.errors import ChestXError
-from patients.admin.common import ArchiveAdmin, link_to
-from patients.conflicts import resolutions
+from patients import resolutions
+from patients.admin.common import ArchiveAdmin, link_to, signed_in
 from patients.identity import assignments
 from patients.models import PatientAssignment, Upload
 
+if TYPE_CHECKING:
+    from django.utils.functional import _StrPromise
+
+_RESOLVED = ngettext_lazy(
+    "%(count)d conflict resolved.", "%(count)d conflicts resolved.", "count"
+)
+_DISCARDED = ngettext_lazy(
+    "%(count)d copy discarded.", "%(count)d copies discarded.", "count"
+)
+_ACCEPTED = ngettext_lazy(
+    "%(count)d file accepted.", "%(count)d files accepted.", "count"
+)
+_UNDONE = ngettext_lazy(
+    "%(count)d assignment undone.", "%(count)d assignments undone.", "count"
+)
+
 
 class ConflictFilter(admin.SimpleListFilter):
-    """Conflicts that wait for a decision."""
+    """Filter conflicts by whether they are resolved."""
 
-    title = "conflict"
+    title = _("conflict")
     parameter_name = "conflict"
 
     def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> Any:
-        """Return the two kinds."""
-        return (("open", "waits for a decision"), ("resolved", "resolved"))
+        """Return the choices."""
+        return (("open", _("waiting for a decision")), ("resolved", _("resolved")))
 
     def queryset(
         self, request: HttpRequest, queryset: QuerySet[Upload]
     ) -> QuerySet[Upload]:
-        """Keep the conflicts of one kind."""
+        """Keep open or resolved conflicts."""
         conflicts = queryset.filter(outcome=Upload.Outcome.CONFLICT)
         if self.value() == "open":
             return conflicts.filter(resolution="")
@@ -42,24 +60,28 @@ def _each(
     request: HttpRequest,
     rows: QuerySet[Any],
     decide: Callable[..., object],
-    done: str,
+    done: "_StrPromise",
 ) -> None:
-    """Decide about the chosen rows one by one; one that cannot be stops no other."""
+    """Apply a decision to the selected rows; a row that fails does not stop the rest.
+
+    Args:
+        done: A lazy plural with the placeholder `count`.
+    """
     decided = 0
     for row in rows:
         try:
-            decide(row, actor=request.user, request=request)
+            decide(row, actor=signed_in(request), request=request)
         except ChestXError as error:
             page.message_user(request, f"{row}: {error.message}", messages.ERROR)
         else:
             decided += 1
     if decided:
-        page.message_user(request, f"{decided} {done}.", messages.SUCCESS)
+        page.message_user(request, done % {"count": decided}, messages.SUCCESS)
 
 
 @admin.register(Upload)
 class UploadAdmin(ArchiveAdmin):
-    """Every file that was sent, and the conflicts that wait for a decision."""
+    """Every received file, and the conflicts that wait for a decision."""
 
     patient_path = "instance__series__study__patient_id"
     list_display = (
@@ -77,7 +99,7 @@ class UploadAdmin(ArchiveAdmin):
     list_filter = (ConflictFilter, "outcome", "source", "reason_code", "created_at")
     list_select_related = ("user", "department", "instance", "conflicts_with")
     search_fields = ("original_name", "sha256__startswith")
-    search_help_text = "Part of the file's name, or the beginning of its sha256."
+    search_help_text = _("Part of the file name, or the beginning of the SHA-256.")
     actions = ("keep_stored", "discard", "send_again")
     fields = (
         "created_at",
@@ -88,7 +110,7 @@ class UploadAdmin(ArchiveAdmin):
         "size_bytes",
         "outcome",
         "reason_code",
-        "reason",
+        "reason_sentence",
         "submitted_identity",
         "department",
         "instance_link",
@@ -100,7 +122,7 @@ class UploadAdmin(ArchiveAdmin):
     readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Upload]:
-        """Return the files without the headers of what they belong to."""
+        """Return the uploads without the headers of their instances."""
         return (
             super()
             .get_queryset(request)
@@ -108,41 +130,48 @@ class UploadAdmin(ArchiveAdmin):
         )
 
     def patients_of(self, rows: Sequence[Model]) -> set[UUID]:
-        """Return whose images these are, and whose they conflict with."""
+        """Return the patients of the images and of those they conflict with."""
         if not rows:
             return set()
         other = patient_keys(list(rows), "conflicts_with__series__study__patient_id")
         return super().patients_of(rows) | other
 
-    @admin.action(description="Keep the stored object", permissions=["resolve"])
+    @admin.action(description=_("Keep the stored object"), permissions=["resolve"])
     def keep_stored(self, request: HttpRequest, uploads: QuerySet[Upload]) -> None:
-        """Decide for the stored objects; the copies stay in quarantine."""
-        _each(self, request, uploads, resolutions.keep_stored, "conflicts resolved")
+        """Keep the stored objects; the copies stay in quarantine."""
+        _each(self, request, uploads, resolutions.keep_stored, _RESOLVED)
 
-    @admin.action(description="Discard the quarantined copy", permissions=["resolve"])
+    @admin.action(
+        description=_("Discard the quarantined copy"), permissions=["resolve"]
+    )
     def discard(self, request: HttpRequest, uploads: QuerySet[Upload]) -> None:
-        """Decide for the stored objects, and delete the copies."""
-        _each(self, request, uploads, resolutions.discard, "copies discarded")
+        """Keep the stored objects and delete the copies."""
+        _each(self, request, uploads, resolutions.discard, _DISCARDED)
 
-    @admin.action(description="Send again", permissions=["resolve"])
+    @admin.action(description=_("Send again"), permissions=["resolve"])
     def send_again(self, request: HttpRequest, uploads: QuerySet[Upload]) -> None:
-        """Take the files in as if they came now, after the record was corrected."""
-        _each(self, request, uploads, resolutions.send_again, "files taken in")
+        """Ingest the files again, after the record was corrected."""
+        _each(self, request, uploads, resolutions.send_again, _ACCEPTED)
 
-    @admin.display(description="stored as")
+    @admin.display(description=_("reason"))
+    def reason_sentence(self, upload: Upload) -> str:
+        """Return the reason in the language of the reader."""
+        return upload.reason_text
+
+    @admin.display(description=_("stored as"))
     def instance_link(self, upload: Upload) -> str | SafeString:
         """Return a link to the object."""
         return link_to(upload.instance)
 
-    @admin.display(description="conflicts with")
+    @admin.display(description=_("conflicts with"))
     def conflicts_with_link(self, upload: Upload) -> str | SafeString:
-        """Return a link to the object that it contradicts."""
+        """Return a link to the object that the upload contradicts."""
         return link_to(upload.conflicts_with)
 
 
 @admin.register(PatientAssignment)
 class PatientAssignmentAdmin(ArchiveAdmin):
-    """Which studies were given to which patients, by whom; the newest can be undone."""
+    """Studies moved to other patients; the newest move can be undone."""
 
     patient_path = "to_patient_id"
     list_display = (
@@ -163,7 +192,7 @@ class PatientAssignmentAdmin(ArchiveAdmin):
         "undone_by",
     )
     search_fields = ("to_patient__patient_id__startswith",)
-    search_help_text = "The beginning of the identifier of the patient assigned to."
+    search_help_text = _("The beginning of the ID of the new patient.")
     actions = ("undo",)
     fields = (
         "study_link",
@@ -178,25 +207,26 @@ class PatientAssignmentAdmin(ArchiveAdmin):
 
     def patients_of(self, rows: Sequence[Model]) -> set[UUID]:
         """Return both patients of each assignment."""
-        former = {row.from_patient_id for row in rows}
-        return former | {row.to_patient_id for row in rows}
+        moves = [row for row in rows if isinstance(row, PatientAssignment)]
+        former = {move.from_patient_id for move in moves}
+        return former | {move.to_patient_id for move in moves}
 
-    @admin.action(description="Undo", permissions=["resolve"])
+    @admin.action(description=_("Undo"), permissions=["resolve"])
     def undo(self, request: HttpRequest, chosen: QuerySet[PatientAssignment]) -> None:
-        """Give the studies back."""
-        _each(self, request, chosen, assignments.undo_assignment, "assignments undone")
+        """Undo the selected assignments."""
+        _each(self, request, chosen, assignments.undo_assignment, _UNDONE)
 
-    @admin.display(description="study")
+    @admin.display(description=_("study"))
     def study_link(self, assignment: PatientAssignment) -> str | SafeString:
         """Return a link to the study."""
         return link_to(assignment.study)
 
-    @admin.display(description="from")
+    @admin.display(description=_("from"))
     def from_link(self, assignment: PatientAssignment) -> str | SafeString:
-        """Return a link to the patient it was taken from."""
+        """Return a link to the former patient."""
         return link_to(assignment.from_patient)
 
-    @admin.display(description="to")
+    @admin.display(description=_("to"))
     def to_link(self, assignment: PatientAssignment) -> str | SafeString:
-        """Return a link to the patient it was given to."""
+        """Return a link to the new patient."""
         return link_to(assignment.to_patient)

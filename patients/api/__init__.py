@@ -1,4 +1,4 @@
-"""The REST interface of the archive: `chestx_site.api` puts its routes together."""
+"""The REST interface of the archive; `chestx_site.api` adds its routes."""
 
 from rest_framework.viewsets import GenericViewSet
 

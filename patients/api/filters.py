@@ -1,6 +1,7 @@
-"""Which rows to list."""
+"""Filters of the lists of patients, studies, series and instances."""
 
 from django.db.models import QuerySet
+from django.utils.translation import gettext_lazy as _
 from django_filters import rest_framework as filters
 
 from patients.models import Instance, Patient, Priority, Series, Study, StudyFlag
@@ -10,25 +11,27 @@ LONGEST_SEARCH = 128
 
 
 class PatientFilter(filters.FilterSet):
-    """Patients by who they are."""
+    """Filter patients by identity."""
 
     search = filters.CharFilter(
-        method="found",
+        method="matching",
         max_length=LONGEST_SEARCH,
-        help_text="Beginning of a name's words, an identifier or an accession number.",
+        help_text=_("Beginnings of names, a patient ID or an accession number."),
     )
     name = filters.CharFilter(
-        method="named", max_length=LONGEST_SEARCH, help_text="Beginnings of its words."
+        method="named",
+        max_length=LONGEST_SEARCH,
+        help_text=_("Beginnings of its words."),
     )
 
     class Meta:
         model = Patient
         fields = ("patient_id", "issuer", "birth_date", "sex")
 
-    def found(
+    def matching(
         self, patients: QuerySet[Patient], name: str, text: str
     ) -> QuerySet[Patient]:
-        """Keep the patients whom a search finds."""
+        """Keep the patients that match a search."""
         return patients.filter(pk__in=patients_found(text).order_by().values("pk"))
 
     def named(
@@ -39,12 +42,12 @@ class PatientFilter(filters.FilterSet):
 
 
 class StudyFilter(filters.FilterSet):
-    """Studies by patient, accession number, time, priority and content."""
+    """Filter studies by patient, accession number, time, priority and content."""
 
     search = filters.CharFilter(
-        method="found",
+        method="matching",
         max_length=LONGEST_SEARCH,
-        help_text="Beginning of a name's words, an identifier or an accession number.",
+        help_text=_("Beginnings of names, a patient ID or an accession number."),
     )
     patient_id = filters.CharFilter(field_name="patient__patient_id")
     study_date_after = filters.DateFilter(field_name="study_date", lookup_expr="gte")
@@ -56,7 +59,7 @@ class StudyFilter(filters.FilterSet):
         field_name="received_at", lookup_expr="lt"
     )
     priority = filters.TypedChoiceFilter(
-        choices=[(p.label, p.label) for p in Priority],
+        choices=[(p.name.lower(), p.label) for p in Priority],
         coerce=lambda word: Priority[word.upper()],
     )
     department = filters.CharFilter(field_name="department__code")
@@ -67,8 +70,10 @@ class StudyFilter(filters.FilterSet):
         model = Study
         fields = ("patient", "study_instance_uid", "accession_number", "study_date")
 
-    def found(self, studies: QuerySet[Study], name: str, text: str) -> QuerySet[Study]:
-        """Keep the studies that a search finds."""
+    def matching(
+        self, studies: QuerySet[Study], name: str, text: str
+    ) -> QuerySet[Study]:
+        """Keep the studies that match a search."""
         return studies.filter(pk__in=studies_found(text))
 
     def flagged(
@@ -87,7 +92,7 @@ class StudyFilter(filters.FilterSet):
 
 
 class SeriesFilter(filters.FilterSet):
-    """Series by study, patient and kind."""
+    """Filter series by study, patient and kind."""
 
     patient = filters.UUIDFilter(field_name="study__patient")
 
@@ -97,7 +102,7 @@ class SeriesFilter(filters.FilterSet):
 
 
 class InstanceFilter(filters.FilterSet):
-    """Instances by where they belong and what they are."""
+    """Filter instances by study, patient and kind."""
 
     study = filters.UUIDFilter(field_name="series__study")
     patient = filters.UUIDFilter(field_name="series__study__patient")

@@ -1,4 +1,4 @@
-"""How the archive reads in JSON. Nothing here nests what models said."""
+"""The archive in JSON, without results of models."""
 
 from typing import Any
 
@@ -8,18 +8,18 @@ from patients.models import Instance, Patient, Priority, Series, Study
 
 
 class PriorityWordField(serializers.ChoiceField):
-    """A priority by its word, as it is sent."""
+    """A priority as a word, as it is submitted."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__([p.label for p in Priority], **kwargs)
+        super().__init__([p.name.lower() for p in Priority], **kwargs)
 
-    def to_representation(self, value: int) -> str:
+    def to_representation(self, value: Any) -> str:
         """Return the word of the stored number."""
-        return Priority(value).label
+        return Priority(value).name.lower()
 
 
 class PatientSerializer(serializers.ModelSerializer):
-    """A person; `identified` is false while the hospital's identifier is not known."""
+    """A patient; `identified` is false while the hospital's identifier is unknown."""
 
     name = serializers.CharField(source="display_name", read_only=True)
     identified = serializers.BooleanField(read_only=True)
@@ -49,7 +49,9 @@ class PatientSerializer(serializers.ModelSerializer):
 class StudySerializer(serializers.ModelSerializer):
     """One examination; date and time as sent, with their offset where one was given."""
 
-    department = serializers.SlugRelatedField("code", read_only=True)
+    department: "serializers.SlugRelatedField[Any]" = serializers.SlugRelatedField(
+        "code", read_only=True
+    )
     priority = PriorityWordField(read_only=True)
 
     class Meta:
@@ -103,7 +105,7 @@ class InstanceSerializer(serializers.ModelSerializer):
 
     class Meta:
         model = Instance
-        fields = (
+        fields: tuple[str, ...] = (
             "id",
             "patient",
             "study",
@@ -134,7 +136,7 @@ class InstanceSerializer(serializers.ModelSerializer):
             "hash_rule",
             "received_at",
         )
-        read_only_fields = fields
+        read_only_fields: tuple[str, ...] = fields
 
 
 class InstanceWithHeaderSerializer(InstanceSerializer):

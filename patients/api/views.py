@@ -1,4 +1,4 @@
-"""Reading the archive: what the caller may see, and the event of seeing it."""
+"""Read the archive over REST: visible rows only, each read audited."""
 
 from typing import Any
 
@@ -28,13 +28,14 @@ from patients.models import Instance, Patient, Series, Study
 class ArchiveViewSet(
     AuditedReadMixin, ListModelMixin, RetrieveModelMixin, GenericViewSet
 ):
-    """What all four have in common: read only, audited, limited to what is visible."""
+    """Base of the archive's views: read only, audited, limited to visible rows."""
 
     required_action = Action.READ_PATIENTS
 
     def get_queryset(self) -> QuerySet[Any]:
-        """Return the rows that the caller may see; another row does not exist."""
-        return self.queryset.all().visible_to(self.request.user)
+        """Return the rows that the caller may see."""
+        rows: Any = super().get_queryset()
+        return rows.visible_to(self.request.user)
 
 
 class PatientViewSet(ArchiveViewSet):
@@ -90,7 +91,7 @@ class InstanceViewSet(ArchiveViewSet):
         return visible if self.action == "retrieve" else visible.defer("header")
 
     def get_serializer_class(self) -> type[BaseSerializer]:
-        """Return the form of one object, or of many."""
+        """Return the serializer of one object, or of a list."""
         if self.action == "retrieve":
             return InstanceWithHeaderSerializer
         return self.serializer_class

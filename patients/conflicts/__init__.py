@@ -1,1 +1,1 @@
-"""Files that contradict the record: duplicates, quarantine, resolution by a person."""
+"""Files that contradict the record: detection and quarantine."""

@@ -1,28 +1,31 @@
-"""The same object or not: what a file is whose SOP Instance UID is already stored."""
+"""Compare a file with the stored object that has the same SOP Instance UID."""
 
 from dataclasses import dataclass
 
-from patients import decode, storage
-from patients.conflicts.quarantine import Conflicting, ConflictReason
+from accounts.messages import Message
+from patients import decode, messages, storage
+from patients.conflicts.quarantine import Conflicting
 from patients.incoming import IncomingImage
 from patients.models import Instance
 
 # Two decoders of one lossy stream, or two lossy copies, differ by rounding.
 GREATEST_LOSSY_DIFFERENCE = 2.0
-LOSSY_REENCODED = "lossy_reencoded"
 
 
 @dataclass(frozen=True)
 class Recognised:
-    """The file is a copy of a stored object; `reason_code` is empty for a true copy."""
+    """A stored object that the file is a copy of.
+
+    Attributes:
+        note: How the copy differs; None for a true copy.
+    """
 
     instance: Instance
-    reason_code: str = ""
-    reason: str = ""
+    note: Message | None = None
 
 
 def known_object(image: IncomingImage) -> Instance | None:
-    """Return the stored object of the image's SOP Instance UID."""
+    """Return the stored object with the SOP Instance UID of the image, or None."""
     return (
         Instance.objects.select_related(
             "series__study__patient", "series__study__department"
@@ -33,12 +36,12 @@ def known_object(image: IncomingImage) -> Instance | None:
 
 
 def recognise(image: IncomingImage, known: Instance) -> Recognised:
-    """Say how the image is a copy of the stored object with its SOP Instance UID.
+    """Return how the image is a copy of the stored object.
 
     Instances never change, so this needs no lock and no transaction.
 
     Raises:
-        Conflicting: conflict_header or conflict_pixels: another object under that UID.
+        Conflicting: conflict_header or conflict_pixels: a different object.
         InvalidInput: The pixels cannot be read.
     """
     if image.object_sha256 == known.object_sha256:
@@ -46,25 +49,12 @@ def recognise(image: IncomingImage, known: Instance) -> Recognised:
     if image.hashes.dataset_sha256 == known.dataset_sha256:
         return Recognised(known)
     if image.hashes.header_sha256 != known.header_sha256:
-        raise Conflicting(
-            ConflictReason.HEADER,
-            "This image is already stored, with the same SOP Instance UID but other "
-            "information in its header.",
-            conflicts_with=known,
-        )
+        raise Conflicting(messages.OTHER_HEADER, conflicts_with=known)
     if image.pixel_sha256 and image.pixel_sha256 == known.pixel_sha256:
         return Recognised(known)
     if (image.header.lossy or known.lossy) and _look_the_same(image, known):
-        return Recognised(
-            known,
-            reason_code=LOSSY_REENCODED,
-            reason="The same image, compressed again with loss; the first copy stands.",
-        )
-    raise Conflicting(
-        ConflictReason.PIXELS,
-        "An image with the same SOP Instance UID but other pixels is already stored.",
-        conflicts_with=known,
-    )
+        return Recognised(known, note=messages.LOSSY_REENCODED)
+    raise Conflicting(messages.OTHER_PIXELS, conflicts_with=known)
 
 
 def _look_the_same(image: IncomingImage, known: Instance) -> bool:

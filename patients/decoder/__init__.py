@@ -1,1 +1,1 @@
-"""The child process that decodes pixels, and how it is started, asked and stopped."""
+"""The child process that decodes pixels: its program, its control, its refusals."""

@@ -1,8 +1,8 @@
-"""The child that decodes: `python -m patients.decoder.child`, see `patients.decode`.
+"""The decoder child, `python -m patients.decoder.child`; see `patients.decode`.
 
-It imports no Django, so that it starts quickly and knows no secret, and takes one
-request at a time: a line of JSON on its standard input, answered by a line of JSON on
-its standard output, followed by as many bytes as that line says.
+It imports no Django, so it starts quickly and knows no secret. It answers one request
+at a time: a line of JSON on standard input, answered by a line of JSON on standard
+output and the number of bytes that this line states.
 """
 
 import ctypes
@@ -65,7 +65,7 @@ def display(path: str, *, frame: int) -> Answer:
 
 
 def difference(path: str, *, other: str) -> Answer:
-    """Find the greatest difference of display values, in grey levels of 255."""
+    """Return the greatest difference of display values, in grey levels of 255."""
     one, two = _read(path), _read(other)
     if frame_count(one) != frame_count(two):
         return {"difference": 255.0}, b""
@@ -94,7 +94,7 @@ _OPERATIONS: dict[str, Callable[..., Answer]] = {
 
 
 def main(parent_pid: int, memory_bytes: int) -> None:
-    """Answer requests until the parent closes its end, or ends."""
+    """Answer requests until the parent closes the pipe or ends."""
     _end_with(parent_pid)
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -107,10 +107,14 @@ def main(parent_pid: int, memory_bytes: int) -> None:
         try:
             head, payload = operation(request.pop("path"), **request)
         except ImageError as error:
-            head = {"reason_code": error.reason_code, "message": error.message}
+            head = {
+                "reason_code": error.reason_code,
+                "text": error.text,
+                "params": error.params,
+            }
             payload = b""
         except MemoryError:
-            head, payload = {"reason_code": "decoder_killed"}, b""
+            head, payload = {"out_of_memory": True}, b""
         _answer(answers, head, payload)
 
 
@@ -120,18 +124,18 @@ def _end_with(parent_pid: int) -> None:
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) was refused")
     if os.getppid() != parent_pid:
-        sys.exit("the parent is gone")
+        sys.exit("the parent process has ended")
 
 
 def _own_stdout() -> IO[bytes]:
-    """Keep standard output to ourselves: decoders print to it."""
+    """Return the standard output and redirect what decoders print to it."""
     own = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return own
 
 
 def _answer(out: IO[bytes], head: dict[str, Any], payload: bytes | memoryview) -> None:
-    line = json.dumps({**head, "payload_bytes": len(payload)})
+    line = json.dumps({**head, "payload_bytes": len(payload)}, default=str)
     out.write(line.encode() + b"\n")
     out.write(payload)
     out.flush()

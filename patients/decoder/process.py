@@ -1,4 +1,4 @@
-"""A child process that can be asked, killed and started again."""
+"""The decoder child process: start it, send requests, kill it."""
 
 import contextlib
 import fcntl
@@ -10,13 +10,13 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 _START_TIMEOUT_S = 60
 _PIPE_BYTES = 1024 * 1024
-# What the child is told of the environment: no address, no secret.
+# Environment variables that the child gets: no address, no secret.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "VAR_DIR")
-# One thread each keeps the address space small, which is limited.
+# One thread each, since the address space is limited.
 _ONE_THREAD = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
@@ -33,10 +33,10 @@ class DecoderHungError(Exception):
 
 
 class DecoderProcess:
-    """One `python -m patients.decoder.child` at a time, asked by one caller at a time.
+    """One child `python -m patients.decoder.child`, used by one caller at a time.
 
-    The kernel ends the child with the *thread* that forked it, and threads of requests
-    end: a thread that lasts starts it.
+    The kernel ends the child with the *thread* that started it, and request threads
+    end, so a thread that lasts starts it.
     """
 
     def __init__(self, *, memory_bytes: int, folder: Path) -> None:
@@ -49,11 +49,11 @@ class DecoderProcess:
 
     @property
     def pid(self) -> int | None:
-        """The child's process id, None where none runs."""
+        """The process id of the child, None if none runs."""
         return self._process.pid if self._process else None
 
     def start(self) -> None:
-        """Start the child if none runs, and wait until it can be asked.
+        """Start the child if none runs, and wait until it is ready.
 
         Raises:
             DecoderDiedError: It ended while starting.
@@ -68,7 +68,7 @@ class DecoderProcess:
     def ask(
         self, request: dict[str, Any], *, timeout_s: float
     ) -> tuple[dict[str, Any], bytearray]:
-        """Send a request and return its answer with the bytes that belong to it.
+        """Send a request and return the answer with its bytes.
 
         Raises:
             DecoderDiedError: The child ended before it answered.
@@ -79,18 +79,18 @@ class DecoderProcess:
         process = self._running()
         line = json.dumps(request).encode() + b"\n"
         try:
-            os.write(process.stdin.fileno(), line)
+            os.write(_opened(process.stdin).fileno(), line)
             return self._receive(deadline)
         except BrokenPipeError as error:
             self.stop()
             raise DecoderDiedError from error
         except BaseException:
-            # What is left in the pipe would be the answer to the next caller.
+            # The rest of this answer would be read as the next one.
             self.stop()
             raise
 
     def stop(self) -> None:
-        """Kill the child, if there is one, and wait for its end."""
+        """Kill the child, if there is one, and wait until it has ended."""
         process, self._process = self._process, None
         self._pending.clear()
         if process is not None:
@@ -99,13 +99,13 @@ class DecoderProcess:
                 process.wait()
 
     def abandon(self) -> None:
-        """Close the pipes of a child that is the parent process' own, not ours."""
+        """Close the pipes of a child that belongs to the parent process."""
         process, self._process = self._process, None
         if process is not None:
             for pipe in (process.stdin, process.stdout):
                 with contextlib.suppress(OSError):
-                    pipe.close()
-            # Nothing of ours to wait for.
+                    _opened(pipe).close()
+            # The child belongs to the parent process: there is nothing to wait for.
             process.returncode = 0
 
     def _spawn(self) -> subprocess.Popen[bytes]:
@@ -128,8 +128,10 @@ class DecoderProcess:
             env={**environment, **_ONE_THREAD},
             start_new_session=True,
         )
-        with contextlib.suppress(OSError):  # a comfort, limited by the system
-            fcntl.fcntl(process.stdout.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        with contextlib.suppress(OSError):  # the system may limit it
+            fcntl.fcntl(
+                _opened(process.stdout).fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES
+            )
         return process
 
     def _running(self) -> subprocess.Popen[bytes]:
@@ -138,7 +140,7 @@ class DecoderProcess:
         return self._process
 
     def _receive(self, deadline: float) -> tuple[dict[str, Any], bytearray]:
-        """Read one answer; a child that does not give it is ended."""
+        """Read one answer; kill a child that does not give it."""
         try:
             while (end := self._pending.find(b"\n")) < 0:
                 self._pending += self._read(deadline, _PIPE_BYTES)
@@ -149,7 +151,7 @@ class DecoderProcess:
             self._pending.clear()
             self._fill(payload, len(have), deadline)
         except BaseException:
-            # Whatever it was: what is left in the pipe is nobody else's answer.
+            # The rest of this answer would be read as the next one.
             self.stop()
             raise
         return head, payload
@@ -158,21 +160,28 @@ class DecoderProcess:
         view = memoryview(payload)
         while start < len(payload):
             self._wait(deadline)
-            count = os.readv(self._running().stdout.fileno(), [view[start:]])
+            count = os.readv(_opened(self._running().stdout).fileno(), [view[start:]])
             if count == 0:
                 raise DecoderDiedError
             start += count
 
     def _read(self, deadline: float, most: int) -> bytes:
         self._wait(deadline)
-        data = os.read(self._running().stdout.fileno(), most)
+        data = os.read(_opened(self._running().stdout).fileno(), most)
         if not data:
             raise DecoderDiedError
         return data
 
     def _wait(self, deadline: float) -> None:
         poll = select.poll()
-        poll.register(self._running().stdout.fileno(), select.POLLIN)
+        poll.register(_opened(self._running().stdout).fileno(), select.POLLIN)
         left_ms = max(0, int((deadline - time.monotonic()) * 1000))
         if not poll.poll(left_ms):
             raise DecoderHungError
+
+
+def _opened(pipe: IO[bytes] | None) -> IO[bytes]:
+    """Return a pipe of the child, which is always started with pipes."""
+    if pipe is None:
+        raise DecoderDiedError
+    return pipe

@@ -1,4 +1,1 @@
-"""Reading DICOM files.
-
-Structure, header values, pixel data, hashes (PS3.3, PS3.5, PS3.10).
-"""
+"""Reading DICOM files: structure, header values, pixel data, hashes."""

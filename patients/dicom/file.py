@@ -1,11 +1,11 @@
-"""A DICOM file that is open: where its dataset starts, how it is encoded (PS3.10)."""
+"""An open DICOM file: the start and the encoding of its dataset (PS3.10)."""
 
 import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO, NoReturn, Protocol
+from typing import IO, Protocol
 
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -14,6 +14,7 @@ from pydicom.uid import (
 )
 
 from accounts.errors import InvalidInput
+from patients import messages
 from patients.files.mapped import Bytes, mapped
 from patients.files.temporary import new_temporary_file
 
@@ -29,7 +30,7 @@ _INFLATE_STEP = 256 * 1024
 
 
 class _Extent(Protocol):
-    """What has a place in the file: a `dicom_structure.Part`."""
+    """Start and length in the file, as of a `structure.Part`."""
 
     @property
     def start(self) -> int: ...
@@ -40,7 +41,7 @@ class _Extent(Protocol):
 
 @dataclass(frozen=True)
 class DicomBytes:
-    """The bytes that hold a dataset, from `start` on, and how it is encoded.
+    """The bytes of a dataset, from `start` on, and its encoding.
 
     Of a deflated file they are the inflated dataset.
     """
@@ -52,12 +53,12 @@ class DicomBytes:
     transfer_syntax_uid: str
 
     def value(self, part: "_Extent") -> bytes:
-        """Return the bytes of a value as they stand in the file."""
+        """Return the bytes of a value as in the file."""
         return self.data[part.start : part.start + part.length]
 
 
 @contextmanager
-def open_dicom(file: BinaryIO) -> Iterator[DicomBytes]:
+def open_dicom(file: IO[bytes]) -> Iterator[DicomBytes]:
     """Open a DICOM file (PS3.10 section 7); a deflated dataset is inflated to disk.
 
     Raises:
@@ -75,55 +76,37 @@ def open_dicom(file: BinaryIO) -> Iterator[DicomBytes]:
         yield DicomBytes(data, start, syntax == ImplicitVRLittleEndian, little, syntax)
 
 
-def truncated(detail: str = "") -> NoReturn:
-    """Refuse a file that ends too early."""
-    raise InvalidInput(
-        "The file ends too early: a part of it is missing"
-        + (f" ({detail})." if detail else ".")
-        + " Send it again from its source.",
-        reason_code="truncated_file",
-    )
-
-
-def damaged(detail: str) -> NoReturn:
-    """Refuse a file whose parts contradict each other."""
-    raise InvalidInput(f"The file is damaged: {detail}.", reason_code="damaged_file")
-
-
 def _read_file_meta(data: Bytes) -> tuple[str, int]:
     """Return the transfer syntax and where the dataset starts."""
     pos, syntax = PREAMBLE_BYTES + 4, ""
     if data[PREAMBLE_BYTES:pos] != b"DICM":
-        raise InvalidInput("The file is not a DICOM file.", reason_code="not_dicom")
+        raise InvalidInput(messages.NOT_DICOM)
     while True:
         header = data[pos : pos + 12]
         if len(header) < 8:
-            truncated("inside its file meta information")
+            raise InvalidInput(messages.TRUNCATED_FILE_META)
         group, element, vr, length = struct.unpack_from("<HH2sH", header)
         if group != 2:
             break
         value = pos + 8
         if vr in LONG_VRS:
             if len(header) < 12:
-                truncated("inside its file meta information")
+                raise InvalidInput(messages.TRUNCATED_FILE_META)
             length, value = struct.unpack_from("<L", header, 8)[0], pos + 12
         if value + length > len(data):
-            truncated("inside its file meta information")
+            raise InvalidInput(messages.TRUNCATED_FILE_META)
         if group << 16 | element == TRANSFER_SYNTAX_UID:
             syntax = (
                 data[value : value + length].rstrip(b"\0 ").decode("ascii", "replace")
             )
         pos = value + length
     if not syntax:
-        raise InvalidInput(
-            "The file does not say its transfer syntax, so it is not a DICOM file.",
-            reason_code="not_dicom",
-        )
+        raise InvalidInput(messages.NO_TRANSFER_SYNTAX)
     return syntax, pos
 
 
-def _inflate(data: Bytes, start: int, out: BinaryIO) -> None:
-    """Unpack a deflated dataset (PS3.5 A.5), never more than MAX_INFLATED_BYTES."""
+def _inflate(data: Bytes, start: int, out: IO[bytes]) -> None:
+    """Inflate a dataset (PS3.5 A.5), at most MAX_INFLATED_BYTES."""
     unpacker, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
     try:
         for pos in range(start, len(data), _INFLATE_STEP):
@@ -133,14 +116,14 @@ def _inflate(data: Bytes, start: int, out: BinaryIO) -> None:
                 total += len(chunk)
                 if total > MAX_INFLATED_BYTES:
                     raise InvalidInput(
-                        "The deflated dataset unpacks to more than is read.",
-                        reason_code="too_large",
+                        messages.INFLATED_TOO_LARGE,
+                        params={"limit_mb": MAX_INFLATED_BYTES // (1024 * 1024)},
                     )
                 out.write(chunk)
                 packed = unpacker.unconsumed_tail
             if unpacker.eof:
                 break
-    except zlib.error:
-        damaged("its deflated dataset cannot be unpacked")
+    except zlib.error as error:
+        raise InvalidInput(messages.DAMAGED_DEFLATED) from error
     if not unpacker.eof:
-        truncated("its deflated dataset is not complete")
+        raise InvalidInput(messages.TRUNCATED_DEFLATED)

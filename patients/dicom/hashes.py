@@ -1,4 +1,4 @@
-"""The hashes that say whether two files are the same object; their rule has a version.
+"""Hashes that show whether two files are the same object; the hash rule is versioned.
 
 The rule: a dataset is written again in one canonical form, in the order of the file,
 and hashed. Tag, VR and length as in Explicit VR Little Endian (lengths always of four
@@ -16,7 +16,7 @@ import hashlib
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from patients.dicom.structure import (
     walk,
 )
 from patients.dicom.values import TEXT_VRS
+from patients.files.temporary import sha256_of
 
 HASH_RULE = 1
 
@@ -65,7 +66,7 @@ _WIDTHS = {b"AT": 2, b"OW": 2, b"SS": 2, b"US": 2} | {
 
 @dataclass(frozen=True)
 class ObjectHashes:
-    """sha256 in hexadecimal of the bytes, of the dataset, and of the header alone."""
+    """SHA-256 in hexadecimal of the bytes, of the dataset, and of the header alone."""
 
     object_sha256: str
     dataset_sha256: str
@@ -73,12 +74,12 @@ class ObjectHashes:
     rule: int = HASH_RULE
 
 
-def hash_object(file: BinaryIO, *, object_sha256: str = "") -> ObjectHashes:
-    """Hash a whole DICOM file, streaming (`check_whole` came before).
+def hash_object(file: IO[bytes], *, object_sha256: str = "") -> ObjectHashes:
+    """Hash a whole DICOM file in chunks (call `check_whole` before).
 
     Args:
         file: Open for reading.
-        object_sha256: Of its bytes, where the caller has computed it.
+        object_sha256: Of its bytes, if the caller has computed it.
     """
     dataset, header = hashlib.sha256(), hashlib.sha256()
     with open_dicom(file) as dicom:
@@ -87,8 +88,7 @@ def hash_object(file: BinaryIO, *, object_sha256: str = "") -> ObjectHashes:
             if not _encodes_pixels(part):
                 header.update(_header_form(part, chunk))
     if not object_sha256:
-        file.seek(0)
-        object_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        object_sha256 = sha256_of(file)
     return ObjectHashes(
         object_sha256=object_sha256,
         dataset_sha256=dataset.hexdigest(),
@@ -97,7 +97,7 @@ def hash_object(file: BinaryIO, *, object_sha256: str = "") -> ObjectHashes:
 
 
 def _canonical(dicom: DicomBytes) -> Iterator[tuple[Part, bytes]]:
-    """Write the dataset in the canonical form, in chunks, each with its part."""
+    """Yield the dataset in canonical form, in chunks, each with its part."""
     private_depth: int | None = None
     for part in walk(dicom):
         if private_depth is not None:
@@ -156,7 +156,7 @@ def _element(dicom: DicomBytes, part: Part, tag: bytes) -> Iterator[bytes]:
 
 
 def _chunks(dicom: DicomBytes, part: Part) -> Iterator[bytes]:
-    """Give a value's bytes in Little Endian order."""
+    """Yield the bytes of a value in Little Endian order."""
     width = 1 if dicom.little_endian else _WIDTHS.get(part.vr, 1)
     if part.kind is PartKind.FRAGMENT:
         width = 1
@@ -169,7 +169,7 @@ def _chunks(dicom: DicomBytes, part: Part) -> Iterator[bytes]:
 
 
 def _encodes_pixels(part: Part) -> bool:
-    """Whether a part is the object's own pixel data or describes its encoding."""
+    """Return whether a part is pixel data or describes the pixel encoding."""
     if part.depth:
         return False
     fragments = part.kind in (PartKind.FRAGMENT, PartKind.FRAGMENTS_END)
@@ -181,7 +181,7 @@ def _encodes_pixels(part: Part) -> bool:
 
 
 def _header_form(part: Part, chunk: bytes) -> bytes:
-    """Let all ways of writing colour be one: compression changes which it is."""
+    """Write every colour interpretation as RGB, since compression changes it."""
     if part.tag == tags.PHOTOMETRIC and part.depth == 0 and chunk[12:] in _COLOURS:
         return chunk[:8] + struct.pack("<L", 3) + b"RGB"
     return chunk

@@ -1,16 +1,20 @@
-"""A DICOM header as a frozen dataclass (PS3.3), from files that nobody vouches for."""
+"""A DICOM header as a frozen dataclass (PS3.3), read from untrusted files."""
 
 import re
 from dataclasses import astuple, dataclass
 from datetime import date, time
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from django.conf import settings
+from pydicom import config, valuerep
+from pydicom.datadict import dictionary_description
 from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
 from accounts.errors import InvalidInput
 from ml.errors import ImageError
 from ml.pixels import check_pixel_count
+from patients import messages
+from patients.decoder.refusals import pixel_refusal
 from patients.dicom import tags
 from patients.dicom.file import open_dicom
 from patients.dicom.json_model import header_json
@@ -20,13 +24,18 @@ from patients.dicom.text import one_line
 from patients.dicom.values import Elements, read_elements
 from patients.dicom.views import body_part, view_position
 
+LONGEST_IDENTIFIER = 64
+_UID_NAMES = {
+    "sop_class_uid": "SOP Class UID",
+    "sop_instance_uid": "SOP Instance UID",
+    "study_instance_uid": "Study Instance UID",
+    "series_instance_uid": "Series Instance UID",
+}
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*\Z")
-_DATE = re.compile(r"(\d{4})[.-]?(\d{2})[.-]?(\d{2})\Z")
-_TIME = re.compile(r"(\d{2}):?(\d{2})?:?(\d{2})?(?:\.(\d{1,6}))?\Z")
 _OFFSET = re.compile(r"[+-]\d{4}\Z")
 _LARGEST_INTEGER = 2**31 - 1
 _MOST_BITS = 64
-# Compression that loses by its nature; JPEG 2000 says so in the header where it did.
+# Compression that is always lossy; JPEG 2000 states in the header whether it was.
 _LOSSY_SYNTAXES = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless})
 _LOSSY_FAMILIES = ("1.2.840.10008.1.2.4.10",)  # MPEG-2, MPEG-4, HEVC
 
@@ -50,7 +59,7 @@ class PersonName:
 
 @dataclass(frozen=True)
 class PatientIdentity:
-    """Who the header (or a form) says the patient is.
+    """The patient in a header or a form.
 
     patient_id is None where not given, issuer "" (the setting DEFAULT_ISSUER then
     holds), birth_date None where absent or no date, sex one of "", M, F, O.
@@ -65,7 +74,7 @@ class PatientIdentity:
 
 @dataclass(frozen=True)
 class PixelSpacing:
-    """Millimetres between rows and between columns, and which attribute said so.
+    """Millimetres between rows and columns, and the attribute they are from.
 
     `kind` is a value of `patients.models.PixelSpacingKind`.
     """
@@ -77,7 +86,7 @@ class PixelSpacing:
 
 @dataclass(frozen=True)
 class Header:
-    """What the archive keeps of a DICOM object besides its bytes.
+    """The attributes of a DICOM object that the archive stores.
 
     Texts are clean: no NUL, no unpaired surrogate, no longer than the columns they
     go to. `rows` … `bits_stored` are None where the object has no pixels. `json` is
@@ -116,8 +125,8 @@ class Header:
     json: dict[str, Any]
 
 
-def read_header(file: BinaryIO) -> Header:
-    """Read the header of a DICOM file (with its preamble; `check_whole` came before).
+def read_header(file: IO[bytes]) -> Header:
+    """Read the header of a DICOM file (call `check_whole` before).
 
     Raises:
         InvalidInput: not_dicom, missing_uids, unsupported_sop_class, no_pixels,
@@ -129,43 +138,45 @@ def read_header(file: BinaryIO) -> Header:
 
 def parse_name(text: str) -> PersonName:
     """Split a PN value into its parts (PS3.5 6.2.1)."""
-    groups = [*text.split("="), "", "", ""][:3]
-    parts = [one_line(part, 128) for part in groups[0].split("^")]
-    family, given, middle, prefix, suffix = [*parts, "", "", "", "", ""][:5]
+    name = valuerep.PersonName(text, validation_mode=config.IGNORE)
     return PersonName(
-        family=family,
-        given=given,
-        middle=middle,
-        prefix=prefix[:64],
-        suffix=suffix[:64],
-        ideographic=one_line(groups[1].replace("^", " "), 324),
-        phonetic=one_line(groups[2].replace("^", " "), 324),
+        family=one_line(name.family_name, 128),
+        given=one_line(name.given_name, 128),
+        middle=one_line(name.middle_name, 128),
+        prefix=one_line(name.name_prefix, 64),
+        suffix=one_line(name.name_suffix, 64),
+        ideographic=one_line(name.ideographic.replace("^", " "), 324),
+        phonetic=one_line(name.phonetic.replace("^", " "), 324),
     )
 
 
 def parse_date(text: str) -> date | None:
-    """Read a DA value, None where it is no date."""
-    found = _DATE.match(text.strip())
-    if found is None:
-        return None
+    """Return a DA value as a date, None where it is not one.
+
+    `1970-01-31` is accepted too.
+    """
     try:
-        return date(*(int(part) for part in found.groups()))
+        day = valuerep.DA(text.strip().replace("-", "."))
     except ValueError:
         return None
+    return date(day.year, day.month, day.day) if day else None
 
 
 def parse_time(text: str) -> time | None:
-    """Read a TM value, None where it is no time; a leap second is the one before."""
-    found = _TIME.match(text.strip())
-    if found is None:
-        return None
-    hour, minute, second, fraction = found.groups(default="0")
+    """Return a TM value as a time, None where it is not one.
+
+    `10:15:30` is accepted too. A leap second becomes the second before.
+    """
+    digits = text.strip().replace(":", "")
+    if digits[4:6] == "60":  # pydicom would warn of it
+        digits = f"{digits[:4]}59{digits[6:]}"
     try:
-        return time(
-            int(hour), int(minute), min(int(second), 59), int(fraction.ljust(6, "0"))
-        )
+        moment = valuerep.TM(digits)
     except ValueError:
         return None
+    if moment is None:
+        return None
+    return time(moment.hour, moment.minute, moment.second, moment.microsecond)
 
 
 def _header(elements: Elements, transfer_syntax_uid: str) -> Header:
@@ -173,7 +184,10 @@ def _header(elements: Elements, transfer_syntax_uid: str) -> Header:
     uids = _uids(elements)
     _check_class(uids["sop_class_uid"], has_pixels=has_pixels)
     return Header(
-        **uids,
+        sop_class_uid=uids["sop_class_uid"],
+        sop_instance_uid=uids["sop_instance_uid"],
+        study_instance_uid=uids["study_instance_uid"],
+        series_instance_uid=uids["series_instance_uid"],
         **_shape(elements, has_pixels=has_pixels),
         **_study(elements),
         **_series(elements),
@@ -194,31 +208,24 @@ def _uids(elements: Elements) -> dict[str, str]:
         "study_instance_uid": elements.text(tags.STUDY_INSTANCE_UID),
         "series_instance_uid": elements.text(tags.SERIES_INSTANCE_UID),
     }
-    missing = [name.replace("_", " ") for name, uid in uids.items() if not uid]
+    missing = [_UID_NAMES[key] for key, uid in uids.items() if not uid]
     if missing:
         raise InvalidInput(
-            f"The header lacks the {', the '.join(missing)}.",
-            reason_code="missing_uids",
+            messages.MISSING_UIDS, params={"attributes": ", ".join(missing)}
         )
-    for name, uid in uids.items():
+    for key, uid in uids.items():
         if len(uid) > 64 or not _UID.match(uid):
             raise InvalidInput(
-                f"The {name.replace('_', ' ')} in the header is no UID.",
-                reason_code="invalid_header",
+                messages.INVALID_UID, params={"attribute": _UID_NAMES[key]}
             )
     return uids
 
 
 def _check_class(sop_class_uid: str, *, has_pixels: bool) -> None:
     if not is_storage_class(sop_class_uid):
-        raise InvalidInput(
-            "The file is a DICOM object of a kind that an archive does not keep.",
-            reason_code="unsupported_sop_class",
-        )
+        raise InvalidInput(messages.UNSUPPORTED_SOP_CLASS)
     if must_have_pixels(sop_class_uid) and not has_pixels:
-        raise InvalidInput(
-            "The file is an image object without an image.", reason_code="no_pixels"
-        )
+        raise InvalidInput(messages.NO_IMAGE)
 
 
 def _shape(elements: Elements, *, has_pixels: bool) -> dict[str, Any]:
@@ -234,14 +241,11 @@ def _shape(elements: Elements, *, has_pixels: bool) -> dict[str, Any]:
     try:
         check_pixel_count(rows or 0, columns or 0)
     except ImageError as error:
-        raise InvalidInput(error.message, reason_code=error.reason_code) from error
+        raise pixel_refusal(error.reason_code, error.params) from error
     frames = elements.integer(tags.NUMBER_OF_FRAMES) or 1
     bits = elements.integer(tags.BITS_STORED)
     if not 1 <= frames <= _LARGEST_INTEGER or not 0 <= (bits or 0) <= _MOST_BITS:
-        raise InvalidInput(
-            "The header describes an image that cannot be.",
-            reason_code="invalid_header",
-        )
+        raise InvalidInput(messages.IMPOSSIBLE_IMAGE)
     return {
         "rows": rows,
         "columns": columns,
@@ -288,13 +292,15 @@ def _patient(elements: Elements) -> PatientIdentity:
 
 
 def _identifier(elements: Elements, tag: int) -> str:
-    """Return an identifier whole: one that was cut could be somebody else's."""
+    """Return a complete identifier: a cut one could be another patient's."""
     text = one_line(elements.text(tag), 1024)
-    if len(text) > 64:
+    if len(text) > LONGEST_IDENTIFIER:
         raise InvalidInput(
-            "An identifier in the header is longer than the 64 characters that DICOM "
-            "allows.",
-            reason_code="invalid_header",
+            messages.LONG_IDENTIFIER,
+            params={
+                "attribute": dictionary_description(tag),
+                "limit": LONGEST_IDENTIFIER,
+            },
         )
     return text
 
@@ -308,10 +314,10 @@ def _accession_issuer(elements: Elements) -> str:
 
 
 def _pixel_spacing(elements: Elements) -> PixelSpacing | None:
-    """Return the spacing that says most (PS3.3 10.7.1).
+    """Return the most meaningful spacing (PS3.3 10.7.1).
 
-    Pixel Spacing that only repeats Imager Pixel Spacing was not calibrated: it holds
-    at the detector (10.7.1.3).
+    Pixel Spacing equal to Imager Pixel Spacing was not calibrated: it is valid at the
+    detector (10.7.1.3).
     """
     patient = _spacing(elements, tags.PIXEL_SPACING)
     imager = _spacing(elements, tags.IMAGER_PIXEL_SPACING)

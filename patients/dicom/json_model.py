@@ -1,4 +1,9 @@
-"""A header as DICOM JSON (PS3.18 annex F) that fits a column of PostgreSQL."""
+"""A header as DICOM JSON (PS3.18 annex F) that fits a column of PostgreSQL.
+
+`pydicom.Dataset.to_json_dict` is not used: one bad value raises for the whole header,
+NaN stays NaN, which JSON does not have, and its size has no limit. See
+tests/patients/dicom/test_pydicom_limits.py.
+"""
 
 import json
 import math
@@ -6,22 +11,22 @@ from typing import Any
 
 from patients.dicom.values import BINARY_VRS, TEXT_VRS, Element, Elements
 
-# A longer text is kept by its length, as binary values are.
+# Longer texts are given by their length, as binary values are.
 _LONGEST_TEXT_BYTES = 64 * 1024
-# More elements than fit into the limit need not be converted to find that out.
+# Sequences with more elements than fit are not converted.
 _MAX_ELEMENTS = 20_000
 # Quotes, tag, colon and comma around one element.
 _FRAME_CHARACTERS = 16
 
 
 class _TooManyElementsError(Exception):
-    """A sequence holds more elements than could be kept."""
+    """A sequence has more elements than can be stored."""
 
 
 def header_json(elements: Elements, *, limit_bytes: int) -> dict[str, Any]:
     """Return the header as JSON of at most `limit_bytes`, ASCII-escaped.
 
-    Binary values, and values that would not fit, stand as `{"vr": …, "length": bytes}`
+    Binary values, and values that do not fit, become `{"vr": …, "length": bytes}`
     (a sequence as `{"vr": "SQ", "items": n}`). NaN and infinities become text.
     """
     converted: dict[str, tuple[Element, Any, int]] = {}
@@ -49,7 +54,7 @@ def header_json(elements: Elements, *, limit_bytes: int) -> dict[str, Any]:
 def _first_that_fit(
     converted: dict[str, tuple[Element, Any, int]], limit_bytes: int
 ) -> dict[str, Any]:
-    """Leave out the last elements of a header that has too many even by length."""
+    """Leave out the last elements of a header that is still too large."""
     kept, total = {}, 2
     for tag, (_, value, size) in converted.items():
         total += size
@@ -89,7 +94,7 @@ def _item(item: Elements, budget: list[int]) -> dict[str, Any]:
 
 
 def _numbers(elements: Elements, element: Element) -> list[Any]:
-    """Return numbers; what is no finite number as the text that says so."""
+    """Return numbers, and as text what is not a finite number."""
     numbers = elements.numbers(element.tag)
     texts = elements.texts(element.tag) or [str(number) for number in numbers]
     return [

@@ -1,4 +1,4 @@
-"""Whether a DICOM object's pixel data is all there (PS3.5 section 8 and annex A.4)."""
+"""Check that the pixel data of an object is complete (PS3.5 section 8 and A.4)."""
 
 import struct
 from dataclasses import dataclass, field
@@ -10,7 +10,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from patients.dicom.file import DicomBytes, damaged, truncated
+from accounts.errors import InvalidInput
+from patients import messages
+from patients.dicom.file import DicomBytes
 from patients.dicom.structure import (
     PIXEL_DATA,
     PIXEL_DATA_TAGS,
@@ -37,7 +39,7 @@ _TAIL_BYTES = 64
 
 @dataclass
 class _PixelParts:
-    """What a walk found of the pixels of the object itself."""
+    """The parts that describe or hold the pixels of the object."""
 
     shape: dict[int, bytes] = field(default_factory=dict)
     pixels: Part | None = None
@@ -46,66 +48,66 @@ class _PixelParts:
 
 
 def check_dicom(dicom: DicomBytes) -> None:
-    """Walk the whole dataset and compare the pixel data with what the header announces.
+    """Walk the dataset and compare the pixel data with the header.
 
     Raises:
         InvalidInput: truncated_file, damaged_file or invalid_header.
     """
-    found = _PixelParts()
+    parts = _PixelParts()
     for part in walk(dicom):
-        found.elements += 1
+        parts.elements += 1
         if part.depth:
             continue
         if part.kind is PartKind.FRAGMENT and part.tag == PIXEL_DATA:
-            found.fragments.append(part)
+            parts.fragments.append(part)
         elif part.tag in PIXEL_DATA_TAGS and part.kind in (
             PartKind.ELEMENT,
             PartKind.FRAGMENTS,
         ):
-            found.pixels = part
+            parts.pixels = part
         elif part.tag in _SHAPE_TAGS and part.kind is PartKind.ELEMENT:
-            found.shape[part.tag] = dicom.value(part)
-    if not found.elements:
-        truncated("nothing follows its file meta information")
-    if found.pixels is not None:
-        _check_pixels(dicom, found)
+            parts.shape[part.tag] = dicom.value(part)
+    if not parts.elements:
+        raise InvalidInput(messages.TRUNCATED_NO_DATASET)
+    if parts.pixels is not None:
+        _check_pixels(dicom, parts)
 
 
-def _check_pixels(dicom: DicomBytes, found: _PixelParts) -> None:
-    frames = _frames(found.shape)
-    if found.pixels is not None and found.pixels.length != UNDEFINED:
-        need = _native_bytes(dicom, found, frames)
-        if found.pixels.length < need:
-            truncated("it has fewer pixels than its header says")
+def _check_pixels(dicom: DicomBytes, parts: _PixelParts) -> None:
+    frames = _frames(parts.shape)
+    if parts.pixels is not None and parts.pixels.length != UNDEFINED:
+        need = _native_bytes(dicom, parts, frames)
+        if parts.pixels.length < need:
+            raise InvalidInput(messages.TRUNCATED_PIXELS)
         return
     # The first fragment is the offset table, empty or not (PS3.5 A.4).
-    if len(found.fragments) < 2:
-        truncated("its compressed pixels are missing")
+    if len(parts.fragments) < 2:
+        raise InvalidInput(messages.TRUNCATED_NO_FRAGMENTS)
     syntax = dicom.transfer_syntax_uid
-    if syntax in _FRAME_A_FRAGMENT and len(found.fragments) - 1 < frames:
-        truncated("it has fewer frames than its header says")
+    if syntax in _FRAME_A_FRAGMENT and len(parts.fragments) - 1 < frames:
+        raise InvalidInput(messages.TRUNCATED_FRAMES)
     if syntax in _ENDING_IN_EOI:
-        last = found.fragments[-1]
+        last = parts.fragments[-1]
         start = max(last.start, last.start + last.length - _TAIL_BYTES)
         if b"\xff\xd9" not in dicom.data[start : last.start + last.length]:
-            truncated("its last compressed frame has no end marker")
+            raise InvalidInput(messages.TRUNCATED_LAST_FRAME)
 
 
-def _native_bytes(dicom: DicomBytes, found: _PixelParts, frames: int) -> int:
-    """Return how many bytes uncompressed pixels must have; 0 where nothing says so."""
+def _native_bytes(dicom: DicomBytes, parts: _PixelParts, frames: int) -> int:
+    """Return the size of uncompressed pixels in bytes; 0 where unknown."""
 
     def number(tag: int, default: int = 0) -> int:
-        value = found.shape.get(tag, b"")
+        value = parts.shape.get(tag, b"")
         if len(value) < 2:
             return default
         return struct.unpack_from("<H" if dicom.little_endian else ">H", value)[0]
 
     samples = number(_SAMPLES, 1)
     bits = number(_BITS_ALLOCATED)
-    if found.pixels is not None:
-        bits = _FLOAT_BITS.get(found.pixels.tag, bits)
+    if parts.pixels is not None:
+        bits = _FLOAT_BITS.get(parts.pixels.tag, bits)
     cells = number(_ROWS) * number(_COLUMNS) * frames
-    interpretation = found.shape.get(_PHOTOMETRIC, b"").strip(b" \0")
+    interpretation = parts.shape.get(_PHOTOMETRIC, b"").strip(b" \0")
     if interpretation == b"YBR_FULL_422" and samples == 3:
         samples = 2
     elif interpretation == b"YBR_PARTIAL_420" and samples == 3:
@@ -119,5 +121,5 @@ def _frames(shape: dict[int, bytes]) -> int:
         return 1
     try:
         return max(1, int(text))
-    except ValueError:
-        damaged("its number of frames is no number")
+    except ValueError as error:
+        raise InvalidInput(messages.DAMAGED_FRAME_COUNT) from error

@@ -1,10 +1,10 @@
-"""Which SOP classes are kept, and which of them must have pixels (PS3.4 annex B.5)."""
+"""SOP classes that are stored, and those that must have pixels (PS3.4 B.5)."""
 
 from functools import lru_cache
 
 from pydicom.uid import UID, UID_dictionary
 
-# Images whose names do not say so.
+# Image classes without "Image" in their names.
 _IMAGES_BY_OTHER_NAMES = (
     "Segmentation Storage",
     "Parametric Map Storage",
@@ -18,7 +18,7 @@ _NO_IMAGES = ("Surface Segmentation Storage",)
 
 @lru_cache(maxsize=512)
 def is_storage_class(uid: str) -> bool:
-    """Say whether objects of this class are composite objects that can be stored.
+    """Return whether objects of this class can be stored.
 
     A class that the dictionary does not know (a private or a newer one) may be.
     """
@@ -34,7 +34,7 @@ def is_storage_class(uid: str) -> bool:
 
 @lru_cache(maxsize=512)
 def must_have_pixels(uid: str) -> bool:
-    """Say whether an object of this class without pixels is no object of its class.
+    """Return whether objects of this class must have pixels.
 
     Reports, presentation states, encapsulated documents, waveforms, plans and raw data
     have none by nature; of an unknown class nothing else could be kept.

@@ -1,4 +1,4 @@
-"""Where everything stands in a DICOM file (PS3.5 section 7), without reading values.
+"""The structure of a DICOM file (PS3.5 section 7), without its values.
 
 `walk` is a loop with a stack of its own, so that no depth of nesting can exhaust the
 interpreter's, and everything that reads a dataset (the check, the header, the hashes)
@@ -15,7 +15,8 @@ from typing import NamedTuple, NoReturn
 from pydicom.datadict import dictionary_VR
 
 from accounts.errors import InvalidInput
-from patients.dicom.file import LONG_VRS, DicomBytes, damaged, truncated
+from patients import messages
+from patients.dicom.file import LONG_VRS, DicomBytes
 
 UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -30,7 +31,7 @@ _ONLY_WHITE_SPACE = re.compile(rb"[\0 \r\n\t]*\Z")
 
 
 class PartKind(Enum):
-    """What `walk` meets."""
+    """Kinds of parts that `walk` yields."""
 
     ELEMENT = "element"
     SEQUENCE = "sequence"
@@ -59,7 +60,7 @@ class Part(NamedTuple):
 
 
 def walk(dicom: DicomBytes) -> Iterator[Part]:
-    """Go through a dataset in the order of the file.
+    """Yield the parts of a dataset in the order of the file.
 
     Raises:
         InvalidInput: truncated_file, damaged_file, or invalid_header (nested deeper, or
@@ -80,7 +81,7 @@ def public_vr(tag: int) -> str:
 
 
 class _Level:
-    """A dataset (the file's, or an item) or a sequence that `_Walk` is inside of."""
+    """A dataset (of the file or an item) or a sequence that is being walked."""
 
     __slots__ = ("end", "implicit", "is_sequence", "limit", "tag")
 
@@ -101,7 +102,7 @@ class _Level:
 
 
 class _Walk:
-    """One walk over one dataset."""
+    """A walk over one dataset."""
 
     def __init__(self, dicom: DicomBytes) -> None:
         self.data = dicom.data
@@ -147,13 +148,13 @@ class _Walk:
         yield Part(kind, level.tag, b"", self.pos, 0, self.depth)
 
     def _item(self, level: _Level) -> Iterator[Part]:
-        """Enter the next item of a sequence, or leave the sequence at its delimiter."""
+        """Enter the next item of a sequence, or leave it at its delimiter."""
         tag, length = self._tag_and_length(level)
         if tag == SEQUENCE_END:
             yield from self._leave()
             return
         if tag != ITEM:
-            damaged("a sequence holds something that is no item")
+            raise InvalidInput(messages.DAMAGED_SEQUENCE)
         self._count()
         end = None if length == UNDEFINED else self._inside(level, length)
         self.levels.append(
@@ -171,11 +172,11 @@ class _Walk:
         tag, vr, length = self._element_header(level)
         if tag == ITEM_END:
             if level.end is not None:
-                damaged("an item ends where none began")
+                raise InvalidInput(messages.DAMAGED_ITEM_END)
             yield from self._leave()
             return
         if tag >> 16 == 0xFFFE:
-            damaged("a delimiter stands where none can be")
+            raise InvalidInput(messages.DAMAGED_DELIMITER)
         self._count()
         self.pixels_seen |= tag in PIXEL_DATA_TAGS
         if length == UNDEFINED:
@@ -199,7 +200,7 @@ class _Walk:
             if item == SEQUENCE_END:
                 break
             if item != ITEM or length == UNDEFINED:
-                damaged("its compressed pixels are not in fragments")
+                raise InvalidInput(messages.DAMAGED_FRAGMENTS)
             self._count()
             end = self._inside(level, length)
             yield Part(PartKind.FRAGMENT, tag, vr, self.pos, length, self.depth)
@@ -207,22 +208,18 @@ class _Walk:
         yield Part(PartKind.FRAGMENTS_END, tag, vr, self.pos, 0, self.depth)
 
     def _count(self) -> None:
-        """Count elements, items and fragments: a file of nothing else keeps us busy."""
+        """Count elements, items and fragments, and refuse too many."""
         self.elements += 1
         if self.elements > MAX_ELEMENTS:
             raise InvalidInput(
-                f"The header has more than {MAX_ELEMENTS} elements.",
-                reason_code="invalid_header",
+                messages.TOO_MANY_ELEMENTS, params={"limit": MAX_ELEMENTS}
             )
 
     def _enter_sequence(
         self, level: _Level, tag: int, vr: bytes, end: int | None
     ) -> Part:
         if self.depth >= MAX_DEPTH:
-            raise InvalidInput(
-                f"The header is nested more than {MAX_DEPTH} deep.",
-                reason_code="invalid_header",
-            )
+            raise InvalidInput(messages.TOO_DEEP, params={"limit": MAX_DEPTH})
         length = UNDEFINED if end is None else end - self.pos
         part = Part(PartKind.SEQUENCE, tag, vr, self.pos, length, self.depth)
         self.levels.append(
@@ -269,7 +266,7 @@ class _Walk:
         return group << 16 | element, length
 
     def _inside(self, level: _Level, length: int) -> int:
-        """Return where a value of this length ends, if that is inside what holds it."""
+        """Return the end of a value; refuse one that exceeds what contains it."""
         end = self.pos + length
         if end > level.limit:
             self._beyond(level)
@@ -277,18 +274,18 @@ class _Walk:
 
     def _beyond(self, level: _Level) -> NoReturn:
         if level.limit >= self.size:
-            truncated()
-        damaged("a length reaches beyond what holds it")
+            raise InvalidInput(messages.TRUNCATED)
+        raise InvalidInput(messages.DAMAGED_LENGTH)
 
     def _looks_implicit(self, pos: int, declared: bool) -> bool:
-        """Judge by the first element's VR, as some writers do not what they declare."""
+        """Detect the encoding by the first VR, since some writers declare another."""
         vr = self.data[pos + 4 : pos + 6]
         if len(vr) < 2:
             return declared
         return not (0x40 < vr[0] < 0x5B and 0x40 < vr[1] < 0x5B)
 
     def _only_padding_left(self) -> bool:
-        """Whether nothing but padding follows: some writers fill up a block.
+        """Return whether only padding follows: some writers fill up a block.
 
         No element begins with NULs alone; white space could be the start of one that
         was cut off, unless the pixels have been seen.

@@ -1,4 +1,4 @@
-"""Tags of the attributes that the archive reads (PS3.6), by their names there."""
+"""Tags of the attributes that the archive reads, under their names in PS3.6."""
 
 SOP_CLASS_UID = 0x00080016
 SOP_INSTANCE_UID = 0x00080018

@@ -1,16 +1,34 @@
 """Texts of a DICOM header in any character set (PS3.5 6.1), made safe to store.
 
-Nothing here fails: what a character set cannot say becomes U+FFFD.
+Nothing here fails: bytes that a character set does not define become U+FFFD.
+
+The tables are pydicom's. Its functions (`decode_bytes`, `convert_encodings`) are not
+used: some header bytes make them raise, they issue a warning for every such value,
+they do not decode escape sequences that the header does not declare, and they accept
+any Python codec as a character set. See tests/patients/dicom/test_pydicom_limits.py.
 """
 
 import codecs
 import re
 
 from pydicom.charset import CODES_TO_ENCODINGS, python_encoding
+from pydicom.valuerep import PN_DELIMS, TEXT_VR_DELIMS
 
 REPLACEMENT = "�"
-_ESCAPE = 0x1B
 _FALLBACK = "latin_1"
+# Characters after which the first character set holds again (PS3.5 6.1.2.5.3).
+_TEXT_DELIMITERS = frozenset(TEXT_VR_DELIMS) | frozenset(b"\\")
+_NAME_DELIMITERS = _TEXT_DELIMITERS | frozenset(PN_DELIMS) | frozenset(b"=")
+# Codecs by their Python names that some writers state. Not every codec: some are not
+# for text, and "punycode" takes quadratic time.
+_CODECS = frozenset(
+    codecs.lookup(name).name
+    for name in (
+        *python_encoding.values(),
+        *("ascii", "big5", "cp932", "cp949", "euc_jp"),
+        *(f"cp{number}" for number in range(1250, 1259)),
+    )
+)
 # These codecs want to see the escape sequence themselves.
 _STATEFUL = frozenset({"iso2022_jp", "iso2022_jp_2"})
 # C0 and C1 controls (but tab, line feed, form feed, return) and unpaired surrogates.
@@ -18,22 +36,31 @@ _UNSAFE = re.compile("[\0-\x08\x0b\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def encodings_of(specific_character_set: bytes) -> list[str]:
-    """Return Python's names for the values of (0008,0005); unknown ones are guessed."""
+    """Return the codecs of the values of (0008,0005), Latin-1 for unknown ones."""
     terms = specific_character_set.decode("ascii", "replace").split("\\")
     return [_encoding(term.strip(" \0")) for term in terms]
 
 
-def decode_text(value: bytes, encodings: list[str]) -> str:
-    """Decode a text with ISO 2022 code extensions (PS3.5 6.1.2.5); not yet cleaned."""
+def decode_text(
+    value: bytes, encodings: list[str], *, person_name: bool = False
+) -> str:
+    """Decode a text with ISO 2022 code extensions (PS3.5 6.1.2.5), without cleaning it.
+
+    Args:
+        value: As in the file.
+        encodings: From `encodings_of`.
+        person_name: Whether it is of VR PN, which has delimiters of its own.
+    """
     first = encodings[0] if encodings else _FALLBACK
-    if _ESCAPE not in value:
-        return _decode(value, first)
+    delimiters = _NAME_DELIMITERS if person_name else _TEXT_DELIMITERS
     head, *rest = value.split(b"\x1b")
-    return _decode(head, first) + "".join(_after_escape(part, first) for part in rest)
+    return _decode(head, first) + "".join(
+        _after_escape(part, first, delimiters) for part in rest
+    )
 
 
 def clean(text: str) -> str:
-    """Replace what PostgreSQL and JSON refuse, or what no text should hold."""
+    """Replace control characters and surrogates, which PostgreSQL refuses."""
     return _UNSAFE.sub(REPLACEMENT, text)
 
 
@@ -49,9 +76,10 @@ def _encoding(term: str) -> str:
     if "192" in term or "UTF" in term.upper():
         return "utf_8"
     try:
-        return codecs.lookup(term).name if term else _FALLBACK
+        codec = codecs.lookup(term).name
     except (LookupError, ValueError):
         return _FALLBACK
+    return codec if codec in _CODECS else _FALLBACK
 
 
 def _decode(value: bytes, encoding: str) -> str:
@@ -61,12 +89,14 @@ def _decode(value: bytes, encoding: str) -> str:
         return value.decode(_FALLBACK)
 
 
-def _after_escape(part: bytes, first: str) -> str:
-    """Decode what follows one escape character, its sequence at the front."""
+def _after_escape(part: bytes, first: str, delimiters: frozenset[int]) -> str:
+    """Decode what follows one escape character, up to the next one."""
     for length in (3, 2):
-        sequence = b"\x1b" + part[:length]
+        sequence, text = b"\x1b" + part[:length], part[length:]
         encoding = CODES_TO_ENCODINGS.get(sequence)
+        if encoding in _STATEFUL:
+            return _decode(sequence + text, encoding)
         if encoding:
-            rest = sequence + part[length:] if encoding in _STATEFUL else part[length:]
-            return _decode(rest, encoding)
+            end = next((i for i, c in enumerate(text) if c in delimiters), len(text))
+            return _decode(text[:end], encoding) + _decode(text[end:], first)
     return REPLACEMENT + _decode(part, first)

@@ -1,13 +1,19 @@
-"""The values of a DICOM header, converted one by one and only when asked for.
+"""The values of a DICOM header, converted one at a time and only when needed.
 
-A tree of elements over `dicom_structure.walk`: no value of a hostile header is
-converted because another one is wanted, and none raises.
+A tree of elements over `patients.dicom.structure.walk`: a value is converted only when
+it is read, and no value raises. Binary numbers and tags are converted by pydicom.
+`pydicom.values.convert_value` is not used: where a value does not fit its VR, it tries
+other VRs and returns what the first of them makes of it. See
+tests/patients/dicom/test_pydicom_limits.py.
 """
 
 import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+
+from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR
+from pydicom.values import convert_numbers, convert_tag, converters
 
 from patients.dicom.file import DicomBytes
 from patients.dicom.structure import (
@@ -26,15 +32,13 @@ TEXT_VRS = frozenset(
     {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM"}
     | {"UC", "UI", "UR", "UT"}
 )
-# One value each, backslash or not (PS3.5 6.4).
+# These have one value, with or without backslashes (PS3.5 6.4).
 _SINGLE_TEXT_VRS = frozenset({"LT", "ST", "UR", "UT"})
-# Only these depend on the Specific Character Set (PS3.5 6.1.2.3).
-_TRANSLATED_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
-_NUMBER_CODES = {"FD": "d", "FL": "f", "SL": "l", "SS": "h"} | {
-    "SV": "q",
-    "UL": "L",
-    "US": "H",
-    "UV": "Q",
+# The `struct` format of one number of each binary VR, as pydicom has it.
+_NUMBER_FORMATS: dict[str, str] = {
+    vr: converter[1]
+    for vr, converter in converters.items()
+    if isinstance(converter, tuple) and converter[0] is convert_numbers
 }
 _AMBIGUOUS = {"OB or OW": "OW", "US or OW": "OW", "US or SS or OW": "OW"}
 # Longer numbers are no IS or DS (PS3.5 table 6.2-1 allows 12 and 16).
@@ -46,7 +50,7 @@ Number = int | float
 
 @dataclass
 class Element:
-    """One element: its VR (the dictionary's where the file says none) and its value.
+    """One element: its VR (of the dictionary if the file has none) and its value.
 
     `items` are those of a sequence; `length` counts the bytes of any other value.
     """
@@ -59,7 +63,7 @@ class Element:
 
 
 class Elements:
-    """A dataset: the file's own, or an item of a sequence."""
+    """The elements of a dataset: of the file, or of an item of a sequence."""
 
     def __init__(self, dicom: DicomBytes, parent: "Elements | None" = None) -> None:
         self._dicom = dicom
@@ -74,11 +78,11 @@ class Elements:
         return iter(sorted(self._by_tag.values(), key=lambda e: e.tag))
 
     def add(self, element: Element) -> None:
-        """Take an element in; of two with one tag the first one stays."""
+        """Add an element; of two with the same tag the first is kept."""
         self._by_tag.setdefault(element.tag, element)
 
     def raw(self, tag: int) -> bytes:
-        """Return the bytes of a value, b"" where there is none."""
+        """Return the bytes of a value, b"" if there is none."""
         element = self._by_tag.get(tag)
         if element is None or element.vr == "SQ":
             return b""
@@ -89,8 +93,11 @@ class Elements:
         element = self._by_tag.get(tag)
         if element is None or element.vr not in TEXT_VRS | {"UN"}:
             return []
-        translated = element.vr in _TRANSLATED_VRS
-        value = decode_text(self.raw(tag), self._encodings() if translated else [])
+        value = decode_text(
+            self.raw(tag),
+            self._encodings() if element.vr in CUSTOMIZABLE_CHARSET_VR else [],
+            person_name=element.vr == "PN",
+        )
         value = clean(value.rstrip("\0 ").replace("\r\n", "\n"))
         if not value:
             return []
@@ -99,39 +106,44 @@ class Elements:
         return [part.strip(" ") for part in value.split("\\")]
 
     def text(self, tag: int) -> str:
-        """Return a text of one value; of several, with their backslashes."""
+        """Return a text; several values are joined by backslashes."""
         return "\\".join(self.texts(tag)).strip()
 
     def numbers(self, tag: int) -> list[Number]:
-        """Return the values of a number element; what is no number is NaN."""
+        """Return the values of a number element, NaN for text that is no number."""
         element = self._by_tag.get(tag)
         if element is None:
             return []
         if element.vr in ("DS", "IS"):
             return [to_number(text, element.vr) for text in self.texts(tag)]
-        vr = self._settled(element.vr)
-        if vr not in _NUMBER_CODES:
+        number_format = _NUMBER_FORMATS.get(self._settled(element.vr))
+        if number_format is None:
             return []
-        code, raw = _NUMBER_CODES[vr], self.raw(tag)
-        count = len(raw) // struct.calcsize("<" + code)
-        order = "<" if self._dicom.little_endian else ">"
-        return list(struct.unpack_from(f"{order}{count}{code}", raw))
+        raw = self.raw(tag)
+        # An incomplete last number is left out; pydicom would raise.
+        whole = len(raw) - len(raw) % struct.calcsize(f"={number_format}")
+        numbers = convert_numbers(raw[:whole], self._dicom.little_endian, number_format)
+        if isinstance(numbers, str):
+            return []  # pydicom's empty value
+        return [numbers] if isinstance(numbers, int | float) else list(numbers)
 
     def number(self, tag: int) -> Number | None:
-        """Return the first value of a number element where it is finite."""
+        """Return the first value of a number element if it is finite."""
         values = self.numbers(tag)
         return values[0] if values and math.isfinite(values[0]) else None
 
     def integer(self, tag: int) -> int | None:
-        """Return the first value of a number element where it is whole."""
+        """Return the first value of a number element if it is whole."""
         value = self.number(tag)
         return int(value) if value is not None and value == int(value) else None
 
     def tags(self, tag: int) -> list[str]:
         """Return the values of an AT element as hexadecimal (PS3.18 F.2.2)."""
-        order, raw = "<" if self._dicom.little_endian else ">", self.raw(tag)
-        pairs = struct.iter_unpack(f"{order}HH", raw[: len(raw) // 4 * 4])
-        return [f"{group:04X}{element:04X}" for group, element in pairs]
+        raw = self.raw(tag)
+        return [
+            f"{convert_tag(raw, self._dicom.little_endian, start):08X}"
+            for start in range(0, len(raw) // 4 * 4, 4)
+        ]
 
     def items(self, tag: int) -> list["Elements"]:
         """Return the items of a sequence, [] where there are none."""
@@ -139,7 +151,7 @@ class Elements:
         return element.items if element else []
 
     def vr(self, element: Element) -> str:
-        """Return a VR that a value can have where the dictionary leaves a choice."""
+        """Return the VR of a value where the dictionary leaves a choice."""
         return self._settled(element.vr)
 
     def _settled(self, vr: str) -> str:
@@ -157,7 +169,7 @@ def read_elements(dicom: DicomBytes) -> Elements:
     """Build the tree of a dataset, up to the end of the file.
 
     Raises:
-        InvalidInput: As `dicom_structure.walk`.
+        InvalidInput: As `patients.dicom.structure.walk`.
     """
     top = Elements(dicom)
     datasets, sequences = [top], []
@@ -178,7 +190,7 @@ def read_elements(dicom: DicomBytes) -> Elements:
 
 
 def to_number(text: str, vr: str) -> Number:
-    """Read one value of VR IS or DS; NaN where it is no number."""
+    """Convert one value of VR IS or DS, to NaN where it is no number."""
     text = text.strip()
     if len(text) > _LONGEST_NUMBER:
         return math.nan
@@ -194,7 +206,7 @@ def to_number(text: str, vr: str) -> Number:
 
 def _element(part: Part) -> Element:
     stated = part.vr.decode("ascii", "replace")
-    known = stated in TEXT_VRS | BINARY_VRS | {"AT"} or stated in _NUMBER_CODES
+    known = stated in TEXT_VRS | BINARY_VRS | {"AT"} or stated in _NUMBER_FORMATS
     vr = stated if known and stated != "UN" else public_vr(part.tag) or "UN"
     if part.tag in PIXEL_DATA_TAGS and part.length == UNDEFINED:
         return Element(part.tag, "OB", 0, part.start)

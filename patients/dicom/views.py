@@ -1,4 +1,4 @@
-"""Which body part and view a header names, wherever it names them."""
+"""The body part and the view of an image, from several attributes."""
 
 import re
 
@@ -17,7 +17,7 @@ _PATTERNS = {
 
 
 def body_part(elements: Elements) -> str:
-    """Return Body Part Examined (0018,0015), else what the coded region means."""
+    """Return Body Part Examined (0018,0015), else the meaning of the coded region."""
     named = one_line(elements.text(tags.BODY_PART_EXAMINED), 64).upper()
     if named:
         return named
@@ -29,7 +29,7 @@ def body_part(elements: Elements) -> str:
 
 
 def view_position(elements: Elements) -> str:
-    """Return View Position (0018,5101), else what the coded view or a description says.
+    """Return View Position (0018,5101), else the coded view, else a description.
 
     A description counts only where it names exactly one view: `CHEST PA + LAT`
     describes two images.
@@ -50,7 +50,7 @@ def view_position(elements: Elements) -> str:
 
 def _only_view(text: str) -> str:
     text = text.upper().replace("_", " ")
-    found = [view for view, pattern in _PATTERNS.items() if pattern.search(text)]
-    if found in (["LL", "LATERAL"], ["RL", "LATERAL"]):
-        found = found[:1]
-    return found[0] if len(found) == 1 else ""
+    views = [view for view, pattern in _PATTERNS.items() if pattern.search(text)]
+    if views in (["LL", "LATERAL"], ["RL", "LATERAL"]):
+        views = views[:1]
+    return views[0] if len(views) == 1 else ""

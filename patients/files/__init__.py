@@ -1,1 +1,1 @@
-"""Files as they arrive: containers, structure checks of pictures, temporary files."""
+"""Files as they arrive: upload handler, temporary files, JPEG and TIFF structure."""

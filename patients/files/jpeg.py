@@ -1,27 +1,29 @@
-"""A JPEG file from SOI to EOI (ITU-T T.81 annex B), without decoding anything."""
+"""The structure of a JPEG file (ITU-T T.81 annex B), without decoding."""
 
 import re
 import struct
 from dataclasses import dataclass
 
-from patients.dicom.file import damaged, truncated
+from accounts.errors import InvalidInput
+from patients import messages
 from patients.files.mapped import Bytes
 
+_FORMAT = {"format": "JPEG"}
 SOI, EOI, SOS, APP1, APP14 = 0xD8, 0xD9, 0xDA, 0xE1, 0xEE
 # SOF0 … SOF15 without DHT (C4), JPG (C8) and DAC (CC); SOF55 is JPEG-LS.
 FRAME_MARKERS = frozenset(set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7})
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
-# What ends entropy-coded data: a marker that is no stuffed zero, restart or fill byte.
+# The end of entropy-coded data: not a stuffed zero, a restart or a fill byte.
 _NEXT_MARKER = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")
 _ANY_MARKER = re.compile(rb"\xff+[\x01-\xfe]")
 _ORIENTATION = 0x0112
-# Real files stay far below; a file of nothing but empty segments would keep us busy.
+# Real files have far fewer; a hostile file of empty segments would take long.
 _MAX_SEGMENTS = 20_000
 
 
 @dataclass(frozen=True)
 class JpegStructure:
-    """What the segments of a whole JPEG file say.
+    """What the segments of a complete JPEG file state.
 
     Attributes:
         process: n of SOFn: 0 baseline, 1 extended sequential, 2 progressive, …
@@ -44,7 +46,7 @@ class JpegStructure:
 
 
 def read_jpeg(data: Bytes) -> JpegStructure:
-    """Go through all segments and scans up to EOI.
+    """Read all segments and scans up to EOI.
 
     Raises:
         InvalidInput: truncated_file or damaged_file.
@@ -69,9 +71,9 @@ def read_jpeg(data: Bytes) -> JpegStructure:
             scans += 1
             pos = _end_of_scan(data, pos)
     else:
-        damaged("the JPEG has more segments than any picture")
+        raise InvalidInput(messages.DAMAGED_TOO_MANY_PARTS, params=_FORMAT)
     if frame is None or scans == 0:
-        damaged("the JPEG holds no picture")
+        raise InvalidInput(messages.DAMAGED_NO_PICTURE, params=_FORMAT)
     return _structure(*frame, transform, orientation, pos)
 
 
@@ -93,40 +95,40 @@ def exif_orientation(tiff: bytes) -> int:
 
 
 def _marker_at(data: Bytes, pos: int) -> tuple[int, int]:
-    """Find a marker; return the position behind it and its second byte.
+    """Find a marker; return the position after it and its second byte.
 
-    Decoders skip stray bytes between segments, so they are no fault here.
+    Stray bytes between segments are allowed, since decoders skip them.
     """
-    found = _ANY_MARKER.search(data, pos)
-    if found is None:
-        truncated("the JPEG has no end marker")
-    return found.end(), data[found.end() - 1]
+    marker = _ANY_MARKER.search(data, pos)
+    if marker is None:
+        raise InvalidInput(messages.TRUNCATED_PICTURE_END, params=_FORMAT)
+    return marker.end(), data[marker.end() - 1]
 
 
 def _segment(data: Bytes, pos: int) -> bytes:
-    """Return the body of the segment whose length stands at `pos`."""
+    """Return the body of the segment whose length is at `pos`."""
     if pos + 2 > len(data):
-        truncated("inside a JPEG segment")
+        raise InvalidInput(messages.TRUNCATED_PICTURE_PART, params=_FORMAT)
     length = struct.unpack_from(">H", data, pos)[0]
     if length < 2:
-        damaged("a JPEG segment has no length")
+        raise InvalidInput(messages.DAMAGED_SEGMENT, params=_FORMAT)
     if pos + length > len(data):
-        truncated("inside a JPEG segment")
+        raise InvalidInput(messages.TRUNCATED_PICTURE_PART, params=_FORMAT)
     return data[pos + 2 : pos + length]
 
 
 def _end_of_scan(data: Bytes, pos: int) -> int:
-    found = _NEXT_MARKER.search(data, pos)
-    if found is None:
-        truncated("the JPEG has no end marker")
-    return found.start()
+    marker = _NEXT_MARKER.search(data, pos)
+    if marker is None:
+        raise InvalidInput(messages.TRUNCATED_PICTURE_END, params=_FORMAT)
+    return marker.start()
 
 
 def _structure(
     process: int, body: bytes, transform: int | None, orientation: int, length: int
 ) -> JpegStructure:
     if len(body) < 6 or len(body) < 6 + 3 * body[5]:
-        damaged("the JPEG does not say how large it is")
+        raise InvalidInput(messages.DAMAGED_NO_SIZE, params=_FORMAT)
     bits, rows, columns, count = struct.unpack_from(">BHHB", body)
     components = [struct.unpack_from("BBB", body, 6 + 3 * i) for i in range(count)]
     return JpegStructure(

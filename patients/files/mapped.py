@@ -1,16 +1,16 @@
-"""The bytes of an open file, looked at in place instead of read into memory."""
+"""The bytes of an open file, mapped instead of read into memory."""
 
 import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import IO
 
 Bytes = bytes | mmap.mmap
 
 
 @contextmanager
-def mapped(file: BinaryIO) -> Iterator[Bytes]:
-    """Give all bytes of a file; slices copy, `struct` and `re` look in place."""
+def mapped(file: IO[bytes]) -> Iterator[Bytes]:
+    """Give the bytes of a file; slices copy, `struct` and `re` do not."""
     try:
         descriptor = file.fileno()
     except (AttributeError, OSError, ValueError):

@@ -1,12 +1,13 @@
-"""Files that live as long as they are open, in the folder where uploads arrive."""
+"""Temporary files in the folder of incoming uploads; closing one deletes it."""
 
 import contextlib
+import hashlib
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from django.conf import settings
 
@@ -22,9 +23,18 @@ def new_temporary_file() -> "TemporaryFile[bytes]":
     return tempfile.NamedTemporaryFile(dir=folder, suffix=".upload")
 
 
+def sha256_of(file: IO[bytes]) -> str:
+    """Return the SHA-256 of a whole file in hexadecimal; leave it at its end."""
+    digest = hashlib.sha256()
+    file.seek(0)
+    while chunk := file.read(CHUNK_BYTES):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
 @contextlib.contextmanager
-def on_disk(file: BinaryIO) -> Iterator[Path]:
-    """Give an open file as a path: its own where it has one, else of a copy."""
+def on_disk(file: IO[bytes]) -> Iterator[Path]:
+    """Give the path of an open file: its own if it has one, else that of a copy."""
     named = getattr(file, "temporary_file_path", None)
     own = named() if named else getattr(file, "name", None)
     if isinstance(own, str | Path) and _is_the_file(file, Path(own)):
@@ -39,8 +49,8 @@ def on_disk(file: BinaryIO) -> Iterator[Path]:
         yield Path(copy.name)
 
 
-def _is_the_file(file: BinaryIO, path: Path) -> bool:
-    """Whether the path still names the very file that is open."""
+def _is_the_file(file: IO[bytes], path: Path) -> bool:
+    """Return whether the path still names the open file."""
     try:
         there, ours = path.stat(), os.fstat(file.fileno())
     except (OSError, ValueError, AttributeError):

@@ -1,11 +1,13 @@
-"""A TIFF file's directories, strips and tiles (TIFF 6.0), without decoding anything."""
+"""The directories, strips and tiles of a TIFF file, without decoding (TIFF 6.0)."""
 
 import struct
 from dataclasses import dataclass
 
-from patients.dicom.file import damaged, truncated
+from accounts.errors import InvalidInput
+from patients import messages
 from patients.files.mapped import Bytes
 
+_FORMAT = {"format": "TIFF"}
 # Bytes of a value by field type (TIFF 6.0 section 2; 16 … 18 are BigTIFF's).
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8} | {
     11: 4,
@@ -26,7 +28,7 @@ _MAX_VALUES = 1_000_000
 
 @dataclass(frozen=True)
 class _Layout:
-    """How a directory is laid out: classic TIFF, or BigTIFF with its wider numbers."""
+    """The layout of a directory: classic TIFF, or BigTIFF with wider numbers."""
 
     order: str
     count: str
@@ -38,7 +40,7 @@ class _Layout:
 
 
 def read_tiff(data: Bytes) -> tuple[int, int]:
-    """Check that all that the directories point to is inside the file.
+    """Check that everything the directories refer to is inside the file.
 
     Returns:
         (rows, columns) of the first page.
@@ -51,19 +53,19 @@ def read_tiff(data: Bytes) -> tuple[int, int]:
     first: tuple[int, int] | None = None
     while offset:
         if offset in seen or len(seen) >= _MAX_DIRECTORIES:
-            damaged("the TIFF's directories go round in a circle")
+            raise InvalidInput(messages.DAMAGED_DIRECTORIES, params=_FORMAT)
         seen.add(offset)
         entries, offset = _directory(data, layout, offset)
         size = _check_page(data, entries)
         first = first or size
     if first is None:
-        damaged("the TIFF holds no picture")
+        raise InvalidInput(messages.DAMAGED_NO_PICTURE, params=_FORMAT)
     return first
 
 
 def _header(data: Bytes) -> tuple[_Layout, int]:
     if len(data) < 16:
-        truncated("inside the TIFF header")
+        raise InvalidInput(messages.TRUNCATED_PICTURE_HEADER, params=_FORMAT)
     order = "<" if data[:2] == b"II" else ">"
     if struct.unpack_from(f"{order}H", data, 2)[0] == 43:
         return _Layout(order, "Q", "Q", 20), struct.unpack_from(f"{order}Q", data, 8)[0]
@@ -73,10 +75,10 @@ def _header(data: Bytes) -> tuple[_Layout, int]:
 def _directory(
     data: Bytes, layout: _Layout, offset: int
 ) -> tuple[dict[int, tuple[int, ...]], int]:
-    """Read one directory: the unsigned values of its entries, and where the next is."""
+    """Return the unsigned values of a directory, and the offset of the next."""
     count = _unpack(data, layout, layout.count, offset)
     if count > _MAX_ENTRIES:
-        damaged("a directory of the TIFF has too many entries")
+        raise InvalidInput(messages.DAMAGED_TOO_MANY_PARTS, params=_FORMAT)
     start = offset + layout.size(layout.count)
     end = start + count * layout.entry_bytes
     following = _unpack(data, layout, layout.offset, end)
@@ -90,7 +92,7 @@ def _directory(
 
 
 def _values(data: Bytes, layout: _Layout, at: int, kind: int) -> tuple[str, int] | None:
-    """Check where an entry's values stand; say how to unpack unsigned ones."""
+    """Check the place of an entry's values; return how to unpack unsigned ones."""
     if kind not in _TYPE_BYTES:
         return None  # readers skip fields of a type they do not know
     width = layout.size(layout.offset)
@@ -99,7 +101,7 @@ def _values(data: Bytes, layout: _Layout, at: int, kind: int) -> tuple[str, int]
     if size > width:
         where = struct.unpack_from(f"{layout.order}{layout.offset}", data, where)[0]
         if where + size > len(data):
-            truncated("a value of the TIFF stands behind its end")
+            raise InvalidInput(messages.TRUNCATED_PICTURE_DATA, params=_FORMAT)
     if kind not in _UNSIGNED or count > _MAX_VALUES:
         return None
     return f"{layout.order}{count}{_UNSIGNED[kind]}", where
@@ -107,7 +109,7 @@ def _values(data: Bytes, layout: _Layout, at: int, kind: int) -> tuple[str, int]
 
 def _unpack(data: Bytes, layout: _Layout, code: str, offset: int) -> int:
     if offset + layout.size(code) > len(data):
-        truncated("a directory of the TIFF stands behind its end")
+        raise InvalidInput(messages.TRUNCATED_PICTURE_DATA, params=_FORMAT)
     return struct.unpack_from(f"{layout.order}{code}", data, offset)[0]
 
 
@@ -126,14 +128,14 @@ def _check_page(
         ((), ()),
     )
     if not offsets:
-        damaged("a page of the TIFF has no picture data")
+        raise InvalidInput(messages.DAMAGED_NO_PAGE_DATA, params=_FORMAT)
     if not counts and entries.get(COMPRESSION, (1,))[0] == 1:
         # Old writers leave the counts out of uncompressed pictures of one strip.
         depths, samples = entries.get(BITS, (1,)), entries.get(SAMPLES, (1,))[0]
         bits = sum(depths) if len(depths) == samples else depths[0] * samples
         counts = (rows * ((columns * bits + 7) // 8),) if len(offsets) == 1 else ()
     if len(counts) != len(offsets):
-        damaged("a page of the TIFF does not say how long its parts are")
+        raise InvalidInput(messages.DAMAGED_PAGE_LENGTHS, params=_FORMAT)
     if any(a + b > len(data) for a, b in zip(offsets, counts, strict=True)):
-        truncated("the picture data of the TIFF reach behind its end")
+        raise InvalidInput(messages.TRUNCATED_PICTURE_DATA, params=_FORMAT)
     return rows, columns

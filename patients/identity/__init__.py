@@ -1,1 +1,1 @@
-"""Whose image it is: submitted identity, names of persons, assignment to a patient."""
+"""The patient of an image: submitted identity, names, assignment to a patient."""

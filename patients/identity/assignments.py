@@ -1,9 +1,11 @@
-"""Giving a study to the patient it belongs to, and taking that back."""
+"""Assign a study to another patient, and undo that."""
 
 from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
 from django.http import HttpRequest
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts import audit
 from accounts.audit import AuditAction, AuditSource
@@ -23,36 +25,38 @@ def assign_study(
     actor: User,
     request: HttpRequest | None = None,
 ) -> PatientAssignment:
-    """Move a study to the patient with this identifier; made, if there is none yet.
+    """Move a study to the patient with this identifier; create the patient if needed.
 
-    The identity that the study came with is kept in it, and images of it that come
-    later follow it. Stored bytes stay as they are.
+    The study keeps the identity that it was received with, so later images of it go to
+    the same place. Stored bytes do not change.
 
     Args:
-        study: Mostly one of an unidentified patient.
+        study: Usually of an unidentified patient.
         patient_id: The hospital's identifier.
-        issuer: Who issued it; DEFAULT_ISSUER where empty.
-        actor: Who decides that.
-        request: For the audit trail.
+        issuer: Of the identifier; DEFAULT_ISSUER where empty.
+        actor: The user who decides.
+        request: For the audit event.
 
     Raises:
-        InvalidInput: No acceptable identifier, or the study is that patient's already.
+        InvalidInput: The identifier is not valid, or the study already belongs to the
+            patient.
     """
-    said = checked(SubmittedIdentity(patient_id=patient_id, issuer=issuer))
-    if not said.patient_id:
-        wrong = {"patient_id": ["is needed."]}
+    wanted = checked(SubmittedIdentity(patient_id=patient_id, issuer=issuer))
+    if not wanted.patient_id:
         raise InvalidInput(
-            "Say the identifier of the patient whose study it is.", fields=wrong
+            _("Enter the ID of the patient."),
+            fields={"patient_id": [gettext("This field is required.")]},
         )
     with transaction.atomic():
         study = _locked(study)
         former = study.patient
         patient = _patient(
-            said.patient_id, said.issuer or settings.DEFAULT_ISSUER, like=former
+            wanted.patient_id, wanted.issuer or settings.DEFAULT_ISSUER, template=former
         )
         if patient == former:
             raise InvalidInput(
-                "The study is that patient's already.", reason_code="same_patient"
+                _("The study already belongs to this patient."),
+                reason_code="same_patient",
             )
         assignment = PatientAssignment.objects.create(
             study=study, from_patient=former, to_patient=patient, assigned_by=actor
@@ -67,17 +71,17 @@ def assign_study(
 def undo_assignment(
     assignment: PatientAssignment, *, actor: User, request: HttpRequest | None = None
 ) -> None:
-    """Give a study back to the patient whom it was taken from.
+    """Return a study to its former patient.
 
     Raises:
-        Conflict: It was undone before, or the study was moved on since.
+        Conflict: It is already undone, or the study was moved again.
     """
     with transaction.atomic():
         study = _locked(assignment.study)
         newest = study.assignments.filter(undone_at=None).first()
         if newest != assignment:
             raise Conflict(
-                "Only the newest assignment of a study that still holds can be undone.",
+                _("Only the newest assignment of a study can be undone."),
                 reason_code="not_the_newest",
             )
         PatientAssignment.objects.filter(pk=assignment.pk).update(
@@ -101,15 +105,15 @@ def _move(study: Study, patient: Patient) -> None:
     study.save(update_fields=["patient"])
 
 
-def _patient(patient_id: str, issuer: str, *, like: Patient) -> Patient:
-    """Find the patient, or make one with what is known of the person so far."""
+def _patient(patient_id: str, issuer: str, *, template: Patient) -> Patient:
+    """Find the patient, or create one with the data of another."""
     patient, _ = Patient.objects.get_or_create(
         patient_id=patient_id,
         issuer=issuer,
         defaults={
-            "birth_date": like.birth_date,
-            "sex": like.sex,
-            **names.columns_of(names.name_of(like)),
+            "birth_date": template.birth_date,
+            "sex": template.sex,
+            **names.columns_of(names.name_of(template)),
         },
     )
     return patient

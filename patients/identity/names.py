@@ -1,4 +1,4 @@
-"""Names of persons: DICOM's parts, how people type them, and how they are searched.
+"""Names of persons: their DICOM parts, typed forms, and search.
 
 PS3.5 6.2: `Family^Given^Middle^Prefix^Suffix`, up to three groups split by `=`:
 alphabetic, ideographic, phonetic.
@@ -23,15 +23,15 @@ COLUMNS = {
     "ideographic": "ideographic_name",
     "phonetic": "phonetic_name",
 }
-# Titles come and go: they tell nobody apart.
+# Titles change and do not distinguish persons.
 _COMPARED = ("family", "given", "middle", "ideographic", "phonetic")
 
 
 def parse(text: str) -> PersonName:
-    """Read a name as DICOM writes it, or as people type it: `Family, Given`.
+    """Parse a name in DICOM form, or as people type it: `Family, Given`.
 
-    A name without `^` and comma stays one family name: nobody can tell from
-    `Maria Anna Huber` where it parts.
+    A name without `^` and comma is one family name: `Maria Anna Huber` does not show
+    where the given name begins.
     """
     alphabetic, group, rest = text.partition("=")
     if "^" not in alphabetic and "," in alphabetic:
@@ -40,7 +40,7 @@ def parse(text: str) -> PersonName:
 
 
 def filled(name: PersonName, other: PersonName) -> PersonName:
-    """Return a name with its empty parts taken from another."""
+    """Return a name with its empty parts filled from another."""
     return PersonName(
         **{
             field.name: getattr(name, field.name) or getattr(other, field.name)
@@ -68,10 +68,10 @@ def folded(name: PersonName) -> str:
 
 
 def agree(one: PersonName, other: PersonName) -> bool:
-    """Say whether two names can be the same person's.
+    """Return whether two names can belong to the same person.
 
-    What one of them lacks is no disagreement. Where both have the same words, as
-    `Doe^John` and a form's `John Doe`, their order does not count.
+    A missing part is no disagreement. If both have the same words, as `Doe^John` and
+    `John Doe` of a form, the order does not count.
     """
     words = _alphabetic_words(one)
     if words and words == _alphabetic_words(other):
@@ -102,5 +102,5 @@ def _alphabetic_words(name: PersonName) -> list[str]:
 
 
 def _of_a_word(character: str) -> bool:
-    """Letters, digits, and the vowel signs of scripts that write them as marks."""
+    """Return whether a character is a letter, a digit or a vowel sign."""
     return unicodedata.category(character)[0] in "LNM"

@@ -1,22 +1,26 @@
-"""Whose image it is: the header's word, and a form's only where the header is silent.
+"""The identity of an image: from its header, and from a form where the header has gaps.
 
-Stored bytes never change: what a form filled in lives in the record.
+Stored bytes never change: what a form adds is kept in the record.
 """
 
+import math
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from accounts.errors import InvalidInput
-from patients.dicom.header import Header, PersonName
+from accounts.messages import Message
+from patients import messages
+from patients.dicom.header import LONGEST_IDENTIFIER, Header, PersonName
 from patients.identity import names
 from patients.models import Patient, Priority, Sex, Study
 
-LONGEST_IDENTIFIER = 64
 LONGEST_ACCESSION_NUMBER = 16
 EARLIEST_BIRTH_YEAR = 1850
 _DATE_FORMATS = ("%Y-%m-%d", "%Y%m%d", "%d.%m.%Y")
@@ -35,7 +39,7 @@ _SEXES = {
 
 @dataclass(frozen=True)
 class SubmittedIdentity:
-    """What a form or a manifest says about a file, as typed there."""
+    """What a form or a manifest states about a file, as typed there."""
 
     patient_id: str = ""
     issuer: str = ""
@@ -45,28 +49,37 @@ class SubmittedIdentity:
     accession_number: str = ""
     priority: Priority | str | None = None
 
+    @property
+    def checked_priority(self) -> Priority | None:
+        """The priority of an identity that `checked` returned."""
+        return self.priority if isinstance(self.priority, Priority) else None
+
     def as_json(self) -> dict[str, str]:
         """Return the fields that are not empty, for `Upload.submitted_identity`."""
-        said: dict[str, Any] = asdict(self)
+        values: dict[str, Any] = asdict(self)
         if isinstance(self.priority, int):
-            said["priority"] = Priority(self.priority).name.lower()
+            values["priority"] = Priority(self.priority).name.lower()
         return {
             field: storable(str(value))
-            for field, value in said.items()
+            for field, value in values.items()
             if value or value == 0
         }
 
     @classmethod
-    def from_json(cls, said: dict[str, str]) -> "SubmittedIdentity":
-        """Return the claims that `as_json` wrote, unknown fields left out."""
+    def from_json(cls, values: dict[str, Any]) -> "SubmittedIdentity":
+        """Return what `as_json` wrote, without unknown fields."""
         return cls(
-            **{name: said[name] for name in cls.__dataclass_fields__ if name in said}
+            **{
+                name: values[name]
+                for name in cls.__dataclass_fields__
+                if name in values
+            }
         )
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Whom an image is recorded under, header and claims taken together."""
+    """The patient and accession number of an image, from header and form together."""
 
     patient_id: str | None
     issuer: str
@@ -78,67 +91,69 @@ class Identity:
 
     @property
     def key(self) -> tuple[str | None, str]:
-        """What makes a patient; without a patient_id: nobody who is known."""
+        """The identifier of a patient; without a patient_id nobody is identified."""
         return self.patient_id, self.issuer
 
 
 def checked(submitted_identity: SubmittedIdentity) -> SubmittedIdentity:
-    """Return claims in the record's own terms.
+    """Return the submitted identity in the types of the record.
 
     Raises:
         InvalidInput: invalid_claims, naming each field that is not acceptable.
     """
-    wrong: dict[str, list[str]] = {}
+    problems = messages.FieldProblems()
+    fields: dict[str, list[str]] = {}
     clean: dict[str, Any] = {}
     for field, check in _CHECKS.items():
         try:
             clean[field] = check(getattr(submitted_identity, field))
-        except ValueError as error:
-            wrong[field] = [str(error)]
-    if wrong:
+        except InvalidInput as error:
+            problems.append(
+                {"field": field, "code": error.message_code, "params": error.params}
+            )
+            fields[field] = [error.message]
+    if problems:
         raise InvalidInput(
-            " ".join(f"{field}: {said[0]}" for field, said in wrong.items()),
-            reason_code="invalid_claims",
-            fields=wrong,
+            messages.INVALID_FIELDS, params={"problems": problems}, fields=fields
         )
     return SubmittedIdentity(**clean)
 
 
 def identify(header: Header, submitted_identity: SubmittedIdentity) -> Identity:
-    """Return whose image it is: the header's word, its gaps filled from the claims.
+    """Return the identity in the header, its gaps filled from the form.
 
     Args:
-        header: What the file says.
-        submitted_identity: What the form says, as `checked` returned it.
+        header: Of the file.
+        submitted_identity: Of the form, as `checked` returned it.
 
     Raises:
         InvalidInput: identity_mismatch where the two disagree; invalid_header where
             an identifier is too long to be kept whole.
     """
-    said = header.patient
+    patient = header.patient
     _refuse_long_identifiers(header)
-    claimed_name = names.parse(submitted_identity.patient_name)
+    submitted_name = names.parse(submitted_identity.patient_name)
     pairs = {
-        "patient_id": (said.patient_id or "", submitted_identity.patient_id),
-        "issuer": (said.issuer, submitted_identity.issuer),
-        "birth_date": (said.birth_date, submitted_identity.birth_date),
-        "sex": (said.sex, submitted_identity.sex),
+        "patient_id": (patient.patient_id or "", submitted_identity.patient_id),
+        "issuer": (patient.issuer, submitted_identity.issuer),
+        "birth_date": (patient.birth_date, submitted_identity.birth_date),
+        "sex": (patient.sex, submitted_identity.sex),
         "accession_number": (
             header.accession_number,
             submitted_identity.accession_number,
         ),
     }
     differing = [field for field, (a, b) in pairs.items() if a and b and a != b]
-    if not names.agree(said.name, claimed_name):
+    if not names.agree(patient.name, submitted_name):
         differing.append("patient_name")
     if differing:
-        raise mismatch("the file's header", differing)
+        raise _mismatch(messages.DIFFERS_FROM_HEADER, differing)
     filled: dict[str, Any] = {field: a or b for field, (a, b) in pairs.items()}
     issuer = filled["issuer"] or settings.DEFAULT_ISSUER
     return Identity(
         patient_id=filled["patient_id"] or None,
         issuer=issuer,
-        name=names.filled(said.name, claimed_name),
+        name=names.filled(patient.name, submitted_name),
         birth_date=filled["birth_date"],
         sex=filled["sex"] or "",
         accession_number=filled["accession_number"],
@@ -149,15 +164,15 @@ def identify(header: Header, submitted_identity: SubmittedIdentity) -> Identity:
 
 
 def refuse_other_patient(
-    submitted_identity: SubmittedIdentity, study: Study, *, whose: Identity
+    submitted_identity: SubmittedIdentity, study: Study, *, identity: Identity
 ) -> None:
-    """Refuse a form that names another patient than the one a known image belongs to.
+    """Refuse a form that names another patient than the one of a stored image.
 
     Args:
-        submitted_identity: What the form says.
-        study: Of the known image.
-        whose: Header and form taken together, which agree: who issued the identifier
-            may stand in the header alone.
+        submitted_identity: Of the form.
+        study: Of the stored image.
+        identity: From header and form, which agree; the issuer may be in the header
+            alone.
 
     Raises:
         InvalidInput: identity_mismatch.
@@ -169,25 +184,12 @@ def refuse_other_patient(
         (patient.patient_id, patient.issuer),
         (study.received_patient_id, study.received_issuer),
     )
-    if whose.key not in known:
-        raise mismatch(
-            "the record of this image, which is already stored,", ["patient_id"]
-        )
-
-
-def mismatch(against: str, fields: list[str]) -> InvalidInput:
-    """Return the refusal of a form that says something else than what is known."""
-    named = ", ".join(field.replace("_", " ") for field in fields)
-    return InvalidInput(
-        f"The form and {against} disagree about: {named}. Nothing was stored. Send the "
-        "file without these fields, or with the right ones.",
-        reason_code="identity_mismatch",
-        fields={field: ["disagrees with the file"] for field in fields},
-    )
+    if identity.key not in known:
+        raise _mismatch(messages.DIFFERS_FROM_RECORD, ["patient_id"])
 
 
 def demographics_differ(identity: Identity, patient: Patient) -> bool:
-    """Say whether name or birth date are others than the record has."""
+    """Return whether the name or the date of birth differs from the record."""
     other_birth_date = (
         identity.birth_date is not None
         and patient.birth_date is not None
@@ -197,14 +199,38 @@ def demographics_differ(identity: Identity, patient: Patient) -> bool:
 
 
 def storable(text: str) -> str:
-    """Return the text as PostgreSQL takes it: without NUL and unpaired surrogates."""
+    """Return a text that PostgreSQL takes: without NUL and unpaired surrogates."""
     return "".join(
         "�" if c == "\x00" or unicodedata.category(c) == "Cs" else c for c in text
     )
 
 
+def storable_json(value: Any) -> Any:
+    """Return parameters of a message as JSON that PostgreSQL takes."""
+    if isinstance(value, Mapping):
+        return {
+            storable(str(key)): storable_json(entry) for key, entry in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [storable_json(entry) for entry in value]
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    return storable(str(value))
+
+
+def _mismatch(message: Message, fields: list[str]) -> InvalidInput:
+    """Return the refusal of a form that differs from what is known."""
+    return InvalidInput(
+        message,
+        params={"fields": messages.FieldNames(fields)},
+        fields={field: [gettext("Differs from the file.")] for field in fields},
+    )
+
+
 def _refuse_long_identifiers(header: Header) -> None:
-    """Names may be cut; a cut identifier is another patient's."""
+    """Refuse identifiers that do not fit: a cut one could be another patient's."""
     identifiers = {
         "Patient ID": header.patient.patient_id or "",
         "Issuer of Patient ID": header.patient.issuer,
@@ -214,17 +240,17 @@ def _refuse_long_identifiers(header: Header) -> None:
     for name, value in identifiers.items():
         if len(value) > LONGEST_IDENTIFIER:
             raise InvalidInput(
-                f"{name} in the header is longer than {LONGEST_IDENTIFIER} characters.",
-                reason_code="invalid_header",
+                messages.LONG_IDENTIFIER,
+                params={"attribute": name, "limit": LONGEST_IDENTIFIER},
             )
 
 
 def _identifier(text: str, limit: int = LONGEST_IDENTIFIER) -> str:
     text = text.strip()
     if len(text) > limit:
-        raise ValueError(f"has more than {limit} characters.")
+        raise InvalidInput(messages.FIELD_TOO_LONG, params={"limit": limit})
     if not text.isprintable() or "\\" in text:
-        raise ValueError("has characters that an identifier cannot have.")
+        raise InvalidInput(messages.FIELD_CHARACTERS)
     return text
 
 
@@ -235,10 +261,12 @@ def _accession_number(text: str) -> str:
 def _person_name(text: str) -> str:
     text = text.strip()
     if any(unicodedata.category(c) in ("Cc", "Cs") for c in text) or "\\" in text:
-        raise ValueError("has characters that a name cannot have.")
+        raise InvalidInput(messages.FIELD_CHARACTERS)
     groups = text.split("=")
     if len(groups) > 3 or any(len(group) > names.LONGEST_GROUP for group in groups):
-        raise ValueError(f"has more than {names.LONGEST_GROUP} characters.")
+        raise InvalidInput(
+            messages.FIELD_TOO_LONG, params={"limit": names.LONGEST_GROUP}
+        )
     return text
 
 
@@ -250,7 +278,9 @@ def _birth_date(value: date | str | None) -> date | None:
         return None
     day = _parsed_date(text)
     if day.year < EARLIEST_BIRTH_YEAR or day > timezone.localdate():
-        raise ValueError("is not a day on which a living patient was born.")
+        raise InvalidInput(
+            messages.IMPLAUSIBLE_BIRTH_DATE, params={"year": EARLIEST_BIRTH_YEAR}
+        )
     return day
 
 
@@ -260,14 +290,14 @@ def _parsed_date(text: str) -> date:
             return datetime.strptime(text, pattern).date()  # noqa: DTZ007 (a day, no moment)
         except ValueError:
             continue
-    raise ValueError("is not a date like 1970-12-31.")
+    raise InvalidInput(messages.NOT_A_DATE)
 
 
 def _sex(text: str) -> str:
     try:
         return _SEXES[text.strip().casefold()]
     except KeyError:
-        raise ValueError("is not one of M, F, O.") from None
+        raise InvalidInput(messages.UNKNOWN_SEX) from None
 
 
 def _priority(value: Priority | str | None) -> Priority | None:
@@ -279,7 +309,7 @@ def _priority(value: Priority | str | None) -> Priority | None:
     try:
         return Priority[text.upper()]
     except KeyError:
-        raise ValueError("is not one of routine, urgent, stat.") from None
+        raise InvalidInput(messages.UNKNOWN_PRIORITY) from None
 
 
 _CHECKS = {

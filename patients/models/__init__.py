@@ -1,8 +1,4 @@
-"""The archive: patients, studies, series, instances, and every file that was ever sent.
-
-It knows nothing of models that read. Keys are UUIDs of ours; `…_uid` are DICOM's.
-Constraints stand in the database, not only here.
-"""
+"""Database tables: patients, studies, series, instances and uploads."""
 
 from patients.models.instance import (
     SHA256_HEX,

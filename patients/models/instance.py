@@ -1,10 +1,11 @@
-"""Series and instances: the objects themselves, with their hashes and headers."""
+"""Series and instances: the DICOM objects, with their hashes and headers."""
 
 import uuid
 
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
 from accounts.access import DepartmentQuerySet
 from patients.models.study import Study
@@ -19,20 +20,37 @@ class SeriesQuerySet(DepartmentQuerySet["Series"]):
 class Series(models.Model):
     """Images of one study made by one machine in one way."""
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    study = models.ForeignKey(Study, on_delete=models.PROTECT, related_name="series")
-    series_instance_uid = models.CharField(max_length=64, unique=True)
-    modality = models.CharField(max_length=16, blank=True)
-    body_part_examined = models.CharField(max_length=64, blank=True)
-    view_position = models.CharField(max_length=16, blank=True)
-    laterality = models.CharField(max_length=16, blank=True)
-    description = models.CharField(max_length=256, blank=True)
-    series_number = models.IntegerField(null=True, blank=True)
+    id = models.UUIDField(
+        primary_key=True, default=uuid.uuid4, editable=False, verbose_name=_("ID")
+    )
+    study = models.ForeignKey(
+        Study, on_delete=models.PROTECT, related_name="series", verbose_name=_("study")
+    )
+    series_instance_uid = models.CharField(
+        max_length=64, unique=True, verbose_name=_("Series Instance UID")
+    )
+    modality = models.CharField(max_length=16, blank=True, verbose_name=_("modality"))
+    body_part_examined = models.CharField(
+        max_length=64, blank=True, verbose_name=_("body part examined")
+    )
+    view_position = models.CharField(
+        max_length=16, blank=True, verbose_name=_("view position")
+    )
+    laterality = models.CharField(
+        max_length=16, blank=True, verbose_name=_("laterality")
+    )
+    description = models.CharField(
+        max_length=256, blank=True, verbose_name=_("description")
+    )
+    series_number = models.IntegerField(
+        null=True, blank=True, verbose_name=_("series number")
+    )
 
     objects = SeriesQuerySet.as_manager()
 
     class Meta:
-        verbose_name_plural = "series"
+        verbose_name = _("series")
+        verbose_name_plural = _("series")
         ordering = ("study", "series_number", "id")
         constraints = (
             models.CheckConstraint(
@@ -46,21 +64,21 @@ class Series(models.Model):
 
 
 class PixelSpacingKind(models.TextChoices):
-    """Which attribute the spacing came from (PS3.3 10.7.1).
+    """The attribute of the spacing (PS3.3 10.7.1).
 
-    Only the first measures the patient.
+    Only the first is valid in the patient.
     """
 
-    PATIENT = "patient", "Pixel Spacing (0028,0030)"
-    IMAGER = "imager", "Imager Pixel Spacing (0018,1164), at the detector"
-    NOMINAL = "nominal", "Nominal Scanned Pixel Spacing (0018,2010)"
+    PATIENT = "patient", _("Pixel Spacing (0028,0030)")
+    IMAGER = "imager", _("Imager Pixel Spacing (0018,1164), at the detector")
+    NOMINAL = "nominal", _("Nominal Scanned Pixel Spacing (0018,2010)")
 
 
 class Origin(models.TextChoices):
     """Who made the object."""
 
-    RECEIVED = "received"
-    OURS = "ours"
+    RECEIVED = "received", _("Received")
+    OURS = "ours", _("Made by ChestX")
 
 
 class InstanceQuerySet(DepartmentQuerySet["Instance"]):
@@ -70,62 +88,114 @@ class InstanceQuerySet(DepartmentQuerySet["Instance"]):
 class Instance(models.Model):
     """One stored DICOM object.
 
-    Its bytes stand in the storage under `object_sha256` and are never changed.
+    Its bytes are in the storage under `object_sha256` and never change.
     """
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    id = models.UUIDField(
+        primary_key=True, default=uuid.uuid4, editable=False, verbose_name=_("ID")
+    )
     series = models.ForeignKey(
-        Series, on_delete=models.PROTECT, related_name="instances"
+        Series,
+        on_delete=models.PROTECT,
+        related_name="instances",
+        verbose_name=_("series"),
     )
-    sop_instance_uid = models.CharField(max_length=64, unique=True)
-    sop_class_uid = models.CharField(max_length=64)
-    transfer_syntax_uid = models.CharField(max_length=64)
-    instance_number = models.IntegerField(null=True, blank=True)
-    view_position = models.CharField(max_length=16, blank=True)
-    rows = models.PositiveIntegerField(null=True, blank=True)
-    columns = models.PositiveIntegerField(null=True, blank=True)
-    frames = models.PositiveIntegerField(null=True, blank=True)
-    bits_stored = models.PositiveSmallIntegerField(null=True, blank=True)
-    photometric_interpretation = models.CharField(max_length=16, blank=True)
-    pixel_spacing_row_mm = models.FloatField(null=True, blank=True)
-    pixel_spacing_column_mm = models.FloatField(null=True, blank=True)
+    sop_instance_uid = models.CharField(
+        max_length=64, unique=True, verbose_name=_("SOP Instance UID")
+    )
+    sop_class_uid = models.CharField(max_length=64, verbose_name=_("SOP Class UID"))
+    transfer_syntax_uid = models.CharField(
+        max_length=64, verbose_name=_("Transfer Syntax UID")
+    )
+    instance_number = models.IntegerField(
+        null=True, blank=True, verbose_name=_("instance number")
+    )
+    view_position = models.CharField(
+        max_length=16, blank=True, verbose_name=_("view position")
+    )
+    rows = models.PositiveIntegerField(null=True, blank=True, verbose_name=_("rows"))
+    columns = models.PositiveIntegerField(
+        null=True, blank=True, verbose_name=_("columns")
+    )
+    frames = models.PositiveIntegerField(
+        null=True, blank=True, verbose_name=_("frames")
+    )
+    bits_stored = models.PositiveSmallIntegerField(
+        null=True, blank=True, verbose_name=_("bits stored")
+    )
+    photometric_interpretation = models.CharField(
+        max_length=16, blank=True, verbose_name=_("photometric interpretation")
+    )
+    pixel_spacing_row_mm = models.FloatField(
+        null=True, blank=True, verbose_name=_("pixel spacing between rows (mm)")
+    )
+    pixel_spacing_column_mm = models.FloatField(
+        null=True, blank=True, verbose_name=_("pixel spacing between columns (mm)")
+    )
     pixel_spacing_kind = models.CharField(
-        max_length=8, choices=PixelSpacingKind, blank=True
+        max_length=8,
+        choices=PixelSpacingKind,
+        blank=True,
+        verbose_name=_("pixel spacing kind"),
     )
-    origin = models.CharField(max_length=8, choices=Origin, default=Origin.RECEIVED)
+    origin = models.CharField(
+        max_length=8, choices=Origin, default=Origin.RECEIVED, verbose_name=_("origin")
+    )
     synthetic = models.BooleanField(
-        default=False, help_text="Drawn by the demo, not a patient."
+        default=False,
+        help_text=_("Drawn by the demo; not a real patient."),
+        verbose_name=_("synthetic"),
     )
     picture = models.BooleanField(
-        default=False, help_text="Came as PNG, JPEG, TIFF or BMP and was wrapped here."
+        default=False,
+        help_text=_("Received as PNG, JPEG, TIFF or BMP and converted to DICOM."),
+        verbose_name=_("from a picture file"),
     )
     lossy = models.BooleanField(
-        default=False, help_text="Lossy-compressed at some time."
+        default=False,
+        help_text=_("Compressed with loss at some time."),
+        verbose_name=_("lossy"),
     )
     colour = models.BooleanField(
         null=True,
         blank=True,
-        help_text="Its channels really differ; empty: not decoded.",
+        help_text=_("The colour channels differ. Empty: not decoded."),
+        verbose_name=_("colour"),
     )
-    size_bytes = models.PositiveBigIntegerField()
-    object_sha256 = models.CharField(max_length=64, db_index=True)
-    dataset_sha256 = models.CharField(max_length=64)
-    header_sha256 = models.CharField(max_length=64)
+    size_bytes = models.PositiveBigIntegerField(verbose_name=_("size (bytes)"))
+    object_sha256 = models.CharField(
+        max_length=64, db_index=True, verbose_name=_("SHA-256 of the object")
+    )
+    dataset_sha256 = models.CharField(
+        max_length=64, verbose_name=_("SHA-256 of the dataset")
+    )
+    header_sha256 = models.CharField(
+        max_length=64, verbose_name=_("SHA-256 of the header")
+    )
     # Null: decoding took longer than its budget, so the pixels were not hashed.
     pixel_sha256 = models.CharField(  # noqa: DJ001
-        max_length=64, null=True, blank=True, db_index=True
+        max_length=64,
+        null=True,
+        blank=True,
+        db_index=True,
+        verbose_name=_("SHA-256 of the pixels"),
     )
     hash_rule = models.PositiveSmallIntegerField(
-        help_text="Version of the rule of the hashes."
+        help_text=_("Version of the hash rule."), verbose_name=_("hash rule")
     )
     header = models.JSONField(
-        help_text="DICOM JSON model (PS3.18 F); binary values by length."
+        help_text=_("DICOM JSON model (PS3.18 F); binary values are given by length."),
+        verbose_name=_("header"),
     )
-    received_at = models.DateTimeField(db_default=Now(), editable=False)
+    received_at = models.DateTimeField(
+        db_default=Now(), editable=False, verbose_name=_("received at")
+    )
 
     objects = InstanceQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("instance")
+        verbose_name_plural = _("instances")
         ordering = ("series", "instance_number", "id")
         constraints = (
             models.CheckConstraint(

@@ -1,4 +1,4 @@
-"""Whose images they are, and which examination they belong to."""
+"""Patients, their studies, and assignments of studies to patients."""
 
 import uuid
 from typing import Self
@@ -8,47 +8,49 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts.access import DepartmentQuerySet
 from accounts.models import Department, User
 
 
 class Priority(models.IntegerChoices):
-    """How soon a study is to be read; higher comes first."""
+    """How soon a study is to be read; higher values come first."""
 
-    ROUTINE = 0, "routine"
-    URGENT = 1, "urgent"
-    STAT = 2, "stat"
+    ROUTINE = 0, _("routine")
+    URGENT = 1, _("urgent")
+    STAT = 2, _("stat")
 
 
 class Sex(models.TextChoices):
     """Patient's Sex (0010,0040)."""
 
-    MALE = "M", "M"
-    FEMALE = "F", "F"
-    OTHER = "O", "O"
+    MALE = "M", _("M")
+    FEMALE = "F", _("F")
+    OTHER = "O", _("O")
 
 
 class StudyFlag(models.TextChoices):
-    """What a person should look at before trusting a study; shown until reconciled."""
+    """What a person must check on a study; shown until it is reconciled."""
 
     DEMOGRAPHICS_MISMATCH = (
         "demographics_mismatch",
-        "Name or birth date differs from the record",
+        _("Name or date of birth differs from the record"),
     )
     ACCESSION_SHARED = (
         "accession_shared",
-        "Another study of this patient has this accession number",
+        _("Another study of this patient has the same accession number"),
     )
     SAME_PIXELS_OTHER_PATIENT = (
         "same_pixels_other_patient",
-        "The same picture stands under another patient",
+        _("The same image is stored under another patient"),
     )
 
 
 class PatientQuerySet(models.QuerySet["Patient"]):
     def visible_to(self, user: User) -> Self:
-        """Patients with at least one study that the user may see."""
+        """Return the patients with at least one study that the user may see."""
         studies = Study.objects.visible_to(user).filter(patient=models.OuterRef("pk"))
         return self.filter(models.Exists(studies))
 
@@ -59,34 +61,63 @@ class Patient(models.Model):
     Without a patient_id: one unidentified person per study.
     """
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    id = models.UUIDField(
+        primary_key=True, default=uuid.uuid4, editable=False, verbose_name=_("ID")
+    )
     # Null, not "": of unidentified patients there are many, and the pair is unique.
     patient_id = models.CharField(  # noqa: DJ001
-        max_length=64, null=True, blank=True, help_text="MRN; empty while unidentified."
+        max_length=64,
+        null=True,
+        blank=True,
+        help_text=_("Medical record number. Empty while the patient is unidentified."),
+        verbose_name=_("patient ID"),
     )
     issuer = models.CharField(
-        max_length=64, help_text="Issuer of Patient ID (0010,0021)."
+        max_length=64,
+        help_text=_("Issuer of Patient ID (0010,0021)."),
+        verbose_name=_("issuer"),
     )
-    family_name = models.CharField(max_length=128, blank=True)
-    given_name = models.CharField(max_length=128, blank=True)
-    middle_name = models.CharField(max_length=128, blank=True)
-    name_prefix = models.CharField(max_length=64, blank=True)
-    name_suffix = models.CharField(max_length=64, blank=True)
-    ideographic_name = models.CharField(max_length=324, blank=True)
-    phonetic_name = models.CharField(max_length=324, blank=True)
+    family_name = models.CharField(
+        max_length=128, blank=True, verbose_name=_("family name")
+    )
+    given_name = models.CharField(
+        max_length=128, blank=True, verbose_name=_("given name")
+    )
+    middle_name = models.CharField(
+        max_length=128, blank=True, verbose_name=_("middle name")
+    )
+    name_prefix = models.CharField(
+        max_length=64, blank=True, verbose_name=_("name prefix")
+    )
+    name_suffix = models.CharField(
+        max_length=64, blank=True, verbose_name=_("name suffix")
+    )
+    ideographic_name = models.CharField(
+        max_length=324, blank=True, verbose_name=_("ideographic name")
+    )
+    phonetic_name = models.CharField(
+        max_length=324, blank=True, verbose_name=_("phonetic name")
+    )
     name_folded = models.CharField(
         max_length=1024,
         blank=True,
         editable=False,
-        help_text="For search: `patients.identity.names.fold`.",
+        help_text=_("The name as it is searched."),
+        verbose_name=_("name for search"),
     )
-    birth_date = models.DateField(null=True, blank=True)
-    sex = models.CharField(max_length=1, choices=Sex, blank=True)
-    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    birth_date = models.DateField(
+        null=True, blank=True, verbose_name=_("date of birth")
+    )
+    sex = models.CharField(max_length=1, choices=Sex, blank=True, verbose_name=_("sex"))
+    created_at = models.DateTimeField(
+        db_default=Now(), editable=False, verbose_name=_("created at")
+    )
 
     objects = PatientQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("patient")
+        verbose_name_plural = _("patients")
         ordering = ("name_folded", "id")
         constraints = (
             models.UniqueConstraint(
@@ -118,9 +149,11 @@ class Patient(models.Model):
 
     @property
     def display_name(self) -> str:
-        """`FAMILY, Given`; an unidentified patient by a short mark of the key."""
+        """`FAMILY, Given`, or a mark for an unidentified patient."""
         name = ", ".join(p for p in (self.family_name.upper(), self.given_name) if p)
-        return name or (self.patient_id or f"Unidentified {str(self.id)[:4].upper()}")
+        if name or self.patient_id:
+            return name or str(self.patient_id)
+        return gettext("Unidentified %(mark)s") % {"mark": str(self.id)[:4].upper()}
 
 
 class StudyQuerySet(DepartmentQuerySet["Study"]):
@@ -130,43 +163,72 @@ class StudyQuerySet(DepartmentQuerySet["Study"]):
 class Study(models.Model):
     """One examination.
 
-    `received_*` is the identity that it came with, kept through assignments.
+    `received_*` is the identity of the first image, kept through assignments.
     """
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    patient = models.ForeignKey(
-        Patient, on_delete=models.PROTECT, related_name="studies"
+    id = models.UUIDField(
+        primary_key=True, default=uuid.uuid4, editable=False, verbose_name=_("ID")
     )
-    study_instance_uid = models.CharField(max_length=64, unique=True)
+    patient = models.ForeignKey(
+        Patient,
+        on_delete=models.PROTECT,
+        related_name="studies",
+        verbose_name=_("patient"),
+    )
+    study_instance_uid = models.CharField(
+        max_length=64, unique=True, verbose_name=_("Study Instance UID")
+    )
     # Null: it came without one.
     received_patient_id = models.CharField(  # noqa: DJ001
-        max_length=64, null=True, blank=True
+        max_length=64, null=True, blank=True, verbose_name=_("received patient ID")
     )
-    received_issuer = models.CharField(max_length=64, blank=True)
-    accession_number = models.CharField(max_length=64, blank=True)
-    accession_issuer = models.CharField(max_length=64, blank=True)
-    study_date = models.DateField(null=True, blank=True)
-    study_time = models.TimeField(null=True, blank=True)
+    received_issuer = models.CharField(
+        max_length=64, blank=True, verbose_name=_("received issuer")
+    )
+    accession_number = models.CharField(
+        max_length=64, blank=True, verbose_name=_("accession number")
+    )
+    accession_issuer = models.CharField(
+        max_length=64, blank=True, verbose_name=_("accession issuer")
+    )
+    study_date = models.DateField(null=True, blank=True, verbose_name=_("study date"))
+    study_time = models.TimeField(null=True, blank=True, verbose_name=_("study time"))
     timezone_offset = models.CharField(
-        max_length=5, blank=True, help_text="(0008,0201), as sent: &HHMM."
+        max_length=5,
+        blank=True,
+        help_text=_("(0008,0201) as sent: +HHMM or -HHMM."),
+        verbose_name=_("time zone offset"),
     )
-    description = models.CharField(max_length=256, blank=True)
-    referring_physician = models.CharField(max_length=324, blank=True)
+    description = models.CharField(
+        max_length=256, blank=True, verbose_name=_("description")
+    )
+    referring_physician = models.CharField(
+        max_length=324, blank=True, verbose_name=_("referring physician")
+    )
     priority = models.PositiveSmallIntegerField(
-        choices=Priority, default=Priority.ROUTINE
+        choices=Priority, default=Priority.ROUTINE, verbose_name=_("priority")
     )
     department = models.ForeignKey(
-        Department, on_delete=models.PROTECT, related_name="studies"
+        Department,
+        on_delete=models.PROTECT,
+        related_name="studies",
+        verbose_name=_("department"),
     )
     flags = ArrayField(
-        models.CharField(max_length=32, choices=StudyFlag), default=list, blank=True
+        models.CharField(max_length=32, choices=StudyFlag),
+        default=list,
+        blank=True,
+        verbose_name=_("flags"),
     )
-    received_at = models.DateTimeField(db_default=Now(), editable=False)
+    received_at = models.DateTimeField(
+        db_default=Now(), editable=False, verbose_name=_("received at")
+    )
 
     objects = StudyQuerySet.as_manager()
 
     class Meta:
-        verbose_name_plural = "studies"
+        verbose_name = _("study")
+        verbose_name_plural = _("studies")
         ordering = ("-received_at", "-id")
         constraints = (
             models.CheckConstraint(
@@ -197,30 +259,51 @@ class Study(models.Model):
 
 
 class PatientAssignment(models.Model):
-    """A person moved a study to another patient; kept so that it can be undone."""
+    """The move of a study to another patient, kept so that it can be undone."""
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    id = models.UUIDField(
+        primary_key=True, default=uuid.uuid4, editable=False, verbose_name=_("ID")
+    )
     study = models.ForeignKey(
-        Study, on_delete=models.PROTECT, related_name="assignments"
+        Study,
+        on_delete=models.PROTECT,
+        related_name="assignments",
+        verbose_name=_("study"),
     )
     from_patient = models.ForeignKey(
-        Patient, on_delete=models.PROTECT, related_name="+"
+        Patient,
+        on_delete=models.PROTECT,
+        related_name="+",
+        verbose_name=_("from patient"),
     )
-    to_patient = models.ForeignKey(Patient, on_delete=models.PROTECT, related_name="+")
+    to_patient = models.ForeignKey(
+        Patient,
+        on_delete=models.PROTECT,
+        related_name="+",
+        verbose_name=_("to patient"),
+    )
     assigned_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        related_name="+",
+        verbose_name=_("assigned by"),
     )
-    assigned_at = models.DateTimeField(db_default=Now(), editable=False)
+    assigned_at = models.DateTimeField(
+        db_default=Now(), editable=False, verbose_name=_("assigned at")
+    )
     undone_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.PROTECT,
         related_name="+",
         null=True,
         blank=True,
+        verbose_name=_("undone by"),
     )
-    undone_at = models.DateTimeField(null=True, blank=True)
+    undone_at = models.DateTimeField(null=True, blank=True, verbose_name=_("undone at"))
 
     class Meta:
+        verbose_name = _("patient assignment")
+        verbose_name_plural = _("patient assignments")
         ordering = ("-assigned_at",)
         constraints = (
             models.CheckConstraint(

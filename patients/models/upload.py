@@ -1,12 +1,15 @@
-"""Every file that was ever sent, and what became of it."""
+"""Every received file and its outcome."""
 
 import uuid
 from typing import Self
 
 from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts.access import DepartmentQuerySet
 from accounts.models import Department, User
@@ -17,67 +20,92 @@ from patients.models.instance import Instance
 class UploadQuerySet(DepartmentQuerySet["Upload"]):
     department_path = "department"
 
-    def visible_to(self, user: User) -> Self:
-        """What the user sent, and what the user's departments received.
+    def visible_to(self, user: User | AnonymousUser) -> Self:
+        """Return the uploads of the user and of the user's departments.
 
-        Of conflicts only the sender and admins know.
+        Only the sender and administrators see conflicts.
         """
+        if isinstance(user, AnonymousUser):
+            return self.none()
         seen = super().visible_to(user).exclude(outcome=Upload.Outcome.CONFLICT)
         everything = self.filter(pk__in=seen.values("pk")) | self.filter(user=user)
         return super().visible_to(user) if user.role == "admin" else everything
 
 
 class Upload(models.Model):
-    """One file that somebody sent, and what became of it; refused ones too."""
+    """One received file and its outcome; refused files too."""
 
     class Source(models.TextChoices):
-        WEB = "web"
-        REST = "rest"
-        FOLDER = "folder"
-        DEMO = "demo"
-        STOW = "stow"
-        CSTORE = "cstore"
+        WEB = "web", _("Web")
+        REST = "rest", _("REST")
+        FOLDER = "folder", _("Folder")
+        DEMO = "demo", _("Demo")
+        STOW = "stow", _("STOW-RS")
+        CSTORE = "cstore", _("C-STORE")
 
     class Outcome(models.TextChoices):
-        STORED = "stored"
-        DUPLICATE = "duplicate"
-        CONFLICT = "conflict"
-        REFUSED = "refused"
+        STORED = "stored", _("Stored")
+        DUPLICATE = "duplicate", _("Duplicate")
+        CONFLICT = "conflict", _("Conflict")
+        REFUSED = "refused", _("Refused")
 
     class Resolution(models.TextChoices):
         KEPT_STORED = (
             "kept_stored",
-            "The stored object stands; the copy stays in quarantine",
+            _("The stored object is kept; the copy stays in quarantine"),
         )
-        DISCARDED = "discarded", "The quarantined copy was deleted"
-        INGESTED = "ingested", "Sent again after the record was corrected, and stored"
+        DISCARDED = "discarded", _("The quarantined copy was deleted")
+        INGESTED = (
+            "ingested",
+            _("Sent again after the record was corrected, and stored"),
+        )
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    id = models.UUIDField(
+        primary_key=True, default=uuid.uuid4, editable=False, verbose_name=_("ID")
+    )
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.PROTECT,
         related_name="uploads",
         null=True,
+        verbose_name=_("user"),
     )
-    source = models.CharField(max_length=8, choices=Source)
-    original_name = models.CharField(max_length=255, blank=True)
+    source = models.CharField(max_length=8, choices=Source, verbose_name=_("source"))
+    original_name = models.CharField(
+        max_length=255, blank=True, verbose_name=_("original name")
+    )
     sha256 = models.CharField(
         max_length=64,
         blank=True,
         db_index=True,
-        help_text="Of the bytes as sent; empty: not all came.",
+        help_text=_(
+            "Of the bytes as sent. Empty: the file was not received completely."
+        ),
+        verbose_name=_("SHA-256"),
     )
-    size_bytes = models.PositiveBigIntegerField(null=True, blank=True)
-    outcome = models.CharField(max_length=9, choices=Outcome)
-    reason_code = models.CharField(max_length=48, blank=True)
+    size_bytes = models.PositiveBigIntegerField(
+        null=True, blank=True, verbose_name=_("size (bytes)")
+    )
+    outcome = models.CharField(max_length=9, choices=Outcome, verbose_name=_("outcome"))
+    reason_code = models.CharField(
+        max_length=48, blank=True, verbose_name=_("reason code")
+    )
     reason_message = models.CharField(
-        max_length=64, blank=True, help_text="Code of the sentence, see messages.py."
+        max_length=64,
+        blank=True,
+        help_text=_("Code of the sentence, see messages.py."),
+        verbose_name=_("reason message"),
     )
     reason_params = models.JSONField(
-        default=dict, blank=True, help_text="Values of its placeholders."
+        default=dict,
+        blank=True,
+        help_text=_("Values of its placeholders."),
+        verbose_name=_("reason parameters"),
     )
     reason = models.TextField(
-        blank=True, help_text="The sentence itself, in rows of former versions only."
+        blank=True,
+        help_text=_("The sentence itself, in rows of earlier versions only."),
+        verbose_name=_("reason"),
     )
     instance = models.ForeignKey(
         Instance,
@@ -85,6 +113,7 @@ class Upload(models.Model):
         related_name="uploads",
         null=True,
         blank=True,
+        verbose_name=_("instance"),
     )
     department = models.ForeignKey(
         Department,
@@ -92,6 +121,7 @@ class Upload(models.Model):
         related_name="uploads",
         null=True,
         blank=True,
+        verbose_name=_("department"),
     )
     conflicts_with = models.ForeignKey(
         Instance,
@@ -99,26 +129,37 @@ class Upload(models.Model):
         related_name="conflicting_uploads",
         null=True,
         blank=True,
+        verbose_name=_("conflicts with"),
     )
     submitted_identity = models.JSONField(
         default=dict,
         blank=True,
-        help_text="What the form or manifest said, for a later resolution.",
+        help_text=_("What the form or manifest stated, for a later resolution."),
+        verbose_name=_("submitted identity"),
     )
-    resolution = models.CharField(max_length=11, choices=Resolution, blank=True)
+    resolution = models.CharField(
+        max_length=11, choices=Resolution, blank=True, verbose_name=_("resolution")
+    )
     resolved_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.PROTECT,
         related_name="+",
         null=True,
         blank=True,
+        verbose_name=_("resolved by"),
     )
-    resolved_at = models.DateTimeField(null=True, blank=True)
-    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    resolved_at = models.DateTimeField(
+        null=True, blank=True, verbose_name=_("resolved at")
+    )
+    created_at = models.DateTimeField(
+        db_default=Now(), editable=False, verbose_name=_("created at")
+    )
 
     objects = UploadQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("upload")
+        verbose_name_plural = _("uploads")
         ordering = ("-created_at", "-id")
         constraints = (
             models.CheckConstraint(
@@ -154,7 +195,8 @@ class Upload(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.original_name or 'nameless'}: {self.outcome}"
+        outcome = self.Outcome(self.outcome).label
+        return f"{self.original_name or gettext('unnamed')}: {outcome}"
 
     @property
     def reason_text(self) -> str:

@@ -1,8 +1,9 @@
-"""A chest nobody has, as a DICOM object: SYNTHETIC in the picture and the header."""
+"""A synthetic chest image as a DICOM object, marked in pixels and header."""
 
 import struct
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
@@ -17,7 +18,7 @@ from patients.phantom.drawing import BITS, MARK, draw_chest
 
 __all__ = ["draw_chest", "phantom_dataset", "write_phantom"]
 
-# How much of a chest the image shows.
+# The size of the field of view.
 _IMAGE_MM = 360.0
 
 
@@ -63,7 +64,7 @@ def phantom_dataset(
     return _as_file(dataset)
 
 
-def write_phantom(path: Path, seed: int, **identity: str | int | bool | None) -> Path:
+def write_phantom(path: Path, seed: int, **identity: Any) -> Path:
     """Write the image as a DICOM file (arguments as `phantom_dataset`)."""
     with path.open("wb") as file:
         dcmwrite(file, phantom_dataset(seed, **identity), enforce_file_format=True)
@@ -104,11 +105,11 @@ def _as_file(dataset: Dataset) -> FileDataset:
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.ImplementationClassUID = UID("2.25.268110932044218253026216823110398476853")
-    return FileDataset(None, dataset, preamble=b"\0" * 128, file_meta=meta)
+    return FileDataset("", dataset, preamble=b"\0" * 128, file_meta=meta)
 
 
 def _uid(text: str) -> str:
-    """Return a UID made of a UUID (PS3.5 B.2) that the text decides."""
+    """Return a UID made from a text by way of a UUID (PS3.5 B.2)."""
     high, low = struct.unpack(">QQ", sha256(f"phantom|{text}".encode()).digest()[:16])
     high = high & ~0xF000 | 0x8000
     low = low & ~(0b11 << 62) | 0b10 << 62

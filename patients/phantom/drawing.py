@@ -1,4 +1,4 @@
-"""The drawing of a chest image that nobody was X-rayed for.
+"""Draw a synthetic chest image.
 
 Image densities add up along the beam, so the drawing adds the thickness of what the
 beam meets (soft tissue, air, bone) and exposes the image at the end.
@@ -18,7 +18,7 @@ _GRID = 1024
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What differs from one phantom to the next, as shares of the image's side."""
+    """What varies between phantoms, as shares of the image's side."""
 
     lung_top: float
     lung_bottom: float
@@ -96,7 +96,7 @@ def _soft(mask: np.ndarray, edge: float) -> np.ndarray:
 
 def _polygon(points: list[tuple[float, float]], edge: float) -> np.ndarray:
     canvas = np.zeros((_GRID, _GRID), np.uint8)
-    cv2.fillPoly(canvas, [np.int32(np.array(points) * _GRID)], 255)
+    cv2.fillPoly(canvas, [(np.array(points) * _GRID).astype(np.int32)], 255)
     return _soft(canvas / 255.0, edge)
 
 
@@ -222,7 +222,7 @@ def _add_rib(
 ) -> None:
     """Draw a rib on both sides: a band, denser along its two edges."""
     for side in (-1, 1):
-        path = np.int32(np.stack([0.5 + side * x, y], axis=1) * _GRID * 16)
+        path = (np.stack([0.5 + side * x, y], axis=1) * _GRID * 16).astype(np.int32)
         layers = []
         for share in (1.0, 0.62):
             canvas = np.zeros((_GRID, _GRID), np.uint8)
@@ -277,11 +277,11 @@ def _vessels(anatomy: Anatomy, random: np.random.Generator) -> np.ndarray:
     while width > 1.2:
         layer = np.zeros((_GRID, _GRID), np.uint8)
         for branch in branches:
-            ends = [
+            start, end = (
                 tuple(round(v * _GRID) for v in point)
                 for point in (branch.root, branch.end(length))
-            ]
-            cv2.line(layer, *ends, 255, max(1, round(width)), cv2.LINE_AA)
+            )
+            cv2.line(layer, start, end, 255, max(1, round(width)), cv2.LINE_AA)
         np.maximum(canvas, layer * (min(1.0, width / 6) / 255), out=canvas)
         branches = [
             _Branch(
@@ -298,7 +298,7 @@ def _vessels(anatomy: Anatomy, random: np.random.Generator) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Branch:
-    """A vessel's straight piece: where it starts, and where it heads (0: outwards)."""
+    """A straight piece of a vessel: its start and direction (0: outwards)."""
 
     root: tuple[float, float]
     heading: float
@@ -312,7 +312,7 @@ class _Branch:
 
 
 def _opacities(anatomy: Anatomy, random: np.random.Generator) -> np.ndarray:
-    """Clouds in a lung, where the seed has put them."""
+    """Opacities in a lung, placed by the seed."""
     x, y = _grid()
     cloud = np.zeros((_GRID, _GRID), np.float32)
     for cx, cy, radius, density in anatomy.opacities:
@@ -334,7 +334,7 @@ def _expose(tissue: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def _marked(image: np.ndarray) -> np.ndarray:
-    """Burn in the side marker and, twice, that nobody was X-rayed; to 12 bits."""
+    """Burn in the side marker and, twice, the SYNTHETIC mark; return 12 bits."""
     size = image.shape[0]
     pixels = np.round(image * (_WHITE * 0.97)).astype(np.uint16)
     scale, thick = size / 1024, max(1, round(size / 450))

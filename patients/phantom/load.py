@@ -1,4 +1,4 @@
-"""The demo's patients: made up, with drawn images, marked SYNTHETIC everywhere."""
+"""The demo patients, with drawn images marked SYNTHETIC."""
 
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -18,7 +18,7 @@ ACCESSION_PREFIX = "DEMO"
 
 @dataclass(frozen=True)
 class DemoImage:
-    """One image of a made-up patient, taken so many days ago."""
+    """One image of a demo patient, taken some days ago."""
 
     given_name: str
     age: int
@@ -28,7 +28,7 @@ class DemoImage:
     opacity: bool = False
 
 
-# In the order of arrival: the newest comes last.
+# In the order of arrival, the newest last.
 IMAGES = (
     DemoImage("Chidi", 58, "M", days_ago=420),
     DemoImage("Hana", 71, "F", days_ago=190),
@@ -49,10 +49,10 @@ IMAGES = (
 
 
 def create_demo_patients() -> int:
-    """Take the demo's images into the record, those that are not there yet.
+    """Store the demo images that are not stored yet.
 
     Returns:
-        How many images were added: 0 on the second call.
+        The number of added images: 0 on the second call.
     """
     known = set(
         Study.objects.filter(
@@ -64,12 +64,12 @@ def create_demo_patients() -> int:
     added = 0
     for number, image in enumerate(IMAGES, start=1):
         if _accession_number(number) not in known:
-            _take_in(image, number=number, actor=actor)
+            _store(image, number=number, actor=actor)
             added += 1
     return added
 
 
-def _take_in(image: DemoImage, *, number: int, actor: User | None) -> None:
+def _store(image: DemoImage, *, number: int, actor: User | None) -> None:
     taken = timezone.localdate() - timedelta(days=image.days_ago)
     names = list(dict.fromkeys(one.given_name for one in IMAGES))
     dataset = phantom_dataset(
@@ -99,7 +99,7 @@ def _take_in(image: DemoImage, *, number: int, actor: User | None) -> None:
 
 
 def _born(image: DemoImage, *, number: int) -> date:
-    """Return a birthday that a patient keeps from image to image."""
+    """Return the same birthday for all images of a patient."""
     year = timezone.localdate().year - image.age - 1
     return date(year, 1 + number % 12, 1 + 2 * number)
 

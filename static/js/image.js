@@ -1,4 +1,4 @@
-// The image: zoom, the heat map over it (shown, faded, chosen per finding), and moving about in it.
+// The image: zoom, the heat map over it (show, fade, choose by finding), and panning.
 const scroll = document.querySelector("[data-image]");
 const image = scroll?.querySelector(".image");
 const layer = scroll?.querySelector("[data-layer]");
@@ -7,6 +7,7 @@ const overlayButton = document.querySelector("[data-overlay]");
 const opacity = document.querySelector("[data-opacity]");
 const zoomText = document.querySelector("[data-zoom-text]");
 const fitUrl = image?.getAttribute("src");
+const percent = new Intl.NumberFormat(document.documentElement.lang, { style: "percent" });
 
 function setZoom(zoom) {
   for (const button of document.querySelectorAll("[data-zoom]")) {
@@ -20,17 +21,17 @@ function setZoom(zoom) {
     scroll.scrollLeft = (scroll.scrollWidth - scroll.clientWidth) / 2;
     scroll.scrollTop = (scroll.scrollHeight - scroll.clientHeight) / 2;
   }
-  sayZoom();
+  showZoom();
 }
 
-function sayZoom() {
+function showZoom() {
   const columns = Number(image.getAttribute("width"));
   const rows = Number(image.getAttribute("height"));
   if (!columns || !rows) return;
   const scale = scroll.classList.contains("full")
     ? 1
     : Math.min(image.clientWidth / columns, image.clientHeight / rows);
-  zoomText.textContent = `Zoom ${Math.round(scale * 100)} %`;
+  zoomText.textContent = zoomText.dataset.zoomText.replace("{percent}", percent.format(scale));
 }
 
 function showLayer(shown) {
@@ -112,11 +113,11 @@ if (scroll) {
     button.addEventListener("click", () => setZoom(button.dataset.zoom));
   }
   image.addEventListener("dblclick", () => setZoom(scroll.classList.contains("full") ? "fit" : "full"));
-  image.addEventListener("load", sayZoom);
+  image.addEventListener("load", showZoom);
   image.addEventListener("error", cannotShow);
   if (image.complete && image.naturalWidth === 0) cannotShow();
   scroll.addEventListener("pointerdown", (event) => { if (event.pointerType === "mouse") drag(event); });
-  new ResizeObserver(sayZoom).observe(scroll);
+  new ResizeObserver(showZoom).observe(scroll);
   document.addEventListener("keydown", press);
   document.addEventListener("click", (event) => {
     const finding = event.target.closest(".findings a[data-layer-url]");

@@ -1,6 +1,6 @@
-// Every page: '/' goes to the search, Escape and a click elsewhere close the menu, rows open.
+// Every page: '/' focuses the search, Escape and a click elsewhere close the menu, rows open.
 const menu = document.querySelector("details.menu");
-const search = document.querySelector("#find");
+const search = document.querySelector("#search");
 
 function typing(target) {
   return target.closest("input, textarea, select, [contenteditable]") !== null;
@@ -26,7 +26,7 @@ document.addEventListener("click", (event) => {
 document.addEventListener("click", (event) => {
   const row = event.target.closest(".worklist tbody tr");
   if (!row || event.target.closest("a") || String(getSelection())) return;
-  const link = row.querySelector("a.fact");
+  const link = row.querySelector("a.row-link");
   if (event.ctrlKey || event.metaKey) open(link.href, "_blank", "noopener");
   else link.click();
 });

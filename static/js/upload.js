@@ -1,4 +1,4 @@
-// Upload: one file a request, a few at once, each with its own bar and its own answer.
+// Upload: one file per request, a few at once, each with its own progress bar and result.
 const AT_ONCE = 3;
 const FIRST_WAIT_S = 2;
 const LONGEST_WAIT_S = 60;
@@ -8,10 +8,15 @@ const form = document.querySelector("[data-upload]");
 const drop = form.querySelector("[data-drop]");
 const table = form.querySelector("[data-table]");
 const rows = form.querySelector("[data-rows]");
-const sum = form.querySelector("[data-sum]");
+const summary = form.querySelector("[data-summary]");
 const pauseButton = form.querySelector("[data-pause]");
 const retryButton = form.querySelector("[data-retry-all]");
 const maxBytes = Number(form.dataset.maxBytes);
+// The sentences in the reader's language, from diagnoses/pages/upload/texts.py.
+const texts = JSON.parse(document.querySelector("#upload-texts").textContent);
+const language = document.documentElement.lang;
+const percent = new Intl.NumberFormat(language, { style: "percent" });
+const pluralRules = new Intl.PluralRules(language);
 
 const waiting = [];
 const failed = [];
@@ -19,10 +24,23 @@ const counts = { all: 0, done: 0, refused: 0 };
 let running = 0;
 let paused = false;
 
-const SIZES = ["bytes", "kB", "MB", "GB"];
+const UNITS = ["byte", "kilobyte", "megabyte", "gigabyte"];
 function sizeText(bytes) {
-  const step = Math.min(SIZES.length - 1, Math.floor(Math.log10(Math.max(bytes, 1)) / 3));
-  return `${(bytes / 1000 ** step).toFixed(step ? 1 : 0)} ${SIZES[step]}`;
+  const step = Math.min(UNITS.length - 1, Math.floor(Math.log10(Math.max(bytes, 1)) / 3));
+  const format = { style: "unit", unit: UNITS[step], maximumFractionDigits: step ? 1 : 0 };
+  return new Intl.NumberFormat(language, format).format(bytes / 1000 ** step);
+}
+
+// Return a sentence with its placeholders filled: fill("{done} of {total}", { done: 1, total: 2 }).
+function fill(sentence, values) {
+  return sentence.replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
+}
+
+// Return the plural form for a count. The forms are keyed by a number of each plural category.
+function plural(forms, count) {
+  const category = pluralRules.select(count);
+  const example = Object.keys(forms).find((number) => pluralRules.select(Number(number)) === category);
+  return fill(forms[example] ?? Object.values(forms).at(-1), { count });
 }
 
 function element(name, className, text) {
@@ -36,12 +54,12 @@ function addRow(name, size) {
   const row = element("tr");
   const first = element("td");
   first.append(element("span", "name", name), element("small", "", sizeText(size)));
-  row.append(first, element("td", "quiet", "—"), element("td", "quiet", "waiting for its turn"));
+  row.append(first, element("td", "quiet", "—"), element("td", "quiet", texts.queued));
   rows.append(row);
   return row;
 }
 
-function say(row, tone, sign, word, sentence) {
+function showResult(row, tone, sign, word, sentence) {
   const result = element("div", "result");
   const tag = element("span", `tag ${tone}`);
   const mark = element("span", "sign", sign);
@@ -52,14 +70,14 @@ function say(row, tone, sign, word, sentence) {
   row.cells[2].replaceChildren(result);
 }
 
-function showSum() {
-  sum.hidden = table.hidden = counts.all === 0;
-  sum.querySelector("[data-done]").textContent = `${counts.done} of ${counts.all} done`;
-  const unsent = failed.length ? `${failed.length} not sent` : "";
-  const refused = counts.refused ? `${counts.refused} refused` : "";
-  sum.querySelector("[data-refused]").textContent = [refused, unsent].filter(Boolean).join(" · ");
+function showSummary() {
+  summary.hidden = table.hidden = counts.all === 0;
+  summary.querySelector("[data-done]").textContent = fill(texts.progress, { done: counts.done, total: counts.all });
+  const unsent = failed.length ? plural(texts.count_not_sent, failed.length) : "";
+  const refused = counts.refused ? plural(texts.count_refused, counts.refused) : "";
+  summary.querySelector("[data-refused]").textContent = [refused, unsent].filter(Boolean).join(" · ");
   pauseButton.hidden = waiting.length === 0 && !paused;
-  pauseButton.textContent = paused ? "Go on" : "Pause";
+  pauseButton.textContent = paused ? texts.resume : texts.pause;
   retryButton.hidden = failed.length === 0;
 }
 
@@ -67,7 +85,7 @@ function finish(item, html) {
   const holder = element("tbody");
   holder.innerHTML = html; // Our own server's answer, escaped by its templates.
   const row = holder.querySelector("tr");
-  if (!row) return giveUp(item, "The answer was not understood.");
+  if (!row) return giveUp(item, texts.unreadable_answer);
   row.classList.add("arrived");
   item.row.replaceWith(row);
   window.htmx.process(row);
@@ -76,15 +94,15 @@ function finish(item, html) {
 }
 
 function giveUp(item, sentence) {
-  say(item.row, "failed", "✕", "Not sent", sentence);
+  showResult(item.row, "failed", "✕", texts.not_sent, sentence);
   failed.push(item);
 }
 
-function again(item, seconds) {
+function retryLater(item, seconds) {
   item.tries += 1;
-  if (item.tries >= MOST_TRIES) return giveUp(item, "The server did not take it. Try again later.");
+  if (item.tries >= MOST_TRIES) return giveUp(item, texts.server_unavailable);
   const wait = Math.min(LONGEST_WAIT_S, Math.max(seconds, FIRST_WAIT_S * 2 ** (item.tries - 1)));
-  say(item.row, "queued", "○", "Waiting", `the server is busy; trying again in ${Math.round(wait)} s`);
+  showResult(item.row, "queued", "○", texts.waiting, fill(texts.server_busy, { seconds: Math.round(wait) }));
   setTimeout(() => { waiting.push(item); next(); }, wait * 1000);
 }
 
@@ -92,12 +110,12 @@ function answered(item, request) {
   const page = request.responseURL && new URL(request.responseURL).pathname;
   const row = request.getResponseHeader("Content-Type")?.startsWith("text/html")
     && request.responseText.includes("<tr");
-  if (page?.startsWith("/sign-in")) giveUp(item, "You have been signed out. Load the page again.");
-  else if (request.status === 503 || request.status === 429) again(item, Number(request.getResponseHeader("Retry-After")) || 0);
+  if (page?.startsWith("/sign-in")) giveUp(item, texts.signed_out);
+  else if (request.status === 503 || request.status === 429) retryLater(item, Number(request.getResponseHeader("Retry-After")) || 0);
   else if (row) finish(item, request.responseText);
-  else if (request.status === 413) giveUp(item, `It is over the limit of ${sizeText(maxBytes)} a file.`);
-  else if (request.status === 403) giveUp(item, "This form is too old. Load the page again.");
-  else giveUp(item, `The server answered ${request.status}.`);
+  else if (request.status === 413) giveUp(item, fill(texts.over_limit, { limit: sizeText(maxBytes) }));
+  else if (request.status === 403) giveUp(item, texts.form_expired);
+  else giveUp(item, fill(texts.other_status, { status: request.status }));
 }
 
 function send(item) {
@@ -105,9 +123,9 @@ function send(item) {
   const bar = element("progress");
   bar.max = 100;
   bar.value = 0;
-  bar.setAttribute("aria-label", `Sending ${item.name}`);
-  const percent = element("span", "number quiet", "0 %");
-  item.row.cells[2].replaceChildren(bar, percent);
+  bar.setAttribute("aria-label", fill(texts.sending, { name: item.name }));
+  const progress = element("span", "number quiet", percent.format(0));
+  item.row.cells[2].replaceChildren(bar, progress);
 
   const data = new FormData(form);
   data.delete("file");
@@ -118,17 +136,17 @@ function send(item) {
   request.setRequestHeader("X-One-File", "1");
   request.upload.addEventListener("progress", (event) => {
     bar.value = event.lengthComputable ? (event.loaded / event.total) * 100 : 50;
-    percent.textContent = bar.value < 100 ? `${Math.round(bar.value)} %` : "checking";
+    progress.textContent = bar.value < 100 ? percent.format(bar.value / 100) : texts.checking;
   });
-  const settle = (then) => { running -= 1; then(); showSum(); next(); };
+  const settle = (then) => { running -= 1; then(); showSummary(); next(); };
   request.addEventListener("load", () => settle(() => answered(item, request)));
-  request.addEventListener("error", () => settle(() => again(item, 0)));
+  request.addEventListener("error", () => settle(() => retryLater(item, 0)));
   request.send(data);
 }
 
 function next() {
   while (!paused && running < AT_ONCE && waiting.length) send(waiting.shift());
-  showSum();
+  showSummary();
 }
 
 function add(files) {
@@ -136,7 +154,7 @@ function add(files) {
     counts.all += 1;
     const item = { file, name, row: addRow(name, file.size), tries: 0 };
     if (file.size > maxBytes) {
-      say(item.row, "refused", "✕", "Refused", `over the limit of ${sizeText(maxBytes)} a file; it was not sent`);
+      showResult(item.row, "refused", "✕", texts.refused, fill(texts.too_large, { limit: sizeText(maxBytes) }));
       counts.done += 1;
       counts.refused += 1;
     } else waiting.push(item);

@@ -1,4 +1,4 @@
-"""Roles, scopes and departments decide together."""
+"""Access decisions by role, scope and department."""
 
 import pytest
 from django.contrib.auth.models import AnonymousUser

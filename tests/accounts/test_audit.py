@@ -1,4 +1,4 @@
-"""The trail: what an event keeps, where from, and that it stays."""
+"""The audit log: content of events, source, append-only."""
 
 import uuid
 

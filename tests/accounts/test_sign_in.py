@@ -1,4 +1,4 @@
-"""Signing in and out, failing at it, and what the trail keeps of that."""
+"""Sign-in, sign-out, lock-out and their audit events."""
 
 import pytest
 from django.conf import settings
@@ -21,7 +21,8 @@ def _try(client: Client, username: str, password: str) -> int:
 
 
 def test_signing_in_and_out_leaves_an_event_each() -> None:
-    client = person(user=(user := UserFactory()))
+    client, user = Client(), UserFactory()
+    assert _try(client, user.username, PASSWORD) == 302
     client.post("/sign-out/")
     events = AuditEvent.objects.order_by("at").values_list(
         "action", "actor_uuid", "actor_name", "source", "outcome", "address"
@@ -46,7 +47,7 @@ def test_too_many_failed_tries_lock_the_name_out_even_with_the_right_password() 
     answer = client.post("/sign-in/", {"username": user.username, "password": PASSWORD})
     assert answer.status_code == 429
     assert int(answer.headers["Retry-After"]) == 600
-    assert b"failed too often" in answer.content
+    assert b"Too many failed sign-ins" in answer.content
     assert client.get("/").status_code == 302
     locked = AuditEvent.objects.filter(outcome="refused", detail__locked_out=True)
     assert locked.exists()

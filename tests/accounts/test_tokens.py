@@ -1,4 +1,4 @@
-"""Tokens: what they open, how long, and what is kept of them."""
+"""Tokens: scopes, lifetime, storage as a digest."""
 
 import json
 from datetime import timedelta

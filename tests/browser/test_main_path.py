@@ -1,4 +1,4 @@
-"""What a person does: signs in, drops an image, and sees what the model found on it."""
+"""The main path in a browser: sign in, drop an image, see its findings."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_a_server_that_is_busy_is_asked_again(visit: Visit, phantom: Path) -> No
     )
     upload(page, ("busy.dcm", phantom.read_bytes()))
 
-    expect(page.get_by_text("the server is busy")).to_be_visible()
+    expect(page.get_by_text("The server is busy")).to_be_visible()
     expect(page.get_by_text("1 of 1 done")).to_be_visible(timeout=PATIENCE_MS)
     assert len(asked) == 2
 
@@ -148,7 +148,9 @@ def test_the_worklist_shows_by_itself_what_arrives(visit: Visit, phantom: Path) 
     )
     study = str(address).split("?")[0]
 
-    expect(reader.locator(f'a.fact[href="{study}"]')).to_be_visible(timeout=PATIENCE_MS)
+    expect(reader.locator(f'a.row-link[href="{study}"]')).to_be_visible(
+        timeout=PATIENCE_MS
+    )
 
 
 def test_the_search_is_one_key_away(visit: Visit) -> None:
@@ -157,7 +159,7 @@ def test_the_search_is_one_key_away(visit: Visit) -> None:
     page.keyboard.type("nobody of this name")
     page.keyboard.press("Enter")
 
-    expect(page.get_by_role("heading", name="Nobody found")).to_be_visible()
+    expect(page.get_by_role("heading", name="No matching studies")).to_be_visible()
 
 
 def test_the_theme_is_kept_and_painted_at_once(visit: Visit) -> None:

@@ -1,4 +1,4 @@
-"""Real programs of the project, started for a test and looked at from outside."""
+"""Real programs of the project, started for tests and observed from outside."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from chestx_site.supervision.processes import wait_until
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "Test-4711-password"
-# What the test session sets for itself, and a program of its own must not inherit.
+# Variables of the test session that other programs must not inherit.
 SESSION_ONLY = (
     "DATABASE_URL",
     "REDIS_URL",

@@ -1,4 +1,4 @@
-"""The policy of the queue, as the worker will see it."""
+"""The Celery configuration as a worker loads it."""
 
 from __future__ import annotations
 

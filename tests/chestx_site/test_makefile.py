@@ -1,4 +1,4 @@
-"""The commands of the Makefile, as a user gives them."""
+"""The targets of the Makefile."""
 
 from __future__ import annotations
 

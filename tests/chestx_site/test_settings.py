@@ -1,4 +1,4 @@
-"""Settings come from the environment; production refuses to be half-configured."""
+"""Settings come from the environment; production refuses an incomplete one."""
 
 from __future__ import annotations
 

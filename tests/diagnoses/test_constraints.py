@@ -1,4 +1,4 @@
-"""What the database itself refuses, whatever Python would write."""
+"""What the database refuses, whatever Python writes."""
 
 from typing import Any
 

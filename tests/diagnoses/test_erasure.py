@@ -1,4 +1,4 @@
-"""Erasing leaves nothing of a patient but the trail that it was done."""
+"""Erasing a patient removes everything except the audit event."""
 
 from __future__ import annotations
 

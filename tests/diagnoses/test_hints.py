@@ -1,4 +1,4 @@
-"""A hint says that there is work, and nothing else; its loss hurts nobody."""
+"""Hints carry no data, and losing one loses no image."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_the_sweeper_sweeps_once_by_command(chest_model: ModelVersion) -> None:
     for _ in range(2):
         call_command("sweeper", once=True, stdout=said)
     assert said.getvalue().splitlines() == [
-        "0 rows given back, 1 hints repeated",
-        "0 rows given back, 0 hints repeated",
+        "0 rows returned to the queue, 1 hints repeated",
+        "0 rows returned to the queue, 0 hints repeated",
     ]
     assert hints_waiting() == {QUEUE: 1}

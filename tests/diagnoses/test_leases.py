@@ -1,4 +1,4 @@
-"""Who gets which row, in which order, and for how long."""
+"""Claims and leases: which worker gets which row, in which order, for how long."""
 
 from __future__ import annotations
 

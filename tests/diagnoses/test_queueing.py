@@ -1,4 +1,4 @@
-"""What is queued for an image, or why nothing is."""
+"""Which predictions are queued for an image, and the reason if there are none."""
 
 from __future__ import annotations
 
@@ -135,7 +135,8 @@ def test_what_no_model_reads_is_rejected_with_a_reason(
     row.refresh_from_db()
     assert (row.status, row.reason_code) == ("rejected", reason_code)
     assert row.model_version is None
-    assert row.reason.endswith(".")
+    assert row.reason_text.endswith(".")
+    assert row.reason == "", "a code and its parameters are stored, no sentence"
     assert row.finished_at is not None
 
 
@@ -233,7 +234,7 @@ def test_a_duplicate_of_higher_priority_raises_what_waits(
 
 
 def test_a_failed_run_is_asked_for_again_once(claimed: Claimed) -> None:
-    fail(claimed, reason_code="worker_lost", reason="Lost.")
+    fail(claimed, reason_code="worker_lost")
     failed = Prediction.objects.get(pk=claimed.prediction_id)
     person = UserFactory()
     again = retry_prediction(failed, actor=person)

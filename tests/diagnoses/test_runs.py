@@ -1,4 +1,4 @@
-"""How a run ends: once, by who holds it, with everything or with nothing."""
+"""A run ends once, by the attempt that holds it, completely or not at all."""
 
 from __future__ import annotations
 
@@ -126,9 +126,9 @@ def test_no_late_word_of_a_lost_worker_counts(claimed: Claimed, late: str) -> No
     second = given_back(claimed)
     rejection = ImageRejected("Blank.", reason_code="blank_image")
     said = {
-        "fail": lambda: fail(claimed, reason_code="late", reason="Late."),
+        "fail": lambda: fail(claimed, reason_code="late"),
         "reject": lambda: reject(claimed, rejection=rejection),
-        "put_back": lambda: put_back(claimed, reason_code="late", reason="Late."),
+        "put_back": lambda: put_back(claimed, reason_code="late"),
         "count_lost_worker": lambda: count_lost_worker(claimed),
     }[late]()
     assert not said
@@ -198,7 +198,7 @@ def test_a_passing_fault_backs_off_longer_each_time(claimed: Claimed) -> None:
     pauses = []
     for attempt in range(1, 4):
         held = Claimed(claimed.prediction_id, attempt)
-        assert put_back(held, reason_code="storage_unavailable", reason="Away.")
+        assert put_back(held, reason_code="storage_unavailable")
         row = row_of(held)
         assert (row.status, row.lease_expires_at) == ("queued", None)
         pauses.append((row.not_before - row.started_at).total_seconds())
@@ -210,7 +210,7 @@ def test_a_passing_fault_backs_off_longer_each_time(claimed: Claimed) -> None:
 def test_a_fault_that_never_passes_ends_in_the_end(claimed: Claimed) -> None:
     last = Claimed(claimed.prediction_id, runs.MOST_ATTEMPTS)
     Prediction.objects.filter(pk=last.prediction_id).update(attempt=last.attempt)
-    assert put_back(last, reason_code="storage_unavailable", reason="Away.")
+    assert put_back(last, reason_code="storage_unavailable")
     row = row_of(last)
     assert (row.status, row.reason_code) == ("failed", "storage_unavailable")
 
@@ -225,7 +225,9 @@ def test_a_image_that_kills_its_workers_fails(
     assert count_lost_worker(claimed)
     row = row_of(claimed)
     assert (row.status, row.reason_code) == ("failed", "worker_lost")
-    assert "3 workers" in row.reason
+    assert row.reason == ""
+    assert row.reason_params == {"workers": 3}
+    assert "3 workers" in row.reason_text
 
 
 def test_a_rejected_image_has_a_reason_and_no_findings(claimed: Claimed) -> None:

@@ -1,4 +1,4 @@
-"""What a model said is never changed, whoever asks the database."""
+"""Triggers refuse changes to finished results."""
 
 from __future__ import annotations
 

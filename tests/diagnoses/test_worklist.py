@@ -1,4 +1,4 @@
-"""What the line of a study says."""
+"""The worklist entry of a study."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from django.db import connection
 from django.db.models.functions import Now
 from pytest_django.fixtures import Settings
 
+from diagnoses.latest_runs import latest_runs
 from diagnoses.leases import claim
 from diagnoses.models import ModelVersion, Prediction, WorklistEntry
 from diagnoses.runs import queue_predictions
 from diagnoses.worker.read import LoadedModels, read_claimed
-from diagnoses.worklist import latest_runs, rebuild_worklist, refresh_entry
+from diagnoses.worklist import rebuild_worklist, refresh_entry
 from patients.models import Instance, Origin, Study
 from tests.diagnoses.fakes import fake_loader, image_row, installed_model, stored_image
 from tests.factories import FindingFactory, PredictionFactory, StudyFactory
@@ -160,18 +161,6 @@ def test_another_default_model_speaks_in_every_line(
     assert rebuild_worklist() == 1
     assert WorklistEntry.objects.get().finding.label == "Tuberculosis"
     assert rebuild_worklist() == 0
-
-
-def test_latest_runs_come_with_the_default_model_first(
-    study: Study, chest_model: ModelVersion
-) -> None:
-    another = installed_model("a-net")
-    image, unread = (image_row(series__study=study) for _ in range(2))
-    second = PredictionFactory(instance=image, model_version=another)
-    PredictionFactory(instance=image, model_version=chest_model, failed=True)
-    latest = PredictionFactory(instance=image, model_version=chest_model, run=2)
-    runs = latest_runs([image.pk, unread.pk])
-    assert runs == {image.pk: [latest, second], unread.pk: []}
 
 
 @pytest.mark.django_db(transaction=True)

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import pytest
 
 from ml.architectures.build import build
 from ml.cards.card import Card, read_card
+from ml.inference import LoadedModel, load_model
 from ml.networks.weights_file import save_weights
 
+if TYPE_CHECKING:
+    import keras
+
 TINY_LABELS = ("Normal", "Bacterial pneumonia", "Viral pneumonia")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests with the tiny network in one process: importing Keras is slow."""
+    for item in items:
+        if "tiny_weights_dir" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("keras"))
 
 
 def card_json(**changes: Any) -> dict[str, Any]:
@@ -45,6 +56,8 @@ def card_json(**changes: Any) -> dict[str, Any]:
 
 def tiny_network(*, classes: int = 3, seed: int = 5) -> keras.Model:
     """Build the tiny network with weights that make every block count."""
+    import keras
+
     keras.utils.set_random_seed(seed)
     network = build("tiny", classes=classes)
     for layer in network.layers:
@@ -76,6 +89,14 @@ def tiny_weights_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def plain_card(tmp_path_factory: pytest.TempPathFactory) -> Card:
+    """Return a card without weights, for tests that need no network."""
+    path = tmp_path_factory.mktemp("plain") / "card.json"
+    path.write_text(json.dumps(card_json()), encoding="utf-8")
+    return read_card(path)
+
+
 @pytest.fixture
 def tiny_card(tiny_weights_dir: Path) -> Card:
     """Return the card of the tiny model."""
@@ -86,3 +107,12 @@ def tiny_card(tiny_weights_dir: Path) -> Card:
 def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a cache that the tests of a session share: graphs are exported once."""
     return tmp_path_factory.mktemp("inference-cache")
+
+
+@pytest.fixture(scope="session")
+def tiny_keras_model(tiny_weights_dir: Path, cache_dir: Path) -> LoadedModel:
+    """Return the tiny model under Keras; shared, since each one compiles its passes."""
+    card = read_card(tiny_weights_dir / "tiny" / "1.0.0" / "card.json")
+    model = load_model(card, cache_dir=cache_dir, runner="keras")
+    assert isinstance(model, LoadedModel)
+    return model

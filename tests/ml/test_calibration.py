@@ -1,12 +1,12 @@
-"""Probabilities a label, by the method of the card; few images change little."""
+"""Calibrated probabilities, by the method of the card."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from ml.calibration import calibrated_labels, fit_platt, probabilities, sigmoid
-from ml.training.calibration import fit_calibration, fit_intercepts
+from ml.calibration import calibrated_labels, probabilities, sigmoid
+from ml.training.calibration import fit_calibration, fit_intercepts, fit_platt
 
 
 def test_a_slope_and_an_intercept_a_label() -> None:

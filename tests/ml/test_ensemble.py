@@ -1,4 +1,4 @@
-"""Several models as one: whose mean it is, and that it is never another's."""
+"""Ensembles: the mean of exactly their members."""
 
 from __future__ import annotations
 
@@ -164,8 +164,9 @@ def test_grids_of_other_sizes_become_the_finest() -> None:
     assert (empty.tolist(), scale) == ([[0.0]], 0.0)
 
 
-def test_what_the_gate_refuses_nobody_scores() -> None:
-    gated = replace(ONE, raw={**ONE.raw, "gate": {"file": "gate.npz"}})
+def test_no_member_scores_what_the_gate_refuses() -> None:
+    gate = {"file": "gate.npz", "sha256": "0" * 64, "threshold": 1.0}
+    gated = replace(ONE, raw={**ONE.raw, "gate": gate})
     model = ensemble(
         FakeModel(NIH, [0.1] * 4, refuses=True), FakeModel(gated, [0.1], refuses=True)
     )
@@ -200,7 +201,9 @@ def test_the_identity_follows_what_decides_a_score_and_nothing_else() -> None:
     raw = build_ensemble_card([NIH, ONE])
     before = ensemble_sha256(raw)
     assert before == parse_card(raw, folder=Path()).weights_sha256
-    assert ensemble_sha256(raw | {"limits": ["new words"], "metrics": {}}) == before
+    assert (
+        ensemble_sha256(raw | {"limits": ["new words"], "measurements": []}) == before
+    )
     other = json.loads(json.dumps(raw))
     other["members"][0]["weights_sha256"] = "0" * 64
     assert ensemble_sha256(other) != before
@@ -250,10 +253,15 @@ def test_an_ensemble_on_disk_is_measured_and_reads_as_its_members_do(
         write_images(images, list(TINY_LABELS), each=4, splits={"train": 16, "val": 1})
     )
     raw = measured_card(
-        build_ensemble_card(cards), members, rows=rows, root=images, command="that one"
+        build_ensemble_card(cards),
+        members,
+        rows=rows,
+        root=images,
+        command=["that", "one"],
     )
-    assert raw["metrics"]["val"]["command"] == "that one"
-    assert raw["metrics"]["val"]["n"] == 12
+    [measured] = raw["measurements"]
+    assert measured["command"] == ["that", "one"]
+    assert (measured["key"], measured["images"]) == ("val", 12)
     assert "kept out of learning" in raw["calibration"]["checked_on"]
     path = write_card(raw, weights_dir=tmp_path)
     with pytest.raises(ModelError, match="another version"):

@@ -1,4 +1,4 @@
-"""One pass gives scores and grids, the same by every runner and for every form."""
+"""One pass gives scores and grids, the same with every runner and file format."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from ml.cards.card import Card
 from ml.errors import ModelError
-from ml.inference import ModelOutput, load_model
+from ml.inference import LoadedModel, ModelOutput, load_model
 from tests.ml.image_factory import chest_like
 
 
@@ -20,12 +20,10 @@ def numbers(model_output: ModelOutput) -> np.ndarray:
     return np.array([score.probability for score in model_output.scores])
 
 
-def test_a_reading_has_a_score_and_a_grid_for_every_label(
-    tiny_card: Card, cache_dir: Path
+def test_an_output_has_a_score_and_a_grid_for_every_label(
+    tiny_card: Card, tiny_keras_model: LoadedModel
 ) -> None:
-    model_output = load_model(tiny_card, cache_dir=cache_dir, runner="keras").read(
-        chest_like()
-    )
+    model_output = tiny_keras_model.read(chest_like())
     assert [score.label for score in model_output.scores] == list(tiny_card.label_names)
     assert numbers(model_output).sum() == pytest.approx(1)
     for score in model_output.scores:
@@ -39,37 +37,33 @@ def test_a_reading_has_a_score_and_a_grid_for_every_label(
     assert "tensorflow" in model_output.library_versions
 
 
-def test_thresholds_given_go_before_those_of_the_card(
-    tiny_card: Card, cache_dir: Path
+def test_given_thresholds_override_those_of_the_card(
+    tiny_card: Card, tiny_keras_model: LoadedModel
 ) -> None:
-    model = load_model(tiny_card, cache_dir=cache_dir, runner="keras")
-    scores = model.read(chest_like(), thresholds={"Normal": 0.0}).scores
+    scores = tiny_keras_model.read(chest_like(), thresholds={"Normal": 0.0}).scores
     assert scores[0].threshold == 0.0
     assert scores[0].positive
     assert scores[1].threshold == tiny_card.thresholds["Bacterial pneumonia"]
 
 
 def test_a_sigmoid_model_scores_each_label_by_itself(
-    tiny_card: Card, cache_dir: Path
+    tiny_card: Card, tiny_keras_model: LoadedModel
 ) -> None:
-    softmax = load_model(tiny_card, cache_dir=cache_dir, runner="keras")
-    sigmoid = load_model(
-        replace(tiny_card, task="sigmoid"), cache_dir=cache_dir, runner="keras"
-    )
-    assert numbers(sigmoid.read(chest_like())).sum() != pytest.approx(1)
-    assert (
-        numbers(sigmoid.read(chest_like())).argmax()
-        == numbers(softmax.read(chest_like())).argmax()
-    )
+    card = replace(tiny_card, task="sigmoid")
+    sigmoid_model = LoadedModel(card, tiny_keras_model.runner, sha256="")
+    softmax = numbers(tiny_keras_model.read(chest_like()))
+    sigmoid = numbers(sigmoid_model.read(chest_like()))
+    assert sigmoid.sum() != pytest.approx(1)
+    assert sigmoid.argmax() == softmax.argmax()
 
 
 def test_an_unknown_runner_is_refused(tiny_card: Card, cache_dir: Path) -> None:
-    with pytest.raises(ModelError, match="known: openvino, keras"):
+    with pytest.raises(ModelError, match="Known: openvino, keras"):
         load_model(tiny_card, cache_dir=cache_dir, runner="abacus")
 
 
 @pytest.mark.slow
-def test_both_runners_say_the_same(tiny_card: Card, cache_dir: Path) -> None:
+def test_both_runners_give_the_same_output(tiny_card: Card, cache_dir: Path) -> None:
     ours = load_model(tiny_card, cache_dir=cache_dir, threads=1).read(chest_like())
     theirs = load_model(tiny_card, cache_dir=cache_dir, runner="keras").read(
         chest_like()

@@ -1,4 +1,4 @@
-"""Labels, figures of merit and calibration, against values worked out by hand."""
+"""Labels, metrics and calibration, against values worked out by hand."""
 
 from __future__ import annotations
 
@@ -7,20 +7,17 @@ import math
 import numpy as np
 import pytest
 
-from ml.calibration import (
-    expected_calibration_error,
-    fit_temperature,
-    probabilities,
-    softmax,
-    youden_threshold,
-)
+from ml.calibration import probabilities, softmax
 from ml.labels import CHESTX6_LABELS, resolve
 from ml.metrics import (
     auc,
     balanced_accuracy,
     confusion,
+    expected_calibration_error,
     mean_auc,
 )
+from ml.training.calibration import fit_temperature
+from ml.training.operating_points import youden_threshold
 
 CHESTX6 = [label.name for label in CHESTX6_LABELS]
 
@@ -69,7 +66,7 @@ def test_balanced_accuracy_is_over_the_classes_present() -> None:
     )
 
 
-def test_confusion_has_a_row_a_truth() -> None:
+def test_confusion_has_a_row_for_each_true_class() -> None:
     table = confusion(np.array([0, 0, 1]), np.array([0, 1, 1]), classes=2)
     assert table.tolist() == [[1, 1], [0, 1]]
 

@@ -1,4 +1,4 @@
-"""What a DICOM frame shows, against values worked out by hand from PS3.3."""
+"""Display values of DICOM frames, against values calculated by hand from PS3.3."""
 
 from __future__ import annotations
 
@@ -346,7 +346,7 @@ def test_a_damaged_codestream_is_an_image_error() -> None:
         display_frame(dataset)
 
 
-def test_what_is_neither_dicom_nor_picture_is_an_image_error() -> None:
+def test_a_file_neither_dicom_nor_picture_is_an_image_error() -> None:
     for data in (b"", b"hello", b"\0" * 128 + b"DICM" + b"noise" * 50):
         with pytest.raises(ImageError):
             read_display(data)

@@ -1,4 +1,4 @@
-"""Coverage holds on images that were not used to fit it; words follow the sets."""
+"""Coverage on images that were not used to fit it; words from label sets."""
 
 from __future__ import annotations
 
@@ -8,13 +8,8 @@ import numpy as np
 import pytest
 
 from ml.calibration import sigmoid, softmax
-from ml.uncertainty import (
-    certainty_of,
-    conformal_quantile,
-    conformal_sets,
-    fit_uncertainty,
-    not_ruled_out,
-)
+from ml.training.uncertainty import conformal_quantile, fit_uncertainty
+from ml.uncertainty import certainty_of, conformal_sets, not_ruled_out
 
 NAMES = ("a", "b", "c")
 
@@ -156,7 +151,7 @@ def test_words_follow_the_bands(value: float, called: bool, word: str) -> None:
     assert said.words == (word,)
 
 
-def test_a_card_without_it_says_nothing() -> None:
+def test_a_card_without_uncertainty_gives_no_words() -> None:
     said = certainty_of(
         np.array([0.5]), np.array([True]), names=("a",), uncertainty=None
     )

@@ -1,4 +1,4 @@
-"""Reading the archive over REST: what is visible, what is found, what is audited."""
+"""The archive over REST: visibility, search, audit events."""
 
 from typing import Any
 from urllib.parse import urlencode

@@ -1,4 +1,4 @@
-"""What kills the decoder leaves us alive: it is a child, and there is another one."""
+"""The decoder child may die; the parent lives and starts another."""
 
 from __future__ import annotations
 
@@ -167,6 +167,7 @@ def test_a_codestream_larger_than_its_header_says_is_refused(stored: Store) -> N
     assert refused.value.reason_code == "too_many_pixels"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_child")
 def test_a_decoder_that_hangs_is_killed(
     stored: Store, tmp_path: Path, settings: Settings
@@ -184,6 +185,7 @@ def test_a_decoder_that_hangs_is_killed(
     assert decode.pixel_facts(stored(written(image()))).rows == 64
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_child")
 def test_a_file_that_eats_memory_is_refused(stored: Store, settings: Settings) -> None:
     """8,000 x 8,000 pixels of 16 bits in RLE unpack to more than the child may have."""
@@ -213,6 +215,7 @@ def rle_bomb(*, rows: int, columns: int) -> bytes:
     return written(dataset)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_child")
 def test_a_child_that_died_meanwhile_is_replaced(stored: Store) -> None:
     path = stored(written(image()))
@@ -222,6 +225,7 @@ def test_a_child_that_died_meanwhile_is_replaced(stored: Store) -> None:
     assert child_pid() != first
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_child")
 def test_a_decoder_that_crashes_again_and_again_refuses_the_file(
     stored: Store, tmp_path: Path
@@ -250,6 +254,7 @@ def test_a_decoder_that_crashes_again_and_again_refuses_the_file(
     assert decode.pixel_facts(stored(written(image()))).rows == 64
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_child")
 def test_busy_for_too_long_is_a_passing_fault(
     stored: Store, tmp_path: Path, settings: Settings
@@ -276,6 +281,7 @@ def test_busy_for_too_long_is_a_passing_fault(
     assert outcome == ["decoder_killed"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_child")
 @pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
 def test_an_answer_that_was_not_read_is_nobody_elses(
@@ -313,6 +319,7 @@ def test_threads_get_their_own_answers(stored: Store) -> None:
     assert not wrong
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_child")
 def test_the_child_outlives_the_thread_that_asked_first(stored: Store) -> None:
     """PDEATHSIG follows the thread that forked, and threads of requests end."""
@@ -326,6 +333,7 @@ def test_the_child_outlives_the_thread_that_asked_first(stored: Store) -> None:
     assert child_pid() == pid
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
 def test_a_fork_gets_a_child_of_its_own(stored: Store) -> None:
     path = stored(written(image()))

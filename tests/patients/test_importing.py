@@ -1,4 +1,4 @@
-"""The folder source: all of a folder, resumable, with a manifest that says whose."""
+"""The folder source: a whole folder, resumable, with a manifest of patients."""
 
 import os
 from io import BytesIO, TextIOWrapper
@@ -69,7 +69,7 @@ def test_a_second_run_goes_on_where_the_first_was(
     (folder / "c.dcm").write_bytes(image_bytes(pixels=grey_pixels(2)))
     said = import_studies(folder, capsys)
     assert "1 stored" in said
-    assert "2 taken in by an earlier run" in said
+    assert "2 imported by an earlier run" in said
     assert Upload.objects.count() == 3
 
 
@@ -117,7 +117,7 @@ def test_bad_files_are_named_and_end_with_an_error(
     assert "cut.dcm: " in said
     assert "2 stored" in said
     assert "2 refused" in said
-    assert said.endswith("2 of 4 files were not taken.")
+    assert said.endswith("2 of 4 files were not accepted.")
 
 
 @pytest.mark.django_db
@@ -142,7 +142,7 @@ def test_refused_files_are_tried_again_but_conflicts_are_not(
     (tmp_path / "b.dcm").write_bytes(image_bytes(**uids, Modality="CT"))
     (tmp_path / "c.txt").write_text("no image")
     assert "1 in conflict with the record" in import_studies(tmp_path, capsys)
-    assert "2 taken in by an earlier run" in import_studies(tmp_path, capsys)
+    assert "2 imported by an earlier run" in import_studies(tmp_path, capsys)
     assert Upload.objects.filter(outcome=Outcome.CONFLICT).count() == 1
     assert Upload.objects.filter(outcome=Outcome.REFUSED).count() == 2
 
@@ -197,7 +197,7 @@ def test_a_passing_fault_is_waited_for_and_then_left_for_the_next_run(
 
     monkeypatch.setattr(importing, "ingest_instance", busy)
     said = import_studies(folder, capsys)
-    assert "2 not read now: run the command again" in said
+    assert "2 not imported now: run the command again" in said
     assert tries == ["a.dcm"] * 3 + ["b.dcm"] * 3
 
 
@@ -205,9 +205,9 @@ def test_a_passing_fault_is_waited_for_and_then_left_for_the_next_run(
     ("content", "sentence"),
     [
         ("file,patient_id\na,1\n", "has no column named 'path'"),
-        ("path,birth_date\na,soon\n", "line 2: birth_date"),
+        ("path,birth_date\na,soon\n", "line 2: Date of birth: Enter a date"),
         ("path\na.dcm\na.dcm\n", "line 3: "),
-        ("path\n\x00\n", "is not CSV"),
+        ("path\n\x00\n", "is not a CSV"),
         ("", "has no column named 'path'"),
     ],
 )

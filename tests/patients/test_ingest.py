@@ -1,4 +1,4 @@
-"""One file is one transaction: everything of it is in the record, or nothing."""
+"""One file is one transaction: stored completely or not at all."""
 
 from collections.abc import Iterator
 from io import BytesIO

@@ -1,4 +1,4 @@
-"""Real threads against PostgreSQL: two of the same at once are one and a duplicate."""
+"""Concurrent uploads of the same image: one is stored, one is a duplicate."""
 
 import threading
 from collections import Counter

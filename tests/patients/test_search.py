@@ -1,4 +1,4 @@
-"""Search: by words of a name, identifier or accession number; always by an index."""
+"""Search by name, identifier or accession number, always by an index."""
 
 import pytest
 from django.db import connection

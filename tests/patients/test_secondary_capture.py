@@ -1,4 +1,4 @@
-"""Pictures become Secondary Captures that show what the picture showed."""
+"""Pictures become Secondary Captures with the same content."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from pydicom.uid import (
 
 from accounts.errors import InvalidInput
 from ml.pixels import display_frame, picture_display, read_picture
+from patients.containers import Kind, check_whole, sniff
 from patients.dicom.header import PatientIdentity, PersonName, read_header
-from patients.files.containers import Kind, check_whole, sniff
 from patients.secondary_capture import wrap_picture
 from tests.dicom_factory import grey_pixels, jpeg, png
 
@@ -223,6 +223,7 @@ def test_pixels_that_cannot_be_read_are_refused() -> None:
     assert refused.value.reason_code == "unreadable_pixels"
 
 
+@pytest.mark.slow
 def test_real_pictures(chestx_data: Path) -> None:
     for path in sorted((chestx_data / "samples" / "images").iterdir()):
         content = path.read_bytes()

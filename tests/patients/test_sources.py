@@ -1,4 +1,4 @@
-"""One image through the real sources, and real images as users send them."""
+"""One image through every source, and real images as users send them."""
 
 import hashlib
 from pathlib import Path

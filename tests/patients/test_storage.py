@@ -1,4 +1,4 @@
-"""Objects stand under their sha256, whole or not at all, until nothing names them."""
+"""Objects are stored under their sha256, completely or not at all, and swept later."""
 
 from __future__ import annotations
 

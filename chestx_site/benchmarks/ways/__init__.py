@@ -1,9 +1,4 @@
-"""The ways to run a network that `manage.py bench inference` compares.
-
-A module a way, each loaded in a process of its own by `child.py`, so that no library
-is in another's memory, on its threads or warm from its start. Every way has the same
-weights and the same images.
-"""
+"""The ways to run a network that `manage.py bench inference` compares."""
 
 from __future__ import annotations
 
@@ -18,12 +13,12 @@ from ml.cards.card import Card
 
 @dataclass(frozen=True)
 class Setting:
-    """What every way is given.
+    """Settings of a way.
 
     Attributes:
         card: The model.
-        cache_dir: Where exported graphs are kept.
-        threads: Threads of one pass; 0 leaves it to the library.
+        cache_dir: Folder of exported graphs.
+        threads: Threads of one pass; 0: the library decides.
         precision: float32 or bfloat16.
     """
 
@@ -34,11 +29,11 @@ class Setting:
 
 
 class Way(Protocol):
-    """A network that is ready.
+    """A loaded network.
 
     Attributes:
-        whole: Whether it begins with the image (preprocessing, scores, heat maps) or
-            with the prepared input and gives bare outputs.
+        whole: True: from the image to scores and heat maps. False: from the prepared
+            input to bare outputs.
     """
 
     whole: bool
@@ -53,5 +48,5 @@ class Way(Protocol):
         ...
 
     def many(self, images: np.ndarray) -> None:
-        """Read a batch; one more axis in front."""
+        """Read a batch, with one more axis in front."""
         ...

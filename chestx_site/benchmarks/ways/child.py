@@ -1,7 +1,7 @@
-"""One way in a process of its own: `python -m …child WAY …`, asked by line.
+"""Process of one way: `python -m …child WAY …`, with requests on standard input.
 
-It says a line of JSON once its first image is read, then answers each line of its
-standard input: {"ask": "one" | "many" | "probabilities" | "memory", …}.
+It prints a line of JSON after its first image, then answers each request, a line of
+JSON: {"ask": "one" | "many" | "probabilities" | "memory", …}.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ml.preprocessing import preprocess
 
 
 def main() -> None:
-    """Load the way, read an image, then do as asked until the input ends."""
+    """Load the way, read an image, then answer requests until the input ends."""
     arguments = _arguments()
     die_with_parent(arguments.parent)
     card = read_card(arguments.card)
@@ -35,7 +35,7 @@ def main() -> None:
     )
     images = _as_taken(way, card, np.load(arguments.images, mmap_mode="r"))
     _say({"first": way.one(images[0]).tolist()})
-    asked: dict[str, Callable[[dict[str, Any]], Any]] = {
+    requests: dict[str, Callable[[dict[str, Any]], Any]] = {
         "one": lambda line: _times(way.one, images, line["rounds"]),
         "many": lambda line: _times(
             way.many, [_batch(images, line["size"])], line["rounds"]
@@ -52,7 +52,7 @@ def main() -> None:
     }
     for text in sys.stdin:
         line = json.loads(text)
-        _say(asked[line["ask"]](line))
+        _say(requests[line["ask"]](line))
 
 
 def _arguments() -> Namespace:
@@ -68,7 +68,7 @@ def _arguments() -> Namespace:
 
 
 def _as_taken(way: Way, card: Card, displays: np.ndarray) -> list[np.ndarray]:
-    """Return images as the way takes them: as shown, or prepared for the network."""
+    """Return images as the way needs them: display values or prepared input."""
     if way.whole:
         return [np.asarray(display) for display in displays]
     size, channels = card.input_size, card.input_channels
@@ -91,11 +91,11 @@ def _times(run: Callable[[Any], Any], inputs: list[Any], rounds: int) -> list[fl
 
 
 def _memory() -> dict[str, float]:
-    """Return megabytes that the process holds now and held at most, proc(5)."""
+    """Return the current and the largest memory in megabytes, proc(5)."""
     lines = Path("/proc/self/status").read_text("utf-8").splitlines()
-    found = dict(line.split(":", 1) for line in lines)
+    fields = dict(line.split(":", 1) for line in lines)
     return {
-        name: round(int(found[key].split()[0]) / 1024, 1)
+        name: round(int(fields[key].split()[0]) / 1024, 1)
         for name, key in (("now", "VmRSS"), ("most", "VmHWM"))
     }
 

@@ -1,4 +1,4 @@
-"""Write a model's network as ONNX: `python -m …onnx_export CARD OUT`."""
+"""Export a network as ONNX: `python -m …onnx_export CARD OUT`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ml.networks.weights_file import load_network
 
 
 def main() -> None:
-    """Export to a name of its own first: what has the name is whole."""
+    """Export to a temporary name first, so that the final file is complete."""
     card, out = read_card(Path(sys.argv[1])), Path(sys.argv[2])
     unfinished = out.with_suffix(".unfinished.onnx")
     network = load_network(card, card.weights_file)
     shape = (card.input_size, card.input_size, card.input_channels)
-    # Keras exports only what has been called.
+    # Keras exports only networks that have been called.
     network(np.zeros((1, *shape), np.float32))
     network.export(
         str(unfinished),

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the exported network: the pass and nothing else."""
+"""Bare pass with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ class OnnxPass:
     whole = False
 
     def __init__(self, setting: Setting) -> None:
-        """Open the exported network; the first time it is made, in another process."""
+        """Open the exported network; export it in another process the first time."""
         sha256 = setting.card.weights_sha256
         path = setting.cache_dir / "onnx" / f"{sha256}.onnx"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             card = setting.card.weights_file.with_name("card.json")
             command = [
-                *(sys.executable, "-m", "chestx_site.benchmarks.ways.onnx_export"),
-                *(str(card), str(path)),
+                sys.executable,
+                "-m",
+                "chestx_site.benchmarks.ways.onnx_export",
+                str(card),
+                str(path),
             ]
             # Our own module, with arguments of our own making.
             subprocess.run(  # noqa: S603

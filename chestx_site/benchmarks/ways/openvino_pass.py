@@ -1,4 +1,4 @@
-"""OpenVINO itself: the graph that the workers run, the pass and nothing else."""
+"""Bare pass with OpenVINO, on the graph of the workers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
 class OpenVinoPass:
-    """A compiled graph for each batch size asked for."""
+    """A compiled graph for each batch size."""
 
     whole = False
 
     def __init__(self, setting: Setting) -> None:
-        """Read the graph that `ml.inference` keeps, or make it."""
+        """Read the graph of `ml.inference`, or export it."""
         card = setting.card
         folder = graph_folder(
             card,

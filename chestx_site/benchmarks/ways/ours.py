@@ -1,4 +1,4 @@
-"""ChestX as a worker runs it: checks, preprocessing, a pass, a grid of each label."""
+"""ChestX as in a worker: checks, preprocessing, pass and heat map grids."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ml.inference import load_model
 
 
 class Ours:
-    """The whole call, from display values to a Reading."""
+    """The whole call, from display values to a ModelOutput."""
 
     whole = True
 
@@ -24,7 +24,7 @@ class Ours:
         )
 
     def one(self, image: np.ndarray) -> np.ndarray:
-        """Check and read one image; a gate is asked, and does not end the call."""
+        """Check and read one image; the gate runs, but does not reject."""
         check_image(image, colour=False)
         model_output = self._model.read(image, apply_gate=False)
         return np.array([score.probability for score in model_output.scores])

@@ -1,4 +1,4 @@
-"""TensorFlow's compiled forward pass: a tf.function of the network, no heat map."""
+"""Compiled forward pass with TensorFlow (tf.function), without heat maps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measure how fast it is: `manage.py bench [NAME …] [--json]`."""
+"""Measure the speed of ChestX: `manage.py bench [NAME …] [--json]`."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import gettext
 
 from chestx_site.benchmarks import inference, pages, throughput, upload
 from chestx_site.benchmarks.figures import (
-    BenchmarkError,
     Figures,
     keep,
     table,
     this_machine,
 )
 from chestx_site.supervision.supervisor import StopRequested, stop_requests
+from chestx_site.testbed.site import SiteError
 
 BENCHMARKS = {
     "inference": inference.measure,
@@ -30,30 +31,41 @@ RESULTS = settings.BASE_DIR / "benchmarks" / "results.json"
 
 
 class Command(BaseCommand):
-    """Measure, print a table, and keep the figures in benchmarks/results.json."""
+    """Measure, print a table, and write benchmarks/results.json."""
 
-    help = __doc__
-    # Each benchmark brings a database of its own.
+    # Each benchmark starts its own database.
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Take which benchmarks to run."""
+        """Add the names of benchmarks and --json."""
+        parser.description = gettext(
+            "Measure the speed of ChestX and write benchmarks/results.json."
+        )
         names = ", ".join(BENCHMARKS)
-        parser.add_argument("names", nargs="*", metavar="NAME", help=f"{names}: all.")
-        parser.add_argument("--json", action="store_true", help="JSON, not a table.")
+        parser.add_argument(
+            "names",
+            nargs="*",
+            metavar="NAME",
+            help=gettext("Benchmarks to run; default: all of %(names)s")
+            % {"names": names},
+        )
+        parser.add_argument(
+            "--json", action="store_true", help=gettext("Print JSON instead of a table")
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run the benchmarks one after the other; exit status 1 where one fails.
+        """Run the benchmarks one after the other; exit with status 1 if one fails.
 
-        With --json, the figures of one benchmark stand at the top; of several, below
-        their names. A goal that is missed is no failure: it is said in the table.
+        With --json, the figures of a single benchmark are at the top level, those of
+        several below their names. A missed goal only shows in the table.
         """
         chosen = options["names"] or list(BENCHMARKS)
         unknown = sorted(set(chosen) - set(BENCHMARKS))
         if unknown:
+            message = gettext("Unknown benchmarks: %(unknown)s. Known: %(known)s.")
             raise CommandError(
-                f"There is no benchmark {', '.join(unknown)}. "
-                f"There are: {', '.join(BENCHMARKS)}."
+                message
+                % {"unknown": ", ".join(unknown), "known": ", ".join(BENCHMARKS)}
             )
         machine = this_machine(settings.BASE_DIR)
         figures = {}
@@ -61,21 +73,22 @@ class Command(BaseCommand):
             figures[name] = self._measure(name)
             keep(RESULTS, {name: figures[name]}, machine)
         if options["json"]:
-            said = figures[chosen[0]] if len(chosen) == 1 else dict(figures)
-            self.stdout.write(json.dumps(said | {"machine": asdict(machine)}))
+            answer = figures[chosen[0]] if len(chosen) == 1 else dict(figures)
+            self.stdout.write(json.dumps(answer | {"machine": asdict(machine)}))
             return
         for line in table(figures, machine):
             self.stdout.write(line)
 
     def _measure(self, name: str) -> Figures:
-        """Run one benchmark; what it has started ends with it, also when stopped."""
+        """Run one benchmark and stop its processes, also after a signal."""
         try:
             with stop_requests():
                 return BENCHMARKS[name](self._say)
-        except BenchmarkError as error:
+        except SiteError as error:
             raise CommandError(f"{name}: {error}") from error
         except StopRequested as request:
-            raise CommandError(f"Stopped ({request}).") from request
+            message = gettext("Stopped (%(signal)s)")
+            raise CommandError(message % {"signal": request}) from request
 
     def _say(self, sentence: str) -> None:
         self.stderr.write(sentence)

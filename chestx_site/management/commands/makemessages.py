@@ -1,11 +1,12 @@
-"""Collect the sentences for translators, those of `ml` errors among them."""
+"""Collect texts for translation, including the sentences of `ml` errors."""
 
 from django.core.management.commands import makemessages
 
-# `ml` knows no gettext: the first argument of its errors is the sentence.
+# `ml` does not use gettext: the first argument of its errors is the sentence.
 ML_ERRORS = (
     "MlError",
     "ImageError",
+    "ImageAttributeError",
     "ImageRejected",
     "ModelError",
     "TrainingError",
@@ -13,7 +14,7 @@ ML_ERRORS = (
 
 
 class Command(makemessages.Command):
-    """Django's command; `ml` errors count as calls of gettext."""
+    """Django's command, which also treats `ml` errors as calls of gettext."""
 
     xgettext_options = [  # noqa: RUF012 - as Django's class has it
         *makemessages.Command.xgettext_options,

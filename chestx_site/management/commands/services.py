@@ -1,9 +1,11 @@
-"""`manage.py services`: only PostgreSQL and Redis, for those who develop."""
+"""Run only PostgreSQL and Redis, for development: `manage.py services`."""
 
+from argparse import ArgumentParser
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import gettext
 
 from chestx_site.embedded import EmbeddedServiceError
 from chestx_site.embedded.services import EmbeddedServices
@@ -13,14 +15,17 @@ from chestx_site.supervision.supervisor import StopRequested, Supervisor, stop_r
 class Command(BaseCommand):
     """Run PostgreSQL and Redis in the foreground until Ctrl-C or SIGTERM."""
 
-    help = __doc__
     requires_system_checks = ()
 
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Describe the command."""
+        parser.description = gettext("Run PostgreSQL and Redis for development.")
+
     def handle(self, *args: Any, **options: Any) -> None:
-        """Start both, and bring back the one that dies."""
+        """Start both servers and restart either one if it dies."""
         if settings.PRODUCTION:
             raise CommandError(
-                "Production brings its own servers: DATABASE_URL and REDIS_URL."
+                gettext("Production uses its own servers: DATABASE_URL and REDIS_URL.")
             )
         try:
             with (
@@ -29,10 +34,13 @@ class Command(BaseCommand):
             ):
                 supervisor = Supervisor(say=self._say)
                 supervisor.adopt(services.servers)
-                self._say(f"PostgreSQL and Redis run on {settings.VAR_DIR}")
+                self._say(
+                    gettext("PostgreSQL and Redis are running. Data: %(folder)s")
+                    % {"folder": settings.VAR_DIR}
+                )
                 supervisor.run()
         except StopRequested as request:
-            self._say(f"Stopped ({request})")
+            self._say(gettext("Stopped (%(signal)s)") % {"signal": request})
         except EmbeddedServiceError as error:
             raise CommandError(str(error)) from error
 

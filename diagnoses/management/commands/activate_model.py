@@ -1,4 +1,4 @@
-"""Decide who may use a version of a model."""
+"""`manage.py activate_model`: change the state of a version of a model."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import gettext
 
 from accounts.audit import AuditSource
 from accounts.errors import ChestXError
@@ -25,41 +26,56 @@ from diagnoses.models import StateChange
 
 
 class Command(BaseCommand):
-    help = (
-        "Activate a version of a model (it replaces the active one), let it run in "
-        "shadow, retire it, or roll back to the version that was active before. It "
-        "takes effect on the next image."
-    )
-
     def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.description = gettext(
+            "Activate a version of a model (it replaces the active one), run it in "
+            "shadow, retire it, or roll back to the version that was active before. "
+            "It applies to new images."
+        )
         parser.add_argument("name")
         parser.add_argument(
             "version",
             nargs="?",
             default="",
-            help="Without it, the one installed last; to retire, the active one; to "
-            "roll back, whichever was active before.",
+            help=gettext(
+                "Default: the version installed last; to retire, the active version; "
+                "to roll back, the version that was active before."
+            ),
         )
-        parser.add_argument("--reason", required=True, help="Kept with the decision.")
-        parser.add_argument("--user", required=True, help="Who decides: a user name.")
+        parser.add_argument(
+            "--reason", required=True, help=gettext("Stored with the decision.")
+        )
+        parser.add_argument(
+            "--user",
+            required=True,
+            help=gettext("User name of the administrator who decides."),
+        )
         parser.add_argument(
             "--without-acceptance",
             default="",
             metavar="REASON",
-            help="Why it may be used although accept_model did not measure it here.",
+            help=gettext(
+                "Reason for activating without local validation (accept_model)."
+            ),
         )
         instead = parser.add_mutually_exclusive_group()
         instead.add_argument(
             "--shadow",
             action="store_true",
-            help="Let it read every image that fits; readers see nothing of it.",
+            help=gettext("Run it in shadow: readers do not see its results."),
         )
-        instead.add_argument("--retire", action="store_true", help="Retire it instead.")
+        instead.add_argument(
+            "--retire",
+            action="store_true",
+            help=gettext("Retire it: it reads no new images."),
+        )
         instead.add_argument(
             "--rollback",
             action="store_true",
-            help="Go back to the version that was active before; VERSION says which "
-            "one that should be.",
+            help=gettext(
+                "Roll back to the version that was active before. VERSION is the one "
+                "that you expect."
+            ),
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -69,7 +85,9 @@ class Command(BaseCommand):
             change = _decide(options, decision)
         except ChestXError as error:
             raise CommandError(error.message) from error
-        self.stdout.write(f"{change.model_version} is {change.to_state}")
+        message = gettext("%(version)s: %(state)s")
+        state = change.get_to_state_display()
+        self.stdout.write(message % {"version": change.model_version, "state": state})
 
 
 def _decide(options: dict[str, Any], decision: Decision) -> StateChange:

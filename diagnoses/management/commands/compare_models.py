@@ -7,6 +7,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import gettext
 
 from diagnoses.management.dataset_options import add_dataset_options, rows_of
 from diagnoses.management.scoring import (
@@ -15,21 +16,22 @@ from diagnoses.management.scoring import (
     chosen_rows,
     read_images,
 )
+from diagnoses.messages import error_text
 from ml.errors import MlError
-from ml.evaluation.comparison import compare_scored, said
+from ml.evaluation.comparison import compare_scored, comparison_lines
 
 
 class Command(BaseCommand):
-    """Say what one model has over another, and whether by chance."""
+    """Print the differences of two models, with a test of significance."""
 
-    help = (
-        "Compare two models on the same images: differences by resampling patients, "
-        "McNemar's test."
-    )
     requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the command line."""
+        parser.description = gettext(
+            "Compare two models on the same images: differences with intervals over "
+            "patients, and McNemar's test."
+        )
         parser.add_argument("first", metavar="NAME[/VERSION]")
         parser.add_argument("second", metavar="NAME[/VERSION]")
         add_dataset_options(parser)
@@ -48,6 +50,10 @@ class Command(BaseCommand):
             ]
             report = compare_scored(*scored)
         except MlError as error:
-            raise CommandError(error.message) from error
-        text = json.dumps(report) if options["json"] else "\n".join(said(report))
+            raise CommandError(error_text(error)) from error
+        text = (
+            json.dumps(report)
+            if options["json"]
+            else "\n".join(comparison_lines(report))
+        )
         self.stdout.write(text)

@@ -1,4 +1,4 @@
-"""Delete a patient or a study for good."""
+"""`manage.py erase`: delete a patient or a study."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import gettext
 
 from accounts.access import Action, may
 from accounts.models import User
@@ -15,29 +16,42 @@ from patients.models import Patient, Study
 
 
 class Command(BaseCommand):
-    help = (
-        "Delete a patient or a study with images, results and uploads. There is no way "
-        "back. The audit trail stays."
-    )
-
     def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.description = gettext(
+            "Delete a patient or a study with its images, results and uploads. This "
+            "cannot be undone. The audit trail stays."
+        )
         parser.add_argument("kind", choices=("patient", "study"))
         parser.add_argument("id", type=UUID)
-        parser.add_argument("--user", required=True, help="Who asks: an administrator.")
-        parser.add_argument("--reason", required=True, help="Kept in the audit trail.")
+        parser.add_argument(
+            "--user", required=True, help=gettext("User name of an administrator.")
+        )
+        parser.add_argument(
+            "--reason", required=True, help=gettext("Stored in the audit trail.")
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         actor = User.objects.filter(username=options["user"]).first()
         if actor is None or not may(actor, Action.ADMINISTER):
-            raise CommandError("Only an administrator may erase: name one by --user.")
-        why = {"actor": actor, "reason": options["reason"]}
+            raise CommandError(
+                gettext("Only an administrator may erase. Name one with --user.")
+            )
+        decision = {"actor": actor, "reason": options["reason"]}
         if options["kind"] == "patient":
             patient = Patient.objects.filter(pk=options["id"]).first()
-            erased = erase_patient(patient, **why) if patient else None
+            erased = erase_patient(patient, **decision) if patient else None
         else:
             study = Study.objects.filter(pk=options["id"]).first()
-            erased = erase_study(study, **why) if study else None
+            erased = erase_study(study, **decision) if study else None
         if erased is None:
-            raise CommandError(f"There is no such {options['kind']}.")
-        figures = ", ".join(f"{n} {what}" for what, n in erased.counts().items())
-        self.stdout.write(f"erased: {figures}")
+            raise CommandError(
+                gettext("There is no such patient.")
+                if options["kind"] == "patient"
+                else gettext("There is no such study.")
+            )
+        message = gettext(
+            "Deleted: %(studies)d studies, %(instances)d images, %(predictions)d "
+            "predictions, %(findings)d findings, %(uploads)d uploads, %(objects)d "
+            "stored files, %(quarantined)d files in quarantine."
+        )
+        self.stdout.write(message % erased.counts())

@@ -1,12 +1,14 @@
-"""`manage.py evaluate_heat_maps`: whether a model's heat maps say something."""
+"""`manage.py evaluate_heat_maps`: measure the heat maps of a model."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from django.conf import settings
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
-from diagnoses.management.measuring import Done, MeasuringCommand, Report, told
+from diagnoses.management.measuring import Done, MeasuringCommand, Report, with_interval
 from ml.datasets.manifest import ManifestRow
 from ml.evaluation.heat_maps.measures import measure_heat_maps
 from ml.inference import LoadedModel
@@ -15,9 +17,9 @@ from ml.inference import LoadedModel
 class Command(MeasuringCommand):
     """Measure heat maps against boxes, against the score and against chance."""
 
-    help = (
-        "Play the pointing game with the boxes of a manifest, take away and bring back "
-        "what heat maps name, and destroy the network's weights to see them change."
+    description = _(
+        "Measure heat maps: pointing game with the boxes of a data set, deletion and "
+        "insertion, and randomisation of the network's weights."
     )
 
     def measured(
@@ -28,20 +30,27 @@ class Command(MeasuringCommand):
             model, rows, root, settings.INFERENCE_CACHE_DIR, progress=done
         )
 
-    def said(self, report: Report) -> str:
+    def summary(self, report: Report) -> str:
         """Return the figures for people."""
-        lines = [f"{report['model']} {report['version']}: {report['cells']} cells"]
+        lines = [gettext("%(model)s %(version)s: %(cells)s cells") % report]
         for part, figures in (report["pointing_game"] or {}).items():
-            all_told = ", ".join(
-                f"{name} {told(figures[name])}" for name in ("hit", "random", "centre")
+            values = ", ".join(
+                f"{name} {with_interval(figures[name])}"
+                for name in ("hit", "random", "centre")
             )
-            lines.append(f"pointing game, {part}: {all_told}")
+            text = gettext("pointing game, %(part)s: %(values)s")
+            lines.append(text % {"part": part, "values": values})
         for curve in ("insertion", "deletion"):
             figures = report["insertion_deletion"][curve]
-            all_told = ", ".join(f"{name} {told(f)}" for name, f in figures.items())
-            lines.append(f"{curve}: {all_told}")
+            values = ", ".join(
+                f"{name} {with_interval(f)}" for name, f in figures.items()
+            )
+            lines.append(f"{curve}: {values}")
         for stage in report["randomisation"]["stages"]:
-            share = stage["share_of_layers"]
-            alike = told(stage["rank_correlation"])
-            lines.append(f"head and {share:.0%} of the layers destroyed: {alike}")
+            text = gettext("head and %(share)s of the layers randomised: %(value)s")
+            similarity = {
+                "share": f"{stage['share_of_layers']:.0%}",
+                "value": with_interval(stage["rank_correlation"]),
+            }
+            lines.append(text % similarity)
         return "\n".join(lines)

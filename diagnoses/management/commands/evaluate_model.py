@@ -1,4 +1,4 @@
-"""`manage.py evaluate_model`: how well a model reads the images of a manifest."""
+"""`manage.py evaluate_model`: measure a model on the images of a data set."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import gettext
 from rich.console import Console
 from rich.progress import Progress
 
@@ -21,12 +22,13 @@ from diagnoses.management.scoring import (
     chosen_rows,
     read_images,
 )
+from diagnoses.messages import error_text
 from ml.datasets.manifest import ManifestRow
 from ml.errors import MlError
 from ml.evaluation.baseline import measure_baseline, pair_beside
-from ml.evaluation.report import said as with_interval
+from ml.evaluation.report import value_with_interval as with_interval
 from ml.evaluation.report import write_report
-from ml.evaluation.scoring import pair_figures, report_of, thresholds_of
+from ml.evaluation.scoring import pair_metrics, report_of, thresholds_of
 from ml.evaluation.shortcuts.changes import CHANGES
 from ml.evaluation.summary import ScoredImages
 
@@ -36,38 +38,46 @@ TRAIN = "train"
 class Command(BaseCommand):
     """Measure a model with intervals over patients."""
 
-    help = "Measure a model on a data set; intervals by bootstrap over patients."
     requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the command line."""
+        parser.description = gettext(
+            "Measure a model on a data set, with bootstrap intervals over patients."
+        )
         parser.add_argument("name", metavar="NAME[/VERSION]")
         add_dataset_options(parser)
         add_choice_options(parser)
         parser.add_argument(
             "--pair",
             metavar="A,B",
-            help="also how these two labels are told apart; a side may be A+C",
+            help=gettext("also the AUC between two labels; a side may be A+C"),
         )
         parser.add_argument(
             "--change",
             choices=sorted(CHANGES),
             default="none",
-            help="take something away from each image first",
+            help=gettext("change applied to each image first"),
         )
         parser.add_argument(
             "--operating-point",
             metavar="NAME",
-            help="thresholds of the card's point of this name; default: the card's own",
+            help=gettext(
+                "use this named set of thresholds of the card; default: its own"
+            ),
         )
         parser.add_argument(
             "--baseline",
             action="store_true",
-            help="also what a classifier without lungs reaches, trained on the images "
-            "of the split train",
+            help=gettext(
+                "also the border-and-histogram baseline, trained on the split train"
+            ),
         )
         parser.add_argument(
-            "--report", type=Path, metavar="DIR", help="write report.md, report.html"
+            "--report",
+            type=Path,
+            metavar="DIR",
+            help=gettext("write report.md, report.html"),
         )
         parser.add_argument("--json", action="store_true")
 
@@ -76,8 +86,8 @@ class Command(BaseCommand):
         try:
             report = self._report(options)
         except MlError as error:
-            raise CommandError(error.message) from error
-        self.stdout.write(json.dumps(report) if options["json"] else said(report))
+            raise CommandError(error_text(error)) from error
+        self.stdout.write(json.dumps(report) if options["json"] else summary(report))
 
     def _report(self, options: dict[str, Any]) -> dict[str, Any]:
         card = card_named(options["name"])
@@ -97,13 +107,14 @@ class Command(BaseCommand):
         report["change"] = options["change"]
         report["command"] = shlex.join(["python", "manage.py", *sys.argv[1:]])
         if pair:
-            report["pair"] = pair_figures(scored, *pair)
+            report["pair"] = pair_metrics(scored, *pair)
         if options["baseline"]:
             train = [row for row in every if row.split == TRAIN]
             report["baseline"] = _baseline(scored, train, options["root"], pair)
         if options["report"]:
             write_report(report, scored, options["report"])
-            self.stderr.write(f"written: {options['report'] / 'report.html'}")
+            path = options["report"] / "report.html"
+            self.stderr.write(gettext("written: %(path)s") % {"path": path})
         return report
 
 
@@ -114,16 +125,16 @@ def _baseline(
     pair: tuple[str, str] | None,
 ) -> dict[str, Any]:
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("without lungs", total=None)
-        told, other = measure_baseline(
+        task = bar.add_task(gettext("border-and-histogram baseline"), total=None)
+        figures, other = measure_baseline(
             scored,
             train,
             root=root,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     if pair:
-        told["pair"] = pair_beside(scored, other, *pair)
-    return told
+        figures["pair"] = pair_beside(scored, other, *pair)
+    return figures
 
 
 def _pair(text: str | None, labels: tuple[str, ...]) -> tuple[str, str] | None:
@@ -132,44 +143,67 @@ def _pair(text: str | None, labels: tuple[str, ...]) -> tuple[str, str] | None:
     sides = tuple(part.strip() for part in text.split(","))
     named = {name for side in sides for name in side.split("+")}
     if len(sides) != 2 or not named <= set(labels):
-        raise CommandError(
-            f"--pair takes two of: {', '.join(labels)}; several joined by +."
-        )
+        message = gettext("--pair takes two of: %(labels)s; join several with +.")
+        raise CommandError(message % {"labels": ", ".join(labels)})
     return sides[0], sides[1]
 
 
-def said(report: dict[str, Any]) -> str:
+def summary(report: dict[str, Any]) -> str:
     """Return the figures for people."""
-    lines = [f"{report['model']}: {report['n']} images, {report['skipped']} skipped"]
+    headline = gettext("%(model)s: %(n)d images, %(skipped)d skipped")
+    lines = [headline % report]
     for name in ("accuracy", "balanced_accuracy", "mean_auc", "mean_auc_claimed"):
         lines.append(f"{name.replace('_', ' ')}: {with_interval(report[name])}")
-    for label in report["labels_claimed"]:
-        told = report["labels"][label]
-        low, high = told["intervals"]["auc"]
-        lines.append(
-            f"{label}: AUC {told['auc']} ({low} to {high}), "
-            f"sensitivity {told['sensitivity']}, specificity {told['specificity']}, "
-            f"F1 {told['f1']}, {told['positives']} with, {told['negatives']} without"
-        )
+    lines += [
+        _label_line(label, report["labels"][label])
+        for label in report["labels_claimed"]
+    ]
     if report["too_few"]:
-        lines.append(
-            f"too few images to claim anything: {', '.join(report['too_few'])}"
-        )
+        too_few = gettext("too few images to claim anything: %(labels)s")
+        lines.append(too_few % {"labels": ", ".join(report["too_few"])})
     if "pair" in report:
         pair = report["pair"]
-        lines.append(
-            f"{' against '.join(pair['pair'])}: AUC {with_interval(pair['auc'])}"
-        )
-    if "uncertainty" in report and report["uncertainty"]["claimed"]:
-        told = report["uncertainty"]
-        lines.append(
-            f"truth not ruled out: {with_interval(told['coverage'])}, stated "
-            f"{told['stated_coverage']}; left open: {with_interval(told['left_open'])}"
-        )
-    for name, told in report.get("baseline", {}).get("figures", {}).items():
-        lines.append(
-            f"without lungs, {name.replace('_', ' ')}: "
-            f"{with_interval(told['baseline'])}, lead {with_interval(told['lead'])} "
-            f"{told['verdict']}".rstrip()
-        )
+        first, second = pair["pair"]
+        values = {"first": first, "second": second, "auc": with_interval(pair["auc"])}
+        lines.append(gettext("%(first)s against %(second)s: AUC %(auc)s") % values)
+    if report.get("uncertainty", {}).get("claimed"):
+        lines.append(_uncertainty_line(report["uncertainty"]))
+    for name, figures in report.get("baseline", {}).get("figures", {}).items():
+        lines.append(_baseline_line(name.replace("_", " "), figures))
     return "\n".join(lines)
+
+
+def _label_line(label: str, figures: dict[str, Any]) -> str:
+    low, high = figures["intervals"]["auc"]
+    text = gettext(
+        "%(label)s: AUC %(auc)s (%(low)s to %(high)s), sensitivity %(sensitivity)s, "
+        "specificity %(specificity)s, F1 %(f1)s, %(positives)s positive, "
+        "%(negatives)s negative"
+    )
+    return text % {**figures, "label": label, "low": low, "high": high}
+
+
+def _uncertainty_line(figures: dict[str, Any]) -> str:
+    text = gettext(
+        "label sets that contain the ground truth: %(coverage)s, stated %(stated)s; "
+        "more than one label: %(left_open)s"
+    )
+    return text % {
+        "coverage": with_interval(figures["coverage"]),
+        "stated": figures["stated_coverage"],
+        "left_open": with_interval(figures["left_open"]),
+    }
+
+
+def _baseline_line(name: str, figures: dict[str, Any]) -> str:
+    text = gettext(
+        "border-and-histogram baseline, %(name)s: %(baseline)s, lead %(lead)s "
+        "%(verdict)s"
+    )
+    values = {
+        "name": name,
+        "baseline": with_interval(figures["baseline"]),
+        "lead": with_interval(figures["lead"]),
+        "verdict": figures["verdict"],
+    }
+    return (text % values).rstrip()

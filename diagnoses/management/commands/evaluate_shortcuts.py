@@ -1,12 +1,14 @@
-"""`manage.py evaluate_shortcuts`: what a model reads off what is not in the lungs."""
+"""`manage.py evaluate_shortcuts`: measure how a model depends on shortcuts."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from django.conf import settings
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
-from diagnoses.management.measuring import Done, MeasuringCommand, Report, told
+from diagnoses.management.measuring import Done, MeasuringCommand, Report, with_interval
 from ml.datasets.manifest import ManifestRow, with_split
 from ml.evaluation.shortcuts.measures import measure_shortcuts
 from ml.inference import LoadedModel
@@ -15,9 +17,9 @@ from ml.inference import LoadedModel
 class Command(MeasuringCommand):
     """Measure how a model depends on the source of an image."""
 
-    help = (
-        "Measure whether a model's features tell the source of an image, what changes "
-        "to its borders do to its figures, and how much heat lies outside the lungs."
+    description = _(
+        "Measure shortcuts: whether the features reveal the source of an image, how "
+        "changes of the borders affect the figures, and the heat outside the lungs."
     )
 
     def measured(
@@ -33,25 +35,33 @@ class Command(MeasuringCommand):
             progress=done,
         )
 
-    def said(self, report: Report) -> str:
+    def summary(self, report: Report) -> str:
         """Return the figures for people."""
-        lines = [
-            f"{report['model']} {report['version']}: {report['images']} images of val"
-        ]
+        lines = [gettext("%(model)s %(version)s: %(images)s val images") % report]
         for pair in report.get("sources", {"pairs": []})["pairs"]:
             first, second = pair["sources"]
-            auc = told(pair["auc"])
-            lines.append(f"{pair['label']}, {first} or {second}: AUC {auc}")
+            auc = with_interval(pair["auc"])
+            text = gettext("%(label)s, %(first)s or %(second)s: AUC %(auc)s")
+            values = {"label": pair["label"], "first": first, "second": second}
+            lines.append(text % {**values, "auc": auc})
         for part, changes in report["changes"].items():
             for change, figures in changes.items():
                 if change != "images":
-                    all_told = ", ".join(f"{k} {told(v)}" for k, v in figures.items())
-                    lines.append(f"{part}, {change}: {all_told}")
+                    metrics = ", ".join(
+                        f"{name} {with_interval(value)}"
+                        for name, value in figures.items()
+                    )
+                    lines.append(f"{part}, {change}: {metrics}")
         for label, figures in (
             report.get("heat_outside_lungs", {}).get("labels", {}).items()
         ):
-            lines.append(
-                f"{label}: heat outside the lungs {told(figures['outside'])}, "
-                f"spread evenly {told(figures['outside_if_even'])}"
+            text = gettext(
+                "%(label)s: heat outside the lungs %(outside)s, if spread evenly "
+                "%(even)s"
             )
+            outside = {
+                "outside": with_interval(figures["outside"]),
+                "even": with_interval(figures["outside_if_even"]),
+            }
+            lines.append(text % {"label": label, **outside})
         return "\n".join(lines)

@@ -8,8 +8,10 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import gettext
 
 from diagnoses.management.dataset_options import add_dataset_options, rows_of
+from diagnoses.messages import error_text
 from ml.cards.card import get_card
 from ml.datasets.manifest import refuse_shared_patients, with_split
 from ml.errors import MlError
@@ -18,13 +20,15 @@ from ml.training.gate.fit import fit_gate, held_out_rows
 
 
 class Command(BaseCommand):
-    """Write gate.npz beside a model's weights, and what its card says of it."""
+    """Write gate.npz beside a model's weights, and its entry in the card."""
 
-    help = "Fit a model's gate on train images; val is not looked at."
     requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the command line."""
+        parser.description = gettext(
+            "Fit a model's gate on train images; val images are not used."
+        )
         parser.add_argument("name", metavar="NAME")
         parser.add_argument("--model-version", metavar="VERSION", dest="version_name")
         add_dataset_options(parser)
@@ -45,7 +49,8 @@ class Command(BaseCommand):
                 settings.INFERENCE_CACHE_DIR,
             )
         except MlError as error:
-            raise CommandError(error.message) from error
+            raise CommandError(error_text(error)) from error
         except OSError as error:
-            raise CommandError(f"A file cannot be read: {error}.") from error
+            message = gettext("A file cannot be read: %(error)s.")
+            raise CommandError(message % {"error": error}) from error
         self.stdout.write(json.dumps(entry, indent=2))

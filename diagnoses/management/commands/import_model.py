@@ -1,4 +1,4 @@
-"""`manage.py import_model`: a network that somebody else trained becomes a model."""
+"""`manage.py import_model`: make a model of a network trained elsewhere."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils.translation import gettext
 
-from diagnoses.management.synthetic_images import made_up_images
+from diagnoses.management.synthetic_images import synthetic_images
+from diagnoses.messages import error_text
 from ml.cards.card import TASKS, WEIGHTS_DIR
 from ml.errors import MlError
 from ml.exchange.import_request import ImportRequest
@@ -29,51 +31,68 @@ BODY_PARTS = {"MR": "BRAIN"}
 class Command(BaseCommand):
     """Import a Keras file or a SavedModel folder."""
 
-    help = (
-        "Import a .keras or .h5 file, or a SavedModel folder, as a model that "
-        "sync_models installs and a person may activate. Nothing of it is measured."
-    )
     requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
 
     def create_parser(self, *args: Any, **options: Any) -> CommandParser:
-        """Let --version be the model's, and -1-1 be a value."""
+        """Let --version be the model's, and -1-1 a value."""
         parser = super().create_parser(*args, conflict_handler="resolve", **options)
-        # What this matches is no option; argparse has no public way to say so.
+        # These are values, not options; argparse has no public setting for it.
         parser._negative_number_matcher = re.compile(r"^-\d")
         return parser
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the command line."""
+        parser.description = gettext(
+            "Import a .keras or .h5 file, or a SavedModel folder, as a model that "
+            "sync_models installs and a person may activate. Nothing about it is "
+            "measured."
+        )
         parser.add_argument("file", type=Path, metavar="FILE")
         parser.add_argument(
-            "--labels", required=True, metavar="A,B", help="in the order of the outputs"
+            "--labels",
+            required=True,
+            metavar="A,B",
+            help=gettext("names of the outputs, in order"),
         )
-        parser.add_argument("--name", default="", help="default: the file's")
+        parser.add_argument(
+            "--name", default="", help=gettext("default: the name of the file")
+        )
         parser.add_argument("--version", default="1.0.0", dest="model_version")
         parser.add_argument("--task", choices=TASKS, default="softmax")
-        parser.add_argument("--size", type=int, help="where the network takes any")
+        parser.add_argument(
+            "--size",
+            type=int,
+            help=gettext("input size, if the network accepts any size"),
+        )
         parser.add_argument("--modality", default="CR,DX,RG", metavar="CR,DX")
-        parser.add_argument("--body-part", help="default: CHEST, of MR BRAIN")
+        parser.add_argument(
+            "--body-part", help=gettext("default: CHEST; for MR: BRAIN")
+        )
         parser.add_argument(
             "--scaling",
             choices=SCALING_NAMES,
             default="0-255",
-            help="what the input's values were in training; ours: with this project's "
-            "whole preprocessing. Default: 0-255, for networks that scale inside",
+            help=gettext(
+                "range of the input values in training; ours: the preprocessing of "
+                "this project. Default: 0-255, for networks that scale inside"
+            ),
         )
         parser.add_argument(
             "--activation",
             choices=("logits", "probabilities"),
             default="",
-            help="what the outputs are; a Keras network shows it",
+            help=gettext("kind of the outputs; default: as the network declares"),
         )
         parser.add_argument(
-            "--sanity", type=Path, metavar="DIR", help="a few images; default: phantoms"
+            "--sanity",
+            type=Path,
+            metavar="DIR",
+            help=gettext("folder of a few images; default: phantoms"),
         )
         parser.add_argument("--out", type=Path, default=WEIGHTS_DIR, metavar="DIR")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Import, and say what the sanity images showed."""
+        """Import, and print the results of the sanity images."""
         modalities = _parts(options["modality"].upper())
         part = options["body_part"] or BODY_PARTS.get(modalities[0], "CHEST")
         request = ImportRequest(
@@ -96,8 +115,8 @@ class Command(BaseCommand):
                 cache_dir=settings.INFERENCE_CACHE_DIR,
             )
         except MlError as error:
-            raise CommandError(error.message) from error
-        self.stdout.write(said(imported))
+            raise CommandError(error_text(error)) from error
+        self.stdout.write(summary(imported))
 
 
 def _parts(text: str) -> tuple[str, ...]:
@@ -105,30 +124,37 @@ def _parts(text: str) -> tuple[str, ...]:
 
 
 def _images(folder: Path | None) -> dict[str, np.ndarray]:
-    """Read the sanity set; files that are no images are an error, not left out."""
+    """Read the sanity images; every file must be an image."""
     if folder is None:
-        return made_up_images()
+        return synthetic_images()
     try:
         paths = sorted(path for path in folder.iterdir() if path.is_file())
         return {path.name: read_display(path.read_bytes()) for path in paths}
     except OSError as error:
-        raise CommandError(f"{folder} cannot be read: {error.strerror}.") from error
+        message = gettext("The folder %(path)s cannot be read: %(error)s.")
+        values = {"path": folder, "error": error.strerror}
+        raise CommandError(message % values) from error
 
 
-def said(imported: Imported) -> str:
-    """Return what came of it for people."""
+def summary(imported: Imported) -> str:
+    """Return the results for people."""
     checked = imported.checked
     lines = [
-        f"written: {imported.folder}",
-        f"{checked['images']} images read: scores from {checked['lowest']} to "
-        f"{checked['highest']}; {checked['labels_with_heat_maps']} labels with heat "
-        "maps",
+        gettext("written: %(path)s") % {"path": imported.folder},
+        gettext(
+            "%(images)s images read: scores from %(lowest)s to %(highest)s; "
+            "%(labels_with_heat_maps)s labels with heat maps"
+        )
+        % checked,
     ]
     if "differs_from_the_file_by" in checked:
-        apart = checked["differs_from_the_file_by"]
-        lines.append(f"differs from the file by at most {apart:.2g}")
+        difference = f"{checked['differs_from_the_file_by']:.2g}"
+        text = gettext("The outputs differ from the file's by at most %(value)s.")
+        lines.append(text % {"value": difference})
     lines.append(
-        "Nothing was measured. Install it with sync_models; it is offered to readers "
-        "only once a person activates it."
+        gettext(
+            "Nothing was measured. Install the model with sync_models; readers get it "
+            "only after a person activates it."
+        )
     )
     return "\n".join(lines)

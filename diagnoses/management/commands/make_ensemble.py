@@ -1,4 +1,4 @@
-"""`manage.py make_ensemble`: several models as one, by a card without weights."""
+"""`manage.py make_ensemble`: combine models by a card without weights."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import gettext
 from rich.console import Console
 from rich.progress import Progress
 
+from diagnoses.management.command_lines import measuring_command
+from diagnoses.messages import error_text
 from ml.cards.card import WEIGHTS_DIR, Card, get_card
 from ml.datasets.manifest import read_manifest
 from ml.errors import MlError
@@ -21,21 +24,21 @@ from ml.inference import load_model
 class Command(BaseCommand):
     """Write the card of an ensemble, with thresholds fitted and figures measured."""
 
-    help = (
-        "Make one model of several that are there: the mean of their calibrated "
-        "probabilities, for the labels that at least two of them know."
-    )
     requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the command line."""
+        parser.description = gettext(
+            "Combine installed models into one: the mean of their calibrated "
+            "probabilities, for the labels that at least two of them have."
+        )
         parser.add_argument("name", metavar="NAME")
         parser.add_argument(
             "--members",
             nargs="+",
             required=True,
             metavar="MODEL[/VERSION]",
-            help="the newest version of a model, or a certain one",
+            help=gettext("models to combine; default version: the newest"),
         )
         parser.add_argument("--card-version", default="1.0.0", metavar="VERSION")
         parser.add_argument("--manifest", type=Path, metavar="CSV")
@@ -43,9 +46,9 @@ class Command(BaseCommand):
         parser.add_argument("--models", type=Path, default=WEIGHTS_DIR, metavar="DIR")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Write the card; without a manifest nothing is fitted, and it says so."""
+        """Write the card; without a manifest nothing is fitted."""
         if (options["manifest"] is None) != (options["root"] is None):
-            raise CommandError("--manifest and --root go together.")
+            raise CommandError(gettext("--manifest and --root go together."))
         models: Path = options["models"]
         try:
             members = [_member(text, models) for text in options["members"]]
@@ -56,9 +59,11 @@ class Command(BaseCommand):
                 raw = self._measured(raw, members, options)
             written = write_card(raw, weights_dir=models)
         except MlError as error:
-            raise CommandError(error.message) from error
+            raise CommandError(error_text(error)) from error
         labels = ", ".join(raw["combination"]["labels"])
-        self.stdout.write(f"{len(members)} members; {labels}\nwritten: {written}")
+        text = gettext("%(count)d members; %(labels)s")
+        self.stdout.write(text % {"count": len(members), "labels": labels})
+        self.stdout.write(gettext("written: %(path)s") % {"path": written})
 
     def _measured(
         self, raw: dict[str, Any], members: list[Card], options: dict[str, Any]
@@ -73,14 +78,13 @@ class Command(BaseCommand):
             for card in members
         ]
         with Progress(console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("images", total=None)
+            task = bar.add_task(gettext("images"), total=None)
             return measured_card(
                 raw,
                 loaded,
                 rows=rows,
                 root=options["root"],
-                command=f"python manage.py evaluate_model {raw['name']} --manifest "
-                '"$CHESTX_DATA/manifest.csv" --root "$CHESTX_DATA" --split val --json',
+                command=measuring_command("metrics", raw["name"]),
                 progress=lambda done, total: bar.update(
                     task, completed=done, total=total
                 ),

@@ -8,33 +8,41 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import gettext
 
+from diagnoses.management.command_lines import measuring_command
 from diagnoses.management.dataset_options import add_dataset_options, rows_of
+from diagnoses.messages import error_text
 from ml.cards.card import WEIGHTS_DIR, get_card
 from ml.errors import MlError
 from ml.evaluation.fill_card import PARTS, measure_model
 
 
 class Command(BaseCommand):
-    """Fit the gate of a packaged model and measure all that its card tells."""
+    """Fit the gate of a packaged model and measure everything in its card."""
 
-    help = "Fit a model's gate, measure it on val, write the figures into its card."
     requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the command line."""
+        parser.description = gettext(
+            "Fit a model's gate, measure the model on val and write the figures "
+            "into its card."
+        )
         parser.add_argument("name", metavar="NAME")
         add_dataset_options(parser)
         parser.add_argument(
-            "--model-version", help="default: the newest", metavar="VERSION"
+            "--model-version", help=gettext("default: the newest"), metavar="VERSION"
         )
         parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
         parser.add_argument(
             "--before",
             type=Path,
             metavar="DIR",
-            help="the model trained without what works against shortcuts, to measure "
-            "its shortcuts, too",
+            help=gettext(
+                "the model trained without measures against shortcuts, to compare its "
+                "shortcuts"
+            ),
         )
         parser.add_argument(
             "--cache", type=Path, default=settings.VAR_DIR / "training" / "cache"
@@ -42,7 +50,7 @@ class Command(BaseCommand):
         parser.add_argument("--out", type=Path, default=WEIGHTS_DIR, metavar="DIR")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Measure; what is measured stands in the card as soon as all of it is."""
+        """Measure; the card is written when everything is measured."""
         try:
             card = get_card(
                 options["name"], options["model_version"], weights_dir=options["out"]
@@ -53,10 +61,11 @@ class Command(BaseCommand):
                 rows_of(options),
                 root=options["root"],
                 cache_dir=options["cache"],
+                command_of=measuring_command,
                 parts=options["parts"],
                 before=options["before"],
                 say=lambda text: self.stdout.write(text),
             )
         except MlError as error:
-            raise CommandError(error.message) from error
-        self.stdout.write(f"written: {folder / 'card.json'}")
+            raise CommandError(error_text(error)) from error
+        self.stdout.write(gettext("written: %(path)s") % {"path": folder / "card.json"})

@@ -9,31 +9,49 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
+from diagnoses.messages import error_text
 from ml.cards.card import Card, default_card, get_card
+from ml.ensemble import EnsembleModel
 from ml.errors import ModelError
 from ml.inference import LoadedModel, load_model
 from ml.predict_file import FileResult, read_file, write_overlay
 
-DECISION_SUPPORT = (
-    "Decision support, not for diagnosis. "
-    "What {name} {version} cannot tell stands in {card}."
+DECISION_SUPPORT = _(
+    "Decision support, not for diagnosis. See %(card)s for the limits of %(name)s "
+    "%(version)s."
 )
+
+
+Model = LoadedModel | EnsembleModel
 
 
 class Command(BaseCommand):
     """Score DICOM files and pictures; one line a file."""
 
-    help = "Score images, one line each. Decision support, not for diagnosis."
     requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the command line."""
+        parser.description = gettext(
+            "Score images, one line each. Decision support, not for diagnosis."
+        )
         parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
-        parser.add_argument("--model", help="its name; without it, that for chests")
-        parser.add_argument("--json", action="store_true", help="a JSON object a line")
         parser.add_argument(
-            "--heatmap", type=Path, metavar="DIR", help="write overlays as PNG there"
+            "--model", help=gettext("name of the model; default: the chest model")
+        )
+        parser.add_argument(
+            "--json",
+            action="store_true",
+            help=gettext("print one JSON object per file"),
+        )
+        parser.add_argument(
+            "--heatmap",
+            type=Path,
+            metavar="DIR",
+            help=gettext("write heat maps as PNG to this folder"),
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -46,25 +64,30 @@ class Command(BaseCommand):
         paths: list[Path] = options["files"]
         failed = sum(not self._answer(model, path, options) for path in paths)
         if failed:
-            raise CommandError(f"{failed} of {len(paths)} files failed.")
+            message = gettext("%(failed)d of %(count)d files failed.")
+            raise CommandError(message % {"failed": failed, "count": len(paths)})
 
-    def _answer(self, model: LoadedModel, path: Path, options: dict[str, Any]) -> bool:
-        """Score one file and print its line; return whether all of it was done."""
+    def _answer(self, model: Model, path: Path, options: dict[str, Any]) -> bool:
+        """Score one file and print its line; return whether everything succeeded."""
         outcome = read_file(model, path)
-        line = json.dumps(outcome.to_json()) if options["json"] else said(outcome)
+        line = json.dumps(outcome.to_json()) if options["json"] else summary(outcome)
         self.stdout.write(line)
         self.stdout.flush()
         if options["heatmap"] and outcome.model_output is not None:
             try:
                 write_overlay(outcome, options["heatmap"])
             except OSError as error:
-                self.stderr.write(f"{path}: no overlay: {error.strerror or error}.")
+                self._report_no_heat_map(path, error.strerror or str(error))
                 return False
             except ModelError as error:
-                self.stderr.write(f"{path}: no overlay: {error.message}")
+                self._report_no_heat_map(path, error_text(error))
         return outcome.status != "failed"
 
-    def _load(self, name: str | None) -> LoadedModel:
+    def _report_no_heat_map(self, path: Path, reason: str) -> None:
+        message = gettext("%(path)s: no heat map: %(reason)s")
+        self.stderr.write(message % {"path": path, "reason": reason})
+
+    def _load(self, name: str | None) -> Model:
         try:
             card = get_card(name) if name else default_card()
             return load_model(
@@ -73,34 +96,35 @@ class Command(BaseCommand):
                 threads=settings.INFERENCE_NUM_THREADS,
             )
         except ModelError as error:
-            raise CommandError(error.message) from error
+            raise CommandError(error_text(error)) from error
 
 
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        said_of_it = error.strerror or error
-        raise CommandError(f"{folder} cannot be made: {said_of_it}.") from error
+        message = gettext("The folder %(path)s cannot be created: %(error)s.")
+        values = {"path": folder, "error": error.strerror or error}
+        raise CommandError(message % values) from error
 
 
 def _decision_support(card: Card) -> str:
-    return DECISION_SUPPORT.format(
-        name=card.name,
-        version=card.version,
-        card=card.weights_file.with_name("card.json"),
-    )
+    return DECISION_SUPPORT % {
+        "name": card.name,
+        "version": card.version,
+        "card": card.weights_file.with_name("card.json"),
+    }
 
 
-def said(outcome: FileResult) -> str:
+def summary(outcome: FileResult) -> str:
     """Return a line for people."""
     if outcome.model_output is None:
         return f"{outcome.path}: {outcome.status} ({outcome.reason})"
     scores = sorted(
         outcome.model_output.scores, key=lambda s: s.probability, reverse=True
     )
-    told = ", ".join(
+    labels = ", ".join(
         f"{score.label} {score.probability:.2f}{' +' if score.positive else ''}"
         for score in scores
     )
-    return f"{outcome.path}: {told}"
+    return f"{outcome.path}: {labels}"

@@ -1,4 +1,4 @@
-"""Make a stored result again and compare."""
+"""`manage.py reproduce`: run a stored prediction again and compare."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import gettext
 
 from accounts.errors import ChestXError
 from diagnoses.models import Prediction
@@ -14,13 +15,14 @@ from diagnoses.worker.reproduction import Verdict, reproduce
 
 
 class Command(BaseCommand):
-    help = (
-        "Run a prediction again from its stored image and weights. Says agree, differ "
-        "or not comparable; exit status 0 only for agree."
-    )
-
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("prediction", type=UUID, help="The prediction's id.")
+        parser.description = gettext(
+            "Run a prediction again from its stored image and weights. Prints "
+            "agree, differ or not comparable; the exit status is 0 only for agree."
+        )
+        parser.add_argument(
+            "prediction", type=UUID, help=gettext("Key of the prediction.")
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         prediction = (
@@ -29,12 +31,12 @@ class Command(BaseCommand):
             .first()
         )
         if prediction is None:
-            raise CommandError("There is no such prediction.", returncode=2)
+            raise CommandError(gettext("There is no such prediction."), returncode=2)
         try:
             made_again = reproduce(prediction)
         except ChestXError as error:
             raise CommandError(error.message, returncode=2) from error
-        said = f"{made_again.verdict}: {made_again.explanation}"
+        result = f"{made_again.verdict}: {made_again.explanation}"
         if made_again.verdict != Verdict.AGREE:
-            raise CommandError(said, returncode=1)
-        self.stdout.write(said)
+            raise CommandError(result, returncode=1)
+        self.stdout.write(result)

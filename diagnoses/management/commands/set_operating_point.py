@@ -1,11 +1,12 @@
-"""Judge a label by another threshold from the next image on."""
+"""`manage.py set_operating_point`: set thresholds for new images."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils.translation import gettext
 
 from accounts.audit import AuditSource
 from accounts.errors import ChestXError
@@ -16,39 +17,44 @@ from diagnoses.models import ModelVersion, OperatingPoint
 
 
 class Command(BaseCommand):
-    help = (
-        "Set the threshold of one label, or all of them to a set that the card "
-        "offers. What was judged before stays as it was judged."
-    )
-
-    def create_parser(self, *args: Any, **options: Any) -> ArgumentParser:
-        """Let Django's own --version give way to that of a model."""
+    def create_parser(self, *args: Any, **options: Any) -> CommandParser:
+        """Let --version be the model's, not Django's."""
         return super().create_parser(*args, conflict_handler="resolve", **options)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.description = gettext(
+            "Set the threshold of one label, or all thresholds to a named set of "
+            "the card. It applies to new images; earlier findings stay as they are."
+        )
         parser.add_argument("name", metavar="NAME")
         parser.add_argument("label", nargs="?", metavar="LABEL")
         parser.add_argument("value", nargs="?", type=float, metavar="VALUE")
         parser.add_argument(
             "--set",
             dest="named_set",
-            help="Instead: youden, sensitivity_95, original …",
+            help=gettext("Instead: youden, sensitivity_95, original …"),
         )
         parser.add_argument(
             "--version",
             dest="model_version",
             default="",
-            help="Without it, the active one, else the one installed last.",
+            help=gettext("Default: the active version, else the one installed last."),
         )
-        parser.add_argument("--reason", required=True, help="Kept with the decision.")
-        parser.add_argument("--user", required=True, help="Who decides: a user name.")
+        parser.add_argument(
+            "--reason", required=True, help=gettext("Stored with the decision.")
+        )
+        parser.add_argument(
+            "--user",
+            required=True,
+            help=gettext("User name of the administrator who decides."),
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         by_hand = options["label"] is not None and options["value"] is not None
         if by_hand == bool(options["named_set"]) or (
             options["named_set"] and options["label"] is not None
         ):
-            raise CommandError("Give a LABEL and its VALUE, or --set NAME.")
+            raise CommandError(gettext("Give a LABEL and its VALUE, or --set NAME."))
         decision = Decision(
             administrator(options["user"]), options["reason"], AuditSource.COMMAND
         )
@@ -58,7 +64,7 @@ class Command(BaseCommand):
         except ChestXError as error:
             raise CommandError(error.message) from error
         for point in points:
-            self.stdout.write(f"{version}: {point.label} from {point.value:g}")
+            self.stdout.write(f"{version}: {point.label} ≥ {point.value:g}")
 
 
 def _version(name: str, version: str) -> ModelVersion:

@@ -1,4 +1,4 @@
-"""The sweeper: gives back what lost workers held, repeats lost hints."""
+"""`manage.py sweeper`: return expired leases to the queue, repeat lost hints."""
 
 from __future__ import annotations
 
@@ -9,23 +9,31 @@ from types import FrameType
 from typing import Any
 
 from django.core.management.base import BaseCommand
+from django.utils.translation import gettext
 
 from diagnoses.worker.sweeper import keep_sweeping, sweep_once
 
 
 class Command(BaseCommand):
-    help = "Give back expired leases and repeat lost hints, until SIGTERM."
     # Checks load every page and route, which a sweeper never needs.
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--once", action="store_true", help="Sweep once and end.")
+        parser.description = gettext(
+            "Return expired leases to the queue and repeat lost hints, until SIGTERM."
+        )
+        parser.add_argument(
+            "--once", action="store_true", help=gettext("Sweep once and end.")
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["once"]:
             sweep = sweep_once()
+            message = gettext(
+                "%(given_back)d rows returned to the queue, %(hints)d hints repeated"
+            )
             self.stdout.write(
-                f"{sweep.given_back} rows given back, {sweep.hints} hints repeated"
+                message % {"given_back": sweep.given_back, "hints": sweep.hints}
             )
             return
         stop = threading.Event()

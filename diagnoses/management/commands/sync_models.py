@@ -1,4 +1,4 @@
-"""Make rows of the models that came with the code."""
+"""`manage.py sync_models`: install the models that come with the code."""
 
 from __future__ import annotations
 
@@ -6,37 +6,46 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import gettext
 
 from accounts.errors import ChestXError
+from diagnoses.governance.installation import sync_models
 from diagnoses.governance.transitions import activate_for_demo
-from diagnoses.governance.versions import sync_models
+from diagnoses.messages import error_text
 from ml.errors import MlError
 
 
 class Command(BaseCommand):
-    help = (
-        "Install the models whose cards and weights came with the code. May run again: "
-        "what is installed stays as it is. Activating is a person's decision: "
-        "activate_model."
-    )
-
     def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.description = gettext(
+            "Install the models whose cards and weights come with the code. It can "
+            "be run again: installed models stay as they are. Use activate_model to "
+            "activate a model."
+        )
         parser.add_argument(
             "--activate-for-demo",
             action="store_true",
-            help="Activate the newest version of each model that nobody decided about.",
+            help=gettext(
+                "Activate the newest version of each model without a decision."
+            ),
         )
         parser.add_argument(
-            "--only", default="", metavar="NAME", help="Activate only this model."
+            "--only",
+            default="",
+            metavar="NAME",
+            help=gettext("Activate only this model."),
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             installed = sync_models()
         except (ChestXError, MlError) as error:
-            raise CommandError(error.message) from error
+            raise CommandError(error_text(error)) from error
         for model_version in installed:
-            self.stdout.write(f"installed {model_version}")
+            self.stdout.write(
+                gettext("installed %(version)s") % {"version": model_version}
+            )
         if options["activate_for_demo"]:
             for model_version in activate_for_demo(only=options["only"]):
-                self.stdout.write(f"activated {model_version}")
+                message = gettext("activated %(version)s")
+                self.stdout.write(message % {"version": model_version})

@@ -1,4 +1,4 @@
-"""`manage.py train_model`: from first weights to a model folder with its card."""
+"""`manage.py train_model`: train a model and write its folder with the card."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import gettext
 from rich.console import Console
 from rich.progress import Progress
 
 from diagnoses.management.command_lines import training_command
 from diagnoses.management.dataset_options import add_dataset_options, rows_of
 from diagnoses.management.recipe_options import add_recipe_options, asked_for
+from diagnoses.messages import error_text
 from ml.cards.card import WEIGHTS_DIR
 from ml.errors import MlError
 from ml.training.packaging import package
@@ -31,29 +33,37 @@ from ml.training.run import (
 
 
 class Command(BaseCommand):
-    """Train a model; an interrupted run goes on where it was."""
+    """Train a model; an interrupted run resumes."""
 
-    help = "Train a model by its recipe; started again, it goes on."
     requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the command line."""
+        parser.description = gettext(
+            "Train a model by its recipe. Run again, it resumes."
+        )
         training = settings.VAR_DIR / "training"
         parser.add_argument("name", metavar="NAME")
         add_dataset_options(parser)
         length = parser.add_mutually_exclusive_group()
-        length.add_argument("--epochs", type=int, help="default: 40")
-        length.add_argument("--minutes", type=float, help="follow the clock instead")
-        parser.add_argument("--run", type=Path, help="folder of checkpoints")
+        length.add_argument("--epochs", type=int, help=gettext("default: 40"))
+        length.add_argument(
+            "--minutes", type=float, help=gettext("train for this time instead")
+        )
+        parser.add_argument("--run", type=Path, help=gettext("folder of checkpoints"))
         parser.add_argument("--cache", type=Path, default=training / "cache")
         parser.add_argument("--out", type=Path, default=WEIGHTS_DIR, metavar="DIR")
         parser.add_argument(
-            "--precision", choices=PRECISIONS, help="default: what the CPU is fast at"
+            "--precision",
+            choices=PRECISIONS,
+            help=gettext("default: the fastest for this CPU"),
         )
         parser.add_argument(
             "--package-only",
             action="store_true",
-            help="write the newest checkpoint of a run as a model, train no further",
+            help=gettext(
+                "write the newest checkpoint of a run as a model, without training"
+            ),
         )
         add_recipe_options(parser)
 
@@ -63,7 +73,7 @@ class Command(BaseCommand):
             recipe = asked_for(options["name"], options)
             run_dir = options["run"] or settings.VAR_DIR / "training" / recipe.name
             data = gather_rows(recipe, rows_of(options))
-            self._say_what_is_left_out(data)
+            self._print_data(data)
             budget = Budget(options["minutes"] or 0.0, options["epochs"] or 40)
             if not options["package_only"]:
                 self._train(recipe, data, run_dir, budget, options)
@@ -77,18 +87,25 @@ class Command(BaseCommand):
                 command=training_command(options),
             )
         except MlError as error:
-            raise CommandError(error.message) from error
-        self.stdout.write(f"written: {folder}")
+            raise CommandError(error_text(error)) from error
+        self.stdout.write(gettext("written: %(path)s") % {"path": folder})
 
-    def _say_what_is_left_out(self, data: TrainingData) -> None:
-        self.stdout.write(
-            f"{len(data.train.rows)} images to learn from, {len(data.held_out.rows)} "
-            f"held out for calibration, {len(data.val.rows)} to look at; left out: "
-            f"{len(data.unknown)} without a label of the model, {len(data.ambiguous)} "
-            "ambiguous"
+    def _print_data(self, data: TrainingData) -> None:
+        text = gettext(
+            "%(train)d train images, %(held_out)d held out for calibration, %(val)d "
+            "val images; left out: %(unknown)d without a label of the model, "
+            "%(ambiguous)d ambiguous"
         )
+        counts = {
+            "train": len(data.train.rows),
+            "held_out": len(data.held_out.rows),
+            "val": len(data.val.rows),
+            "unknown": len(data.unknown),
+            "ambiguous": len(data.ambiguous),
+        }
+        self.stdout.write(text % counts)
         for path in data.ambiguous:
-            self.stdout.write(f"ambiguous: {path}")
+            self.stdout.write(gettext("ambiguous: %(path)s") % {"path": path})
 
     def _train(
         self,
@@ -100,7 +117,7 @@ class Command(BaseCommand):
     ) -> None:
         leave_cores_to_the_network()
         with Progress(console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("batches of the epoch")
+            task = bar.add_task(gettext("batches of the epoch"))
             TrainingRun(
                 recipe,
                 data=data,

@@ -1,4 +1,4 @@
-"""`manage.py tune_model`: search for better values of a recipe, never asking val."""
+"""`manage.py tune_model`: search for better values of a recipe, without val."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import gettext
 
 from diagnoses.management.dataset_options import add_dataset_options, rows_of
+from diagnoses.messages import error_text
 from ml.errors import MlError
 from ml.training.recipes import get_recipe
 from ml.training.run import (
@@ -23,38 +25,50 @@ from ml.training.tuning.search import BEST_NAME, Search, tune
 
 
 class Command(BaseCommand):
-    """Tune a recipe; an interrupted search goes on where it was."""
+    """Tune a recipe; an interrupted search resumes."""
 
-    help = (
-        "Search for learning rate, weight decay, strength of augmentation, label "
-        "smoothing and dropout by the likelihood of held-out train patients; started "
-        "again, it goes on."
-    )
     requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the command line."""
+        parser.description = gettext(
+            "Search for learning rate, weight decay, augmentation strength, label "
+            "smoothing and dropout by the likelihood of held-out train patients. "
+            "Run again, it resumes."
+        )
         training = settings.VAR_DIR / "training"
         parser.add_argument("name", metavar="NAME")
         add_dataset_options(parser)
         parser.add_argument(
-            "--trials", type=int, default=20, help="finished ones in all; default: 20"
+            "--trials",
+            type=int,
+            default=20,
+            help=gettext("total number of finished trials; default: 20"),
         )
         parser.add_argument(
-            "--minutes", type=float, default=0.0, help="stop after; default: never"
+            "--minutes",
+            type=float,
+            default=0.0,
+            help=gettext("stop after this time; default: no limit"),
         )
         parser.add_argument(
-            "--epochs", type=int, default=4, help="of each trial; default: 4"
+            "--epochs",
+            type=int,
+            default=4,
+            help=gettext("epochs of each trial; default: 4"),
         )
         parser.add_argument(
-            "--images", type=int, default=0, help="learn from about so many only"
+            "--images",
+            type=int,
+            default=0,
+            help=gettext("train on about this number of images only"),
         )
-        parser.add_argument("--run", type=Path, help="folder of the study")
+        parser.add_argument("--run", type=Path, help=gettext("folder of the study"))
         parser.add_argument("--cache", type=Path, default=training / "cache")
         parser.add_argument("--precision", choices=PRECISIONS)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Search, then say what to train with."""
+        """Search, then print the command that trains with the result."""
         try:
             recipe = get_recipe(options["name"])
             study_dir = (
@@ -77,11 +91,11 @@ class Command(BaseCommand):
                 report=self._report,
             )
         except MlError as error:
-            raise CommandError(error.message) from error
+            raise CommandError(error_text(error)) from error
         self._report(best)
-        self.stdout.write(
-            f"train with: train_model {recipe.name} --params {study_dir / BEST_NAME}"
-        )
+        text = gettext("train with: %(command)s")
+        command = f"train_model {recipe.name} --params {study_dir / BEST_NAME}"
+        self.stdout.write(text % {"command": command})
 
     def _report(self, entry: dict[str, Any]) -> None:
         self.stdout.write(json.dumps(entry))

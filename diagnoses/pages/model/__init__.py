@@ -1,1 +1,1 @@
-"""The pages about models."""
+"""The pages that show models, their cards and their history."""

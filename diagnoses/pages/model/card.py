@@ -1,44 +1,51 @@
-"""A model's card as a page: figures with intervals, data, limits, what is not known."""
+"""The page of a model's card: metrics, training data, limits, what was not measured."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
 from django.urls import reverse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from diagnoses.governance.versions import card_of
 from diagnoses.models import ModelVersion
 from diagnoses.pages.model.evidence import (
     gate_groups,
     heat_map_groups,
+    not_separable_statement,
     shortcut_groups,
 )
-from diagnoses.pages.model.figures import (
+from diagnoses.pages.model.metrics import (
+    NO_VALUE,
     Cell,
-    LabelRow,
+    Row,
     coverage_groups,
-    figure_groups,
+    measurement_groups,
+    table_row,
 )
 from diagnoses.pages.words.signs import MODEL_STATES, NO_WEIGHTS, Sign
 from diagnoses.pages.words.times import moment_words
 from ml.cards.card import Card
+from ml.cards.contents import TrainingSource
 
-_SOURCE_COLUMNS = ("Label", "Images", "Patients", "Whom, and where from", "Licence")
-METRICS_NOTE = (
+METRICS_NOTE = _(
     "In brackets: 95 % intervals by bootstrap over patients. Validation images come "
-    "from the sources that the model learned from; elsewhere it may read less well."
+    "from the sources that the model learned from; on other images it may do worse."
 )
 
 
 def card_summary(version: ModelVersion) -> dict[str, Any]:
-    """Return what the list of models says about one."""
+    """Return what the list of models shows of one."""
     card = card_of(version)
     return {
         "name": version.name,
         "version": version.version,
         "url": reverse("model", args=[version.name]),
         "state": state_sign(version),
-        "no_weights_reason": _no_weights_reason(version),
+        "no_weights_reason": _no_weights_reason(version, card),
         "intended_use": card.intended_use,
         "labels": [label.display for label in card.labels],
     }
@@ -51,39 +58,40 @@ def card_page(
     thresholds: Mapping[str, float],
     has_curves: bool,
 ) -> dict[str, Any]:
-    """Return what the page of one version says.
+    """Return what the page of one version shows.
 
     Args:
-        version: Which one.
-        versions: All of its name, for the way to the others.
-        thresholds: By which it judges now, by label.
+        version: The version.
+        versions: All versions of its name, for the links to the others.
+        thresholds: The thresholds in force now, by label.
         has_curves: Whether its training curves came with it.
     """
     card = card_of(version)
-    asked = urlencode({"version": version.version})
+    query = urlencode({"version": version.version})
+    columns = _training_columns()
     return {
         "name": version.name,
         "version": version.version,
         "state": state_sign(version),
-        "no_weights_reason": _no_weights_reason(version),
-        "versions": _ways_to(versions, shown=version),
+        "no_weights_reason": _no_weights_reason(version, card),
+        "versions": _links_to(versions, shown=version),
         "intended_use": card.intended_use,
         "ages": card.ages,
         "limits": card.limits,
         "not_measured": card.not_measured,
-        "metrics": [
-            *figure_groups(card.metrics, label_names=card.label_names),
-            *coverage_groups(card),
-        ],
+        "measurements": [*measurement_groups(card), *coverage_groups(card)],
         "gate": gate_groups(card),
         "shortcuts": shortcut_groups(card),
-        "shortcuts_statement": _shortcuts_statement(card),
+        "shortcuts_statement": not_separable_statement(card),
         "heat_maps": heat_map_groups(card),
-        "metrics_note": " ".join((METRICS_NOTE, str(card.raw.get("val_use", "")))),
-        "training_columns": _SOURCE_COLUMNS,
-        "training_data": [_source(source) for source in card.training_data],
+        "metrics_note": METRICS_NOTE,
+        "val_use": card.contents.val_use,
+        "training_columns": columns,
+        "training_data": [
+            _source_row(source, columns) for source in card.training_data
+        ],
         "curves_url": (
-            f"{reverse('model-curves', args=[version.name])}?{asked}"
+            f"{reverse('model-curves', args=[version.name])}?{query}"
             if has_curves
             else ""
         ),
@@ -93,22 +101,14 @@ def card_page(
     }
 
 
-def _shortcuts_statement(card: Card) -> str:
-    """Return what a classifier without lungs does as well, in words."""
-    return str((card.shortcuts or {}).get("statement", "")).replace("_", " ")
-
-
-def _no_weights_reason(version: ModelVersion) -> str:
-    """Return why nobody can use a version that came without weights."""
+def _no_weights_reason(version: ModelVersion, card: Card) -> str:
+    """Return why a version without weights cannot be used."""
     if version.has_weights:
         return ""
-    return str(
-        version.card.get("no_weights_reason")
-        or "No weights were shipped with this card."
-    )
+    return card.no_weights_reason or gettext("No weights were shipped with this card.")
 
 
-def _ways_to(
+def _links_to(
     versions: Sequence[ModelVersion], *, shown: ModelVersion
 ) -> list[dict[str, object]]:
     return [
@@ -122,10 +122,13 @@ def _ways_to(
 
 
 def _thresholds_note(card: Card, thresholds: Mapping[str, float]) -> str:
-    """Say where the thresholds in force come from, and what the figures rest on."""
+    """Say where the thresholds in force come from."""
     if dict(thresholds) == dict(card.thresholds):
-        return str(card.raw["thresholds"].get("method", ""))
-    return "set here, as told below; the card's figures were measured at its own"
+        return card.contents.thresholds.method
+    return gettext(
+        "set here, see below; the metrics of the card were measured at its own "
+        "thresholds"
+    )
 
 
 def threshold_words(value: float) -> str:
@@ -153,53 +156,79 @@ def state_sign(version: ModelVersion) -> Sign:
     return MODEL_STATES[ModelVersion.State(version.state)]
 
 
-def _source(source: Mapping[str, Any]) -> LabelRow:
-    whom = [str(source[key]) for key in ("ages", "place") if source.get(key)]
-    values = (
-        source.get("label", "–"),
-        source.get("images", "–"),
-        source.get("patients", "–"),
-        "; ".join(whom),
-        source.get("licence", "–"),
+def _training_columns() -> list[str]:
+    return [
+        gettext("Label"),
+        gettext("Images"),
+        gettext("Patients"),
+        gettext("Ages and place"),
+        gettext("Licence"),
+    ]
+
+
+def _source_row(source: TrainingSource, columns: Sequence[str]) -> Row:
+    return table_row(
+        source.dataset,
+        columns,
+        source.label or NO_VALUE,
+        _count(source.images),
+        _count(source.patients),
+        "; ".join(text for text in (source.ages, source.place) if text),
+        source.licence or NO_VALUE,
     )
-    return LabelRow(
-        str(source.get("dataset", "")),
-        [
-            Cell(column, str(value))
-            for column, value in zip(_SOURCE_COLUMNS, values, strict=True)
-        ],
-    )
+
+
+def _count(number: int | None) -> str:
+    return NO_VALUE if number is None else str(number)
 
 
 def _facts(version: ModelVersion, card: Card) -> list[Cell]:
-    normalisation = str(card.normalisation.get("method", ""))
-    calibration = (
-        f"calibrated ({card.calibration.get('method', 'method not named')})"
-        if card.calibrated
-        else "not calibrated: scores, not probabilities"
-    )
-    training = card.raw.get("training") or {}
+    training = card.training
     facts = [
-        Cell("Architecture", card.architecture),
+        Cell(gettext("Architecture"), card.architecture),
         Cell(
-            "Answers",
-            "one of the labels" if card.task == "softmax" else "each label by itself",
+            gettext("Answers"),
+            gettext("one of the labels")
+            if card.task == "softmax"
+            else gettext("each label by itself"),
         ),
-        Cell("Reads", ", ".join((*card.modalities, *card.views))),
-        Cell("Body part", ", ".join(card.body_parts).lower()),
-        Cell("Ages", card.ages),
-        Cell("Input", f"{card.input_size} × {card.input_size}; {normalisation}"),
-        Cell("Scores", calibration),
-        Cell("Begun from", str(training.get("begins_from", ""))),
         Cell(
-            "State", f"{version.state} since {moment_words(version.state_changed_at)}"
+            gettext("Modalities and views"), ", ".join((*card.modalities, *card.views))
         ),
-        Cell("Made of", ", ".join(f"{m.name} {m.version}" for m in card.members)),
-        Cell("Runs on", " or ".join(card.runs_on).upper()),
+        Cell(gettext("Body part"), ", ".join(card.body_parts).lower()),
+        Cell(gettext("Ages"), card.ages),
+        Cell(gettext("Input"), _input_words(card)),
+        Cell(gettext("Scores"), _calibration_words(card)),
+        Cell(gettext("Initial weights"), training.begins_from if training else ""),
         Cell(
-            "Identity sha256" if card.members else "Weights sha256",
+            gettext("State"),
+            gettext("%(state)s since %(moment)s")
+            % {
+                "state": version.get_state_display(),
+                "moment": moment_words(version.state_changed_at),
+            },
+        ),
+        Cell(
+            gettext("Made of"), ", ".join(f"{m.name} {m.version}" for m in card.members)
+        ),
+        Cell(gettext("Runs on"), ", ".join(card.runs_on).upper()),
+        Cell(
+            gettext("Identity sha256") if card.members else gettext("Weights sha256"),
             version.weights_sha256,
             hash=True,
         ),
     ]
     return [fact for fact in facts if fact.value]
+
+
+def _input_words(card: Card) -> str:
+    size = f"{card.input_size} × {card.input_size}"
+    method = str(card.normalisation.get("method", ""))
+    return f"{size}; {method}" if method else size
+
+
+def _calibration_words(card: Card) -> str:
+    if not card.calibrated:
+        return gettext("not calibrated: scores, not probabilities")
+    method = card.contents.calibration.method or gettext("method not named")
+    return gettext("calibrated (%(method)s)") % {"method": method}

@@ -1,4 +1,4 @@
-"""Two versions side by side on the images that both have read."""
+"""The page that compares two versions on the images that both have scored."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from uuid import UUID
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
-from accounts.access import Action, may, require
+from accounts.access import Action, may, require, signed_in_user
 from accounts.errors import NotFound
 from diagnoses.governance.comparison import (
     Agreement,
@@ -43,8 +45,8 @@ class LabelLine:
 
 
 @dataclass(frozen=True)
-class SaidLine:
-    """What both said about a label of an image."""
+class ScoreLine:
+    """The scores of both versions for a label of an image."""
 
     display: str
     first: str
@@ -56,13 +58,13 @@ class SaidLine:
 
 @dataclass(frozen=True)
 class ImageLine:
-    """An image on which they differ, and the ways to it."""
+    """An image on which they differ, and the links to it."""
 
     key: str
     url: str
     study_url: str
     greatest_difference: str
-    said: tuple[SaidLine, ...]
+    scores: tuple[ScoreLine, ...]
 
 
 @require_safe
@@ -81,8 +83,11 @@ def comparison(request: HttpRequest) -> HttpResponse:
     }
     if first and second:
         image = request.GET.get("image", "")
-        said = _image(request, first, second, image) if image else {}
-        context |= said or _compared(request, compare(first, second, user=request.user))
+        if image:
+            context |= _image(request, first, second, image)
+        else:
+            user = signed_in_user(request)
+            context |= _compared(request, compare(first, second, user=user))
     return render(request, "models/compare.html", context)
 
 
@@ -99,7 +104,7 @@ def _chosen(
     if any(named):
         known = {written(version): version for version in versions}
         if not set(named) <= {*known, ""}:
-            raise NotFound("There is no such version to compare.")
+            raise NotFound(_("There is no such version to compare."))
         return known.get(named[0]), known.get(named[1])
     shadow = next(iter(shadow_models()), None)
     active = active_models()
@@ -107,16 +112,16 @@ def _chosen(
     return next(iter([*same_name, *active]), None), shadow
 
 
-def _compared(request: HttpRequest, found: Comparison) -> dict[str, Any]:
-    _record(request, found.first, found.second, found.differing)
+def _compared(request: HttpRequest, result: Comparison) -> dict[str, Any]:
+    _record(request, result.first, result.second, result.differing)
     return {
-        "images": found.images,
-        "labels": [_label_line(label) for label in found.labels],
-        "highest": _agreement_words(found.highest) if found.highest else "",
-        "images_differing": found.images_differing,
+        "images": result.images,
+        "labels": [_label_line(label) for label in result.labels],
+        "highest": _agreement_words(result.highest) if result.highest else "",
+        "images_differing": result.images_differing,
         "differing": [
-            _image_line(image, found.first, found.second, request)
-            for image in found.differing
+            _image_line(image, result.first, result.second, request)
+            for image in result.differing
         ],
     }
 
@@ -127,12 +132,14 @@ def _image(
     try:
         key = UUID(image)
     except ValueError as error:
-        raise NotFound("There is no such image.") from error
-    found = compare_image(first, second, image=key, user=request.user)
-    if found is None:
-        raise NotFound("Not both have read this image, or it is not yours to see.")
-    _record(request, first, second, (found,))
-    line = _image_line(found, first, second, request, everything=True)
+        raise NotFound(_("There is no such image.")) from error
+    compared = compare_image(first, second, image=key, user=signed_in_user(request))
+    if compared is None:
+        raise NotFound(
+            _("Not both versions have scored this image, or you have no access to it.")
+        )
+    _record(request, first, second, (compared,))
+    line = _image_line(compared, first, second, request, everything=True)
     return {"image": line, "all_url": _address(first, second)}
 
 
@@ -163,10 +170,15 @@ def _label_line(label: LabelComparison) -> LabelLine:
 
 
 def _agreement_words(agreement: Agreement) -> str:
-    return (
-        f"The same label stands highest on {agreement.agreed} of {agreement.images} "
-        f"images ({_two(agreement.share)}; Cohen's kappa {_two(agreement.kappa)})."
-    )
+    return gettext(
+        "Both versions give the same label the highest score on %(agreed)d of "
+        "%(images)d images (%(share)s; Cohen's kappa %(kappa)s)."
+    ) % {
+        "agreed": agreement.agreed,
+        "images": agreement.images,
+        "share": _two(agreement.share),
+        "kappa": _two(agreement.kappa),
+    }
 
 
 def _two(value: float | None) -> str:
@@ -186,8 +198,8 @@ def _image_line(
         url=_address(first, second, image=str(image.instance_id)),
         study_url=_study_url(image, request),
         greatest_difference=_two(image.greatest_difference),
-        said=tuple(
-            SaidLine(
+        scores=tuple(
+            ScoreLine(
                 display=display_of(label.label),
                 first=_score(label.first),
                 first_positive=label.first.positive,
@@ -206,13 +218,13 @@ def _score(finding: Finding) -> str:
 
 
 def _address(first: ModelVersion, second: ModelVersion, **more: str) -> str:
-    asked = {"first": written(first), "second": written(second), **more}
-    return f"{reverse('model-compare')}?{urlencode(asked)}"
+    query = {"first": written(first), "second": written(second), **more}
+    return f"{reverse('model-compare')}?{urlencode(query)}"
 
 
 def _study_url(image: ImageComparison, request: HttpRequest) -> str:
-    """Return the way to the study, for who may see whose image it is."""
+    """Return the link to the study, for users who may see patients."""
     if not may(request.user, Action.READ_PATIENTS):
         return ""
-    asked = urlencode({"image": image.instance_id})
-    return f"{reverse('study', args=[image.study_id])}?{asked}"
+    query = urlencode({"image": image.instance_id})
+    return f"{reverse('study', args=[image.study_id])}?{query}"

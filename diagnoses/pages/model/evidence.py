@@ -1,249 +1,362 @@
-"""What a card says of its gate, of shortcuts and of its heat maps, as it is shown."""
+"""What a card says about its gate, shortcuts and heat maps, as tables."""
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from itertools import groupby
 
-from diagnoses.pages.model.figures import (
-    CHANGED_WORDS,
-    Cell,
-    Figure,
-    FigureGroup,
-    LabelRow,
-    interval_figure,
-    two,
+from django.utils.functional import Promise
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from diagnoses.pages.model.metrics import (
+    CHANGE_NAMES,
+    NO_VALUE,
+    MetricGroup,
+    MetricLine,
+    Row,
+    command_text,
+    interval_line,
+    interval_text,
+    table_row,
+    two_digits,
 )
 from ml.cards.card import Card
+from ml.cards.contents import Shortcuts
+from ml.cards.measurements import (
+    ChangedImages,
+    Estimate,
+    HeatMapMeasures,
+    HeatOutsideLungs,
+    Metric,
+    PointingGame,
+    RefusedKind,
+    Share,
+    SourcePair,
+)
 
-_REFUSED_COLUMNS = ("Images", "Refused", "95 % interval")
-_HEAT_COLUMNS = ("Images", "Outside", "If spread evenly")
-_SOURCE_COLUMNS = ("AUC", "95 % interval")
-_POINTING_COLUMNS = ("Pairs", "Hit", "At random", "In the centre")
-_CHANGE_FIGURES = {
-    "balanced_accuracy": "Balanced accuracy",
-    "mean_auc": "Mean AUC",
+_CHANGED_METRICS: Mapping[str, tuple[str | Promise, str | Promise]] = {
+    "balanced_accuracy": (_("Balanced accuracy"), _("Balanced accuracy, change")),
+    "mean_auc": (_("Mean AUC"), _("Mean AUC, change")),
 }
-_BOX_PARTS = {"all": "All boxes", "train": "Of train", "val": "Of val"}
-_ORDERS = {
-    "heat": "by the heat map",
-    "random": "at random",
-    "centre": "from the centre",
+_BOXES: Mapping[str, str | Promise] = {
+    "all": _("All boxes"),
+    "train": _("Training images"),
+    "val": _("Validation images"),
+}
+_INSERTION: Mapping[str, str | Promise] = {
+    "heat": _("Insertion, by the heat map"),
+    "random": _("Insertion, at random"),
+    "centre": _("Insertion, from the centre"),
+}
+_DELETION: Mapping[str, str | Promise] = {
+    "heat": _("Deletion, by the heat map"),
+    "random": _("Deletion, at random"),
+    "centre": _("Deletion, from the centre"),
 }
 
 
-def gate_groups(card: Card) -> list[FigureGroup]:
-    """Return what the gate refuses of images, and of what is none."""
-    val = (card.gate or {}).get("val") or {}
-    if not val:
+def gate_groups(card: Card) -> list[MetricGroup]:
+    """Return what the gate refuses of real images, and of other pictures."""
+    trial = card.gate.val if card.gate else None
+    if not trial:
         return []
-    real, wrong = val["real"], val["must_be_refused"]
-    figures = [
-        _share_figure("Images refused", real["refused"]),
-        _share_figure("Other pictures refused", wrong["refused"]),
-        Figure("AUROC of images against other pictures", f"{wrong['auroc']:.3f}"),
+    real, wrong = trial.real, trial.must_be_refused
+    lines = [
+        _share_line(gettext("Images refused, of %(n)d"), real.refused),
+        _share_line(gettext("Other pictures refused, of %(n)d"), wrong.refused),
     ]
-    images = {
-        **real["by_source"],
-        **_if_several(real["by_view"]),
-        **_if_several(real["by_age"]),
+    if wrong.auroc is not None:
+        lines.append(
+            MetricLine(
+                gettext("AUROC of images against other pictures"), f"{wrong.auroc:.3f}"
+            )
+        )
+    images: dict[str, Share] = {
+        **real.by_source,
+        **_if_several(real.by_view),
+        **_if_several(real.by_age),
     }
+    columns = [gettext("Images"), gettext("Refused"), gettext("95 % interval")]
     return [
-        FigureGroup(
-            "Images of the split val",
-            figures,
-            _REFUSED_COLUMNS,
-            _refused(images),
-            rows_are="Source and view",
+        MetricGroup(
+            title=gettext("Validation images"),
+            metrics=lines,
+            columns=columns,
+            rows=_refused_rows(images, columns),
+            rows_are=_("Source and view"),
         ),
-        FigureGroup(
-            "What must be refused, by its pixels alone",
-            [],
-            _REFUSED_COLUMNS,
-            _refused(wrong["by_kind"]),
-            rows_are="Kind",
-            command=str(val["command"]),
+        MetricGroup(
+            title=gettext("Pictures that must be refused by their pixels alone"),
+            columns=columns,
+            rows=_refused_rows(wrong.by_kind, columns),
+            rows_are=_("Kind"),
+            command=command_text(trial.command),
         ),
     ]
 
 
-def _if_several(rows: Mapping[str, Any]) -> Mapping[str, Any]:
+def shortcut_groups(card: Card) -> list[MetricGroup]:
+    """Return how far a model may rest on what is not in the lungs."""
+    shortcuts = card.shortcuts
+    if not shortcuts:
+        return []
+    groups = _changed_groups(shortcuts)
+    if shortcuts.sources and shortcuts.sources.pairs:
+        groups.append(_sources_group(shortcuts.sources.pairs))
+    if shortcuts.heat_outside_lungs:
+        groups.append(_heat_group(shortcuts.heat_outside_lungs))
+    groups[-1] = replace(groups[-1], command=command_text(shortcuts.command))
+    return groups
+
+
+def not_separable_statement(card: Card) -> str:
+    """Say by which metrics the border-and-histogram baseline does as well."""
+    parts = [
+        gettext("%(images)s (%(metrics)s)")
+        % {
+            "images": _part_name(comparison.part),
+            "metrics": ", ".join(comparison.not_separable).replace("_", " "),
+        }
+        for comparison in (card.shortcuts.baseline if card.shortcuts else ())
+        if comparison.not_separable
+    ]
+    if not parts:
+        return ""
+    return gettext(
+        "Source not separable from disease: the border-and-histogram baseline does as "
+        "well on %(parts)s."
+    ) % {"parts": "; ".join(parts)}
+
+
+def heat_map_groups(card: Card) -> list[MetricGroup]:
+    """Return how well heat maps point and explain, and whether they were learned."""
+    measures = card.heat_map_measures
+    if not measures:
+        return []
+    groups = []
+    if measures.pointing_game:
+        groups.append(_pointing_group(measures.pointing_game))
+    groups.append(_curves_group(measures))
+    return groups
+
+
+def _if_several(rows: Mapping[str, Share]) -> Mapping[str, Share]:
     return rows if len(rows) > 1 else {}
 
 
-def _share_figure(name: str, told: Mapping[str, Any]) -> Figure:
-    interval = f"{told['low']:.1%}–{told['high']:.1%}"
-    return Figure(f"{name}, of {told['n']}", f"{told['share']:.1%}", interval)
-
-
-def _refused(rows: Mapping[str, Mapping[str, Any]]) -> list[LabelRow]:
-    return [
-        _row(
-            name,
-            _REFUSED_COLUMNS,
-            str(told["n"]),
-            f"{told['share']:.0%}",
-            f"{told['low']:.0%}–{told['high']:.0%}",
-        )
-        for name, told in rows.items()
-    ]
-
-
-def shortcut_groups(card: Card) -> list[FigureGroup]:
-    """Return how far a model may rest on what is not in the lungs."""
-    told = card.shortcuts
-    if not told:
-        return []
-    groups = [
-        _changed_group(f"Images changed: {part}", changes)
-        for part, changes in told["changes"].items()
-    ]
-    if told.get("before"):
-        groups += [
-            _changed_group(f"Trained without varied crops and tones: {part}", changes)
-            for part, changes in told["before"]["changes"].items()
-        ]
-    pairs = (told.get("sources") or {}).get("pairs") or []
-    if pairs:
-        rows = [
-            _row(
-                f"{pair['label']}: {' or '.join(pair['sources'])}",
-                _SOURCE_COLUMNS,
-                two(pair["auc"]["value"]),
-                _interval(pair["auc"]),
-            )
-            for pair in pairs
-        ]
-        groups.append(
-            FigureGroup(
-                "How well the network's features tell the source, within one class",
-                [],
-                _SOURCE_COLUMNS,
-                rows,
-                rows_are="Class and sources",
-            )
-        )
-    heat = told.get("heat_outside_lungs")
-    if heat:
-        groups.append(_heat_group(heat))
-    groups[-1] = _with_command(groups[-1], told)
-    return groups
-
-
-def _changed_group(title: str, changes: Mapping[str, Any]) -> FigureGroup:
-    names = [
-        name
-        for name in _CHANGE_FIGURES
-        if changes["none"].get(name, {}).get("value") is not None
-    ]
-    columns = [
-        column
-        for name in names
-        for column in (_CHANGE_FIGURES[name], f"{_CHANGE_FIGURES[name]}, change")
-    ]
-    rows = []
-    for change, found in changes.items():
-        if change == "images":
-            continue
-        values = []
-        for name in names:
-            apart = found.get(f"{name}_change")
-            values += [two(found[name]["value"]), _signed(apart) if apart else "–"]
-        words = CHANGED_WORDS.get(change, "").removeprefix(", ") or "as they are"
-        rows.append(_row(words.capitalize(), columns, *values))
-    figures = [Figure("Measured on", f"{changes['images']} images")]
-    return FigureGroup(title, figures, columns, rows, rows_are="Change")
-
-
-def _signed(told: Mapping[str, Any]) -> str:
-    if told.get("value") is None:
-        return "–"
-    return f"{told['value']:+.2f} ({told['low']:+.2f} to {told['high']:+.2f})"
-
-
-def _heat_group(heat: Mapping[str, Any]) -> FigureGroup:
-    rows = [
-        _row(
-            name,
-            _HEAT_COLUMNS,
-            str(told["images"]),
-            two(told["outside"]["value"]),
-            two(told["outside_if_even"]["value"]),
-        )
-        for name, told in heat["labels"].items()
-    ]
-    return FigureGroup("Share of the heat outside the lungs", [], _HEAT_COLUMNS, rows)
-
-
-def heat_map_groups(card: Card) -> list[FigureGroup]:
-    """Return how well heat maps point, explain, and depend on what was learned."""
-    told = card.heat_map_measures
-    if not told:
-        return []
-    groups = []
-    if told.get("pointing_game"):
-        rows = [
-            _row(
-                {"all": "All boxes", "train": "Of train", "val": "Of val"}.get(
-                    part, part
-                ),
-                _POINTING_COLUMNS,
-                str(found["images_and_labels"]),
-                f"{two(found['hit']['value'])} ({_interval(found['hit'])})",
-                two(found["random"]["value"]),
-                two(found["centre"]["value"]),
-            )
-            for part, found in told["pointing_game"].items()
-        ]
-        groups.append(
-            FigureGroup(
-                "Pointing game: is the hottest cell inside a radiologist's box?",
-                [],
-                _POINTING_COLUMNS,
-                rows,
-                rows_are="Boxes",
-            )
-        )
-    groups.append(_curves_group(told))
-    return groups
-
-
-def _curves_group(told: Mapping[str, Any]) -> FigureGroup:
-    curves, random = told["insertion_deletion"], told["randomisation"]
-    last = random["stages"][-1]["rank_correlation"]
-    figures = [
-        Figure("Measured on", f"{curves['images']} images"),
-        *(
-            interval_figure(f"{name}, {words}", curves[name.lower()][order])
-            for name in ("Insertion", "Deletion")
-            for order, words in _ORDERS.items()
-        ),
-        interval_figure("Alike after the weights are destroyed", last),
-        Figure("Weight randomisation check", _check_words(random["passed"], last)),
-    ]
-    return _with_command(
-        FigureGroup(
-            "Insertion (more is better), deletion (less is better), randomisation",
-            figures,
-            (),
-            (),
-        ),
-        told,
+def _share_line(name: str, share: Share) -> MetricLine:
+    return MetricLine(
+        name % {"n": share.n}, _percent(share.share, 1), _percents(share, 1)
     )
 
 
-def _check_words(passed: bool, last: Mapping[str, Any]) -> str:
-    if last.get("value") is None:
-        return "cannot be told: the maps of the destroyed network are flat"
-    return "passed" if passed else "NOT passed"
+def _percent(share: float | None, digits: int) -> str:
+    return NO_VALUE if share is None else f"{share:.{digits}%}"
 
 
-def _with_command(group: FigureGroup, told: Mapping[str, Any]) -> FigureGroup:
-    return replace(group, command=str(told.get("command", "")))
+def _percents(share: Share | RefusedKind, digits: int) -> str:
+    return f"{_percent(share.low, digits)}–{_percent(share.high, digits)}"
 
 
-def _interval(told: Mapping[str, Any]) -> str:
-    return f"{two(told.get('low'))}–{two(told.get('high'))}"
+def _refused_rows(
+    shares: Mapping[str, Share] | Mapping[str, RefusedKind], columns: Sequence[str]
+) -> list[Row]:
+    return [
+        table_row(
+            name, columns, str(share.n), _percent(share.share, 0), _percents(share, 0)
+        )
+        for name, share in shares.items()
+    ]
 
 
-def _row(name: str, columns: Sequence[str], *values: str) -> LabelRow:
-    return LabelRow(name, [Cell(c, v) for c, v in zip(columns, values, strict=True)])
+def _part_name(part: str) -> str:
+    return gettext("all images") if part == "all" else part
+
+
+def _changed_groups(shortcuts: Shortcuts) -> list[MetricGroup]:
+    groups = [
+        _changed_group(
+            gettext("Images changed: %(images)s") % {"images": _part_name(part)},
+            list(images),
+        )
+        for part, images in _by_part(shortcuts.changes)
+    ]
+    if shortcuts.before:
+        groups += [
+            _changed_group(
+                gettext("Trained without varied crops and tones: %(images)s")
+                % {"images": _part_name(part)},
+                list(images),
+            )
+            for part, images in _by_part(shortcuts.before.changes)
+        ]
+    return groups
+
+
+def _by_part(
+    changes: Sequence[ChangedImages],
+) -> Iterable[tuple[str, Iterable[ChangedImages]]]:
+    return groupby(changes, key=lambda changed: changed.part)
+
+
+def _changed_group(title: str, changes: Sequence[ChangedImages]) -> MetricGroup:
+    unchanged = {
+        metric.name
+        for changed in changes
+        if not changed.change
+        for metric in changed.metrics
+        if metric.value is not None
+    }
+    names = [name for name in _CHANGED_METRICS if name in unchanged]
+    columns = [str(words) for name in names for words in _CHANGED_METRICS[name]]
+    rows = []
+    for changed in changes:
+        metrics = {metric.name: metric for metric in changed.metrics}
+        values = [text for name in names for text in _changed_cells(metrics.get(name))]
+        rows.append(table_row(_change_name(changed.change), columns, *values))
+    return MetricGroup(
+        title=title,
+        metrics=[
+            MetricLine(
+                gettext("Measured on"),
+                gettext("%(images)d images") % {"images": changes[0].images},
+            )
+        ],
+        columns=columns,
+        rows=rows,
+        rows_are=_("Change"),
+    )
+
+
+def _changed_cells(metric: Metric | None) -> tuple[str, str]:
+    if metric is None:
+        return NO_VALUE, NO_VALUE
+    return two_digits(metric.value), _signed(metric.difference)
+
+
+def _change_name(change: str | None) -> str:
+    if change is None:
+        return gettext("As they are")
+    return str(CHANGE_NAMES.get(change, change)).capitalize()
+
+
+def _signed(estimate: Estimate | None) -> str:
+    if estimate is None or estimate.value is None:
+        return NO_VALUE
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:+.2f}"
+    return gettext("%(value)s (%(low)s to %(high)s)") % {
+        "value": f"{estimate.value:+.2f}",
+        "low": f"{estimate.low:+.2f}",
+        "high": f"{estimate.high:+.2f}",
+    }
+
+
+def _sources_group(pairs: Sequence[SourcePair]) -> MetricGroup:
+    columns = [gettext("AUC"), gettext("95 % interval")]
+    rows = [
+        table_row(
+            gettext("%(label)s: %(first)s or %(second)s")
+            % {
+                "label": pair.label,
+                "first": pair.sources[0],
+                "second": pair.sources[1],
+            },
+            columns,
+            two_digits(pair.auc.value),
+            interval_text(pair.auc),
+        )
+        for pair in pairs
+    ]
+    return MetricGroup(
+        title=gettext(
+            "How well the network's features tell sources of one class apart"
+        ),
+        columns=columns,
+        rows=rows,
+        rows_are=_("Class and sources"),
+    )
+
+
+def _heat_group(heat: HeatOutsideLungs) -> MetricGroup:
+    columns = [gettext("Images"), gettext("Outside"), gettext("If spread evenly")]
+    rows = [
+        table_row(
+            name,
+            columns,
+            str(of_label.images),
+            two_digits(of_label.outside.value),
+            two_digits(of_label.outside_if_even.value),
+        )
+        for name, of_label in heat.labels.items()
+    ]
+    return MetricGroup(
+        title=gettext("Share of the heat outside the lungs"), columns=columns, rows=rows
+    )
+
+
+def _pointing_group(parts: Mapping[str, PointingGame]) -> MetricGroup:
+    columns = [
+        gettext("Images and labels"),
+        gettext("Hit"),
+        gettext("At random"),
+        gettext("In the centre"),
+    ]
+    rows = [
+        table_row(
+            str(_BOXES.get(part, part)),
+            columns,
+            str(game.images_and_labels),
+            f"{two_digits(game.hit.value)} ({interval_text(game.hit)})",
+            two_digits(game.random.value),
+            two_digits(game.centre.value),
+        )
+        for part, game in parts.items()
+    ]
+    return MetricGroup(
+        title=gettext("Pointing game: is the hottest cell inside a radiologist's box?"),
+        columns=columns,
+        rows=rows,
+        rows_are=_("Boxes"),
+    )
+
+
+def _curves_group(measures: HeatMapMeasures) -> MetricGroup:
+    curves, randomisation = measures.insertion_deletion, measures.randomisation
+    destroyed = randomisation.stages[-1].rank_correlation
+    lines = [
+        MetricLine(
+            gettext("Measured on"),
+            gettext("%(images)d images") % {"images": curves.images},
+        ),
+        *(
+            interval_line(str(words), areas[order])
+            for areas, names in (
+                (curves.insertion, _INSERTION),
+                (curves.deletion, _DELETION),
+            )
+            for order, words in names.items()
+        ),
+        interval_line(
+            gettext("Rank correlation after the weights are destroyed"), destroyed
+        ),
+        MetricLine(
+            gettext("Weight randomisation check"),
+            _check_result(randomisation.passed, destroyed),
+        ),
+    ]
+    return MetricGroup(
+        title=gettext(
+            "Insertion (more is better), deletion (less is better), randomisation"
+        ),
+        metrics=lines,
+        command=command_text(measures.command),
+    )
+
+
+def _check_result(passed: bool, destroyed: Estimate) -> str:
+    if destroyed.value is None:
+        return gettext("not possible: the maps of the destroyed network are flat")
+    return gettext("passed") if passed else gettext("NOT passed")

@@ -1,4 +1,4 @@
-"""What was decided about a version and measured with it here, as its page shows it."""
+"""The decisions about a version and its measurements on this site, for its page."""
 
 from __future__ import annotations
 
@@ -6,14 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.functional import Promise
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
 from accounts.models import User
 from diagnoses.governance.operating_points import named_sets
 from diagnoses.governance.transitions import version_before
+from diagnoses.governance.versions import card_of
 from diagnoses.models import ModelVersion, SiteAcceptance, StateChange
 from diagnoses.pages.model.card import threshold_words
-from diagnoses.pages.model.figures import FigureGroup, figure_group
+from diagnoses.pages.model.metrics import MetricGroup, measurement_group
 from diagnoses.pages.words.signs import MODEL_STATES, Sign
 from diagnoses.pages.words.times import moment_words
+from ml.cards.from_report import measurement_of_report
 
 _State = ModelVersion.State
 MOST_SHOWN = 20
@@ -23,7 +29,7 @@ MOST_SHOWN = 20
 class AcceptanceView:
     """One measurement on the images of this site."""
 
-    group: FigureGroup
+    group: MetricGroup
     when: str
     manifest_sha256: str
 
@@ -33,18 +39,18 @@ class ChangeView:
     """One decision: the state, who and when, why, and what it rests on."""
 
     state: Sign
-    said: str
+    who_and_when: str
     reason: str
     rests_on: str
 
 
 @dataclass(frozen=True)
 class ThresholdChange:
-    """One operating point that was set after the card's."""
+    """One operating point that was set in place of the card's."""
 
     label: str
     value: str
-    said: str
+    who_and_when: str
     reason: str
 
 
@@ -53,7 +59,7 @@ class Choice:
     """One thing that an administrator may do with the version."""
 
     name: str
-    word: str
+    word: str | Promise
     needs_acceptance: bool = False
 
 
@@ -64,18 +70,20 @@ def history_of(version: ModelVersion) -> list[ChangeView]:
 
 
 def acceptances_of(version: ModelVersion) -> list[AcceptanceView]:
-    """Return what a version measured here, the latest first."""
-    labels = [label["name"] for label in version.card.get("labels", ())]
-    found = version.acceptances.select_related("measured_by")[:MOST_SHOWN]
+    """Return the measurements of a version on this site, the latest first."""
+    label_names = card_of(version).label_names
+    acceptances = version.acceptances.select_related("measured_by")[:MOST_SHOWN]
     return [
         AcceptanceView(
-            group=figure_group(
-                "Images of this site", acceptance.figures, label_names=labels
+            group=measurement_group(
+                gettext("Images of this site"),
+                measurement_of_report(acceptance.figures, key="site", command=()),
+                label_names=label_names,
             ),
             when=_who_and_when(acceptance.measured_by, acceptance.measured_at),
             manifest_sha256=acceptance.manifest_sha256,
         )
-        for acceptance in found
+        for acceptance in acceptances
     ]
 
 
@@ -90,7 +98,11 @@ def threshold_changes_of(version: ModelVersion) -> list[ThresholdChange]:
         ThresholdChange(
             label=point.label,
             value=threshold_words(point.value),
-            said=f"{point.method}, {_who_and_when(point.set_by, point.effective_from)}",
+            who_and_when=gettext("%(method)s, %(who_and_when)s")
+            % {
+                "method": point.method,
+                "who_and_when": _who_and_when(point.set_by, point.effective_from),
+            },
             reason=point.reason,
         )
         for point in points
@@ -100,13 +112,13 @@ def threshold_changes_of(version: ModelVersion) -> list[ThresholdChange]:
 def choices_of(
     version: ModelVersion, *, acceptances: Sequence[AcceptanceView]
 ) -> dict[str, Any]:
-    """Return what an administrator may do: transitions, the way back, thresholds."""
+    """Return what an administrator may do: transitions, rollback, thresholds."""
     if not version.has_weights:
         return {}
     transitions = [
-        Choice("activate", "Activate", needs_acceptance=not acceptances),
-        Choice("shadow", "Run in shadow"),
-        Choice("retire", "Retire"),
+        Choice("activate", _("Activate"), needs_acceptance=not acceptances),
+        Choice("shadow", _("Run in shadow")),
+        Choice("retire", _("Retire")),
     ]
     own = {
         _State.ACTIVE: "activate",
@@ -118,15 +130,19 @@ def choices_of(
         "without_acceptance": not acceptances and version.state != _State.ACTIVE,
         "back_to": version_before(version.name),
         "sets": list(named_sets(version)),
-        "labels": [label["name"] for label in version.card.get("labels", ())],
+        "labels": list(card_of(version).label_names),
     }
 
 
 def _change(change: StateChange) -> ChangeView:
-    rolled = "rolled back, " if change.rollback else ""
+    who_and_when = _who_and_when(change.changed_by, change.changed_at)
+    if change.rollback:
+        who_and_when = gettext("rolled back, %(who_and_when)s") % {
+            "who_and_when": who_and_when
+        }
     return ChangeView(
         state=MODEL_STATES[_State(change.to_state)],
-        said=rolled + _who_and_when(change.changed_by, change.changed_at),
+        who_and_when=who_and_when,
         reason=change.reason,
         rests_on=_rests_on(change.acceptance, change.without_acceptance),
     )
@@ -134,10 +150,14 @@ def _change(change: StateChange) -> ChangeView:
 
 def _rests_on(acceptance: SiteAcceptance | None, without: str) -> str:
     if acceptance is not None:
-        return f"Measured here on {acceptance}."
-    return f"Not measured here: {without}" if without else ""
+        return gettext("Measured here on %(images)s.") % {"images": acceptance}
+    if without:
+        return gettext("Not measured here: %(reason)s") % {"reason": without}
+    return ""
 
 
 def _who_and_when(user: User | None, moment: Any) -> str:
-    who = user.get_username() if user else "a command"
-    return f"by {who}, {moment_words(moment)}"
+    return gettext("by %(who)s, %(moment)s") % {
+        "who": user.get_username() if user else gettext("a command"),
+        "moment": moment_words(moment),
+    }

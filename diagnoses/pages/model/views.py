@@ -1,15 +1,19 @@
-"""About the models: their cards. No patients here."""
+"""The pages about models: their cards, decisions and thresholds; no patient data."""
 
 from pathlib import Path
 
 from django.contrib import messages
 from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.functional import Promise
 from django.utils.http import urlencode
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST, require_safe
 
-from accounts.access import Action, may, require
+from accounts.access import Action, may, require, signed_in_user
 from accounts.audit import AuditSource
 from accounts.errors import ChestXError, InvalidInput, NotFound
 from diagnoses.governance.operating_points import choose_named_set, set_operating_point
@@ -34,7 +38,7 @@ from ml.cards.card import WEIGHTS_DIR
 
 @require_safe
 def models(request: HttpRequest) -> HttpResponse:
-    """List the models: of each the version in use, else the one installed last."""
+    """List the models: the version in use of each, else the one installed last."""
     require(request, Action.READ_MODELS)
     listed: dict[str, ModelVersion] = {}
     for version in ModelVersion.objects.order_by("name", "-installed_at"):
@@ -54,7 +58,7 @@ def models(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def model(request: HttpRequest, name: str) -> HttpResponse:
-    """Show the card of one version: `version` in the address, else the one in use."""
+    """Show the card of one version: `?version=`, else the one in use."""
     require(request, Action.READ_MODELS)
     versions = _versions_of(name)
     shown = _chosen(request, versions)
@@ -84,7 +88,7 @@ def model(request: HttpRequest, name: str) -> HttpResponse:
 
 @require_POST
 def decide(request: HttpRequest, name: str) -> HttpResponse:
-    """Change who may use a version, or go back to the one before; then show it."""
+    """Change the state of a version, or roll back to the one before; then show it."""
     require(request, Action.ADMINISTER)
     versions = _versions_of(name)
     decision = _decision(request)
@@ -102,15 +106,19 @@ def decide(request: HttpRequest, name: str) -> HttpResponse:
         elif chosen == "retire":
             retire(shown, decision=decision)
         else:
-            raise InvalidInput("There is no such decision.")
+            raise InvalidInput(_("There is no such decision."))
     except ChestXError as error:
         return _back(request, shown, error)
-    return _back(request, shown, f"{shown} is {shown.state}, from the next image on.")
+    result = gettext("%(version)s is now %(state)s. This applies to new images.") % {
+        "version": shown,
+        "state": shown.get_state_display(),
+    }
+    return _back(request, shown, result)
 
 
 @require_POST
 def thresholds(request: HttpRequest, name: str) -> HttpResponse:
-    """Judge by other thresholds from the next image on; then show the version."""
+    """Set thresholds for new images; then show the version."""
     require(request, Action.ADMINISTER)
     shown = _named(request.POST.get("version", ""), _versions_of(name))
     decision = _decision(request)
@@ -127,42 +135,46 @@ def thresholds(request: HttpRequest, name: str) -> HttpResponse:
             )
     except ChestXError as error:
         return _back(request, shown, error)
-    return _back(request, shown, "Set. What was judged before stays as it was.")
+    return _back(
+        request,
+        shown,
+        _("Thresholds set for new images. Earlier results do not change."),
+    )
 
 
 def _decision(request: HttpRequest) -> Decision:
     reason = request.POST.get("reason", "")
-    return Decision(request.user, reason, AuditSource.WEB, request)
+    return Decision(signed_in_user(request), reason, AuditSource.WEB, request)
 
 
 def _number(written: str) -> float:
     try:
         return float(written)
     except ValueError as error:
-        raise InvalidInput("The threshold is a number from 0 to 1.") from error
+        raise InvalidInput(_("The threshold must be a number from 0 to 1.")) from error
 
 
 def _back(
-    request: HttpRequest, shown: ModelVersion, said: ChestXError | str
+    request: HttpRequest, shown: ModelVersion, result: ChestXError | Promise | str
 ) -> HttpResponse:
-    """Show the version again, with what became of the decision."""
-    if isinstance(said, ChestXError):
-        if not said.permanent:
-            raise said
-        messages.error(request, said.message)
+    """Show the version again, with the result of the decision."""
+    if isinstance(result, ChestXError):
+        if not result.permanent:
+            raise result
+        messages.error(request, result.message)
     else:
-        messages.success(request, said)
-    asked = urlencode({"version": shown.version})
-    return HttpResponseRedirect(f"{reverse('model', args=[shown.name])}?{asked}")
+        messages.success(request, str(result))
+    query = urlencode({"version": shown.version})
+    return HttpResponseRedirect(f"{reverse('model', args=[shown.name])}?{query}")
 
 
 @require_safe
-def curves(request: HttpRequest, name: str) -> HttpResponse:
-    """Answer the training curves of a version."""
+def curves(request: HttpRequest, name: str) -> HttpResponseBase:
+    """Return the training curves of a version."""
     require(request, Action.READ_MODELS)
     path = _curves(_chosen(request, _versions_of(name)))
     if not path.is_file():
-        raise NotFound("This version came without training curves.")
+        raise NotFound(_("This version has no training curves."))
     # Whatever an SVG holds: opened as a page of its own, it runs nothing.
     return FileResponse(
         path.open("rb"),
@@ -176,23 +188,23 @@ def curves(request: HttpRequest, name: str) -> HttpResponse:
 def _versions_of(name: str) -> list[ModelVersion]:
     versions = list(ModelVersion.objects.filter(name=name).order_by("-installed_at"))
     if not versions:
-        raise NotFound("There is no model of this name.")
+        raise NotFound(_("There is no model of this name."))
     return versions
 
 
 def _chosen(request: HttpRequest, versions: list[ModelVersion]) -> ModelVersion:
-    named = request.GET.get("version", "")
-    if named:
-        return _named(named, versions)
+    number = request.GET.get("version", "")
+    if number:
+        return _named(number, versions)
     active = ModelVersion.State.ACTIVE
     return next((one for one in versions if one.state == active), versions[0])
 
 
 def _named(number: str, versions: list[ModelVersion]) -> ModelVersion:
-    found = next((one for one in versions if one.version == number), None)
-    if found is None:
-        raise NotFound("There is no such version of this model.")
-    return found
+    version = next((one for one in versions if one.version == number), None)
+    if version is None:
+        raise NotFound(_("There is no such version of this model."))
+    return version
 
 
 def _curves(version: ModelVersion) -> Path:

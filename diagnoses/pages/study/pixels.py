@@ -1,8 +1,10 @@
-"""The pictures: an image, and the heat map that lies over it as a layer of its own."""
+"""The pixels of an image, and its heat map as a layer of its own."""
 
 from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
 from accounts.access import Action, require
@@ -10,19 +12,20 @@ from accounts.errors import InvalidInput, NotFound
 from diagnoses.heat_maps import SIZES, grid_of
 from diagnoses.models import Finding, HeatMap
 from diagnoses.pages.audit import record_read
+from diagnoses.pages.request import PageRequest
 from ml import overlay
 from patients import decode
 from patients.models import Instance
 from patients.storage import local_path
 
-# A grid has a few cells a side: more pixels than this show nothing more of it.
+# A heat map is a grid of a few cells: more pixels than this show no more of it.
 LAYER_SIZE = 640
 LONGEST_SIZE = 5
 
 
 @require_safe
-def image(request: HttpRequest, instance_id: UUID, frame: int) -> HttpResponse:
-    """Answer one frame, counted from 0, as a PNG; `size` is its longest side."""
+def image(request: PageRequest, instance_id: UUID, frame: int) -> HttpResponse:
+    """Return one frame, counted from 0, as a PNG; `size` is its longest side."""
     require(request, Action.READ_IMAGES)
     instance = (
         Instance.objects.visible_to(request.user)
@@ -32,7 +35,9 @@ def image(request: HttpRequest, instance_id: UUID, frame: int) -> HttpResponse:
         .first()
     )
     if instance is None or frame >= (instance.frames or 1):
-        raise NotFound("There is no such image, or it belongs to another department.")
+        raise NotFound(
+            _("This image does not exist, or belongs to another department.")
+        )
     size = _size(request)
     with local_path(instance) as path:
         display = decode.display(path, frame)
@@ -48,8 +53,8 @@ def image(request: HttpRequest, instance_id: UUID, frame: int) -> HttpResponse:
 
 
 @require_safe
-def heat_layer(request: HttpRequest, finding_id: UUID) -> HttpResponse:
-    """Answer the heat map of a finding as a transparent PNG in its image's geometry."""
+def heat_layer(request: PageRequest, finding_id: UUID) -> HttpResponse:
+    """Return the heat map of a finding as a transparent PNG of the image's geometry."""
     require(request, Action.READ_IMAGES)
     require(request, Action.READ_RESULTS)
     heat_map = (
@@ -58,13 +63,14 @@ def heat_layer(request: HttpRequest, finding_id: UUID) -> HttpResponse:
         .defer("finding__prediction__instance__header")
         .first()
     )
-    if heat_map is None or not _is_visible(heat_map, request):
+    geometry = heat_map.finding.prediction.geometry if heat_map else None
+    if heat_map is None or geometry is None or not _is_visible(heat_map, request):
         raise NotFound(
-            "There is no such heat map, or it belongs to another department."
+            _("This heat map does not exist, or belongs to another department.")
         )
     prediction = heat_map.finding.prediction
     layer = overlay.heat_layer(
-        grid_of(heat_map), geometry_json=prediction.geometry, size=LAYER_SIZE
+        grid_of(heat_map), geometry_json=geometry, size=LAYER_SIZE
     )
     picture = overlay.layer_png(layer)
     record_read(
@@ -76,16 +82,19 @@ def heat_layer(request: HttpRequest, finding_id: UUID) -> HttpResponse:
     return HttpResponse(picture, content_type="image/png")
 
 
-def _is_visible(heat_map: HeatMap, request: HttpRequest) -> bool:
-    seen = Finding.objects.visible_to(request.user)
-    return seen.filter(pk=heat_map.finding_id).exists()
+def _is_visible(heat_map: HeatMap, request: PageRequest) -> bool:
+    visible = Finding.objects.visible_to(request.user)
+    return visible.filter(pk=heat_map.finding_id).exists()
 
 
-def _size(request: HttpRequest) -> int | None:
-    written = request.GET.get("size", "")
-    if not written:
+def _size(request: PageRequest) -> int | None:
+    text = request.GET.get("size", "")
+    if not text:
         return None
-    if not (written.isdecimal() and int(written[:LONGEST_SIZE]) in SIZES):
-        said = f"From {SIZES[0]} to {SIZES[-1]}."
-        raise InvalidInput(f"size: {said}", fields={"size": [said]})
-    return int(written[:LONGEST_SIZE])
+    if not (text.isdecimal() and int(text[:LONGEST_SIZE]) in SIZES):
+        sentence = gettext("size must be from %(smallest)d to %(largest)d.") % {
+            "smallest": SIZES[0],
+            "largest": SIZES[-1],
+        }
+        raise InvalidInput(sentence, fields={"size": [sentence]})
+    return int(text[:LONGEST_SIZE])

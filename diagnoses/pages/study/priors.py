@@ -1,4 +1,4 @@
-"""The studies before this one, in a few lines beside the image."""
+"""The earlier studies of a patient, listed beside the image."""
 
 from dataclasses import dataclass
 
@@ -15,16 +15,16 @@ THUMBNAIL_SIZE = 96
 
 @dataclass(frozen=True)
 class EarlierStudy:
-    """One line: a thumbnail, what it was, what was said."""
+    """One line: a thumbnail, the study and its result."""
 
     url: str
     study: str
-    said: str
+    result: str
     thumbnail_url: str
 
 
 def earlier_studies(study: Study, *, user: User) -> list[EarlierStudy]:
-    """Return the latest studies of the same person that came before this one."""
+    """Return the latest studies of the same patient that arrived before this one."""
     keys = list(
         Study.objects.visible_to(user)
         .filter(patient=study.patient_id, received_at__lt=study.received_at)
@@ -44,7 +44,7 @@ def earlier_studies(study: Study, *, user: User) -> list[EarlierStudy]:
         EarlierStudy(
             url=row.url,
             study=row.study,
-            said=_said(row),
+            result=_result(row),
             thumbnail_url=_thumbnail_url(images[key])
             if shows_images and key in images
             else "",
@@ -53,10 +53,10 @@ def earlier_studies(study: Study, *, user: User) -> list[EarlierStudy]:
     ]
 
 
-def _said(row: Row) -> str:
+def _result(row: Row) -> str:
     if row.finding:
         return f"{row.finding.display} {row.finding.score}"
-    return row.status.word
+    return str(row.status.word)
 
 
 def _thumbnail_url(instance_key: object) -> str:

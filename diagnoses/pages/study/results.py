@@ -1,37 +1,39 @@
-"""What the models said about one image: findings, or why there are none."""
+"""The model results of one image: findings, or why there are none."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from datetime import datetime
 from urllib.parse import urlencode
 from uuid import UUID
 
-from django.db.models import Exists, F, OuterRef
+from django.db.models import F
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.functional import Promise
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts.access import Action, may
 from accounts.models import User
+from diagnoses.latest_runs import latest_runs, latest_shadow_runs
 from diagnoses.models import Finding, HeatMap, ModelVersion, Prediction
 from diagnoses.pages.words.certainty import RunCertainty, certainties_of
 from diagnoses.pages.words.findings import FindingLine, finding_line, in_reading_order
 from diagnoses.pages.words.signs import Sign, status_sign
-from diagnoses.worklist import latest_runs, latest_shadow_runs
 from patients.models import Instance
 
 _Status = Prediction.Status
-BY_ITSELF = "The result appears here by itself."
 _HEADINGS = {
-    _Status.QUEUED: "Waiting for the model",
-    _Status.RUNNING: "The model is reading",
-    _Status.REJECTED: "Kept and shown, no score given",
-    _Status.FAILED: "The model could not read this image",
+    _Status.QUEUED: _("Waiting for the model"),
+    _Status.RUNNING: _("The model is analysing the image"),
+    _Status.REJECTED: _("Stored and shown, not scored"),
+    _Status.FAILED: _("The model could not analyse this image"),
 }
 
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """What one model's latest run says, or where it stands."""
+    """The result of one model's latest run, or its state."""
 
     key: UUID
     status: Sign
@@ -39,20 +41,20 @@ class ModelOutput:
     model: str = ""
     version: str = ""
     model_url: str = ""
-    measure: str = "score"
+    measure: Promise | str = ""
     findings: Sequence[FindingLine] = ()
     provenance: str = ""
     certainty: str = ""
     gate_note: str = ""
-    heading: str = ""
+    heading: Promise | str = ""
     sentence: str = ""
     retry_url: str = ""
     shadow: bool = False
 
 
 @dataclass(frozen=True)
-class _ModelWords:
-    """What a card adds: its words for the labels, and the ages that it learned from."""
+class _CardTexts:
+    """What a card adds: its names of the labels, and the ages in its training data."""
 
     displays: Mapping[str, str] = field(default_factory=dict)
     ages: str = ""
@@ -63,28 +65,30 @@ def results_of(
 ) -> list[ModelOutput]:
     """Return the latest output of each model on an image, the default model first.
 
-    Whoever may see shadow runs finds them last, marked as what readers do not see;
-    they never lay a heat map over the image by themselves.
+    Shadow runs come last, marked, and only for users who may see them. They never lay
+    a heat map over the image unless chosen.
 
     Args:
         instance: The image.
-        user: Who looks: decides about heat maps and about trying again.
-        chosen_finding: Whose heat map lies over the image; without it, that of the
-            strongest marked finding.
+        user: Decides which heat maps, shadow runs and buttons there are.
+        chosen_finding: The finding whose heat map lies over the image; by default the
+            strongest marked one.
     """
-    told = latest_runs([instance.pk])[instance.pk]
+    shown_to_readers = latest_runs([instance.pk])[instance.pk]
     in_shadow = latest_shadow_runs(instance.pk) if may(user, Action.READ_SHADOW) else []
-    runs = [*told, *in_shadow]
+    runs = [*shown_to_readers, *in_shadow]
     findings = _findings_of(runs)
-    words = _words_of(runs)
+    heat_maps = _heat_maps_of(runs) if may(user, Action.READ_IMAGES) else frozenset()
+    card_texts = _card_texts_of(runs)
     certainties = certainties_of(runs)
     gate_notes = _gate_notes_of(runs)
-    current = chosen_finding or _strongest_marked(told, findings)
+    current = chosen_finding or _strongest_marked(shown_to_readers, findings)
     return [
         _model_output(
             run,
             findings=findings.get(run.pk, []),
-            words=words.get(run.model_version_id, _ModelWords()),
+            heat_maps=heat_maps,
+            texts=card_texts.get(run.model_version_id, _CardTexts()),
             certainty=certainties.get(run.pk, RunCertainty()),
             gate_note=gate_notes.get(run.pk, ""),
             user=user,
@@ -109,20 +113,23 @@ def layer_of(results: Sequence[ModelOutput]) -> FindingLine | None:
 
 def _findings_of(runs: Sequence[Prediction]) -> dict[UUID, list[Finding]]:
     findings: dict[UUID, list[Finding]] = {}
-    mapped = HeatMap.objects.filter(finding=OuterRef("pk"))
-    for finding in Finding.objects.filter(
-        prediction__in=[run.pk for run in runs]
-    ).annotate(has_heat_map=Exists(mapped)):
+    for finding in Finding.objects.filter(prediction__in=[run.pk for run in runs]):
         findings.setdefault(finding.prediction_id, []).append(finding)
     return {key: in_reading_order(listed) for key, listed in findings.items()}
 
 
-def _words_of(runs: Sequence[Prediction]) -> dict[UUID | None, _ModelWords]:
+def _heat_maps_of(runs: Sequence[Prediction]) -> frozenset[UUID]:
+    """Return the keys of the findings that have a heat map."""
+    heat_maps = HeatMap.objects.filter(finding__prediction__in=[run.pk for run in runs])
+    return frozenset(heat_maps.values_list("finding_id", flat=True))
+
+
+def _card_texts_of(runs: Sequence[Prediction]) -> dict[UUID | None, _CardTexts]:
     rows = ModelVersion.objects.filter(
         pk__in=[run.model_version_id for run in runs if run.model_version_id]
     ).values_list("pk", F("card__labels"), F("card__accepts__ages"))
     return {
-        key: _ModelWords(
+        key: _CardTexts(
             {label["name"]: label["display"] for label in labels or ()}, ages or ""
         )
         for key, labels, ages in rows
@@ -130,7 +137,7 @@ def _words_of(runs: Sequence[Prediction]) -> dict[UUID | None, _ModelWords]:
 
 
 def _gate_notes_of(runs: Sequence[Prediction]) -> dict[UUID, str]:
-    """Return what is to be said of the gate, of the runs where there is something."""
+    """Return the stored note about the gate of each run that has one."""
     noted = Prediction.objects.filter(
         pk__in=[run.pk for run in runs], provenance__gate__note__gt=""
     )
@@ -152,7 +159,8 @@ def _model_output(
     run: Prediction,
     *,
     findings: Sequence[Finding],
-    words: _ModelWords,
+    heat_maps: Set[UUID],
+    texts: _CardTexts,
     certainty: RunCertainty,
     gate_note: str,
     user: User,
@@ -167,20 +175,22 @@ def _model_output(
         model=version.name if version else "",
         version=version.version if version else "",
         model_url=_model_url(version) if version else "",
-        measure="probability" if calibrated else "score",
+        measure=(
+            _("probability · threshold") if calibrated else _("score · threshold")
+        ),
         findings=[
             _line(
                 finding,
                 run,
-                words=words,
+                texts=texts,
                 certainty=certainty,
-                user=user,
+                has_layer=finding.pk in heat_maps,
                 current=current,
             )
             for finding in findings
         ],
-        provenance=_provenance(run, words) if findings else "",
-        certainty=certainty.sentence(words.displays),
+        provenance=_provenance(run, texts) if findings else "",
+        certainty=certainty.sentence(texts.displays),
         gate_note=gate_note,
         heading=_HEADINGS.get(_Status(run.status), ""),
         sentence=_sentence(run),
@@ -193,52 +203,55 @@ def _line(
     finding: Finding,
     run: Prediction,
     *,
-    words: _ModelWords,
+    texts: _CardTexts,
     certainty: RunCertainty,
-    user: User,
+    has_layer: bool,
     current: UUID | None,
 ) -> FindingLine:
     chosen = urlencode({"image": run.instance_id, "finding": finding.pk})
-    drawn = finding.has_heat_map and may(user, Action.READ_IMAGES)
     return finding_line(
         finding,
-        display=words.displays.get(finding.label, ""),
+        display=texts.displays.get(finding.label, ""),
         certainty=certainty.word(finding.label, positive=finding.positive),
         url=f"?{chosen}",
-        layer_url=reverse("heat-layer", args=[finding.pk]) if drawn else "",
+        layer_url=reverse("heat-layer", args=[finding.pk]) if has_layer else "",
         current=finding.pk == current,
     )
 
 
 def _model_url(version: ModelVersion) -> str:
-    asked = urlencode({"version": version.version})
-    return f"{reverse('model', args=[version.name])}?{asked}"
+    query = urlencode({"version": version.version})
+    return f"{reverse('model', args=[version.name])}?{query}"
 
 
-def _provenance(run: Prediction, words: _ModelWords) -> str:
-    took = f" in {run.milliseconds:.0f} ms" if run.milliseconds is not None else ""
-    said = f"Read{took} {_when(run.finished_at)}."
-    # The first sentence says whom it learned from; the rest stands on its page.
-    first, _, _ = words.ages.partition(". ")
-    return f"{said} {first.rstrip('.')}." if first else said
+def _provenance(run: Prediction, texts: _CardTexts) -> str:
+    # The card's first sentence names the people it learned from; its page has the rest.
+    first, _dot, _rest = texts.ages.partition(". ")
+    trained_on = first.rstrip(".") + "." if first else ""
+    return f"{_analysed(run)} {trained_on}".strip()
 
 
-def _when(moment: datetime | None) -> str:
-    if moment is None:
+def _analysed(run: Prediction) -> str:
+    if run.finished_at is None:
         return ""
-    local = timezone.localtime(moment)
-    if local.date() == timezone.localdate():
-        return f"at {local:%H:%M:%S}"
-    return f"on {local.day} {local:%b %Y} at {local:%H:%M:%S}"
+    moment = date_format(timezone.localtime(run.finished_at), "DATETIME_FORMAT")
+    if run.milliseconds is None:
+        return gettext("Analysed on %(moment)s.") % {"moment": moment}
+    return gettext("Analysed in %(milliseconds)d ms on %(moment)s.") % {
+        "milliseconds": round(run.milliseconds),
+        "moment": moment,
+    }
 
 
 def _sentence(run: Prediction) -> str:
     if run.status == _Status.QUEUED:
-        since = timezone.localtime(run.queued_at)
-        return f"In the queue since {since:%H:%M:%S}. {BY_ITSELF}"
+        since = date_format(timezone.localtime(run.queued_at), "DATETIME_FORMAT")
+        return gettext(
+            "In the queue since %(since)s. The result appears here automatically."
+        ) % {"since": since}
     if run.status == _Status.RUNNING:
-        return BY_ITSELF
-    return run.reason
+        return gettext("The result appears here automatically.")
+    return run.reason_text
 
 
 def _retry_url(run: Prediction, user: User) -> str:

@@ -1,10 +1,13 @@
-"""What is shown around an image: its pictures, the texts in its corners, its sides."""
+"""The image on the study page: its pictures, corner texts and orientation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.urls import reverse
+from django.utils.functional import Promise
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts.access import Action, may
 from accounts.models import User
@@ -12,7 +15,7 @@ from patients.models import Instance
 
 # The longest side of the picture that is fitted into the window, in pixels.
 FIT_SIZE = 1600
-# Patient Orientation (0020,0020), first value: where columns run to.
+# Patient Orientation (0020,0020), first value: the direction of the rows.
 _OPPOSITE = {"L": "R", "R": "L", "A": "P", "P": "A", "H": "F", "F": "H"}
 _ORIENTATION_TAG = "00200020"
 _WINDOW_CENTRE_TAG = "00281050"
@@ -21,7 +24,7 @@ _WINDOW_WIDTH_TAG = "00281051"
 
 @dataclass(frozen=True)
 class ImageView:
-    """One frame of one instance on the stage; where it cannot be shown, why."""
+    """One frame of one image; if it cannot be shown, the reason."""
 
     shown: bool
     fit_url: str = ""
@@ -33,27 +36,31 @@ class ImageView:
     window: str = ""
     left_marker: str = ""
     synthetic: bool = False
-    instead: str = ""
-    instead_line: str = ""
+    missing_title: Promise | str = ""
+    missing_reason: Promise | str = ""
 
 
 def image_view(instance: Instance | None, *, frame: int, user: User) -> ImageView:
-    """Return what the stage shows of a frame, counted from 0."""
+    """Return what the page shows of a frame, counted from 0."""
     if instance is None:
-        return ImageView(shown=False)
+        return ImageView(
+            shown=False,
+            missing_title=_("No image"),
+            missing_reason=_("This study has no image that can be shown."),
+        )
     if not may(user, Action.READ_IMAGES):
         return ImageView(
             shown=False,
             synthetic=instance.synthetic,
-            instead="Images are not shown to your role",
-            instead_line="The image is kept; your role works without it.",
+            missing_title=_("Your role does not show images"),
+            missing_reason=_("The image is stored."),
         )
     if not instance.rows or not instance.columns:
         return ImageView(
             shown=False,
             synthetic=instance.synthetic,
-            instead="No picture in this object",
-            instead_line="It is kept as it came; it holds no pixels by its nature.",
+            missing_title=_("No image in this DICOM object"),
+            missing_reason=_("The object is stored unchanged. It has no pixel data."),
         )
     url = reverse("image", args=[instance.pk, frame])
     return ImageView(
@@ -62,7 +69,12 @@ def image_view(instance: Instance | None, *, frame: int, user: User) -> ImageVie
         full_url=url,
         rows=instance.rows,
         columns=instance.columns,
-        alt=f"{image_words(instance)}, {instance.columns} by {instance.rows} pixels",
+        alt=gettext("%(image)s, %(columns)d by %(rows)d pixels")
+        % {
+            "image": image_name(instance),
+            "columns": instance.columns,
+            "rows": instance.rows,
+        },
         corner=_corner(instance, frame),
         window=_window(instance.header),
         left_marker=left_marker(instance.header),
@@ -70,10 +82,12 @@ def image_view(instance: Instance | None, *, frame: int, user: User) -> ImageVie
     )
 
 
-def image_words(instance: Instance, *, number: int = 1) -> str:
-    """Name an image by its view, else by what its series says, else by its number."""
+def image_name(instance: Instance, *, number: int = 1) -> str:
+    """Return the view of an image, else its series' description, else its number."""
     view = instance.view_position or instance.series.view_position
-    return view or instance.series.description or f"Image {number}"
+    if view or instance.series.description:
+        return view or instance.series.description
+    return gettext("Image %(number)d") % {"number": number}
 
 
 def _corner(instance: Instance, frame: int) -> list[str]:
@@ -82,20 +96,23 @@ def _corner(instance: Instance, frame: int) -> list[str]:
     facts = [
         series.modality,
         f"{instance.columns} × {instance.rows}",
-        f"{instance.bits_stored} bit" if instance.bits_stored else "",
-        "lossy" if instance.lossy else "",
+        gettext("%(bits)d bit") % {"bits": instance.bits_stored}
+        if instance.bits_stored
+        else "",
+        gettext("lossy") if instance.lossy else "",
     ]
     lines = [view, " · ".join(fact for fact in facts if fact)]
     if instance.frames and instance.frames > 1:
-        lines.append(f"Frame {frame + 1} of {instance.frames}")
+        place = {"number": frame + 1, "total": instance.frames}
+        lines.append(gettext("Frame %(number)d of %(total)d") % place)
     return [line for line in lines if line]
 
 
 def left_marker(header: Mapping[str, Any]) -> str:
-    """Return what lies at the left edge of the picture; "" where nobody said.
+    """Return the patient's side at the left edge of the image; "" if not known.
 
-    The first value of Patient Orientation tells where columns run to, so the left
-    edge is its opposite (PS3.3 C.7.6.1.1.1).
+    The first value of Patient Orientation is the direction of rows, so the left edge
+    is its opposite (PS3.3 C.7.6.1.1.1).
     """
     towards = _first_value(header, _ORIENTATION_TAG)
     return _OPPOSITE.get(str(towards or "")[:1], "")
@@ -106,7 +123,10 @@ def _window(header: Mapping[str, Any]) -> str:
     centre = _first_value(header, _WINDOW_CENTRE_TAG)
     if not isinstance(width, int | float) or not isinstance(centre, int | float):
         return ""
-    return f"W {width:g} · L {centre:g}"
+    return gettext("W %(width)s · L %(level)s") % {
+        "width": f"{width:g}",
+        "level": f"{centre:g}",
+    }
 
 
 def _first_value(header: Mapping[str, Any], tag: str) -> object:

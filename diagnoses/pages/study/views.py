@@ -1,17 +1,19 @@
-"""A study: the image, what the models found on it, and what came before."""
+"""The study page: the image, the model results and the earlier studies."""
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
-from django.utils import timezone
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST, require_safe
 
 from accounts.access import Action, may, require
@@ -19,29 +21,30 @@ from accounts.audit import AuditSource
 from accounts.errors import NotFound
 from diagnoses.models import Prediction, WorklistEntry
 from diagnoses.pages.audit import record_read
-from diagnoses.pages.polling import Watch, asked_times
+from diagnoses.pages.polling import Watch, poll_count
+from diagnoses.pages.request import PageRequest
 from diagnoses.pages.study.priors import earlier_studies
 from diagnoses.pages.study.results import ModelOutput, layer_of, results_of
-from diagnoses.pages.study.stage import image_view, image_words
+from diagnoses.pages.study.stage import image_name, image_view
 from diagnoses.pages.words.identity import (
-    accession_words,
+    accession_text,
     flag_sentences,
     patient_facts,
-    study_words,
+    study_text,
 )
 from diagnoses.pages.words.signs import PRIORITIES
 from diagnoses.worker.retries import retry_for
 from diagnoses.worker.sweeper import delayed_since
-from patients.models import Instance, Origin, Priority, Study
+from patients.models import Instance, Origin, Priority, Series, Study
 
 _Status = Prediction.Status
-# More images than this are walked one by one instead of being named side by side.
+# With more images than this there are only links to the previous and next one.
 IMAGES_SIDE_BY_SIDE = 6
 
 
 @dataclass(frozen=True)
 class Step:
-    """A way to another image or frame of the study."""
+    """A link to another image or frame of the study."""
 
     word: str
     url: str
@@ -49,8 +52,8 @@ class Step:
 
 
 @require_safe
-def study(request: HttpRequest, study_id: UUID) -> HttpResponse:
-    """Show one image of a study and what was said about it."""
+def study(request: PageRequest, study_id: UUID) -> HttpResponse:
+    """Show one image of a study and its model results."""
     shown = _study_of(request, study_id)
     images = _images_of(shown)
     image = _chosen_image(request, shown, images)
@@ -71,20 +74,20 @@ def study(request: HttpRequest, study_id: UUID) -> HttpResponse:
         {
             "section": "worklist",
             "analysis_delayed_since": delayed_since(),
-            "study": _study_words(shown, series),
+            "study": _study_context(shown, series),
             "image": image_view(image, frame=frame, user=request.user),
             "images": _steps(images, image, frame=frame),
             "layer": layer_of(results),
             "priors": earlier,
-            "priors_all_url": _history_url(shown),
+            "priors_all_url": reverse("patient", args=[shown.patient_id]),
             **_results_context(request, shown, image, results),
         },
     )
 
 
 @require_safe
-def results(request: HttpRequest, study_id: UUID) -> HttpResponse:
-    """Show what was said about one image: the part of the page that changes itself."""
+def results(request: PageRequest, study_id: UUID) -> HttpResponse:
+    """Show the results of one image: the part of the page that updates itself."""
     shown = _study_of(request, study_id)
     image = _chosen_image(request, shown, _images_of(shown))
     record_read(
@@ -94,14 +97,14 @@ def results(request: HttpRequest, study_id: UUID) -> HttpResponse:
         patients=[shown.patient_id],
         detail={"image": str(image.pk)} if image else {},
     )
-    said = _results(request, image)
-    context = _results_context(request, shown, image, said)
+    outputs = _results(request, image)
+    context = _results_context(request, shown, image, outputs)
     return render(request, "study/results.html", context)
 
 
 @require_safe
-def changes(request: HttpRequest, study_id: UUID) -> HttpResponse:
-    """Say whether an image's runs have changed, and nothing about what they say."""
+def changes(request: PageRequest, study_id: UUID) -> HttpResponse:
+    """Answer whether an image's runs have changed, without their results."""
     shown = _study_of(request, study_id)
     image = _chosen_image(request, shown, _images_of(shown))
     runs = list(
@@ -112,13 +115,13 @@ def changes(request: HttpRequest, study_id: UUID) -> HttpResponse:
     )
     if _state_of(runs) != request.GET.get("state"):
         return HttpResponse("", headers={"HX-Trigger": "study-changed"})
-    watch = _watch(shown, image, runs, times=asked_times(request) + 1)
+    watch = _watch(shown, image, runs, times=poll_count(request) + 1)
     return render(request, "study/watch.html", {"watch": watch})
 
 
 @require_POST
-def retry(request: HttpRequest, prediction_id: UUID) -> HttpResponse:
-    """Queue another run of a failed one, and go back to its image."""
+def retry(request: PageRequest, prediction_id: UUID) -> HttpResponse:
+    """Queue a failed run again, and go back to its image."""
     require(request, Action.RETRY_PREDICTION)
     failed = (
         Prediction.objects.visible_to(request.user)
@@ -128,14 +131,16 @@ def retry(request: HttpRequest, prediction_id: UUID) -> HttpResponse:
         .first()
     )
     if failed is None:
-        raise NotFound("There is no such run, or none of your departments.")
+        raise NotFound(
+            _("This model run does not exist, or belongs to another department.")
+        )
     retry_for(request.user, failed, source=AuditSource.WEB, request=request)
-    messages.success(request, "Queued again.")
+    messages.success(request, _("The image is queued again."))
     study_url = reverse("study", args=[failed.instance.series.study_id])
     return HttpResponseRedirect(f"{study_url}?image={failed.instance_id}")
 
 
-def _study_of(request: HttpRequest, study_id: UUID) -> Study:
+def _study_of(request: PageRequest, study_id: UUID) -> Study:
     require(request, Action.READ_PATIENTS)
     found = (
         Study.objects.visible_to(request.user)
@@ -144,7 +149,9 @@ def _study_of(request: HttpRequest, study_id: UUID) -> Study:
         .first()
     )
     if found is None:
-        raise NotFound("There is no such study, or it belongs to another department.")
+        raise NotFound(
+            _("This study does not exist, or belongs to another department.")
+        )
     return found
 
 
@@ -158,48 +165,47 @@ def _images_of(shown: Study) -> list[Instance]:
 
 
 def _chosen_image(
-    request: HttpRequest, shown: Study, images: Sequence[Instance]
+    request: PageRequest, shown: Study, images: Sequence[Instance]
 ) -> Instance | None:
-    """Return the image that the address names, else the one the worklist speaks of."""
+    """Return the image named in the address, else the one shown on the worklist."""
     named = request.GET.get("image", "")
     if named:
         found = next((image for image in images if str(image.pk) == named), None)
         if found is None:
-            raise NotFound("There is no such image in this study.")
+            raise NotFound(_("There is no such image in this study."))
         return found
-    spoken_of = (
+    on_worklist = (
         WorklistEntry.objects.filter(study=shown)
         .values_list("prediction__instance_id", flat=True)
         .first()
     )
     return next(
-        (image for image in images if image.pk == spoken_of),
+        (image for image in images if image.pk == on_worklist),
         images[0] if images else None,
     )
 
 
-def _chosen_frame(request: HttpRequest, image: Instance | None) -> int:
-    written = request.GET.get("frame", "1")
+def _chosen_frame(request: PageRequest, image: Instance | None) -> int:
+    text = request.GET.get("frame", "1")
     frames = (image.frames or 1) if image else 1
     # Nine digits are more frames than there are; int() stumbles over thousands.
-    return max(1, min(int(written[:9]), frames)) - 1 if written.isdecimal() else 0
+    return max(1, min(int(text[:9]), frames)) - 1 if text.isdecimal() else 0
 
 
-def _results(request: HttpRequest, image: Instance | None) -> list[ModelOutput]:
+def _results(request: PageRequest, image: Instance | None) -> list[ModelOutput]:
     if image is None or not may(request.user, Action.READ_RESULTS):
         return []
-    try:
+    chosen: UUID | None = None
+    with suppress(ValueError):
         chosen = UUID(request.GET.get("finding", ""))
-    except ValueError:
-        chosen = None
     return results_of(image, user=request.user, chosen_finding=chosen)
 
 
 def _results_context(
-    request: HttpRequest,
+    request: PageRequest,
     shown: Study,
     image: Instance | None,
-    said: Sequence[ModelOutput],
+    outputs: Sequence[ModelOutput],
 ) -> dict[str, Any]:
     runs = sorted(
         Prediction.objects.visible_to(request.user)
@@ -207,86 +213,75 @@ def _results_context(
         .order_by("pk")
         .values_list("pk", "status")
     )
-    asked = {"image": str(image.pk)} if image else {}
+    query = {"image": str(image.pk)} if image else {}
     return {
-        "results": said,
+        "results": outputs,
         "results_hidden": not may(request.user, Action.READ_RESULTS),
         "watch": _watch(shown, image, runs, times=0),
-        "results_url": _url("study-results", shown, asked),
+        "results_url": _url("study-results", shown, query),
     }
 
 
 def _watch(
     shown: Study, image: Instance | None, runs: Sequence[tuple], *, times: int
 ) -> Watch | None:
-    """Return when to ask again whether anything changed; None where nothing will."""
+    """Return where to poll for changes; None if all runs have finished."""
     if image is None or all(status in Prediction.FINISHED for _, status in runs):
         return None
-    asked = {"image": str(image.pk), "state": _state_of(runs), "times": str(times)}
-    return Watch(_url("study-changes", shown, asked), times)
+    query = {"image": str(image.pk), "state": _state_of(runs), "times": str(times)}
+    return Watch(_url("study-changes", shown, query), times)
 
 
 def _state_of(runs: Sequence[tuple]) -> str:
-    return hashlib.sha256(repr([(str(k), s) for k, s in runs]).encode()).hexdigest()[
-        :16
-    ]
+    states = repr([(str(key), status) for key, status in runs])
+    return hashlib.sha256(states.encode()).hexdigest()[:16]
 
 
-def _url(name: str, shown: Study, asked: dict[str, str]) -> str:
-    return f"{reverse(name, args=[shown.pk])}?{urlencode(asked)}"
+def _url(name: str, shown: Study, query: dict[str, str]) -> str:
+    return f"{reverse(name, args=[shown.pk])}?{urlencode(query)}"
 
 
-def _study_words(shown: Study, series: Sequence[Any]) -> dict[str, Any]:
+def _study_context(shown: Study, series: Sequence[Series]) -> dict[str, Any]:
     patient = shown.patient
-    facts = [
-        fact
-        for fact in patient_facts(patient, on=shown.study_date)
-        if not fact.startswith("issued by")
-    ]
+    identifier, *facts = patient_facts(patient, on=shown.study_date, with_issuer=False)
     return {
         "patient_name": patient.display_name,
         "patient_url": reverse("patient", args=[patient.pk]),
-        "patient_line": " · ".join(facts[1:] + facts[:1]),
-        "study_line": f"{study_words(shown, series)} · {accession_words(shown)}",
+        "patient_line": " · ".join([*facts, identifier]),
+        "study_line": f"{study_text(shown, series)} · {accession_text(shown)}",
         "priority": PRIORITIES[Priority(shown.priority)],
         "warnings": flag_sentences(shown),
-        "received_at": timezone.localtime(shown.received_at),
     }
-
-
-def _history_url(shown: Study) -> str:
-    return reverse("patient", args=[shown.patient_id])
 
 
 def _steps(
     images: Sequence[Instance], current: Instance | None, *, frame: int
 ) -> list[Step]:
-    """Return the ways to the other images, and to the frames beside the present one."""
+    """Return the links to the other images, and to the previous and next frame."""
     if current is None:
         return []
     place = images.index(current)
+    image_urls = [f"?image={one.pk}" for one in images]
     if len(images) <= IMAGES_SIDE_BY_SIDE:
         steps = [
-            Step(
-                f"{n + 1} {image_words(one, number=n + 1)}",
-                f"?image={one.pk}",
-                n == place,
-            )
+            Step(f"{n + 1} {image_name(one, number=n + 1)}", image_urls[n], n == place)
             for n, one in enumerate(images)
         ]
     else:
-        steps = _around("Image", place, [f"?image={one.pk}" for one in images])
+        word = gettext("Image %(number)d of %(total)d")
+        steps = _around(word, place, image_urls)
     if current.frames and current.frames > 1:
-        steps += _around(
-            "Frame",
-            frame,
-            [f"?image={current.pk}&frame={n + 1}" for n in range(current.frames)],
-        )
+        frames = range(1, current.frames + 1)
+        word = gettext("Frame %(number)d of %(total)d")
+        frame_urls = [f"?image={current.pk}&frame={number}" for number in frames]
+        steps += _around(word, frame, frame_urls)
     return steps
 
 
 def _around(word: str, place: int, urls: Sequence[str]) -> list[Step]:
-    steps = [Step(f"{word} {place + 1} of {len(urls)}", urls[place], current=True)]
+    """Return the place itself, and the links to its neighbours."""
+    numbers = {"number": place + 1, "total": len(urls)}
+    steps = [Step(word % numbers, urls[place], current=True)]
     if place > 0:
         steps.insert(0, Step("‹", urls[place - 1]))
     if place + 1 < len(urls):

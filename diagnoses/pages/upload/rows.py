@@ -1,29 +1,36 @@
-"""What became of a file, as a row of the upload page; what to do when refused."""
+"""The result of a file as a row of the upload page, with advice if it was refused."""
 
 from dataclasses import dataclass
 from urllib.parse import urlencode
 from uuid import UUID
 
 from django.urls import reverse
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
 
 from accounts.access import Action, may
 from accounts.models import User
+from diagnoses.latest_runs import latest_runs
 from diagnoses.models import Prediction
 from diagnoses.pages.polling import Watch
 from diagnoses.pages.words.findings import FindingLine, finding_line, in_reading_order
-from diagnoses.pages.words.identity import study_words
+from diagnoses.pages.words.identity import study_text
 from diagnoses.pages.words.signs import OUTCOMES, Sign, status_sign
 from diagnoses.uploads import TakenFile
-from diagnoses.worklist import latest_runs
 from patients.models import Instance, Patient, Study, Upload
 
-_RECORD_DECIDED = (
-    "An administrator decides which record is right; nothing was overwritten."
+_RECORD_DECIDED = _(
+    "An administrator decides which record is correct. Nothing was overwritten."
 )
-_COPY_DECIDED = "An administrator decides which copy stands; nothing was overwritten."
-# What the reason, a sentence of its own, leaves open: what happens to the file now.
+_COPY_DECIDED = _(
+    "An administrator decides which copy is kept. Nothing was overwritten."
+)
+# What happens next with a refused file; the reason is a sentence of its own.
 _ADVICE = {
-    "identity_mismatch": "Clear the form, or check whose image it is; send it again.",
+    "identity_mismatch": _(
+        "Clear the form, or check which patient the image belongs to. "
+        "Then send it again."
+    ),
     "conflict_patient": _RECORD_DECIDED,
     "conflict_study": _RECORD_DECIDED,
     "conflict_accession": _RECORD_DECIDED,
@@ -34,7 +41,7 @@ _ADVICE = {
 
 @dataclass(frozen=True)
 class FileResult:
-    """One row: the file, where it went, what became of it."""
+    """One row: the file, where it is stored, and its result."""
 
     name: str
     outcome: str
@@ -46,22 +53,20 @@ class FileResult:
     duplicate: bool = False
     finding: FindingLine | None = None
     sentence: str = ""
-    advice: str = ""
+    advice: Promise | str = ""
     watch: Watch | None = None
     patient_key: UUID | None = None
 
 
 def result_of(taken: TakenFile, *, user: User) -> FileResult:
     """Return the row of a file that was just sent."""
-    said = taken.result
-    shown = said.instance if taken.visible and taken.kept else None
-    return file_result(
-        said.upload, name=said.name, reason=said.reason, instance=shown, user=user
-    )
+    result = taken.result
+    shown = result.instance if taken.visible and taken.kept else None
+    return file_result(result.upload, name=result.name, instance=shown, user=user)
 
 
 def refused_row(name: str, sentence: str) -> FileResult:
-    """Return the row of a file that nothing was even tried with."""
+    """Return the row of a file that was not examined."""
     return FileResult(
         name=name,
         outcome=Upload.Outcome.REFUSED,
@@ -74,23 +79,21 @@ def file_result(
     upload: Upload,
     *,
     name: str,
-    reason: str,
     instance: Instance | None,
     user: User,
     times: int = 0,
 ) -> FileResult:
-    """Return the row of a file; of an image that the user may see, with what was said.
+    """Return the row of a file, with the model result if the user may see the image.
 
     Args:
-        upload: Its row in the record.
+        upload: Its row in the database.
         name: As the sender named it.
-        reason: Why it was not kept, in a sentence.
-        instance: The image, where the user may see it.
-        user: Who looks.
-        times: How often was asked before whether the result is there.
+        instance: The image, if the user may see it.
+        user: Decides what is shown.
+        times: The number of polls for the result so far.
     """
     if instance is None:
-        return _without_image(upload, name=name, reason=reason)
+        return _without_image(upload, name=name)
     study: Study = instance.series.study
     patient: Patient = study.patient
     run = _leading_run(instance)
@@ -101,22 +104,22 @@ def file_result(
         status=_status(run, user),
         patient=patient.display_name,
         patient_key=patient.pk,
-        study=study_words(study, [instance.series]),
+        study=study_text(study, [instance.series]),
         url=f"{reverse('study', args=[study.pk])}?{urlencode({'image': instance.pk})}",
         duplicate=upload.outcome == Upload.Outcome.DUPLICATE,
         finding=_leading_finding(run, user),
-        sentence=run.reason if run is not None and run.finished else "",
+        sentence=run.reason_text if run is not None and run.finished else "",
         watch=_watch(upload, run, times=times),
     )
 
 
-def _without_image(upload: Upload, *, name: str, reason: str) -> FileResult:
+def _without_image(upload: Upload, *, name: str) -> FileResult:
     return FileResult(
         name=name,
         size=upload.size_bytes,
         outcome=upload.outcome,
         status=OUTCOMES[Upload.Outcome(upload.outcome)],
-        sentence=reason,
+        sentence=upload.reason_text,
         advice=_ADVICE.get(upload.reason_code, ""),
     )
 
@@ -142,5 +145,5 @@ def _leading_finding(run: Prediction | None, user: User) -> FindingLine | None:
 def _watch(upload: Upload, run: Prediction | None, *, times: int) -> Watch | None:
     if run is None or run.finished:
         return None
-    asked = urlencode({"times": times + 1})
-    return Watch(f"{reverse('upload-result', args=[upload.pk])}?{asked}", times)
+    query = urlencode({"times": times + 1})
+    return Watch(f"{reverse('upload-result', args=[upload.pk])}?{query}", times)

@@ -1,11 +1,14 @@
-"""The upload page: many files, and an answer for each."""
+"""The upload page: many files, and a result for each."""
 
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.core.files.uploadedfile import UploadedFile
+from django.http import HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_http_methods, require_safe
 
@@ -13,8 +16,10 @@ from accounts.access import Action, require
 from accounts.errors import InvalidInput, NotFound, TooLarge
 from diagnoses.governance.versions import active_models
 from diagnoses.pages.audit import record_read
-from diagnoses.pages.polling import asked_times
+from diagnoses.pages.polling import poll_count
+from diagnoses.pages.request import PageRequest
 from diagnoses.pages.upload.rows import FileResult, file_result, refused_row, result_of
+from diagnoses.pages.upload.texts import script_texts
 from diagnoses.pages.words.signs import PRIORITIES
 from diagnoses.uploads import take_files
 from patients.files.upload_handler import check_request_size
@@ -33,11 +38,11 @@ CLAIM_FIELDS = (
 _NOT_TAKEN = (Upload.Outcome.REFUSED, Upload.Outcome.CONFLICT)
 
 
-# The size is checked before the form is read for its token: too large is not read.
+# The size is checked before the form is read for its token.
 @csrf_exempt
 @require_http_methods(["GET", "HEAD", "POST"])
-def upload(request: HttpRequest) -> HttpResponse:
-    """Show the form; take the files of one request and say what became of each."""
+def upload(request: PageRequest) -> HttpResponse:
+    """Show the form; store the files of one request and answer with their results."""
     require(request, Action.UPLOAD)
     if request.method == "POST":
         _refuse_too_large(request)
@@ -46,14 +51,14 @@ def upload(request: HttpRequest) -> HttpResponse:
 
 
 @csrf_protect
-def _page(request: HttpRequest) -> HttpResponse:
+def _page(request: PageRequest) -> HttpResponse:
     return render(
         request, "upload/page.html", _context(request, SubmittedIdentity(), [])
     )
 
 
 @csrf_protect
-def _take(request: HttpRequest) -> HttpResponse:
+def _take(request: PageRequest) -> HttpResponse:
     submitted_identity = SubmittedIdentity(
         **{name: request.POST.get(name, "") for name in CLAIM_FIELDS}
     )
@@ -68,7 +73,7 @@ def _take(request: HttpRequest) -> HttpResponse:
             request=request,
         )
     except InvalidInput as error:
-        rows = [refused_row(file.name or "a file", error.message) for file in files]
+        rows = [refused_row(_name_of(file), error.message) for file in files]
         return _answer(
             request, submitted_identity, rows or [refused_row("—", error.message)]
         )
@@ -77,17 +82,19 @@ def _take(request: HttpRequest) -> HttpResponse:
     rows = [result_of(file, user=request.user) for file in taken.files]
     if taken.fault is not None:
         left = files[len(taken.files) :]
-        rows += [
-            refused_row(file.name or "a file", taken.fault.message) for file in left
-        ]
+        rows += [refused_row(_name_of(file), taken.fault.message) for file in left]
     _record_shown(request, rows)
     return _answer(request, submitted_identity, rows)
 
 
+def _name_of(file: UploadedFile) -> str:
+    return file.name or gettext("Unnamed file")
+
+
 def _answer(
-    request: HttpRequest, submitted_identity: SubmittedIdentity, rows: list[FileResult]
+    request: PageRequest, submitted_identity: SubmittedIdentity, rows: list[FileResult]
 ) -> HttpResponse:
-    """Answer a script with its one row, a form without script with the whole page."""
+    """Answer a script with one row, and a form without script with the whole page."""
     if "X-One-File" in request.headers:
         return render(request, "upload/row.html", {"result": rows[0]})
     return render(
@@ -96,46 +103,41 @@ def _answer(
 
 
 @require_safe
-def result(request: HttpRequest, upload_id: UUID) -> HttpResponse:
+def result(request: PageRequest, upload_id: UUID) -> HttpResponse:
     """Show the result of an uploaded image; nothing while it waits."""
     require(request, Action.UPLOAD)
-    sent = (
-        Upload.objects.visible_to(request.user)
-        .filter(pk=upload_id, instance__isnull=False)
-        .first()
-    )
+    sent = Upload.objects.visible_to(request.user).filter(pk=upload_id).first()
     image = (
         Instance.objects.visible_to(request.user)
         .select_related("series__study__patient")
         .defer("header")
         .filter(pk=sent.instance_id)
         .first()
-        if sent
+        if sent and sent.instance_id
         else None
     )
     if sent is None or image is None:
-        raise NotFound("There is no such upload, or it belongs to somebody else.")
+        raise NotFound(_("This upload does not exist, or belongs to somebody else."))
     shown = file_result(
         sent,
         name=sent.original_name,
-        reason=sent.reason,
         instance=image,
         user=request.user,
-        times=asked_times(request),
+        times=poll_count(request),
     )
     if shown.watch is None:
         _record_shown(request, [shown])
     return render(request, "upload/result.html", {"result": shown})
 
 
-def _record_shown(request: HttpRequest, rows: list[FileResult]) -> None:
-    """Write whose images the rows name: not only what was sent, also what was found."""
+def _record_shown(request: PageRequest, rows: list[FileResult]) -> None:
+    """Write the audit event for the patients that the rows name."""
     patients = {row.patient_key for row in rows if row.patient_key is not None}
     if patients:
         record_read(request, object_kind="upload", patients=patients)
 
 
-def _refuse_too_large(request: HttpRequest) -> None:
+def _refuse_too_large(request: PageRequest) -> None:
     try:
         check_request_size(request)
     except TooLarge as error:
@@ -151,7 +153,7 @@ def _refuse_too_large(request: HttpRequest) -> None:
 
 
 def _context(
-    request: HttpRequest, submitted_identity: SubmittedIdentity, rows: list[FileResult]
+    request: PageRequest, submitted_identity: SubmittedIdentity, rows: list[FileResult]
 ) -> dict[str, Any]:
     chosen = str(submitted_identity.priority or Priority.ROUTINE.name.lower())
     return {
@@ -176,6 +178,7 @@ def _context(
         ],
         "models": active_models(),
         "max_file_size": settings.MAX_FILE_BYTES,
+        "script_texts": script_texts(),
         "results": rows,
         "refused": sum(row.outcome in _NOT_TAKEN for row in rows),
     }

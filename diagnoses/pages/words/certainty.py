@@ -1,44 +1,60 @@
-"""How sure a run was, in words: as it was stored with the run, never computed again."""
+"""The certainty of a run as text: stored with the run, never computed again."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from django.utils.text import get_text_list
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
 from diagnoses.models import Prediction
+from diagnoses.pages.words.findings import display_of
 
 CONFIDENT = "confident"
+# The stored values of `ml.uncertainty`.
+_WORDS = {
+    CONFIDENT: _("confident"),
+    "borderline": _("borderline"),
+    "not sure": _("not sure"),
+}
 
 
 @dataclass(frozen=True)
 class RunCertainty:
-    """What a run's provenance says: a word a label, and the labels not ruled out."""
+    """The certainty of each label, and the labels that a run could not rule out."""
 
     words: Mapping[str, str] = field(default_factory=dict)
     label_set: Sequence[str] = ()
 
     def word(self, label: str, *, positive: bool) -> str:
-        """Return what stands beside a label.
+        """Return the certainty shown beside a label.
 
-        That a label is confidently not there needs no word: most are.
+        A confident negative needs no word: most labels are.
         """
         word = self.words.get(label, "")
-        return word if positive or word != CONFIDENT else ""
+        if word == CONFIDENT and not positive:
+            return ""
+        return str(_WORDS.get(word, word))
 
     def sentence(self, displays: Mapping[str, str]) -> str:
-        """Return what the model could not tell apart; "" where there is nothing.
+        """Return which labels the model could not tell apart, or "".
 
         Args:
-            displays: The card's words for the labels.
+            displays: The card's names of the labels.
         """
-        open_labels = [displays.get(label, label) for label in self.label_set]
+        open_labels = [
+            display_of(label, display=displays.get(label, ""))
+            for label in self.label_set
+        ]
         if len(open_labels) < 2:
             return ""
-        first = ", ".join(open_labels[:-1])
-        return f"The model cannot rule out: {first} or {open_labels[-1]}."
+        listed = get_text_list(open_labels, gettext("or"))
+        return gettext("The model cannot rule out: %(labels)s.") % {"labels": listed}
 
 
 def certainties_of(runs: Sequence[Prediction]) -> dict[UUID, RunCertainty]:
-    """Return how sure each run was; none of those that came before it was stored."""
+    """Return the certainty of each run that has one stored."""
     stored = Prediction.objects.filter(
         pk__in=[run.pk for run in runs], provenance__has_key="certainty"
     ).values_list("pk", "provenance__certainty", "provenance__label_set")

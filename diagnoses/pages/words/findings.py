@@ -1,8 +1,10 @@
-"""A finding as it is shown: a bar with the threshold as a tick, a number beside."""
+"""A finding as it is shown: a number, and a bar with the threshold as a tick."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
+
+from django.utils.translation import gettext
 
 from diagnoses.models import Finding
 from ml.labels import NOTHING_FOUND_LABELS
@@ -31,7 +33,7 @@ class FindingLine:
 
     @property
     def score(self) -> str:
-        """Two digits; as many more as it takes to show the side of the threshold."""
+        """Two digits, or as many as show which side of the threshold it is on."""
         return f"{self.probability:.{self._digits}f}"
 
     @property
@@ -41,27 +43,34 @@ class FindingLine:
 
     @property
     def _digits(self) -> int:
-        told_apart = (
+        distinct = (
             digits
             for digits in DIGITS
             if f"{self.probability:.{digits}f}" != f"{self.threshold:.{digits}f}"
         )
-        return next(told_apart, DIGITS[0])
+        return next(distinct, DIGITS[0])
 
     @property
     def score_percent(self) -> str:
-        """How long the bar is."""
+        """The length of the bar."""
         return f"{self.probability * 100:.1f}"
 
     @property
     def threshold_percent(self) -> str:
-        """Where the tick stands."""
+        """The position of the tick."""
         return f"{self.threshold * 100:.1f}"
 
 
-def display_of(label: str) -> str:
-    """Write a label for people: `Pleural_Thickening` is Pleural thickening."""
-    return label.replace("_", " ") if label.isupper() else _sentence_case(label)
+def display_of(label: str, *, display: str = "") -> str:
+    """Return a label's name for people: `Pleural_Thickening` is Pleural thickening.
+
+    Args:
+        label: As the model names it.
+        display: The card's name of the label, if it has one.
+    """
+    if not display:
+        display = label.replace("_", " ") if label.isupper() else _sentence_case(label)
+    return gettext(display)
 
 
 def _sentence_case(label: str) -> str:
@@ -80,10 +89,10 @@ def finding_line(
     layer_url: str = "",
     current: bool = False,
 ) -> FindingLine:
-    """Return what is shown of a finding; `display` is the card's word for the label."""
+    """Return what is shown of a finding; `display` is the card's name of the label."""
     return FindingLine(
         key=finding.pk,
-        display=display or display_of(finding.label),
+        display=display_of(finding.label, display=display),
         probability=finding.probability,
         threshold=finding.threshold,
         positive=finding.positive,
@@ -97,7 +106,7 @@ def finding_line(
 
 
 def in_reading_order(findings: Iterable[Finding]) -> list[Finding]:
-    """Sort findings as they are read: marked ones first, then by score."""
+    """Sort findings for display: marked ones first, then by score."""
     return sorted(
         findings,
         key=lambda finding: (

@@ -1,108 +1,113 @@
-"""Who and what: the lines that name a patient, a study and what to be careful about."""
+"""The lines that identify a patient and a study, and the warnings about them."""
 
 from collections.abc import Iterable
 from datetime import date
 
 from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
-from diagnoses.pages.words.times import age_words, study_moment
+from diagnoses.pages.words.times import long_age, short_age, study_moment
 from patients.models import Patient, Series, Study, StudyFlag
 
-FLAG_WORDS = {
-    StudyFlag.DEMOGRAPHICS_MISMATCH: "name differs",
-    StudyFlag.ACCESSION_SHARED: "accession number shared",
-    StudyFlag.SAME_PIXELS_OTHER_PATIENT: "same picture elsewhere",
+FLAG_LABELS = {
+    StudyFlag.DEMOGRAPHICS_MISMATCH: _("name or birth date differs"),
+    StudyFlag.ACCESSION_SHARED: _("accession number shared"),
+    StudyFlag.SAME_PIXELS_OTHER_PATIENT: _("same image under another patient"),
 }
 FLAG_SENTENCES = {
-    StudyFlag.DEMOGRAPHICS_MISMATCH: (
-        "The name or birth date that came with this study differs from the record. "
-        "Make sure whose image it is."
+    StudyFlag.DEMOGRAPHICS_MISMATCH: _(
+        "The name or birth date sent with this study differs from the record. "
+        "Check which patient it belongs to."
     ),
-    StudyFlag.ACCESSION_SHARED: (
+    StudyFlag.ACCESSION_SHARED: _(
         "Another study of this patient has the same accession number."
     ),
-    StudyFlag.SAME_PIXELS_OTHER_PATIENT: (
-        "The very same picture stands under another patient, too. "
-        "Make sure whose image it is."
+    StudyFlag.SAME_PIXELS_OTHER_PATIENT: _(
+        "The same image is also stored under another patient. "
+        "Check which patient it belongs to."
     ),
 }
-_WORDS_OF_PARTS = {"CHEST": "Chest", "THORAX": "Chest"}
+_CHEST = _("Chest")
+_BODY_PARTS = {"CHEST": _CHEST, "THORAX": _CHEST}
 
 
-def identifier(patient: Patient) -> str:
-    """Write the hospital's identifier, or that there is none."""
-    return f"MRN {patient.patient_id}" if patient.identified else "No identifier"
+def identifier_text(patient: Patient) -> str:
+    """Return the hospital's identifier of a patient, or that there is none."""
+    if not patient.identified:
+        return gettext("No patient ID")
+    return gettext("MRN %(identifier)s") % {"identifier": patient.patient_id}
 
 
 def patient_line(patient: Patient, *, on: date | None = None) -> str:
-    """Write what identifies a patient in one small line: `MRN 004417 · M 67`."""
-    return " · ".join(
-        part for part in (identifier(patient), _sex_age(patient, on)) if part
-    )
-
-
-def _sex_age(patient: Patient, on: date | None) -> str:
+    """Return one line that identifies a patient: `MRN 004417 · M 67`."""
     age = ""
     if patient.birth_date:
-        age = age_words(patient.birth_date, on=on or timezone.localdate())
-    return " ".join(part for part in (patient.sex, age) if part)
+        age = short_age(patient.birth_date, on=on or timezone.localdate())
+    sex_and_age = " ".join(part for part in (patient.sex, age) if part)
+    parts = (identifier_text(patient), sex_and_age)
+    return " · ".join(part for part in parts if part)
 
 
-def patient_facts(patient: Patient, *, on: date | None = None) -> list[str]:
-    """Return all facts about a person, for the head of a page."""
-    facts = [identifier(patient)]
-    if patient.identified:
-        facts.append(f"issued by {patient.issuer}")
-    age = (
-        age_words(patient.birth_date, on=on or timezone.localdate())
-        if patient.birth_date
-        else ""
-    )
+def patient_facts(
+    patient: Patient, *, on: date | None = None, with_issuer: bool = True
+) -> list[str]:
+    """Return all facts about a patient, for the head of a page.
+
+    Args:
+        patient: The patient.
+        on: The day for which the age is given; today by default.
+        with_issuer: Whether to name who issued the identifier.
+    """
+    facts = [identifier_text(patient)]
+    if patient.identified and with_issuer:
+        facts.append(gettext("issued by %(issuer)s") % {"issuer": patient.issuer})
     if patient.sex:
         facts.append(str(patient.get_sex_display()))
-    if age:
-        facts.append(age if "month" in age else f"{age} years")
     if patient.birth_date:
-        born = patient.birth_date
-        facts.append(f"born {born.day} {born:%b %Y}")
-    return facts
+        facts.append(long_age(patient.birth_date, on=on or timezone.localdate()))
+        born = date_format(patient.birth_date, "DATE_FORMAT")
+        facts.append(gettext("born %(date)s") % {"date": born})
+    return [fact for fact in facts if fact]
 
 
 def study_title(study: Study, series: Iterable[Series]) -> str:
-    """Name a study: its description, or what its series show: `Chest AP + LL`."""
+    """Return a study's description, or what its series show: `Chest AP + LL`."""
     if study.description:
         return study.description
     listed = list(series)
     parts = [one.body_part_examined for one in listed if one.body_part_examined]
     views = dict.fromkeys(one.view_position for one in listed if one.view_position)
-    part = _WORDS_OF_PARTS.get(parts[0].upper(), parts[0].capitalize()) if parts else ""
-    if part:
+    if parts:
+        part = _BODY_PARTS.get(parts[0].upper(), parts[0].capitalize())
         return f"{part} {' + '.join(views)}".strip()
     modality = next((one.modality for one in listed if one.modality), "")
-    # Other (PS3.3 C.7.3.1.1.1): what a PNG or JPEG becomes here.
+    # Other (PS3.3 C.7.3.1.1.1): the modality of a stored PNG or JPEG.
     if modality == "OT":
-        return "Picture"
-    return f"{modality} study" if modality else "Study"
+        return gettext("Image")
+    if modality:
+        return gettext("%(modality)s study") % {"modality": modality}
+    return gettext("Study")
 
 
-def study_words(study: Study, series: Iterable[Series]) -> str:
-    """Name a study and say when it was made."""
-    moment = study_moment(study, today=timezone.localdate())
-    return f"{study_title(study, series)} · {moment}"
+def study_text(study: Study, series: Iterable[Series]) -> str:
+    """Return the title of a study and when it was made."""
+    return f"{study_title(study, series)} · {study_moment(study)}"
 
 
-def accession_words(study: Study) -> str:
-    """Write the accession number, or that there is none."""
-    if study.accession_number:
-        return f"Acc {study.accession_number}"
-    return "No accession number"
+def accession_text(study: Study) -> str:
+    """Return the accession number, or that there is none."""
+    if not study.accession_number:
+        return gettext("No accession number")
+    return gettext("Acc. %(number)s") % {"number": study.accession_number}
 
 
-def flag_words(study: Study) -> list[str]:
+def flag_labels(study: Study) -> list[str]:
     """Return the flags of a study in a few words each, for a row."""
-    return [FLAG_WORDS[StudyFlag(flag)] for flag in study.flags]
+    return [str(FLAG_LABELS[StudyFlag(flag)]) for flag in study.flags]
 
 
 def flag_sentences(study: Study) -> list[str]:
     """Return the flags of a study as sentences, for its page."""
-    return [FLAG_SENTENCES[StudyFlag(flag)] for flag in study.flags]
+    return [str(FLAG_SENTENCES[StudyFlag(flag)]) for flag in study.flags]

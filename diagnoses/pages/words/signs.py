@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
 from diagnoses.models import ModelVersion, Prediction
 from patients.models import Priority, Upload
 
@@ -12,57 +15,57 @@ class Sign:
 
     tone: str
     sign: str
-    word: str
+    word: Promise | str
 
 
 PRIORITIES = {
-    Priority.STAT: Sign("stat", "▲", "Stat"),
-    Priority.URGENT: Sign("urgent", "◆", "Urgent"),
-    Priority.ROUTINE: Sign("routine", "", "Routine"),
+    Priority.STAT: Sign("stat", "▲", _("Stat")),
+    Priority.URGENT: Sign("urgent", "◆", _("Urgent")),
+    Priority.ROUTINE: Sign("routine", "", _("Routine")),
 }
 
 _Status = Prediction.Status
 STATUSES = {
-    _Status.QUEUED: Sign("queued", "○", "Waiting"),
-    _Status.RUNNING: Sign("running", "◌", "Analysing"),
-    _Status.SUCCEEDED: Sign("succeeded", "✓", "Analysed"),
-    _Status.REJECTED: Sign("rejected", "⊘", "Not scored"),
-    _Status.FAILED: Sign("failed", "✕", "Failed"),
+    _Status.QUEUED: Sign("queued", "○", _("Waiting")),
+    _Status.RUNNING: Sign("running", "◌", _("Analysing")),
+    _Status.SUCCEEDED: Sign("succeeded", "✓", _("Analysed")),
+    _Status.REJECTED: Sign("rejected", "⊘", _("Not scored")),
+    _Status.FAILED: Sign("failed", "✕", _("Failed")),
 }
-NOT_SCORED_WORDS = {
-    "wrong_body_part": "Other body part",
-    "wrong_modality": "Other modality",
-    "lateral_view": "Lateral view",
-    "colour_image": "Colour picture",
-    "blank_image": "Blank picture",
-    "multi_frame": "Several frames",
-    "wrong_age": "Other age",
-    "unlike_training_images": "No image it knows",
-    "inverted": "Inverted",
-    "rotated": "Turned",
-    "cropped": "Cut",
-    "no_model": "No model for it",
+NOT_SCORED_WORDS: dict[str, Promise | str] = {
+    "wrong_body_part": _("Other body part"),
+    "wrong_modality": _("Other modality"),
+    "lateral_view": _("Lateral view"),
+    "colour_image": _("Colour image"),
+    "blank_image": _("Blank image"),
+    "multi_frame": _("Several frames"),
+    "wrong_age": _("Age out of range"),
+    "unlike_training_images": _("Unlike the training images"),
+    "inverted": _("Inverted"),
+    "rotated": _("Rotated"),
+    "cropped": _("Cropped"),
+    "no_model": _("No suitable model"),
 }
 
 OUTCOMES = {
-    Upload.Outcome.STORED: Sign("succeeded", "✓", "Stored"),
-    Upload.Outcome.DUPLICATE: Sign("duplicate", "=", "Already here"),
-    Upload.Outcome.CONFLICT: Sign("conflict", "≠", "Conflict"),
-    Upload.Outcome.REFUSED: Sign("refused", "✕", "Refused"),
+    Upload.Outcome.STORED: Sign("succeeded", "✓", _("Stored")),
+    Upload.Outcome.DUPLICATE: Sign("duplicate", "=", _("Already stored")),
+    Upload.Outcome.CONFLICT: Sign("conflict", "≠", _("Conflict")),
+    Upload.Outcome.REFUSED: Sign("refused", "✕", _("Refused")),
 }
 
 _State = ModelVersion.State
 MODEL_STATES = {
-    _State.INSTALLED: Sign("queued", "○", "Installed, not in use"),
-    _State.SHADOW: Sign("running", "◐", "In shadow"),
-    _State.ACTIVE: Sign("succeeded", "✓", "In use"),
-    _State.RETIRED: Sign("rejected", "⊘", "Retired"),
+    _State.INSTALLED: Sign("queued", "○", _("Installed, not in use")),
+    _State.SHADOW: Sign("running", "◐", _("In shadow")),
+    _State.ACTIVE: Sign("succeeded", "✓", _("In use")),
+    _State.RETIRED: Sign("rejected", "⊘", _("Retired")),
 }
-NO_WEIGHTS = Sign("rejected", "⊘", "No weights shipped")
+NO_WEIGHTS = Sign("rejected", "⊘", _("No weights shipped"))
 
 
 def status_sign(status: str, *, reason_code: str = "") -> Sign:
-    """Return the sign of a run's status; a rejected one says why in two words."""
+    """Return the sign of a run's status; a rejected run gets its reason as the word."""
     sign = STATUSES[Prediction.Status(status)]
     if status == _Status.REJECTED and reason_code in NOT_SCORED_WORDS:
         return Sign(sign.tone, sign.sign, NOT_SCORED_WORDS[reason_code])

@@ -1,47 +1,37 @@
-"""How times, waiting and ages are written: for a tired reader, in TIME_ZONE."""
+"""Dates, times and ages as text, in the reader's language and in TIME_ZONE."""
 
-from datetime import UTC, date, datetime, time, timedelta, timezone
+from datetime import date, datetime, time, timedelta, timezone
 
+from django.contrib.humanize.templatetags.humanize import naturalday
 from django.utils import timezone as site_time
+from django.utils.formats import date_format, time_format
+from django.utils.translation import gettext, ngettext
 
 from patients.models import Study
 
 _MONTHS_A_YEAR = 12
 _AGE_IN_MONTHS_BELOW_YEARS = 2
-_HOURS_WITH_MINUTES = 3
-_DAYS_IN_HOURS = 2
 
 
-def day_words(day: date, *, today: date) -> str:
-    """Write a day: `today`, `yesterday`, `3 Oct 2026`."""
-    if day == today:
-        return "today"
-    if day == today - timedelta(days=1):
-        return "yesterday"
-    return f"{day.day} {day:%b %Y}"
-
-
-def study_moment(study: Study, *, today: date) -> str:
-    """Write when a study was made: as sent, or in TIME_ZONE where its offset is known.
+def study_moment(study: Study) -> str:
+    """Return when a study was made: in TIME_ZONE if its offset is known, else as sent.
 
     The offset is Timezone Offset From UTC (0008,0201).
     """
     if study.study_date is None:
-        return "no date"
+        return gettext("no date")
+    here = site_time.get_current_timezone()
     if study.study_time is None:
-        return day_words(study.study_date, today=today)
+        return str(naturalday(datetime.combine(study.study_date, time(), here)))
     moment = datetime.combine(study.study_date, study.study_time)
-    offset = _offset(study.timezone_offset)
-    if offset is not None:
-        moment = moment.replace(tzinfo=offset).astimezone(
-            site_time.get_current_timezone()
-        )
-    return f"{day_words(moment.date(), today=today)} {moment:%H:%M}"
+    moment = moment.replace(tzinfo=_offset(study.timezone_offset) or here)
+    moment = moment.astimezone(here)
+    return f"{naturalday(moment)} {time_format(moment.time())}"
 
 
-def _offset(written: str) -> timezone | None:
-    """Read `&HHMM` (PS3.3 C.12.1.1.8); None where it is not that."""
-    sign, digits = written[:1], written[1:]
+def _offset(text: str) -> timezone | None:
+    """Read `&HHMM` (PS3.3 C.12.1.1.8); None if it is not that."""
+    sign, digits = text[:1], text[1:]
     if sign not in "+-" or len(digits) != len("HHMM") or not digits.isdigit():
         return None
     ahead = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
@@ -50,40 +40,38 @@ def _offset(written: str) -> timezone | None:
     return timezone(ahead if sign == "+" else -ahead)
 
 
-def waiting_words(since: datetime, *, now: datetime) -> str:
-    """Write how long something has waited: `6 min`, `1 h 17 min`, `11 h`, `3 days`."""
-    minutes = max(0, int((now - since).total_seconds() // 60))
-    hours, days = minutes // 60, minutes // (24 * 60)
-    if minutes < 1:
-        return "under 1 min"
-    if hours < 1:
-        return f"{minutes} min"
-    if hours < _HOURS_WITH_MINUTES:
-        return f"{hours} h {minutes % 60:02d} min"
-    if days < _DAYS_IN_HOURS:
-        return f"{hours} h"
-    return f"{days} days"
-
-
 def moment_words(moment: datetime) -> str:
-    """Write a moment in TIME_ZONE: `3 Oct 2026, 09:42`."""
-    local = site_time.localtime(moment)
-    return f"{local.day} {local:%b %Y, %H:%M}"
+    """Return a moment as text: `3 Oct 2026, 09:42`."""
+    return date_format(site_time.localtime(moment), "DATETIME_FORMAT")
 
 
-def age_words(birth_date: date, *, on: date) -> str:
-    """Write an age: `67` years, below two `8 months`."""
-    passed = on.year * _MONTHS_A_YEAR + on.month
-    months = passed - birth_date.year * _MONTHS_A_YEAR - birth_date.month
+def age_in_months(birth_date: date, *, on: date) -> int | None:
+    """Return the completed months of a life on a day; None before the birth."""
+    months = (on.year - birth_date.year) * _MONTHS_A_YEAR + on.month - birth_date.month
     months -= on.day < birth_date.day
-    if months < 0:
+    return months if months >= 0 else None
+
+
+def short_age(birth_date: date, *, on: date) -> str:
+    """Return an age for a row: `67`, for small children `8 months`."""
+    months = age_in_months(birth_date, on=on)
+    if months is None:
         return ""
     if months < _AGE_IN_MONTHS_BELOW_YEARS * _MONTHS_A_YEAR:
-        return "1 month" if months == 1 else f"{months} months"
+        return _months_text(months)
     return str(months // _MONTHS_A_YEAR)
 
 
-def start_of_today() -> datetime:
-    """Return midnight of the present day in TIME_ZONE."""
-    midnight = datetime.combine(site_time.localdate(), time())
-    return site_time.make_aware(midnight).astimezone(UTC)
+def long_age(birth_date: date, *, on: date) -> str:
+    """Return an age for the head of a page: `67 years`, `8 months`."""
+    months = age_in_months(birth_date, on=on)
+    if months is None:
+        return ""
+    if months < _AGE_IN_MONTHS_BELOW_YEARS * _MONTHS_A_YEAR:
+        return _months_text(months)
+    years = months // _MONTHS_A_YEAR
+    return ngettext("%(count)d year", "%(count)d years", years) % {"count": years}
+
+
+def _months_text(months: int) -> str:
+    return ngettext("%(count)d month", "%(count)d months", months) % {"count": months}

@@ -1,4 +1,4 @@
-"""A row of the worklist and of a patient's history: a study in two lines and a bar."""
+"""Rows of the worklist and of a patient's history: one study each."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,36 +7,37 @@ from uuid import UUID
 
 from django.db.models import Prefetch
 from django.urls import reverse
-from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts.access import Action, may
 from accounts.models import User
 from diagnoses.models import Prediction, WorklistEntry
 from diagnoses.pages.words.findings import FindingLine, finding_line
 from diagnoses.pages.words.identity import (
-    accession_words,
-    flag_words,
+    accession_text,
+    flag_labels,
     patient_line,
-    study_words,
+    study_text,
 )
 from diagnoses.pages.words.signs import PRIORITIES, Sign, status_sign
-from diagnoses.pages.words.times import waiting_words
 from diagnoses.worklist import rejection_reasons
 from patients.models import Priority, Series
 
 _Status = Prediction.Status
-_INSTEAD = {
-    _Status.QUEUED: "waiting for the model",
-    _Status.RUNNING: "waiting for the model",
-    _Status.REJECTED: "kept and shown, no score given",
-    _Status.FAILED: "the model could not read it",
-    _Status.SUCCEEDED: "no frontal image of the default model",
+_NO_FINDING = {
+    _Status.QUEUED: _("waiting for the model"),
+    _Status.RUNNING: _("waiting for the model"),
+    _Status.REJECTED: _("stored and shown, not scored"),
+    _Status.FAILED: _("the model could not analyse it"),
+    _Status.SUCCEEDED: _("no frontal image for the default model"),
 }
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one row says. `instead` stands where there is no finding to show."""
+    """The texts of one row. `no_finding` says why there is no finding to show."""
 
     url: str
     patient_key: UUID
@@ -47,16 +48,15 @@ class Row:
     study: str
     study_line: str
     finding: FindingLine | None
-    instead: str
+    no_finding: Promise | str
     image: str
     status: Sign
     received_at: datetime
-    waiting: str
     synthetic: bool
 
 
 def rows_of(study_ids: Sequence[UUID], *, user: User) -> list[Row]:
-    """Return the rows of these studies, in this order: a few queries for any number."""
+    """Return the rows of these studies in this order; few queries for any number."""
     entries = (
         WorklistEntry.objects.visible_to(user)
         .filter(study_id__in=study_ids)
@@ -68,20 +68,15 @@ def rows_of(study_ids: Sequence[UUID], *, user: User) -> list[Row]:
             "prediction__instance__header",
         )
         .prefetch_related(
-            Prefetch(
-                "study__series",
-                Series.objects.order_by("series_number", "id"),
-                to_attr="listed_series",
-            )
+            Prefetch("study__series", Series.objects.order_by("series_number", "id"))
         )
     )
     by_key = {entry.study_id: entry for entry in entries}
     rejected = [e.study_id for e in by_key.values() if e.status == _Status.REJECTED]
     reasons = rejection_reasons(rejected) if rejected else {}
     shows_results = may(user, Action.READ_RESULTS)
-    now = timezone.now()
     return [
-        _row(by_key[key], reasons=reasons, shows_results=shows_results, now=now)
+        _row(by_key[key], reasons=reasons, shows_results=shows_results)
         for key in study_ids
         if key in by_key
     ]
@@ -92,7 +87,6 @@ def _row(
     *,
     reasons: Mapping[UUID, str],
     shows_results: bool,
-    now: datetime,
 ) -> Row:
     study = entry.study
     shown = entry.finding if shows_results else None
@@ -103,36 +97,42 @@ def _row(
         priority=PRIORITIES[Priority(entry.priority)],
         patient=study.patient.display_name,
         patient_line=patient_line(study.patient, on=study.study_date),
-        flags=flag_words(study),
-        study=study_words(study, study.listed_series),
+        flags=flag_labels(study),
+        study=study_text(study, study.series.all()),
         study_line=_study_line(entry),
         finding=finding_line(shown) if shown else None,
-        instead=(
-            _INSTEAD[_Status(entry.status)]
+        no_finding=(
+            _NO_FINDING[_Status(entry.status)]
             if shows_results
-            else "results are not shown to your role"
+            else _("your role does not show results")
         ),
-        image=_image_words(entry) if shown else "",
+        image=_image_text(entry) if shown else "",
         status=status_sign(entry.status, reason_code=reason),
         received_at=entry.received_at,
-        waiting=waiting_words(entry.received_at, now=now),
         synthetic=bool(entry.prediction and entry.prediction.instance.synthetic),
     )
 
 
 def _study_line(entry: WorklistEntry) -> str:
-    parts = [accession_words(entry.study)]
+    parts = [accession_text(entry.study)]
     if entry.images > 1:
-        parts.append(f"{entry.images} images")
+        images = ngettext("%(count)d image", "%(count)d images", entry.images)
+        parts.append(images % {"count": entry.images})
         if entry.images_unread:
-            parts.append(f"{entry.images_unread} not scored")
+            unread = ngettext(
+                "%(count)d not scored", "%(count)d not scored", entry.images_unread
+            )
+            parts.append(unread % {"count": entry.images_unread})
     return " · ".join(parts)
 
 
-def _image_words(entry: WorklistEntry) -> str:
-    """Say which image the finding speaks of, where a study has several."""
+def _image_text(entry: WorklistEntry) -> str:
+    """Return which image the finding is on, if a study has several."""
     if entry.images <= 1 or entry.prediction is None:
         return ""
     instance = entry.prediction.instance
     view = instance.view_position or instance.series.view_position
-    return f"on {view}" if view else f"on image {instance.instance_number or 1}"
+    if view:
+        return gettext("on %(view)s") % {"view": view}
+    number = instance.instance_number or 1
+    return gettext("on image %(number)d") % {"number": number}

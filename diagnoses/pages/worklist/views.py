@@ -1,77 +1,84 @@
-"""The worklist: what is to be done, the first thing first."""
+"""The worklist: the studies to read, the most urgent first."""
 
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_safe
 
 from accounts.access import Action, may, require
 from accounts.audit import AuditAction
+from accounts.keyset import Position
+from diagnoses.models import WorklistEntry
 from diagnoses.models import WorklistEntryQuerySet as Entries
 from diagnoses.pages.audit import record_read
-from diagnoses.pages.worklist import keyset
-from diagnoses.pages.worklist.keyset import (
+from diagnoses.pages.request import PageRequest
+from diagnoses.pages.worklist.entries import Page, Sort, page, position_of
+from diagnoses.pages.worklist.filters import (
     FILTERS,
+    BoundedCount,
     Filter,
-    Key,
-    Page,
-    Sort,
     bounded_count,
+    filter_of,
 )
 from diagnoses.pages.worklist.rows import Row, rows_of
 from diagnoses.worker.sweeper import delayed_since
 from patients.search import studies_found
 
-_SORT_WORDS = {Sort.PRIORITY: "Priority", Sort.NEWEST: "Newest"}
+_SORT_WORDS = {Sort.PRIORITY: _("Priority"), Sort.NEWEST: _("Newest")}
 _ORDER_SENTENCES = {
-    Sort.PRIORITY: "Sorted by priority, then newest first",
-    Sort.NEWEST: "Sorted by arrival, newest first",
+    Sort.PRIORITY: _("Sorted by priority, then newest first"),
+    Sort.NEWEST: _("Sorted by time of receipt, newest first"),
 }
 LONGEST_QUERY = 128
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What the address of the page asks for."""
+class ListParameters:
+    """The parameters in the address of the page."""
 
     query: str
     filter: Filter
     sort: Sort
-    after: Key | None
+    after: Position | None
+    cursor: str
 
     @classmethod
-    def of(cls, request: HttpRequest) -> "Asked":
+    def of(cls, request: PageRequest) -> "ListParameters":
         """Read the address.
 
         Raises:
-            InvalidInput: The page that it names is none of ours.
+            InvalidInput: The page does not exist.
         """
         parameters = request.GET
-        chosen = keyset.filter_of(parameters.get("show", ""))
+        chosen = filter_of(parameters.get("show", ""))
         if chosen.of_results and not may(request.user, Action.READ_RESULTS):
             chosen = FILTERS[0]
         query = parameters.get("q", "").replace("\x00", "").strip()[:LONGEST_QUERY]
-        # What a search found is for looking at, not for working off.
+        # A search is for looking something up: the newest study is the likely one.
         newest = bool(query) or parameters.get("sort") == Sort.NEWEST
-        after = parameters.get("after", "")
+        sort = Sort.NEWEST if newest else Sort.PRIORITY
+        cursor = parameters.get("after", "")
         return cls(
             query=query,
             filter=chosen,
-            sort=Sort.NEWEST if newest else Sort.PRIORITY,
-            after=Key.read(after) if after else None,
+            sort=sort,
+            after=position_of(cursor, sort=sort),
+            cursor=cursor,
         )
 
     def entries(self, visible: Entries) -> Entries:
-        """Return the lines that are asked for."""
+        """Return the entries that match the search or the filter."""
         if self.query:
             return visible.filter(study__in=studies_found(self.query))
         return visible.filter(self.filter.condition())
 
     def url(self, **changed: str) -> str:
-        """Return the address with these parameters changed, from the first page on."""
+        """Return the address of the first page with these parameters changed."""
         parameters = {
             "q": self.query,
             "show": self.filter.key,
@@ -83,111 +90,118 @@ class Asked:
     def _sort_value(self) -> str:
         return "" if self.sort == Sort.PRIORITY else self.sort.value
 
-    @property
-    def after_value(self) -> str:
-        """The key that the page begins after, as it stands in the address."""
-        return self.after.written() if self.after else ""
-
 
 def address(name: str, parameters: dict[str, str]) -> str:
-    """Return the address of a page with those parameters that say anything."""
-    said = urlencode({key: value for key, value in parameters.items() if value})
-    return reverse(name) + (f"?{said}" if said else "")
+    """Return the address of a page with those parameters that are not empty."""
+    query = urlencode({key: value for key, value in parameters.items() if value})
+    return reverse(name) + (f"?{query}" if query else "")
 
 
 @require_safe
-def worklist(request: HttpRequest) -> HttpResponse:
-    """Show one page of the worklist, or of what a search found."""
+def worklist(request: PageRequest) -> HttpResponse:
+    """Show one page of the worklist or of search results."""
     if not may(request.user, Action.READ_PATIENTS):
-        # Whoever works with models alone begins there after signing in.
+        # Users who work with models only start there after signing in.
         require(request, Action.READ_MODELS)
         return redirect("models")
-    asked = Asked.of(request)
-    visible = keyset.visible_entries(request.user)
-    found = keyset.page(asked.entries(visible), sort=asked.sort, after=asked.after)
-    rows = rows_of(found.keys, user=request.user)
+    parameters = ListParameters.of(request)
+    visible = WorklistEntry.objects.visible_to(request.user)
+    entries = parameters.entries(visible)
+    shown = page(entries, sort=parameters.sort, after=parameters.after)
+    rows = rows_of(shown.keys, user=request.user)
     record_read(
         request,
         object_kind="study",
         patients={row.patient_key for row in rows},
-        action=AuditAction.SEARCH if asked.query else AuditAction.LIST,
-        # Never the words: they may be a patient's name.
-        detail={"rows": len(rows), "show": asked.filter.key, "sort": asked.sort.value},
+        action=AuditAction.SEARCH if parameters.query else AuditAction.LIST,
+        # Never the search words: they may be a patient's name.
+        detail={
+            "rows": len(rows),
+            "show": parameters.filter.key,
+            "sort": parameters.sort.value,
+        },
     )
     template = "worklist/list.html" if request.htmx else "worklist/page.html"
     return render(
         request,
         template,
         {
-            "page": _page_words(request, asked, visible, found, rows),
-            "query": asked.query,
+            "page": _page_context(request, parameters, visible, shown, rows),
+            "query": parameters.query,
             "section": "worklist",
             "analysis_delayed_since": delayed_since(),
         },
     )
 
 
-def _page_words(
-    request: HttpRequest, asked: Asked, visible: Entries, found: Page, rows: list[Row]
+def _page_context(
+    request: PageRequest,
+    parameters: ListParameters,
+    visible: Entries,
+    shown: Page,
+    rows: list[Row],
 ) -> dict[str, object]:
-    """Return what stands around the rows: counts, filters, ways to other pages."""
-    counts: dict[str, str] = {}
-    if not asked.query:
-        seen = may(request.user, Action.READ_RESULTS)
-        counts = _counts(visible, shows_results=seen)
+    """Return the rows, the counts and filters, and the links to other pages."""
+    counts: dict[str, BoundedCount] = {}
+    if not parameters.query:
+        shows_results = may(request.user, Action.READ_RESULTS)
+        counts = _counts(visible, shows_results=shows_results)
     return {
         "rows": rows,
-        "query": asked.query,
-        "total": counts.get("", ""),
-        "waiting": counts.get("waiting", ""),
-        "filtered": bool(asked.filter.key),
-        "filters": _chips(asked, counts),
+        "query": parameters.query,
+        "counts": _count_texts(counts),
+        "filtered": bool(parameters.filter.key),
+        "filters": _chips(parameters, counts),
         "sorts": [
             {
                 "word": word,
-                "url": asked.url(sort="" if sort == Sort.PRIORITY else sort.value),
-                "current": sort == asked.sort,
+                "url": parameters.url(sort="" if sort == Sort.PRIORITY else sort.value),
+                "current": sort == parameters.sort,
             }
             for sort, word in _SORT_WORDS.items()
         ],
-        "order_sentence": _ORDER_SENTENCES[asked.sort],
-        "range": _range_words(len(rows)),
-        "first_url": asked.url() if asked.after else "",
-        "older_url": asked.url(after=found.after.written()) if found.after else "",
-        "own_url": asked.url(after=asked.after_value),
-        # A search is not repeated by itself: its words may be a patient's name.
-        "changes_url": "" if asked.query else _changes_url(asked, found.state),
+        "order_sentence": _ORDER_SENTENCES[parameters.sort],
+        "first_url": parameters.url() if parameters.after else "",
+        "older_url": (
+            parameters.url(after=shown.next_cursor) if shown.next_cursor else ""
+        ),
+        "own_url": parameters.url(after=parameters.cursor),
+        # A search is not polled: its words may be a patient's name.
+        "changes_url": (
+            "" if parameters.query else _changes_url(parameters, shown.state)
+        ),
     }
 
 
 @require_safe
-def changes(request: HttpRequest) -> HttpResponse:
-    """Say whether a page of the worklist has changed, and nothing of what it shows."""
+def changes(request: PageRequest) -> HttpResponse:
+    """Answer whether a page of the worklist has changed, without patient data."""
     require(request, Action.READ_PATIENTS)
-    asked = Asked.of(request)
-    visible = keyset.visible_entries(request.user)
-    found = keyset.page(asked.entries(visible), sort=asked.sort, after=asked.after)
+    parameters = ListParameters.of(request)
+    visible = WorklistEntry.objects.visible_to(request.user)
+    entries = parameters.entries(visible)
+    shown = page(entries, sort=parameters.sort, after=parameters.after)
     answer = HttpResponse(status=204)
-    if found.state != request.GET.get("state"):
+    if shown.state != request.GET.get("state"):
         answer["HX-Trigger"] = "worklist-changed"
     return answer
 
 
-def _changes_url(asked: Asked, state: str) -> str:
+def _changes_url(parameters: ListParameters, state: str) -> str:
     return address(
         "worklist-changes",
         {
-            "q": asked.query,
-            "show": asked.filter.key,
-            "sort": asked.sort.value,
-            "after": asked.after_value,
+            "q": parameters.query,
+            "show": parameters.filter.key,
+            "sort": parameters.sort.value,
+            "after": parameters.cursor,
             "state": state,
         },
     )
 
 
-def _counts(visible: Entries, *, shows_results: bool) -> dict[str, str]:
-    """Count what each filter would show, of those that the user may choose."""
+def _counts(visible: Entries, *, shows_results: bool) -> dict[str, BoundedCount]:
+    """Count the studies of each filter that the user may choose."""
     return {
         one.key: bounded_count(visible.filter(one.condition()))
         for one in FILTERS
@@ -195,19 +209,34 @@ def _counts(visible: Entries, *, shows_results: bool) -> dict[str, str]:
     }
 
 
-def _chips(asked: Asked, counts: dict[str, str]) -> list[dict[str, object]]:
+def _count_texts(counts: dict[str, BoundedCount]) -> list[str]:
+    texts = []
+    if "" in counts:
+        total = counts[""]
+        text = ngettext("%(count)s study", "%(count)s studies", total.number)
+        texts.append(text % {"count": total})
+    if "waiting" in counts and counts["waiting"].number:
+        waiting = counts["waiting"]
+        text = ngettext(
+            "%(count)s waiting for analysis",
+            "%(count)s waiting for analysis",
+            waiting.number,
+        )
+        texts.append(text % {"count": waiting})
+    return texts
+
+
+def _chips(
+    parameters: ListParameters, counts: dict[str, BoundedCount]
+) -> list[dict[str, object]]:
     return [
         {
             "word": one.word,
             "sign": one.sign,
-            "url": asked.url(show=one.key, q=""),
-            "current": one.key == asked.filter.key and not asked.query,
-            "count": counts[one.key],
+            "url": parameters.url(show=one.key, q=""),
+            "current": one.key == parameters.filter.key and not parameters.query,
+            "count": str(counts[one.key]),
         }
         for one in FILTERS
         if one.key in counts
     ]
-
-
-def _range_words(count: int) -> str:
-    return "1 study" if count == 1 else f"{count} studies"

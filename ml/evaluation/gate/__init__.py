@@ -1,1 +1,1 @@
-"""Measuring a gate: images it must accept and images it must refuse."""
+"""Measuring a gate on images that it must accept and images that it must refuse."""

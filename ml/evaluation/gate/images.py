@@ -1,4 +1,4 @@
-"""Images that no chest or brain model may score, to try a gate with.
+"""Images that a gate must refuse: made wrong, drawn, or of something else.
 
 Made of val images, drawn, and found in folders and in what is installed here anyway:
 test objects of pydicom, sample pictures of scikit-image.
@@ -100,7 +100,7 @@ def _made_wrong(display: np.ndarray, kind: str, number: int) -> np.ndarray:
 def found_images(
     *, samples: Path | None = None, folders: Sequence[Path] = ()
 ) -> Iterator[TrialImage]:
-    """Yield what is drawn, what is installed and what folders hold, each once.
+    """Yield images that are drawn, installed or in folders, each once.
 
     Args:
         samples: A folder of DICOM objects; radiographs of chests are left out.
@@ -126,7 +126,7 @@ def found_images(
 
 
 def chest_samples(folder: Path | None) -> Iterator[TrialImage]:
-    """Yield the chests of a folder: its pictures, and radiographs that say so."""
+    """Yield the chest images of a folder: its pictures, and radiographs of chests."""
     for path, dataset in _datasets(folder):
         part = str(dataset.get("BodyPartExamined") or "").upper()
         if dataset.get("Modality") in FRONTAL_MODALITIES and part in CHEST_PARTS:
@@ -165,7 +165,7 @@ def _blank() -> Iterator[TrialImage]:
 
 
 def _documents() -> Iterator[TrialImage]:
-    """Set the descriptions of installed packages as pages, forms and screens."""
+    """Draw the descriptions of installed packages as pages, forms and screens."""
     rng = np.random.default_rng(SEED)
     for number in range(DRAWN_EACH):
         page = np.full((1100, 800), 255, np.uint8)
@@ -185,10 +185,11 @@ def _documents() -> Iterator[TrialImage]:
 
 def _lines(package: str, number: int) -> list[str]:
     try:
-        said = str(metadata(package).get_payload()) or str(metadata(package))
+        about = metadata(package)
+        text = str(about.json.get("description") or about)
     except PackageNotFoundError:
-        said = __doc__ * 20
-    lines = textwrap.wrap(said.encode("ascii", "ignore").decode(), 70)
+        text = __doc__ * 20
+    lines = textwrap.wrap(text.encode("ascii", "ignore").decode(), 70)
     first = number * 17 % max(1, len(lines) - 60)
     return lines[first:]
 
@@ -241,7 +242,7 @@ def _objects(folder: Path | None) -> Iterator[TrialImage]:
 
 
 def _shown(dataset: Dataset) -> tuple[np.ndarray, bool]:
-    """Return what an object shows, and whether in colour; odd ones are meant to be."""
+    """Return the display values of an object, and whether it is in colour."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return display_frame(dataset), is_colour(dataset)
@@ -264,10 +265,10 @@ def _datasets(folder: Path | None) -> Iterator[tuple[Path, Dataset]]:
 
 def _package_folder(package: str, inside: str) -> Path | None:
     """Return a folder of an installed package; None where it is not installed."""
-    found = importlib.util.find_spec(package)
-    if found is None or not found.submodule_search_locations:
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
         return None
-    return Path(next(iter(found.submodule_search_locations))) / inside
+    return Path(next(iter(spec.submodule_search_locations))) / inside
 
 
 def _stretched(values: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""Try a gate: real images that it should let in, and images that it must refuse.
+"""Measure a gate: images that it should accept and images that it must refuse.
 
 Nothing here sets a threshold, and nothing that sets one (`ml.training.gate.fit`,
 `ml.training.gate.samples`) is used here: images are turned, inverted and cut by code of
-this module, out of val images, and the rest is drawn or found elsewhere
+this module, out of val images, and the rest is drawn or read from elsewhere
 (`ml.evaluation.gate.images`).
 """
 
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import binomtest
 
 from ml.cards.card import Card
 from ml.datasets.manifest import ManifestRow
@@ -31,15 +32,13 @@ from ml.inference import LoadedModel
 from ml.metrics import auc
 from ml.pixels import read_display
 
-# Two-sided 95 % of the normal distribution.
-NORMAL_95 = 1.959964
 AGE_BANDS = ((0, 2), (2, 6), (6, 18), (18, 40), (40, 60), (60, 131))
 Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What the gate said of one image; the score of a picture check is infinite."""
+    """The gate's decision on an image; the score of a picture check is infinite."""
 
     kind: str
     name: str
@@ -49,7 +48,7 @@ class Judged:
 
     @property
     def refused(self) -> bool:
-        """Whether the image is turned away."""
+        """Whether the image is refused."""
         return bool(self.reason_code)
 
 
@@ -76,7 +75,10 @@ def try_gate(
         MlError: The model has no gate, or there is no image of its own.
     """
     if model.gate is None:
-        raise MlError(f"{model.card.name} {model.card.version} has no gate.")
+        raise MlError(
+            "%(model)s %(version)s has no gate.",
+            params={"model": model.card.name, "version": model.card.version},
+        )
     own = [row for row in rows if reads(model.card, row)]
     if not own:
         raise MlError("The manifest has no image that this model reads.")
@@ -97,18 +99,21 @@ def try_gate(
 
 
 def reads(card: Card, row: ManifestRow) -> bool:
-    """Say whether an image of a data set is of a modality that a model reads."""
+    """Return whether a model reads the modality of an image."""
     return not row.modality or row.modality in card.modalities
 
 
 def judge(model: LoadedModel, picture: TrialImage) -> Judged:
-    """Let the picture checks and the gate judge an image; its header is not asked."""
+    """Apply the picture checks and the gate to an image, without its header."""
     if rejection := check_image(picture.display, colour=picture.colour):
         return Judged(picture.kind, picture.name, math.inf, rejection.reason_code)
     image, _ = model.prepared(picture.display)
     _, maps = model.runner.run(image)
     if model.gate is None:
-        raise MlError(f"{model.card.name} {model.card.version} has no gate.")
+        raise MlError(
+            "%(model)s %(version)s has no gate.",
+            params={"model": model.card.name, "version": model.card.version},
+        )
     result = model.gate.judge(maps, image)
     reason = result.reason_code if result.refused else ""
     return Judged(picture.kind, picture.name, result.score, reason)
@@ -116,8 +121,8 @@ def judge(model: LoadedModel, picture: TrialImage) -> Judged:
 
 def _judge_row(model: LoadedModel, row: ManifestRow, root: Path) -> Judged:
     display = read_display((root / row.path).read_bytes())
-    found = judge(model, TrialImage("image", row.path, display))
-    return Judged(found.kind, found.name, found.score, found.reason_code, row)
+    judged = judge(model, TrialImage("image", row.path, display))
+    return Judged(judged.kind, judged.name, judged.score, judged.reason_code, row)
 
 
 def _must_be_refused(
@@ -132,7 +137,7 @@ def _must_be_refused(
 def report_of(
     model: LoadedModel, real: Sequence[Judged], wrong: Sequence[Judged]
 ) -> dict[str, Any]:
-    """Return the figures as a JSON object."""
+    """Return the metrics as a JSON object."""
     scores = np.array([one.score for one in (*real, *wrong)])
     must = np.array([False] * len(real) + [True] * len(wrong))
     kinds = sorted({one.kind for one in wrong})
@@ -170,7 +175,7 @@ def report_of(
 
 
 def age_band(row: ManifestRow) -> str:
-    """Return the band of an age, or that it is not given."""
+    """Return the age band, or "not given"."""
     if row.age_years is None:
         return "not given"
     for low, high in AGE_BANDS:
@@ -193,13 +198,11 @@ def share(judged: Sequence[Judged]) -> dict[str, Any]:
 
 
 def wilson_interval(hits: int, n: int) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of a share (Wilson 1927); (0, 1) of nothing."""
+    """Return Wilson's 95 % interval of a share (Wilson 1927); (0, 1) without images."""
     if n == 0:
         return 0.0, 1.0
-    z2 = NORMAL_95**2
-    middle = (hits + z2 / 2) / (n + z2)
-    half = NORMAL_95 / (n + z2) * math.sqrt(hits * (n - hits) / n + z2 / 4)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    interval = binomtest(hits, n).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def _by(

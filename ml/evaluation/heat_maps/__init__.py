@@ -1,6 +1,1 @@
-"""Whether heat maps say something: measured, not assumed.
-
-`pointing` holds them against boxes that readers drew, `orders` takes from an image what
-they name and looks whether the score follows, `randomisation` destroys the network
-and looks whether they notice.
-"""
+"""Measuring heat maps: pointing, insertion and deletion, randomisation."""

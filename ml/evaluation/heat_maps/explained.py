@@ -11,8 +11,10 @@ import numpy as np
 from ml.calibration import probabilities
 from ml.cards.card import Card
 from ml.datasets.manifest import ManifestRow
+from ml.errors import ModelError
 from ml.inference import LoadedModel, Runner
 from ml.networks import gradcam
+from ml.networks.heads import Head
 from ml.pixels import read_display
 from ml.preprocessing import Geometry
 
@@ -32,7 +34,7 @@ class Explained:
 
 
 def explain(model: LoadedModel, row: ManifestRow, root: Path) -> Explained:
-    """Read an image of a manifest; the gate is not asked.
+    """Read an image of a manifest, without the gate.
 
     Raises:
         MlError: Its pixels cannot be read.
@@ -47,16 +49,27 @@ def explain(model: LoadedModel, row: ManifestRow, root: Path) -> Explained:
 def heat_of(runner: Runner, square: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return logits (labels,) and heat float32 (labels, rows, columns) of an input."""
     logits, maps = runner.run(square)
-    cells, scales = gradcam.grids(maps, runner.head)
+    cells, scales = gradcam.grids(maps, head_of(runner))
     return logits, cells.astype(np.float32) * scales[:, None, None]
 
 
 def signed_heat(runner: Runner, square: np.ndarray) -> np.ndarray:
-    """Return heat with what speaks against a label, too: float32 like `heat_of`'s."""
+    """Return heat with its negative part, float32 like that of `heat_of`."""
     _, maps = runner.run(square)
     rows, columns, features = maps.shape
-    raw = maps.reshape(-1, features).astype(np.float32) @ runner.head.weights(maps)
+    raw = maps.reshape(-1, features).astype(np.float32) @ head_of(runner).weights(maps)
     return raw.T.reshape(-1, rows, columns)
+
+
+def head_of(runner: Runner) -> Head:
+    """Return the head of a network, from which heat maps are computed.
+
+    Raises:
+        ModelError: The network shows no maps.
+    """
+    if runner.head is None:
+        raise ModelError("A network without its last maps has no heat maps.")
+    return runner.head
 
 
 def scores_of(card: Card, logits: np.ndarray) -> np.ndarray:

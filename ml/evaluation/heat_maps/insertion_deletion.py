@@ -17,7 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ml import weighted_metrics
+from ml import metrics
 from ml.evaluation.bootstrap import Interval, patient_counts, with_interval
 from ml.evaluation.heat_maps.explained import Explained, enlarged, scores_of
 from ml.inference import LoadedModel
@@ -79,18 +79,18 @@ def _score(model: LoadedModel, square: np.ndarray, label: int) -> float:
     return float(scores_of(model.card, logits)[label])
 
 
-def order_figures(
+def order_metrics(
     curves: Sequence[Curves], *, pick: Callable[[Curves], dict[str, float]]
 ) -> dict[str, Any]:
     """Return mean areas by order, and the heat's differences from both baselines."""
     counts = patient_counts([each.patient for each in curves])
 
-    def figure(values: list[float]) -> Interval:
-        return with_interval(partial(weighted_metrics.mean, np.array(values)), counts)
+    def interval(values: list[float]) -> Interval:
+        return with_interval(partial(metrics.mean, np.array(values)), counts)
 
     areas = [pick(each) for each in curves]
-    figures: dict[str, Any] = {o: figure([a[o] for a in areas]) for o in ORDERS}
+    by_order: dict[str, Any] = {o: interval([a[o] for a in areas]) for o in ORDERS}
     for order in ORDERS[1:]:
         apart = [a["heat"] - a[order] for a in areas]
-        figures[f"heat_minus_{order}"] = figure(apart)
-    return figures
+        by_order[f"heat_minus_{order}"] = interval(apart)
+    return by_order

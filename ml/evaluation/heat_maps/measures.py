@@ -1,4 +1,4 @@
-"""All that is measured of a model's heat maps, as its card keeps it."""
+"""Measure the heat maps of a model, as its card keeps it."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ import numpy as np
 
 from ml.datasets.ground_truth import ground_truth_of
 from ml.datasets.manifest import ManifestRow, with_split
+from ml.ensemble import ReadsImages
 from ml.errors import MlError, ModelError
 from ml.evaluation.heat_maps.explained import Explained, explain
 from ml.evaluation.heat_maps.insertion_deletion import (
     BLUR_SHARE,
     Curves,
     curves_of,
-    order_figures,
+    order_metrics,
 )
-from ml.evaluation.heat_maps.pointing import Pointed, point, pointing_figures
+from ml.evaluation.heat_maps.pointing import Pointed, point, pointing_metrics
 from ml.evaluation.heat_maps.randomisation import (
     SHARES,
     HeatedImage,
     RandomisedRunner,
-    randomisation_figures,
+    randomisation_metrics,
 )
 from ml.inference import LoadedModel
 from ml.labels import NOTHING_FOUND_LABELS
@@ -36,15 +37,11 @@ from ml.labels import NOTHING_FOUND_LABELS
 IMAGES = 60
 SEED = 20260
 LEAST_BOXES = 5
-COMMAND = (
-    'python manage.py evaluate_heat_maps {name} --manifest "$CHESTX_DATA/manifest.csv" '
-    '--root "$CHESTX_DATA" --json'
-)
 Progress = Callable[[int, int], None]
 
 
 def measure_heat_maps(
-    model: LoadedModel,
+    model: ReadsImages,
     rows: Sequence[ManifestRow],
     root: Path,
     cache_dir: Path,
@@ -63,12 +60,19 @@ def measure_heat_maps(
         progress: Called with how many steps are done, of how many.
 
     Returns:
-        The card's object "heat_map_measures"; figures are {value, low, high}.
+        A report; metrics are {value, low, high}.
 
     Raises:
         ModelError: The model has no heat maps of its own, or knows no image of val.
     """
-    _check(model)
+    if not isinstance(model, LoadedModel):
+        raise ModelError(
+            "An ensemble's heat maps are those of its members: measure each of them."
+        )
+    if not model.card.heat_maps:
+        raise ModelError(
+            "%(model)s has no heat maps.", params={"model": model.card.name}
+        )
     chosen = _chosen(with_split(rows, "val"), model, images)
     boxed = [row for row in rows if row.boxes]
     step = _stepping(progress, total=len(boxed) + len(chosen) + len(SHARES))
@@ -77,11 +81,10 @@ def measure_heat_maps(
     if not seen:
         raise ModelError("No image of val that the model knows has a heat map.")
     return {
-        "command": COMMAND.format(name=model.card.name),
         "cells": list(seen[0].image.heat.shape[1:]),
         "pointing_game": _pointing(played),
         "insertion_deletion": _insertion_deletion([each.curves for each in seen]),
-        "randomisation": randomisation_figures(
+        "randomisation": randomisation_metrics(
             model.runner,
             [
                 HeatedImage(each.image.square, each.label, each.curves.patient)
@@ -127,8 +130,8 @@ def _insertion_deletion(curves: Sequence[Curves]) -> dict[str, Any]:
         "images": len(curves),
         "patients": len({each.patient for each in curves}),
         "blur_share": BLUR_SHARE,
-        "insertion": order_figures(curves, pick=lambda c: c.insertion),
-        "deletion": order_figures(curves, pick=lambda c: c.deletion),
+        "insertion": order_metrics(curves, pick=lambda c: c.insertion),
+        "deletion": order_metrics(curves, pick=lambda c: c.deletion),
     }
 
 
@@ -137,22 +140,13 @@ def _stepping(progress: Progress, *, total: int) -> Callable[[], None]:
     return lambda: progress(next(numbers), total)
 
 
-def _check(model: LoadedModel) -> None:
-    if not isinstance(model, LoadedModel):
-        raise ModelError(
-            "An ensemble's heat maps are those of its members: measure each of them."
-        )
-    if not model.card.heat_maps:
-        raise ModelError(f"{model.card.name} has no heat maps.")
-
-
 def _chosen(
     rows: Sequence[ManifestRow], model: LoadedModel, images: int
 ) -> list[ManifestRow]:
-    """Draw images whose truth the model knows, the same whatever their order.
+    """Choose images with a ground truth for the model, whatever their order.
 
-    Images with a finding come first: of a normal image's heat nobody says where it
-    should lie, and score and heat are most often low.
+    Images with a finding come first: normal images have no right place for heat, and
+    score and heat are most often low.
     """
     rows = ground_truth_of(model.card, rows).rows
 
@@ -182,7 +176,7 @@ def _hottest_wanted(model: LoadedModel, image: Explained) -> int | None:
 
 
 def _pointing(played: Sequence[Pointed]) -> dict[str, Any] | None:
-    """Return the figures by split and label; None where there is no box."""
+    """Return the metrics by split and label; None without boxes."""
     if not played:
         return None
     parts = {"all": list(played)}
@@ -192,4 +186,4 @@ def _pointing(played: Sequence[Pointed]) -> dict[str, Any] | None:
         own = [each for each in played if each.label == label]
         if LEAST_BOXES <= len(own) < len(played):
             parts[label] = own
-    return {name: pointing_figures(part) for name, part in parts.items()}
+    return {name: pointing_metrics(part) for name, part in parts.items()}

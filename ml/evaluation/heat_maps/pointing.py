@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ml import weighted_metrics
+from ml import metrics
 from ml.datasets.boxes import Box, box_mask, labels_of_box
 from ml.datasets.manifest import ManifestRow
 from ml.errors import MlError
@@ -113,20 +113,20 @@ def _outcome(heat: np.ndarray, mask: np.ndarray) -> tuple[float, float, float, f
     )
 
 
-def pointing_figures(played: Sequence[Pointed]) -> dict[str, Any]:
+def pointing_metrics(played: Sequence[Pointed]) -> dict[str, Any]:
     """Return hit rates with intervals by patient, and the leads over both baselines."""
     counts = patient_counts([each.row.patient for each in played])
 
-    def figure(values: list[float]) -> Interval:
-        return with_interval(partial(weighted_metrics.mean, np.array(values)), counts)
+    def interval(values: list[float]) -> Interval:
+        return with_interval(partial(metrics.mean, np.array(values)), counts)
 
     return {
         "images_and_labels": len(played),
         "patients": len({each.row.patient for each in played}),
-        "hit": figure([p.hit for p in played]),
-        "random": figure([p.random for p in played]),
-        "centre": figure([p.centre for p in played]),
-        "lead_over_random": figure([p.hit - p.random for p in played]),
-        "lead_over_centre": figure([p.hit - p.centre for p in played]),
-        "heat_inside": figure([p.heat for p in played]),
+        "hit": interval([p.hit for p in played]),
+        "random": interval([p.random for p in played]),
+        "centre": interval([p.centre for p in played]),
+        "lead_over_random": interval([p.hit - p.random for p in played]),
+        "lead_over_centre": interval([p.hit - p.centre for p in played]),
+        "heat_inside": interval([p.heat for p in played]),
     }

@@ -3,7 +3,7 @@
 The weights are destroyed from the head down, layer by layer, and the heat maps of the
 same images compared with those of the whole network. A map that stays as it was shows
 the image's edges, not what the network learned. Compared is the heat before its
-negative part is cut off: of two maps that are cut to nothing, nothing can be said.
+negative part is cut off: two maps that are cut to nothing cannot be compared.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import spearmanr
 
-from ml import weighted_metrics
+from ml import metrics
 from ml.evaluation.bootstrap import patient_counts, with_interval
-from ml.evaluation.heat_maps.explained import signed_heat
+from ml.evaluation.heat_maps.explained import head_of, signed_heat
 from ml.inference import LoadedModel, Runner
 from ml.networks.heads import STEPS, Head
 from ml.networks.openvino_export import GRAPH_NAME, graph_folder
@@ -74,7 +75,7 @@ class RandomisedRunner:
         graph.reshape([1, card.input_size, card.input_size, card.input_channels])
         rng = np.random.default_rng(seed)
         _shuffle_graph(graph, share=share, rng=rng)
-        self.head = shuffled_head(model.runner.head, rng=rng)
+        self.head: Head | None = shuffled_head(head_of(model.runner), rng=rng)
         compiled = core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         self._request = compiled.create_infer_request()
         self._lock = threading.Lock()
@@ -107,7 +108,7 @@ def _shuffle_graph(graph: Any, *, share: float, rng: np.random.Generator) -> Non
 
 def _weights_in_order(graph: Any) -> list[Any]:
     """Return the graph's constants that are weights, in the order of their use."""
-    found: dict[str, Any] = {}
+    constants: dict[str, Any] = {}
     for operation in graph.get_ordered_ops():
         for number in range(operation.get_input_size()):
             node = operation.input_value(number).get_node()
@@ -115,23 +116,22 @@ def _weights_in_order(graph: Any) -> list[Any]:
                 continue
             values = node.data
             if values.dtype.kind == "f" and values.size >= LEAST_VALUES:
-                found.setdefault(node.get_friendly_name(), node)
-    return list(found.values())
+                constants.setdefault(node.get_friendly_name(), node)
+    return list(constants.values())
 
 
 def shuffled_head(head: Head, *, rng: np.random.Generator) -> Head:
     """Return a head whose arrays are shuffled, each in itself."""
     steps = []
     for step in head.steps:
-        arrays = {
-            name: rng.permutation(values.ravel()).reshape(values.shape)
-            for name, values in step.arrays().items()
-        }
-        steps.append(STEPS[step.kind](**step.settings(), **arrays))
+        settings: dict[str, Any] = dict(step.settings())
+        for name, values in step.arrays().items():
+            settings[name] = rng.permutation(values.ravel()).reshape(values.shape)
+        steps.append(STEPS[step.kind](**settings))
     return Head(steps)
 
 
-def randomisation_figures(
+def randomisation_metrics(
     runner: Runner,
     images: Sequence[HeatedImage],
     make_runner: MakeRunner,
@@ -171,26 +171,19 @@ def randomisation_figures(
 
 
 def _alike(alike: np.ndarray, images: Sequence[HeatedImage]) -> dict[str, Any]:
-    told = np.isfinite(alike)
-    patients = [f.patient for f, ok in zip(images, told, strict=True) if ok]
+    defined = np.isfinite(alike)
+    patients = [f.patient for f, ok in zip(images, defined, strict=True) if ok]
     return {
-        "images": int(told.sum()),
-        "flat_maps": int((~told).sum()),
+        "images": int(defined.sum()),
+        "flat_maps": int((~defined).sum()),
         "rank_correlation": with_interval(
-            partial(weighted_metrics.mean, alike[told]), patient_counts(patients)
+            partial(metrics.mean, alike[defined]), patient_counts(patients)
         ),
     }
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
     """Return Spearman's correlation of two grids; NaN where one is flat."""
-    a, b = (_ranks(grid.ravel()) for grid in (first, second))
-    if np.ptp(a) == 0 or np.ptp(b) == 0:
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
         return float("nan")
-    return float(np.corrcoef(a, b)[0, 1])
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Return ranks; equal values share the mean of theirs."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2.0)[place]
+    return float(spearmanr(first.ravel(), second.ravel()).statistic)

@@ -1,5 +1,1 @@
-"""Whether a model uses parts of the image outside the lungs.
-
-`changes` takes something away from an image; `sources` asks whether the features of a
-model tell where an image comes from; `measures` puts figures of both together.
-"""
+"""Measuring whether a model uses parts of the image outside the lungs."""

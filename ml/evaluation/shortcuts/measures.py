@@ -1,4 +1,4 @@
-"""How much of a model's figures may rest on what is not in the lungs."""
+"""Measure how far a model may rely on what is not in the lungs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ml import weighted_metrics
+from ml import metrics
 from ml.cards.card import Card
 from ml.datasets.ground_truth import GroundTruth, ground_truth_of, images_of
 from ml.datasets.manifest import ManifestRow
+from ml.ensemble import ReadsImages
 from ml.errors import MlError, ModelError
 from ml.evaluation.baseline import NOT_SEPARABLE, measure_baseline
 from ml.evaluation.bootstrap import patient_counts, with_interval
@@ -32,17 +33,13 @@ LUNGS_ONLY = "lungs-only"
 CHANGES_OF_OTHERS = ("none", "crop-equalise", "crop-tenth", "corners-masked")
 CHANGES_OF_CHESTS = (*CHANGES_OF_OTHERS, LUNGS_ONLY)
 LEAST_IMAGES = 10
-FIGURES = ("balanced_accuracy", "mean_auc")
-COMMAND = (
-    'python manage.py evaluate_shortcuts {name} --manifest "$CHESTX_DATA/manifest.csv" '
-    '--root "$CHESTX_DATA" --json'
-)
+METRICS = ("balanced_accuracy", "mean_auc")
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class ReadImages:
-    """Images of known truth as a model read them.
+    """Images with a ground truth, as a model read them.
 
     `scores` is float (changes, images, labels) in the order of `changes`; `outside` is
     float (images, labels), the share of each heat map outside the lungs, NaN where
@@ -71,7 +68,7 @@ class ReadImages:
 
 
 def measure_shortcuts(
-    model: LoadedModel,
+    model: ReadsImages,
     rows_train: Sequence[ManifestRow],
     rows_val: Sequence[ManifestRow],
     root: Path,
@@ -79,7 +76,7 @@ def measure_shortcuts(
     *,
     progress: Progress = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Measure what a model could use beside the lungs, and what it does use.
+    """Measure what a model could use besides the lungs, and what it does use.
 
     Args:
         model: A model with a network of its own; not an ensemble.
@@ -90,7 +87,7 @@ def measure_shortcuts(
         progress: Called with how many images of val are done, of how many.
 
     Returns:
-        The card's object "shortcuts"; figures are {value, low, high} by patient.
+        A report; metrics are {value, low, high} by patient.
 
     Raises:
         ModelError: An ensemble, no image of val is known to the model, or a patient is
@@ -102,22 +99,23 @@ def measure_shortcuts(
         )
     card = model.card
     read = read_changed(model, rows_val, root, progress=progress)
-    baselines = baseline_figures(card, read, rows_train, root)
-    found = {
-        "command": COMMAND.format(name=card.name),
+    baselines = baseline_metrics(card, read, rows_train, root)
+    measured = {
         "images": len(read.ground_truth.rows),
         "patients": len({row.patient for row in read.ground_truth.rows}),
         "failed": list(read.failed),
-        "changes": change_figures(card, read),
+        "changes": change_metrics(card, read),
         "baseline": baselines,
         "statement": statement(baselines),
     }
     if card.heat_maps:
         # A network that shows no maps shows no features either.
-        found["sources"] = measure_sources(model, rows_train, rows_val, root, cache_dir)
+        measured["sources"] = measure_sources(
+            model, rows_train, rows_val, root, cache_dir
+        )
     if card.heat_maps and reads_chests(card):
-        found["heat_outside_lungs"] = heat_figures(card, read)
-    return found
+        measured["heat_outside_lungs"] = heat_metrics(card, read)
+    return measured
 
 
 def reads_chests(card: Card) -> bool:
@@ -132,7 +130,7 @@ def read_changed(
     *,
     progress: Progress = lambda done, total: None,
 ) -> ReadImages:
-    """Read every image whose truth a model knows, as it is and under each change.
+    """Read every image with a ground truth, as it is and under each change.
 
     Raises:
         ModelError: There is none.
@@ -231,59 +229,59 @@ def _several_classes(scored: ScoredImages) -> bool:
     return bool((positive.any(axis=0) & negative.any(axis=0)).any())
 
 
-def change_figures(card: Card, read: ReadImages) -> dict[str, Any]:
-    """Return the figures under each change: of all images, and within each source.
+def change_metrics(card: Card, read: ReadImages) -> dict[str, Any]:
+    """Return the metrics under each change: of all images, and within each source.
 
     `..._change` is the difference from the image as it is, over the same resamples of
     the same images.
     """
-    found: dict[str, Any] = {}
+    by_part: dict[str, Any] = {}
     for part, images in parts_of(read.scored(card)).items():
-        found[part] = {"images": int(images.sum())}
+        by_part[part] = {"images": int(images.sum())}
         plain = read.scored(card).chosen(images)
         for change in read.changes:
             changed = read.scored(card, change).chosen(images)
-            found[part][change] = {}
-            for name in FIGURES:
-                measures = [measure_of(each, name) for each in (changed, plain)]
-                found[part][change][name] = with_interval(measures[0], plain.counts)
+            by_part[part][change] = {}
+            for name in METRICS:
+                measure = measure_of(changed, name)
+                by_part[part][change][name] = with_interval(measure, plain.counts)
                 if change != "none":
-                    found[part][change][f"{name}_change"] = paired_difference(
-                        *measures, plain.counts
+                    by_part[part][change][f"{name}_change"] = paired_difference(
+                        measure, measure_of(plain, name), plain.counts
                     )
-    return found
+    return by_part
 
 
-def baseline_figures(
+def baseline_metrics(
     card: Card, read: ReadImages, rows_train: Sequence[ManifestRow], root: Path
 ) -> dict[str, Any]:
-    """Return what a classifier without lungs reaches: of all images, and by source.
+    """Return the metrics of the border-and-histogram baseline, overall and by source.
 
     Where the model's lead over it has an interval that touches 0, "not_separable"
-    names the figure: source not separable from disease. Parts without images to learn
+    names the metric: source not separable from disease. Parts without images to learn
     from are left out.
     """
     scored = read.scored(card)
-    found: dict[str, Any] = {}
+    by_part: dict[str, Any] = {}
     for part, images in parts_of(scored).items():
         measured = scored.chosen(images)
         sources = {row.dataset for row in measured.rows}
         if ground_truth_of(card, [r for r in rows_train if r.dataset in sources]).rows:
-            found[part], _ = measure_baseline(measured, rows_train, root=root)
-    return found
+            by_part[part], _ = measure_baseline(measured, rows_train, root=root)
+    return by_part
 
 
 def statement(baselines: Mapping[str, Any]) -> str:
     """Return the sentence of the card, or nothing where every lead is above 0."""
-    told = [
-        f"{part}: {', '.join(figures['not_separable'])}"
-        for part, figures in baselines.items()
-        if figures["not_separable"]
+    parts = [
+        f"{part}: {', '.join(compared['not_separable'])}"
+        for part, compared in baselines.items()
+        if compared["not_separable"]
     ]
-    return f"{NOT_SEPARABLE.capitalize()} ({'; '.join(told)})." if told else ""
+    return f"{NOT_SEPARABLE.capitalize()} ({'; '.join(parts)})." if parts else ""
 
 
-def heat_figures(card: Card, read: ReadImages) -> dict[str, Any]:
+def heat_metrics(card: Card, read: ReadImages) -> dict[str, Any]:
     """Return the mean share of each label's heat outside the lungs, on its images.
 
     Beside it the share of the box outside the lungs: what heat spread evenly over the
@@ -304,10 +302,10 @@ def heat_figures(card: Card, read: ReadImages) -> dict[str, Any]:
             "images": int(wanted.sum()),
             "patients": len(set(patients)),
             "outside": with_interval(
-                partial(weighted_metrics.mean, read.outside[wanted, i]), counts
+                partial(metrics.mean, read.outside[wanted, i]), counts
             ),
             "outside_if_even": with_interval(
-                partial(weighted_metrics.mean, read.area[wanted]), counts
+                partial(metrics.mean, read.area[wanted]), counts
             ),
         }
     return {

@@ -1,6 +1,6 @@
 """Changes that move a slice and leave all of it there: shifted, rotated, re-scaled.
 
-They show what a figure rests on where slices of one patient look alike.
+They show what a metric depends on where slices of one patient look alike.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Whether a model's features tell where an image comes from, within one class.
+"""Measure whether a model's features reveal the source of an image.
 
-If the images of one class can be told by their source from what the network hands to
-its head, the network knows the source, and may have used it wherever a class has one
+If images of one class can be sorted by source from what the network hands to its
+head, the network knows the source, and may have used it wherever a class has one
 source only. The classifier is linear (ridge regression), as the head is.
 """
 
@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.linear_model import RidgeClassifier
 
-from ml import weighted_metrics
+from ml import metrics
 from ml.datasets.ground_truth import findings_of
 from ml.datasets.manifest import ManifestRow
 from ml.errors import MlError
@@ -43,7 +44,7 @@ def measure_sources(
     root: Path,
     cache_dir: Path,
 ) -> dict[str, Any]:
-    """Tell sources apart within each class that has images of two or more.
+    """Classify images by source within each class that has two sources or more.
 
     Returns:
         "pairs": for each class and pair of sources the AUC on val of a classifier
@@ -61,32 +62,32 @@ def measure_sources(
             ):
                 too_few.append({"label": name, "sources": [first, second]})
                 continue
-            figures = _told_apart(model, both, first, root, cache_dir)
-            pairs.append({"label": name, "sources": [first, second], **figures})
+            measured = _separated(model, both, first, root, cache_dir)
+            pairs.append({"label": name, "sources": [first, second], **measured})
     return {"pairs": pairs, "too_few": too_few}
 
 
 def _classes(names: Sequence[str]) -> list[str]:
     """Return the model's labels and their more general ones, normal images first."""
     general = [PARENTS[name] for name in names if name in PARENTS]
-    found = [NORMAL, *general, *names]
-    return list(dict.fromkeys(n for n in found if n not in NEGATIVE_LABELS - {NORMAL}))
+    labels = [NORMAL, *general, *names]
+    return list(dict.fromkeys(n for n in labels if n not in NEGATIVE_LABELS - {NORMAL}))
 
 
 def _of_class(rows: Sequence[ManifestRow], name: str) -> list[ManifestRow]:
     if name == NORMAL:
-        return [r for r in rows if not _found(r) and NEGATIVE_LABELS & set(r.labels)]
-    return [r for r in rows if name in _found(r)]
-
-
-def _found(row: ManifestRow) -> frozenset[str]:
-    return findings_of(row.labels)
+        return [
+            r
+            for r in rows
+            if not findings_of(r.labels) and NEGATIVE_LABELS & set(r.labels)
+        ]
+    return [r for r in rows if name in findings_of(r.labels)]
 
 
 def _of_source(
     rows: Sequence[ManifestRow], first: str, second: str
 ) -> list[ManifestRow]:
-    """Return at most MOST_IMAGES of each source, the same whatever their order."""
+    """Return at most MOST_IMAGES of each source, whatever their order."""
     chosen = []
     for source in (first, second):
         own = [r for r in rows if r.dataset == source]
@@ -102,7 +103,7 @@ def _enough(rows: Sequence[ManifestRow], least: int, *sources: str) -> bool:
     )
 
 
-def _told_apart(
+def _separated(
     model: LoadedModel,
     parts: Sequence[list[ManifestRow]],
     first: str,
@@ -141,7 +142,7 @@ def _auc(
 ) -> dict[str, float | None]:
     counts = patient_counts([r.patient for r in rows])
     return with_interval(
-        lambda weights: weighted_metrics.auc(scores, ground_truth, weights), counts
+        lambda weights: metrics.auc(scores, ground_truth, weights), counts
     )
 
 
@@ -160,14 +161,10 @@ def _ridge_scores(
         others: float (others, features).
     """
     middle, spread = features.mean(axis=0), features.std(axis=0) + 1e-6
-    x = (features - middle) / spread / np.sqrt(features.shape[1])
-    z = (others - middle) / spread / np.sqrt(features.shape[1])
-    weight = np.where(positive, 0.5 / positive.mean(), 0.5 / (1 - positive.mean()))
-    target = np.where(positive, 1.0, -1.0)
-    # The dual form: images are fewer than features.
-    penalty = np.diag(RIDGE / weight)
-    alpha = np.linalg.solve(x @ x.T + penalty, target)
-    return z @ (x.T @ alpha)
+    scale = spread * np.sqrt(features.shape[1])
+    ridge = RidgeClassifier(alpha=RIDGE, class_weight="balanced", fit_intercept=False)
+    ridge.fit((features - middle) / scale, positive)
+    return ridge.decision_function((others - middle) / scale)
 
 
 def features_of(
@@ -193,11 +190,11 @@ def features_of(
 
 
 def _facts(path: Path) -> tuple[str, int, int]:
-    """Return what tells a file from another, or from what it was."""
+    """Return what identifies a version of a file: path, size and time of change."""
     if not path.exists():
         return str(path), -1, -1
-    found = path.stat()
-    return str(path.resolve()), found.st_size, found.st_mtime_ns
+    stat = path.stat()
+    return str(path.resolve()), stat.st_size, stat.st_mtime_ns
 
 
 def _features(
@@ -208,7 +205,7 @@ def _features(
         try:
             display = read_display((root / row.path).read_bytes())
         except (MlError, OSError):
-            # What cannot be read is left out here; the accuracy figures list it.
+            # What cannot be read is left out here; the metrics of accuracy list it.
             continue
         image, _ = model.prepared(display)
         _, maps = model.runner.run(image)

@@ -1,1 +1,1 @@
-"""Fitting the gate of a model from training images only."""
+"""Fitting the gate of a model from training images."""

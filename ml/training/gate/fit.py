@@ -1,4 +1,4 @@
-"""Fit the gate of a packaged model, from train images only.
+"""Fit the gate of a packaged model on train images only.
 
 Statistics and probe come from images that the network may have learned from, limits
 and threshold from train patients that were held out. Neither val images nor anything
@@ -28,7 +28,7 @@ from ml.gate.out_of_distribution import (
     embed,
     raw_measures,
 )
-from ml.inference import load_model
+from ml.inference import LoadedModel, load_model
 from ml.training.gate.probe import Lesson, learn_probe
 from ml.training.gate.samples import Samples, choose, look_at
 from ml.training.recipes import RECIPES
@@ -78,7 +78,8 @@ def fit_gate(
         The card's new entry "gate".
 
     Raises:
-        MlError: There are no images, or the model cannot be loaded or has no maps.
+        MlError: There are no images, the model cannot be loaded, has no maps or is an
+            ensemble.
     """
     card_path = model_folder / "card.json"
     raw = json.loads(card_path.read_text(encoding="utf-8"))
@@ -86,11 +87,14 @@ def fit_gate(
     card = parse_card(raw, folder=model_folder)
     if not card.heat_maps:
         raise MlError(
-            f"{card.name} {card.version} gives scores only: without its last maps "
-            "there is nothing to fit a gate to.",
+            "%(model)s %(version)s gives scores only. A gate is fitted to the last "
+            "maps of a network.",
+            params={"model": card.name, "version": card.version},
             reason_code="no_maps",
         )
     model = load_model(card, cache_dir=cache_dir)
+    if not isinstance(model, LoadedModel):
+        raise MlError("An ensemble has the gates of its members: fit each of them.")
     chosen = choose(train_rows, each=IMAGES_A_SOURCE, seed=SEED)
     learned = look_at(model, chosen, root=root, wrong_each=WRONG_A_IMAGE, seed=SEED)
     aside = choose(held_out_rows, each=HELD_OUT_A_SOURCE, seed=SEED)
@@ -107,7 +111,7 @@ def fit_gate(
         "fitted_on": f"statistics: {len(chosen)} train images of "
         f"{len(set(learned.sources))} sources; limits and threshold: {len(aside)} "
         f"images of {len({row.patient for row in aside})} train patients held out",
-        "figures": _figures(arrays, held_out, threshold),
+        "figures": _held_out_metrics(arrays, held_out, threshold),
     }
     _write_card(card_path, raw | {"gate": entry})
     return entry
@@ -116,7 +120,7 @@ def fit_gate(
 def held_out_rows(
     rows: Sequence[ManifestRow], *, name: str
 ) -> tuple[list[ManifestRow], list[ManifestRow]]:
-    """Return the rows that a model learned from, and those that its recipe held out."""
+    """Return the rows that a model was trained on, and the held-out ones."""
     percent = RECIPES[name].held_out_percent if name in RECIPES else HELD_OUT_PERCENT
     held_out = [drawn_percent(row.patient) < percent for row in rows]
     return (
@@ -143,7 +147,7 @@ def fit_statistics(samples: Samples) -> dict[str, np.ndarray]:
 
 
 def _space(name: str, values: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Find the directions in which images differ most; small ones are left out."""
+    """Return the principal components of images, without the smallest."""
     mean = np.average(values, axis=0, weights=weights)
     spread = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=weights))
     # A feature that train images never light up must not count without bounds.
@@ -163,7 +167,7 @@ def _space(name: str, values: np.ndarray, weights: np.ndarray) -> dict[str, np.n
 
 
 def _ball(places: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Return what turns a place into a distance from the images as they should be."""
+    """Return centre and whitening for the Mahalanobis distance from correct images."""
     centre = np.average(places, axis=0, weights=weights)
     away = places - centre
     covariance = (away * weights[:, None]).T @ away / weights.sum()
@@ -178,7 +182,7 @@ def _ball(places: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _lesson_weights(samples: Samples) -> np.ndarray:
-    """Weigh images as they should be as much as all the wrong ones together."""
+    """Weigh correct images as much as all wrong ones together."""
     weights = samples.weights()
     for kind in range(len(CLASSES)):
         mine = samples.classes == kind
@@ -204,11 +208,14 @@ def _limits(arrays: dict[str, np.ndarray], held_out: Samples) -> dict[str, np.nd
             limit = middle + SLACK * (limit - middle)
         middles.append(middle)
         limits.append(max(limit, middle + 1e-3))
-    return {"middles": np.float32(middles), "limits": np.float32(limits)}
+    return {
+        "middles": np.array(middles, np.float32),
+        "limits": np.array(limits, np.float32),
+    }
 
 
 def _threshold(arrays: dict[str, np.ndarray], held_out: Samples) -> float:
-    """Return 1, or more where the measures together would refuse too many."""
+    """Return 1, or more where that would refuse too many held-out images."""
     scores = _scores(arrays, held_out.seen)
     right, weights = held_out.upright, held_out.weights()
     beyond = quantile(scores[right], 1.0 - REFUSED, weights[right])
@@ -220,7 +227,7 @@ def _scores(arrays: dict[str, np.ndarray], seen: Seen) -> np.ndarray:
 
 
 def quantile(values: np.ndarray, share: float, weights: np.ndarray) -> float:
-    """Return the value below which `share` of the weight lies; -inf of nothing."""
+    """Return the weighted quantile of values; -inf without values."""
     if len(values) == 0:
         return -np.inf
     order = np.argsort(values)
@@ -229,7 +236,7 @@ def quantile(values: np.ndarray, share: float, weights: np.ndarray) -> float:
     return float(values[order][place])
 
 
-def _figures(
+def _held_out_metrics(
     arrays: dict[str, np.ndarray], held_out: Samples, threshold: float
 ) -> dict[str, Any]:
     refused = _scores(arrays, held_out.seen) > threshold
@@ -246,7 +253,7 @@ def _figures(
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> str:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp.npz")
-    np.savez_compressed(temporary, **arrays)
+    np.savez_compressed(temporary, allow_pickle=False, **arrays)
     sha256 = hashlib.sha256(temporary.read_bytes()).hexdigest()
     temporary.replace(path)
     return sha256

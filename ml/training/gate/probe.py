@@ -1,12 +1,12 @@
 """The probe of the gate: a small network that tells which way up an image is.
 
-One hidden layer on what `ml.gate.out_of_distribution.embed` gives; learned here in
-NumPy within seconds, from train images and what `ml.training.gate.samples` makes of
-them.
+One hidden layer on what `ml.gate.out_of_distribution.embed` gives, trained from train
+images and what `ml.training.gate.samples` makes of them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ WEIGHT_DECAY = 1e-4
 # Of the embedding's unit spread: images elsewhere are a little different.
 NOISE = 0.15
 DROPPED = 0.2
-MOMENTUM, SECOND_MOMENTUM = 0.9, 0.999
+STEPS_AT_ONCE = 100
 NAMES = ("probe_in", "probe_in_bias", "probe_out", "probe_out_bias")
 
 
@@ -37,53 +37,53 @@ def learn_probe(
     """Train the probe; the names are those that `probe_logits` reads.
 
     Args:
-        lesson: The images; a class without any is never said.
+        lesson: The images; classes without samples are never predicted.
         classes: How many classes there are.
         seed: Of the first numbers and of the order of the images.
         steps: How many batches are learned from.
     """
+    import keras
+
+    seeds = keras.random.SeedGenerator(seed)
+    network = keras.Sequential(
+        [
+            keras.Input((lesson.places.shape[1],)),
+            keras.layers.GaussianNoise(NOISE, seed=seed),
+            keras.layers.Dense(
+                HIDDEN,
+                activation="relu",
+                kernel_initializer=keras.initializers.LecunNormal(seeds),
+            ),
+            keras.layers.Dropout(DROPPED, seed=seed),
+            keras.layers.Dense(
+                classes, kernel_initializer=keras.initializers.LecunNormal(seeds)
+            ),
+        ]
+    )
+    network.compile(
+        optimizer=keras.optimizers.AdamW(
+            keras.optimizers.schedules.CosineDecay(PEAK_RATE, steps),
+            weight_decay=WEIGHT_DECAY,
+        ),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        # Steps are short: the time goes into handing them out one by one.
+        steps_per_execution=min(steps, STEPS_AT_ONCE),
+    )
+    network.fit(
+        _batches(lesson, seed=seed, steps=steps),
+        steps_per_epoch=steps,
+        shuffle=False,
+        verbose=0,
+    )
+    return dict(zip(NAMES, network.get_weights(), strict=True))
+
+
+def _batches(
+    lesson: Lesson, *, seed: int, steps: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Draw batches of images and their classes, each image by its weight."""
     rng = np.random.default_rng(seed)
-    wide = lesson.places.shape[1]
-    values = [
-        rng.normal(0.0, wide**-0.5, (wide, HIDDEN)),
-        np.zeros(HIDDEN),
-        rng.normal(0.0, HIDDEN**-0.5, (HIDDEN, classes)),
-        np.zeros(classes),
-    ]
-    first = [np.zeros_like(value) for value in values]
-    second = [np.zeros_like(value) for value in values]
     share = lesson.weights / lesson.weights.sum()
-    drawn = rng.choice(len(share), (steps, BATCH), p=share)
-    for step, images in enumerate(drawn):
-        noise = rng.normal(0.0, NOISE, (BATCH, wide))
-        slopes = _slopes(
-            values, lesson.places[images] + noise, lesson.classes[images], rng
-        )
-        rate = PEAK_RATE * 0.5 * (1.0 + np.cos(np.pi * step / steps))
-        for k, slope in enumerate(slopes):
-            first[k] += (1.0 - MOMENTUM) * (slope - first[k])
-            second[k] += (1.0 - SECOND_MOMENTUM) * (slope**2 - second[k])
-            mean = first[k] / (1.0 - MOMENTUM ** (step + 1))
-            spread = np.sqrt(second[k] / (1.0 - SECOND_MOMENTUM ** (step + 1)))
-            values[k] -= rate * (mean / (spread + 1e-8) + WEIGHT_DECAY * values[k])
-    return dict(zip(NAMES, values, strict=True))
-
-
-def _slopes(
-    values: list[np.ndarray],
-    places: np.ndarray,
-    classes: np.ndarray,
-    rng: np.random.Generator,
-) -> list[np.ndarray]:
-    """Return the gradient of the mean cross-entropy of a batch."""
-    into, into_bias, out, out_bias = values
-    before = places @ into + into_bias
-    kept = (rng.random(before.shape) >= DROPPED) / (1.0 - DROPPED)
-    hidden = np.maximum(before, 0.0) * kept
-    logits = hidden @ out + out_bias
-    found = np.exp(logits - logits.max(axis=1, keepdims=True))
-    found /= found.sum(axis=1, keepdims=True)
-    found[np.arange(len(classes)), classes] -= 1.0
-    found /= len(classes)
-    back = (found @ out.T) * kept * (before > 0)
-    return [places.T @ back, back.sum(axis=0), hidden.T @ found, found.sum(axis=0)]
+    places = lesson.places.astype(np.float32)
+    for images in rng.choice(len(share), (steps, BATCH), p=share):
+        yield places[images], lesson.classes[images]

@@ -1,4 +1,4 @@
-"""What a gate is fitted on: train images as they are, varied a little, and made wrong.
+"""Images to fit a gate on: train images as they are, varied, and made wrong.
 
 Nothing here tries a gate: `ml.evaluation.gate.trial` turns and cuts other images by
 code of its own. Every change is made to display values, uint16 (H, W), before
@@ -27,7 +27,7 @@ Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 @dataclass(frozen=True)
 class Samples:
-    """What the gate saw of images, the class of each, its source and its weight."""
+    """The input of the gate for images, with the class and source of each."""
 
     seen: Seen
     classes: np.ndarray
@@ -35,7 +35,7 @@ class Samples:
 
     @property
     def upright(self) -> np.ndarray:
-        """Which are images as they should be: bool (images,)."""
+        """Bool (images,): the correct images."""
         return self.classes == 0
 
     def weights(self) -> np.ndarray:
@@ -54,9 +54,9 @@ def choose(rows: Sequence[ManifestRow], *, each: int, seed: int) -> list[Manifes
         by_source[row.dataset].append(row)
     rng = np.random.default_rng(seed)
     chosen: list[ManifestRow] = []
-    for _, found in sorted(by_source.items()):
-        order = rng.permutation(len(found))[:each]
-        chosen.extend(found[i] for i in sorted(order))
+    for _, images in sorted(by_source.items()):
+        order = rng.permutation(len(images))[:each]
+        chosen.extend(images[i] for i in sorted(order))
     return chosen
 
 
@@ -68,7 +68,7 @@ def look_at(
     wrong_each: int,
     seed: int,
 ) -> Samples:
-    """Let a model see images: each as it is, every second varied, all made wrong.
+    """Run a model on images: each as it is, every second varied, all made wrong.
 
     Many images once are worth more than few of them often.
 
@@ -94,7 +94,7 @@ def look_at(
             classes.append(kind)
             sources.append(row.dataset)
     if not seen:
-        raise MlError("There are no images to fit a gate to.", reason_code="no_images")
+        raise MlError("A gate needs images to fit to.", reason_code="no_images")
     return Samples(
         Seen(
             np.concatenate([one.features for one in seen]),
@@ -106,17 +106,18 @@ def look_at(
 
 
 def look(model: LoadedModel, display: np.ndarray) -> Seen:
-    """Return what the gate looks at of one image."""
+    """Return the input of the gate for one image."""
     image, _ = model.prepared(np.ascontiguousarray(display))
     _, maps = model.runner.run(image)
     return seen_of(maps, image)
 
 
 def vary(display: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Place, turn and expose an image a little otherwise, as another device might."""
+    """Shift, rotate and expose an image a little, as another device might."""
     height, width = display.shape
     turn, grow = rng.uniform(-6.0, 6.0), rng.uniform(0.95, 1.12)
-    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), turn, grow)
+    middle = (width / 2, height / 2)
+    matrix = cv2.getRotationMatrix2D(middle, turn, grow).astype(np.float64)
     matrix[:, 2] += rng.uniform(-0.03, 0.03, 2) * (width, height)
     moved = cv2.warpAffine(
         display, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE
@@ -158,7 +159,7 @@ def _cut(display: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _shuffled(display: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Lay the tiles of an image in another order: its parts, but no chest."""
+    """Shuffle the tiles of an image: its parts, but no chest."""
     across = int(rng.integers(2, 5))
     height, width = (length // across for length in display.shape)
     tiles = [
@@ -172,7 +173,7 @@ def _shuffled(display: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _phases_drawn(display: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Keep how coarse and fine an image is, and nothing of what it shows."""
+    """Randomise the phases of an image: same spectrum, other content."""
     spectrum = np.fft.rfft2(display.astype(np.float64))
     drawn = np.fft.rfft2(rng.normal(size=display.shape))
     again = np.fft.irfft2(np.abs(spectrum) * np.exp(1j * np.angle(drawn)))

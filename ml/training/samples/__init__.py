@@ -1,1 +1,1 @@
-"""What a network is shown while training: batches, augmentation, lung masks."""
+"""Training samples: batches, augmentation, lung masks."""

@@ -1,4 +1,4 @@
-"""Random variations of an image while training, against what is not in the lungs.
+"""Random variations of training images, against cues from outside the lungs.
 
 Sources arrive squashed, cropped, masked and exposed in their own ways. Each variation
 takes one of these ways of telling a source from an image away.
@@ -125,7 +125,7 @@ def _random_view(
     *,
     around: np.ndarray | None,
 ) -> np.ndarray:
-    """Rotate a little, then cut out a random box, around the lungs where asked."""
+    """Rotate a little, then crop a random box, around the lungs if given."""
     height, width = image.shape
     angle = float(rng.uniform(-1, 1)) * strength.rotation_degrees
     turn = cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1.0)

@@ -1,4 +1,4 @@
-"""Where the lungs of the images of a training run lie, found once and kept."""
+"""Lung masks of the images of a training run, computed once and cached."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OUTLINE_VERSION = 1
 
 
 def lung_masks(images: PackedImages, *, cache_dir: Path) -> np.ndarray:
-    """Find the lungs of packed images, or take what an earlier run found.
+    """Return the lung masks of packed images, from the cache if they are there.
 
     Returns:
         bool (images, MASK_SIZE, MASK_SIZE), each over its whole image; nothing is set
@@ -29,14 +29,12 @@ def lung_masks(images: PackedImages, *, cache_dir: Path) -> np.ndarray:
     if kept.exists():
         return np.load(kept).astype(bool)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        masks = list(
-            pool.map(lambda i: _mask(images.deep_image(i)), range(len(images)))
-        )
-    found = np.stack(masks) if masks else np.zeros((0, MASK_SIZE, MASK_SIZE), bool)
+        each = list(pool.map(lambda i: _mask(images.deep_image(i)), range(len(images))))
+    masks = np.stack(each) if each else np.zeros((0, MASK_SIZE, MASK_SIZE), bool)
     temporary = kept.with_suffix(f".{os.getpid()}.npy")
-    np.save(temporary, found)
+    np.save(temporary, masks)
     temporary.replace(kept)
-    return found
+    return masks
 
 
 def _mask(image: np.ndarray) -> np.ndarray:

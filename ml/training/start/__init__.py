@@ -1,1 +1,1 @@
-"""Where training starts: initial weights, our own or published ones."""
+"""Initial weights for training: random, published or from another model."""

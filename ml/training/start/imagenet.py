@@ -1,4 +1,4 @@
-"""Weights that Keras publishes for ImageNet, brought into our networks.
+"""Load the ImageNet weights that Keras publishes into our networks.
 
 Colour pictures become grey images: the first kernel is summed over its input channels
 and scaled, so that it answers to our normalised input as it did to the pictures that
@@ -89,8 +89,10 @@ def imagenet_arrays(network: keras.Model) -> LayerArrays:
 
     origin = ORIGINS.get(network.name)
     if origin is None:
-        known = ", ".join(ORIGINS)
-        raise TrainingError(f"There are ImageNet weights only for: {known}.")
+        raise TrainingError(
+            "There are ImageNet weights only for: %(known)s.",
+            params={"known": ", ".join(ORIGINS)},
+        )
     if not list(_downloads().glob(f"{network.name}_*notop.h5")):
         _check_reachable()
     application = getattr(keras.applications, origin.application)
@@ -99,21 +101,21 @@ def imagenet_arrays(network: keras.Model) -> LayerArrays:
 
 
 def _downloads() -> Path:
-    """Return where Keras keeps what it has downloaded once."""
+    """Return the download folder of Keras."""
     home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
     return Path(home) / "models"
 
 
 def _check_reachable() -> None:
-    """Ask for the place of the weights: Keras itself gives no error of its own."""
+    """Check that the weights can be downloaded; Keras raises no clear error."""
     try:
         request = urllib.request.Request(PUBLISHED, method="HEAD")
         urllib.request.urlopen(request, timeout=PATIENCE_S).close()  # noqa: S310
     except OSError as error:
         raise TrainingError(
-            "The ImageNet weights cannot be downloaded from here "
-            f"({_reason(error)}). Begin with --init random, a .keras file, or "
-            "NAME/VERSION of an installed model.",
+            "The ImageNet weights cannot be downloaded (%(reason)s). Start from "
+            "--init random, a .keras file, or NAME/VERSION of an installed model.",
+            params={"reason": _reason(error)},
             reason_code="no_network",
         ) from error
 
@@ -143,7 +145,7 @@ def translated(source: keras.Model, target: keras.Model, origin: Origin) -> Laye
 
 
 def _fold_biases(arrays: LayerArrays, target: keras.Model) -> None:
-    """Take a bias that ours do not have off the mean that is subtracted next."""
+    """Subtract a convolution's bias, which ours lack, from the next mean."""
     for own in arrays:
         if own.endswith("_conv") and len(arrays[own]) > len(
             target.get_layer(own).variables
@@ -155,7 +157,7 @@ def _fold_biases(arrays: LayerArrays, target: keras.Model) -> None:
 def _fold_colours(
     arrays: LayerArrays, target: keras.Model, pairs: dict[str, str], origin: Origin
 ) -> None:
-    """Let the first convolution see grey as it saw three equal colours."""
+    """Sum the first kernel over the colours, for grey images."""
     first = next(own for own, theirs in pairs.items() if theirs.startswith(origin.stem))
     kernel = arrays[first][0].astype(np.float64)
     channels = target.get_layer(first).variables[0].shape[2]

@@ -1,4 +1,4 @@
-"""Where a run begins: random weights, a model trained here before, or ImageNet.
+"""Initial weights of a run: random, of an installed model, or from ImageNet.
 
 Layers are matched by name and shape; what does not fit (the head of another task)
 keeps its random weights.
@@ -44,12 +44,15 @@ def initialise(
     path = installed if installed.exists() else Path(source)
     if not path.exists():
         raise TrainingError(
-            f"There are no initial weights {source!r}: give random, imagenet, "
-            "NAME/VERSION of an installed model or a .keras file."
+            "There are no initial weights %(name)s: give random, imagenet, "
+            "NAME/VERSION of an installed model or a .keras file.",
+            params={"name": source},
         )
     filled = _fill(network, _arrays_of(open_weights(path)))
     if not filled:
-        raise TrainingError(f"No layer of {path} fits this network.")
+        raise TrainingError(
+            "No layer of %(path)s fits this network.", params={"path": path}
+        )
     return filled
 
 

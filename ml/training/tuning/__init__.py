@@ -1,1 +1,1 @@
-"""The search for hyperparameters of a recipe."""
+"""Hyperparameter search for a recipe."""

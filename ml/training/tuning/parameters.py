@@ -1,4 +1,4 @@
-"""What of a recipe may be tuned, and a recipe with tuned values."""
+"""Parameters of a recipe that can be tuned, and their ranges."""
 
 from __future__ import annotations
 
@@ -33,11 +33,16 @@ def with_params(recipe: Recipe, params: Mapping[str, float]) -> Recipe:
     """
     for name, value in params.items():
         if name not in RANGES:
-            known = ", ".join(RANGES)
-            raise TrainingError(f"{name!r} cannot be tuned; known: {known}.")
+            raise TrainingError(
+                "The parameter %(name)s cannot be tuned; known: %(known)s.",
+                params={"name": name, "known": ", ".join(RANGES)},
+            )
         low, high = RANGES[name]
         if not isinstance(value, int | float) or not low <= value <= high:
-            raise TrainingError(f"{name} is {value!r}, not from {low:g} to {high:g}.")
+            raise TrainingError(
+                "%(name)s is %(value)r, not a number from %(low)g to %(high)g.",
+                params={"name": name, "value": value, "low": low, "high": high},
+            )
     strength = params.get("augmentation", 1.0)
     return replace(
         recipe,
@@ -53,20 +58,23 @@ def with_params(recipe: Recipe, params: Mapping[str, float]) -> Recipe:
 
 
 def read_params(path: Path) -> dict[str, float]:
-    """Read tuned values from a file that `tune_model` wrote, or a person.
+    """Read tuned values from a JSON file, such as `tune_model` writes.
 
     Raises:
         TrainingError: The file is not a JSON object.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise TrainingError(f"{path} cannot be read: {error}.") from error
-    if not isinstance(found, dict):
-        raise TrainingError(f"{path} holds no JSON object.")
-    params = found.get("params", found)
+        raise TrainingError(
+            "%(path)s cannot be read: %(reason)s.",
+            params={"path": path, "reason": error},
+        ) from error
+    if not isinstance(content, dict):
+        raise TrainingError("%(path)s holds no JSON object.", params={"path": path})
+    params = content.get("params", content)
     if not isinstance(params, dict):
-        raise TrainingError(f"{path} holds no params.")
+        raise TrainingError("%(path)s holds no params.", params={"path": path})
     return params
 
 

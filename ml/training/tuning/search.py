@@ -1,4 +1,4 @@
-"""A search for the values that a recipe leaves open, kept in an SQLite file.
+"""Search for the best hyperparameters of a recipe, kept in an SQLite file.
 
 Each trial trains the recipe with other values for as many epochs and is judged by the
 likelihood of train patients held out from it; val is never looked at. Trials that fall
@@ -40,12 +40,12 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 class OutOfTimeError(Exception):
-    """The time for the search is over in the middle of a trial."""
+    """The time for the search ended during a trial."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """What a study works on and where: images, folders, and how long a trial is."""
+    """Settings of a study: images, folders, and the length of a trial."""
 
     recipe: Recipe
     data: TrainingData
@@ -85,7 +85,7 @@ def tune(
             _keep_best(search, study, own)
         if not study.get_trials(states=(TrialState.COMPLETE,)):
             raise TrainingError(
-                "No trial was finished in time; started again, it goes on."
+                "No trial was finished in time. Start the search again to continue it."
             )
         return _keep_best(search, study, own)
 
@@ -100,7 +100,8 @@ def _opened(search: Search, own: Mapping[str, float]) -> Iterator[optuna.Study]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise TrainingError(
-                f"Another search works in {search.study_dir}."
+                "Another search is running in %(folder)s.",
+                params={"folder": search.study_dir},
             ) from error
         storage = optuna.storages.RDBStorage(
             f"sqlite:///{search.study_dir / STUDY_NAME}"
@@ -130,8 +131,9 @@ def _study(
     about = f"{fingerprint_of(search.recipe, search.data)} {search.epochs}"
     if study.user_attrs.get("about", about) != about:
         raise TrainingError(
-            f"{search.study_dir} holds a study of another recipe, other images or "
-            "another number of epochs; choose another --run folder."
+            "%(folder)s holds a study of another recipe, other images or another "
+            "number of epochs. Choose another --run folder.",
+            params={"folder": search.study_dir},
         )
     study.set_user_attr("about", about)
     if not begun:
@@ -161,7 +163,7 @@ def own_params(recipe: Recipe) -> dict[str, float]:
 
 
 def _give_back_interrupted(study: optuna.Study) -> None:
-    """Queue again what was running when the search was ended."""
+    """Queue trials again that an ended search left running."""
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
         study.enqueue_trial(trial.params, skip_if_exists=False)
@@ -174,7 +176,7 @@ def _finished(study: optuna.Study) -> int:
 def _next_trial(
     search: Search, study: optuna.Study, names: tuple[str, ...], ends: float | None
 ) -> dict[str, Any]:
-    """Run one trial to its end; left where it is when the time is over."""
+    """Run one trial, unless the time is over before its end."""
     if ends is not None and time.monotonic() >= ends:
         raise OutOfTimeError
     trial = study.ask()
@@ -226,13 +228,13 @@ def _held_out_loss(
 
 
 def trial_folder(study_dir: Path, params: Mapping[str, float]) -> Path:
-    """Return the folder of a trial, named after its values: it is found again."""
+    """Return the folder of a trial, named after its values."""
     text = json.dumps({name: f"{params[name]:.9g}" for name in sorted(params)})
     return study_dir / f"trial-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def _values_of(trial: optuna.trial.FrozenTrial) -> Mapping[str, float]:
-    """Return a trial's values, drawn already or waiting to be tried as asked."""
+    """Return a trial's values, drawn or queued."""
     return trial.params or trial.system_attrs.get("fixed_params", {})
 
 
@@ -243,7 +245,7 @@ def _keep_best(
     completed = study.get_trials(states=(TrialState.COMPLETE,))
     if not completed:
         return {}
-    best = min(completed, key=lambda trial: trial.value)
+    best = study.best_trial
     # Those that were interrupted go on from their checkpoints.
     unfinished = study.get_trials(states=(TrialState.RUNNING, TrialState.WAITING))
     kept = trial_folder(search.study_dir, best.params)
@@ -252,7 +254,7 @@ def _keep_best(
         if folder != kept and folder not in spared:
             shutil.rmtree(folder)
     recipes_own = trial_folder(search.study_dir, own)
-    told = {
+    summary = {
         "model": search.recipe.name,
         "params": best.params,
         HELD_OUT_LOSS: best.value,
@@ -271,9 +273,9 @@ def _keep_best(
         "run": kept.name,
     }
     temporary = search.study_dir / f"{BEST_NAME}.tmp"
-    temporary.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     temporary.replace(search.study_dir / BEST_NAME)
-    return told
+    return summary
 
 
 def _rounded(params: Mapping[str, float]) -> dict[str, float]:

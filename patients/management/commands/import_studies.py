@@ -1,10 +1,12 @@
-"""The folder source: take a folder of images into the record."""
+"""Import a folder of images."""
 
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import gettext, gettext_noop, ngettext
+from django.utils.translation import gettext_lazy as _
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -30,39 +32,43 @@ from patients.importing import (
 from patients.models import Upload
 
 _WORDS = {
-    Upload.Outcome.STORED: "stored",
-    Upload.Outcome.DUPLICATE: "known already (duplicates)",
-    SKIPPED: "taken in by an earlier run",
-    Upload.Outcome.CONFLICT: "in conflict with the record (quarantined)",
-    Upload.Outcome.REFUSED: "refused",
-    POSTPONED: "not read now: run the command again",
+    Upload.Outcome.STORED: _("stored"),
+    Upload.Outcome.DUPLICATE: _("already stored (duplicates)"),
+    SKIPPED: _("imported by an earlier run"),
+    Upload.Outcome.CONFLICT: _("in conflict with the record (in quarantine)"),
+    Upload.Outcome.REFUSED: _("refused"),
+    POSTPONED: _("not imported now: run the command again"),
 }
 
 
 class Command(BaseCommand):
-    """Take the images of a folder in; run again, it goes on where it was."""
+    """Import the images of a folder; run again, it continues."""
 
-    help = (
-        "Take a folder of images (DICOM, PNG, JPEG, TIFF, BMP) into the record. "
-        "Ends with status 1 if a file was not taken."
+    help = gettext_noop(
+        "Import a folder of images (DICOM, PNG, JPEG, TIFF, BMP). The exit status is 1 "
+        "if a file was not accepted."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Describe the arguments."""
-        parser.add_argument("folder", type=Path, help="with all its folders")
+        """Define the arguments."""
+        parser.description = gettext(self.help)
+        parser.add_argument(
+            "folder", type=Path, help=gettext("the folder, with its subfolders")
+        )
         parser.add_argument(
             "--patient-from",
             type=Path,
             metavar="CSV",
-            help=(
-                "says whose images these are: a column 'path', and any of patient_id, "
+            help=gettext(
+                "whose images these are: a column 'path', and any of patient_id, "
                 "issuer, patient_name, birth_date, sex, accession_number, priority; "
-                "fills only what a file's header lacks"
+                "used where the header of a file has gaps"
             ),
         )
-        parser.add_argument("--user", help="who imports, by user name")
+        parser.add_argument("--user", help=gettext("user name of the importing user"))
         parser.add_argument(
-            "--department", help="of new studies, by its code (default: the user's)"
+            "--department",
+            help=gettext("code of the department of new studies (default: the user's)"),
         )
 
     def handle(
@@ -74,17 +80,20 @@ class Command(BaseCommand):
         department: str | None,
         **options: Any,
     ) -> None:
-        """Take every file in and say what became of them."""
+        """Import every file and print the outcomes."""
         if not folder.is_dir():
-            raise CommandError(f"{folder} is not a folder.")
-        said = _manifest(patient_from, folder)
+            raise CommandError(gettext("%(path)s is not a folder.") % {"path": folder})
+        by_path = _manifest(patient_from, folder)
         files = [
-            FileToImport(path, said.get(path.resolve(), SubmittedIdentity()))
+            FileToImport(path, by_path.get(path.resolve(), SubmittedIdentity()))
             for path in files_below(folder, manifest=patient_from)
         ]
         if patient_from:
-            named = sum(file.path.resolve() in said for file in files)
-            self.stdout.write(f"{named} of {len(files)} files are in {patient_from}")
+            named = sum(file.path.resolve() in by_path for file in files)
+            self.stdout.write(
+                gettext("%(named)d of %(total)d files are in %(manifest)s")
+                % {"named": named, "total": len(files), "manifest": patient_from}
+            )
         summary = ImportSummary()
         settled = import_files(
             files,
@@ -93,22 +102,25 @@ class Command(BaseCommand):
             summary=summary,
         )
         with _progress_bar() as bar:
-            task = bar.add_task("Importing", total=len(files))
+            task = bar.add_task(gettext("Importing"), total=len(files))
             for _path in settled:
                 bar.advance(task)
         self._summarise(summary, folder, total=len(files))
 
     def _summarise(self, summary: ImportSummary, folder: Path, *, total: int) -> None:
         for path, reason in summary.troubles:
-            # A name on disk is bytes; what is no UTF-8 in it cannot be printed.
+            # File names are bytes; bytes that are not UTF-8 cannot be printed.
             self.stdout.write(storable(f"{path.relative_to(folder)}: {reason}"))
-        self.stdout.write(f"{total} files")
+        self.stdout.write(
+            ngettext("%(total)d file", "%(total)d files", total) % {"total": total}
+        )
         for outcome, words in _WORDS.items():
             if summary.counts[outcome]:
                 self.stdout.write(f"{summary.counts[outcome]:7} {words}")
         if summary.troubles:
             raise CommandError(
-                f"{len(summary.troubles)} of {total} files were not taken."
+                gettext("%(failed)d of %(total)d files were not accepted.")
+                % {"failed": len(summary.troubles), "total": total}
             )
 
 
@@ -118,7 +130,9 @@ def _manifest(patient_from: Path | None, folder: Path) -> dict[Path, SubmittedId
     try:
         return read_manifest(patient_from, folder=folder)
     except FileNotFoundError:
-        raise CommandError(f"There is no file {patient_from}.") from None
+        raise CommandError(
+            gettext("There is no file %(path)s.") % {"path": patient_from}
+        ) from None
     except InvalidInput as error:
         raise CommandError(error.message) from error
 
@@ -128,9 +142,12 @@ def _user(name: str | None) -> User | None:
         return None
     user = User.objects.filter(username=name).first()
     if user is None:
-        raise CommandError(f"There is no user named {name}.")
+        raise CommandError(gettext("There is no user named %(name)s.") % {"name": name})
     if not may(user, Action.UPLOAD):
-        raise CommandError(f"{name} may not upload ({user.get_role_display()}).")
+        raise CommandError(
+            gettext("%(name)s may not upload (%(role)s).")
+            % {"name": name, "role": user.get_role_display()}
+        )
     return user
 
 
@@ -142,7 +159,8 @@ def _department(code: str | None) -> Department | None:
     except Department.DoesNotExist:
         known = ", ".join(Department.objects.values_list("code", flat=True))
         raise CommandError(
-            f"There is no department {code}. Known: {known or 'none'}."
+            gettext("There is no department %(code)s. Departments: %(known)s.")
+            % {"code": code, "known": known or "–"}
         ) from None
 
 

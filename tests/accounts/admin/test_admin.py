@@ -1,4 +1,4 @@
-"""The admin site: who gets in, what it records, how often it asks the database."""
+"""The admin site: access, audit events, number of queries."""
 
 import re
 
@@ -158,7 +158,7 @@ def test_failed_runs_are_run_again_from_the_list(administrator: Client) -> None:
         follow=True,
     )
     said = [str(message) for message in answer.context["messages"]]
-    assert "Queued again: 1." in said
+    assert "1 run queued." in said
     assert any(str(waiting.pk) in sentence for sentence in said)
     assert Prediction.objects.filter(instance=failed.instance, run=2).exists()
     (event,) = AuditEvent.objects.filter(action="retry")

@@ -1,4 +1,4 @@
-"""Where the embedded servers live, computed without touching the disk."""
+"""Folders and sockets of the embedded servers, computed without disk access."""
 
 from __future__ import annotations
 

@@ -167,7 +167,7 @@ def test_a_cluster_of_another_major_version_is_refused_with_the_way_out(
     version = places.state_dir(var_dir) / "postgresql" / "PG_VERSION"
     version.write_text("15\n")
     with pytest.raises(
-        places.EmbeddedServiceError, match=f"PostgreSQL 15, and this is {MAJOR}"
+        places.EmbeddedServiceError, match=f"PostgreSQL 15, but this is {MAJOR}"
     ):
         EmbeddedServices(var_dir, say=lambda _: None).start()
 
@@ -209,7 +209,7 @@ def test_root_copies_programs_that_postgresqls_user_cannot_reach(
             assert _both_answer(var_dir)
     finally:
         os.umask(before)
-    assert any("copying it" in sentence for sentence in said)
+    assert any("Copying PostgreSQL" in sentence for sentence in said)
 
 
 def test_the_socket_folder_is_closed_to_others(holder: Holder, var_dir: Path) -> None:

@@ -1,4 +1,4 @@
-"""The pytest plugin: servers of its own for every session, which end with it."""
+"""The pytest plugin: each session has its own servers, which end with it."""
 
 from __future__ import annotations
 

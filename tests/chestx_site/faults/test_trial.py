@@ -1,4 +1,4 @@
-"""The trial with real processes, in short; and that it sees what it must not find."""
+"""The fault test in short, with real processes; it detects planted faults."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_errors_missing_kills_and_refused_images_are_said() -> None:
     bad.injected.counts[Fault.KILL_WORKER] = 1
     bad.sent["web"].failures.append("web: 500")
     assert judge(bad) == [
-        "2 unforeseen errors in the worker",
+        "2 unexpected errors in the worker",
         "1 kills of 2",
         "web: 500",
     ]

@@ -1,4 +1,4 @@
-"""Children come back, end in order, and never outlive whoever started them."""
+"""The supervisor restarts children, stops them in order, leaves none behind."""
 
 from __future__ import annotations
 
@@ -65,6 +65,7 @@ def test_a_child_that_dies_is_started_again(
     assert "sleeper ended (SIGKILL)" in said
 
 
+@pytest.mark.slow
 def test_a_child_that_cannot_live_is_tried_for_ever_but_not_hastily(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,6 +127,7 @@ def test_children_stop_in_the_reverse_order(supervisor: Supervisor) -> None:
     assert stopped == ["sweeper", "web", "database"]
 
 
+@pytest.mark.slow
 def test_children_that_were_asked_before_share_the_waiting() -> None:
     slow = (
         "import signal, time;"
@@ -263,4 +265,4 @@ def test_a_child_that_hangs_is_replaced(
     supervisor.look_after()
     assert child.is_alive()
     assert child.pid != first
-    assert "worker is started again: it takes no work" in said
+    assert "Restarting worker: it takes no work" in said

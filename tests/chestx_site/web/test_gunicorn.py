@@ -1,4 +1,4 @@
-"""A real gunicorn serves the site, and never loads a neural network library."""
+"""A real gunicorn serves the site and loads no neural network library."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,11 +33,8 @@ def test_a_web_process_never_loads_a_neural_network_library(tmp_path: Path) -> N
     )
     try:
         for path in ("/healthz", reverse("sign-in"), "/api/v1/patients/", "/admin/"):
-            assert wait_until(
-                lambda url=f"http://127.0.0.1:{port}{path}": _answers(url),
-                timeout_s=60,
-                interval_s=0.2,
-            )
+            url = f"http://127.0.0.1:{port}{path}"
+            assert wait_until(partial(_answers, url), timeout_s=60, interval_s=0.2)
         assert wait_until(note.exists, timeout_s=5)
     finally:
         server.terminate()

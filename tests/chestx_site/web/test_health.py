@@ -1,4 +1,4 @@
-"""What `/healthz` and `/readyz` answer, with parts really away."""
+"""The answers of `/healthz` and `/readyz` when parts are down."""
 
 from __future__ import annotations
 

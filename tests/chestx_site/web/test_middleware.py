@@ -1,11 +1,11 @@
-"""What holds for every answer: headers, a lost database, errors that are told."""
+"""Headers, a lost database and error answers, for every response."""
 
 import uuid
 
 import pytest
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import InterfaceError, OperationalError, connection
-from django.http import Http404
+from django.http import Http404, HttpRequest, HttpResponse
 from django.test import RequestFactory
 
 from accounts.errors import Conflict, TooManyTries, Unavailable
@@ -83,16 +83,20 @@ class TestLostDatabase:
         page = client.get("/")
         assert page.status_code == 503
         assert page.headers["Retry-After"]
-        assert b"reached at the moment" in page.content
+        assert b"cannot be reached" in page.content
         answer = client.get("/api/v1/studies/")
         assert answer.status_code == 503
         assert answer.json()["reason_code"] == "database_unavailable"
 
     def test_other_errors_are_not_taken_for_it(self) -> None:
         assert not is_database_lost(ValueError("x"))
-        middleware = DatabaseDownMiddleware(lambda request: None)
+        middleware = DatabaseDownMiddleware(_unused)
         request = RequestFactory().get("/")
         assert middleware.process_exception(request, ValueError("x")) is None
+
+
+def _unused(request: HttpRequest) -> HttpResponse:
+    raise AssertionError("the error is handled before")
 
 
 def test_an_error_nobody_expected_is_500_without_its_text(
@@ -135,10 +139,10 @@ def test_passing_faults_say_when_to_try_again(
 ) -> None:
     for answer in (
         problem_response(error, {}),
-        ErrorPagesMiddleware(lambda request: None).process_exception(
+        ErrorPagesMiddleware(_unused).process_exception(
             RequestFactory().get("/api/"), error
         ),
-        ErrorPagesMiddleware(lambda request: None).process_exception(
+        ErrorPagesMiddleware(_unused).process_exception(
             RequestFactory().get("/"), error
         ),
     ):
@@ -147,7 +151,7 @@ def test_passing_faults_say_when_to_try_again(
 
 
 def test_what_does_not_exist_is_a_page_to_people_and_json_to_programs() -> None:
-    assert b"Nothing here" in person().get("/no-such-page").content
+    assert b"Page not found" in person().get("/no-such-page").content
     answer = program().get("/api/v1/no-such-thing/")
     assert answer.status_code == 404
     assert answer.json()["status"] == 404

@@ -1,4 +1,4 @@
-"""The OpenAPI document says all there is, and is made without a warning."""
+"""The OpenAPI document is complete and is built without a warning."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Models by REST: who may use them is decided there, too."""
+"""Models over REST: activation, shadow, rollback, operating points."""
 
 from __future__ import annotations
 
@@ -70,6 +70,7 @@ def test_a_reason_is_asked_for() -> None:
     assert "reason" in answer.json()["fields"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", [Role.RADIOLOGIST, Role.DATA_SCIENTIST, Role.AUDITOR])
 def test_nobody_else_decides(role: Role) -> None:
     version("1")
@@ -118,13 +119,13 @@ def test_the_page_decides_and_shows_its_history() -> None:
             },
             follow=True,
         ).content.decode()
-        assert "from the next image on" in said
+        assert "This applies to new images." in said
         assert f"because {number}" in said
         assert "measured elsewhere" in said
     assert "Roll back to 1" in said
     back = {"decision": "rollback", "version": "2", "reason": "worse"}
     said = client.post(f"/models/{NAME}/decide/", back, follow=True).content.decode()
-    assert f"{NAME} 1 is active" in said
+    assert f"{NAME} 1 is now Active" in said
     assert default_model().version == "1"
     back["decision"] = "no such thing"
     said = client.post(f"/models/{NAME}/decide/", back, follow=True).content.decode()

@@ -1,4 +1,4 @@
-"""/api/v1/predictions/ and /models/: results, heat maps, another run, cards."""
+"""Predictions and models over REST: results, heat maps, retries, cards."""
 
 import json
 import uuid
@@ -130,6 +130,7 @@ def test_a_list_asks_the_database_as_often_for_many_rows_as_for_one() -> None:
     assert queries() == for_one
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("query", "expected"),
     [

@@ -1,4 +1,4 @@
-"""POST /api/v1/uploads/: what each file becomes, and how that is answered."""
+"""Uploads over REST: outcome and answer for each file."""
 
 import uuid
 from typing import Any
@@ -13,7 +13,9 @@ from pydicom.uid import generate_uid
 from accounts.errors import AuditUnavailable, Unavailable
 from accounts.models import AuditEvent, Role
 from diagnoses import uploads
+from diagnoses.api.serializers import UploadRequestSerializer
 from diagnoses.models import ModelVersion
+from patients.identity.submitted import SubmittedIdentity
 from patients.models import Instance, Patient, Upload
 from tests.clients import person, program
 from tests.dicom_factory import image_bytes, png
@@ -143,6 +145,11 @@ def test_a_field_that_cannot_be_taken_is_named(field: str, value: str) -> None:
     assert list(answer.json()["fields"]) == [field]
     assert not Instance.objects.exists()
     assert Upload.objects.get().outcome == "refused"
+
+
+def test_the_form_has_every_field_of_the_submitted_identity() -> None:
+    fields = set(UploadRequestSerializer().fields)
+    assert fields == {"file", "model", *SubmittedIdentity.__dataclass_fields__}
 
 
 @pytest.mark.parametrize("field", ["patientid", "files"])

@@ -1,4 +1,4 @@
-"""What a version measures on the hospital's own images, kept beside its card."""
+"""Acceptance: a version is measured on images of the hospital."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_a_version_without_weights_cannot_be_measured(
     version: ModelVersion, images: LabelledImages
 ) -> None:
     ModelVersion.objects.update(weights_sha256="")
-    with pytest.raises(CommandError, match="without weights"):
+    with pytest.raises(CommandError, match="has no weights"):
         call_command(
             "accept_model",
             *(version.name, "--manifest", str(images.manifest)),

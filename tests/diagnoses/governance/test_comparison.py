@@ -1,4 +1,4 @@
-"""Two versions on the images that both have read."""
+"""Comparison of two versions on the images that both have read."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_administrators_and_data_scientists_compare_on_a_page(
 ) -> None:
     for role in (Role.ADMIN, Role.DATA_SCIENTIST):
         said = person(role).get("/models/compare/").content.decode()
-        assert "4 images read by both" in said
+        assert "4 images scored by both" in said
         assert str(images[2].pk)[:8] in said
         assert (f"/studies/{images[2].series.study_id}/" in said) == (
             role == Role.ADMIN

@@ -1,4 +1,4 @@
-"""Ensembles in the archive: installed with their members, and made of them."""
+"""Ensembles: installation with their members, results made of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diagnoses.governance.versions import card_of, members_of, sync_models
+from diagnoses.governance.installation import sync_models
+from diagnoses.governance.versions import card_of, members_of
 from diagnoses.leases import claim
 from diagnoses.models import ModelVersion
 from diagnoses.runs import queue_predictions

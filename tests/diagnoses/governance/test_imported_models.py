@@ -1,4 +1,4 @@
-"""Imported models are installed and run like any other, once a person says so."""
+"""Imported models are installed, activated and run like shipped ones."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from django.core.management import call_command
 
+from diagnoses.governance.installation import sync_models
 from diagnoses.governance.transitions import Decision, activate, activate_for_demo
-from diagnoses.governance.versions import sync_models
 from diagnoses.leases import Claimed, claim
 from diagnoses.models import Finding, HeatMap, ModelVersion, Prediction
 from diagnoses.runs import queue_predictions
@@ -24,7 +24,7 @@ from tests.diagnoses.fakes import LABELS, FakeModel, card_json, fake_loader
 from tests.factories import ModelVersionFactory
 from tests.ml.exchange import foreign
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 
 class BlindModel(FakeModel):
@@ -55,7 +55,6 @@ def test_the_demo_activates_nothing_that_was_imported() -> None:
     assert activate_for_demo() == []
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # TensorFlow warns of its own SavedModel code
 def test_a_saved_model_is_imported_installed_activated_read_and_made_again(
     image: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

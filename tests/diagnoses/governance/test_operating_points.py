@@ -1,4 +1,4 @@
-"""Thresholds from a moment on; what was judged stays as it was judged."""
+"""Operating points apply to new images; earlier results keep theirs."""
 
 from __future__ import annotations
 

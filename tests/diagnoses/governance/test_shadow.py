@@ -1,4 +1,4 @@
-"""A model in shadow reads every image that fits, and readers are told nothing of it."""
+"""A model in shadow reads every image that fits; readers do not see its results."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from accounts.access import Action
 from accounts.models import Role
 from accounts.tokens import issue_token
 from diagnoses.governance.transitions import Decision, activate
+from diagnoses.latest_runs import latest_runs, latest_shadow_runs
 from diagnoses.leases import claim
 from diagnoses.models import Finding, ModelVersion, Prediction, WorklistEntry
 from diagnoses.runs import fail, queue_predictions
@@ -19,7 +20,7 @@ from diagnoses.worker.read import LoadedModels, read_claimed
 from diagnoses.worker.reproduction import Verdict, reproduce
 from diagnoses.worker.retries import retry_prediction
 from diagnoses.worker.sweeper import delayed_since
-from diagnoses.worklist import latest_runs, latest_shadow_runs, refresh_entry
+from diagnoses.worklist import refresh_entry
 from patients.models import Instance, Priority
 from tests.clients import person, program
 from tests.diagnoses.fakes import (
@@ -130,6 +131,7 @@ def test_nobody_is_told_that_it_ended(
     assert [run.shadow for run in told] == [False]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", READERS)
 def test_readers_find_no_trace_on_pages(read_image: Instance, role: Role) -> None:
     hidden = shadow_run(read_image)
@@ -154,6 +156,7 @@ def test_readers_find_no_trace_on_pages(read_image: Instance, role: Role) -> Non
     assert client.post(f"/predictions/{hidden.pk}/retry/").status_code in (403, 404)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", READERS)
 def test_readers_find_no_trace_in_rest(read_image: Instance, role: Role) -> None:
     hidden = shadow_run(read_image)
@@ -201,7 +204,7 @@ def test_administrators_see_it_on_the_study_marked_and_last(
 ) -> None:
     study = read_image.series.study_id
     said = person(Role.ADMIN).get(f"/studies/{study}/").content.decode()
-    assert "Not shown to readers" in said
+    assert "Readers do not see this result" in said
     assert said.index(f"{NAME} 1") < said.index(f"{NAME} 2-in-shadow")
     # It lays no heat map over the image unless somebody asks for it.
     layer = said.split('aria-current="true"')[0].rsplit("data-layer-url", 1)[1]
@@ -231,7 +234,7 @@ def test_a_failed_shadow_run_is_asked_for_again_in_shadow(
     installed.update(state="retired")
     queue_predictions(image_row())
     [claimed] = claim("worker-1")
-    fail(claimed, reason_code="worker_lost", reason="Lost.")
+    fail(claimed, reason_code="worker_lost")
     again = retry_prediction(
         Prediction.objects.get(pk=claimed.prediction_id), actor=None
     )

@@ -1,4 +1,4 @@
-"""Who may use a version of a model, and how that is decided."""
+"""Transitions of a model version: shadow, active, retired, rolled back."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_without_weights_nothing_can_be_decided() -> None:
 
 def test_the_same_decision_twice_is_a_conflict() -> None:
     made = activated("1")
-    with pytest.raises(Conflict, match="active already"):
+    with pytest.raises(Conflict, match="already has the state “Active”"):
         activate(made, decision=BECAUSE, without_acceptance="tests")
 
 
@@ -228,7 +228,7 @@ def test_what_was_decided_or_measured_is_never_changed(model: type) -> None:
 def test_what_cannot_be_recorded_is_not_decided(broken_trail: None) -> None:
     made = version("1")
     UserFactory(username="chief", role=Role.ADMIN)
-    with pytest.raises(CommandError, match="audit trail"):
+    with pytest.raises(CommandError, match="audit log"):
         call_command(
             "activate_model",
             *(NAME, "1", "--user", "chief", "--reason", "validated"),
@@ -262,7 +262,7 @@ def test_a_person_decides_by_command() -> None:
         decide("1", "--rollback")
     decide("--retire")
     assert active_number() is None
-    assert said.getvalue().splitlines()[-1] == f"{NAME} 1 is retired"
+    assert said.getvalue().splitlines()[-1] == f"{NAME} 1: Retired"
     for user, complaint in (("reader", "Only an administrator"), ("x", "no such user")):
         with pytest.raises(CommandError, match=complaint):
             decide("2", "--shadow", user=user)

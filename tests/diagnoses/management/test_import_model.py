@@ -20,6 +20,8 @@ from ml.preprocessing import SCALINGS, preprocess
 from tests.ml.exchange import foreign
 from tests.ml.image_factory import chest_like, encoded
 
+pytestmark = pytest.mark.slow
+
 IMAGES = {"a": chest_like(90, 80), "b": chest_like(64, 64) // 2}
 
 
@@ -30,7 +32,6 @@ def request(path: Path, **changes: object) -> ImportRequest:
     )
 
 
-@pytest.mark.slow
 def test_a_keras_file_becomes_a_model_with_heat_maps(
     tmp_path: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -54,7 +55,7 @@ def test_a_keras_file_becomes_a_model_with_heat_maps(
     )
     assert card.raw["imported"]["checked"]["differs_from_the_file_by"] < 1e-3
     assert card.labels[0].snomed == "17621005"
-    assert card.metrics == {}
+    assert card.measurements == ()
     assert card.heat_maps
     model_output = load_model(card, cache_dir=cache_dir).read(IMAGES["a"])
     image, _ = preprocess(IMAGES["a"], size=foreign.SIZE, channels=3, scaling="0-255")
@@ -62,18 +63,17 @@ def test_a_keras_file_becomes_a_model_with_heat_maps(
     assert np.abs([s.probability for s in model_output.scores] - expected).max() < 1e-3
     assert model_output.scores[0].grid.shape == (13, 13)
     assert not model_output.scores[0].calibrated
-    with pytest.raises(CommandError, match="choose another --version"):
+    with pytest.raises(CommandError, match="Choose another --version"):
         call_command("import_model", str(file), *arguments, *places)
 
 
-@pytest.mark.slow
 def test_probabilities_that_look_like_logits_are_refused(
     tmp_path: Path, cache_dir: Path
 ) -> None:
     theirs = foreign.flat_cnn()
     behind = keras.layers.Reshape((3,))(theirs.outputs[0])
     keras.Model(theirs.inputs, behind).save(tmp_path / "theirs.keras")
-    with pytest.raises(ModelError, match="probabilities already"):
+    with pytest.raises(ModelError, match="already probabilities"):
         import_model(
             request(tmp_path / "theirs.keras"),
             images=IMAGES,
@@ -83,7 +83,6 @@ def test_probabilities_that_look_like_logits_are_refused(
     assert not list((tmp_path / "weights").rglob("card.json"))
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # TensorFlow warns of its own SavedModel code
 def test_a_saved_model_gives_scores_and_says_that_it_has_no_heat_map(
     tmp_path: Path, cache_dir: Path
@@ -105,7 +104,7 @@ def test_a_saved_model_gives_scores_and_says_that_it_has_no_heat_map(
     expected = theirs.predict_on_batch(image[None])[0]
     assert np.abs([s.probability for s in model_output.scores] - expected).max() < 1e-3
     assert model_output.scores[0].grid.size == 0
-    with pytest.raises(ModelError, match="Keras cannot run it"):
+    with pytest.raises(ModelError, match="Keras cannot run"):
         load_model(card, cache_dir=cache_dir, runner="keras")
     with pytest.raises(ModelError, match="--activation"):
         import_model(
@@ -117,7 +116,6 @@ def test_a_saved_model_gives_scores_and_says_that_it_has_no_heat_map(
     assert [path.name for path in weights_dir.iterdir()] == ["theirs"]
 
 
-@pytest.mark.slow
 def test_a_network_that_says_the_same_of_every_image_is_refused(
     tmp_path: Path, cache_dir: Path
 ) -> None:
@@ -125,7 +123,7 @@ def test_a_network_that_says_the_same_of_every_image_is_refused(
     dense = theirs.layers[-1]
     dense.set_weights([np.zeros_like(w) for w in dense.get_weights()])
     theirs.save(tmp_path / "theirs.keras")
-    with pytest.raises(ModelError, match="the same of all 2 images"):
+    with pytest.raises(ModelError, match="all 2 images the same scores"):
         import_model(
             request(tmp_path / "theirs.keras"),
             images=IMAGES,
@@ -138,11 +136,11 @@ def test_a_network_that_says_the_same_of_every_image_is_refused(
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"name": "Their Model"}, "small letters"),
+        ({"name": "Their Model"}, "lower-case letters"),
         ({"version": "new"}, "numbers and dots"),
-        ({"labels": ("A", "A")}, "a name of its own"),
-        ({"scaling": "0-100"}, "A scaling is one of"),
-        ({"file": Path("none.keras")}, "There is no none.keras"),
+        ({"labels": ("A", "A")}, "no two may be the same"),
+        ({"scaling": "0-100"}, "no scaling 0-100"),
+        ({"file": Path("none.keras")}, "none.keras does not exist"),
     ],
 )
 def test_a_request_that_makes_no_sense_is_refused_before_anything_is_opened(
@@ -176,7 +174,7 @@ def test_a_image_is_scaled_as_a_network_expects_it(scaling: str, channels: int) 
 
 
 def test_the_command_takes_what_looks_like_an_option(tmp_path: Path) -> None:
-    with pytest.raises(CommandError, match=r"There is no .*none\.keras"):
+    with pytest.raises(CommandError, match=r"none\.keras does not exist"):
         call_command(
             "import_model",
             str(tmp_path / "none.keras"),

@@ -1,4 +1,4 @@
-"""The commands that measure say what they found, and refuse what they cannot."""
+"""The measuring commands print their results and refuse wrong input."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import ml.cards.card
 from ml.cards.card import Card
 from ml.datasets.manifest import read_manifest
 from tests.ml.image_factory import write_images
+
+pytestmark = pytest.mark.slow
 
 LABELS = ["Normal", "Bacterial pneumonia", "Viral pneumonia"]
 
@@ -53,13 +55,13 @@ def test_shortcuts_are_told_as_json(
     assert report["baseline"]["all"]["learned_from"] == 36
 
 
-def test_heat_maps_are_told_to_people(
+def test_heat_maps_are_summarised_for_people(
     images: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     call_command("evaluate_heat_maps", "tiny", *images)
     told = capsys.readouterr().out
     assert "insertion: heat" in told
-    assert "head and 100% of the layers destroyed" in told
+    assert "head and 100% of the layers randomised" in told
 
 
 @pytest.mark.parametrize("command", ["evaluate_shortcuts", "evaluate_heat_maps"])

@@ -1,4 +1,4 @@
-"""`manage.py predict`: a line a file, whatever is wrong with one of them."""
+"""`manage.py predict`: one line for each file, also after an error."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from ml.pixels import PREAMBLE_LENGTH
 from patients.phantom.drawing import draw_chest
 from tests.ml.evaluation.test_scoring import use_tiny_model
 from tests.ml.image_factory import chest_like, dataset_of, encoded, file_of
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
 
@@ -113,7 +115,7 @@ def test_a_folder_for_overlays_that_cannot_be_made_is_told_before_any_image(
 ) -> None:
     use_tiny_model(monkeypatch, tiny_weights_dir)
     taken = files["cut.png"]
-    with pytest.raises(CommandError, match="cannot be made"):
+    with pytest.raises(CommandError, match="cannot be created"):
         call_command("predict", str(files["image.png"]), f"--heatmap={taken}")
     assert capsys.readouterr().out == ""
 
@@ -139,7 +141,7 @@ def test_an_overlay_that_cannot_be_written_does_not_stop_the_others(
         )
     told = capsys.readouterr()
     assert len(told.out.splitlines()) == 2
-    assert "no overlay" in told.err
+    assert "no heat map" in told.err
     assert len(list(folder.iterdir())) == 1
 
 
@@ -175,7 +177,6 @@ def test_an_unknown_model_ends_with_what_there_is(
         call_command("predict", str(files["image.png"]), "--model=none")
 
 
-@pytest.mark.slow
 def test_predict_needs_no_server_and_no_database(
     files: dict[str, Path], tmp_path: Path
 ) -> None:

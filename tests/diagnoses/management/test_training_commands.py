@@ -1,4 +1,4 @@
-"""The commands of training on a made-up data set in a published layout."""
+"""The training commands on a synthetic data set in a published layout."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from ml.datasets.read import read_dataset
 from ml.training.recipes import RECIPES, Recipe, Refinements, Stage
 from tests.ml.image_factory import chest_like, encoded, stripes
 from tests.ml.training.test_run import RECIPE
+
+pytestmark = pytest.mark.slow
 
 FOLDERS = {
     "NORMAL": "IM-{:04d}-0001.jpeg",
@@ -56,7 +58,6 @@ def recipe(monkeypatch: pytest.MonkeyPatch) -> Recipe:
     return tiny
 
 
-@pytest.mark.slow
 def test_a_published_layout_is_tuned_and_trained_without_a_manifest(
     recipe: Recipe,
     tmp_path: Path,
@@ -80,7 +81,7 @@ def test_a_published_layout_is_tuned_and_trained_without_a_manifest(
     said = capsys.readouterr().out
     rows = read_dataset(root)
     val = len(with_split(rows, "val"))
-    assert f"{val} to look at" in said
+    assert f"{val} val images" in said
     assert f"written: {run / 'pneumonia-tiny.keras'}" in said
     history = [json.loads(line) for line in said.splitlines() if line[:1] == "{"]
     assert [entry["epoch"] for entry in history] == [1, 2]
@@ -150,8 +151,9 @@ def test_a_cards_command_says_what_decided_the_run_and_no_folder_of_this_machine
         f"--run={tmp_path / 'run'}",
         f"--out={tmp_path / 'out'}",
     ]
-    assert training_command(vars(parser.parse_args(given))) == (
-        'python manage.py train_model nih15-cnn --manifest "$CHESTX_DATA/manifest.csv" '
-        '--root "$CHESTX_DATA" --minutes 7.5 --as-version 2.0.0 '
-        "--architecture densenet121 --class-weights"
-    )
+    assert training_command(vars(parser.parse_args(given))) == [
+        *("python", "manage.py", "train_model", "nih15-cnn"),
+        *("--manifest", "$CHESTX_DATA/manifest.csv", "--root", "$CHESTX_DATA"),
+        *("--minutes", "7.5", "--as-version", "2.0.0"),
+        *("--architecture", "densenet121", "--class-weights"),
+    ]

@@ -1,4 +1,4 @@
-"""How sure a run was: stored with it, shown in words on the page and in REST."""
+"""The certainty of a run: stored with it, shown on the page and over REST."""
 
 from __future__ import annotations
 

@@ -1,15 +1,18 @@
-"""About the models: the cards as they are, for everybody who works with them."""
+"""The model pages: list, card, history, decisions."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
 from accounts.models import AuditEvent, Role
 from diagnoses.models import ModelVersion, OperatingPoint
-from diagnoses.pages.model.figures import figure_groups
+from diagnoses.pages.model.metrics import command_text, measurement_groups
 from ml.cards import card as registry
+from ml.cards.card import parse_card
 from tests.clients import person
-from tests.diagnoses.fakes import installed_model
+from tests.diagnoses.fakes import card_json, installed_model
 from tests.factories import ModelVersionFactory
 
 pytestmark = pytest.mark.django_db
@@ -45,51 +48,56 @@ def test_every_shipped_card_is_shown_whole() -> None:
         for said in (*card.limits, *card.not_measured, card.intended_use):
             assert said in page
         for source in card.training_data:
-            assert source["dataset"] in page
-            assert source["licence"] in page
+            assert source.dataset in page
+            assert source.licence in page
         for label in card.labels:
             assert label.display in page
             assert label.snomed in page
         assert (card.weights_sha256 or "No weights shipped") in page
 
 
-def test_figures_stand_with_their_intervals_and_name_their_images() -> None:
-    groups = figure_groups(
-        {
-            "val": {
-                "n": 900,
-                "patients": 530,
-                "balanced_accuracy": {"value": 0.671, "low": 0.6122, "high": 0.7036},
-                "labels": {
-                    "Normal": {
-                        "auc": 0.9,
-                        "precision": 0.75,
-                        "sensitivity": 0.8,
-                        "sensitivity_at_threshold": 0.85,
-                        "intervals": {"auc": [0.85, 0.94]},
-                        "claimed": True,
-                        "positives": 215,
-                    },
-                    "Tuberculosis": {"positives": 0},
-                    "COVID-19": {"auc": 0.0, "claimed": False, "positives": 1},
+def test_metrics_have_their_intervals_and_name_their_images() -> None:
+    raw = card_json()
+    raw["labels"] = [
+        {"name": name, "display": name, "snomed": "1"}
+        for name in ("Tuberculosis", "Normal", "COVID-19")
+    ]
+    names = [label["name"] for label in raw["labels"]]
+    raw["thresholds"] = {"values": dict.fromkeys(names, 0.5)}
+    raw["metrics"] = {
+        "val": {
+            "n": 900,
+            "patients": 530,
+            "balanced_accuracy": {"value": 0.671, "low": 0.6122, "high": 0.7036},
+            "labels": {
+                "Normal": {
+                    "auc": 0.9,
+                    "precision": 0.75,
+                    "sensitivity": 0.8,
+                    "sensitivity_at_threshold": 0.85,
+                    "intervals": {"auc": [0.85, 0.94]},
+                    "claimed": True,
+                    "positives": 215,
                 },
+                "Tuberculosis": {"positives": 0},
+                "COVID-19": {"auc": 0.0, "claimed": False, "positives": 1},
             },
-            "val_kermany_crop_equalise": {"n": 2, "pair": ["A", "B"]},
-            "val_expected_calibration_error": 0.05,
         },
-        label_names=("Tuberculosis", "Normal", "COVID-19"),
-    )
+        "val_kermany_crop_equalise": {"n": 2, "pair": ["A", "B"]},
+        "val_expected_calibration_error": 0.05,
+    }
+    groups = measurement_groups(parse_card(raw, folder=Path()))
 
     assert [group.title for group in groups] == [
         "Validation images",
         "Validation images of kermany, borders cropped and histograms equalised"
         ": A against B",
     ]
-    counted, accuracy = groups[0].figures
+    counted, accuracy = groups[0].metrics
     assert counted.value == "900 images, 530 patients"
     assert (accuracy.value, accuracy.interval) == ("0.67", "0.61–0.70")
     normal, covid = (
-        {cell.name: cell.value for cell in label.cells} for label in groups[0].labels
+        {cell.name: cell.value for cell in row.cells} for row in groups[0].rows
     )
     assert (normal["AUC"], normal["Precision"]) == ("0.90 (0.85–\u20600.94)", "0.75")
     assert (normal["Sensitivity"], normal["Sensitivity of the mark"]) == (
@@ -98,6 +106,13 @@ def test_figures_stand_with_their_intervals_and_name_their_images() -> None:
     )
     assert normal["Images"] == "215"
     assert (covid["AUC"], covid["Images"]) == ("too few", "1")
+
+
+def test_a_command_is_written_for_a_shell() -> None:
+    arguments = ["python", "evaluate", "--root", "$CHESTX_DATA", "--pair", "A,B c"]
+    assert command_text(arguments) == (
+        """python evaluate --root "$CHESTX_DATA" --pair 'A,B c'"""
+    )
 
 
 def test_the_threshold_in_force_is_shown_and_not_the_cards() -> None:

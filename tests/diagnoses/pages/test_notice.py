@@ -1,4 +1,4 @@
-"""Beside every result stands what it is for, and the way to what it cannot tell."""
+"""Every result stands beside the decision-support notice and a link to limits."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tests.diagnoses.pages.page_rows import read, study_with_image
 pytestmark = pytest.mark.django_db
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "page",
     [

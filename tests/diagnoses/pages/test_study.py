@@ -1,4 +1,4 @@
-"""The study page: the image, the findings, and the states in which there are none."""
+"""The study page: image, findings, and the states without findings."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_the_strongest_positive_finding_stands_first_with_its_heat_map(
     assert page.count('class="mark positive"') == 2
     assert f'src="/findings/{leading.pk}/layer.png"' in page
     assert "chestx6-resnet50" in page
-    assert "Read in 41 ms" in page
+    assert "Analysed in 41 ms" in page
     assert "Decision support, not for diagnosis" in page
     assert "/models/chestx6-resnet50/?version=1" in page
 
@@ -77,7 +77,7 @@ def test_nothing_lies_over_a_image_on_which_nothing_is_positive(client: Client) 
 
     page = html(client, url(image))
 
-    assert 'class="layer"  alt=""' in page
+    assert '<img class="layer" alt="" data-layer hidden>' in page
     assert 'class="mark positive"' not in page
 
 
@@ -175,7 +175,7 @@ def test_a_flag_stands_as_a_warning_until_somebody_reconciles_it(
     waiting(image)
 
     assert "differs from the record" in html(client, url(image))
-    assert "name differs" in html(client, "/")
+    assert "name or birth date differs" in html(client, "/")
     patient = f"/patients/{image.series.study.patient_id}/"
     assert "differs from the record" in html(client, patient)
 

@@ -1,4 +1,4 @@
-"""The upload page: an answer for each file, which turns into the finding by itself."""
+"""The upload page: one answer for each file, updated when its result arrives."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_the_same_image_again_is_already_here(client: Client) -> None:
         )
 
     assert 'data-outcome="duplicate"' in answer.content.decode()
-    assert "Already here" in answer.content.decode()
+    assert "Already stored" in answer.content.decode()
     assert Instance.objects.count() == 1
 
 

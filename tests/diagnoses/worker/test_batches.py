@@ -1,4 +1,4 @@
-"""Several images in one pass: each still ends by itself."""
+"""Several images in one pass: each ends on its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the gate refuses has no score, except drawings that the demo itself marked."""
+"""A refused image has no score, except drawings that the demo marked."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from diagnoses.models import Finding, HeatMap, ModelVersion, Prediction
 from diagnoses.runs import queue_predictions
 from diagnoses.worker import read as worker
 from diagnoses.worker.batches import read_batch
-from diagnoses.worker.gates import NOT_APPLIED_SYNTHETIC
-from diagnoses.worker.read import LoadedModels, read_claimed
+from diagnoses.worker.read import GATE_NOT_APPLIED, LoadedModels, read_claimed
 from ml.errors import ImageRejected
 from ml.gate.out_of_distribution import GateResult
 from ml.model_output import ModelOutput
@@ -85,7 +84,7 @@ def test_what_the_gate_refuses_has_neither_score_nor_heat_map(
 ) -> None:
     row = read(stored_image())
     assert (row.status, row.reason_code) == ("rejected", "unlike_training_images")
-    assert row.reason
+    assert row.reason_text
     assert not Finding.objects.exists()
     assert not HeatMap.objects.exists()
 
@@ -113,7 +112,7 @@ def test_a_drawing_that_the_demo_marked_is_scored_and_told_so(
     image = stored_image(synthetic=True)
     row = read(image)
     assert row.status == "succeeded"
-    assert row.provenance["gate"]["note"] == NOT_APPLIED_SYNTHETIC
+    assert row.provenance["gate"]["note"] == GATE_NOT_APPLIED
     assert row.provenance["gate"]["refused"]
     assert not row.provenance["gate"]["applied"]
     client.force_login(UserFactory(role=Role.RADIOLOGIST))
@@ -136,6 +135,7 @@ def drawing() -> BytesIO:
     return content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "source", [source for source in Upload.Source if source != Upload.Source.DEMO]
 )
@@ -149,6 +149,7 @@ def test_a_file_that_says_synthetic_of_itself_is_refused(
     assert (row.status, row.reason_code) == ("rejected", "unlike_training_images")
 
 
+@pytest.mark.slow
 def test_the_demos_own_source_is_the_way_to_the_exception(
     chest_model: ModelVersion,
 ) -> None:
@@ -160,7 +161,7 @@ def test_the_demos_own_source_is_the_way_to_the_exception(
         synthetic=True,
     )
     assert result.instance is not None
-    assert read(result.instance).provenance["gate"]["note"] == NOT_APPLIED_SYNTHETIC
+    assert read(result.instance).provenance["gate"]["note"] == GATE_NOT_APPLIED
 
 
 def test_a_batch_judges_each_image_by_its_own_mark(chest_model: ModelVersion) -> None:

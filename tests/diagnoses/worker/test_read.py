@@ -1,4 +1,4 @@
-"""What a worker makes of an image, and of everything that can go wrong with one."""
+"""What a worker does with an image, and with every kind of error."""
 
 from __future__ import annotations
 
@@ -121,10 +121,12 @@ def test_a_missing_object_fails(
 
 
 def test_a_model_that_cannot_be_loaded_fails(claimed: Claimed) -> None:
-    loader = raising(ModelError("The weights are missing."))
+    secret = "/srv/secret/weights.keras"
+    loader = raising(ModelError(secret, reason_code="weights_missing"))
     read_claimed(claimed, models=LoadedModels(loader=loader))
     row = row_of(claimed)
-    assert (row.status, row.reason) == ("failed", "The weights are missing.")
+    assert (row.status, row.reason_message) == ("failed", "prediction.weights_missing")
+    assert row.reason_text.startswith("The weights of the model are missing.")
 
 
 def test_what_a_user_may_not_read_goes_to_the_log(
@@ -132,7 +134,7 @@ def test_what_a_user_may_not_read_goes_to_the_log(
 ) -> None:
     secret = ModelError("/srv/secret/path", reason_code="model_unusable", shown=False)
     read_claimed(claimed, models=models_that(raising(secret)))
-    assert "/srv/secret" not in row_of(claimed).reason
+    assert "/srv/secret" not in row_of(claimed).reason_text
     assert "/srv/secret" in caplog.text
 
 
@@ -170,7 +172,7 @@ def test_what_nobody_foresaw_fails_with_a_neutral_sentence(
         tasks.run_next()
     row = Prediction.objects.get(pk=queued.pk)
     assert (row.status, row.reason_code) == ("failed", "internal_error")
-    assert secret not in row.reason
+    assert secret not in row.reason_text
     assert "KeyError" in caplog.text
 
 

@@ -1,4 +1,4 @@
-"""Asking again for what failed, by page, REST and admin: one event with the new run."""
+"""Retries by page, REST and admin: one audit event with the new run."""
 
 import pytest
 
@@ -40,7 +40,7 @@ def test_from_the_page_twice_is_told_and_queues_nothing(failed: Prediction) -> N
     for _ in range(2):
         answer = client.post(f"/predictions/{failed.pk}/retry/")
     assert answer.status_code == 409
-    assert b"run again already" in answer.content
+    assert b"already been run again" in answer.content
     assert Prediction.objects.count() == 2
 
 
@@ -96,7 +96,7 @@ def test_a_withdrawn_version_without_a_successor_reads_nothing_more(
     ModelVersion.objects.update(state="retired")
     answer = person(Role.TECHNOLOGIST).post(f"/predictions/{failed.pk}/retry/")
     assert answer.status_code == 409
-    assert b"reads no images any more" in answer.content
+    assert b"is retired" in answer.content
     assert Prediction.objects.count() == 1
 
 

@@ -1,4 +1,4 @@
-"""What the sweeper alone recovers."""
+"""The sweeper releases expired leases and repeats lost hints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of an image's labels, and what is not."""
+"""Which labels of an image are known, and which are not."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def image(labels: str, dataset: str = "", path: str = "a.png") -> ManifestRow:
         ("Effusion", "our hospital", NIH, (False, True, False)),
     ],
 )
-def test_what_is_known_of_a_image(
+def test_what_is_known_of_an_image(
     labels: str,
     dataset: str,
     names: tuple[str, ...],
@@ -69,7 +69,7 @@ def test_what_is_known_of_a_image(
         ("", "", NIH),
     ],
 )
-def test_a_image_of_which_nothing_is_known_is_left_out(
+def test_an_image_of_which_nothing_is_known_is_left_out(
     labels: str, dataset: str, names: tuple[str, ...]
 ) -> None:
     ground_truth = sigmoid_ground_truth([image(labels, dataset)], names)

@@ -1,4 +1,4 @@
-"""Data sets in their published layouts, made up: rows, patients, splits, refusals."""
+"""Published layouts of data sets: rows, patients, splits, refusals."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_parts_of_chest_xray14_that_are_not_there_are_left_out(
         read_dataset(tmp_path)
 
 
-def test_a_image_in_no_official_list_is_not_learned_from(
+def test_an_image_in_no_official_list_is_skipped(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_nih(tmp_path)
@@ -116,7 +116,8 @@ def test_a_image_in_no_official_list_is_not_learned_from(
     with caplog.at_level(logging.WARNING):
         rows = read_dataset(tmp_path)
     assert {row.patient for row in rows} == {"nih-1"}
-    assert "2 images of Data_Entry_2017.csv are in no official list" in caplog.text
+    assert "Skipped 2 images of Data_Entry_2017.csv" in caplog.text
+    assert "in no official list" in caplog.text
 
 
 def test_the_official_test_list_without_that_of_training_is_refused(
@@ -177,7 +178,7 @@ def test_kermany_folders_name_patient_and_kind(tmp_path: Path) -> None:
     }
 
 
-def test_names_that_any_viewer_gives_are_not_taken_for_kermanys(tmp_path: Path) -> None:
+def test_generic_viewer_names_are_not_those_of_kermany(tmp_path: Path) -> None:
     for kind in ("glioma", "notumor"):
         write(tmp_path / "train" / kind / "IM-0001-0001.jpeg")
     rows = read_dataset(tmp_path)
@@ -205,7 +206,7 @@ def test_names_of_the_original_publication_are_read(tmp_path: Path) -> None:
     }
 
 
-def test_a_person_on_both_sides_is_refused_with_the_first_few(tmp_path: Path) -> None:
+def test_patients_in_two_splits_are_refused_by_name(tmp_path: Path) -> None:
     for number in range(7):
         for split, image in (("train", 1), ("test", 2)):
             name = f"person{number}_bacteria_{image}.jpeg"
@@ -238,7 +239,7 @@ def test_a_person_on_both_sides_is_refused_with_the_first_few(tmp_path: Path) ->
         (("Fractures", "Normal"), "", {("Fractures",), ("Normal",)}),
     ],
 )
-def test_folders_are_labels_in_the_words_of_the_models(
+def test_folder_names_become_model_labels(
     tmp_path: Path, folders: tuple[str, ...], dataset: str, labels: set[tuple[str]]
 ) -> None:
     for folder in folders:
@@ -342,7 +343,7 @@ def test_a_dicom_table_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         with pytest.raises(TrainingError, match=match):
             read_dataset(tmp_path, layout="dicom")
 
-    refused([{"SOPInstanceUID": uid}], "no table")
+    refused([{"SOPInstanceUID": uid}], "has no table")
     refused(
         [{"SOPInstanceUID": n, "labels": "Normal"} for n in (uid, "1.9", "1.8")],
         r"2 images .*1\.9, 1\.8",
@@ -351,7 +352,7 @@ def test_a_dicom_table_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     dicom_file(tmp_path.parent / "elsewhere.dcm", PatientID="P2")
     refused(
         [{"path": str(tmp_path.parent / "elsewhere.dcm"), "labels": "Normal"}],
-        "not below",
+        "is not in",
     )
     write(tmp_path / "2.dcm", b"no DICOM")
     refused(
@@ -369,12 +370,12 @@ def test_a_manifest_is_found_in_its_folder(tmp_path: Path) -> None:
         assert [(row.path, row.split) for row in rows] == [("a.png", "val")]
 
 
-def test_what_is_no_data_set_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="none of the layouts"):
+def test_folders_without_a_known_layout_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="no known layout"):
         read_dataset(tmp_path)
     with pytest.raises(TrainingError, match=", ".join(LAYOUTS)):
         read_dataset(tmp_path, layout="other")
-    with pytest.raises(TrainingError, match="folders are the labels"):
+    with pytest.raises(TrainingError, match="folder names are the labels"):
         read_dataset(tmp_path, layout="folders", labels_csv=tmp_path / "x.csv")
-    with pytest.raises(TrainingError, match="is no folder"):
+    with pytest.raises(TrainingError, match="is not a folder"):
         read_dataset(tmp_path / "none")

@@ -1,4 +1,4 @@
-"""Manifests, splits by patient, and the cache of images."""
+"""Manifests, splits by patient, and the image cache."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from ml.datasets.manifest import (
 )
 from ml.errors import TrainingError
 from ml.preprocessing import crop, find_geometry
-from ml.training.samples.sequences import evenly_drawn
 from tests.ml.image_factory import chest_like, encoded, write_images, write_manifest
 
 NAMES = ["Normal", "Bacterial pneumonia"]
@@ -119,7 +118,7 @@ def test_a_corrected_image_of_the_same_size_is_read_again(tmp_path: Path) -> Non
     assert not np.array_equal(before, inverted)
 
 
-def test_a_image_of_16_bits_keeps_them(tmp_path: Path) -> None:
+def test_an_image_of_16_bits_keeps_them(tmp_path: Path) -> None:
     deep = chest_like(71, 63)
     images = {"shallow.png": (deep // 257).astype(np.uint8), "deep.png": deep}
     # The odd number of bytes of the first must not shift the values of the second.
@@ -138,20 +137,8 @@ def test_a_missing_image_is_named(tmp_path: Path) -> None:
         pack_images(["none.png"], root=tmp_path, cache_dir=tmp_path / "cache")
 
 
-def test_a_image_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n torn")
     with pytest.raises(TrainingError, match=r"^torn\.png: "):
         pack_images(["torn.png"], root=tmp_path, cache_dir=tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("*.json"))
-
-
-def test_images_are_drawn_by_share_and_none_twice_before_all_once() -> None:
-    labels = np.array([0] * 90 + [1] * 10)
-    drawn = evenly_drawn(
-        labels, shares=[0.5, 0.5], count=40, rng=np.random.default_rng(0)
-    )
-    assert (labels[drawn] == 0).sum() == 20
-    assert len(set(drawn[labels[drawn] == 0])) == 20
-    assert (
-        np.bincount(drawn[labels[drawn] == 1], minlength=100)[90:].tolist() == [2] * 10
-    )

@@ -1,4 +1,4 @@
-"""What is measured stands in the card, with the command that measures it again."""
+"""A card is filled with measurements, each with the command that repeats it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ import pytest
 import ml.cards.texts
 import ml.training.recipes
 from ml.cards.card import Card
-from ml.cards.texts import Facts, Measurement
+from ml.cards.texts import Facts, PlannedMeasurement
 from ml.datasets.manifest import read_manifest
 from ml.evaluation.fill_card import measure_model
 from tests.ml.image_factory import write_images
 from tests.ml.training.test_run import RECIPE
 
+pytestmark = pytest.mark.slow
+
 LABELS = ["Normal", "Bacterial pneumonia", "Viral pneumonia"]
 FACTS = Facts(
     accepts={},
     intended_use="To be tested.",
-    limits=("It is tiny.",),
+    limits=("It is tiny: {val.images} images.",),
     not_measured=("Everything else.",),
-    measurements=(Measurement("val", baseline=True),),
+    measurements=(PlannedMeasurement("val", baseline=True),),
     shortcuts=True,
 )
 
@@ -40,25 +42,47 @@ def folder(tmp_path: Path, tiny_card: Card, monkeypatch: pytest.MonkeyPatch) -> 
     return copied
 
 
-def test_figures_limits_and_what_was_before_stand_in_the_card(
+def command_of(
+    part: str, name: str, planned: PlannedMeasurement | None = None
+) -> list[str]:
+    return ["measure", part, name, planned.key if planned else ""]
+
+
+def test_measurements_limits_and_the_former_model_stand_in_the_card(
     folder: Path, tmp_path: Path, cache_dir: Path, tiny_card: Card
 ) -> None:
     images = tmp_path / "images"
     images.mkdir()
     manifest = write_images(images, LABELS, each=4, splits={"train": 3, "val": 1})
-    raw = measure_model(
+    card = measure_model(
         folder,
         read_manifest(manifest),
         root=images,
         cache_dir=cache_dir,
+        command_of=command_of,
         parts=("metrics", "shortcuts"),
         before=tiny_card.weights_file.parent,
     )
-    assert raw["metrics"]["val"]["n"] == 12
-    assert "evaluate_model tiny" in raw["metrics"]["val"]["command"]
-    assert raw["limits"][0] == "It is tiny."
-    assert raw["limits"][1].startswith("Source not separable from disease by val: ")
-    assert raw["not_measured"] == ["Everything else."]
-    before = raw["shortcuts"]["before"]
-    assert before["changes"] == raw["shortcuts"]["changes"]
-    assert before["weights_sha256"] == tiny_card.weights_sha256
+    [val] = card.measurements
+    assert (val.key, val.split, val.images, val.datasets) == (
+        "val",
+        "val",
+        12,
+        ("drawn",),
+    )
+    assert val.command == ("measure", "metrics", "tiny", "val")
+    accuracy = val.metric("accuracy")
+    assert accuracy is not None
+    assert accuracy.baseline is not None
+    assert val.baseline is not None
+    assert val.baseline.learned_from == 36
+    assert card.limits[0] == "It is tiny: 12 images."
+    assert card.limits[1].startswith("Source not separable from disease by val: ")
+    assert card.not_measured == ("Everything else.",)
+    assert card.shortcuts is not None
+    assert card.shortcuts.command == ("measure", "shortcuts", "tiny", "")
+    assert {None, "lungs-only"} <= {each.change for each in card.shortcuts.changes}
+    before = card.shortcuts.before
+    assert before is not None
+    assert before.changes == card.shortcuts.changes
+    assert before.weights_sha256 == tiny_card.weights_sha256

@@ -1,4 +1,4 @@
-"""What a gate is tried with, and that none of it set the gate."""
+"""The gate measurement: its images, and that none of them set the gate."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import ast
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from ml.cards.card import Card
+from ml.cards.card import Card, read_card
 from ml.datasets.manifest import ManifestRow
 from ml.evaluation.gate import images as gate_images
 from ml.evaluation.gate import trial as gate_trial
@@ -19,6 +20,8 @@ from ml.evaluation.gate.trial import Judged, age_band, reads, try_gate, wilson_i
 from ml.gate.out_of_distribution import GateResult
 from ml.inference import LoadedModel, load_model
 from tests.ml.image_factory import chest_like, dataset_of, encoded, file_of
+
+pytestmark = pytest.mark.slow
 
 ROW = ManifestRow(
     path="a.png",
@@ -43,12 +46,13 @@ class LightGate:
         return GateResult(score, self.threshold, "rotated")
 
 
-@pytest.fixture
-def model(tiny_card: Card, cache_dir: Path) -> LoadedModel:
+@pytest.fixture(scope="module")
+def model(tiny_weights_dir: Path, cache_dir: Path) -> LoadedModel:
     """Return the tiny model with a gate that anybody can check."""
-    loaded = load_model(tiny_card, cache_dir=cache_dir)
+    card = read_card(tiny_weights_dir / "tiny" / "1.0.0" / "card.json")
+    loaded = load_model(card, cache_dir=cache_dir)
     assert isinstance(loaded, LoadedModel)
-    loaded.gate = LightGate()  # type: ignore[assignment]
+    loaded.gate = LightGate()  # type: ignore[assignment]  # judges alike
     return loaded
 
 
@@ -66,6 +70,15 @@ def images_in(root: Path) -> list[ManifestRow]:
     return [*rows, slices]
 
 
+@pytest.fixture(scope="module")
+def report(
+    model: LoadedModel, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    """Return the report of one trial."""
+    root = tmp_path_factory.mktemp("trial")
+    return try_gate(model, images_in(root), root=root)
+
+
 def test_the_trial_uses_nothing_that_sets_a_threshold() -> None:
     for module in (gate_trial, gate_images):
         tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
@@ -80,9 +93,8 @@ def test_the_trial_uses_nothing_that_sets_a_threshold() -> None:
 
 
 def test_real_images_are_reported_by_source_view_and_age(
-    model: LoadedModel, tmp_path: Path
+    report: dict[str, Any],
 ) -> None:
-    report = try_gate(model, images_in(tmp_path), root=tmp_path)
     real = report["real"]
     assert (real["refused"]["n"], real["refused"]["refused"]) == (6, 0)
     assert {name: found["n"] for name, found in real["by_source"].items()} == {
@@ -97,10 +109,8 @@ def test_real_images_are_reported_by_source_view_and_age(
     assert 0.3 < real["refused"]["high"] < 0.5
 
 
-def test_what_must_be_refused_is_reported_by_kind(
-    model: LoadedModel, tmp_path: Path
-) -> None:
-    wrong = try_gate(model, images_in(tmp_path), root=tmp_path)["must_be_refused"]
+def test_what_must_be_refused_is_reported_by_kind(report: dict[str, Any]) -> None:
+    wrong = report["must_be_refused"]
     kinds = wrong["by_kind"]
     assert kinds["turned by 180"]["share"] == 1.0
     assert kinds["turned by 180"]["reasons"] == {"rotated": 6}
@@ -117,7 +127,7 @@ def test_the_trial_is_the_same_every_time() -> None:
     assert first == [picture.name for picture in found_images()]
 
 
-def test_a_image_under_the_wrong_header_is_not_taken_for_something_else(
+def test_an_image_under_the_wrong_header_is_not_taken_for_something_else(
     tmp_path: Path,
 ) -> None:
     image, head = chest_like(), chest_like(120, 120, seed=5)
@@ -134,7 +144,7 @@ def test_a_image_under_the_wrong_header_is_not_taken_for_something_else(
 
 
 def test_what_a_picture_check_refuses_counts_as_sure(
-    model: LoadedModel, tmp_path: Path
+    model: LoadedModel,
 ) -> None:
     blank = gate_images.TrialImage("blank", "b", np.full((64, 64), 9, np.uint16))
     found = gate_trial.judge(model, blank)
@@ -149,7 +159,7 @@ def test_wilsons_interval() -> None:
     assert wilson_interval(0, 0) == (0.0, 1.0)
 
 
-def test_who_reads_what(tiny_card: Card) -> None:
+def test_models_read_images_of_their_modalities(tiny_card: Card) -> None:
     assert reads(tiny_card, replace(ROW, modality="CR"))
     assert reads(tiny_card, ROW)
     assert not reads(tiny_card, replace(ROW, modality="MR"))

@@ -1,9 +1,12 @@
-"""Heat maps are held against boxes, scores and destroyed weights; figures by hand."""
+"""Heat maps are held against boxes, scores and destroyed weights; metrics by hand."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -13,9 +16,9 @@ from ml.datasets.boxes import Box, box_mask, boxes_of, labels_of_box
 from ml.datasets.manifest import ManifestRow, read_manifest
 from ml.errors import ModelError, TrainingError
 from ml.evaluation.heat_maps.explained import Explained, heat_of, signed_heat
-from ml.evaluation.heat_maps.insertion_deletion import curves_of, order_figures
+from ml.evaluation.heat_maps.insertion_deletion import curves_of, order_metrics
 from ml.evaluation.heat_maps.measures import measure_heat_maps
-from ml.evaluation.heat_maps.pointing import point, pointing_figures
+from ml.evaluation.heat_maps.pointing import point, pointing_metrics
 from ml.evaluation.heat_maps.randomisation import (
     RandomisedRunner,
     rank_correlation,
@@ -38,8 +41,10 @@ class UpperLeftRunner:
 
     backend = "made up"
     precision = "float32"
-    library_versions: dict[str, str] = {}  # noqa: RUF012 - as the protocol has it
-    head = Head([GlobalPooling("average"), Dense([[0.0, 1.0, 0.0]], np.zeros(3))])
+    library_versions: Mapping[str, str] = MappingProxyType({})
+    head: Head | None = Head(
+        [GlobalPooling("average"), Dense(np.array([[0.0, 1.0, 0.0]]), np.zeros(3))]
+    )
 
     def run(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         side = image.shape[0] // CELLS
@@ -55,8 +60,8 @@ class UpperLeftRunner:
 
 
 @pytest.fixture
-def model(tiny_card: Card) -> LoadedModel:
-    return LoadedModel(tiny_card, UpperLeftRunner(), sha256="d" * 64)
+def model(plain_card: Card) -> LoadedModel:
+    return LoadedModel(plain_card, UpperLeftRunner(), sha256="d" * 64)
 
 
 def bright_at(rows: slice, columns: slice) -> np.ndarray:
@@ -99,7 +104,7 @@ def test_boxes_are_read_and_drawn_into_the_stored_image() -> None:
     "text", ["[[", '[["A", 1, 2, 3]]', '[["A", 1, 2, 3, "x"]]', "4"]
 )
 def test_boxes_that_cannot_be_read_are_refused(text: str) -> None:
-    with pytest.raises(TrainingError, match="Boxes"):
+    with pytest.raises(TrainingError, match="boxes"):
         boxes_of(text)
 
 
@@ -128,10 +133,10 @@ def test_the_hottest_point_is_inside_a_box_or_beside_it(
     assert all(0.02 < each.random < 0.5 for each in played)
     assert played[0].heat > 0.8
     assert played[1].heat < 0.1
-    figures = pointing_figures(played)
-    assert figures["hit"]["value"] == 0.5
-    assert figures["centre"]["value"] == 0.0
-    assert (figures["images_and_labels"], figures["patients"]) == (2, 2)
+    measured = pointing_metrics(played)
+    assert measured["hit"]["value"] == 0.5
+    assert measured["centre"]["value"] == 0.0
+    assert (measured["images_and_labels"], measured["patients"]) == (2, 2)
 
 
 def test_a_box_of_an_unknown_original_size_is_left_out(
@@ -154,12 +159,12 @@ def test_the_score_follows_heat_that_says_where_it_comes_from(
         curves_of(model, seen, label=1, patient=str(seed), seed=seed)
         for seed in range(4)
     ]
-    for figures, sign in (
-        (order_figures(curves, pick=lambda c: c.insertion), 1),
-        (order_figures(curves, pick=lambda c: c.deletion), -1),
+    for measured, sign in (
+        (order_metrics(curves, pick=lambda c: c.insertion), 1),
+        (order_metrics(curves, pick=lambda c: c.deletion), -1),
     ):
         for baseline in ("random", "centre"):
-            apart = figures[f"heat_minus_{baseline}"]
+            apart = measured[f"heat_minus_{baseline}"]
             assert sign * apart["value"] > 0.02, (baseline, sign)
 
 
@@ -182,10 +187,12 @@ def test_a_shuffled_head_has_the_same_values_elsewhere() -> None:
     assert (dense.arrays()["kernel"] != kernel).any()
 
 
+@pytest.mark.slow
 def test_destroying_layers_changes_what_a_network_says(
     tiny_card: Card, cache_dir: Path
 ) -> None:
     model = load_model(tiny_card, cache_dir=cache_dir, threads=1)
+    assert isinstance(model, LoadedModel)
     square = np.random.default_rng(1).normal(0, 1, (64, 64, 1)).astype(np.float32)
     logits, maps = model.runner.run(square)
     runners = [
@@ -204,6 +211,7 @@ def test_destroying_layers_changes_what_a_network_says(
     assert np.allclose(model.runner.run(square)[0], logits)
 
 
+@pytest.mark.slow
 def test_all_of_it_together_on_a_tiny_network(
     tiny_card: Card, cache_dir: Path, tmp_path: Path
 ) -> None:
@@ -226,10 +234,8 @@ def test_all_of_it_together_on_a_tiny_network(
     assert json.loads(json.dumps(found)) == found
 
 
-def test_a_model_without_heat_maps_is_told_apart(
-    tiny_card: Card, tmp_path: Path
-) -> None:
-    card = Card(**{**vars(tiny_card), "raw": {**tiny_card.raw, "heat_maps": False}})
+def test_a_model_without_heat_maps_is_refused(plain_card: Card, tmp_path: Path) -> None:
+    card = replace(plain_card, raw={**plain_card.raw, "heat_maps": False})
     model = LoadedModel(card, UpperLeftRunner(), sha256="c" * 64)
     with pytest.raises(ModelError, match="no heat maps"):
         measure_heat_maps(model, [], tmp_path, tmp_path)

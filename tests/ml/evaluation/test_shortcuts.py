@@ -1,9 +1,12 @@
-"""Changes take away what they say; sources are told where features differ by them."""
+"""Shortcut measures: changed images, and sources told apart by features."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +19,8 @@ from ml.evaluation.shortcuts.changes import CHANGES, CORNER_SHARE
 from ml.evaluation.shortcuts.measures import (
     CHANGES_OF_CHESTS,
     ReadImages,
-    change_figures,
-    heat_figures,
+    change_metrics,
+    heat_metrics,
     measure_shortcuts,
     share_outside,
 )
@@ -35,8 +38,10 @@ class BrightCornerRunner:
 
     backend = "made up"
     precision = "float32"
-    library_versions: dict[str, str] = {}  # noqa: RUF012 - as the protocol has it
-    head = Head([GlobalPooling("average"), Dense(np.eye(4, 3), np.zeros(3))])
+    library_versions: Mapping[str, str] = MappingProxyType({})
+    head: Head | None = Head(
+        [GlobalPooling("average"), Dense(np.eye(4, 3), np.zeros(3))]
+    )
 
     def run(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         half = image.shape[0] // 2
@@ -54,8 +59,8 @@ class BrightCornerRunner:
 
 
 @pytest.fixture
-def model(tiny_card: Card) -> LoadedModel:
-    return LoadedModel(tiny_card, BrightCornerRunner(), sha256="e" * 64)
+def model(plain_card: Card) -> LoadedModel:
+    return LoadedModel(plain_card, BrightCornerRunner(), sha256="e" * 64)
 
 
 def row(path: str, dataset: str, patient: str, *labels: str) -> ManifestRow:
@@ -90,7 +95,7 @@ def normals(root: Path, *, marked: bool) -> tuple[list[ManifestRow], list[Manife
     return parts[0], parts[1]
 
 
-def test_every_change_gives_a_image_back() -> None:
+def test_every_change_gives_an_image_back() -> None:
     image = chest_like(90, 70)
     before = image.copy()
     for name, change in CHANGES.items():
@@ -126,7 +131,7 @@ def test_marks_in_the_corners_change_nothing_once_they_are_masked() -> None:
     assert np.abs(differing).max() < 0.02 * 65535
 
 
-def test_of_lungs_only_nothing_else_is_left() -> None:
+def test_keeping_the_lungs_removes_everything_else() -> None:
     image = chest_like(120, 100)
     changed = CHANGES["lungs-only"](image)
     kept = changed == image
@@ -137,7 +142,7 @@ def test_of_lungs_only_nothing_else_is_left() -> None:
 
 
 @pytest.mark.parametrize("marked", [True, False])
-def test_sources_are_told_apart_only_where_the_features_know_them(
+def test_sources_are_separated_only_where_features_differ(
     model: LoadedModel, tmp_path: Path, marked: bool
 ) -> None:
     train, val = normals(tmp_path, marked=marked)
@@ -200,25 +205,25 @@ def read_images(card: Card) -> ReadImages:
 
 
 def test_a_change_is_measured_on_the_same_images_and_within_each_source(
-    tiny_card: Card,
+    plain_card: Card,
 ) -> None:
-    figures = change_figures(tiny_card, read_images(tiny_card))
-    assert set(figures) == {"all", "here", "there"}
-    assert figures["here"]["images"] == 8
-    for part in figures.values():
+    measured = change_metrics(plain_card, read_images(plain_card))
+    assert set(measured) == {"all", "here", "there"}
+    assert measured["here"]["images"] == 8
+    for part in measured.values():
         assert part["none"]["balanced_accuracy"]["value"] == 1.0
         assert part["crop-tenth"]["balanced_accuracy"]["value"] == 0.5
         lost = part["crop-tenth"]["balanced_accuracy_change"]
         assert lost["value"] == -0.5
         assert lost["high"] <= 0.0
-    assert figures["all"]["none"]["mean_auc"]["value"] == 1.0
+    assert measured["all"]["none"]["mean_auc"]["value"] == 1.0
 
 
 def test_heat_is_reported_for_labels_with_images_enough(
-    tiny_card: Card, monkeypatch: pytest.MonkeyPatch
+    plain_card: Card, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ml.evaluation.shortcuts.measures.LEAST_IMAGES", 6)
-    found = heat_figures(tiny_card, read_images(tiny_card))
+    found = heat_metrics(plain_card, read_images(plain_card))
     assert found["images_without_lungs_found"] == 1
     # The first label lost an image, and the third has none.
     assert set(found["labels"]) == {"Bacterial pneumonia"}
@@ -228,6 +233,7 @@ def test_heat_is_reported_for_labels_with_images_enough(
     assert label["outside_if_even"]["value"] == 0.6
 
 
+@pytest.mark.slow
 def test_all_of_it_together(model: LoadedModel, tmp_path: Path) -> None:
     train, val = normals(tmp_path, marked=True)
     for rows, first, images in ((train, 200, 12), (val, 300, 3)):
@@ -260,5 +266,6 @@ def test_all_of_it_together(model: LoadedModel, tmp_path: Path) -> None:
 
 
 def test_an_ensemble_is_measured_by_its_members(tmp_path: Path) -> None:
+    ensemble: Any = object()
     with pytest.raises(ModelError, match="members"):
-        measure_shortcuts(object(), [], [], tmp_path, tmp_path)  # type: ignore[arg-type]
+        measure_shortcuts(ensemble, [], [], tmp_path, tmp_path)

@@ -1,4 +1,4 @@
-"""Networks as other people save them, made up and tiny."""
+"""Small networks as other people save them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks from elsewhere: opened without code, rebuilt exactly, told honestly."""
+"""Imported networks: opened without code, rebuilt exactly, described truthfully."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from ml.networks.weights_file import open_weights
 from tests.ml.exchange import foreign
 from tests.ml.image_factory import chest_like
 from tests.ml.networks.test_gradcam import assert_equal_to_gradient_tape
+
+pytestmark = pytest.mark.slow
 
 SIZE = foreign.SIZE
 
@@ -114,10 +116,10 @@ def test_a_network_of_any_size_asks_for_one(folder: Path) -> None:
     assert found["size"] == 48
 
 
-def test_a_head_that_joins_ways_has_scores_but_no_heat_map(folder: Path) -> None:
+def test_a_head_with_several_branches_has_scores_but_no_heat_map(folder: Path) -> None:
     theirs = foreign.two_poolings()
     found = import_network(asked(saved(theirs, folder), "A,B"), folder=folder)
-    assert "joins" in found["no_maps"]
+    assert "several inputs" in found["no_maps"]
     ours = open_weights(folder / "weights.keras")
     assert len(ours.outputs) == 1
     images = some_images(1)
@@ -136,7 +138,6 @@ def test_arithmetic_in_an_h5_file_becomes_a_layer(folder: Path) -> None:
     assert np.abs(apart).max() < 1e-4
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # TensorFlow warns of its own SavedModel code
 def test_a_saved_model_with_augmentation_says_what_is_in_the_way(folder: Path) -> None:
     foreign.flat_cnn().export(folder / "theirs", verbose=False)
@@ -196,7 +197,7 @@ def test_a_lambda_layer_is_refused_in_both_formats(folder: Path) -> None:
     image = keras.Input((8, 8, 1))
     network = keras.Model(image, layers_lambda()(image))
     for name in ("theirs.keras", "theirs.h5"):
-        with pytest.raises(ModelError, match="not one of the layers let in") as caught:
+        with pytest.raises(ModelError, match="not an allowed layer") as caught:
             import_network(asked(saved(network, folder, name)), folder=folder)
         assert caught.value.reason_code == "weights_refused"
 
@@ -205,7 +206,7 @@ def layers_lambda() -> keras.layers.Layer:
     return keras.layers.Lambda(lambda x: x + 1)
 
 
-def test_a_class_of_somebodys_own_is_refused(folder: Path) -> None:
+def test_a_custom_class_is_refused(folder: Path) -> None:
     config = foreign.keras2_config(foreign.normalisation_layer())
     config["config"]["layers"][4]["class_name"] = "TheirAttention"
     foreign.write_keras2(folder / "old.h5", config)
@@ -213,7 +214,7 @@ def test_a_class_of_somebodys_own_is_refused(folder: Path) -> None:
         import_network(asked(folder / "old.h5", "A,B"), folder=folder)
 
 
-def test_weights_without_a_network_say_what_is_missing(folder: Path) -> None:
+def test_weights_without_a_network_are_refused(folder: Path) -> None:
     foreign.flat_cnn().save_weights(folder / "theirs.weights.h5")
     with pytest.raises(ModelError, match="weights without a network"):
         import_network(asked(folder / "theirs.weights.h5"), folder=folder)
@@ -222,13 +223,13 @@ def test_weights_without_a_network_say_what_is_missing(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"labels": "A,B"}, "3 outputs, and 2 labels"),
+        ({"labels": "A,B"}, "3 outputs, but 2 labels"),
         ({"size": 64}, "takes 32 pixels"),
         ({"task": "sigmoid"}, "ends with softmax"),
-        ({"activation": "logits"}, "no logits"),
+        ({"activation": "logits"}, "not logits"),
     ],
 )
-def test_what_the_user_says_must_fit_the_network(
+def test_the_request_must_match_the_network(
     folder: Path, changes: dict[str, Any], told: str
 ) -> None:
     file = saved(foreign.flat_cnn(), folder)
@@ -238,7 +239,7 @@ def test_what_the_user_says_must_fit_the_network(
 
 def test_one_output_is_one_label(folder: Path) -> None:
     file = saved(foreign.flat_cnn(outputs=1, activation="sigmoid"), folder)
-    with pytest.raises(ModelError, match="name that one"):
+    with pytest.raises(ModelError, match="give only that one"):
         import_network(asked(file, "Normal,Pneumonia", task="sigmoid"), folder=folder)
 
 
@@ -249,7 +250,7 @@ def test_inputs_of_another_shape_are_refused(
     network = keras.Sequential(
         [keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(2)]
     )
-    with pytest.raises(ModelError, match="wanted"):
+    with pytest.raises(ModelError, match="expected"):
         import_network(asked(saved(network, folder), "A,B"), folder=folder)
 
 

@@ -1,4 +1,4 @@
-"""The gates that are shipped, on real images; skips where there are none."""
+"""The shipped gates on real images; skipped without them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_the_gate_is_small_and_says_what_it_was_fitted_on(card: Card) -> None:
     assert card.gate is not None
     assert card.gate_file is not None
     assert card.gate_file.stat().st_size < 1_000_000
-    assert "train" in card.gate["fitted_on"]
+    assert "train" in card.gate.fitted_on
 
 
 def test_real_images_pass_and_other_images_do_not(

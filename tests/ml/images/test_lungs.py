@@ -1,4 +1,4 @@
-"""Lungs are found where they are drawn, follow the image, and are not made up."""
+"""Lung masks: found, moved with the image, never invented."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_border_moves_the_lungs_with_the_image() -> None:
     assert not bordered[:10].any()
 
 
-def test_air_beside_the_body_is_not_taken_for_lung() -> None:
+def test_air_beside_the_body_is_not_lung() -> None:
     body = chest_like(220, 180)
     air = np.zeros((220, 40), np.uint16)
     image = np.hstack([air, body, air])
@@ -59,7 +59,7 @@ def test_air_beside_the_body_is_not_taken_for_lung() -> None:
 
 
 @pytest.mark.parametrize("kind", ["noise", "flat", "one lung in the middle"])
-def test_what_is_no_chest_gets_the_default_place_and_says_so(kind: str) -> None:
+def test_other_images_get_the_default_mask_marked_as_such(kind: str) -> None:
     rows, columns = np.mgrid[0:200, 0:200]
     image = {
         "noise": np.random.default_rng(0).integers(0, 65536, (200, 200)),

@@ -1,4 +1,4 @@
-"""Pictures as people send them: depth, colour, orientation, damage."""
+"""Pictures: depth, colour, orientation, damage."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_equal_channels_become_one() -> None:
 
 
 @pytest.mark.parametrize("progressive", [False, True])
-def test_jpeg_is_read_and_called_lossy(progressive: bool) -> None:
+def test_jpeg_is_read_and_marked_lossy(progressive: bool) -> None:
     data = saved(
         Image.fromarray(EIGHT_BITS), "JPEG", quality=95, progressive=progressive
     )
@@ -105,7 +105,7 @@ def test_a_truncated_picture_is_an_image_error(kind: str, share: float) -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"hello", b"<html>", b"PK\3\4zzzz", b"\x89PNG\r\n\x1a\n"]
 )
-def test_what_is_no_picture_is_an_image_error(data: bytes) -> None:
+def test_other_files_are_an_image_error(data: bytes) -> None:
     with pytest.raises(ImageError):
         read_picture(data)
 
@@ -131,7 +131,7 @@ def test_a_decompression_bomb_is_refused_by_its_header(side: int) -> None:
     assert caught.value.reason_code == "too_many_pixels"
 
 
-def test_a_small_stamp_in_red_makes_no_colour_photograph() -> None:
+def test_a_small_red_stamp_does_not_make_a_picture_coloured() -> None:
     image = np.repeat(EIGHT_BITS[..., None], 3, axis=2)
     image[:20, :20] = (255, 0, 0)
     assert not channels_differ(image)

@@ -1,4 +1,4 @@
-"""Grad-CAM from the head alone is what GradientTape finds, whatever the head."""
+"""Grad-CAM from the head alone equals GradientTape, for any head."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from ml.networks.gradcam import grids
 from ml.networks.head_layers import head_of_network, layers_between
 from ml.networks.heads import Dense, GlobalPooling, Head, load_head
 from tests.ml.conftest import tiny_network
+
+pytestmark = pytest.mark.slow
 
 layers = keras.layers
 Layer = Callable[[Any], Any]
@@ -120,7 +122,6 @@ def test_grids_of_other_heads_equal_gradient_tape(name: str, tmp_path: Path) -> 
     assert_equal_to_gradient_tape(network, 36, load_head(tmp_path / "head.npz"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("architecture", sorted(set(ARCHITECTURES) - {"tiny"}))
 def test_grids_of_each_architecture_equal_gradient_tape(architecture: str) -> None:
     keras.utils.set_random_seed(3)
@@ -140,9 +141,9 @@ def test_grids_of_each_architecture_equal_gradient_tape(architecture: str) -> No
         ([layers.Flatten(), layers.LayerNormalization()], "LayerNormalization"),
         (
             [layers.ReLU(), layers.MaxPooling2D(2), layers.Flatten()],
-            "pools at its beginning",
+            "must come before all other layers",
         ),
-        ([layers.Flatten(), layers.ReLU(threshold=1.0)], "another value than zero"),
+        ([layers.Flatten(), layers.ReLU(threshold=1.0)], "threshold other than 0"),
     ],
 )
 def test_a_head_whose_gradient_is_not_known_is_refused(
@@ -162,7 +163,7 @@ def pooled(kernel: np.ndarray) -> Head:
     return Head([GlobalPooling("average"), Dense(kernel, np.zeros(kernel.shape[1]))])
 
 
-def test_a_label_that_nothing_speaks_for_has_zeros_and_no_nan() -> None:
+def test_a_label_without_positive_values_has_zeros_and_no_nan() -> None:
     maps = np.ones((3, 3, 4), np.float32)
     kernel = np.stack([np.ones(4), -np.ones(4), np.zeros(4)], axis=1)
     found, scales = grids(maps, pooled(kernel))

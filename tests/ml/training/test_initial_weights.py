@@ -1,4 +1,4 @@
-"""Where a run begins: own models, files, and the weights that Keras publishes."""
+"""Initial weights: own models, files, published weights."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from ml.training.recipes import RECIPES, Recipe
 from ml.training.start.imagenet import ORIGINS, imagenet_arrays, translated
 from ml.training.start.initial_weights import initialise
 from tests.ml.conftest import tiny_network
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_run_begins_from_another_model_of_other_labels(
@@ -39,7 +41,7 @@ def test_a_run_begins_from_another_model_of_other_labels(
     assert fresh.get_layer("logits").kernel.shape[-1] == 5
 
 
-def test_what_is_no_source_of_weights_is_refused(tiny_weights_dir: Path) -> None:
+def test_unknown_initial_weights_are_refused(tiny_weights_dir: Path) -> None:
     with pytest.raises(TrainingError, match="give random, imagenet"):
         initialise(build("tiny", classes=2), "nowhere/1.0.0")
     with pytest.raises(TrainingError, match="only for: resnet50, xception"):
@@ -80,7 +82,6 @@ FIRST_RELU = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["resnet50", "efficientnetv2-b0"])
 def test_grey_images_are_seen_as_the_colours_were(architecture: str) -> None:
     origin = ORIGINS[architecture]
@@ -107,7 +108,6 @@ def test_grey_images_are_seen_as_the_colours_were(architecture: str) -> None:
     assert_complete(target, arrays)
 
 
-@pytest.mark.slow
 def test_every_layer_of_xception_is_filled() -> None:
     origin = ORIGINS["xception"]
     target = build("xception", classes=2)

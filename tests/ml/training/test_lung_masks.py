@@ -1,4 +1,4 @@
-"""Training knows where the lungs are, and can look at nothing else."""
+"""Training with lung masks: crops around the lungs, lungs only."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def plain(image: np.ndarray) -> np.ndarray:
     return normalise(equalise(squash(np.ascontiguousarray(image), size=SIZE)))
 
 
-def test_a_image_is_cut_around_its_lungs(lungs: np.ndarray) -> None:
+def test_an_image_is_cut_around_its_lungs(lungs: np.ndarray) -> None:
     image = chest_like(HEIGHT, WIDTH)
     cut = varied(image, lungs, lung_crop_probability=1.0, lung_margin=(0.0, 0.0))
     assert np.allclose(cut, plain(image[30:90, 18:72]), atol=1e-4)
@@ -68,12 +68,14 @@ def test_nothing_outside_the_lungs_is_seen_where_they_alone_are_kept(
     image = chest_like(HEIGHT, WIDTH)
     marked = image.copy()
     marked[:20] = 65535
-    kept = [varied(f, lungs, lungs_only_probability=1.0) for f in (image, marked)]
-    assert np.array_equal(*kept)
+    plain, kept = (
+        varied(each, lungs, lungs_only_probability=1.0) for each in (image, marked)
+    )
+    assert np.array_equal(plain, kept)
     assert not np.array_equal(varied(image, lungs), varied(marked, lungs))
 
 
-def test_a_image_without_known_lungs_is_varied_as_ever() -> None:
+def test_an_image_without_known_lungs_is_varied_as_ever() -> None:
     image = chest_like(HEIGHT, WIDTH)
     unknown = np.zeros((20, 20), bool)
     seen = varied(image, unknown, lung_crop_probability=1.0, lungs_only_probability=1.0)

@@ -1,4 +1,4 @@
-"""Operating points: each label's threshold keeps what its name promises."""
+"""Operating points: the threshold of each label keeps what its name promises."""
 
 from __future__ import annotations
 

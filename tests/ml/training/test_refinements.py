@@ -1,4 +1,4 @@
-"""Loss, weights, dropout and early end of a run, on made-up figures and images."""
+"""Loss, weights, dropout and early end of a run, on made-up numbers and images."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from ml.training.recipes import Recipe, Refinements, Stage
 from ml.training.run import Budget, TrainingRun, gather
 from tests.ml.image_factory import write_images
 from tests.ml.training.test_run import NAMES, RECIPE
+
+pytestmark = pytest.mark.slow
 
 LOGITS = np.array([[2.0, -1.0, 0.5], [0.0, 3.0, -40.0]], np.float32)
 ONE_HOT = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
@@ -67,7 +69,7 @@ def test_focal_losses_are_those_of_keras() -> None:
     assert value(own, ONE_HOT) == pytest.approx(value(binary, ONE_HOT), rel=1e-4)
 
 
-def test_what_nobody_knows_does_not_count() -> None:
+def test_unknown_labels_do_not_count() -> None:
     targets = ONE_HOT.copy()
     targets[0, 1:] = targets[1] = -1
     own = sigmoid_loss(EVEN, gamma=0, smoothing=0)
@@ -99,7 +101,7 @@ def test_rare_labels_weigh_more() -> None:
     assert value(loss, ONE_HOT) == pytest.approx((first + 5 * second) / 2, rel=1e-5)
 
 
-def test_the_end_comes_when_held_out_patients_gain_nothing() -> None:
+def test_a_run_ends_when_the_held_out_loss_stops_falling() -> None:
     def history(*losses: float) -> list[dict[str, Any]]:
         return [{"epoch": n, "held_out_loss": x} for n, x in enumerate(losses, 1)]
 
@@ -112,11 +114,11 @@ def test_the_end_comes_when_held_out_patients_gain_nothing() -> None:
 
 
 def test_dropout_is_set_where_a_network_has_it() -> None:
-    network = build("densenet121", classes=2)
+    network = build("small-cnn", classes=2, size=32)
     set_dropout(network, 0.45)
-    assert network.get_layer("pool_dropout").rate == 0.45
+    assert network.get_layer("dense_dropout").rate == 0.45
     set_dropout(network, None)
-    assert network.get_layer("pool_dropout").rate == 0.45
+    assert network.get_layer("dense_dropout").rate == 0.45
 
 
 def run_of(root: Path, run_dir: Path, recipe: Recipe, epochs: int) -> TrainingRun:
@@ -130,7 +132,6 @@ def run_of(root: Path, run_dir: Path, recipe: Recipe, epochs: int) -> TrainingRu
     )
 
 
-@pytest.mark.slow
 def test_an_ended_run_keeps_its_best_epoch(tmp_path: Path) -> None:
     write_images(tmp_path, list(NAMES), each=8, splits={"train": 4, "val": 1})
     # So large a step that the first epochs cannot be the last word.
@@ -159,7 +160,7 @@ def test_an_ended_run_keeps_its_best_epoch(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_nobody_held_out_ends_nothing(tmp_path: Path) -> None:
+def test_early_stopping_needs_held_out_patients(tmp_path: Path) -> None:
     write_images(tmp_path, list(NAMES), each=2, splits={"train": 1})
     recipe = replace(
         RECIPE, held_out_percent=0, refinements=Refinements(patience=1), batch_size=2

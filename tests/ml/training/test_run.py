@@ -1,4 +1,4 @@
-"""A run of the tiny network: it learns, survives being killed, and becomes a model."""
+"""A run of the tiny network: it learns, resumes after a kill, and becomes a model."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ from ml.training.recipes import CHESTX6_RESNET50, Recipe, Stage, get_recipe
 from ml.training.run import Budget, TrainingRun, gather, gather_rows
 from ml.training.samples.augmentation import Augmentation, mix, vary
 from tests.ml.image_factory import chest_like, write_images
+
+pytestmark = pytest.mark.slow
 
 NAMES = ("Normal", "Bacterial pneumonia", "Viral pneumonia")
 RECIPE = Recipe(
@@ -109,7 +111,6 @@ def test_the_clock_decides_where_minutes_are_given(root: Path, tmp_path: Path) -
     assert budget.progress(state, elapsed_s=9999, share=0.0) == 1.0
 
 
-@pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_same_history(
     root: Path, tmp_path: Path
 ) -> None:
@@ -141,7 +142,6 @@ def test_an_interrupted_run_goes_on_to_the_same_history(
     assert run_of(root, tmp_path / "cut", 4).train().epoch == 4
 
 
-@pytest.mark.slow
 def test_a_folder_of_another_run_is_refused(root: Path, tmp_path: Path) -> None:
     run_of(root, tmp_path, 1).train()
     with pytest.raises(TrainingError, match="another recipe"):
@@ -157,7 +157,7 @@ run_of(Path(sys.argv[1]), Path(sys.argv[2]), 200).train()
 
 
 @pytest.mark.slow
-def test_kill_9_leaves_a_checkpoint_to_go_on_from(root: Path, tmp_path: Path) -> None:
+def test_a_killed_run_resumes_from_its_checkpoint(root: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED_RUN, str(root), str(tmp_path)],
         stdout=subprocess.DEVNULL,
@@ -180,7 +180,6 @@ def test_kill_9_leaves_a_checkpoint_to_go_on_from(root: Path, tmp_path: Path) ->
     assert len(resumed.train().history) == begun.epoch + 1
 
 
-@pytest.mark.slow
 def test_a_run_becomes_a_model_that_reads_images(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,7 +194,7 @@ def test_a_run_becomes_a_model_that_reads_images(
         run_dir=tmp_path / "run",
         cache_dir=root / "cache",
         weights_dir=tmp_path / "weights",
-        command="train it",
+        command=["train", "it"],
     )
     assert sorted(p.name for p in folder.iterdir()) == [
         "card.json",
@@ -207,8 +206,10 @@ def test_a_run_becomes_a_model_that_reads_images(
     assert card.calibrated
     assert set(card.raw["operating_points"]) > {"youden", "plain_0.5"}
     assert card.raw["uncertainty"]["method"] == "conformal"
-    assert card.raw["training"]["epochs"] == 12
-    assert {row["label"] for row in card.training_data} == set(NAMES)
+    assert card.training is not None
+    assert card.training.epochs == 12
+    assert card.training.command == ("train", "it")
+    assert {row.label for row in card.training_data} == set(NAMES)
     model = load_model(card, cache_dir=root / "cache")
     val = with_split(read_manifest(root / "manifest.csv"), "val")
     scored = score_images(model, val, root=root)
@@ -231,7 +232,7 @@ def test_variations_keep_shape_and_range() -> None:
         assert np.abs(varied).max() < 6
 
 
-def test_images_of_somebodys_own_are_learned_from_whatever_their_source_is_called(
+def test_images_of_any_source_are_trained_on(
     root: Path,
 ) -> None:
     rows = read_manifest(root / "manifest.csv")

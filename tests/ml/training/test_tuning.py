@@ -1,4 +1,4 @@
-"""A search over tiny runs: it goes on, keeps the best, and never asks val."""
+"""The hyperparameter search resumes, keeps the best trial, and never reads val."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from typing import Any
 import pytest
 
 import ml.training.tuning.search
+from ml.architectures.small import PLAIN_DROPOUT
 from ml.errors import TrainingError
 from ml.training.checkpoints import load_state
 from ml.training.recipes import Recipe, Stage
-from ml.training.run import gather
+from ml.training.run import TrainingRun, gather
 from ml.training.samples.augmentation import Augmentation
 from ml.training.tuning.parameters import read_params, scaled, with_params
 from ml.training.tuning.search import Search, own_params, tune
 from tests.ml.image_factory import write_images
 from tests.ml.training.test_run import NAMES, RECIPE
+
+pytestmark = pytest.mark.slow
 
 # One size: each costs the tracing of a graph.
 QUICK = replace(RECIPE, epoch_images=16, stages=(Stage(0.0, 32),))
@@ -95,11 +98,10 @@ def test_a_file_of_values_is_read(tmp_path: Path) -> None:
 
 def test_dropout_is_searched_only_where_there_is_some() -> None:
     assert "dropout" not in own_params(QUICK)
-    dense = replace(QUICK, architecture="densenet121")
-    assert own_params(dense)["dropout"] == 0.2
+    dense = replace(QUICK, architecture="small-cnn")
+    assert own_params(dense)["dropout"] == PLAIN_DROPOUT
 
 
-@pytest.mark.slow
 def test_a_search_is_taken_up_where_it_was_interrupted(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,13 +121,13 @@ def test_a_search_is_taken_up_where_it_was_interrupted(
     reports: list[dict[str, Any]] = []
     looked_at: list[int] = []
 
-    class Watched(ml.training.tuning.search.Run):
+    class Watched(TrainingRun):
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **options)
             looked_at.append(len(self.data.val.rows))
             reports.append({"epochs_before": self.state.epoch})
 
-    monkeypatch.setattr(ml.training.tuning.search, "Run", Watched)
+    monkeypatch.setattr(ml.training.tuning.search, "TrainingRun", Watched)
     best = tune(search, trials=3, report=reports.append)
     # The interrupted trial had one epoch behind it, and came first: the recipe's own.
     assert [r["epochs_before"] for r in reports if "epochs_before" in r] == [1, 0, 0]
@@ -152,7 +154,6 @@ def test_a_search_is_taken_up_where_it_was_interrupted(
     )
 
 
-@pytest.mark.slow
 def test_time_that_is_over_ends_a_search(root: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="No trial was finished"):
         tune(search_of(root, tmp_path), trials=3, minutes=1e-6)

@@ -1,4 +1,4 @@
-"""Images that contradict the record: quarantined, listed, resolved by a person."""
+"""Files that contradict the record: quarantined, listed, resolved by a person."""
 
 import hashlib
 from typing import Any
@@ -11,8 +11,7 @@ from pydicom.uid import generate_uid
 
 from accounts.errors import Conflict, NotFound
 from accounts.models import AuditEvent, Role, User
-from patients import storage
-from patients.conflicts import resolutions
+from patients import resolutions, storage
 from patients.ingest import IngestResult
 from patients.models import Instance, Patient, Study, StudyFlag, Upload
 from tests.dicom_factory import grey_pixels, image_bytes, png

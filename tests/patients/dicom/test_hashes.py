@@ -1,4 +1,4 @@
-"""Two files are the same object where only their encoding differs."""
+"""Hashes: equal for two files that differ only in encoding."""
 
 from __future__ import annotations
 

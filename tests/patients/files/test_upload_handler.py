@@ -1,4 +1,4 @@
-"""How the files of a form arrive."""
+"""The upload handler: how files of a form are received."""
 
 from __future__ import annotations
 

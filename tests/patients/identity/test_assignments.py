@@ -1,4 +1,4 @@
-"""A person says whose study it is, and can take that back."""
+"""Assigning a study to a patient, and undoing it."""
 
 import pytest
 from pydicom.uid import generate_uid

@@ -1,4 +1,4 @@
-"""Names: parsed, folded, compared."""
+"""Person names: parsed, folded, compared."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Whose image it is: header before form, and what a form may say."""
+"""Submitted identity: the header has priority over the form."""
 
 from datetime import date
 from typing import Any

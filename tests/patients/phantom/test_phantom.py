@@ -1,4 +1,4 @@
-"""The phantoms: nobody's chest, and nobody can take it for somebody's."""
+"""The phantoms: synthetic, and marked so that nobody mistakes them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import pytest
 from pydicom import dcmread
 
 from ml.pixels import display_frame
+from patients.containers import Kind, check_whole
 from patients.dicom.header import read_header
-from patients.files.containers import Kind, check_whole
 from patients.phantom.dataset import phantom_dataset, write_phantom
 from patients.phantom.drawing import MARK, draw_chest
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +23,6 @@ def image() -> np.ndarray:
     return draw_chest(11, opacity=False)
 
 
-@pytest.mark.slow
 def test_the_same_seed_draws_the_same_image(image: np.ndarray) -> None:
     np.testing.assert_array_equal(image, draw_chest(11, opacity=False))
     assert not np.array_equal(image, draw_chest(12, opacity=False))
@@ -41,7 +42,6 @@ def test_it_has_twelve_bits_and_a_chest(image: np.ndarray) -> None:
     assert image[:, 300].std() > 100
 
 
-@pytest.mark.slow
 def test_an_opacity_brightens_a_lung() -> None:
     clear, clouded = draw_chest(21, opacity=False), draw_chest(21, opacity=True)
     brighter = clouded.astype(int) - clear
@@ -86,7 +86,6 @@ def test_the_header_says_synthetic_too(tmp_path: Path) -> None:
     assert display_frame(dataset).max() == 65535
 
 
-@pytest.mark.slow
 def test_the_same_arguments_give_the_same_bytes() -> None:
     def content(**arguments: str) -> bytes:
         out = io.BytesIO()
@@ -98,7 +97,6 @@ def test_the_same_arguments_give_the_same_bytes() -> None:
     assert first != content(patient_id="B")
 
 
-@pytest.mark.slow
 def test_images_of_one_study_share_its_uid() -> None:
     first = phantom_dataset(5, size=128)
     second = phantom_dataset(6, size=128, study_uid=first.StudyInstanceUID)
@@ -107,7 +105,6 @@ def test_images_of_one_study_share_its_uid() -> None:
     assert second.SeriesInstanceUID != first.SeriesInstanceUID
 
 
-@pytest.mark.slow
 def test_it_can_be_drawn_larger() -> None:
     dataset = phantom_dataset(5, size=2000)
     assert (dataset.Rows, dataset.Columns) == (2000, 2000)

@@ -1,0 +1,98 @@
+"""A demo to measure, and a client that waits for results."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from chestx_site.benchmarks.figures import BenchmarkError
+from chestx_site.supervision.processes import ChildProcess, wait_until
+from chestx_site.testbed.clients import FINISHED, RestClient
+from chestx_site.testbed.site import Site, SiteError, temporary_folder
+
+_LONGEST_START_S = 300.0
+_LONGEST_STOP_S = 30.0
+_LONGEST_READING_S = 120.0
+# Polling costs the server time too, so it is no finer than it needs to be.
+_POLL_S = 0.02
+# The demo prints this when it has loaded its own patients.
+_LOADED = b"Loaded: demo patients"
+
+
+@contextlib.contextmanager
+def running_demo(say: Callable[[str], None]) -> Iterator[Site]:
+    """Run `manage.py demo`; yield it when its own patients are read.
+
+    Raises:
+        BenchmarkError: It does not start; the message has the end of its log.
+    """
+    with temporary_folder("chestx-bench-") as folder:
+        site = Site(
+            folder / "var",
+            # Empty: the demo starts its own servers.
+            {"DATABASE_URL": "", "REDIS_URL": "", "SIGN_IN_FAILURES": "100"},
+        )
+        say(f"Starting a demo on port {site.port}")
+        demo = site.program("demo", "manage.py", "demo", log=folder / "demo.log")
+        # After SIGKILL it could not stop its own children.
+        demo.death_signal = signal.SIGTERM
+        demo.stop_timeout_s = _LONGEST_STOP_S
+        try:
+            demo.start()
+            _wait_for(demo, site)
+            yield site
+        finally:
+            demo.stop()
+
+
+def _wait_for(demo: ChildProcess, site: Site) -> None:
+    log = site.var_dir.parent / "demo.log"
+
+    def ready() -> bool:
+        if not demo.is_alive():
+            return True
+        if _LOADED not in log.read_bytes():
+            return False
+        try:
+            return RestClient(site).is_idle()
+        except (OSError, http.client.HTTPException, SiteError):
+            return False
+
+    in_time = wait_until(ready, timeout_s=_LONGEST_START_S, interval_s=1.0)
+    if not in_time or not demo.is_alive():
+        raise BenchmarkError(f"The demo did not start:\n{demo.log_tail(lines=20)}")
+
+
+class ReadingClient(RestClient):
+    """A REST client that waits until its images are read."""
+
+    def send(self, name: str, content: bytes, **fields: str) -> str:
+        """Upload one image and return the id of its prediction.
+
+        Raises:
+            BenchmarkError: The image is not stored, or no model reads it.
+        """
+        [image] = self.upload([(name, content)], **fields)
+        if image["outcome"] != "stored" or not image["predictions"]:
+            raise BenchmarkError(f"{name} was not stored for a model: {image}")
+        return str(image["predictions"][0]["id"])
+
+    def result(self, prediction_id: str, *, poll_s: float = _POLL_S) -> dict[str, Any]:
+        """Wait for the stored result of a prediction and return it.
+
+        Raises:
+            BenchmarkError: There is no result in time, or it is not a success.
+        """
+        end = time.monotonic() + _LONGEST_READING_S
+        while time.monotonic() < end:
+            prediction = self.get(f"/api/v1/predictions/{prediction_id}/")
+            if prediction["status"] in FINISHED:
+                if prediction["status"] != "succeeded":
+                    raise BenchmarkError(f"An image was not read: {prediction}")
+                return dict(prediction)
+            time.sleep(poll_s)
+        raise BenchmarkError(f"No result after {_LONGEST_READING_S:g} s")

@@ -1,0 +1,1 @@
+"""Test bed of benchmarks and fault trials: a whole ChestX in an empty folder."""

@@ -1,0 +1,212 @@
+"""`manage.py demo` as a user starts it: real servers, real signals, real crashes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from chestx_site.supervision.processes import wait_until
+from tests.chestx_site.programs import (
+    ROOT,
+    RunningDemo,
+    environment,
+    free_port,
+    processes_of,
+    short_folder,
+)
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+ROLES = (
+    "radiologist",
+    "clinician",
+    "technologist",
+    "data_scientist",
+    "auditor",
+    "admin",
+    "integration",
+)
+
+
+@pytest.fixture(scope="module")
+def demo() -> Generator[RunningDemo, None, None]:
+    """Return a demo that runs for all tests of this file."""
+    with short_folder() as folder:
+        running = RunningDemo(folder / "var")
+        try:
+            running.wait_until_ready()
+            yield running
+        finally:
+            running.end()
+
+
+def test_says_each_step_then_address_and_accounts(demo: RunningDemo) -> None:
+    assert wait_until(lambda: "Ctrl-C" in demo.said, timeout_s=30)
+    steps = [
+        "Starting PostgreSQL and Redis",
+        "Updating the database tables",
+        "Registering the models",
+        "Creating the users",
+        "Starting the web server",
+        f"http://127.0.0.1:{demo.port}/",
+        ", ".join(ROLES),
+    ]
+    places = [demo.said.find(step) for step in steps]
+    assert -1 not in places, demo.said
+    assert places == sorted(places)
+
+
+def test_every_role_signs_in(demo: RunningDemo) -> None:
+    assert all(demo.token(role) for role in ROLES)
+
+
+def test_demo_patients_appear(demo: RunningDemo) -> None:
+    assert wait_until(lambda: ": demo patients" in demo.said, timeout_s=300)
+    assert "Loaded: demo patients" in demo.said
+    status, page = demo.get("/api/v1/patients/", token=demo.token("radiologist"))
+    assert status == 200
+    assert page["results"]
+
+
+def test_readiness_is_whole_once_the_worker_listens(demo: RunningDemo) -> None:
+    whole = {
+        name: "ok" for name in ("status", "database", "storage", "broker", "worker")
+    }
+    assert wait_until(lambda: demo.get("/readyz")[1] == whole, timeout_s=60)
+
+
+def test_web_and_supervisor_map_no_neural_network_library(demo: RunningDemo) -> None:
+    """After patients were loaded and pages asked for; only the worker may."""
+    for pid in demo.pids("gunicorn") | {demo.process.pid}:
+        mapped = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8")
+        for library in ("openvino", "tensorflow", "onnxruntime"):
+            assert library not in mapped
+
+
+@pytest.mark.parametrize("parts", [("celery", "worker"), ("gunicorn",), ("sweeper",)])
+def test_a_killed_child_comes_back(demo: RunningDemo, parts: tuple[str, ...]) -> None:
+    before = demo.pids(*parts)
+    assert before
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    assert wait_until(
+        lambda: bool(demo.pids(*parts) - before) and demo.get("/readyz")[0] == 200,
+        timeout_s=60,
+    )
+    assert not demo.pids(*parts) & before
+
+
+@pytest.mark.parametrize("parts", [("celery", "worker"), ("gunicorn",)])
+def test_pool_children_end_with_a_killed_main_process(
+    demo: RunningDemo, parts: tuple[str, ...]
+) -> None:
+    """Otherwise a worker without a supervisor keeps claiming images."""
+    assert wait_until(lambda: len(demo.pids(*parts)) > 1, timeout_s=60)
+    before = demo.pids(*parts)
+    os.kill(min(before), signal.SIGKILL)
+    assert wait_until(lambda: not demo.pids(*parts) & before, timeout_s=4)
+    assert wait_until(lambda: demo.get("/readyz")[0] == 200, timeout_s=60)
+
+
+def test_a_second_demo_on_the_same_folder_is_refused(demo: RunningDemo) -> None:
+    second = _try_demo(VAR_DIR=str(demo.var_dir), PORT=str(free_port()))
+    assert second.returncode == 1
+    assert f"ChestX already runs on {demo.var_dir}" in second.stderr
+
+
+def test_a_taken_port_is_named(demo: RunningDemo) -> None:
+    with short_folder() as folder:
+        second = _try_demo(VAR_DIR=str(folder / "var"), PORT=str(demo.port))
+    assert second.returncode == 1
+    assert f"Another program uses port {demo.port}" in second.stderr
+
+
+def test_production_settings_are_refused() -> None:
+    refused = _try_demo(
+        CHESTX_ENV="production",
+        SECRET_KEY="x" * 60,
+        ALLOWED_HOSTS="chestx.example.org",
+        DATABASE_URL="postgresql://chestx@localhost/chestx",
+        REDIS_URL="redis://localhost:6379/0",
+    )
+    assert refused.returncode == 1
+    assert "does not run with CHESTX_ENV=production" in refused.stderr
+
+
+def test_somebody_elses_database_is_refused() -> None:
+    refused = _try_demo(DATABASE_URL="postgresql://chestx@localhost/chestx")
+    assert refused.returncode == 1
+    assert "Unset DATABASE_URL" in refused.stderr
+
+
+def test_a_command_without_a_database_says_what_to_do() -> None:
+    with short_folder() as folder:
+        told = subprocess.run(
+            [sys.executable, "manage.py", "showmigrations"],
+            cwd=ROOT,
+            env=environment(VAR_DIR=str(folder / "var")),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert told.returncode == 1
+    assert "or set DATABASE_URL" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_stops_in_time_keeps_its_record_and_survives_kill_9() -> None:
+    with short_folder() as folder, ended_demos() as demos:
+        first = demos(folder / "var")
+        first.wait_until_ready()
+        token = first.token("radiologist")
+        assert first.stop(signal.SIGTERM) < 15, first.said
+        assert first.process.returncode == 0, first.said
+        assert not processes_of(first.var_dir)
+
+        second = demos(first.var_dir, port=first.port)
+        second.wait_until_ready()
+        # The token lives in the record.
+        assert second.get("/api/v1/patients/", token=token)[0] == 200
+        second.process.kill()
+        second.process.wait()
+        assert wait_until(lambda: not processes_of(second.var_dir), timeout_s=4)
+
+        third = demos(first.var_dir, port=first.port)
+        third.wait_until_ready()
+        assert third.get("/api/v1/patients/", token=token)[0] == 200
+        assert third.stop(signal.SIGINT) < 15, third.said
+        assert third.process.returncode == 0, third.said
+
+
+@contextmanager
+def ended_demos() -> Generator[Callable[..., RunningDemo], None, None]:
+    """Give a way to start demos, and end what still runs of them."""
+    started: list[RunningDemo] = []
+
+    def start(var_dir: Path, *, port: int | None = None) -> RunningDemo:
+        started.append(RunningDemo(var_dir, port=port))
+        return started[-1]
+
+    try:
+        yield start
+    finally:
+        for running in started:
+            running.end()
+
+
+def _try_demo(**variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "manage.py", "demo"],
+        cwd=ROOT,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )

@@ -1,0 +1,194 @@
+"""Models are installed from their cards, once, and activated by decisions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.core.files.storage import default_storage
+from django.core.management import CommandError, call_command
+
+from accounts.errors import Conflict
+from diagnoses.governance.installation import local_weights, sync_models, weights_key
+from diagnoses.governance.transitions import Decision, activate, activate_for_demo
+from diagnoses.governance.versions import active_models
+from diagnoses.models import ModelVersion, OperatingPoint
+from ml.cards import card as registry
+from ml.errors import ModelError
+from tests.diagnoses.fakes import LABELS, card_json, default_model
+from tests.factories import UserFactory
+
+
+class Library:
+    """A folder of cards and weights."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def add(
+        self,
+        version: str,
+        weights: bytes | None,
+        name: str = "chestx6-resnet50",
+        gate: bytes | None = None,
+    ) -> None:
+        folder = self.folder / name / version
+        folder.mkdir(parents=True, exist_ok=True)
+        card = card_json(name) | {"version": version}
+        sha256 = hashlib.sha256(weights).hexdigest() if weights else None
+        card["weights"] = {"file": "weights.keras", "sha256": sha256}
+        if gate:
+            learned = hashlib.sha256(gate).hexdigest()
+            card["gate"] = {"file": "gate.npz", "sha256": learned, "threshold": 1.0}
+            (folder / "gate.npz").write_bytes(gate)
+        (folder / "card.json").write_text(json.dumps(card))
+        if weights:
+            (folder / "weights.keras").write_bytes(weights)
+
+
+@pytest.fixture
+def library(db: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
+    monkeypatch.setattr(registry, "WEIGHTS_DIR", tmp_path)
+    return Library(tmp_path)
+
+
+def test_a_card_becomes_a_version_with_thresholds_and_weights(library: Library) -> None:
+    library.add("1", b"network")
+    [version] = sync_models()
+    sha256 = hashlib.sha256(b"network").hexdigest()
+    assert (version.state, version.weights_sha256) == ("installed", sha256)
+    points = OperatingPoint.objects.filter(model_version=version)
+    assert {point.label: point.value for point in points} == dict.fromkeys(LABELS, 0.5)
+    with default_storage.open(weights_key(sha256)) as stored:
+        assert stored.read() == b"network"
+    assert local_weights(version).read_bytes() == b"network"
+    assert active_models() == []
+
+
+def test_synchronising_again_changes_nothing(library: Library) -> None:
+    library.add("1", b"network")
+    sync_models()
+    assert sync_models() == []
+    assert ModelVersion.objects.count() == 1
+    assert OperatingPoint.objects.count() == len(LABELS)
+
+
+def test_the_same_version_with_other_weights_is_refused(library: Library) -> None:
+    library.add("1", b"network")
+    sync_models()
+    library.add("1", b"another network")
+    with pytest.raises(Conflict, match="new version number") as caught:
+        sync_models()
+    assert caught.value.reason_code == "model_version_differs"
+    with pytest.raises(CommandError, match="new version number"):
+        call_command("sync_models")
+
+
+def test_a_card_in_a_former_form_is_kept_in_the_present_one(library: Library) -> None:
+    library.add("1", b"network")
+    [version] = sync_models()
+    former = card_json() | {"version": "1", "weights": version.card["weights"]}
+    assert "schema_version" not in former
+    ModelVersion.objects.filter(pk=version.pk).update(card=former)
+    assert sync_models() == []
+    version.refresh_from_db()
+    assert version.card["schema_version"] == 2
+    assert version.card["measurements"] == []
+    assert "metrics" not in version.card
+
+
+def test_a_former_card_that_decides_otherwise_stays_as_it_was_installed(
+    library: Library,
+) -> None:
+    library.add("1", b"network")
+    [version] = sync_models()
+    former = card_json() | {"version": "1", "weights": version.card["weights"]}
+    former["thresholds"] = {"values": dict.fromkeys(LABELS, 0.7)}
+    ModelVersion.objects.filter(pk=version.pk).update(card=former)
+    assert sync_models() == []
+    version.refresh_from_db()
+    assert version.card == former
+
+
+def test_weights_that_are_not_those_of_the_card_are_refused(library: Library) -> None:
+    library.add("1", b"network")
+    (library.folder / "chestx6-resnet50" / "1" / "weights.keras").write_bytes(b"evil")
+    with pytest.raises(ModelError, match="sha256"):
+        sync_models()
+    assert not ModelVersion.objects.exists()
+
+
+def test_a_card_without_weights_is_listed_and_installed_once_they_come(
+    library: Library,
+) -> None:
+    library.add("1", None)
+    for _ in range(2):
+        assert sync_models() == []
+    listed = ModelVersion.objects.get()
+    assert (listed.state, listed.has_weights) == ("installed", False)
+    assert activate_for_demo() == []
+    library.add("1", b"trained elsewhere")
+    [version] = sync_models()
+    assert (version.pk, version.has_weights) == (listed.pk, True)
+    assert version.operating_points.count() == len(LABELS)
+    library.add("1", None)
+    with pytest.raises(Conflict, match="new version number"):
+        sync_models()
+
+
+def test_what_a_gate_learned_is_kept_with_its_version(library: Library) -> None:
+    library.add("1", b"network", gate=b"statistics")
+    [version] = sync_models()
+    assert local_weights(version).with_name("gate.npz").read_bytes() == b"statistics"
+
+
+def test_a_gate_that_is_not_its_cards_is_refused_at_once(library: Library) -> None:
+    library.add("1", b"network", gate=b"statistics")
+    (library.folder / "chestx6-resnet50/1/gate.npz").write_bytes(b"of another fit")
+    with pytest.raises(ModelError, match="the card names"):
+        sync_models()
+
+
+def test_missing_weights_are_named(library: Library) -> None:
+    library.add("1", b"gone")
+    [version] = sync_models()
+    default_storage.delete(weights_key(version.weights_sha256))
+    with pytest.raises(ModelError, match="sync_models"):
+        local_weights(version)
+
+
+def test_the_demo_activates_the_newest_version(library: Library) -> None:
+    library.add("1", b"network")
+    said = StringIO()
+    for _ in range(2):
+        call_command("sync_models", activate_for_demo=True, stdout=said)
+    assert default_model().version == "1"
+    assert default_model().state_reason == "demo"
+    assert said.getvalue().count("activated") == 1
+    library.add("2", b"better network")
+    call_command("sync_models", activate_for_demo=True, stdout=said)
+    assert default_model().version == "2"
+
+
+def test_the_demo_leaves_a_persons_decision_alone(library: Library) -> None:
+    library.add("1", b"network")
+    [version] = sync_models()
+    decision = Decision(UserFactory(), "validated here", "command")
+    activate(version, decision=decision, without_acceptance="validated elsewhere")
+    library.add("2", b"better network")
+    sync_models()
+    assert activate_for_demo() == []
+    assert default_model().version == "1"
+
+
+def test_damaged_weights_in_the_storage_are_refused(library: Library) -> None:
+    library.add("1", b"a network of its own")
+    [version] = sync_models()
+    with default_storage.open(weights_key(version.weights_sha256), "r+b") as stored:
+        stored.write(b"evil")
+    with pytest.raises(ModelError, match="sha256"):
+        local_weights(version)
+    default_storage.delete(weights_key(version.weights_sha256))
