@@ -27,7 +27,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from ml.errors import ImageError, ImageAttributeError
+from ml.errors import ImageAttributeError, ImageError
 from ml.images.attributes import integer
 from ml.images.codestreams import (
     Codestream,

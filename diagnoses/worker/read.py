@@ -47,7 +47,7 @@ from diagnoses.runs import (
     reject,
 )
 from ml.ensemble import EnsembleModel
-from ml.errors import ImageRejected, ImageAttributeError, MlError
+from ml.errors import ImageAttributeError, ImageRejected, MlError
 from ml.gate.header import check_image
 from ml.inference import LoadedModel, load_model
 from ml.model_output import ModelOutput
