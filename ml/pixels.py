@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from copy import copy
+from typing import Any
 
 import numpy as np
 from pydicom import dcmread
@@ -42,6 +43,7 @@ from ml.images.pictures import (
     Picture,
     channels_differ,
     check_pixel_count,
+    display_range,
     luminance,
     picture_display,
     read_picture,
@@ -55,6 +57,7 @@ __all__ = [
     "channels_differ",
     "check_pixel_count",
     "display_frame",
+    "display_range",
     "frame_count",
     "is_colour",
     "iter_stored_frames",
@@ -265,17 +268,15 @@ def _decoded(
         source.pop("ExtendedOffsetTable", None)
         source.pop("ExtendedOffsetTableLengths", None)
         source.file_meta = dataset.file_meta
-    values, _ = decoder.as_array(
-        source,
-        index=frame,
-        raw=True,
-        decoding_plugin=_plugin(dataset, decoder),
-        photometric_interpretation=_photometric(dataset, codestream),
+    options: Any = {
+        "decoding_plugin": _plugin(dataset, decoder),
+        "photometric_interpretation": _photometric(dataset, codestream),
         # `_meaningful_bits` knows High Bit and the stream's precision, pydicom not.
-        correct_unused_bits=False,
-        apply_j2k_sign_correction=False,
-        apply_jls_sign_correction=False,
-    )
+        "correct_unused_bits": False,
+        "apply_j2k_sign_correction": False,
+        "apply_jls_sign_correction": False,
+    }
+    values, _ = decoder.as_array(source, index=frame, raw=True, **options)
     return values
 
 
