@@ -130,6 +130,24 @@ NO_PIXELS = Message(
     _("The object has no pixels that a model can read."),
     "no_pixels",
 )
+INVALID_ATTRIBUTE = Message(
+    "prediction.invalid_attribute",
+    _(
+        "The header has a value of %(attribute)s that has no single meaning, so no "
+        "model reads the image."
+    ),
+    "invalid_attribute",
+)
+INVALID_LOOKUP_TABLE = Message(
+    "prediction.invalid_lookup_table",
+    _("A lookup table of the image is incomplete or contradicts itself."),
+    "invalid_lookup_table",
+)
+SEVERAL_IMAGES = Message(
+    "prediction.several_images",
+    _("The file holds several images."),
+    "several_images",
+)
 UNREADABLE_PIXELS = Message(
     "prediction.unreadable_pixels",
     _("The pixels cannot be decoded; the file may be damaged."),
@@ -264,6 +282,9 @@ MESSAGES: dict[str, Message] = {
         ROTATED,
         CROPPED,
         NO_PIXELS,
+        INVALID_ATTRIBUTE,
+        INVALID_LOOKUP_TABLE,
+        SEVERAL_IMAGES,
         UNREADABLE_PIXELS,
         TOO_MANY_PIXELS,
         UNSUPPORTED_TRANSFER_SYNTAX,
@@ -303,6 +324,8 @@ REASON_WORDS: dict[str, Promise] = {
     "cropped": _("Cropped"),
     "no_model": _("No suitable model"),
     "no_pixels": _("No pixels"),
+    "invalid_attribute": _("Header unclear"),
+    "invalid_lookup_table": _("Lookup table unclear"),
 }
 REASON_WORDS |= {old: REASON_WORDS[new] for old, new in FORMER_REASON_CODES.items()}
 

@@ -34,7 +34,7 @@ from diagnoses.messages import stored_reason
 from diagnoses.models import Finding, HeatMap, ModelVersion, Prediction
 from diagnoses.signals import prediction_finished
 from diagnoses.worklist import lock_study, refresh_entry
-from ml.errors import ImageRejected
+from ml.errors import MlError
 from patients.models import Instance, Origin, Study
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def complete_prediction(claimed: Claimed, *, run: RunResult) -> bool:
     return True
 
 
-def reject(claimed: Claimed, *, rejection: ImageRejected) -> bool:
+def reject(claimed: Claimed, *, rejection: MlError) -> bool:
     """End a run because the image is rejected; False if the claim lost the row."""
     return _end_without_result(
         claimed, Status.REJECTED, rejection.reason_code, rejection.params

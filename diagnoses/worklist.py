@@ -16,8 +16,8 @@ from django.db import transaction
 
 from diagnoses.latest_runs import default_names
 from diagnoses.models import Finding, Prediction, WorklistEntry
-from ml.gate.header import LATERAL_VIEWS
 from ml.labels import NOTHING_FOUND_LABELS
+from ml.views import is_lateral
 from patients.models import Instance, Origin, Study
 
 Status = Prediction.Status
@@ -122,7 +122,7 @@ def _entry(study: Study, images: dict[UUID, str]) -> WorklistEntry:
     finding = _leading_finding(
         run.prediction_id
         for image, view in images.items()
-        if view.upper() not in LATERAL_VIEWS
+        if not is_lateral(view)
         for run in _of_default(runs.get(image, []))
         if run.status == Status.SUCCEEDED
     )

@@ -92,6 +92,17 @@ class ImageError(MlError):
     default_reason_code = "unreadable_pixels"
 
 
+class ImageAttributeError(ImageError):
+    """An attribute that decides what the image shows has no single meaning.
+
+    The image is kept; no model scores it.
+
+    reason_code: invalid_attribute or invalid_lookup_table.
+    """
+
+    default_reason_code = "invalid_attribute"
+
+
 class ImageRejected(MlError):  # noqa: N818 - an outcome, not a fault
     """The image may not be scored by this model.
 

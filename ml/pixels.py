@@ -8,36 +8,48 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from copy import copy
+from typing import Any
 
 import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.encaps import get_frame
+from pydicom.encaps import encapsulate, generate_fragments, get_frame
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.pixels import apply_color_lut, get_decoder
+from pydicom.pixels import get_decoder
 from pydicom.pixels.decoders.base import Decoder
 from pydicom.uid import (
+    ExplicitVRBigEndian,
     JPEG2000TransferSyntaxes,
     JPEGBaseline8Bit,
+    JPEGExtended12Bit,
     JPEGLSTransferSyntaxes,
     JPEGTransferSyntaxes,
     RLELossless,
 )
 
-from ml.errors import ImageError
-from ml.images.codestreams import jpeg2000_size, jpeg_size
+from ml.errors import ImageAttributeError, ImageError
+from ml.images.attributes import integer
+from ml.images.codestreams import (
+    Codestream,
+    read_jpeg2000_header,
+    read_jpeg_header,
+)
+from ml.images.jpeg_extended import decode_jpeg_extended
+from ml.images.lookup_tables import palette_colours
 from ml.images.pictures import (
     DECODER_ERRORS,
     MAX_PIXELS_PER_FRAME,
     Picture,
     channels_differ,
     check_pixel_count,
+    display_range,
     luminance,
     picture_display,
     read_picture,
     to_uint16,
 )
-from ml.images.voi_lut import apply_voi_lut
+from ml.images.voi_lut import apply_voi_lut, is_signed
 
 __all__ = [
     "MAX_PIXELS_PER_FRAME",
@@ -45,6 +57,7 @@ __all__ = [
     "channels_differ",
     "check_pixel_count",
     "display_frame",
+    "display_range",
     "frame_count",
     "is_colour",
     "iter_stored_frames",
@@ -71,11 +84,12 @@ PLUGINS = {
 
 
 def frame_count(dataset: Dataset) -> int:
-    """Return NumberOfFrames of the header, at least 1."""
-    try:
-        return max(1, int(dataset.get("NumberOfFrames") or 1))
-    except (TypeError, ValueError):
-        return 1
+    """Return how many frames the header announces, at least 1.
+
+    Raises:
+        ImageAttributeError: Number of Frames is not a number.
+    """
+    return max(1, integer(dataset, "NumberOfFrames") or 1)
 
 
 def read_stored_frame(dataset: Dataset, frame: int = 0) -> np.ndarray:
@@ -98,11 +112,12 @@ def read_stored_frame(dataset: Dataset, frame: int = 0) -> np.ndarray:
             raise ImageError(
                 "The image has no frame %(frame)d.", params={"frame": frame + 1}
             )
-        _check_codestream(dataset, frame)
-        values, _ = decoder.as_array(
-            dataset, index=frame, raw=True, decoding_plugin=_plugin(dataset, decoder)
-        )
-        return _without_unused_bits(dataset, values)
+        codestream = _codestream(dataset, frame)
+        if _is_jpeg_extended(dataset, codestream):
+            values = decode_jpeg_extended(_encoded_frame(dataset, frame))
+        else:
+            values = _decoded(dataset, frame, decoder, codestream)
+        return _meaningful_bits(dataset, values, codestream)
     except DICOM_ERRORS as error:
         raise _unreadable(error) from error
 
@@ -127,7 +142,7 @@ def display_frame(dataset: Dataset, frame: int = 0) -> np.ndarray:
     stored = read_stored_frame(dataset, frame)
     try:
         if stored.ndim == 3:
-            colours, bits = _rgb_or_luma(dataset, stored)
+            colours, bits = _rgb_or_luma(dataset, stored, frame)
             if colours.ndim == 2:
                 return to_uint16(colours, bits=bits)
             return luminance(colours, bits=bits)
@@ -161,9 +176,9 @@ def _shows_colour(dataset: Dataset, frame: int) -> bool:
         return channels_differ(colours, bits=bits)
     if stored.ndim != 3:
         return False
-    bits = int(dataset.get("BitsStored", 8))
-    if _is_luma_chroma(dataset):
-        # Both chroma channels of a grey pixel are at half range.
+    bits = integer(dataset, "BitsStored") or 8
+    if _is_luma_chroma(dataset, frame):
+        # Chroma is the distance from grey: both are half range for a grey pixel.
         middle = 1 << (bits - 1)
         chroma = np.abs(stored[..., 1:].astype(np.int32) - middle)
         zero = np.zeros_like(chroma[..., :1])
@@ -241,66 +256,153 @@ def _plugin(dataset: Dataset, decoder: Decoder) -> str:
     return preferred if preferred in decoder.available_plugins else ""
 
 
-def _check_codestream(dataset: Dataset, frame: int) -> None:
-    """Check that a compressed frame has the size that the header states.
+def _decoded(
+    dataset: Dataset, frame: int, decoder: Decoder, codestream: Codestream | None
+) -> np.ndarray:
+    """Decode a frame, its colours as they are stored."""
+    source = dataset
+    if codestream is not None and frame_count(dataset) == 1:
+        # One frame needs no offset table, and some devices write a wrong one.
+        source = copy(dataset)
+        source.PixelData = encapsulate([_encoded_frame(dataset, frame)])
+        source.pop("ExtendedOffsetTable", None)
+        source.pop("ExtendedOffsetTableLengths", None)
+        source.file_meta = dataset.file_meta
+    options: Any = {
+        "decoding_plugin": _plugin(dataset, decoder),
+        "photometric_interpretation": _photometric(dataset, codestream),
+        # `_meaningful_bits` knows High Bit and the stream's precision, pydicom not.
+        "correct_unused_bits": False,
+        "apply_j2k_sign_correction": False,
+        "apply_jls_sign_correction": False,
+    }
+    values, _ = decoder.as_array(source, index=frame, raw=True, **options)
+    return values
 
-    A decoder allocates memory by the codestream: a header of 10 x 10 pixels must not
-    hide a codestream of 60,000 x 60,000.
+
+def _encoded_frame(dataset: Dataset, frame: int) -> bytes:
+    """Return the bytes of a compressed frame (PS3.5 A.4)."""
+    frames = frame_count(dataset)
+    if frames > 1:
+        return get_frame(dataset.PixelData, frame, number_of_frames=frames)
+    return b"".join(generate_fragments(_after_offset_table(dataset.PixelData)))
+
+
+def _after_offset_table(data: bytes) -> bytes:
+    """Return the items behind the basic offset table, which is the first item."""
+    length = int.from_bytes(data[4:8], "little")
+    return data[8 + length :]
+
+
+def _codestream(dataset: Dataset, frame: int) -> Codestream | None:
+    """Return the header of a compressed frame; None where it has none of its own.
+
+    A decoder allocates what the codestream declares: a header of 10 x 10 pixels must
+    not hide one of 60,000 x 60,000.
     """
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax in JPEG2000TransferSyntaxes:
-        read_size = jpeg2000_size
+        read_header = read_jpeg2000_header
     elif syntax in JPEGTransferSyntaxes or syntax in JPEGLSTransferSyntaxes:
-        read_size = jpeg_size
+        read_header = read_jpeg_header
     else:
-        return
-    data = get_frame(dataset.PixelData, frame, number_of_frames=frame_count(dataset))
-    size = read_size(data)
-    if size is None:
-        raise ImageError("The compressed image has no valid header.")
-    rows, columns = size
-    check_pixel_count(rows, columns)
-    if size != (int(dataset.Rows), int(dataset.Columns)):
+        return None
+    codestream = read_header(_encoded_frame(dataset, frame))
+    if codestream is None:
+        raise ImageError("The compressed image does not begin as its kind should.")
+    check_pixel_count(codestream.rows, codestream.columns)
+    rows, columns = integer(dataset, "Rows"), integer(dataset, "Columns")
+    if (codestream.rows, codestream.columns) != (rows, columns):
         raise ImageError(
-            "The compressed image has %(columns)d x %(rows)d pixels, but the header "
-            "says %(header_columns)d x %(header_rows)d.",
+            "The compressed image has %(columns)d x %(rows)d pixels, the header says "
+            "%(header_columns)s x %(header_rows)s.",
             params={
-                "columns": columns,
-                "rows": rows,
-                "header_columns": int(dataset.Columns),
-                "header_rows": int(dataset.Rows),
+                "columns": codestream.columns,
+                "rows": codestream.rows,
+                "header_columns": str(columns),
+                "header_rows": str(rows),
             },
         )
+    return codestream
 
 
-def _without_unused_bits(dataset: Dataset, values: np.ndarray) -> np.ndarray:
-    """Clear the bits outside BitsStored of uncompressed pixels (PS3.5 8.1.1)."""
-    if dataset.file_meta.TransferSyntaxUID.is_compressed:
-        return values
-    allocated, stored = int(dataset.BitsAllocated), int(dataset.BitsStored)
-    high = int(dataset.get("HighBit", stored - 1))
-    if not 0 < stored < allocated or high >= allocated or high < stored - 1:
-        return values
-    if values.dtype.kind == "i":
-        return (values << (allocated - 1 - high)) >> (allocated - stored)
-    mask = values.dtype.type((1 << stored) - 1)
-    return (values >> (high + 1 - stored)) & mask
+def _is_jpeg_extended(dataset: Dataset, codestream: Codestream | None) -> bool:
+    """Say whether a frame is JPEG of 12 bits, which pydicom's decoders refuse."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    lossy_jpeg = syntax in (JPEGBaseline8Bit, JPEGExtended12Bit)
+    return lossy_jpeg and codestream is not None and codestream.precision == 12
 
 
-def _is_luma_chroma(dataset: Dataset) -> bool:
-    """Tell whether decoded samples are Y, Cb, Cr; JPEG 2000 decodes to RGB."""
+def _meaningful_bits(
+    dataset: Dataset, values: np.ndarray, codestream: Codestream | None
+) -> np.ndarray:
+    """Keep the stored bits, and extend their sign (PS3.5 8.1.1).
+
+    The bits of a cell above High Bit, and below the stored ones, mean nothing: they
+    are padding, an overlay, or a sign that a device did not extend. A stream with no
+    more bits than are stored has none of these.
+    """
+    cell = 8 * values.dtype.itemsize
+    stored = integer(dataset, "BitsStored") or cell
+    high_bit = integer(dataset, "HighBit")
+    width, lowest = cell, 0
+    if codestream is not None:
+        width = min(cell, codestream.precision)
+    if width > stored:
+        high = stored - 1 if high_bit is None else high_bit
+        if not stored - 1 <= high < width:
+            raise ImageAttributeError(
+                "The value of %(attribute)s has no meaning for an image.",
+                params={"attribute": "HighBit"},
+            )
+        lowest = high + 1 - stored
+    else:
+        stored = width
+    signed = is_signed(dataset)
+    if codestream is not None and codestream.signed:
+        signed = True
+    values = values.astype(values.dtype.newbyteorder("="), copy=False)
+    unsigned = values.view(f"u{values.dtype.itemsize}")
+    if not signed:
+        mask = unsigned.dtype.type((1 << stored) - 1)
+        return (unsigned >> unsigned.dtype.type(lowest)) & mask
+    extended = values.view(f"i{values.dtype.itemsize}")
+    return (extended << (cell - lowest - stored)) >> (cell - stored)
+
+
+def _photometric(dataset: Dataset, codestream: Codestream | None) -> str:
+    """Return the colour space of decoded samples.
+
+    The codestream decides where it declares one. JPEG 2000's own transforms are
+    undone by the decoder.
+    """
     interpretation = str(dataset.get("PhotometricInterpretation", ""))
+    if codestream is None or not codestream.colour_space:
+        return interpretation
+    declared = codestream.colour_space
+    if interpretation.startswith("YBR_FULL") and declared == "YBR_FULL":
+        return interpretation
+    if interpretation in ("YBR_ICT", "YBR_RCT"):
+        return interpretation
+    return declared
+
+
+def _is_luma_chroma(dataset: Dataset, frame: int) -> bool:
+    """Say whether decoded samples are Y, Cb, Cr."""
+    interpretation = _photometric(dataset, _codestream(dataset, frame))
     return interpretation in ("YBR_FULL", "YBR_FULL_422")
 
 
-def _rgb_or_luma(dataset: Dataset, stored: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return RGB (H, W, 3), or luma (H, W) of Y, Cb, Cr samples, and BitsStored."""
-    bits = int(dataset.get("BitsStored", 8))
-    if _is_luma_chroma(dataset):
+def _rgb_or_luma(
+    dataset: Dataset, stored: np.ndarray, frame: int
+) -> tuple[np.ndarray, int]:
+    """Return RGB (H, W, 3), or luma (H, W) where it is stored by itself, and bits."""
+    bits = integer(dataset, "BitsStored") or 8
+    if _is_luma_chroma(dataset, frame):
         return stored[..., 0], bits
     return stored[..., :3], bits
 
 
 def _from_palette(dataset: Dataset, stored: np.ndarray) -> tuple[np.ndarray, int]:
-    colours = apply_color_lut(stored, dataset)
-    return colours[..., :3], 8 * colours.dtype.itemsize
+    big_endian = dataset.file_meta.TransferSyntaxUID == ExplicitVRBigEndian
+    return palette_colours(dataset, stored, little_endian=not big_endian)

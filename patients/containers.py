@@ -83,7 +83,7 @@ def check_whole(file: IO[bytes], kind: Kind) -> None:
     try:
         check_pixel_count(rows, columns)
     except ImageError as error:
-        raise pixel_refusal(error.reason_code) from error
+        raise pixel_refusal(error.reason_code, error.params) from error
 
 
 def _picture_size(data: Bytes, kind: Kind) -> tuple[int, int]:

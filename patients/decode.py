@@ -52,13 +52,19 @@ class PixelFacts:
 class DecodedPicture:
     """Pixels of a PNG, JPEG, TIFF or BMP as they are seen.
 
-    `pixels` is uint8 or uint16, (H, W) or (H, W, 3) RGB, upright; `lossy` says whether
-    its format loses.
+    Attributes:
+        pixels: uint8 or uint16, (H, W) or (H, W, 3) RGB, upright.
+        bits: Bits of a sample.
+        lossy: Whether its format loses information.
+        format: PNG, JPEG, TIFF or BMP.
+        shown_range: The values that are black and white; None for colours.
     """
 
     pixels: np.ndarray
+    bits: int
     lossy: bool
     format: str
+    shown_range: tuple[int, int] | None
 
 
 def warm_up() -> None:
@@ -105,8 +111,13 @@ def read_picture(path: Path) -> DecodedPicture:
     Raises: as `pixel_facts`.
     """
     head, payload = _decode("picture", path)
+    low_and_high = head.get("range")
     return DecodedPicture(
-        pixels=_pixels(head, payload), lossy=head["lossy"], format=head["format"]
+        pixels=_pixels(head, payload),
+        bits=head["bits"],
+        lossy=head["lossy"],
+        format=head["format"],
+        shown_range=tuple(low_and_high) if low_and_high else None,
     )
 
 
@@ -130,7 +141,7 @@ def _decode(
         raise InvalidInput(messages.DECODING_TOO_LARGE)
     if "reason_code" in head:
         logger.info("image not decoded: %s %s", head["text"], head["params"])
-        raise pixel_refusal(head["reason_code"])
+        raise pixel_refusal(head["reason_code"], head["params"])
     return head, payload
 
 

@@ -257,6 +257,21 @@ TOO_MANY_PIXELS = Message(
     "too_many_pixels",
     _("The image has more than %(limit)d million pixels."),
 )
+INVALID_ATTRIBUTE = Message(
+    "invalid_attribute",
+    _(
+        "The header has a value of %(attribute)s that has no single meaning, so the "
+        "image is not shown. Correct it on the device that made it."
+    ),
+)
+INVALID_LOOKUP_TABLE = Message(
+    "invalid_lookup_table",
+    _("A lookup table of the image is incomplete or contradicts itself."),
+)
+SEVERAL_IMAGES = Message(
+    "several_images",
+    _("The file holds %(count)d images. Send each of them as a file of its own."),
+)
 UNREADABLE_PIXELS = Message(
     "unreadable_pixels",
     _("The image cannot be decoded. The file may be damaged."),

@@ -58,6 +58,7 @@ class _Pixels:
     data: bytes
     transfer_syntax_uid: UID
     lossy_ratio: float | None
+    shown_range: tuple[int, int] | None = None
 
 
 def wrap_picture(
@@ -124,7 +125,7 @@ def _pixels(file: IO[bytes], kind: Kind) -> _Pixels:
         decoded = decode.read_picture(path)
         size_bytes = path.stat().st_size
     values = decoded.pixels
-    bits = 8 * values.dtype.itemsize
+    bits = decoded.bits
     data = values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
     samples = 3 if values.ndim == 3 else 1
     return _Pixels(
@@ -136,12 +137,15 @@ def _pixels(file: IO[bytes], kind: Kind) -> _Pixels:
         data=data + b"\0" * (len(data) % 2),
         transfer_syntax_uid=ExplicitVRLittleEndian,
         lossy_ratio=len(data) / size_bytes if decoded.lossy else None,
+        shown_range=decoded.shown_range,
     )
 
 
 def _is_legal(jpeg: JpegStructure) -> bool:
     """Return whether DICOM takes the JPEG unchanged: grey or YBR, upright."""
     if (jpeg.process, jpeg.bits) not in _LEGAL_PROCESSES or jpeg.orientation != 1:
+        return False
+    if jpeg.several_pictures:
         return False
     if len(jpeg.component_ids) == 1:
         return True
@@ -191,11 +195,12 @@ def _secondary_capture(pixels: _Pixels) -> Dataset:
     dataset.BitsStored, dataset.HighBit = pixels.bits, pixels.bits - 1
     dataset.PixelRepresentation = 0
     if pixels.samples == 1:
-        # The window that shows every value as it is (PS3.3 C.11.2.1.2.1).
-        dataset.WindowCenter, dataset.WindowWidth = (
-            1 << (pixels.bits - 1),
-            1 << pixels.bits,
-        )
+        # The window that shows the lowest value black and the highest white (PS3.3
+        # C.11.2.1.2.1): the whole range, or the part that a deep picture uses.
+        low, high = pixels.shown_range or (0, (1 << pixels.bits) - 1)
+        centre, odd = divmod(low + high + 1, 2)
+        dataset.WindowCenter = f"{centre}.5" if odd else centre
+        dataset.WindowWidth = high - low + 1
     dataset.LossyImageCompression = "00" if pixels.lossy_ratio is None else "01"
     if pixels.lossy_ratio is not None:
         dataset.LossyImageCompressionRatio = f"{pixels.lossy_ratio:.4g}"

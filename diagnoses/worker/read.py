@@ -47,7 +47,7 @@ from diagnoses.runs import (
     reject,
 )
 from ml.ensemble import EnsembleModel
-from ml.errors import ImageRejected, MlError
+from ml.errors import ImageAttributeError, ImageRejected, MlError
 from ml.gate.header import check_image
 from ml.inference import LoadedModel, load_model
 from ml.model_output import ModelOutput
@@ -189,7 +189,7 @@ def _ending(claimed: Claimed, models: LoadedModels) -> Ending:
     """Read the image and return the function that saves the result."""
     try:
         run = on_fresh_connection(partial(_read, claimed, models))
-    except ImageRejected as rejection:
+    except (ImageRejected, ImageAttributeError) as rejection:
         return partial(reject, claimed, rejection=rejection)
     except (MlError, ChestXError) as error:
         put_or_fail = fail if error.permanent else put_back

@@ -26,6 +26,8 @@ SPLITS = {
     "test": "test",
     "testing": "test",
 }
+# A class folder may hold its images in a folder, beside their segmentation masks.
+IMAGES_FOLDER = "images"
 # Folder name, in small letters and digits only, to the labels of its images.
 CLASSES: dict[str, tuple[str, ...]] = {
     "normal": ("Normal",),
@@ -161,7 +163,9 @@ def _images(root: Path) -> Iterator[tuple[str, str, Path]]:
 
 
 def _images_of(split: str, folder: Path) -> Iterator[tuple[str, str, Path]]:
-    for image in _files(folder):
+    """Yield the images of a class: in its folder, or in `images` beside `masks`."""
+    inner = folder / IMAGES_FOLDER
+    for image in _files(inner if inner.is_dir() else folder):
         yield split, folder.name, image
 
 

@@ -18,7 +18,12 @@ logger = logging.getLogger(__name__)
 
 TABLE_PATTERN = "Data_Entry_2017*.csv"
 NEEDED_COLUMNS = ("Image Index", "Finding Labels", "Patient ID")
-LISTS = {"train_val_list.txt": "train", "test_list.txt": "test"}
+# The official lists; copies on Kaggle have the second name.
+LISTS = {
+    "train": ("train_val_list.txt", "train_val_list_NIH.txt"),
+    "test": ("test_list.txt", "test_list_NIH.txt"),
+}
+DECIDING_COLUMNS = ("findinglabels", "patientid")
 IMAGE_FOLDERS = ("images", "images_*/images", "images_*")
 DATASET = "nih"
 LICENCE = "NIH: no restriction, cite Wang et al. 2017"
@@ -58,18 +63,18 @@ def read_nih(root: Path, labels_csv: Path | None = None) -> list[ManifestRow]:
             params={"table": str(table), "columns": ", ".join(NEEDED_COLUMNS)},
         )
     images, splits = _images(root), _splits(root, table.parent)
-    lines = read_table(table)
+    lines = _without_repeated(read_table(table), table)
     if splits:
         lines = _listed(lines, splits, table)
     rows = [
-        _row(line, images[line["imageindex"]], splits)
+        _row(line, images[line["imageindex"].lower()], splits)
         for line in lines
-        if line.get("imageindex") in images
+        if line.get("imageindex", "").lower() in images
     ]
     absent = [
         line.get("imageindex", "")
         for line in lines
-        if line.get("imageindex") not in images
+        if line.get("imageindex", "").lower() not in images
     ]
     if not rows:
         raise TrainingError(
@@ -87,6 +92,24 @@ def read_nih(root: Path, labels_csv: Path | None = None) -> list[ManifestRow]:
     return rows
 
 
+def _without_repeated(lines: list[dict[str, str]], table: Path) -> list[dict[str, str]]:
+    """Return the lines with each image once.
+
+    Raises:
+        TrainingError: An image is named twice, with other labels or another patient.
+    """
+    by_name: dict[str, dict[str, str]] = {}
+    for line in lines:
+        first = by_name.setdefault(line.get("imageindex", "").lower(), line)
+        if any(first.get(key) != line.get(key) for key in DECIDING_COLUMNS):
+            raise TrainingError(
+                "%(table)s names the image %(image)s twice, with different labels or "
+                "patients. Correct the table.",
+                params={"table": str(table), "image": line.get("imageindex", "")},
+            )
+    return list(by_name.values())
+
+
 def _listed(
     lines: list[dict[str, str]], splits: dict[str, str], table: Path
 ) -> list[dict[str, str]]:
@@ -94,7 +117,7 @@ def _listed(
     if "train" not in splits.values():
         raise TrainingError(
             "The list of training images %(list)s is missing beside %(table)s.",
-            params={"list": next(iter(LISTS)), "table": str(table)},
+            params={"list": LISTS["train"][0], "table": str(table)},
         )
     listed = [line for line in lines if line.get("imageindex") in splits]
     if len(listed) < len(lines):
@@ -123,20 +146,23 @@ def _row(line: dict[str, str], path: str, splits: dict[str, str]) -> ManifestRow
 
 
 def _images(root: Path) -> dict[str, str]:
-    """Return the path of each image below `root`, by file name."""
+    """Return the path of each image below `root`, by file name in small letters."""
     folders = [part for each in IMAGE_FOLDERS for part in sorted(root.glob(each))]
     paths: dict[str, str] = {}
     for folder in (*folders, root):
-        for image in folder.glob("*.png"):
-            paths.setdefault(image.name, image.relative_to(root).as_posix())
+        for image in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if image.suffix.lower() == ".png":
+                name = image.name.lower()
+                paths.setdefault(name, image.relative_to(root).as_posix())
     return paths
 
 
 def _splits(*folders: Path) -> dict[str, str]:
     """Return the split of each image in the official lists; empty without lists."""
     splits: dict[str, str] = {}
-    for name, split in LISTS.items():
-        path = next((f / name for f in folders if (f / name).is_file()), None)
+    for split, names in LISTS.items():
+        places = (folder / name for folder in folders for name in names)
+        path = next((place for place in places if place.is_file()), None)
         if path is None:
             continue
         for image in path.read_text(encoding="utf-8").split():

@@ -23,6 +23,7 @@ from ml.cards.card import Card
 from ml.errors import ImageRejected
 from ml.pixels import frame_count
 from ml.preprocessing import percentiles, reduce
+from ml.views import is_lateral, view_of
 
 DESCRIPTION_KEYWORDS = (
     "StudyDescription",
@@ -32,13 +33,6 @@ DESCRIPTION_KEYWORDS = (
     "PerformedProcedureStepDescription",
 )
 
-# LLD and RLD (lateral decubitus) are frontal projections of a patient lying down.
-LATERAL_VIEWS = frozenset({"LL", "RL", "LAT", "LATERAL", "LLAT", "RLAT"})
-LATERAL_WORDS = re.compile(r"\b(lateral|lat|latero-lateral|ll|seitlich|profil)\b")
-FRONTAL_WORDS = re.compile(
-    r"\b(pa|ap|p\.a\.|a\.p\.|postero-?anterior|antero-?posterior|frontal|decubitus"
-    r"|supine|bedside)\b"
-)
 # Words that name another part of the body where BodyPartExamined is empty.
 OTHER_PARTS = re.compile(
     r"\b(abdomen|pelvis|hip|femur|knee|tibia|fibula|ankle|foot|toe|hand|finger|wrist"
@@ -217,14 +211,7 @@ def _check_view(card: Card, facts: ImageFacts) -> ImageRejected | None:
         # Slices, for example, have no projection.
         return None
     view = facts.view_position
-    if view:
-        lateral = view in LATERAL_VIEWS or view.startswith(("LATERAL", "LL ", "RL "))
-    else:
-        lateral = any(
-            LATERAL_WORDS.search(text) and not FRONTAL_WORDS.search(text)
-            for text in facts.descriptions
-        )
-    if not lateral:
+    if not (is_lateral(view) if view else any(map(is_lateral, facts.descriptions))):
         return None
     return ImageRejected(
         "The view is lateral; the model reads these views: %(views)s.",
@@ -234,29 +221,24 @@ def _check_view(card: Card, facts: ImageFacts) -> ImageRejected | None:
 
 
 def _view(dataset: Dataset) -> str:
-    """Return ViewPosition, else LATERAL if PatientOrientation shows a lateral view.
-
-    PS3.3 C.7.6.1.1.1: the rows of a frontal image run left or right. Rows that run in
-    the anterior or posterior direction belong to a lateral view.
-    """
-    view = _text(dataset, "ViewPosition").upper()
+    """Return the view that the header names without its descriptions."""
     orientation = dataset.get("PatientOrientation")
     # A broken header may hold any type here.
     is_given = isinstance(orientation, str | MultiValue) and len(orientation) > 0
-    row_direction = str(orientation[0]) if is_given else ""
-    if not view and row_direction[:1] in ("A", "P"):
-        return "LATERAL"
-    return view
+    codes = dataset.get("ViewCodeSequence")
+    return view_of(
+        view_position=_text(dataset, "ViewPosition"),
+        codes=[
+            (_text(item, "CodeValue"), _text(item, "CodeMeaning"))
+            for item in (codes if isinstance(codes, Sequence) else ())
+        ],
+        row_direction=str(orientation[0]) if is_given else "",
+    )
 
 
 def _descriptions(dataset: Dataset) -> Iterable[str]:
     for keyword in DESCRIPTION_KEYWORDS:
         text = _text(dataset, keyword).lower()
-        if text:
-            yield text
-    codes = dataset.get("ViewCodeSequence")
-    for item in codes if isinstance(codes, Sequence) else ():
-        text = _text(item, "CodeMeaning").lower()
         if text:
             yield text
 

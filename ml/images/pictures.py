@@ -12,19 +12,29 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, MpoImagePlugin
 
 from ml.errors import ImageError
+from ml.images.codestreams import exif_segment, read_jpeg_header
+from ml.images.jpeg_extended import decode_jpeg_extended
 
 # 8192 x 8192: more than any X-ray detector has, less than a decompression bomb.
 MAX_PIXELS_PER_FRAME = 8192 * 8192
 
-# MPO, written by some cameras, begins with a JPEG and is opened as such.
 PICTURE_FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 LOSSY_FORMATS = frozenset({"JPEG", "MPO"})
 LOSSY_TIFF = frozenset({"jpeg", "tiff_jpeg", "webp", "lerc"})
 
-# ITU-R BT.601, as in PS3.3 C.7.6.3.1.2 for YBR_FULL; in thousandths, so exact.
+# TIFF 6.0 section 8: tags of a page, and what makes it no image of its own.
+NEW_SUBFILE_TYPE, SUBFILE_TYPE, BITS_PER_SAMPLE, PHOTOMETRIC = 254, 255, 258, 262
+REDUCED_IMAGE, TRANSPARENCY_MASK, OLD_REDUCED_IMAGE = 1, 4, 2
+MPO_ENTRIES, MPO_THUMBNAIL = 0xB002, "Large Thumbnail"
+ORIENTATION = 0x0112
+
+# A deep picture that uses a smaller share of its range than this is stretched.
+LEAST_SHARE_OF_RANGE = 0.25
+
+# ITU-R BT.601, as PS3.3 C.7.6.3.1.2 has it for YBR_FULL; in thousandths, so exact.
 LUMINANCE_THOUSANDTHS = (299, 587, 114)
 
 # A pixel is coloured if its channels differ by more than this (of 255).
@@ -54,7 +64,14 @@ DECODER_ERRORS = (
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded picture: uint8 or uint16, (H, W) or (H, W, 3) RGB, EXIF applied."""
+    """A decoded picture.
+
+    Attributes:
+        pixels: uint8 or uint16, (H, W) or (H, W, 3) RGB, EXIF orientation applied.
+        bits: Bits of a sample: white is its greatest value.
+        format: PNG, JPEG, TIFF or BMP.
+        lossy: Whether its compression loses information.
+    """
 
     pixels: np.ndarray
     bits: int
@@ -90,19 +107,23 @@ def read_picture(data: bytes) -> Picture:
         data: The file's bytes.
 
     Returns:
-        The first page, with EXIF orientation applied and alpha dropped; CMYK and
-        palettes as RGB or grey.
+        The one image of the file, EXIF orientation applied, alpha dropped, CMYK and
+        palettes as RGB or grey. Reduced copies of it are passed over.
 
     Raises:
-        ImageError: The file has another format, is too large, or is damaged.
+        ImageError: Not one of the formats, several images in one file, too large, or
+            damaged.
     """
     try:
+        if _is_deep_jpeg(data):
+            return _deep_jpeg(data)
         with Image.open(io.BytesIO(data), formats=PICTURE_FORMATS) as image:
+            image.seek(_only_image(image))
             check_pixel_count(image.height, image.width)
-            pixels = _pixels(image, data)
+            pixels, bits = _spread_colours(*_pixels(image, data))
             return Picture(
                 pixels=np.ascontiguousarray(pixels),
-                bits=8 * pixels.dtype.itemsize,
+                bits=bits,
                 format="JPEG" if image.format == "MPO" else str(image.format),
                 lossy=_is_lossy(image),
             )
@@ -119,10 +140,27 @@ def read_picture(data: bytes) -> Picture:
 
 
 def picture_display(picture: Picture) -> np.ndarray:
-    """Return display values, uint16 (H, W): 8 bits times 257, 16 bits unchanged."""
+    """Return display values, uint16 (H, W), 0 black to 65535 white."""
     if picture.pixels.ndim == 3:
         return luminance(picture.pixels, bits=picture.bits)
-    return to_uint16(picture.pixels, bits=picture.bits)
+    low, high = display_range(picture.pixels, bits=picture.bits)
+    if (low, high) == (0, (1 << picture.bits) - 1):
+        return to_uint16(picture.pixels, bits=picture.bits)
+    share = (picture.pixels.astype(np.float64) - low) / (high - low)
+    return np.rint(np.clip(share, 0.0, 1.0) * 65535).astype(np.uint16)
+
+
+def display_range(pixels: np.ndarray, *, bits: int) -> tuple[int, int]:
+    """Return the values that are black and white in a grey picture (H, W).
+
+    That is the whole range. A deep picture that uses a small part of it, as 12-bit
+    values in a 16-bit file do, would be all black: its own range is shown instead.
+    """
+    white = (1 << bits) - 1
+    low, high = int(pixels.min()), int(pixels.max())
+    if bits > 8 and 0 < high - low < LEAST_SHARE_OF_RANGE * white:
+        return low, high
+    return 0, white
 
 
 def to_uint16(values: np.ndarray, *, bits: int) -> np.ndarray:
@@ -156,20 +194,99 @@ def channels_differ(colours: np.ndarray, *, bits: int = 8) -> bool:
     return bool((difference > limit).mean() > COLOURED_SHARE)
 
 
-def _pixels(image: Image.Image, data: bytes) -> np.ndarray:
+def _only_image(image: Image.Image) -> int:
+    """Return the number of the one page that is an image.
+
+    Raises:
+        ImageError: several_images.
+    """
+    count = getattr(image, "n_frames", 1)
+    if count == 1:
+        return 0
+    pages = [page for page in range(count) if _is_whole(image, page)]
+    if len(pages) != 1:
+        raise ImageError(
+            "The file holds %(count)d images. Send each of them as a file of its own.",
+            params={"count": len(pages)},
+            reason_code="several_images",
+        )
+    return pages[0]
+
+
+def _is_whole(image: Image.Image, page: int) -> bool:
+    """Say whether a page is an image of its own: no reduced copy and no mask."""
+    if isinstance(image, MpoImagePlugin.MpoImageFile):
+        entries = (image.mpinfo or {}).get(MPO_ENTRIES) or []
+        kind = entries[page]["Attribute"]["MPType"] if page < len(entries) else ""
+        return not str(kind).startswith(MPO_THUMBNAIL)
+    image.seek(page)
+    tags = getattr(image, "tag_v2", {})
+    kind = int(tags.get(NEW_SUBFILE_TYPE, 0))
+    old_kind = int(tags.get(SUBFILE_TYPE, 0))
+    is_part = kind & (REDUCED_IMAGE | TRANSPARENCY_MASK)
+    return not is_part and old_kind != OLD_REDUCED_IMAGE
+
+
+def _is_deep_jpeg(data: bytes) -> bool:
+    """Say whether the file is a JPEG of 12 bits, which Pillow does not read."""
+    header = read_jpeg_header(data)
+    return header is not None and header.precision == 12
+
+
+def _deep_jpeg(data: bytes) -> Picture:
+    header = read_jpeg_header(data)
+    if header is not None:
+        check_pixel_count(header.rows, header.columns)
+    pixels = decode_jpeg_extended(data)
+    upright = Image.fromarray(pixels)
+    exif = Image.Exif()
+    exif.load(exif_segment(data))
+    upright.getexif()[ORIENTATION] = exif.get(ORIENTATION, 1)
+    return Picture(
+        pixels=np.asarray(ImageOps.exif_transpose(upright)).astype(np.uint16),
+        bits=12,
+        format="JPEG",
+        lossy=True,
+    )
+
+
+def _pixels(image: Image.Image, data: bytes) -> tuple[np.ndarray, int]:
+    """Return the samples of a picture, and their bits."""
     if _is_deep_colour(image, data):
-        return _deep_colour(data)
+        return _deep_colour(data), 16
     upright = ImageOps.exif_transpose(image)
-    if upright.mode in ("I;16", "I;16L", "I;16B", "I;16N"):
+    bits = _bits(image)
+    if upright.mode.startswith("I;16"):
         grey = np.asarray(upright).astype(np.uint16)
-        return np.uint16(65535) - grey if _white_is_zero(image) else grey
+        white = np.uint16((1 << bits) - 1)
+        return (white - grey if _white_is_zero(image) else grey), bits
     if upright.mode == "I":
-        return _from_wide(np.asarray(upright))
+        if _white_is_zero(image):
+            raise ValueError("nobody knows what is white in 32 bits")
+        return _from_wide(np.asarray(upright)), 16
     if upright.mode in ("L", "1", "LA"):
-        return np.asarray(upright.convert("L"))
+        return np.asarray(upright.convert("L")), 8
     if upright.mode == "F":
         raise ValueError("floating point pixels have no display range")
-    return _grey_if_equal(np.asarray(upright.convert("RGB")))
+    return _grey_if_equal(np.asarray(upright.convert("RGB"))), 8
+
+
+def _bits(image: Image.Image) -> int:
+    """Return the bits of a deep grey picture (TIFF tag BitsPerSample)."""
+    stated = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, 16)
+    bits = int(stated[0] if isinstance(stated, tuple) else stated)
+    return bits if 8 < bits < 16 else 16
+
+
+def _spread_colours(pixels: np.ndarray, bits: int) -> tuple[np.ndarray, int]:
+    """Spread deep colours that use a small part of their range, all channels alike."""
+    if pixels.ndim == 2 or bits <= 8:
+        return pixels, bits
+    greatest = int(pixels.max())
+    if not 0 < greatest < LEAST_SHARE_OF_RANGE * ((1 << bits) - 1):
+        return pixels, bits
+    factor = ((1 << bits) - 1) / greatest
+    return np.rint(pixels * factor).astype(np.uint16), bits
 
 
 def _is_deep_colour(image: Image.Image, data: bytes) -> bool:
@@ -200,9 +317,9 @@ def _from_wide(values: np.ndarray) -> np.ndarray:
 
 
 def _white_is_zero(image: Image.Image) -> bool:
-    """Tell whether a TIFF is WhiteIsZero (tag 262, TIFF 6.0 section 4)."""
+    """Say whether a TIFF counts from white (TIFF 6.0 section 4)."""
     tags = getattr(image, "tag_v2", None)
-    return tags is not None and tags.get(262) == 0
+    return tags is not None and tags.get(PHOTOMETRIC) == 0
 
 
 def _is_lossy(image: Image.Image) -> bool:

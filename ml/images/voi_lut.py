@@ -1,25 +1,24 @@
-"""Apply modality LUT, VOI LUT or window to the stored values of a frame.
+"""Display values of a grey frame: modality LUT, VOI LUT, presentation LUT, polarity.
 
-PS3.3 C.11.1 (modality LUT), C.11.2 (VOI LUT, windows), C.7.6.3.1.2 (MONOCHROME1) and
-C.7.5.1.1.2 (pixel padding) are applied once to every value that occurs; the pixels are
-then looked up in this table. So equal stored values give equal display values, to the
-bit, whatever the transfer syntax.
+PS3.3 C.11.1 (modality LUT), C.11.2 (VOI LUT, windows), C.11.4 and C.11.6
+(presentation LUT), C.7.6.3.1.2 (MONOCHROME1) and C.7.5.1.1.2 (pixel padding) are
+applied once to every value that occurs; the frame is then looked up. So the same stored
+values have the same display values, to the bit, however the frame was compressed.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
+from pydicom.uid import ExplicitVRBigEndian
 
-from ml.errors import ImageError
+from ml.errors import ImageAttributeError
+from ml.images.attributes import decimal, has_value, integer
+from ml.images.lookup_tables import LookupTable, read_table
 
 WHITE = 65535.0
-# Stored values with a wider range than this (32-bit data) are sorted, not counted.
+FUNCTIONS = frozenset({"LINEAR", "LINEAR_EXACT", "SIGMOID"})
+# A wider range of stored values than this (32-bit data) is sorted, not tabulated.
 LARGEST_TABLE = 1 << 20
 
 
@@ -37,11 +36,27 @@ def apply_voi_lut(dataset: Dataset, stored: np.ndarray, *, frame: int) -> np.nda
     values, index = _occurring_values(stored)
     padding = _is_padding(dataset, values)
     brightness = _brightness(dataset, values, padding, frame)
-    if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
+    if table := _lookup_table(dataset, "PresentationLUTSequence", frame, signed=False):
+        # Its output are P-values: brighter where higher, whatever the pixels were.
+        span = len(table.entries) - 1
+        brightness = table.look_up(table.first + np.rint(brightness / WHITE * span))
+        brightness *= WHITE / table.white
+    elif is_inverse(dataset):
         brightness = WHITE - brightness
     brightness[padding] = 0.0
     lut = np.rint(np.clip(brightness, 0.0, WHITE)).astype(np.uint16)
     return lut[index]
+
+
+def is_inverse(dataset: Dataset) -> bool:
+    """Say whether low values are bright.
+
+    MONOCHROME1 says so (PS3.3 C.7.6.3.1.2), and so does the shape INVERSE of the
+    presentation LUT (C.11.6.1.2). Both together are one statement, not two inversions.
+    """
+    interpretation = str(dataset.get("PhotometricInterpretation", ""))
+    shape = str(dataset.get("PresentationLUTShape") or "").strip().upper()
+    return interpretation == "MONOCHROME1" or shape == "INVERSE"
 
 
 def _occurring_values(stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -62,11 +77,10 @@ def _brightness(
     padding: np.ndarray,
     frame: int,
 ) -> np.ndarray:
-    """Return the brightness 0..65535 of each stored value, before any inversion."""
+    """Return brightness 0..65535 of each value, before any inversion."""
     modality = _apply_modality_lut(dataset, values, frame)
-    voi_lut = _first_item(dataset, "VOILUTSequence", frame)
-    if voi_lut is not None:
-        return _look_up(voi_lut, modality, scaled=True)
+    if table := _voi_table(dataset, modality, frame):
+        return table.look_up(modality) * (WHITE / table.white)
     window = _first_window(dataset, frame)
     if window is not None:
         return _apply_window(modality, *window, _voi_lut_function(dataset, frame))
@@ -77,13 +91,14 @@ def _brightness(
 
 
 def _apply_modality_lut(dataset: Dataset, values: np.ndarray, frame: int) -> np.ndarray:
-    """Apply the modality LUT, or rescale slope and intercept (PS3.3 C.11.1)."""
-    modality_lut = _first_item(dataset, "ModalityLUTSequence", frame)
-    if modality_lut is not None:
-        return _look_up(modality_lut, values.astype(np.float64), scaled=False)
-    slope = _number(_attribute(dataset, "RescaleSlope", frame), default=1.0)
-    intercept = _number(_attribute(dataset, "RescaleIntercept", frame), default=0.0)
-    return values * (slope or 1.0) + intercept
+    signed = is_signed(dataset)
+    if table := _lookup_table(dataset, "ModalityLUTSequence", frame, signed=signed):
+        return table.look_up(values)
+    slope = _decimal(dataset, "RescaleSlope", frame)
+    intercept = _decimal(dataset, "RescaleIntercept", frame)
+    if slope == 0:
+        raise _invalid("RescaleSlope")
+    return values * (1.0 if slope is None else slope) + (intercept or 0.0)
 
 
 def _apply_window(
@@ -102,16 +117,27 @@ def _apply_window(
 
 
 def _first_window(dataset: Dataset, frame: int) -> tuple[float, float] | None:
-    """Return centre and width of the first window, None without a usable one."""
-    centre = _number(_attribute(dataset, "WindowCenter", frame), default=math.nan)
-    width = _number(_attribute(dataset, "WindowWidth", frame), default=math.nan)
-    if math.isfinite(centre) and math.isfinite(width) and width > 0:
-        return centre, width
-    return None
+    """Return the first window; None where the header has none.
+
+    A width of 0 is what some devices write for no window.
+    """
+    centre = _decimal(dataset, "WindowCenter", frame)
+    width = _decimal(dataset, "WindowWidth", frame)
+    if width is not None and width < 0:
+        raise _invalid("WindowWidth")
+    return None if centre is None or not width else (centre, width)
 
 
 def _voi_lut_function(dataset: Dataset, frame: int) -> str:
-    return str(_attribute(dataset, "VOILUTFunction", frame) or "LINEAR").upper()
+    """Return the function of the window, PS3.3 C.11.2.1.3."""
+    found = _holder(dataset, "VOILUTFunction", frame)
+    function = str(found.get("VOILUTFunction") or "LINEAR").strip().upper()
+    if function not in FUNCTIONS:
+        raise ImageAttributeError(
+            "The VOI LUT Function %(function)s is not one of the standard's.",
+            params={"function": function[:16]},
+        )
+    return function
 
 
 def _default_range(
@@ -125,9 +151,9 @@ def _default_range(
     Data of up to eight bits has its full range, like a picture; deeper data the range
     from the lowest to the highest value of the frame, without padding.
     """
-    bits = int(dataset.get("BitsStored", 16) or 16)
+    bits = integer(dataset, "BitsStored") or 16
     if bits <= 8:
-        signed = int(dataset.get("PixelRepresentation", 0) or 0) == 1
+        signed = is_signed(dataset)
         first = -(1 << (bits - 1)) if signed else 0
         ends = np.array([first, first + (1 << bits) - 1], np.int64)
         limits = _apply_modality_lut(dataset, ends, frame)
@@ -149,52 +175,69 @@ def _is_padding(dataset: Dataset, values: np.ndarray) -> np.ndarray:
 
 
 def _as_stored(dataset: Dataset, value: int) -> int:
-    """Reinterpret a padding value written unsigned for signed pixels, or vice versa."""
-    bits = int(dataset.get("BitsAllocated", 16) or 16)
-    signed = int(dataset.get("PixelRepresentation", 0) or 0) == 1
+    """Read a padding value written unsigned for signed pixels, or the reverse."""
+    bits = integer(dataset, "BitsAllocated") or 16
     wrapped = value & ((1 << bits) - 1)
-    if signed and wrapped >= 1 << (bits - 1):
+    if is_signed(dataset) and wrapped >= 1 << (bits - 1):
         return wrapped - (1 << bits)
     return wrapped
 
 
-def _look_up(table: Dataset, values: np.ndarray, *, scaled: bool) -> np.ndarray:
-    """Apply a LUT item; values outside it get its first or last entry (C.11.1.1)."""
-    descriptor = table.get("LUTDescriptor")
-    entries = _lut_entries(table.get("LUTData"))
-    if descriptor is None or len(descriptor) != 3 or entries.size == 0:
-        raise ImageError("A lookup table (LUT) of the image is incomplete.")
-    count, first, bits = (int(x) for x in descriptor)
-    entries = entries[: count or 65536]
-    index = np.clip(np.floor(values) - first, 0, len(entries) - 1).astype(np.int64)
-    output = entries[index].astype(np.float64)
-    return output * (WHITE / ((1 << bits) - 1)) if scaled and bits > 0 else output
+def is_signed(dataset: Dataset) -> bool:
+    """Say whether stored values are signed (Pixel Representation, PS3.3 C.7.6.3.1)."""
+    return integer(dataset, "PixelRepresentation") == 1
 
 
-def _lut_entries(data: Any) -> np.ndarray:
-    if data is None:
-        return np.zeros(0)
-    if isinstance(data, bytes):
-        return np.frombuffer(data[: len(data) // 2 * 2], "<u2")
-    if isinstance(data, (MultiValue, Sequence)):
-        return np.array([int(x) for x in data])
-    return np.array([int(data)])
+def _voi_table(
+    dataset: Dataset, modality: np.ndarray, frame: int
+) -> LookupTable | None:
+    """Return the first VOI LUT; its first value has the sign that fits its input.
 
-
-def _attribute(dataset: Dataset, keyword: str, frame: int) -> Any:
-    """Return an attribute from the header or the frame's functional groups.
-
-    Enhanced multi-frame objects have it there, per frame or shared (PS3.3 C.7.6.16).
+    The input is the output of the modality LUT or rescale: it can be negative where
+    the pixels are not, and the reverse. Where both signs fit alike, the pixels decide.
     """
-    value = dataset.get(keyword)
-    if value is not None:
-        return value
+    signed = is_signed(dataset)
+    tables = [
+        table
+        for sign in (signed, not signed)
+        if (table := _lookup_table(dataset, "VOILUTSequence", frame, signed=sign))
+    ]
+    return max(tables, key=lambda table: table.share_of(modality), default=None)
+
+
+def _lookup_table(
+    dataset: Dataset, keyword: str, frame: int, *, signed: bool
+) -> LookupTable | None:
+    """Return the first table of a sequence of the header, or None."""
+    items = _holder(dataset, keyword, frame).get(keyword)
+    if not items:
+        return None
+    meta = getattr(dataset, "file_meta", None)
+    return read_table(
+        items[0],
+        signed=signed,
+        little_endian=getattr(meta, "TransferSyntaxUID", None) != ExplicitVRBigEndian,
+    )
+
+
+def _decimal(dataset: Dataset, keyword: str, frame: int) -> float | None:
+    return decimal(_holder(dataset, keyword, frame), keyword)
+
+
+def _holder(dataset: Dataset, keyword: str, frame: int) -> Dataset:
+    """Return the dataset that has an attribute: the header or a functional group.
+
+    PS3.3 C.7.6.16: an enhanced multi-frame object has it there, per frame or shared.
+    Where none has it, the header is returned.
+    """
+    if has_value(dataset, keyword):
+        return dataset
     for group in _functional_groups(dataset, frame):
         for macro in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
             items = group.get(macro)
-            if items and items[0].get(keyword) is not None:
-                return items[0].get(keyword)
-    return None
+            if items and has_value(items[0], keyword):
+                return items[0]
+    return dataset
 
 
 def _functional_groups(dataset: Dataset, frame: int) -> list[Dataset]:
@@ -204,16 +247,8 @@ def _functional_groups(dataset: Dataset, frame: int) -> list[Dataset]:
     return [*of_frame, *shared[:1]]
 
 
-def _first_item(dataset: Dataset, keyword: str, frame: int) -> Dataset | None:
-    items = _attribute(dataset, keyword, frame)
-    return items[0] if items else None
-
-
-def _number(value: Any, *, default: float) -> float:
-    if isinstance(value, (MultiValue, list, tuple)):
-        value = value[0] if len(value) else None
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return default
-    return number if math.isfinite(number) else default
+def _invalid(keyword: str) -> ImageAttributeError:
+    return ImageAttributeError(
+        "The value of %(attribute)s has no meaning for an image.",
+        params={"attribute": keyword},
+    )

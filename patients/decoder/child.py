@@ -24,6 +24,7 @@ from pydicom.dataset import Dataset
 from ml.errors import ImageError
 from ml.pixels import (
     display_frame,
+    display_range,
     frame_count,
     is_colour,
     iter_stored_frames,
@@ -82,7 +83,10 @@ def picture(path: str) -> Answer:
     """Decode a PNG, JPEG, TIFF or BMP."""
     decoded = read_picture(Path(path).read_bytes())
     head, payload = _array(decoded.pixels)
-    return {**head, "lossy": decoded.lossy, "format": decoded.format}, payload
+    head |= {"bits": decoded.bits, "lossy": decoded.lossy, "format": decoded.format}
+    if decoded.pixels.ndim == 2:
+        head["range"] = display_range(decoded.pixels, bits=decoded.bits)
+    return head, payload
 
 
 _OPERATIONS: dict[str, Callable[..., Answer]] = {

@@ -241,7 +241,7 @@ def _shape(elements: Elements, *, has_pixels: bool) -> dict[str, Any]:
     try:
         check_pixel_count(rows or 0, columns or 0)
     except ImageError as error:
-        raise pixel_refusal(error.reason_code) from error
+        raise pixel_refusal(error.reason_code, error.params) from error
     frames = elements.integer(tags.NUMBER_OF_FRAMES) or 1
     bits = elements.integer(tags.BITS_STORED)
     if not 1 <= frames <= _LARGEST_INTEGER or not 0 <= (bits or 0) <= _MOST_BITS:

@@ -9,7 +9,7 @@ from patients import messages
 from patients.files.mapped import Bytes
 
 _FORMAT = {"format": "JPEG"}
-SOI, EOI, SOS, APP1, APP14 = 0xD8, 0xD9, 0xDA, 0xE1, 0xEE
+SOI, EOI, SOS, APP1, APP2, APP14 = 0xD8, 0xD9, 0xDA, 0xE1, 0xE2, 0xEE
 # SOF0 … SOF15 without DHT (C4), JPG (C8) and DAC (CC); SOF55 is JPEG-LS.
 FRAME_MARKERS = frozenset(set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7})
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
@@ -31,6 +31,7 @@ class JpegStructure:
         subsampled: Whether the chroma components are coarser than the first.
         adobe_transform: Of the APP14 segment, None without one.
         orientation: EXIF's, 1 where it says nothing.
+        several_pictures: Whether other pictures follow (CIPA DC-007, MPF).
         length: Bytes from SOI to EOI; files may carry more behind them.
     """
 
@@ -42,6 +43,7 @@ class JpegStructure:
     subsampled: bool
     adobe_transform: int | None
     orientation: int
+    several_pictures: bool
     length: int
 
 
@@ -52,7 +54,7 @@ def read_jpeg(data: Bytes) -> JpegStructure:
         InvalidInput: truncated_file or damaged_file.
     """
     pos, frame, scans = 2, None, 0
-    transform, orientation = None, 1
+    transform, orientation, several_pictures = None, 1, False
     for _ in range(_MAX_SEGMENTS):
         pos, marker = _marker_at(data, pos)
         if marker == EOI:
@@ -67,6 +69,8 @@ def read_jpeg(data: Bytes) -> JpegStructure:
             transform = body[11]
         elif marker == APP1 and body[:6] == b"Exif\0\0":
             orientation = exif_orientation(body[6:])
+        elif marker == APP2 and body[:4] == b"MPF\0":
+            several_pictures = True
         elif marker == SOS:
             scans += 1
             pos = _end_of_scan(data, pos)
@@ -74,7 +78,13 @@ def read_jpeg(data: Bytes) -> JpegStructure:
         raise InvalidInput(messages.DAMAGED_TOO_MANY_PARTS, params=_FORMAT)
     if frame is None or scans == 0:
         raise InvalidInput(messages.DAMAGED_NO_PICTURE, params=_FORMAT)
-    return _structure(*frame, transform, orientation, pos)
+    return _structure(
+        *frame,
+        transform=transform,
+        orientation=orientation,
+        several_pictures=several_pictures,
+        length=pos,
+    )
 
 
 def exif_orientation(tiff: bytes) -> int:
@@ -125,7 +135,13 @@ def _end_of_scan(data: Bytes, pos: int) -> int:
 
 
 def _structure(
-    process: int, body: bytes, transform: int | None, orientation: int, length: int
+    process: int,
+    body: bytes,
+    *,
+    transform: int | None,
+    orientation: int,
+    several_pictures: bool,
+    length: int,
 ) -> JpegStructure:
     if len(body) < 6 or len(body) < 6 + 3 * body[5]:
         raise InvalidInput(messages.DAMAGED_NO_SIZE, params=_FORMAT)
@@ -140,5 +156,6 @@ def _structure(
         subsampled=any(c[1] != components[0][1] for c in components),
         adobe_transform=transform,
         orientation=orientation,
+        several_pictures=several_pictures,
         length=length,
     )

@@ -6,6 +6,7 @@ from django.core.management.commands import makemessages
 ML_ERRORS = (
     "MlError",
     "ImageError",
+    "ImageAttributeError",
     "ImageRejected",
     "ModelError",
     "TrainingError",

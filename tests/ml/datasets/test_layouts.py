@@ -379,3 +379,40 @@ def test_folders_without_a_known_layout_are_refused(tmp_path: Path) -> None:
         read_dataset(tmp_path, layout="folders", labels_csv=tmp_path / "x.csv")
     with pytest.raises(TrainingError, match="is not a folder"):
         read_dataset(tmp_path / "none")
+
+
+def test_the_lists_of_copies_are_read(tmp_path: Path) -> None:
+    root = write_nih(tmp_path)
+    for name in ("train_val_list", "test_list"):
+        (root / f"{name}.txt").rename(root / f"{name}_NIH.txt")
+    assert [row.split for row in read_dataset(root)].count("test") == 2
+
+
+def test_images_with_a_suffix_in_capitals_are_found(tmp_path: Path) -> None:
+    root = write_nih(tmp_path)
+    for image in root.rglob("*.png"):
+        image.rename(image.with_suffix(".PNG"))
+    assert len(read_dataset(root)) == len(NIH_IMAGES)
+
+
+@pytest.mark.parametrize("labels", ["Emphysema", "Cardiomegaly|Emphysema"])
+def test_an_image_named_twice_needs_the_same_labels(
+    tmp_path: Path, labels: str
+) -> None:
+    root = write_nih(tmp_path)
+    table = root / "Data_Entry_2017.csv"
+    again = f"00000001_000.png,{labels},0,1,058Y,M,PA,2682,2749,0.143,0.143,\n"
+    table.write_text(table.read_text() + again)
+    if labels == NIH_IMAGES[0][1]:
+        assert len(read_dataset(root)) == len(NIH_IMAGES)
+        return
+    with pytest.raises(TrainingError, match=r"00000001_000\.png twice"):
+        read_dataset(root)
+
+
+def test_masks_beside_images_are_no_images(tmp_path: Path) -> None:
+    for name in ("COVID", "Normal"):
+        write(tmp_path / name / "images" / "1.png")
+        write(tmp_path / name / "masks" / "1.png")
+    rows = read_dataset(tmp_path)
+    assert [row.path for row in rows] == ["COVID/images/1.png", "Normal/images/1.png"]

@@ -98,8 +98,8 @@ def test_a_number_of_the_wrong_type_is_ignored(keyword: str) -> None:
 def test_a_coded_view_is_read() -> None:
     code = Dataset()
     code.CodeMeaning = "Lateral"
-    dataset = dataset_of(chest_like(), ViewCodeSequence=[code])
-    assert "lateral" in facts_of_dataset(dataset).descriptions
+    dataset = dataset_of(chest_like(), ViewPosition="", ViewCodeSequence=[code])
+    assert facts_of_dataset(dataset).view_position == "LATERAL"
 
 
 def test_an_image_is_not_blank() -> None:

@@ -356,7 +356,7 @@ def test_pixel_spacing_says_where_it_holds(
     ("attributes", "view"),
     [
         ({"ViewPosition": "AP"}, "AP"),
-        ({"ViewPosition": "", "SeriesDescription": "Chest p.a."}, ""),
+        ({"ViewPosition": "", "SeriesDescription": "Chest p.a."}, "PA"),
         ({"ViewPosition": None, "SeriesDescription": "THORAX PA"}, "PA"),
         ({"ViewPosition": None, "SeriesDescription": "view: PA"}, "PA"),
         ({"ViewPosition": None, "SeriesDescription": "CHEST LATERAL"}, "LATERAL"),
