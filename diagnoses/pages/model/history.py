@@ -154,7 +154,11 @@ def _change(change: StateChange) -> ChangeView:
 
 def _rests_on(acceptance: SiteAcceptance | None, without: str) -> str:
     if acceptance is not None:
-        return gettext("Measured here on %(images)s.") % {"images": acceptance}
+        text = gettext("Measured here on %(images)d images of %(patients)d patients.")
+        return text % {
+            "images": acceptance.images,
+            "patients": acceptance.patients,
+        }
     if without:
         return gettext("Not measured here: %(reason)s") % {"reason": without}
     return ""

@@ -128,7 +128,8 @@ def test_an_ensemble_and_a_packed_graph_have_nothing_to_export(
     member = {"name": "tiny", "version": "1.0.0", "weights_sha256": "0" * 64}
     ensemble = replace(tiny_card, raw={**tiny_card.raw, "members": [member]})
     packed = replace(
-        tiny_card, raw={**tiny_card.raw, "weights": {"format": "openvino"}}
+        tiny_card,
+        raw={**tiny_card.raw, "weights": {"file": "weights.xml", "format": "openvino"}},
     )
     for card, told in ((ensemble, "members instead: tiny"), (packed, "SavedModel")):
         with pytest.raises(ModelError, match=told):
