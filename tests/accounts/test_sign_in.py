@@ -58,7 +58,7 @@ def test_nobody_gets_in_whose_sign_in_cannot_be_recorded(
 ) -> None:
     user, client = UserFactory(), Client(raise_request_exception=False)
 
-    def broken(**said: object) -> None:
+    def broken(**arguments: object) -> None:
         raise AuditUnavailable("The audit trail is broken.")
 
     monkeypatch.setattr(audit, "record", broken)

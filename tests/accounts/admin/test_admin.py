@@ -80,9 +80,9 @@ def _fill() -> None:
 @pytest.mark.slow
 def test_no_list_asks_the_database_once_a_row(administrator: Client) -> None:
     def queries(path: str) -> int:
-        with CaptureQueriesContext(connection) as asked:
+        with CaptureQueriesContext(connection) as captured:
             assert administrator.get(path).status_code == 200, path
-        return len(asked)
+        return len(captured)
 
     paths = [_changelist(m) for m in admin.site._registry if m._meta.app_label in OURS]
     _fill()
@@ -157,9 +157,9 @@ def test_failed_runs_are_run_again_from_the_list(administrator: Client) -> None:
         {"action": "retry", "_selected_action": [failed.pk, waiting.pk]},
         follow=True,
     )
-    said = [str(message) for message in answer.context["messages"]]
-    assert "1 run queued." in said
-    assert any(str(waiting.pk) in sentence for sentence in said)
+    messages = [str(message) for message in answer.context["messages"]]
+    assert "1 run queued." in messages
+    assert any(str(waiting.pk) in sentence for sentence in messages)
     assert Prediction.objects.filter(instance=failed.instance, run=2).exists()
     (event,) = AuditEvent.objects.filter(action="retry")
     assert event.source == "admin"
@@ -242,8 +242,12 @@ def test_a_model_is_activated_with_a_reason_that_is_kept(administrator: Client) 
     chosen = {"action": "activate_versions", "_selected_action": [version.pk]}
     path = _changelist(type(version))
     measured_elsewhere = {"reason": "validated", "without_acceptance": "elsewhere"}
-    for said in ({}, {"reason": "validated"}, {"without_acceptance": "elsewhere"}):
-        administrator.post(path, {**chosen, **said})
+    for incomplete in (
+        {},
+        {"reason": "validated"},
+        {"without_acceptance": "elsewhere"},
+    ):
+        administrator.post(path, {**chosen, **incomplete})
         version.refresh_from_db()
         assert version.state == "installed"
     administrator.post(path, {**chosen, **measured_elsewhere})
