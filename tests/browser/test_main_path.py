@@ -113,11 +113,11 @@ def test_every_file_is_answered_by_itself(visit: Visit, phantom: Path) -> None:
 
 def test_a_server_that_is_busy_is_asked_again(visit: Visit, phantom: Path) -> None:
     page = visit("technologist")
-    asked: list[str] = []
+    requests: list[str] = []
 
     def busy_once(route: object) -> None:
-        asked.append("asked")
-        if len(asked) == 1:
+        requests.append("request")
+        if len(requests) == 1:
             route.fulfill(status=503, headers={"Retry-After": "1"}, body="busy")
         else:
             route.continue_()
@@ -132,7 +132,7 @@ def test_a_server_that_is_busy_is_asked_again(visit: Visit, phantom: Path) -> No
 
     expect(page.get_by_text("The server is busy")).to_be_visible()
     expect(page.get_by_text("1 of 1 done")).to_be_visible(timeout=PATIENCE_MS)
-    assert len(asked) == 2
+    assert len(requests) == 2
 
 
 def test_the_worklist_shows_by_itself_what_arrives(visit: Visit, phantom: Path) -> None:
