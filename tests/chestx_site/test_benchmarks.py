@@ -49,8 +49,8 @@ def test_every_goal_names_a_benchmark() -> None:
 
 
 def test_spread_of_times() -> None:
-    found = spread([0.1] * 95 + [0.2] * 5, unit="s")
-    assert found == {"median_s": 0.1, "p95_s": 0.105, "max_s": 0.2, "n": 100}
+    figures = spread([0.1] * 95 + [0.2] * 5, unit="s")
+    assert figures == {"median_s": 0.1, "p95_s": 0.105, "max_s": 0.2, "n": 100}
 
 
 def test_a_missed_goal_is_said() -> None:
@@ -61,7 +61,7 @@ def test_a_missed_goal_is_said() -> None:
 
 
 def test_ratios_hold_our_whole_call_against_the_others() -> None:
-    found = inference.ratios(
+    figures = inference.ratios(
         {
             "ours float32": 12.0,
             "ours bfloat16": 8.0,
@@ -72,10 +72,10 @@ def test_ratios_hold_our_whole_call_against_the_others() -> None:
             "predict + GradientTape": 320.0,
         }
     )
-    assert found["best_precision"] == "bfloat16"
-    assert (found["ratio"], found["ratio_float32"]) == (40.0, 26.67)
-    assert (found["tensorflow_ratio"], found["onnxruntime_ratio"]) == (3.5, 2.0)
-    assert found["over_bare_pass"] == 1.2
+    assert figures["best_precision"] == "bfloat16"
+    assert (figures["ratio"], figures["ratio_float32"]) == (40.0, 26.67)
+    assert (figures["tensorflow_ratio"], figures["onnxruntime_ratio"]) == (3.5, 2.0)
+    assert figures["over_bare_pass"] == 1.2
 
 
 def test_every_way_has_a_line_of_the_table() -> None:
@@ -139,9 +139,9 @@ def _quick_benchmark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_one_benchmark_says_its_figures_as_json(tmp_path: Path) -> None:
     out = StringIO()
     call_command("bench", "inference", "--json", stdout=out)
-    said = json.loads(out.getvalue())
-    assert said["ratio"] == 21.5
-    assert said["machine"]["cpu"]
+    figures = json.loads(out.getvalue())
+    assert figures["ratio"] == 21.5
+    assert figures["machine"]["cpu"]
     assert json.loads((tmp_path / "results.json").read_text())["inference"]
 
 
@@ -170,15 +170,15 @@ def test_made_up_records_are_found_as_real_ones(tmp_path: Path) -> None:
     path = tmp_path / "addresses.json"
     records.fill(30, str(path))
     records.fill(50, str(path))
-    asked = json.loads(path.read_text())
+    lookups = json.loads(path.read_text())
     assert Study.objects.count() == WorklistEntry.objects.count() == 50
     assert Finding.objects.count() == 100
     assert WorklistEntry.objects.visible_to(user).count() == 50
     for words in ("names", "identifiers", "accession_numbers"):
-        assert asked[words]
-        assert all(studies_found(word).exists() for word in asked[words])
-    assert Patient.objects.filter(pk__in=asked["patients"]).count() == len(
-        asked["patients"]
+        assert lookups[words]
+        assert all(studies_found(word).exists() for word in lookups[words])
+    assert Patient.objects.filter(pk__in=lookups["patients"]).count() == len(
+        lookups["patients"]
     )
 
 

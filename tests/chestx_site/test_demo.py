@@ -47,7 +47,7 @@ def demo() -> Generator[RunningDemo, None, None]:
 
 
 def test_says_each_step_then_address_and_accounts(demo: RunningDemo) -> None:
-    assert wait_until(lambda: "Ctrl-C" in demo.said, timeout_s=30)
+    assert wait_until(lambda: "Ctrl-C" in demo.output, timeout_s=30)
     steps = [
         "Starting PostgreSQL and Redis",
         "Updating the database tables",
@@ -57,8 +57,8 @@ def test_says_each_step_then_address_and_accounts(demo: RunningDemo) -> None:
         f"http://127.0.0.1:{demo.port}/",
         ", ".join(ROLES),
     ]
-    places = [demo.said.find(step) for step in steps]
-    assert -1 not in places, demo.said
+    places = [demo.output.find(step) for step in steps]
+    assert -1 not in places, demo.output
     assert places == sorted(places)
 
 
@@ -67,8 +67,8 @@ def test_every_role_signs_in(demo: RunningDemo) -> None:
 
 
 def test_demo_patients_appear(demo: RunningDemo) -> None:
-    assert wait_until(lambda: ": demo patients" in demo.said, timeout_s=300)
-    assert "Loaded: demo patients" in demo.said
+    assert wait_until(lambda: ": demo patients" in demo.output, timeout_s=300)
+    assert "Loaded: demo patients" in demo.output
     status, page = demo.get("/api/v1/patients/", token=demo.token("radiologist"))
     assert status == 200
     assert page["results"]
@@ -147,7 +147,7 @@ def test_somebody_elses_database_is_refused() -> None:
 
 def test_a_command_without_a_database_says_what_to_do() -> None:
     with short_folder() as folder:
-        told = subprocess.run(
+        completed = subprocess.run(
             [sys.executable, "manage.py", "showmigrations"],
             cwd=ROOT,
             env=environment(VAR_DIR=str(folder / "var")),
@@ -155,9 +155,9 @@ def test_a_command_without_a_database_says_what_to_do() -> None:
             text=True,
             check=False,
         )
-    assert told.returncode == 1
-    assert "or set DATABASE_URL" in told.stderr
-    assert "Traceback" not in told.stderr
+    assert completed.returncode == 1
+    assert "or set DATABASE_URL" in completed.stderr
+    assert "Traceback" not in completed.stderr
 
 
 def test_stops_in_time_keeps_its_record_and_survives_kill_9() -> None:
@@ -165,8 +165,8 @@ def test_stops_in_time_keeps_its_record_and_survives_kill_9() -> None:
         first = demos(folder / "var")
         first.wait_until_ready()
         token = first.token("radiologist")
-        assert first.stop(signal.SIGTERM) < 15, first.said
-        assert first.process.returncode == 0, first.said
+        assert first.stop(signal.SIGTERM) < 15, first.output
+        assert first.process.returncode == 0, first.output
         assert not processes_of(first.var_dir)
 
         second = demos(first.var_dir, port=first.port)
@@ -180,8 +180,8 @@ def test_stops_in_time_keeps_its_record_and_survives_kill_9() -> None:
         third = demos(first.var_dir, port=first.port)
         third.wait_until_ready()
         assert third.get("/api/v1/patients/", token=token)[0] == 200
-        assert third.stop(signal.SIGINT) < 15, third.said
-        assert third.process.returncode == 0, third.said
+        assert third.stop(signal.SIGINT) < 15, third.output
+        assert third.process.returncode == 0, third.output
 
 
 @contextmanager

@@ -32,13 +32,13 @@ def make(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_help_is_the_default_and_lists_every_command() -> None:
-    told = make().stdout
+    help_text = make().stdout
     phony = re.search(
         r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE
     )
     assert phony is not None
     for command in phony[1].split():
-        assert f"make {command} " in told
+        assert f"make {command} " in help_text
 
 
 @pytest.mark.parametrize("version", [(3, 10), (3, 14)])
@@ -77,6 +77,6 @@ def test_sigterm_to_make_stops_everything() -> None:
             demo.wait_until_ready()
             assert demo.stop(signal.SIGTERM) < 15
             assert wait_until(lambda: not processes_of(demo.var_dir), timeout_s=1)
-            assert "Stopped" in demo.said
+            assert "Stopped" in demo.output
         finally:
             demo.end()

@@ -40,7 +40,7 @@ def manage(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str
 
 def setting(name: str, **variables: str) -> str:
     """Return a setting as a fresh process sees it."""
-    told = subprocess.run(
+    completed = subprocess.run(
         [
             *(sys.executable, "-c"),
             f"from chestx_site import settings; print(settings.{name})",
@@ -51,7 +51,7 @@ def setting(name: str, **variables: str) -> str:
         text=True,
         check=True,
     )
-    return told.stdout.strip()
+    return completed.stdout.strip()
 
 
 @pytest.mark.slow
@@ -97,7 +97,7 @@ def test_development_answers_on_this_machine_only() -> None:
 
 def test_state_lives_beside_the_code_unless_told_otherwise() -> None:
     nothing = {"VAR_DIR": "", "PATH": os.environ["PATH"]}
-    told = subprocess.run(
+    lines = subprocess.run(
         [
             *(sys.executable, "-c"),
             "from chestx_site import settings;"
@@ -109,8 +109,8 @@ def test_state_lives_beside_the_code_unless_told_otherwise() -> None:
         text=True,
         check=True,
     ).stdout.split("\n")
-    assert told[0] == str(ROOT / "var")
-    assert told[1].startswith("redis+socket://")
+    assert lines[0] == str(ROOT / "var")
+    assert lines[1].startswith("redis+socket://")
 
 
 def test_every_setting_is_documented() -> None:

@@ -54,24 +54,24 @@ class Holder:
     def read_until(self, text: str) -> str:
         """Read what it says up to a line with this text, and return all of it."""
         assert self.process.stdout is not None
-        said = ""
+        output = ""
         for line in self.process.stdout:
-            said += line
+            output += line
             if text in line:
-                return said
-        raise AssertionError(f"it never said {text!r}, but:\n{said}")
+                return output
+        raise AssertionError(f"it never printed {text!r}, but:\n{output}")
 
     def servers(self) -> dict[str, int]:
         """Return the process ids of the main processes of both servers."""
-        found = {}
+        process_ids = {}
         for place in Path("/proc").iterdir():
             if place.name.isdigit() and (command := _command(place)):
                 program = Path(command[0]).name
                 if program in ("postgres", "valkey-server") and any(
                     str(self.var_dir) in part for part in command
                 ):
-                    found[program] = int(place.name)
-        return found
+                    process_ids[program] = int(place.name)
+        return process_ids
 
     def leaves_nothing(self, *, timeout_s: float) -> bool:
         """Say whether everything it started is gone in time."""
@@ -202,14 +202,14 @@ def test_root_copies_programs_that_postgresqls_user_cannot_reach(
     monkeypatch.setattr(
         "chestx_site.embedded.postgresql.others_may_enter", lambda _: False
     )
-    said: list[str] = []
+    messages: list[str] = []
     before = os.umask(0o077)
     try:
-        with EmbeddedServices(var_dir, say=said.append, durable=False):
+        with EmbeddedServices(var_dir, say=messages.append, durable=False):
             assert _both_answer(var_dir)
     finally:
         os.umask(before)
-    assert any("Copying PostgreSQL" in sentence for sentence in said)
+    assert any("Copying PostgreSQL" in sentence for sentence in messages)
 
 
 def test_the_socket_folder_is_closed_to_others(holder: Holder, var_dir: Path) -> None:

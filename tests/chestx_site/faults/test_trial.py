@@ -95,9 +95,9 @@ def test_nothing_is_lost_twice_or_stuck() -> None:
     options = Options(
         seed=SEED, images=9, kills=3, freezes=1, span_s=12, lease_s=4, image_size=256
     )
-    said: list[str] = []
+    messages: list[str] = []
     with short_folder() as folder:
-        trial = run_trial(folder / "var", options=options, say=said.append)
+        trial = run_trial(folder / "var", options=options, say=messages.append)
     assert trial.faults == []
     assert trial.counts.succeeded == options.images
     assert trial.counts.findings == trial.counts.heat_maps > 0

@@ -30,13 +30,13 @@ FAIL = (sys.executable, "-c", "raise SystemExit(3)")
 
 
 @pytest.fixture
-def said() -> list[str]:
+def messages() -> list[str]:
     return []
 
 
 @pytest.fixture
-def supervisor(said: list[str]) -> Generator[Supervisor, None, None]:
-    made = Supervisor(say=said.append)
+def supervisor(messages: list[str]) -> Generator[Supervisor, None, None]:
+    made = Supervisor(say=messages.append)
     yield made
     made.stop()
 
@@ -51,7 +51,7 @@ def exists(pid: int) -> bool:
 
 
 def test_a_child_that_dies_is_started_again(
-    supervisor: Supervisor, said: list[str]
+    supervisor: Supervisor, messages: list[str]
 ) -> None:
     child = ChildProcess(name="sleeper", command=SLEEP)
     supervisor.start(child)
@@ -62,7 +62,7 @@ def test_a_child_that_dies_is_started_again(
     supervisor.look_after()
     assert child.is_alive()
     assert child.pid != first
-    assert "sleeper ended (SIGKILL)" in said
+    assert "sleeper ended (SIGKILL)" in messages
 
 
 @pytest.mark.slow
@@ -102,7 +102,7 @@ def test_a_child_that_ran_well_comes_back_at_once() -> None:
 
 
 def test_a_program_that_is_not_there_does_not_end_the_supervisor(
-    supervisor: Supervisor, said: list[str]
+    supervisor: Supervisor, messages: list[str]
 ) -> None:
     child = ChildProcess(name="sleeper", command=SLEEP)
     supervisor.start(child)
@@ -110,7 +110,7 @@ def test_a_program_that_is_not_there_does_not_end_the_supervisor(
     child.kill()
     supervisor.look_after()
     supervisor.look_after()
-    assert any("could not be started" in sentence for sentence in said)
+    assert any("could not be started" in sentence for sentence in messages)
 
 
 def test_children_stop_in_the_reverse_order(supervisor: Supervisor) -> None:
@@ -254,7 +254,7 @@ def test_a_log_that_grew_too_long_is_put_aside(
 
 
 def test_a_child_that_hangs_is_replaced(
-    supervisor: Supervisor, said: list[str]
+    supervisor: Supervisor, messages: list[str]
 ) -> None:
     child = ChildProcess(name="worker", command=SLEEP, stop_timeout_s=0.2)
     supervisor.start(child)
@@ -265,4 +265,4 @@ def test_a_child_that_hangs_is_replaced(
     supervisor.look_after()
     assert child.is_alive()
     assert child.pid != first
-    assert "Restarting worker: it takes no work" in said
+    assert "Restarting worker: it takes no work" in messages
