@@ -48,8 +48,8 @@ def row_url(kind: str, key: Any) -> str:
 
 def choose(client: Client, kind: str, action: str, *rows: Any) -> str:
     """Choose an action for rows of a list; return the page that follows."""
-    said = {"action": action, "_selected_action": [str(row.pk) for row in rows]}
-    answer = client.post(list_url(kind), said, follow=True)
+    choice = {"action": action, "_selected_action": [str(row.pk) for row in rows]}
+    answer = client.post(list_url(kind), choice, follow=True)
     assert answer.status_code == 200
     return answer.content.decode()
 
@@ -126,8 +126,8 @@ def test_the_auditor_enters_for_the_trail_only() -> None:
     for kind in KINDS:
         for url in (list_url(kind), row_url(kind, made[kind].pk)):
             assert auditor.get(url).status_code == 403
-    said = {"action": "reconcile_accession_shared", "_selected_action": [study.pk]}
-    assert auditor.post(list_url("study"), said).status_code == 403
+    choice = {"action": "reconcile_accession_shared", "_selected_action": [study.pk]}
+    assert auditor.post(list_url("study"), choice).status_code == 403
     assign = reverse("admin:patients_study_assign", args=[study.pk])
     assert auditor.get(assign).status_code == 403
     assert auditor.post(assign, {"patient_id": "P-9"}).status_code == 403
@@ -148,8 +148,10 @@ def test_a_corrected_name_is_found_and_its_change_is_in_the_trail(
     patient = StudyFactory().patient
     page = admin.get(row_url("patient", patient.pk))
     form = page.context["adminform"].form
-    said = {name: form.initial.get(name) or "" for name in form.fields}
-    answer = admin.post(row_url("patient", patient.pk), {**said, "family_name": "Weiß"})
+    form_data = {name: form.initial.get(name) or "" for name in form.fields}
+    answer = admin.post(
+        row_url("patient", patient.pk), {**form_data, "family_name": "Weiß"}
+    )
     assert answer.status_code == 302
     patient.refresh_from_db()
     assert (patient.family_name, patient.name_folded) == ("Weiß", "weiss given")
@@ -173,7 +175,7 @@ def test_patients_and_studies_are_found_as_on_the_pages(admin: Client) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("kind", "asked"),
+    ("kind", "query"),
     [
         ("study", {"flag": "accession_shared"}),
         ("study", {"identified": "no"}),
@@ -188,9 +190,9 @@ def test_patients_and_studies_are_found_as_on_the_pages(admin: Client) -> None:
         ("patientassignment", {"undone_at__isempty": "1"}),
     ],
 )
-def test_every_filter_answers(admin: Client, kind: str, asked: dict[str, str]) -> None:
+def test_every_filter_answers(admin: Client, kind: str, query: dict[str, str]) -> None:
     everything()
-    assert admin.get(list_url(kind), asked).status_code == 200
+    assert admin.get(list_url(kind), query).status_code == 200
 
 
 def test_a_study_is_assigned_and_given_back(admin: Client) -> None:

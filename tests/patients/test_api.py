@@ -23,14 +23,14 @@ pytestmark = pytest.mark.django_db
 KINDS = ("patients", "studies", "series", "instances")
 
 
-def rows(client: Client, kind: str, **asked: Any) -> list[dict[str, Any]]:
-    answer = client.get(f"/api/v1/{kind}/?{urlencode(asked)}")
+def rows(client: Client, kind: str, **query: Any) -> list[dict[str, Any]]:
+    answer = client.get(f"/api/v1/{kind}/?{urlencode(query)}")
     assert answer.status_code == 200, answer.content
     return answer.json()["results"]
 
 
-def ids(client: Client, kind: str, **asked: Any) -> set[str]:
-    return {row["id"] for row in rows(client, kind, **asked)}
+def ids(client: Client, kind: str, **query: Any) -> set[str]:
+    return {row["id"] for row in rows(client, kind, **query)}
 
 
 def keys_of(instance: Any) -> dict[str, str]:
@@ -124,14 +124,14 @@ def test_patients_are_found_by_name_identifier_and_accession_number() -> None:
     )
     StudyFactory()
     client = program()
-    for asked in (
+    for query in (
         {"search": "jo mul"},
         {"search": "MRN-7"},
         {"search": "acc-7"},
         {"name": "MULLER"},
         {"patient_id": "MRN-7"},
     ):
-        assert ids(client, "patients", **asked) == {str(wanted.patient_id)}, asked
+        assert ids(client, "patients", **query) == {str(wanted.patient_id)}, query
     assert ids(client, "patients", search="nobody") == set()
     event = AuditEvent.objects.filter(action="search").first()
     assert "nobody" not in str(event.detail), "the words may be a name"
@@ -155,8 +155,8 @@ def test_studies_are_filtered() -> None:
     )
     SeriesFactory(study=study, modality="CR")
     other = StudyFactory(study_date="2020-01-01")
-    client, found = program(), {str(study.pk)}
-    for asked in (
+    client, expected = program(), {str(study.pk)}
+    for query in (
         {"accession_number": "A-1"},
         {"patient": study.patient_id},
         {"patient_id": study.patient.patient_id},
@@ -168,14 +168,14 @@ def test_studies_are_filtered() -> None:
         {"modality": "CR"},
         {"search": "A-1"},
     ):
-        assert ids(client, "studies", **asked) == found, asked
+        assert ids(client, "studies", **query) == expected, query
     assert ids(client, "studies", study_date_before="2021-01-01") == {str(other.pk)}
     assert ids(client, "studies", department="emergency") == set()
     assert len(ids(client, "studies", department="radiology")) == 2
 
 
 @pytest.mark.parametrize(
-    ("kind", "asked"),
+    ("kind", "query"),
     [
         ("studies", {"patient": "x"}),
         ("studies", {"priority": "asap"}),
@@ -186,8 +186,8 @@ def test_studies_are_filtered() -> None:
         ("instances", {"series": "x"}),
     ],
 )
-def test_a_wrong_filter_is_a_calm_refusal(kind: str, asked: dict[str, str]) -> None:
-    answer = program().get(f"/api/v1/{kind}/?{urlencode(asked)}")
+def test_a_wrong_filter_is_a_calm_refusal(kind: str, query: dict[str, str]) -> None:
+    answer = program().get(f"/api/v1/{kind}/?{urlencode(query)}")
     assert answer.status_code == 400
     assert answer.headers["Content-Type"] == "application/problem+json"
 
@@ -197,11 +197,11 @@ def test_series_and_instances_are_found_by_their_place() -> None:
     InstanceFactory()
     keys, client = keys_of(instance), program()
     for kind in ("series", "instances"):
-        for asked in (
+        for query in (
             {"study": keys["studies"]},
             {"patient": keys["patients"]},
         ):
-            assert ids(client, kind, **asked) == {keys[kind]}
+            assert ids(client, kind, **query) == {keys[kind]}
     by_uid = {"sop_instance_uid": instance.sop_instance_uid}
     assert ids(client, "instances", **by_uid) == {keys["instances"]}
 

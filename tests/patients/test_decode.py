@@ -290,7 +290,7 @@ def test_an_answer_that_was_not_read_is_nobody_elses(
     first, second = (stored(written(image(pixels=grey_pixels(n)))) for n in (1, 2))
     expected = decode.display(second)
 
-    def fail(*said: object) -> None:
+    def fail(*arguments: object) -> None:
         raise error
 
     with monkeypatch.context() as patched:

@@ -45,17 +45,17 @@ def test_every_file_is_found_but_hidden_ones_media_indexes_and_the_manifest(
         (folder / name).write_text("path\n")
     (folder / ".git").mkdir()
     (folder / ".git" / "c.dcm").write_bytes(b"x")
-    found = files_below(folder, manifest=folder / "manifest.csv")
-    assert [path.name for path in found] == ["a.dcm", "b.dcm"]
+    paths = files_below(folder, manifest=folder / "manifest.csv")
+    assert [path.name for path in paths] == ["a.dcm", "b.dcm"]
 
 
 @pytest.mark.django_db
 def test_a_folder_is_taken_in_and_summed_up(
     folder: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    said = import_studies(folder, capsys)
-    assert "2 files" in said
-    assert "2 stored" in said
+    output = import_studies(folder, capsys)
+    assert "2 files" in output
+    assert "2 stored" in output
     assert Instance.objects.count() == 2
     assert set(Upload.objects.values_list("source", flat=True)) == {"folder"}
     assert set(Upload.objects.values_list("user", flat=True)) == {None}
@@ -67,9 +67,9 @@ def test_a_second_run_goes_on_where_the_first_was(
 ) -> None:
     import_studies(folder, capsys)
     (folder / "c.dcm").write_bytes(image_bytes(pixels=grey_pixels(2)))
-    said = import_studies(folder, capsys)
-    assert "1 stored" in said
-    assert "2 imported by an earlier run" in said
+    output = import_studies(folder, capsys)
+    assert "1 stored" in output
+    assert "2 imported by an earlier run" in output
     assert Upload.objects.count() == 3
 
 
@@ -99,8 +99,8 @@ def test_a_manifest_says_whose_images_these_are(
         "images/missing.png,PA,78,,,,\n",
         encoding="utf-8",
     )
-    said = import_studies(images, capsys, patient_from=manifest)
-    assert "1 of 1 files are in" in said
+    output = import_studies(images, capsys, patient_from=manifest)
+    assert "1 of 1 files are in" in output
     patient = Patient.objects.get()
     assert (patient.patient_id, patient.family_name) == ("77", "Müller")
     assert Study.objects.get().get_priority_display() == "stat"
@@ -112,12 +112,12 @@ def test_bad_files_are_named_and_end_with_an_error(
 ) -> None:
     (folder / "notes.txt").write_text("no image")
     (folder / "cut.dcm").write_bytes(image_bytes()[:500])
-    said = import_studies(folder, capsys)
-    assert "notes.txt: " in said
-    assert "cut.dcm: " in said
-    assert "2 stored" in said
-    assert "2 refused" in said
-    assert said.endswith("2 of 4 files were not accepted.")
+    output = import_studies(folder, capsys)
+    assert "notes.txt: " in output
+    assert "cut.dcm: " in output
+    assert "2 stored" in output
+    assert "2 refused" in output
+    assert output.endswith("2 of 4 files were not accepted.")
 
 
 @pytest.mark.django_db
@@ -181,8 +181,8 @@ def test_who_may_not_upload_may_not_import(
     folder: Path, capsys: pytest.CaptureFixture
 ) -> None:
     user = UserFactory(role=Role.CLINICIAN)
-    said = import_studies(folder, capsys, user=user.username)
-    assert said == f"{user.username} may not upload (Clinician)."
+    output = import_studies(folder, capsys, user=user.username)
+    assert output == f"{user.username} may not upload (Clinician)."
 
 
 @pytest.mark.django_db
@@ -196,8 +196,8 @@ def test_a_passing_fault_is_waited_for_and_then_left_for_the_next_run(
         raise Unavailable("The decoder is busy.", retry_after=0)
 
     monkeypatch.setattr(importing, "ingest_instance", busy)
-    said = import_studies(folder, capsys)
-    assert "2 not imported now: run the command again" in said
+    output = import_studies(folder, capsys)
+    assert "2 not imported now: run the command again" in output
     assert tries == ["a.dcm"] * 3 + ["b.dcm"] * 3
 
 

@@ -39,14 +39,14 @@ PIXEL_MODULE = (
 
 @pytest.fixture
 def heard() -> Iterator[list[dict[str, Any]]]:
-    """Give what the signal said, in order."""
-    said: list[dict[str, Any]] = []
+    """Collect the arguments of each signal, in order."""
+    signals: list[dict[str, Any]] = []
 
     def listen(sender: object, **arguments: Any) -> None:
-        said.append({**arguments, "in_transaction": connection.in_atomic_block})
+        signals.append({**arguments, "in_transaction": connection.in_atomic_block})
 
     instance_stored.connect(listen, dispatch_uid="tests.heard")
-    yield said
+    yield signals
     instance_stored.disconnect(dispatch_uid="tests.heard")
 
 
@@ -116,10 +116,10 @@ def test_the_signal_is_sent_inside_the_transaction_also_for_duplicates(
     user, content = UserFactory(), image_bytes()
     first = send(content, actor=user)
     send(content, actor=user)
-    assert [said["created"] for said in heard] == [True, False]
-    assert all(said["in_transaction"] for said in heard)
-    assert all(said["instance"] == first.instance for said in heard)
-    assert all(said["actor"] == user for said in heard)
+    assert [signal["created"] for signal in heard] == [True, False]
+    assert all(signal["in_transaction"] for signal in heard)
+    assert all(signal["instance"] == first.instance for signal in heard)
+    assert all(signal["actor"] == user for signal in heard)
 
 
 def test_an_error_of_a_receiver_leaves_nothing_but_the_refusal() -> None:

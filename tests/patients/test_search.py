@@ -10,7 +10,7 @@ from tests.factories import PatientFactory, StudyFactory
 pytestmark = pytest.mark.django_db
 
 
-def found(text: str) -> set[Patient]:
+def matching_patients(text: str) -> set[Patient]:
     return set(patients_found(text))
 
 
@@ -18,22 +18,22 @@ def test_a_name_is_found_by_the_beginnings_of_its_words_in_any_order() -> None:
     wanted = PatientFactory(family_name="Müller-Lüdenscheidt", given_name="Johanna")
     PatientFactory(family_name="Miller", given_name="Johanna")
     for text in ("müll", "MULLER", "lüd", "jo mul", "Müller-Lüd", "Johanna Muller"):
-        assert found(text) == {wanted}, text
-    assert found("uller") == set(), "the middle of a word is no beginning"
+        assert matching_patients(text) == {wanted}, text
+    assert matching_patients("uller") == set(), "the middle of a word is no beginning"
 
 
 def test_an_identifier_is_found_by_its_beginning() -> None:
     wanted = PatientFactory(patient_id="AB-1234")
     PatientFactory(patient_id="XAB-1234")
-    assert found("AB-12") == {wanted}
-    assert found("ab-12") == {wanted}
+    assert matching_patients("AB-12") == {wanted}
+    assert matching_patients("ab-12") == {wanted}
 
 
 def test_an_accession_number_finds_its_study_and_its_patient() -> None:
     study = StudyFactory(accession_number="ACC77")
     StudyFactory(patient=study.patient)
     StudyFactory(accession_number="ACC99")
-    assert found("ACC7") == {study.patient}
+    assert matching_patients("ACC7") == {study.patient}
     assert set(Study.objects.filter(pk__in=studies_found("ACC7"))) == {study}
 
 
@@ -49,7 +49,7 @@ def test_a_patient_is_found_with_every_study() -> None:
 )
 def test_hostile_words_find_nobody_and_break_nothing(text: str) -> None:
     PatientFactory(family_name="Doe", given_name="John", patient_id="77")
-    assert found(text) == set()
+    assert matching_patients(text) == set()
     assert not Study.objects.filter(pk__in=studies_found(text)).exists()
 
 

@@ -66,15 +66,15 @@ def test_one_file_over_the_limit_does_not_stop_its_siblings(settings: Any) -> No
         program(), "/api/v1/uploads/", ("big.dcm", big), ("small.dcm", image_bytes())
     )
     assert answer.status_code == 202
-    told = [(f["outcome"], f["reason_code"]) for f in answer.json()["files"]]
-    assert told == [("refused", "file_too_large"), ("stored", "")]
+    outcomes = [(f["outcome"], f["reason_code"]) for f in answer.json()["files"]]
+    assert outcomes == [("refused", "file_too_large"), ("stored", "")]
 
 
 def test_the_same_image_twice_in_one_request_is_one_instance() -> None:
     content = image_bytes()
     answer = post(program(), "/api/v1/uploads/", ("a.dcm", content), ("b.dcm", content))
-    told = [f["outcome"] for f in answer.json()["files"]]
-    assert told == ["stored", "duplicate"]
+    outcomes = [f["outcome"] for f in answer.json()["files"]]
+    assert outcomes == ["stored", "duplicate"]
 
 
 def test_a_conflict_alone_answers_409_and_names_what_may_be_seen() -> None:
@@ -87,9 +87,9 @@ def test_a_conflict_alone_answers_409_and_names_what_may_be_seen() -> None:
 
 
 def test_a_picture_by_two_sources_is_one_instance() -> None:
-    said = {"patient_id": "77", "accession_number": "A-1"}
-    post(program(), "/api/v1/uploads/", ("a.png", png()), **said)
-    result = send(png(), name="other.png", source=Upload.Source.FOLDER, **said)
+    identity = {"patient_id": "77", "accession_number": "A-1"}
+    post(program(), "/api/v1/uploads/", ("a.png", png()), **identity)
+    result = send(png(), name="other.png", source=Upload.Source.FOLDER, **identity)
     assert result.outcome == Outcome.DUPLICATE
 
 

@@ -85,7 +85,7 @@ def test_a_write_that_fails_leaves_nothing(folder: Path) -> None:
 def test_a_full_disk_is_a_passing_fault_that_leaves_no_image(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def full(*said: object) -> None:
+    def full(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)

@@ -164,8 +164,8 @@ def test_the_upload_says_what_happened_and_what_was_claimed() -> None:
 
 def test_what_it_conflicts_with_is_told_to_those_who_may_see_it() -> None:
     insider = UserFactory()
-    told = conflicting(insider)
-    assert told.instance == Instance.objects.get()
+    result = conflicting(insider)
+    assert result.instance == Instance.objects.get()
     stranger = UserFactory(primary_department=DepartmentFactory(code="emergency"))
     content = image_bytes(SOPInstanceUID=SOP_UID, BodyPartExamined="HAND")
     untold = send(content, actor=stranger)

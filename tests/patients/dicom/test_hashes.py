@@ -112,9 +112,9 @@ SAME_DATASET: dict[str, Callable[[FileDataset], bytes]] = {
 def test_the_same_dataset_written_another_way(how: str) -> None:
     dataset = rich_image()
     expected = hashes_of(written(dataset))
-    found = hashes_of(SAME_DATASET[how](dataset))
-    assert found.dataset_sha256 == expected.dataset_sha256
-    assert found.header_sha256 == expected.header_sha256
+    hashes = hashes_of(SAME_DATASET[how](dataset))
+    assert hashes.dataset_sha256 == expected.dataset_sha256
+    assert hashes.header_sha256 == expected.header_sha256
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless])
@@ -213,9 +213,9 @@ def test_padding_of_texts_is_no_difference() -> None:
 
 def test_the_object_hash_is_that_of_the_bytes() -> None:
     content = written(image())
-    found = hashes_of(content)
-    assert found.object_sha256 == hashlib.sha256(content).hexdigest()
-    assert found.rule == HASH_RULE == 1
+    hashes = hashes_of(content)
+    assert hashes.object_sha256 == hashlib.sha256(content).hexdigest()
+    assert hashes.rule == HASH_RULE == 1
     given = hash_object(io.BytesIO(content), object_sha256="ab" * 32)
     assert given.object_sha256 == "ab" * 32
 
@@ -244,8 +244,8 @@ def test_the_rule_gives_what_it_gave() -> None:
         StudyInstanceUID="1.2.3.2",
         SeriesInstanceUID="1.2.3.3",
     )
-    found = hashes_of(written(dataset))
-    assert (found.dataset_sha256[:16], found.header_sha256[:16]) == (
+    hashes = hashes_of(written(dataset))
+    assert (hashes.dataset_sha256[:16], hashes.header_sha256[:16]) == (
         "39d5dd19bd3ab4b3",
         "e66286e12335442c",
     )

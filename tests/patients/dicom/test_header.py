@@ -266,9 +266,9 @@ def written_without(keyword: str) -> bytes:
     element = dataset[keyword]
     value = element.value.encode() + b"\0" * (len(element.value) % 2)
     tag = struct.pack("<HH", element.tag.group, element.tag.element)
-    found = tag + b"UI" + struct.pack("<H", len(value)) + value
-    assert found in whole
-    return whole.replace(found, tag + b"UI\0\0")
+    encoded = tag + b"UI" + struct.pack("<H", len(value)) + value
+    assert encoded in whole
+    return whole.replace(encoded, tag + b"UI\0\0")
 
 
 def test_a_uid_that_is_none_is_refused() -> None:
@@ -348,8 +348,8 @@ def test_pixel_spacing_says_where_it_holds(
     attributes: dict[str, Any], expected: tuple[float, float, str] | None
 ) -> None:
     spacing = header(**attributes).pixel_spacing
-    found = spacing and (spacing.row_mm, spacing.column_mm, spacing.kind)
-    assert found == expected
+    values = spacing and (spacing.row_mm, spacing.column_mm, spacing.kind)
+    assert values == expected
 
 
 @pytest.mark.parametrize(

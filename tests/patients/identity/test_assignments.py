@@ -89,8 +89,8 @@ def test_a_duplicate_is_known_under_either_identity(admin: User) -> None:
     content = image_bytes(PatientID=None)
     study = send(content, patient_id="WRONG").study
     assign_study(study, patient_id="RIGHT", actor=admin)
-    for said in ("WRONG", "RIGHT"):
-        again = send(content, patient_id=said)
+    for identifier in ("WRONG", "RIGHT"):
+        again = send(content, patient_id=identifier)
         assert again.outcome == Upload.Outcome.DUPLICATE
         assert again.patient.patient_id == "RIGHT"
     assert send(content, patient_id="THIRD").reason_code == "identity_mismatch"

@@ -266,9 +266,9 @@ def test_a_picture_sent_again_is_a_duplicate_whatever_its_name_and_spelling() ->
 
 @pytest.mark.django_db
 def test_pictures_of_one_accession_number_are_one_study() -> None:
-    said = {"patient_id": "1", "accession_number": "A-1"}
-    one = send(png(), **said)
-    two = send(png((grey_pixels(5) >> 4).astype("uint8")), **said)
+    identity = {"patient_id": "1", "accession_number": "A-1"}
+    one = send(png(), **identity)
+    two = send(png((grey_pixels(5) >> 4).astype("uint8")), **identity)
     assert one.study == two.study
     assert one.instance.series != two.instance.series
 
