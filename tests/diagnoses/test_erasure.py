@@ -101,9 +101,9 @@ def test_only_an_administrator_erases_by_command(
     order = ("patient", str(patient.pk), "--reason", "court order")
     with pytest.raises(CommandError, match="administrator"):
         call_command("erase", *order, "--user", "reader")
-    said = StringIO()
-    call_command("erase", *order, "--user", "root", stdout=said)
-    assert "1 studies" in said.getvalue()
+    output = StringIO()
+    call_command("erase", *order, "--user", "root", stdout=output)
+    assert "1 studies" in output.getvalue()
     with pytest.raises(CommandError, match="no such patient"):
         call_command("erase", *order, "--user", "root")
 

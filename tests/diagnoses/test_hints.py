@@ -67,10 +67,10 @@ def test_a_dead_broker_is_given_up_soon(
 def test_the_sweeper_sweeps_once_by_command(chest_model: ModelVersion) -> None:
     queue_predictions(image_row())
     Prediction.objects.update(hinted_at=None)
-    said = StringIO()
+    output = StringIO()
     for _ in range(2):
-        call_command("sweeper", once=True, stdout=said)
-    assert said.getvalue().splitlines() == [
+        call_command("sweeper", once=True, stdout=output)
+    assert output.getvalue().splitlines() == [
         "0 rows returned to the queue, 1 hints repeated",
         "0 rows returned to the queue, 0 hints repeated",
     ]

@@ -125,13 +125,13 @@ def test_a_late_result_is_thrown_away(claimed: Claimed, run: RunResult) -> None:
 def test_no_late_word_of_a_lost_worker_counts(claimed: Claimed, late: str) -> None:
     second = given_back(claimed)
     rejection = ImageRejected("Blank.", reason_code="blank_image")
-    said = {
+    counted = {
         "fail": lambda: fail(claimed, reason_code="late"),
         "reject": lambda: reject(claimed, rejection=rejection),
         "put_back": lambda: put_back(claimed, reason_code="late"),
         "count_lost_worker": lambda: count_lost_worker(claimed),
     }[late]()
-    assert not said
+    assert not counted
     row = row_of(second)
     assert (row.status, row.attempt, row.lost_workers) == ("running", 2, 1)
 

@@ -109,7 +109,7 @@ def test_the_page_decides_and_shows_its_history() -> None:
     version("1"), version("2")
     client = person(Role.ADMIN)
     for number in ("1", "2"):
-        said = client.post(
+        page = client.post(
             f"/models/{NAME}/decide/",
             {
                 "decision": "activate",
@@ -119,17 +119,17 @@ def test_the_page_decides_and_shows_its_history() -> None:
             },
             follow=True,
         ).content.decode()
-        assert "This applies to new images." in said
-        assert f"because {number}" in said
-        assert "measured elsewhere" in said
-    assert "Roll back to 1" in said
+        assert "This applies to new images." in page
+        assert f"because {number}" in page
+        assert "measured elsewhere" in page
+    assert "Roll back to 1" in page
     back = {"decision": "rollback", "version": "2", "reason": "worse"}
-    said = client.post(f"/models/{NAME}/decide/", back, follow=True).content.decode()
-    assert f"{NAME} 1 is now Active" in said
+    page = client.post(f"/models/{NAME}/decide/", back, follow=True).content.decode()
+    assert f"{NAME} 1 is now Active" in page
     assert default_model().version == "1"
     back["decision"] = "no such thing"
-    said = client.post(f"/models/{NAME}/decide/", back, follow=True).content.decode()
-    assert "no such decision" in said
+    page = client.post(f"/models/{NAME}/decide/", back, follow=True).content.decode()
+    assert "no such decision" in page
 
 
 def test_the_page_sets_thresholds() -> None:
@@ -138,10 +138,10 @@ def test_the_page_sets_thresholds() -> None:
     assert "original" in client.get(f"/models/{NAME}/").content.decode()
     path = f"/models/{NAME}/thresholds/"
     by_hand = {"version": "1", "label": "Normal", "value": "0.37", "reason": "decided"}
-    said = client.post(path, by_hand, follow=True).content.decode()
-    assert "0.37" in said
-    assert "decided" in said
+    page = client.post(path, by_hand, follow=True).content.decode()
+    assert "0.37" in page
+    assert "decided" in page
     client.post(path, {"version": "1", "set": "original", "reason": "as published"})
     assert made.operating_points.filter(value=0.4).exists()
-    said = client.post(path, {**by_hand, "value": "much"}, follow=True).content.decode()
-    assert "a number from 0 to 1" in said
+    page = client.post(path, {**by_hand, "value": "much"}, follow=True).content.decode()
+    assert "a number from 0 to 1" in page

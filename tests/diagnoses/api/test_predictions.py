@@ -118,10 +118,10 @@ def test_a_list_asks_the_database_as_often_for_many_rows_as_for_one() -> None:
     client = program()
 
     def queries() -> int:
-        with CaptureQueriesContext(connection) as asked:
+        with CaptureQueriesContext(connection) as captured:
             assert client.get(URL).status_code == 200
-        assert not any("heatmap" in query["sql"] for query in asked)
-        return len(asked)
+        assert not any("heatmap" in query["sql"] for query in captured)
+        return len(captured)
 
     _read()
     for_one = queries()

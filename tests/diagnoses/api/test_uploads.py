@@ -178,8 +178,8 @@ def test_a_text_beside_the_files_is_named() -> None:
 
 def test_a_file_with_no_name_to_use_is_taken_beside_its_siblings() -> None:
     def part(name: str, content: bytes) -> bytes:
-        said = f'Content-Disposition: form-data; name="file"; filename="{name}"'
-        return b"--b\r\n" + said.encode() + b"\r\n\r\n" + content + b"\r\n"
+        disposition = f'Content-Disposition: form-data; name="file"; filename="{name}"'
+        return b"--b\r\n" + disposition.encode() + b"\r\n\r\n" + content + b"\r\n"
 
     body = part("..", _image()) + part("a.dcm", _image()) + b"--b--\r\n"
     answer = program().generic(
@@ -316,10 +316,10 @@ def test_a_passing_fault_is_503_and_says_what_was_stored_before(
 ) -> None:
     real = uploads.ingest_instance
 
-    def faulty(file: Any, **said: Any) -> Any:
-        if said["name"] == "second.dcm":
+    def faulty(file: Any, **arguments: Any) -> Any:
+        if arguments["name"] == "second.dcm":
             raise Unavailable("The decoder is busy.", retry_after=7)
-        return real(file, **said)
+        return real(file, **arguments)
 
     monkeypatch.setattr(uploads, "ingest_instance", faulty)
     answer = _send(program(), ("first.dcm", _image()), ("second.dcm", _image()))
@@ -333,7 +333,7 @@ def test_nothing_is_stored_that_cannot_be_recorded(
 ) -> None:
     client = program()
 
-    def broken(**said: object) -> None:
+    def broken(**arguments: object) -> None:
         raise AuditUnavailable("The audit trail is broken.")
 
     monkeypatch.setattr("accounts.audit.record", broken)

@@ -98,8 +98,8 @@ def test_an_ensemble_reads_images_and_its_results_can_be_made_again() -> None:
     assert read_claimed(claimed, models=models)
     prediction.refresh_from_db()
     assert prediction.status == "succeeded"
-    found = dict(prediction.findings.values_list("label", "probability"))
-    assert found["Tuberculosis"] == pytest.approx(0.2)
+    probabilities = dict(prediction.findings.values_list("label", "probability"))
+    assert probabilities["Tuberculosis"] == pytest.approx(0.2)
     assert prediction.provenance["weights_sha256"] == (
         prediction.model_version.weights_sha256
     )

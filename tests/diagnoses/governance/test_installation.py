@@ -162,14 +162,14 @@ def test_missing_weights_are_named(library: Library) -> None:
 
 def test_the_demo_activates_the_newest_version(library: Library) -> None:
     library.add("1", b"network")
-    said = StringIO()
+    output = StringIO()
     for _ in range(2):
-        call_command("sync_models", activate_for_demo=True, stdout=said)
+        call_command("sync_models", activate_for_demo=True, stdout=output)
     assert default_model().version == "1"
     assert default_model().state_reason == "demo"
-    assert said.getvalue().count("activated") == 1
+    assert output.getvalue().count("activated") == 1
     library.add("2", b"better network")
-    call_command("sync_models", activate_for_demo=True, stdout=said)
+    call_command("sync_models", activate_for_demo=True, stdout=output)
     assert default_model().version == "2"
 
 

@@ -63,7 +63,7 @@ def test_a_set_of_the_card_sets_every_label(model: ModelVersion) -> None:
     decision = Decision(None, "as the paper has it", "command")
     points = choose_named_set(model, name="original", decision=decision)
     assert {point.method for point in points} == {"card: original"}
-    in_force = {name: said.value for name, said in thresholds_of(model).items()}
+    in_force = {name: point.value for name, point in thresholds_of(model).items()}
     assert in_force == SETS["original"]
     with pytest.raises(InvalidInput, match="youden, original"):
         choose_named_set(model, name="no-such-set", decision=decision)

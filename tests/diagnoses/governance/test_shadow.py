@@ -116,10 +116,10 @@ def test_the_line_of_the_worklist_never_speaks_of_it(read_image: Instance) -> No
 def test_nobody_is_told_that_it_ended(
     shadow_model: ModelVersion, models: LoadedModels
 ) -> None:
-    told: list[Prediction] = []
+    finished: list[Prediction] = []
 
     def listen(prediction: Prediction, **_: object) -> None:
-        told.append(prediction)
+        finished.append(prediction)
 
     prediction_finished.connect(listen)
     try:
@@ -128,7 +128,7 @@ def test_nobody_is_told_that_it_ended(
             read_claimed(claimed, models=models)
     finally:
         prediction_finished.disconnect(listen)
-    assert [run.shadow for run in told] == [False]
+    assert [run.shadow for run in finished] == [False]
 
 
 @pytest.mark.slow
@@ -148,8 +148,8 @@ def test_readers_find_no_trace_on_pages(read_image: Instance, role: Role) -> Non
     marks = [str(hidden.pk), hidden.model_version.version, "shadow"]
     marks += [str(finding.pk) for finding in hidden.findings.all()]
     for path in pages:
-        said = client.get(path).content.decode().casefold()
-        assert not any(mark in said for mark in marks), path
+        page = client.get(path).content.decode().casefold()
+        assert not any(mark in page for mark in marks), path
     finding = hidden.findings.first()
     assert client.get(f"/findings/{finding.pk}/layer.png").status_code == 404
     assert client.get("/models/compare/").status_code == 403
@@ -164,16 +164,16 @@ def test_readers_find_no_trace_in_rest(read_image: Instance, role: Role) -> None
 
 
 def assert_hidden_in_rest(client: Client, hidden: Prediction) -> None:
-    asked = (
+    queries = (
         "",
         f"?study={hidden.instance.series.study_id}",
         "?shadow=true",
         f"?version={hidden.model_version.version}",
         "?positive=Bacterial pneumonia",
     )
-    for question in asked:
-        said = client.get(f"/api/v1/predictions/{question}").content.decode()
-        assert str(hidden.pk) not in said, question
+    for query in queries:
+        content = client.get(f"/api/v1/predictions/{query}").content.decode()
+        assert str(hidden.pk) not in content, query
     own = f"/api/v1/predictions/{hidden.pk}/"
     for answer in (
         client.get(own),
@@ -196,8 +196,8 @@ def test_an_administrators_token_needs_the_scope(read_image: Instance) -> None:
 
 
 def test_the_answer_to_an_upload_names_it_to_nobody(read_image: Instance) -> None:
-    told = latest_runs([read_image.pk])[read_image.pk]
-    assert [run.shadow for run in told] == [False]
+    runs = latest_runs([read_image.pk])[read_image.pk]
+    assert [run.shadow for run in runs] == [False]
     assert [run.shadow for run in latest_shadow_runs(read_image.pk)] == [True]
 
 
@@ -205,11 +205,11 @@ def test_administrators_see_it_on_the_study_marked_and_last(
     read_image: Instance,
 ) -> None:
     study = read_image.series.study_id
-    said = person(Role.ADMIN).get(f"/studies/{study}/").content.decode()
-    assert "Readers do not see this result" in said
-    assert said.index(f"{NAME} 1") < said.index(f"{NAME} 2-in-shadow")
+    page = person(Role.ADMIN).get(f"/studies/{study}/").content.decode()
+    assert "Readers do not see this result" in page
+    assert page.index(f"{NAME} 1") < page.index(f"{NAME} 2-in-shadow")
     # It lays no heat map over the image unless somebody asks for it.
-    layer = said.split('aria-current="true"')[0].rsplit("data-layer-url", 1)[1]
+    layer = page.split('aria-current="true"')[0].rsplit("data-layer-url", 1)[1]
     finding = UUID(layer.split("/findings/")[1].split("/")[0])
     assert not Finding.objects.get(pk=finding).prediction.shadow
 

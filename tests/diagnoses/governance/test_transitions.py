@@ -82,8 +82,8 @@ def test_every_state_is_reached_by_its_own_decision() -> None:
     assert (shadow_models(), active_models()) == ([], [made])
     retire(made, decision=BECAUSE)
     assert (shadow_models(), active_models()) == ([], [])
-    said = [(c.from_state, c.to_state) for c in made.state_changes.all()][::-1]
-    assert said == [
+    changes = [(c.from_state, c.to_state) for c in made.state_changes.all()][::-1]
+    assert changes == [
         ("installed", "shadow"),
         ("shadow", "active"),
         ("active", "retired"),
@@ -243,11 +243,11 @@ def test_a_person_decides_by_command() -> None:
     version("1"), version("2")
     UserFactory(username="chief", role=Role.ADMIN)
     UserFactory(username="reader", role=Role.RADIOLOGIST)
-    said = StringIO()
+    output = StringIO()
 
     def decide(*words: str, user: str = "chief") -> None:
-        asked = (NAME, *words, "--user", user, "--reason", "validated")
-        call_command("activate_model", *asked, stdout=said)
+        arguments = (NAME, *words, "--user", user, "--reason", "validated")
+        call_command("activate_model", *arguments, stdout=output)
 
     with pytest.raises(CommandError, match="accept_model"):
         decide("1")
@@ -262,7 +262,7 @@ def test_a_person_decides_by_command() -> None:
         decide("1", "--rollback")
     decide("--retire")
     assert active_number() is None
-    assert said.getvalue().splitlines()[-1] == f"{NAME} 1: Retired"
+    assert output.getvalue().splitlines()[-1] == f"{NAME} 1: Retired"
     for user, complaint in (("reader", "Only an administrator"), ("x", "no such user")):
         with pytest.raises(CommandError, match=complaint):
             decide("2", "--shadow", user=user)

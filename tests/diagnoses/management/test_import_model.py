@@ -46,8 +46,8 @@ def test_a_keras_file_becomes_a_model_with_heat_maps(
     arguments = ["--labels", "Normal,Bacterial pneumonia,Rare", "--version", "2.0"]
     places = [f"--sanity={sanity}", f"--out={weights_dir}"]
     call_command("import_model", str(file), *arguments, *places)
-    told = capsys.readouterr().out
-    assert "Nothing was measured" in told
+    output = capsys.readouterr().out
+    assert "Nothing was measured" in output
     card = get_card("their-model", "2.0", weights_dir=weights_dir)
     assert (
         card.raw["imported"]["source_sha256"]
@@ -89,10 +89,10 @@ def test_a_saved_model_gives_scores_and_says_that_it_has_no_heat_map(
 ) -> None:
     theirs = foreign.flat_cnn(augmented=False)
     theirs.export(tmp_path / "theirs", verbose=False)
-    asked = request(tmp_path / "theirs", activation="probabilities")
+    import_request = request(tmp_path / "theirs", activation="probabilities")
     weights_dir = tmp_path / "weights"
     done = import_model(
-        asked, images=IMAGES, weights_dir=weights_dir, cache_dir=cache_dir
+        import_request, images=IMAGES, weights_dir=weights_dir, cache_dir=cache_dir
     )
     card = get_card("theirs", weights_dir=weights_dir)
     assert not card.heat_maps
@@ -134,7 +134,7 @@ def test_a_network_that_says_the_same_of_every_image_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"name": "Their Model"}, "lower-case letters"),
         ({"version": "new"}, "numbers and dots"),
@@ -144,11 +144,11 @@ def test_a_network_that_says_the_same_of_every_image_is_refused(
     ],
 )
 def test_a_request_that_makes_no_sense_is_refused_before_anything_is_opened(
-    tmp_path: Path, changes: dict[str, object], told: str
+    tmp_path: Path, changes: dict[str, object], message: str
 ) -> None:
     file = tmp_path / "theirs.keras"
     file.write_bytes(b"")
-    with pytest.raises(ModelError, match=told):
+    with pytest.raises(ModelError, match=message):
         import_model(
             request(file, **changes),
             images=IMAGES,

@@ -67,9 +67,9 @@ def test_heat_maps_are_summarised_for_people(
     images: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     call_command("evaluate_heat_maps", "tiny", *images)
-    told = capsys.readouterr().out
-    assert "insertion: heat" in told
-    assert "head and 100% of the layers randomised" in told
+    output = capsys.readouterr().out
+    assert "insertion: heat" in output
+    assert "head and 100% of the layers randomised" in output
 
 
 @pytest.mark.parametrize("command", ["evaluate_shortcuts", "evaluate_heat_maps"])

@@ -123,10 +123,10 @@ def test_overlays_are_written_where_asked_and_do_not_replace_each_other(
     assert len(pictures) == 2
     for path in pictures:
         assert cv2.imread(str(path)).shape[:2] == (512, 512)
-    told = capsys.readouterr().out
-    assert "image.png: " in told
-    assert "Decision support, not for diagnosis" in told
-    assert "card.json" in told
+    output = capsys.readouterr().out
+    assert "image.png: " in output
+    assert "Decision support, not for diagnosis" in output
+    assert "card.json" in output
 
 
 def test_a_folder_for_overlays_that_cannot_be_made_is_told_before_any_image(
@@ -161,9 +161,9 @@ def test_an_overlay_that_cannot_be_written_does_not_stop_the_others(
             f"--heatmap={folder}",
             "--json",
         )
-    told = capsys.readouterr()
-    assert len(told.out.splitlines()) == 2
-    assert "no heat map" in told.err
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 2
+    assert "no heat map" in captured.err
     assert len(list(folder.iterdir())) == 1
 
 

@@ -71,8 +71,8 @@ def test_a_single_label_needs_no_sentence() -> None:
     certain = RunCertainty({}, ("Normal",))
     assert certain.sentence({}) == ""
     both = replace(certain, label_set=("Normal", "Edema"))
-    said = both.sentence({"Edema": "Pulmonary oedema"})
-    assert said == "The model cannot rule out: Normal or Pulmonary oedema."
+    sentence = both.sentence({"Edema": "Pulmonary oedema"})
+    assert sentence == "The model cannot rule out: Normal or Pulmonary oedema."
 
 
 def test_a_confident_no_needs_no_word() -> None:

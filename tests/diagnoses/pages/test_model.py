@@ -46,8 +46,8 @@ def test_every_shipped_card_is_shown_whole() -> None:
         page = client.get(f"{address}?version={card.version}").content.decode()
         page = page.replace("&#x27;", "'").replace("&amp;", "&")
         assert address in listed
-        for said in (*card.limits, *card.not_measured, card.intended_use):
-            assert said in page
+        for statement in (*card.limits, *card.not_measured, card.intended_use):
+            assert statement in page
         for source in card.training_data:
             assert source.dataset in page
             assert source.licence in page

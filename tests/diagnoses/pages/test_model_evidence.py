@@ -79,8 +79,8 @@ def share(refused: float) -> dict[str, Any]:
     return {"n": 50, "refused": 1, "share": refused, "low": 0.0, "high": 0.99}
 
 
-def card_with(**found: Any) -> Card:
-    return parse_card({**card_json(), **found}, folder=Path())
+def card_with(**changes: Any) -> Card:
+    return parse_card({**card_json(), **changes}, folder=Path())
 
 
 def test_what_the_gate_refuses_is_shown_by_source_and_kind() -> None:

@@ -120,9 +120,9 @@ def test_a_waiting_study_asks_by_itself_and_the_question_carries_nothing(
     patient = PatientFactory(family_name="Secret", patient_id="MRN-SECRET")
     image = study_with_image(patient=patient)
     run = waiting(image)
-    asked = re.search(r'hx-get="([^"]+/changes/[^"]+)"', html(client, url(image)))
-    assert asked
-    address = asked.group(1).replace("&amp;", "&")
+    match = re.search(r'hx-get="([^"]+/changes/[^"]+)"', html(client, url(image)))
+    assert match
+    address = match.group(1).replace("&amp;", "&")
     events = AuditEvent.objects.count()
 
     same = client.get(address)
@@ -141,8 +141,8 @@ def test_a_waiting_study_asks_by_itself_and_the_question_carries_nothing(
 def test_asking_gets_slower(client: Client) -> None:
     image = study_with_image()
     waiting(image)
-    asked = re.search(r'hx-get="([^"]+/changes/[^"]+)"', html(client, url(image)))
-    address = asked.group(1).replace("&amp;", "&")
+    match = re.search(r'hx-get="([^"]+/changes/[^"]+)"', html(client, url(image)))
+    address = match.group(1).replace("&amp;", "&")
 
     delays = [
         re.search(
@@ -151,7 +151,7 @@ def test_asking_gets_slower(client: Client) -> None:
         for n in (0, 20, 50, 10**5)
     ]
 
-    assert [int(found.group(1)) for found in delays if found] == [1, 2, 5, 15]
+    assert [int(delay.group(1)) for delay in delays if delay] == [1, 2, 5, 15]
 
 
 def test_what_changes_by_itself_is_a_view_like_the_page(client: Client) -> None:

@@ -271,17 +271,17 @@ def test_nothing_is_shown_that_the_trail_cannot_tell(
     assert b"HIDDEN" not in answer.content
 
 
-@pytest.mark.parametrize("asked", ["mülle", "MRN-77", "acc-1", "ACC-10"])
+@pytest.mark.parametrize("query", ["mülle", "MRN-77", "acc-1", "ACC-10"])
 def test_search_finds_by_name_identifier_and_accession_number(
-    client: Client, asked: str
+    client: Client, query: str
 ) -> None:
-    found = PatientFactory(
+    patient = PatientFactory(
         family_name="Müller", name_folded="muller jorg", patient_id="MRN-7700"
     )
-    waiting(study_with_image(patient=found, accession_number="ACC-10"))
+    waiting(study_with_image(patient=patient, accession_number="ACC-10"))
     waiting(study_with_image())
 
-    assert names(html(client, f"/?q={asked}")) == ["MÜLLER, Given"]
+    assert names(html(client, f"/?q={query}")) == ["MÜLLER, Given"]
 
 
 def test_a_search_is_written_down_without_its_words(client: Client) -> None:
@@ -298,9 +298,9 @@ def test_asking_for_changes_carries_no_patient_and_leaves_no_event(
     client: Client,
 ) -> None:
     waiting(study_with_image())
-    asked = re.search(r'hx-get="(/worklist/changes/[^"]+)"', html(client))
-    assert asked
-    address = asked.group(1).replace("&amp;", "&")
+    match = re.search(r'hx-get="(/worklist/changes/[^"]+)"', html(client))
+    assert match
+    address = match.group(1).replace("&amp;", "&")
     events = AuditEvent.objects.count()
 
     same = client.get(address)

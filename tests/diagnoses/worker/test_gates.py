@@ -169,8 +169,8 @@ def test_a_batch_judges_each_image_by_its_own_mark(chest_model: ModelVersion) ->
         pixels = np.roll(np.arange(64 * 48, dtype=np.uint16) * 20, number)
         queue_predictions(stored_image(pixels.reshape(64, 48), synthetic=synthetic))
     read_batch(claim("worker-1", count=2), models=reads_with(GatedModel))
-    found = {
+    statuses = {
         row.instance.synthetic: row.status
         for row in Prediction.objects.select_related("instance")
     }
-    assert found == {False: "rejected", True: "succeeded"}
+    assert statuses == {False: "rejected", True: "succeeded"}

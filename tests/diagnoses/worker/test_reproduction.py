@@ -111,9 +111,9 @@ def test_the_command_says_it_by_words_and_status(
     succeeded: Prediction, models: LoadedModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reproduction, "LoadedModels", lambda: models)
-    said = StringIO()
-    call_command("reproduce", str(succeeded.pk), stdout=said)
-    assert said.getvalue().startswith("agree: The input is the same")
+    output = StringIO()
+    call_command("reproduce", str(succeeded.pk), stdout=output)
+    assert output.getvalue().startswith("agree: The input is the same")
     monkeypatch.setitem(PROBABILITIES, "Tuberculosis", 0.45)
     with pytest.raises(CommandError, match="differ"):
         call_command("reproduce", str(succeeded.pk))
