@@ -103,7 +103,7 @@ def ensemble(*members: FakeModel, **changes: Any) -> EnsembleModel:
     return EnsembleModel(parse_card(raw, folder=Path()), members)
 
 
-def told(model_output: ModelOutput) -> dict[str, float]:
+def probabilities_of(model_output: ModelOutput) -> dict[str, float]:
     return {score.label: score.probability for score in model_output.scores}
 
 
@@ -126,7 +126,7 @@ def test_a_probability_is_the_mean_of_those_who_know_the_label() -> None:
         FakeModel(ONE, [0.9]),
     )
     model_output = model.read(np.zeros((8, 8), np.uint16))
-    assert told(model_output) == pytest.approx(
+    assert probabilities_of(model_output) == pytest.approx(
         {"Emphysema": 0.15, "Normal": 0.4, "Pneumonia": (0.7 + 0.5 + 0.9) / 3}
     )
     assert (model_output.model, model_output.version) == ("chest-ensemble", "1.0.0")
@@ -269,8 +269,8 @@ def test_an_ensemble_on_disk_is_measured_and_reads_as_its_members_do(
 
     model = load_model(read_card(path), cache_dir=cache_dir, runner="keras")
     image = chest_like()
-    single = [told(member.read(image)) for member in members]
-    assert told(model.read(image)) == pytest.approx(
+    single = [probabilities_of(member.read(image)) for member in members]
+    assert probabilities_of(model.read(image)) == pytest.approx(
         {
             name: np.mean([each[name] for each in single])
             for name in model.card.label_names

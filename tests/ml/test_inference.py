@@ -118,11 +118,11 @@ def test_two_first_exports_at_once_leave_one_graph(
     tiny_card: Card, tmp_path: Path
 ) -> None:
     processes = [started(tiny_card, tmp_path) for _ in range(2)]
-    told = [process.communicate(timeout=180)[0] for process in processes]
+    outputs = [process.communicate(timeout=180)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
-    assert told[0] == told[1]
+    assert outputs[0] == outputs[1]
     # A graph exported elsewhere never brings Keras into the process that runs it.
-    assert told[0].splitlines()[1] == "[]"
+    assert outputs[0].splitlines()[1] == "[]"
     graphs = list((tmp_path / "graphs").iterdir())
     assert len(graphs) == 1
     assert graphs[0].name.startswith(str(tiny_card.weights_sha256))

@@ -37,8 +37,8 @@ CHESTX6 = [label.name for label in CHESTX6_LABELS]
 def test_the_most_specific_label_counts(
     labels: list[str], label: str | None, reason: str
 ) -> None:
-    found = resolve(labels, CHESTX6)
-    assert (found.label, found.reason) == (label, reason)
+    resolved = resolve(labels, CHESTX6)
+    assert (resolved.label, resolved.reason) == (label, reason)
 
 
 def test_a_model_of_the_general_label_knows_the_special_one_beside_it() -> None:
@@ -73,14 +73,14 @@ def test_confusion_has_a_row_for_each_true_class() -> None:
 
 def test_probabilities_of_a_softmax_add_up() -> None:
     logits = np.array([[1000.0, 0.0, -1000.0], [0.0, 0.0, 0.0]])
-    found = probabilities(logits, task="softmax", calibration={"temperature": 2.0})
-    assert np.allclose(found.sum(axis=1), 1)
-    assert np.isfinite(found).all()
+    values = probabilities(logits, task="softmax", calibration={"temperature": 2.0})
+    assert np.allclose(values.sum(axis=1), 1)
+    assert np.isfinite(values).all()
 
 
 def test_sigmoid_probabilities_stand_by_themselves() -> None:
-    found = probabilities(np.array([0.0, 800.0, -800.0]), task="sigmoid")
-    assert found.tolist() == [0.5, 1.0, 0.0]
+    values = probabilities(np.array([0.0, 800.0, -800.0]), task="sigmoid")
+    assert values.tolist() == [0.5, 1.0, 0.0]
 
 
 def test_the_temperature_undoes_overconfidence() -> None:

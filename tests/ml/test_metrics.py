@@ -75,8 +75,8 @@ def test_metrics_equal_those_of_scikit_learn(name: str, expected: float) -> None
 def test_average_precision_is_worked_out_by_hand() -> None:
     scores = np.array([0.9, 0.8, 0.7, 0.1])
     positive = np.array([True, False, True, False])
-    found = metrics.average_precision(scores, positive)
-    assert found == pytest.approx((1.0 + 2.0 / 3.0) / 2.0)
+    precision = metrics.average_precision(scores, positive)
+    assert precision == pytest.approx((1.0 + 2.0 / 3.0) / 2.0)
 
 
 def test_intervals_are_those_of_the_slow_way() -> None:

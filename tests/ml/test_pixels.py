@@ -257,9 +257,9 @@ def test_lossless_forms_are_one_input(syntax: UID, interpretation: str) -> None:
         WindowWidth=3100,
     )
     expected = display_frame(plain)
-    found = read_display(file_of(compressed(plain, syntax)))
-    assert np.array_equal(found, expected)
-    inputs = [preprocess(image, size=64)[0] for image in (found, expected)]
+    pixels = read_display(file_of(compressed(plain, syntax)))
+    assert np.array_equal(pixels, expected)
+    inputs = [preprocess(image, size=64)[0] for image in (pixels, expected)]
     assert np.array_equal(*inputs)
 
 

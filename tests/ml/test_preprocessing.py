@@ -129,11 +129,11 @@ def test_an_image_of_the_size_of_training_images_is_not_reduced() -> None:
 @pytest.mark.parametrize("shape", [(1,), (2,), (9,), (128, 128), (25600,)])
 def test_percentiles_are_those_of_numpy_to_the_bit(shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(3)
-    asked = (0.5, 10.0, 50.0, 90.0, 99.5)
+    percents = (0.5, 10.0, 50.0, 90.0, 99.5)
     for _ in range(20):
         values = rng.integers(0, 65535, shape).astype(np.float32)
-        expected = np.percentile(values, asked, axis=0)
-        assert np.array_equal(percentiles(values, asked), expected)
+        expected = np.percentile(values, percents, axis=0)
+        assert np.array_equal(percentiles(values, percents), expected)
 
 
 def test_a_large_image_is_halved_and_its_box_is_in_its_own_pixels() -> None:

@@ -123,10 +123,10 @@ def test_real_images_are_one_result_in_every_lossless_form(
 
 
 def assert_close(model_output: ModelOutput, expected: ModelOutput) -> None:
-    for found, wanted in zip(model_output.scores, expected.scores, strict=True):
-        assert abs(found.probability - wanted.probability) <= CLOSE
-        if abs(wanted.probability - wanted.threshold) > CLOSE:
-            assert found.positive == wanted.positive
+    for score, expected_score in zip(model_output.scores, expected.scores, strict=True):
+        assert abs(score.probability - expected_score.probability) <= CLOSE
+        if abs(expected_score.probability - expected_score.threshold) > CLOSE:
+            assert score.positive == expected_score.positive
 
 
 def real_displays(chestx_data: Path) -> dict[str, np.ndarray]:

@@ -96,17 +96,17 @@ def test_a_lead_over_what_the_border_tells(tmp_path: Path, border: bool) -> None
     train, val = rows_of("train", 80), rows_of("val", 60)
     write(tmp_path, train, border=border, seed=1)
     write(tmp_path, val, border=border, seed=2)
-    told, other = measure_baseline(scored_of(val, perfect(val)), train, root=tmp_path)
-    balanced = told["figures"]["balanced_accuracy"]
+    report, other = measure_baseline(scored_of(val, perfect(val)), train, root=tmp_path)
+    balanced = report["figures"]["balanced_accuracy"]
     assert other.scores.shape == (60, 2)
     if border:
         assert balanced["baseline"]["value"] == 1.0
         assert balanced["verdict"] == NOT_SEPARABLE
-        assert "balanced_accuracy" in told["not_separable"]
+        assert "balanced_accuracy" in report["not_separable"]
     else:
         assert balanced["baseline"]["value"] < 0.8
         assert balanced["lead"]["low"] > 0
-        assert told["not_separable"] == []
+        assert report["not_separable"] == []
 
 
 def test_the_middle_of_an_image_changes_only_its_histogram() -> None:
@@ -155,9 +155,9 @@ def test_differences_are_paired_by_patient() -> None:
 def test_mcnemar_counts_what_only_one_got_right() -> None:
     one = np.array([True] * 10 + [False] * 2)
     other = np.array([False] * 8 + [True] * 4)
-    told = mcnemar(one, other)
-    assert (told["only_first_right"], told["only_second_right"]) == (8, 2)
-    assert told["p"] == pytest.approx(0.109375)
+    comparison = mcnemar(one, other)
+    assert (comparison["only_first_right"], comparison["only_second_right"]) == (8, 2)
+    assert comparison["p"] == pytest.approx(0.109375)
 
 
 def test_two_models_are_compared_on_the_images_that_both_read() -> None:
@@ -180,7 +180,7 @@ def test_two_models_are_compared_on_the_images_that_both_read() -> None:
 def test_a_side_of_a_pair_may_be_several_labels() -> None:
     rows = rows_of("val", 40)
     scored = scored_of(rows, perfect(rows))
-    told = pair_metrics(scored, "Pneumonia", "Normal")
-    assert told["auc"]["value"] == 1.0
+    metrics = pair_metrics(scored, "Pneumonia", "Normal")
+    assert metrics["auc"]["value"] == 1.0
     everything = pair_metrics(scored, "Pneumonia+Normal", "Normal")
     assert everything["auc"]["value"] is None

@@ -97,7 +97,7 @@ def test_real_images_are_reported_by_source_view_and_age(
 ) -> None:
     real = report["real"]
     assert (real["refused"]["n"], real["refused"]["refused"]) == (6, 0)
-    assert {name: found["n"] for name, found in real["by_source"].items()} == {
+    assert {name: counts["n"] for name, counts in real["by_source"].items()} == {
         "source 0": 3,
         "source 1": 3,
     }
@@ -117,7 +117,7 @@ def test_what_must_be_refused_is_reported_by_kind(report: dict[str, Any]) -> Non
     assert kinds["colour"]["reasons"] == {"colour_image": kinds["colour"]["n"]}
     assert kinds["blank"]["n"] >= 10
     assert kinds["other data set: heads"]["let_in"] == ["0.png"]
-    assert wrong["n"] == sum(found["n"] for found in kinds.values())
+    assert wrong["n"] == sum(counts["n"] for counts in kinds.values())
     assert wrong["n"] >= 120
     assert {"noise", "document", "photograph", "CT", "MR"} <= set(kinds)
 
@@ -138,17 +138,17 @@ def test_an_image_under_the_wrong_header_is_not_taken_for_something_else(
     ):
         dataset = dataset_of(pixels, Modality=modality)
         (tmp_path / name).write_bytes(file_of(dataset))
-    found = {picture.name for picture in found_images(samples=tmp_path)}
-    assert "head.dcm" in found
-    assert not found & {"chest.dcm", "the same.dcm"}
+    names = {picture.name for picture in found_images(samples=tmp_path)}
+    assert "head.dcm" in names
+    assert not names & {"chest.dcm", "the same.dcm"}
 
 
 def test_what_a_picture_check_refuses_counts_as_sure(
     model: LoadedModel,
 ) -> None:
     blank = gate_images.TrialImage("blank", "b", np.full((64, 64), 9, np.uint16))
-    found = gate_trial.judge(model, blank)
-    assert found == Judged("blank", "b", math.inf, "blank_image")
+    judged = gate_trial.judge(model, blank)
+    assert judged == Judged("blank", "b", math.inf, "blank_image")
 
 
 def test_wilsons_interval() -> None:

@@ -217,21 +217,21 @@ def test_all_of_it_together_on_a_tiny_network(
 ) -> None:
     rows = manifest(tmp_path, [[["Pneumonia", 30, 30, 80, 80]], [], []])
     model = load_model(tiny_card, cache_dir=cache_dir, threads=1)
-    told: list[tuple[int, int]] = []
-    found = measure_heat_maps(
+    steps: list[tuple[int, int]] = []
+    report = measure_heat_maps(
         model,
         rows,
         tmp_path,
         cache_dir,
         images=2,
-        progress=lambda done, total: told.append((done, total)),
+        progress=lambda done, total: steps.append((done, total)),
     )
-    assert told[-1] == (8, 8)
-    assert found["pointing_game"]["val"]["images_and_labels"] == 1
-    assert found["insertion_deletion"]["images"] == 2
-    shares = [stage["share_of_layers"] for stage in found["randomisation"]["stages"]]
+    assert steps[-1] == (8, 8)
+    assert report["pointing_game"]["val"]["images_and_labels"] == 1
+    assert report["insertion_deletion"]["images"] == 2
+    shares = [stage["share_of_layers"] for stage in report["randomisation"]["stages"]]
     assert shares == [0.0, 0.25, 0.5, 0.75, 1.0]
-    assert json.loads(json.dumps(found)) == found
+    assert json.loads(json.dumps(report)) == report
 
 
 def test_a_model_without_heat_maps_is_refused(plain_card: Card, tmp_path: Path) -> None:

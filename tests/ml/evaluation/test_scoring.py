@@ -245,7 +245,7 @@ def test_the_command_prints_one_json_object(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         (["--dataset", "elsewhere"], "no row of the manifest"),
         (["--root", "nowhere"], "nowhere is not a folder"),
@@ -255,7 +255,7 @@ def test_the_command_prints_one_json_object(
 )
 def test_the_command_fails_where_nothing_was_measured(
     more: list[str],
-    said: str,
+    message: str,
     tiny_weights_dir: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -265,7 +265,7 @@ def test_the_command_fails_where_nothing_was_measured(
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path)
     arguments = ["--manifest", str(manifest), "--root", str(tmp_path)]
-    with pytest.raises(CommandError, match=said):
+    with pytest.raises(CommandError, match=message):
         call_command("evaluate_model", "tiny", *arguments, *more)
 
 

@@ -146,8 +146,8 @@ def test_sources_are_separated_only_where_features_differ(
     model: LoadedModel, tmp_path: Path, marked: bool
 ) -> None:
     train, val = normals(tmp_path, marked=marked)
-    found = measure_sources(model, train, val, tmp_path, tmp_path / "cache")
-    (pair,) = found["pairs"]
+    report = measure_sources(model, train, val, tmp_path, tmp_path / "cache")
+    (pair,) = report["pairs"]
     assert pair["label"] == "Normal"
     assert pair["sources"] == ["here", "there"]
     assert pair["images"] == {"train": 48, "val": 24}
@@ -163,8 +163,8 @@ def test_a_source_with_few_patients_is_named_and_not_measured(
 ) -> None:
     train, val = normals(tmp_path, marked=True)
     one = [replace(each, patient=each.dataset) for each in val]
-    found = measure_sources(model, train, one, tmp_path, tmp_path / "cache")
-    assert found == {
+    report = measure_sources(model, train, one, tmp_path, tmp_path / "cache")
+    assert report == {
         "pairs": [],
         "too_few": [{"label": "Normal", "sources": ["here", "there"]}],
     }
@@ -223,11 +223,11 @@ def test_heat_is_reported_for_labels_with_images_enough(
     plain_card: Card, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ml.evaluation.shortcuts.measures.LEAST_IMAGES", 6)
-    found = heat_metrics(plain_card, read_images(plain_card))
-    assert found["images_without_lungs_found"] == 1
+    report = heat_metrics(plain_card, read_images(plain_card))
+    assert report["images_without_lungs_found"] == 1
     # The first label lost an image, and the third has none.
-    assert set(found["labels"]) == {"Bacterial pneumonia"}
-    label = found["labels"]["Bacterial pneumonia"]
+    assert set(report["labels"]) == {"Bacterial pneumonia"}
+    label = report["labels"]["Bacterial pneumonia"]
     assert label["images"] == 6
     assert label["outside"]["value"] == 0.5
     assert label["outside_if_even"]["value"] == 0.6
@@ -246,23 +246,23 @@ def test_all_of_it_together(model: LoadedModel, tmp_path: Path) -> None:
             first=first,
         )
     (tmp_path / val[0].path).write_bytes(b"no picture")
-    told: list[tuple[int, int]] = []
-    found = measure_shortcuts(
+    steps: list[tuple[int, int]] = []
+    report = measure_shortcuts(
         model,
         train,
         val,
         tmp_path,
         tmp_path / "cache",
-        progress=lambda done, total: told.append((done, total)),
+        progress=lambda done, total: steps.append((done, total)),
     )
-    assert told[-1] == (27, 27)
-    assert (found["images"], found["failed"]) == (26, [val[0].path])
-    assert set(found["changes"]["all"]) == {"images", *CHANGES_OF_CHESTS}
-    assert found["sources"]["pairs"][0]["images"]["val"] == 23
-    assert "Normal" in found["heat_outside_lungs"]["labels"]
+    assert steps[-1] == (27, 27)
+    assert (report["images"], report["failed"]) == (26, [val[0].path])
+    assert set(report["changes"]["all"]) == {"images", *CHANGES_OF_CHESTS}
+    assert report["sources"]["pairs"][0]["images"]["val"] == 23
+    assert "Normal" in report["heat_outside_lungs"]["labels"]
     # Nothing that the model says is better than what borders and greys tell.
-    assert found["statement"].startswith("Source not separable from disease (all: ")
-    assert "balanced_accuracy" in found["baseline"]["all"]["not_separable"]
+    assert report["statement"].startswith("Source not separable from disease (all: ")
+    assert "balanced_accuracy" in report["baseline"]["all"]["not_separable"]
 
 
 def test_an_ensemble_is_measured_by_its_members(tmp_path: Path) -> None:

@@ -38,10 +38,10 @@ def test_each_format_has_the_outputs_of_the_network(
     file = tmp_path / EXPORTED_NAMES[file_format]
     export(network, file, file_format=file_format, size=64)
     images = np.random.default_rng(3).normal(size=(3, 64, 64, 1)).astype(np.float32)
-    found = outputs_by_name(run_exported(file, images, file_format=file_format))
+    outputs = outputs_by_name(run_exported(file, images, file_format=file_format))
     logits, maps = network.predict_on_batch(images)
-    assert np.abs(found["logits"] - logits).max() < 1e-4
-    assert np.abs(found["maps"] - maps).max() < 1e-3
+    assert np.abs(outputs["logits"] - logits).max() < 1e-4
+    assert np.abs(outputs["maps"] - maps).max() < 1e-3
 
 
 def by_the_model_itself(offset: float):  # type: ignore[no-untyped-def]
@@ -103,16 +103,16 @@ def test_an_export_with_other_outputs_is_deleted(
 
 
 @pytest.mark.parametrize(
-    ("file_format", "name", "told"),
+    ("file_format", "name", "message"),
     [
         ("pickle", "tiny.pkl", "no format pickle"),
         ("tflite", "tiny.onnx", r"end with \.tflite"),
     ],
 )
 def test_an_impossible_export_is_refused(
-    tiny_card: Card, tmp_path: Path, file_format: str, name: str, told: str
+    tiny_card: Card, tmp_path: Path, file_format: str, name: str, message: str
 ) -> None:
-    with pytest.raises(ModelError, match=told):
+    with pytest.raises(ModelError, match=message):
         export_model(
             tiny_card,
             file_format=file_format,
@@ -130,8 +130,8 @@ def test_an_ensemble_and_a_packed_graph_have_nothing_to_export(
     packed = replace(
         tiny_card, raw={**tiny_card.raw, "weights": {"format": "openvino"}}
     )
-    for card, told in ((ensemble, "members instead: tiny"), (packed, "SavedModel")):
-        with pytest.raises(ModelError, match=told):
+    for card, message in ((ensemble, "members instead: tiny"), (packed, "SavedModel")):
+        with pytest.raises(ModelError, match=message):
             export_model(
                 card,
                 file_format="onnx",

@@ -18,10 +18,10 @@ SEEN_A_SOURCE = 12
 @pytest.fixture(scope="module")
 def card() -> Card:
     """Return the newest card of the default model, if it has a gate."""
-    found = get_card("chestx6-resnet50")
-    if found.gate is None:
-        pytest.skip(f"{found.name} {found.version} has no gate: run fit_gate")
-    return found
+    newest = get_card("chestx6-resnet50")
+    if newest.gate is None:
+        pytest.skip(f"{newest.name} {newest.version} has no gate: run fit_gate")
+    return newest
 
 
 @pytest.fixture(scope="module")

@@ -31,13 +31,13 @@ def test_a_run_begins_from_another_model_of_other_labels(
     with_arrays = [layer for layer in known.layers if layer.variables]
     assert filled == len(with_arrays) - 1
     for name in ("stem_conv", "stage2_block1_expand_norm"):
-        for found, wanted in zip(
+        for actual, expected in zip(
             fresh.get_layer(name).get_weights(),
             known.get_layer(name).get_weights(),
             strict=True,
         ):
             # Weights on disk are float16.
-            assert np.allclose(found, wanted, atol=2e-3)
+            assert np.allclose(actual, expected, atol=2e-3)
     assert fresh.get_layer("logits").kernel.shape[-1] == 5
 
 
@@ -95,13 +95,13 @@ def test_grey_images_are_seen_as_the_colours_were(architecture: str) -> None:
     grey = np.random.default_rng(0).random((1, 32, 32, 1), np.float32)
     colours = PREPARED[architecture](np.repeat(grey * 255, 3, axis=3))
     theirs, ours = FIRST_RELU[architecture]
-    wanted = keras.Model(source.input, source.get_layer(theirs).output)
-    found = keras.Model(target.input, target.get_layer(ours).output)
+    expected = keras.Model(source.input, source.get_layer(theirs).output)
+    actual = keras.Model(target.input, target.get_layer(ours).output)
     # Away from the border, where a padded zero means black there and grey here.
     inside = (slice(None), slice(3, -3), slice(3, -3))
     assert np.allclose(
-        np.asarray(found((grey - 0.5) / 0.25))[inside],
-        np.asarray(wanted(colours.astype(np.float32)))[inside],
+        np.asarray(actual((grey - 0.5) / 0.25))[inside],
+        np.asarray(expected(colours.astype(np.float32)))[inside],
         rtol=1e-3,
         atol=1e-3,
     )

@@ -91,11 +91,11 @@ def test_lungs_are_searched_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = packed(tmp_path, chest_like(220, 180))
-    found = lung_masks(images, cache_dir=tmp_path)
-    assert found.shape == (1, 64, 64)
-    assert found.any()
+    masks = lung_masks(images, cache_dir=tmp_path)
+    assert masks.shape == (1, 64, 64)
+    assert masks.any()
     monkeypatch.delattr(module, "find_lungs")
-    assert np.array_equal(lung_masks(images, cache_dir=tmp_path), found)
+    assert np.array_equal(lung_masks(images, cache_dir=tmp_path), masks)
 
 
 def test_lungs_that_cannot_be_found_are_not_made_up(tmp_path: Path) -> None:

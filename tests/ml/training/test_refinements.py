@@ -74,8 +74,10 @@ def test_unknown_labels_do_not_count() -> None:
     targets[0, 1:] = targets[1] = -1
     own = sigmoid_loss(EVEN, gamma=0, smoothing=0)
     assert value(own, targets) == pytest.approx(np.log1p(np.exp(-2.0)), rel=1e-5)
-    told = ground_truth(targets == 1, targets >= 0)
-    assert log_loss("sigmoid", LOGITS, told) == pytest.approx(value(own, targets))
+    partly_known = ground_truth(targets == 1, targets >= 0)
+    assert log_loss("sigmoid", LOGITS, partly_known) == pytest.approx(
+        value(own, targets)
+    )
     own = softmax_loss(EVEN, gamma=0, smoothing=0)
     assert log_loss("softmax", LOGITS, ground_truth(ONE_HOT)) == pytest.approx(
         value(own, ONE_HOT), rel=1e-5
@@ -152,8 +154,8 @@ def test_an_ended_run_keeps_its_best_epoch(tmp_path: Path) -> None:
     assert state.epoch == best + 2 < 40
     kept = build("tiny", classes=3)
     restore(tmp_path / "run", model=kept)
-    for found, wanted in zip(kept.get_weights(), losses[best], strict=True):
-        assert np.allclose(found, wanted)
+    for actual, expected in zip(kept.get_weights(), losses[best], strict=True):
+        assert np.allclose(actual, expected)
     # Started again it has nothing left to do.
     assert run_of(tmp_path, tmp_path / "run", recipe, 40).train().epoch == state.epoch
     assert load_state(tmp_path / "run") is not None
