@@ -430,9 +430,9 @@ def loaded_by(start: list[Path]) -> set[Path]:
             module = name.replace(".", "/")
             parent = module.rpartition("/")[0]
             waiting += [
-                found
+                candidate
                 for path in (f"{module}.py", f"{parent}.py", f"{module}/__init__.py")
-                if (found := ROOT / path).is_file()
+                if (candidate := ROOT / path).is_file()
             ]
     return loaded
 

@@ -218,7 +218,7 @@ def table_rows(page: Path, *, first_header: str) -> Iterator[list[str]]:
 
 def environment_variables() -> dict[str, str | None]:
     """Return what settings.py reads from the environment, with plain defaults."""
-    found: dict[str, str | None] = {}
+    variables: dict[str, str | None] = {}
     for node in ast.walk(ast.parse(SETTINGS.read_text(encoding="utf-8"))):
         if not isinstance(node, ast.Call) or not node.args:
             continue
@@ -227,8 +227,10 @@ def environment_variables() -> dict[str, str | None]:
         if not (called.startswith("env.") or called == "_one_of"):
             continue
         if isinstance(name, ast.Constant) and str(name.value).isupper():
-            found[str(name.value)] = found.get(str(name.value)) or _default_of(node)
-    return found
+            variables[str(name.value)] = variables.get(str(name.value)) or _default_of(
+                node
+            )
+    return variables
 
 
 def _default_of(call: ast.Call) -> str | None:

@@ -391,6 +391,6 @@ def test_words_outside_of_brackets_are_found_wherever_they_stand() -> None:
     <img alt="Five"><a title="Six" aria-label="Seven">⟦not this⟧</a><kbd>k</kbd>
     <script>not this</script><p class="brand">Chest<span>X</span></p>"""
 
-    found = untranslated(page)
+    texts = untranslated(page)
 
-    assert found == ["One · ChestX", "Two", "Three", "Four", "Five", "Six", "Seven"]
+    assert texts == ["One · ChestX", "Two", "Three", "Four", "Five", "Six", "Seven"]

@@ -73,13 +73,15 @@ def test_signed_out_nothing_opens(record: Record) -> None:
             continue
         for method in (strangers.get, strangers.post, strangers.delete):
             answer = method(route.path)
-            said = f"{method.__name__} {route.path}"
+            request_line = f"{method.__name__} {route.path}"
             if route.path.startswith("/api/"):
-                assert answer.status_code == HTTPStatus.UNAUTHORIZED, said
+                assert answer.status_code == HTTPStatus.UNAUTHORIZED, request_line
             else:
-                assert answer.status_code == HTTPStatus.FOUND, said
-                assert answer.headers["Location"].startswith("/sign-in/"), said
-            assert not any(mark in answer.content for mark in record.marks), said
+                assert answer.status_code == HTTPStatus.FOUND, request_line
+                assert answer.headers["Location"].startswith("/sign-in/"), request_line
+            assert not any(mark in answer.content for mark in record.marks), (
+                request_line
+            )
         walked += 1
     assert walked > 100
 
