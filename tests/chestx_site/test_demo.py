@@ -46,7 +46,7 @@ def demo() -> Generator[RunningDemo, None, None]:
             running.end()
 
 
-def test_says_each_step_then_address_and_accounts(demo: RunningDemo) -> None:
+def test_start_prints_each_step_then_address_and_accounts(demo: RunningDemo) -> None:
     assert wait_until(lambda: "Ctrl-C" in demo.output, timeout_s=30)
     steps = [
         "Starting PostgreSQL and Redis",
@@ -62,7 +62,7 @@ def test_says_each_step_then_address_and_accounts(demo: RunningDemo) -> None:
     assert places == sorted(places)
 
 
-def test_every_role_signs_in(demo: RunningDemo) -> None:
+def test_the_demo_user_of_every_role_can_sign_in(demo: RunningDemo) -> None:
     assert all(demo.token(role) for role in ROLES)
 
 
@@ -74,14 +74,14 @@ def test_demo_patients_appear(demo: RunningDemo) -> None:
     assert page["results"]
 
 
-def test_readiness_is_whole_once_the_worker_listens(demo: RunningDemo) -> None:
+def test_readiness_is_complete_once_the_worker_listens(demo: RunningDemo) -> None:
     whole = {
         name: "ok" for name in ("status", "database", "storage", "broker", "worker")
     }
     assert wait_until(lambda: demo.get("/readyz")[1] == whole, timeout_s=60)
 
 
-def test_web_and_supervisor_map_no_neural_network_library(demo: RunningDemo) -> None:
+def test_web_and_supervisor_load_no_neural_network_library(demo: RunningDemo) -> None:
     """After patients were loaded and pages asked for; only the worker may."""
     for pid in demo.pids("gunicorn") | {demo.process.pid}:
         mapped = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8")
@@ -90,7 +90,9 @@ def test_web_and_supervisor_map_no_neural_network_library(demo: RunningDemo) -> 
 
 
 @pytest.mark.parametrize("parts", [("celery", "worker"), ("gunicorn",), ("sweeper",)])
-def test_a_killed_child_comes_back(demo: RunningDemo, parts: tuple[str, ...]) -> None:
+def test_a_killed_child_process_is_restarted(
+    demo: RunningDemo, parts: tuple[str, ...]
+) -> None:
     before = demo.pids(*parts)
     assert before
     for pid in before:
@@ -120,7 +122,7 @@ def test_a_second_demo_on_the_same_folder_is_refused(demo: RunningDemo) -> None:
     assert f"ChestX already runs on {demo.var_dir}" in second.stderr
 
 
-def test_a_taken_port_is_named(demo: RunningDemo) -> None:
+def test_the_error_names_a_port_in_use(demo: RunningDemo) -> None:
     with short_folder() as folder:
         second = _try_demo(VAR_DIR=str(folder / "var"), PORT=str(demo.port))
     assert second.returncode == 1
@@ -139,7 +141,7 @@ def test_production_settings_are_refused() -> None:
     assert "does not run with CHESTX_ENV=production" in refused.stderr
 
 
-def test_somebody_elses_database_is_refused() -> None:
+def test_an_external_database_is_refused() -> None:
     refused = _try_demo(DATABASE_URL="postgresql://chestx@localhost/chestx")
     assert refused.returncode == 1
     assert "Unset DATABASE_URL" in refused.stderr
@@ -160,7 +162,7 @@ def test_a_command_without_a_database_says_what_to_do() -> None:
     assert "Traceback" not in completed.stderr
 
 
-def test_stops_in_time_keeps_its_record_and_survives_kill_9() -> None:
+def test_the_demo_stops_in_time_and_keeps_its_data_after_sigkill() -> None:
     with short_folder() as folder, ended_demos() as demos:
         first = demos(folder / "var")
         first.wait_until_ready()

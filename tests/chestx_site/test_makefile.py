@@ -42,7 +42,9 @@ def test_help_is_the_default_and_lists_every_command() -> None:
 
 
 @pytest.mark.parametrize("version", [(3, 10), (3, 14)])
-def test_another_python_is_refused_with_a_sentence(version: tuple[int, int]) -> None:
+def test_another_python_version_is_refused_with_a_message(
+    version: tuple[int, int],
+) -> None:
     """The check in the recipe, run with a made-up version."""
     recipe = (ROOT / "Makefile").read_text()
     check = re.search(r"\$\(PYTHON\) -c '(.*?)'$", recipe, flags=re.MULTILINE)
