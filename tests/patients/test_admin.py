@@ -77,9 +77,7 @@ def everything() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_lists_and_rows_are_shown_and_leave_their_event(
-    admin: Client, kind: str
-) -> None:
+def test_viewing_lists_and_rows_is_audited(admin: Client, kind: str) -> None:
     made = everything()
     assert admin.get(list_url(kind)).status_code == 200
     page = admin.get(row_url(kind, made[kind].pk))
@@ -111,7 +109,7 @@ def test_a_list_makes_no_query_per_row(admin: Client, kind: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_only_those_who_may_enter_see_it(kind: str) -> None:
+def test_only_permitted_roles_open_the_admin_pages(kind: str) -> None:
     key = everything()[kind].pk
     for role in (Role.RADIOLOGIST, Role.TECHNOLOGIST, Role.DATA_SCIENTIST):
         client = person(role)
@@ -119,7 +117,7 @@ def test_only_those_who_may_enter_see_it(kind: str) -> None:
             assert client.get(url).status_code in (302, 403, 404)
 
 
-def test_the_auditor_enters_for_the_trail_only() -> None:
+def test_the_auditor_opens_no_admin_pages_of_patients() -> None:
     made = everything()
     study = made["study"]
     auditor = person(Role.AUDITOR)
@@ -134,7 +132,9 @@ def test_the_auditor_enters_for_the_trail_only() -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "patient"])
-def test_nothing_is_added_changed_or_deleted_by_hand(admin: Client, kind: str) -> None:
+def test_rows_cannot_be_added_changed_or_deleted_by_hand(
+    admin: Client, kind: str
+) -> None:
     key = everything()[kind].pk
     assert admin.post(row_url(kind, key), {"description": "x"}).status_code == 403
     assert admin.get(reverse(f"admin:patients_{kind}_add")).status_code == 403
@@ -142,7 +142,7 @@ def test_nothing_is_added_changed_or_deleted_by_hand(admin: Client, kind: str) -
     assert admin.post(delete, {"post": "yes"}).status_code == 403
 
 
-def test_a_corrected_name_is_found_and_its_change_is_in_the_trail(
+def test_a_corrected_name_is_searchable_and_audited(
     admin: Client,
 ) -> None:
     patient = StudyFactory().patient
@@ -190,12 +190,14 @@ def test_patients_and_studies_are_found_as_on_the_pages(admin: Client) -> None:
         ("patientassignment", {"undone_at__isempty": "1"}),
     ],
 )
-def test_every_filter_answers(admin: Client, kind: str, query: dict[str, str]) -> None:
+def test_every_list_filter_works(
+    admin: Client, kind: str, query: dict[str, str]
+) -> None:
     everything()
     assert admin.get(list_url(kind), query).status_code == 200
 
 
-def test_a_study_is_assigned_and_given_back(admin: Client) -> None:
+def test_a_study_can_be_assigned_and_the_assignment_undone(admin: Client) -> None:
     study = send(image_bytes(PatientID=None)).study
     url = reverse("admin:patients_study_assign", args=[study.pk])
     assert url in admin.get(row_url("study", study.pk)).content.decode()
@@ -216,7 +218,7 @@ def test_a_study_is_assigned_and_given_back(admin: Client) -> None:
     assert "Only the newest assignment" in page
 
 
-def test_a_flag_is_reconciled(admin: Client) -> None:
+def test_a_flag_can_be_reconciled(admin: Client) -> None:
     study = StudyFactory(flags=[flag.value for flag in StudyFlag])
     for flag in StudyFlag:
         page = choose(admin, "study", f"reconcile_{flag.value}", study)
@@ -227,7 +229,7 @@ def test_a_flag_is_reconciled(admin: Client) -> None:
     assert changes.count() == len(StudyFlag)
 
 
-def test_conflicts_are_listed_and_resolved(admin: Client) -> None:
+def test_conflicts_can_be_listed_and_resolved(admin: Client) -> None:
     uid = generate_uid()
     first = send(image_bytes(StudyInstanceUID=uid, PatientID=None))
     conflicts = [
@@ -252,7 +254,7 @@ def test_conflicts_are_listed_and_resolved(admin: Client) -> None:
     assert AuditEvent.objects.filter(action="resolve_conflict").count() == 3
 
 
-def test_markup_in_a_name_is_not_markup_in_the_page(admin: Client) -> None:
+def test_markup_in_a_name_is_escaped(admin: Client) -> None:
     DepartmentFactory()
     study = StudyFactory(patient=PatientFactory(family_name="<script>alert(1)"))
     for url in (
