@@ -54,7 +54,7 @@ class TestLostDatabase:
     @pytest.mark.parametrize(
         "path", ["/", "/api/v1/studies/", "/admin/patients/study/"]
     )
-    def test_in_a_view(
+    def test_a_database_lost_in_a_view_is_503(
         self, path: str, error: type[Exception], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         client = person(Role.ADMIN)
@@ -71,7 +71,9 @@ class TestLostDatabase:
         assert int(answer.headers["Retry-After"]) > 0
         assert closed
 
-    def test_before_any_view(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_database_lost_before_the_view_is_503(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         client = person()
         client.raise_request_exception = False
         monkeypatch.setattr(connection, "close", lambda: None)
@@ -88,7 +90,7 @@ class TestLostDatabase:
         assert answer.status_code == 503
         assert answer.json()["reason_code"] == "database_unavailable"
 
-    def test_other_errors_are_not_taken_for_it(self) -> None:
+    def test_other_errors_are_not_taken_for_a_lost_database(self) -> None:
         assert not is_database_lost(ValueError("x"))
         middleware = DatabaseDownMiddleware(_unused)
         request = RequestFactory().get("/")

@@ -96,8 +96,8 @@ def test_a_shadow_run_stands_behind_what_readers_wait_for(
     routine = image_row()
     queue_predictions(routine)
     # One by one: the rows of one claim come back in no order.
-    submitted_identity = [claim("worker-1")[0] for _ in range(4)]
-    order = [Prediction.objects.get(pk=one.prediction_id) for one in submitted_identity]
+    claims = [claim("worker-1")[0] for _ in range(4)]
+    order = [Prediction.objects.get(pk=one.prediction_id) for one in claims]
     assert [run.shadow for run in order] == [False, False, True, True]
 
 
