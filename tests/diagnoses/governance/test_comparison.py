@@ -63,7 +63,7 @@ def images(versions: tuple[ModelVersion, ModelVersion]) -> list[Instance]:
     return made
 
 
-def test_it_counts_label_by_label_on_images_that_both_have_read(
+def test_a_comparison_counts_each_label_on_images_read_by_both(
     versions: tuple[ModelVersion, ModelVersion], images: list[Instance]
 ) -> None:
     comparison = compare(*versions, user=UserFactory(role=Role.ADMIN))
@@ -83,7 +83,7 @@ def test_it_counts_label_by_label_on_images_that_both_have_read(
     assert image.greatest_difference == pytest.approx(0.5)
 
 
-def test_the_latest_run_of_each_counts(
+def test_a_comparison_uses_the_latest_run_of_each_version(
     versions: tuple[ModelVersion, ModelVersion], images: list[Instance]
 ) -> None:
     says(images[2], versions[1], Normal=0.3, Tuberculosis=0.7)
@@ -102,7 +102,7 @@ def test_images_of_other_departments_are_not_counted(
     assert compare_image(*versions, image=images[0].pk, user=other) is None
 
 
-def test_kappa_is_cohens() -> None:
+def test_kappa_is_cohens_kappa() -> None:
     # Cohen's own measure on the textbook table of two readers.
     table = {("yes", "yes"): 20, ("yes", "no"): 5, ("no", "yes"): 10, ("no", "no"): 15}
     agreement = agreement_of(table)
@@ -128,7 +128,7 @@ def test_administrators_and_data_scientists_compare_on_a_page(
         assert event.subjects.get().patient_uuid == patient.pk
 
 
-def test_one_image_is_compared_with_all_its_labels(
+def test_one_image_can_be_compared_label_by_label(
     versions: tuple[ModelVersion, ModelVersion], images: list[Instance]
 ) -> None:
     client = person(Role.DATA_SCIENTIST)
@@ -141,12 +141,12 @@ def test_one_image_is_compared_with_all_its_labels(
     assert client.get("/models/compare/?first=nobody@1").status_code == 404
 
 
-def test_a_page_without_anything_to_compare_says_so() -> None:
+def test_the_comparison_page_asks_for_two_versions() -> None:
     page = person(Role.ADMIN).get("/models/compare/").content.decode()
     assert "Choose two versions" in page
 
 
-def test_a_program_compares_too(
+def test_versions_can_be_compared_over_rest(
     versions: tuple[ModelVersion, ModelVersion], images: list[Instance]
 ) -> None:
     url = "/api/v1/models/compare/?first=chestx6-resnet50@1&second="

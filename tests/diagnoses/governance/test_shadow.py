@@ -63,7 +63,7 @@ def shadow_run(image: Instance) -> Prediction:
     return Prediction.objects.get(instance=image, shadow=True)
 
 
-def test_it_reads_every_image_that_fits_and_only_those(
+def test_a_shadow_model_reads_every_matching_image(
     shadow_model: ModelVersion,
 ) -> None:
     installed_model("other-net")
@@ -79,7 +79,7 @@ def test_it_reads_every_image_that_fits_and_only_those(
     assert (in_shadow.model_version.name, in_shadow.shadow) == ("brain-net", True)
 
 
-def test_a_requested_brain_picture_is_no_chest_image_in_shadow(
+def test_a_picture_for_a_named_model_gets_no_shadow_run(
     shadow_model: ModelVersion,
 ) -> None:
     installed_model("brain-net", modalities=["MR"], body_parts=["HEAD"])
@@ -88,7 +88,7 @@ def test_a_requested_brain_picture_is_no_chest_image_in_shadow(
     assert row.model_version.name == "brain-net"
 
 
-def test_a_shadow_run_stands_behind_what_readers_wait_for(
+def test_shadow_runs_are_claimed_after_other_runs(
     shadow_model: ModelVersion,
 ) -> None:
     stat = image_row(series__study=StudyFactory(priority=Priority.STAT))
@@ -101,7 +101,7 @@ def test_a_shadow_run_stands_behind_what_readers_wait_for(
     assert [run.shadow for run in order] == [False, False, True, True]
 
 
-def test_the_line_of_the_worklist_never_speaks_of_it(read_image: Instance) -> None:
+def test_the_worklist_never_shows_shadow_results(read_image: Instance) -> None:
     entry = WorklistEntry.objects.get()
     assert entry.prediction == Prediction.objects.get(shadow=False)
     other = installed_model("shadow-only", state="shadow")
@@ -113,7 +113,7 @@ def test_the_line_of_the_worklist_never_speaks_of_it(read_image: Instance) -> No
     assert delayed_since() is None
 
 
-def test_nobody_is_told_that_it_ended(
+def test_no_signal_is_sent_for_a_finished_shadow_run(
     shadow_model: ModelVersion, models: LoadedModels
 ) -> None:
     finished: list[Prediction] = []
@@ -133,7 +133,9 @@ def test_nobody_is_told_that_it_ended(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("role", READERS)
-def test_readers_find_no_trace_on_pages(read_image: Instance, role: Role) -> None:
+def test_pages_of_readers_show_no_shadow_results(
+    read_image: Instance, role: Role
+) -> None:
     hidden = shadow_run(read_image)
     study = read_image.series.study_id
     client = person(role)
@@ -158,7 +160,7 @@ def test_readers_find_no_trace_on_pages(read_image: Instance, role: Role) -> Non
 
 @pytest.mark.slow
 @pytest.mark.parametrize("role", READERS)
-def test_readers_find_no_trace_in_rest(read_image: Instance, role: Role) -> None:
+def test_rest_shows_readers_no_shadow_results(read_image: Instance, role: Role) -> None:
     hidden = shadow_run(read_image)
     assert_hidden_in_rest(program(role), hidden)
 
@@ -185,7 +187,9 @@ def assert_hidden_in_rest(client: Client, hidden: Prediction) -> None:
     assert client.get(compare).status_code == 403
 
 
-def test_an_administrators_token_needs_the_scope(read_image: Instance) -> None:
+def test_a_token_of_an_administrator_needs_the_scope_to_see_shadow_results(
+    read_image: Instance,
+) -> None:
     chief = UserFactory(role=Role.ADMIN)
     hidden = shadow_run(read_image)
     seen = program(user=chief).get(f"/api/v1/predictions/{hidden.pk}/").json()
@@ -195,13 +199,13 @@ def test_an_administrators_token_needs_the_scope(read_image: Instance) -> None:
     assert_hidden_in_rest(Client(headers={"Authorization": f"Token {text}"}), hidden)
 
 
-def test_the_answer_to_an_upload_names_it_to_nobody(read_image: Instance) -> None:
+def test_latest_runs_never_include_shadow_runs(read_image: Instance) -> None:
     runs = latest_runs([read_image.pk])[read_image.pk]
     assert [run.shadow for run in runs] == [False]
     assert [run.shadow for run in latest_shadow_runs(read_image.pk)] == [True]
 
 
-def test_administrators_see_it_on_the_study_marked_and_last(
+def test_administrators_see_shadow_results_marked_and_last_on_the_study(
     read_image: Instance,
 ) -> None:
     study = read_image.series.study_id
@@ -214,7 +218,7 @@ def test_administrators_see_it_on_the_study_marked_and_last(
     assert not Finding.objects.get(pk=finding).prediction.shadow
 
 
-def test_what_ran_in_shadow_stays_unseen_when_the_version_becomes_active(
+def test_shadow_results_stay_hidden_after_activation(
     read_image: Instance, shadow_model: ModelVersion
 ) -> None:
     activate(
@@ -229,7 +233,7 @@ def test_what_ran_in_shadow_stays_unseen_when_the_version_becomes_active(
     assert (again.model_version, again.shadow, again.run) == (shadow_model, False, 2)
 
 
-def test_a_failed_shadow_run_is_asked_for_again_in_shadow(
+def test_a_failed_shadow_run_is_retried_in_shadow(
     shadow_model: ModelVersion,
 ) -> None:
     installed = ModelVersion.objects.exclude(pk=shadow_model.pk)
@@ -243,7 +247,7 @@ def test_a_failed_shadow_run_is_asked_for_again_in_shadow(
     assert (again.shadow, again.run) == (True, 2)
 
 
-def test_a_shadow_run_is_made_again_like_any_other(
+def test_a_shadow_run_can_be_reproduced(
     read_image: Instance, models: LoadedModels
 ) -> None:
     for run in Prediction.objects.all():

@@ -40,7 +40,7 @@ def _installed(
     settings.INFERENCE_CACHE_DIR = cache_dir
 
 
-def test_shortcuts_are_told_as_json(
+def test_shortcuts_are_printed_as_json(
     images: list[str],
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
@@ -73,6 +73,6 @@ def test_heat_maps_are_summarised_for_people(
 
 
 @pytest.mark.parametrize("command", ["evaluate_shortcuts", "evaluate_heat_maps"])
-def test_a_model_that_is_not_there_is_refused(images: list[str], command: str) -> None:
+def test_an_unknown_model_is_refused(images: list[str], command: str) -> None:
     with pytest.raises(CommandError, match="There is no model"):
         call_command(command, "tiny/9.9.9", *images)

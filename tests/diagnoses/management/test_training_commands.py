@@ -58,7 +58,7 @@ def recipe(monkeypatch: pytest.MonkeyPatch) -> Recipe:
     return tiny
 
 
-def test_a_published_layout_is_tuned_and_trained_without_a_manifest(
+def test_a_published_layout_can_be_tuned_and_trained_without_a_manifest(
     recipe: Recipe,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -88,7 +88,9 @@ def test_a_published_layout_is_tuned_and_trained_without_a_manifest(
     assert all("held_out_loss" in entry for entry in history)
 
 
-def test_what_cannot_be_trained_is_said(recipe: Recipe, tmp_path: Path) -> None:
+def test_impossible_trainings_end_with_a_message(
+    recipe: Recipe, tmp_path: Path
+) -> None:
     for number in (1, 2):
         split = "train" if number == 1 else "test"
         path = tmp_path / split / "PNEUMONIA" / f"person5_bacteria_{number}.jpeg"
@@ -135,7 +137,7 @@ def test_options_change_the_recipe(
     assert (large.epoch_images, large.batch_size) == (9000, 64)
 
 
-def test_a_cards_command_says_what_decided_the_run_and_no_folder_of_this_machine(
+def test_the_command_of_a_card_has_the_deciding_options_and_no_local_path(
     settings: Settings, tmp_path: Path
 ) -> None:
     settings.CHESTX_DATA = tmp_path
@@ -159,7 +161,7 @@ def test_a_cards_command_says_what_decided_the_run_and_no_folder_of_this_machine
     ]
 
 
-def test_a_report_names_the_options_that_decided_it(
+def test_a_report_names_its_deciding_options(
     settings: Settings, tmp_path: Path
 ) -> None:
     settings.CHESTX_DATA = tmp_path
