@@ -14,7 +14,7 @@ from ml.uncertainty import certainty_of, conformal_sets, not_ruled_out
 NAMES = ("a", "b", "c")
 
 
-def test_the_quantile_counts_the_image_to_come() -> None:
+def test_the_conformal_quantile_has_the_finite_sample_correction() -> None:
     values = np.arange(1.0, 20.0)
     assert conformal_quantile(values, 0.9) == 18.0
     assert conformal_quantile(values, 0.95) == 19.0
@@ -32,7 +32,7 @@ def drawn_softmax(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return softmax(logits * [3.0, 1.5, 1.0]), np.eye(3, dtype=bool)[ground_truth]
 
 
-def test_sets_cover_every_class_of_images_not_seen() -> None:
+def test_conformal_sets_cover_every_class_of_unseen_images() -> None:
     scores, positive = drawn_softmax(3000, 0)
     uncertainty = fit_uncertainty(
         scores,
@@ -76,7 +76,7 @@ def test_bands_cover_images_with_and_without_the_label() -> None:
     assert 0.1 < left_open.mean() < 0.9
 
 
-def test_labels_with_few_images_claim_nothing() -> None:
+def test_labels_with_few_images_have_no_certainty() -> None:
     scores = np.array([[0.2], [0.8]] * 6)
     uncertainty = fit_uncertainty(
         scores,
@@ -118,7 +118,7 @@ def test_words_follow_the_sets(
     assert (certainty.words, certainty.label_set) == (words, label_set)
 
 
-def test_a_call_against_the_set_is_not_sure() -> None:
+def test_a_positive_label_outside_the_set_is_not_sure() -> None:
     certainty = certainty_of(
         np.array([0.8, 0.15, 0.05]),
         np.array([True, True, False]),

@@ -70,7 +70,7 @@ def exported_with(
 
 
 @pytest.mark.slow
-def test_an_export_with_equal_outputs_is_kept_with_its_card(
+def test_an_export_with_equal_outputs_is_kept_with_a_card(
     tiny_card: Card,
     tmp_path: Path,
     cache_dir: Path,
@@ -89,7 +89,7 @@ def test_an_export_with_equal_outputs_is_kept_with_its_card(
 
 
 @pytest.mark.slow
-def test_an_export_with_other_outputs_is_deleted(
+def test_an_export_with_different_outputs_is_deleted(
     tiny_card: Card,
     tmp_path: Path,
     cache_dir: Path,
@@ -122,7 +122,7 @@ def test_an_impossible_export_is_refused(
         )
 
 
-def test_an_ensemble_and_a_packed_graph_have_nothing_to_export(
+def test_an_ensemble_and_a_packed_graph_cannot_be_exported(
     tiny_card: Card, tmp_path: Path
 ) -> None:
     member = {"name": "tiny", "version": "1.0.0", "weights_sha256": "0" * 64}

@@ -80,7 +80,7 @@ def test_a_network_with_dense_layers_is_rebuilt_with_its_maps(
 
 
 @pytest.mark.parametrize("name", ["softmax", "sigmoid"])
-def test_an_activation_written_as_a_function_is_taken_off(
+def test_an_activation_written_as_a_function_is_removed(
     folder: Path, name: str
 ) -> None:
     plain = foreign.flat_cnn()
@@ -112,7 +112,7 @@ def test_a_network_inside_a_network_becomes_one_graph(folder: Path) -> None:
     assert_equal_to_gradient_tape(ours, SIZE, head_of_network(ours))
 
 
-def test_a_network_of_any_size_asks_for_one(folder: Path) -> None:
+def test_a_network_of_any_input_size_needs_the_size_option(folder: Path) -> None:
     file = saved(foreign.nested(free_size=True), folder)
     with pytest.raises(ModelError, match="--size PIXELS"):
         import_network(import_request(file, "A", task="sigmoid"), folder=folder)
@@ -147,7 +147,7 @@ def test_arithmetic_in_an_h5_file_becomes_a_layer(folder: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # TensorFlow warns of its own SavedModel code
-def test_a_saved_model_with_augmentation_says_what_is_in_the_way(folder: Path) -> None:
+def test_a_saved_model_with_augmentation_is_refused_with_advice(folder: Path) -> None:
     foreign.flat_cnn().export(folder / "theirs", verbose=False)
     with pytest.raises(ModelError, match="save the network without it"):
         import_network(
@@ -156,7 +156,7 @@ def test_a_saved_model_with_augmentation_says_what_is_in_the_way(folder: Path) -
 
 
 @pytest.mark.parametrize("scaling", ["normalisation", "division"])
-def test_a_file_of_keras_2_says_what_its_weights_say(
+def test_a_keras_2_file_has_the_outputs_of_its_weights(
     folder: Path, scaling: str
 ) -> None:
     first = {
@@ -194,7 +194,7 @@ def by_hand(image: np.ndarray, weights: dict[str, np.ndarray]) -> np.ndarray:
     return x.reshape(-1) @ weights["dense/kernel:0"] + weights["dense/bias:0"]
 
 
-def test_an_operation_that_no_layer_stands_for_is_named() -> None:
+def test_the_error_names_an_unsupported_operation() -> None:
     layer = foreign.division_by(2.0)
     layer["config"]["function"] = "math.tan"
     with pytest.raises(ModelError, match=r"math\.tan"):
@@ -245,7 +245,7 @@ def test_the_request_must_match_the_network(
         import_network(import_request(file, **changes), folder=folder)
 
 
-def test_one_output_is_one_label(folder: Path) -> None:
+def test_one_output_needs_exactly_one_label(folder: Path) -> None:
     file = saved(foreign.flat_cnn(outputs=1, activation="sigmoid"), folder)
     with pytest.raises(ModelError, match="give only that one"):
         import_network(
@@ -264,7 +264,7 @@ def test_inputs_of_another_shape_are_refused(
         import_network(import_request(saved(network, folder), "A,B"), folder=folder)
 
 
-def test_layers_of_one_name_in_two_networks_get_names_of_their_own() -> None:
+def test_layers_of_the_same_name_in_two_networks_are_renamed() -> None:
     def inner(name: str) -> keras.Model:
         image = keras.Input((SIZE, SIZE, 1))
         x = keras.layers.Conv2D(1, 3, padding="same", name="conv")(image)

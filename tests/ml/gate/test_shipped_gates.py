@@ -32,7 +32,7 @@ def model(card: Card, cache_dir: Path) -> LoadedModel:
     return loaded
 
 
-def test_the_gate_is_small_and_says_what_it_was_fitted_on(card: Card) -> None:
+def test_the_gate_is_small_and_names_its_training_data(card: Card) -> None:
     assert card.gate is not None
     assert card.gate_file is not None
     assert card.gate_file.stat().st_size < 1_000_000

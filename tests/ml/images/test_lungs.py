@@ -31,7 +31,7 @@ def shared(one: np.ndarray, other: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("shape", [(220, 180), (300, 420)])
-def test_lungs_are_found_where_they_are_drawn(shape: tuple[int, int]) -> None:
+def test_lungs_are_found_in_a_drawn_chest(shape: tuple[int, int]) -> None:
     lungs = find_lungs(chest_like(*shape))
     assert lungs.estimated
     assert lungs.mask.shape == shape

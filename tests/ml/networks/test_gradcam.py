@@ -110,20 +110,24 @@ def with_head(head: list[Layer], *, size: int = 36) -> keras.Model:
     return network
 
 
-def test_grids_equal_gradient_tape() -> None:
+def test_grids_equal_those_of_gradient_tape() -> None:
     network = tiny_network()
     assert_equal_to_gradient_tape(network, 64, head_of_network(network))
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_grids_of_other_heads_equal_gradient_tape(name: str, tmp_path: Path) -> None:
+def test_grids_of_other_heads_equal_those_of_gradient_tape(
+    name: str, tmp_path: Path
+) -> None:
     network = with_head(HEADS[name])
     head_of_network(network).save(tmp_path / "head.npz")
     assert_equal_to_gradient_tape(network, 36, load_head(tmp_path / "head.npz"))
 
 
 @pytest.mark.parametrize("architecture", sorted(set(ARCHITECTURES) - {"tiny"}))
-def test_grids_of_each_architecture_equal_gradient_tape(architecture: str) -> None:
+def test_grids_of_each_architecture_equal_those_of_gradient_tape(
+    architecture: str,
+) -> None:
     keras.utils.set_random_seed(3)
     network = build(architecture, classes=2, size=96)
     for layer in network.layers:
@@ -146,7 +150,7 @@ def test_grids_of_each_architecture_equal_gradient_tape(architecture: str) -> No
         ([layers.Flatten(), layers.ReLU(threshold=1.0)], "threshold other than 0"),
     ],
 )
-def test_a_head_whose_gradient_is_not_known_is_refused(
+def test_a_head_without_a_known_gradient_is_refused(
     head: list[Layer], message: str
 ) -> None:
     with pytest.raises(ModelError, match=message):
@@ -163,7 +167,7 @@ def pooled(kernel: np.ndarray) -> Head:
     return Head([GlobalPooling("average"), Dense(kernel, np.zeros(kernel.shape[1]))])
 
 
-def test_a_label_without_positive_values_has_zeros_and_no_nan() -> None:
+def test_a_label_without_positive_values_has_a_grid_of_zeros() -> None:
     maps = np.ones((3, 3, 4), np.float32)
     kernel = np.stack([np.ones(4), -np.ones(4), np.zeros(4)], axis=1)
     heat_maps, scales = grids(maps, pooled(kernel))

@@ -28,7 +28,7 @@ def test_a_stated_sensitivity_is_reached_on_the_images_it_was_fitted_on() -> Non
     assert thresholds["sensitivity_98"]["Mass"] <= thresholds["sensitivity_95"]["Mass"]
 
 
-def test_the_plain_thresholds_of_published_systems_are_on_offer() -> None:
+def test_the_thresholds_of_published_systems_are_included() -> None:
     assert points()["plain_0.4"] == {"Mass": 0.4, "Hernia": 0.4}
 
 

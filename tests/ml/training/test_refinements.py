@@ -45,7 +45,7 @@ def value(loss: Any, targets: np.ndarray, logits: np.ndarray = LOGITS) -> float:
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_without_refinements_the_losses_are_the_usual_ones(smoothing: float) -> None:
+def test_without_refinements_the_losses_equal_those_of_keras(smoothing: float) -> None:
     usual = keras.losses.CategoricalCrossentropy(
         from_logits=True, label_smoothing=smoothing
     )
@@ -58,7 +58,7 @@ def test_without_refinements_the_losses_are_the_usual_ones(smoothing: float) -> 
     assert value(own, ONE_HOT) == pytest.approx(value(binary, ONE_HOT), rel=1e-5)
 
 
-def test_focal_losses_are_those_of_keras() -> None:
+def test_focal_losses_equal_those_of_keras() -> None:
     usual = keras.losses.CategoricalFocalCrossentropy(
         alpha=1.0, gamma=2.0, from_logits=True
     )
@@ -69,7 +69,7 @@ def test_focal_losses_are_those_of_keras() -> None:
     assert value(own, ONE_HOT) == pytest.approx(value(binary, ONE_HOT), rel=1e-4)
 
 
-def test_unknown_labels_do_not_count() -> None:
+def test_unknown_labels_do_not_change_the_loss() -> None:
     targets = ONE_HOT.copy()
     targets[0, 1:] = targets[1] = -1
     own = sigmoid_loss(EVEN, gamma=0, smoothing=0)
@@ -84,7 +84,7 @@ def test_unknown_labels_do_not_count() -> None:
     )
 
 
-def test_rare_labels_weigh_more() -> None:
+def test_rare_labels_have_a_higher_weight() -> None:
     weighted = replace(RECIPE, refinements=Refinements(class_weights=True))
     images = ground_truth(np.eye(3)[[0, 0, 0, 0, 0, 0, 1, 1, 2]])
     assert class_weights(RECIPE, images).tolist() == [1, 1, 1]
