@@ -128,10 +128,10 @@ class _Holder:
 
 
 def _field(model: type[Model], name: str) -> Field[Any, Any]:
-    found = model._meta.pk if name == "pk" else model._meta.get_field(name)
-    if not isinstance(found, Field):
+    field = model._meta.pk if name == "pk" else model._meta.get_field(name)
+    if not isinstance(field, Field):
         raise FieldDoesNotExist(f"{name} of {model.__name__} cannot be paged by")
-    return found
+    return field
 
 
 @dataclass(frozen=True)

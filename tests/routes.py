@@ -162,12 +162,12 @@ def _filled(pattern: str, record: Record) -> str:
         **_keys_of_rest(pattern, record),
         **_keys_of_admin(pattern, record),
     }
-    return "/" + re.sub(r"<(\w+)>", lambda found: values[found[1]], pattern)
+    return "/" + re.sub(r"<(\w+)>", lambda match: values[match[1]], pattern)
 
 
 def _keys_of_rest(pattern: str, record: Record) -> dict[str, str]:
-    found = re.match(r"api/v1/(\w+)/<pk>", pattern)
-    if not found:
+    match = re.match(r"api/v1/(\w+)/<pk>", pattern)
+    if not match:
         return {}
     keys = {
         "patients": record.study.patient_id,
@@ -177,15 +177,15 @@ def _keys_of_rest(pattern: str, record: Record) -> dict[str, str]:
         "uploads": record.values["upload_id"],
         "predictions": record.prediction.pk,
     }
-    return {"pk": str(keys[found[1]])}
+    return {"pk": str(keys[match[1]])}
 
 
 def _keys_of_admin(pattern: str, record: Record) -> dict[str, str]:
-    found = re.match(r"admin/(\w+)/(\w+)/", pattern)
-    if not found:
+    match = re.match(r"admin/(\w+)/(\w+)/", pattern)
+    if not match:
         return {"object_id": "1"}
     for model in admin.site._registry:
-        if (model._meta.app_label, model._meta.model_name) == found.groups():
+        if (model._meta.app_label, model._meta.model_name) == match.groups():
             key = _key_of_a_row(model, record)
             return {"object_id": key, "id": key}
     return {}

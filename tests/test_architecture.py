@@ -195,11 +195,11 @@ def functions(file: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
 
 
 @pytest.mark.parametrize("app", APPS)
-def test_files_of_every_app_are_found(app: str) -> None:
+def test_every_app_has_source_files(app: str) -> None:
     assert app_files(app)
 
 
-def test_circles_are_found_and_chains_are_not() -> None:
+def test_import_cycles_are_detected_and_chains_are_not() -> None:
     chain = {"a": {"b"}, "b": {"c"}, "c": set()}
     circle = {"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}
 
@@ -208,7 +208,7 @@ def test_circles_are_found_and_chains_are_not() -> None:
 
 
 @pytest.mark.parametrize("app", APPS)
-def test_imports_point_down(app: str) -> None:
+def test_packages_import_lower_layers_only(app: str) -> None:
     wrong = [
         f"{place(file, node)} imports {name}"
         for file in app_files(app)
@@ -218,7 +218,7 @@ def test_imports_point_down(app: str) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_what_inference_needs_never_imports_what_makes_or_measures_models() -> None:
+def test_inference_modules_import_no_training_or_evaluation() -> None:
     """No import of training, evaluation, datasets or exchange below them."""
     wrong = [
         f"{place(file, node)} imports {name}"
@@ -231,7 +231,7 @@ def test_what_inference_needs_never_imports_what_makes_or_measures_models() -> N
 
 
 @pytest.mark.parametrize("package", ML_LAYERS)
-def test_layers_of_ml_import_down(package: str) -> None:
+def test_ml_packages_import_lower_layers_only(package: str) -> None:
     """Evaluation may use training (it fits gates); training never evaluation."""
     wrong = [
         f"{place(file, node)} imports {name}"
@@ -244,7 +244,7 @@ def test_layers_of_ml_import_down(package: str) -> None:
 
 
 @pytest.mark.parametrize("package", USED_BY)
-def test_commands_train_and_measure_and_the_site_does_not(package: str) -> None:
+def test_only_commands_import_training_and_evaluation(package: str) -> None:
     """Except that accepting a model measures it; benchmarks may import anything."""
     wrong = [
         f"{place(file, node)} imports {name}"
@@ -258,7 +258,7 @@ def test_commands_train_and_measure_and_the_site_does_not(package: str) -> None:
 
 
 @pytest.mark.parametrize("app", ENTRY_POINTS)
-def test_entry_points_of_an_app_are_imported_by_no_other_part_of_it(app: str) -> None:
+def test_entry_points_of_an_app_are_not_imported_within_it(app: str) -> None:
     """Admin, REST, pages and commands call the rest; only the site imports them."""
     entries = {f"{app}.{entry}" for entry in ENTRY_POINTS[app]}
     wrong = [
@@ -271,14 +271,14 @@ def test_entry_points_of_an_app_are_imported_by_no_other_part_of_it(app: str) ->
     assert not wrong, "\n".join(wrong)
 
 
-def test_no_two_modules_import_each_other_in_a_circle() -> None:
+def test_modules_have_no_import_cycle() -> None:
     circles = circles_in(module_imports())
 
     assert not circles, "\n".join(circles)
 
 
 @pytest.mark.parametrize("package", ["", *APPS])
-def test_no_two_parts_of_a_package_import_each_other_in_a_circle(package: str) -> None:
+def test_parts_of_a_package_have_no_import_cycle(package: str) -> None:
     """The parts of each package, at every depth: its modules and its sub-packages."""
     circles = [
         circle
@@ -299,7 +299,7 @@ def test_ml_imports_no_django() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_each_package_says_in_one_sentence_what_belongs_there() -> None:
+def test_each_package_has_a_one_sentence_docstring() -> None:
     wrong = [
         place(file)
         for file in written_files()
@@ -311,7 +311,7 @@ def test_each_package_says_in_one_sentence_what_belongs_there() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_no_folder_is_a_pile() -> None:
+def test_folders_with_many_modules_are_listed_and_explained() -> None:
     """Every folder that holds more modules stands in docs/architecture.md with why."""
     written = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     modules = Counter(
@@ -336,7 +336,7 @@ def test_packages_of_ml_are_imported_module_by_module() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_nothing_is_imported_relatively() -> None:
+def test_no_import_is_relative() -> None:
     wrong = [
         place(file, node)
         for file in app_files(*APPS)
@@ -346,7 +346,7 @@ def test_nothing_is_imported_relatively() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_nothing_is_imported_inside_functions() -> None:
+def test_no_import_is_inside_a_function() -> None:
     """Except Keras and OpenVINO in `ml`, and receivers in AppConfig.ready."""
     wrong = []
     for file in written_files():
@@ -386,7 +386,7 @@ def test_web_and_workers_load_no_heavy_library(library: str) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_what_inference_needs_loads_no_analysis_library() -> None:
+def test_inference_loads_no_analysis_library() -> None:
     start = [
         file
         for file in app_files("ml")
@@ -401,7 +401,7 @@ def test_what_inference_needs_loads_no_analysis_library() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_what_patients_may_use_of_ml_stays_light() -> None:
+def test_ml_modules_used_by_patients_load_no_heavy_library() -> None:
     start = [ROOT / "ml" / name for name in ("pixels.py", "overlay.py", "errors.py")]
     wrong = [
         f"{place(file)} imports {name}"
@@ -430,14 +430,14 @@ def loaded_by(start: list[Path]) -> set[Path]:
             module = name.replace(".", "/")
             parent = module.rpartition("/")[0]
             waiting += [
-                found
+                candidate
                 for path in (f"{module}.py", f"{parent}.py", f"{module}/__init__.py")
-                if (found := ROOT / path).is_file()
+                if (candidate := ROOT / path).is_file()
             ]
     return loaded
 
 
-def test_tensorflow_is_named_by_benchmarks_only() -> None:
+def test_only_benchmarks_import_tensorflow() -> None:
     """They measure against it; everything else goes through Keras."""
     wrong = [
         place(file, node)
@@ -449,7 +449,7 @@ def test_tensorflow_is_named_by_benchmarks_only() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_everything_is_caught_only_where_everything_is_answered() -> None:
+def test_only_listed_places_catch_every_exception() -> None:
     wrong = [
         place(file, node)
         for file in written_files()
@@ -472,7 +472,7 @@ def _is_broad(handler: ast.ExceptHandler) -> bool:
     return broad and not raises
 
 
-def test_signatures_are_typed() -> None:
+def test_every_function_signature_is_typed() -> None:
     wrong = [
         f"{place(file, function)} {function.name}"
         for file in written_files()
@@ -495,12 +495,12 @@ def _is_typed(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     )
 
 
-def test_modules_are_named_after_what_they_do() -> None:
+def test_no_module_has_a_catch_all_name() -> None:
     vague = [place(file) for file in source_files() if file.stem in VAGUE_NAMES]
     assert not vague, "\n".join(vague)
 
 
-def test_nothing_is_left_to_do() -> None:
+def test_no_todo_is_left_in_the_code() -> None:
     words = "|".join(("TO" + "DO", "FIX" + "ME", "XXX", "HACK"))
     mark = re.compile(rf"#.*\b({words})\b")
     left = [

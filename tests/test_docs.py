@@ -102,7 +102,7 @@ def test_every_path_exists(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_link_leads_somewhere(name: str) -> None:
+def test_every_link_has_a_target(name: str) -> None:
     page = ROOT / name
     broken = []
     for target in _LINK.findall(text_of(name)):
@@ -125,7 +125,7 @@ def anchors(file: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_module_and_name_in_it_exists(name: str) -> None:
+def test_every_named_module_and_attribute_exists(name: str) -> None:
     """`ml.pixels`, or `accounts.access.may`."""
     missing = [
         span
@@ -170,7 +170,7 @@ def test_every_setting_named_in_a_sentence_exists(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_command_exists_and_takes_the_options(name: str) -> None:
+def test_every_command_exists_and_accepts_the_options(name: str) -> None:
     wrong = []
     for command, rest in _COMMAND.findall(code(name)):
         if command not in get_commands():
@@ -218,7 +218,7 @@ def table_rows(page: Path, *, first_header: str) -> Iterator[list[str]]:
 
 def environment_variables() -> dict[str, str | None]:
     """Return what settings.py reads from the environment, with plain defaults."""
-    found: dict[str, str | None] = {}
+    variables: dict[str, str | None] = {}
     for node in ast.walk(ast.parse(SETTINGS.read_text(encoding="utf-8"))):
         if not isinstance(node, ast.Call) or not node.args:
             continue
@@ -227,8 +227,10 @@ def environment_variables() -> dict[str, str | None]:
         if not (called.startswith("env.") or called == "_one_of"):
             continue
         if isinstance(name, ast.Constant) and str(name.value).isupper():
-            found[str(name.value)] = found.get(str(name.value)) or _default_of(node)
-    return found
+            variables[str(name.value)] = variables.get(str(name.value)) or _default_of(
+                node
+            )
+    return variables
 
 
 def _default_of(call: ast.Call) -> str | None:
@@ -254,7 +256,7 @@ def test_deployment_lists_exactly_what_settings_read() -> None:
     assert set(documented_settings()) == set(environment_variables())
 
 
-def test_deployment_gives_the_defaults_that_hold() -> None:
+def test_deployment_gives_the_true_defaults() -> None:
     written = documented_settings() | {"SECURE_HSTS_SECONDS": "31536000"}
     wrong = {
         name: (written[name], default)
@@ -279,7 +281,7 @@ def test_security_gives_each_action_the_roles_that_have_it() -> None:
     }
 
 
-def test_the_guide_quotes_the_pages_as_they_are() -> None:
+def test_the_guide_quotes_the_present_texts_of_pages() -> None:
     """What stands in italics in the user's guide is a text of the pages."""
     guide = re.sub(r"\s+", " ", text_of("docs/users-guide.md"))
     quoted = re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", guide)

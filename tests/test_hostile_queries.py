@@ -63,7 +63,9 @@ def _check(client: Client, path: str) -> None:
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_of_lists(record: Record, name: str) -> None:
+def test_hostile_queries_of_lists_cause_no_server_error(
+    record: Record, name: str
+) -> None:
     client = program(user=record.user)
     for parameter in (*LISTS[name], *EVERY_LIST):
         for value in VALUES:
@@ -71,14 +73,14 @@ def test_of_lists(record: Record, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_of_keys(record: Record, name: str) -> None:
+def test_hostile_keys_cause_no_server_error(record: Record, name: str) -> None:
     client = program(user=record.user)
     for value in VALUES:
         _check(client, f"/api/v1/{name}/{_encoded(value)}/")
         _check(client, f"/api/v1/predictions/{_encoded(value)}/heatmap/")
 
 
-def test_of_heat_maps(record: Record) -> None:
+def test_hostile_queries_of_heat_maps_cause_no_server_error(record: Record) -> None:
     client = program(user=record.user)
     for parameter in ("label", "size"):
         for value in VALUES:
@@ -86,7 +88,7 @@ def test_of_heat_maps(record: Record) -> None:
             _check(client, f"{path}?{parameter}={_encoded(value)}")
 
 
-def test_of_pages(record: Record) -> None:
+def test_hostile_queries_of_pages_cause_no_server_error(record: Record) -> None:
     client = person(user=record.user)
     pages = {
         "/": ("q", "show", "sort", "after"),
@@ -105,7 +107,7 @@ def test_of_pages(record: Record) -> None:
                 _check(client, f"{path}?{parameter}={_encoded(value)}")
 
 
-def test_of_the_admin(record: Record) -> None:
+def test_hostile_queries_of_the_admin_cause_no_server_error(record: Record) -> None:
     client = person(user=record.user)
     for model in ("patients/study", "diagnoses/prediction", "accounts/auditevent"):
         for parameter in ("q", "o", "p", "e", "id__exact", "status__exact"):
@@ -116,7 +118,7 @@ def test_of_the_admin(record: Record) -> None:
 
 
 @pytest.mark.parametrize("name", sorted({*UploadRequestSerializer().fields} - {"file"}))
-def test_of_the_fields_of_an_upload(name: str) -> None:
+def test_hostile_upload_fields_cause_no_server_error(name: str) -> None:
     client = program()
     for value in VALUES:
         # The test's client cannot write an unpaired surrogate.
@@ -128,7 +130,7 @@ def test_of_the_fields_of_an_upload(name: str) -> None:
             assert answer.json()["fields"].keys() == {name}, (name, value)
 
 
-def test_of_the_names_of_files() -> None:
+def test_hostile_file_names_cause_no_server_error() -> None:
     client = program()
     for value in VALUES:
         part = SimpleUploadedFile("x", png())
@@ -136,7 +138,7 @@ def test_of_the_names_of_files() -> None:
         assert client.post("/api/v1/uploads/", {"file": part}).status_code < 500
 
 
-def test_of_signing_in() -> None:
+def test_hostile_sign_ins_cause_no_server_error() -> None:
     client = Client()
     for value in VALUES:
         sent = value.encode("utf-8", "surrogatepass").decode("latin-1")

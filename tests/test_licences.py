@@ -82,7 +82,7 @@ def test_exceptions_are_installed() -> None:
         "GNU AFFERO GENERAL PUBLIC LICENSE Version 3",
     ],
 )
-def test_gpl_is_recognised(licence: str) -> None:
+def test_gpl_licences_are_recognised(licence: str) -> None:
     assert is_forbidden(licence)
 
 

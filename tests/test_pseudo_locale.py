@@ -375,9 +375,7 @@ def site(
         for name in PAGES
     ],
 )
-def test_a_page_has_no_words_but_translated_ones_and_data(
-    site: Site, name: str
-) -> None:
+def test_a_page_has_translated_texts_and_data_only(site: Site, name: str) -> None:
     page = PAGES[name](site)
 
     assert OPEN in page
@@ -385,12 +383,12 @@ def test_a_page_has_no_words_but_translated_ones_and_data(
     assert untranslated(page, admin_site=on_the_admin_site) == []
 
 
-def test_words_outside_of_brackets_are_found_wherever_they_stand() -> None:
+def test_untranslated_words_are_found_anywhere_in_a_page() -> None:
     page = """<title>One · ChestX</title><p>Two <b>⟦not ⟦this⟧ one⟧</b> 12 ms</p>
     <input type="submit" value="Three"><input placeholder="Four" value="not this">
     <img alt="Five"><a title="Six" aria-label="Seven">⟦not this⟧</a><kbd>k</kbd>
     <script>not this</script><p class="brand">Chest<span>X</span></p>"""
 
-    found = untranslated(page)
+    texts = untranslated(page)
 
-    assert found == ["One · ChestX", "Two", "Three", "Four", "Five", "Six", "Seven"]
+    assert texts == ["One · ChestX", "Two", "Three", "Four", "Five", "Six", "Seven"]

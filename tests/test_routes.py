@@ -65,7 +65,7 @@ def _shows_the_patient(answer: HttpResponse, record: Record) -> bool:
     return any(mark in content for mark in marks)
 
 
-def test_signed_out_nothing_opens(record: Record) -> None:
+def test_signed_out_requests_open_no_page(record: Record) -> None:
     strangers = Client(raise_request_exception=False)
     walked = 0
     for route in routes(record):
@@ -73,25 +73,27 @@ def test_signed_out_nothing_opens(record: Record) -> None:
             continue
         for method in (strangers.get, strangers.post, strangers.delete):
             answer = method(route.path)
-            said = f"{method.__name__} {route.path}"
+            request_line = f"{method.__name__} {route.path}"
             if route.path.startswith("/api/"):
-                assert answer.status_code == HTTPStatus.UNAUTHORIZED, said
+                assert answer.status_code == HTTPStatus.UNAUTHORIZED, request_line
             else:
-                assert answer.status_code == HTTPStatus.FOUND, said
-                assert answer.headers["Location"].startswith("/sign-in/"), said
-            assert not any(mark in answer.content for mark in record.marks), said
+                assert answer.status_code == HTTPStatus.FOUND, request_line
+                assert answer.headers["Location"].startswith("/sign-in/"), request_line
+            assert not any(mark in answer.content for mark in record.marks), (
+                request_line
+            )
         walked += 1
     assert walked > 100
 
 
 @pytest.mark.parametrize("path", ["/no-such-page", "/api/v1/no-such-thing/", "/adminx"])
-def test_signed_out_what_does_not_exist_answers_like_what_does(path: str) -> None:
+def test_signed_out_missing_pages_answer_like_existing_ones(path: str) -> None:
     answer = Client().get(path)
     assert answer.status_code == (401 if path.startswith("/api/") else 302)
 
 
 @pytest.mark.parametrize("header", ["Token x", "Token " + "a" * 64, "Basic eDp5", "x"])
-def test_an_invented_token_opens_nothing(record: Record, header: str) -> None:
+def test_an_unknown_token_is_refused(record: Record, header: str) -> None:
     stranger = Client(headers={"Authorization": header})
     for route in routes(record):
         if route.path.startswith("/api/") and route.name not in OPEN:
@@ -99,7 +101,7 @@ def test_an_invented_token_opens_nothing(record: Record, header: str) -> None:
 
 
 @pytest.mark.slow
-def test_what_shows_a_patient_leaves_its_event(record: Record) -> None:
+def test_every_page_with_patient_data_leaves_an_audit_event(record: Record) -> None:
     client = person(user=record.user)
     patient, shown = record.study.patient_id, set()
     for route in routes(record):
@@ -121,7 +123,7 @@ def test_what_shows_a_patient_leaves_its_event(record: Record) -> None:
 
 
 @pytest.mark.slow
-def test_what_cannot_be_recorded_is_not_answered(
+def test_a_page_whose_view_cannot_be_audited_is_not_shown(
     record: Record, request: pytest.FixtureRequest
 ) -> None:
     client = person(user=record.user)
@@ -142,7 +144,7 @@ def test_what_cannot_be_recorded_is_not_answered(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("role", [Role.DATA_SCIENTIST, Role.AUDITOR])
-def test_who_sees_no_images_gets_none_and_who_sees_no_names_none(
+def test_roles_get_no_images_or_names_that_they_may_not_see(
     record: Record, role: Role
 ) -> None:
     client = person(role)
@@ -173,7 +175,7 @@ def test_the_admin_site_is_closed_to_other_roles(record: Record, role: Role) -> 
     assert client.get("/admin/login/").status_code == HTTPStatus.FORBIDDEN
 
 
-def test_the_auditor_reads_the_trail_and_nothing_else_on_the_admin_site(
+def test_the_auditor_reads_only_the_audit_trail_on_the_admin_site(
     record: Record,
 ) -> None:
     client = person(Role.AUDITOR)

@@ -60,13 +60,13 @@ def contrast(one: str, other: str) -> float:
 
 @pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
 @pytest.mark.parametrize(("text", "ground"), PAIRS + STAGE_PAIRS)
-def test_text_stands_out_from_its_ground(theme: int, text: str, ground: str) -> None:
+def test_text_contrasts_with_its_background(theme: int, text: str, ground: str) -> None:
     known = colours(theme)
 
     assert contrast(known[text], known[ground]) >= LEAST
 
 
-def test_contrast_is_computed_as_the_standard_says() -> None:
+def test_contrast_is_computed_by_the_wcag_formula() -> None:
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
     assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
 
@@ -78,7 +78,7 @@ def of_each_template(test: Callable[[Path], None]) -> Callable[[Path], None]:
 
 
 @of_each_template
-def test_no_template_needs_what_the_security_policy_refuses(template: Path) -> None:
+def test_templates_follow_the_content_security_policy(template: Path) -> None:
     written = template.read_text(encoding="utf-8")
 
     assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:", written)
@@ -112,7 +112,7 @@ def test_every_class_of_a_template_has_a_style() -> None:
     assert used - styled_classes() == set()
 
 
-def test_scripts_hold_no_sentences() -> None:
+def test_scripts_contain_no_texts() -> None:
     classes = styled_classes()
     for path in (STATIC / "js").glob("*.js"):
         code = re.sub(r"^\s*//.*|/\*.*?\*/|\s// .*", "", path.read_text(), flags=re.M)

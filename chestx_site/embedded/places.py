@@ -104,14 +104,14 @@ def prepare_dir(folder: Path, *, mode: int = 0o700, owner: int | None = None) ->
             parent.mkdir()
             parent.chmod(0o755)  # despite the umask: another user must pass through
     folder.mkdir(exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (os.geteuid(), owner):
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid not in (os.geteuid(), owner):
         message = gettext(
             "%(folder)s belongs to another user or is not a folder. Remove it, or "
             "start with another VAR_DIR."
         )
         raise EmbeddedServiceError(message % {"folder": folder})
-    if found.st_uid != owner:
+    if status.st_uid != owner:
         os.chown(folder, owner, -1)
     folder.chmod(mode)
 

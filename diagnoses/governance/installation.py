@@ -217,11 +217,11 @@ def _check_hash(weights: BinaryIO, expected: str) -> None:
     digest = hashlib.sha256()
     while chunk := weights.read(_CHUNK_BYTES):
         digest.update(chunk)
-    found = digest.hexdigest()
-    if found != expected:
+    actual = digest.hexdigest()
+    if actual != expected:
         raise ModelError(
             "The weights have the sha256 %(found)s…, the card names %(expected)s…. "
             "They are damaged or belong to another version.",
-            params={"found": found[:12], "expected": expected[:12]},
+            params={"found": actual[:12], "expected": expected[:12]},
             reason_code="weights_differ",
         )

@@ -269,15 +269,15 @@ def _coverage_groups(by: str, groups: Mapping[str, Any]) -> Iterable[CoverageOfG
     for name, values in groups.items():
         # A label that the model answers by itself: images with it, and without.
         parts = values if "with" in values else {"": values}
-        for kind, found in parts.items():
+        for kind, figures in parts.items():
             yield CoverageOfGroup(
                 by=by,
                 name=name,
                 kind=kind,
-                n=found["n"],
-                claimed=found["claimed"],
-                coverage=_estimate(found.get("coverage")),
-                left_open=_estimate(found.get("left_open")),
+                n=figures["n"],
+                claimed=figures["claimed"],
+                coverage=_estimate(figures.get("coverage")),
+                left_open=_estimate(figures.get("left_open")),
             )
 
 

@@ -123,13 +123,13 @@ def _array_reader(one: Reader) -> Reader:
     def read(value: Any) -> Any:
         if not isinstance(value, list | tuple):
             raise JsonMismatchError("array")
-        found = []
+        items = []
         for number, each in enumerate(value):
             try:
-                found.append(one(each))
+                items.append(one(each))
             except JsonMismatchError as mismatch:
                 raise mismatch.inside(f"[{number}]") from None
-        return tuple(found)
+        return tuple(items)
 
     return read
 
@@ -147,13 +147,13 @@ def _mapping_reader(one: Reader) -> Reader:
     def read(value: Any) -> Any:
         if not isinstance(value, Mapping):
             raise JsonMismatchError("object")
-        found = {}
+        members = {}
         for key, each in value.items():
             try:
-                found[key] = one(each)
+                members[key] = one(each)
             except JsonMismatchError as mismatch:
                 raise mismatch.inside(key) from None
-        return found
+        return members
 
     return read
 
@@ -167,16 +167,16 @@ def _object_reader(kind: type) -> Reader:
     def read(value: Any) -> Any:
         if not isinstance(value, Mapping):
             raise JsonMismatchError("object")
-        found = {}
+        arguments = {}
         for name, one, required in known:
             if name in value:
                 try:
-                    found[name] = one(value[name])
+                    arguments[name] = one(value[name])
                 except JsonMismatchError as mismatch:
                     raise mismatch.inside(name) from None
             elif required:
                 raise JsonMismatchError("required", name)
-        return kind(**found)
+        return kind(**arguments)
 
     return read
 

@@ -287,11 +287,11 @@ def _fitted(scored: ScoredImages, *, fitted_below: int) -> dict[str, Any]:
     scores_only: list[str] = []
     for i, name in enumerate(names):
         known = scored.known[:, i] & unseen
-        found, positive = scored.scores[known, i], scored.positive[known, i]
+        scores, positive = scored.scores[known, i], scored.positive[known, i]
         if min(int(positive.sum()), int((~positive).sum())) < LEAST_IMAGES:
             scores_only.append(name)
             continue
-        gaps[name] = round(expected_calibration_error(found, positive), DIGITS)
+        gaps[name] = round(expected_calibration_error(scores, positive), DIGITS)
         if gaps[name] > LARGEST_CALIBRATION_ERROR:
             scores_only.append(name)
     checked = {p for p, ok in zip(scored.patients, unseen, strict=True) if ok}

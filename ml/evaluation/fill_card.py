@@ -268,4 +268,4 @@ def _without_names(report: Mapping[str, Any]) -> dict[str, Any]:
 
 def _several_groups(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Leave out the kinds of groups of which there is one only."""
-    return {kind: dict(found) for kind, found in groups.items() if len(found) > 1}
+    return {kind: dict(members) for kind, members in groups.items() if len(members) > 1}

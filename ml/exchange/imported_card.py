@@ -32,7 +32,7 @@ WHOLE_IMAGE = "the whole image squashed to a square by area interpolation; value
 
 def card_of_import(
     request: ImportRequest,
-    found: Mapping[str, Any],
+    report: Mapping[str, Any],
     *,
     weights_name: str,
     weights_sha256: str,
@@ -52,8 +52,8 @@ def card_of_import(
         "name": request.name,
         "version": request.version,
         "architecture": IMPORTED,
-        "last_convolution": found["last_convolution"],
-        "heat_maps": not found["no_maps"],
+        "last_convolution": report["last_convolution"],
+        "heat_maps": not report["no_maps"],
         "task": request.task,
         "labels": [_label(name) for name in request.labels],
         "accepts": {
@@ -62,30 +62,30 @@ def card_of_import(
             "views": ["AP", "PA"],
             "ages": "not known",
         },
-        "input": _input(request, found),
+        "input": _input(request, report),
         "weights": {
             "file": weights_name,
             "sha256": weights_sha256,
-            "format": found["format"],
+            "format": report["format"],
             "precision": "float32",
         },
         "imported": {
             "file": request.file.name,
             "source_sha256": source_sha256,
             "on": dt.datetime.now(dt.UTC).date().isoformat(),
-            "activation": found["activation"],
-            "parameters": found["parameters"],
-            "no_heat_maps_because": found["no_maps"],
+            "activation": report["activation"],
+            "parameters": report["parameters"],
+            "no_heat_maps_because": report["no_maps"],
         },
-        **_nothing_measured(request, found),
+        **_nothing_measured(request, report),
     }
 
 
-def _input(request: ImportRequest, found: Mapping[str, Any]) -> dict[str, Any]:
+def _input(request: ImportRequest, report: Mapping[str, Any]) -> dict[str, Any]:
     ours = request.scaling == OUR_SCALING
     return {
-        "size": found["size"],
-        "channels": found["channels"],
+        "size": report["size"],
+        "channels": report["channels"],
         "normalisation": {
             "scaling": request.scaling,
             "preprocessing_version": PREPROCESSING_VERSION,
@@ -95,7 +95,7 @@ def _input(request: ImportRequest, found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _nothing_measured(
-    request: ImportRequest, found: Mapping[str, Any]
+    request: ImportRequest, report: Mapping[str, Any]
 ) -> dict[str, Any]:
     return {
         "calibration": {"calibrated": False},
@@ -106,7 +106,7 @@ def _nothing_measured(
         "training_data": [],
         "measurements": [],
         "intended_use": INTENDED_USE,
-        "limits": _limits(request, found),
+        "limits": _limits(request, report),
         "not_measured": list(NOT_MEASURED),
     }
 
@@ -117,13 +117,13 @@ def _label(name: str) -> dict[str, str]:
     return {"name": label.name, "display": label.display, "snomed": label.snomed}
 
 
-def _limits(request: ImportRequest, found: Mapping[str, Any]) -> list[str]:
+def _limits(request: ImportRequest, report: Mapping[str, Any]) -> list[str]:
     limits = [
         f"Imported from {request.file.name}; it was not measured here.",
         NOT_OFFERED,
         "It has no gate of its own: only the rules for headers and the checks of the "
         "pixels apply.",
     ]
-    if found["no_maps"]:
-        limits.append(f"It has no heat maps. {found['no_maps']}")
+    if report["no_maps"]:
+        limits.append(f"It has no heat maps. {report['no_maps']}")
     return limits

@@ -130,8 +130,8 @@ def _first_window(dataset: Dataset, frame: int) -> tuple[float, float] | None:
 
 def _voi_lut_function(dataset: Dataset, frame: int) -> str:
     """Return the function of the window, PS3.3 C.11.2.1.3."""
-    found = _holder(dataset, "VOILUTFunction", frame)
-    function = str(found.get("VOILUTFunction") or "LINEAR").strip().upper()
+    holder = _holder(dataset, "VOILUTFunction", frame)
+    function = str(holder.get("VOILUTFunction") or "LINEAR").strip().upper()
     if function not in FUNCTIONS:
         raise ImageAttributeError(
             "The VOI LUT Function %(function)s is not one of the standard's.",

@@ -23,7 +23,7 @@ from tests.factories import DepartmentFactory, StudyFactory, UserFactory
 pytestmark = pytest.mark.django_db
 
 
-def test_every_role_is_decided() -> None:
+def test_every_role_has_allowed_actions() -> None:
     assert set(ALLOWED) == set(Role)
 
 
@@ -43,12 +43,14 @@ def test_every_role_is_decided() -> None:
         (Action.READ_SHADOW, {"data_scientist", "admin"}),
     ],
 )
-def test_who_may_do_what(action: Action, roles: set[str]) -> None:
+def test_each_action_is_allowed_to_its_roles_only(
+    action: Action, roles: set[str]
+) -> None:
     allowed = {role for role in Role if may(UserFactory.build(role=role), action)}
     assert allowed == roles
 
 
-def test_nobody_and_who_was_deactivated_may_do_nothing() -> None:
+def test_anonymous_and_deactivated_users_may_do_nothing() -> None:
     gone = UserFactory(role=Role.ADMIN, is_active=False)
     for user in (AnonymousUser(), gone):
         assert not any(may(user, action) for action in Action)
@@ -74,7 +76,7 @@ def test_require_reads_the_scopes_of_the_requests_token() -> None:
 
 
 @pytest.mark.parametrize("role", Role)
-def test_studies_are_seen_by_their_department_and_by_the_roles_without_that_limit(
+def test_studies_are_visible_to_their_department_and_to_unlimited_roles(
     role: Role,
 ) -> None:
     study = StudyFactory()
@@ -87,7 +89,7 @@ def test_studies_are_seen_by_their_department_and_by_the_roles_without_that_limi
     assert visible_departments(stranger).count() == (2 if unlimited else 1)
 
 
-def test_a_patient_is_seen_through_any_visible_study_and_once() -> None:
+def test_a_patient_with_a_visible_study_is_listed_once() -> None:
     first = StudyFactory()
     StudyFactory(patient=first.patient)
     StudyFactory(patient=first.patient, department__code="emergency")
@@ -96,7 +98,7 @@ def test_a_patient_is_seen_through_any_visible_study_and_once() -> None:
     assert Study.objects.visible_to(user).count() == 2
 
 
-def test_a_superuser_says_so_by_the_role() -> None:
+def test_a_superuser_has_the_admin_role() -> None:
     user = User.objects.create_superuser("root", password="a-Password-of-tests")
     assert user.role == Role.ADMIN
     assert user.role in STAFF_ROLES

@@ -13,7 +13,7 @@ from tests.factories import UserFactory
 
 
 @pytest.mark.django_db
-def test_an_event_keeps_who_what_and_whose() -> None:
+def test_an_event_keeps_its_actor_action_and_subjects() -> None:
     user, object_uuid, patient = UserFactory(), uuid.uuid4(), uuid.uuid4()
     event = audit.record(
         action=audit.AuditAction.VIEW,
@@ -34,7 +34,7 @@ def test_an_event_keeps_who_what_and_whose() -> None:
 
 
 @pytest.mark.django_db
-def test_an_event_outlives_its_user() -> None:
+def test_an_event_is_kept_when_its_user_is_deleted() -> None:
     user = UserFactory()
     event = audit.record(action="view", actor=user, source="web")
     user.delete()
@@ -44,7 +44,7 @@ def test_an_event_outlives_its_user() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("model", [AuditEvent, AuditSubject])
-def test_the_database_refuses_to_change_or_delete_the_trail(
+def test_the_database_refuses_to_change_or_delete_audit_events(
     model: type[AuditEvent] | type[AuditSubject],
 ) -> None:
     audit.record(action="view", actor=None, source="web", patients=[uuid.uuid4()])
@@ -57,7 +57,7 @@ def test_the_database_refuses_to_change_or_delete_the_trail(
 
 
 @pytest.mark.django_db
-def test_what_cannot_be_written_is_a_passing_fault_and_leaves_no_half_event(
+def test_a_failed_audit_write_is_unavailable_and_leaves_no_event(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with pytest.raises(AuditUnavailable) as refused:
@@ -87,7 +87,7 @@ def test_what_cannot_be_written_is_a_passing_fault_and_leaves_no_half_event(
         (1, "", "192.0.2.1"),
     ],
 )
-def test_only_as_many_proxies_are_believed_as_there_are(
+def test_only_the_configured_number_of_proxies_is_trusted(
     proxies: int, forwarded: str, expected: str | None
 ) -> None:
     request = RequestFactory().get(
@@ -97,5 +97,5 @@ def test_only_as_many_proxies_are_believed_as_there_are(
         assert audit.client_address(request) == expected
 
 
-def test_a_socket_has_no_address() -> None:
+def test_a_request_over_a_unix_socket_has_no_address() -> None:
     assert audit.client_address(RequestFactory().get("/", REMOTE_ADDR="")) is None

@@ -8,7 +8,7 @@ from accounts.models import Department, Role, User
 pytestmark = pytest.mark.django_db
 
 
-def test_there_is_one_user_a_role_who_belongs_to_the_departments() -> None:
+def test_each_role_has_one_demo_user_in_the_departments() -> None:
     users = create_demo_users("first-Password-4711")
     assert [user.username for user in users] == list(Role.values)
     for user in User.objects.all():
@@ -19,7 +19,7 @@ def test_there_is_one_user_a_role_who_belongs_to_the_departments() -> None:
         assert user.primary_department.code == "radiology"
 
 
-def test_a_second_start_keeps_what_was_changed_and_the_password() -> None:
+def test_a_second_start_keeps_changed_users_and_the_password() -> None:
     create_demo_users("first-Password-4711")
     User.objects.filter(username="clinician").update(role=Role.RADIOLOGIST)
     before = list(User.objects.order_by("pk").values())
@@ -28,7 +28,7 @@ def test_a_second_start_keeps_what_was_changed_and_the_password() -> None:
     assert Department.objects.count() == 2
 
 
-def test_another_password_is_everybodys() -> None:
+def test_a_new_demo_password_is_set_for_every_user() -> None:
     create_demo_users("first-Password-4711")
     User.objects.get(username="admin").delete()
     create_demo_users("other-Password-0815")

@@ -20,7 +20,7 @@ def _try(client: Client, username: str, password: str) -> int:
     return answer.status_code
 
 
-def test_signing_in_and_out_leaves_an_event_each() -> None:
+def test_signing_in_and_signing_out_are_each_audited() -> None:
     client, user = Client(), UserFactory()
     assert _try(client, user.username, PASSWORD) == 302
     client.post("/sign-out/")
@@ -31,7 +31,7 @@ def test_signing_in_and_out_leaves_an_event_each() -> None:
     assert list(events) == [("sign_in", *who), ("sign_out", *who)]
 
 
-def test_a_failed_try_is_recorded_under_the_name_as_given() -> None:
+def test_a_failed_sign_in_is_audited_under_the_submitted_name() -> None:
     UserFactory(username="known")
     for name in ("known", "unknown"):
         assert _try(Client(), name, "wrong") == 200
@@ -40,7 +40,7 @@ def test_a_failed_try_is_recorded_under_the_name_as_given() -> None:
     assert all(event.actor_uuid is None for event in events)
 
 
-def test_too_many_failed_tries_lock_the_name_out_even_with_the_right_password() -> None:
+def test_too_many_failed_sign_ins_lock_the_name_out() -> None:
     user, client = UserFactory(), Client()
     for _ in range(settings.AXES_FAILURE_LIMIT):
         _try(client, user.username, "wrong")
@@ -53,12 +53,12 @@ def test_too_many_failed_tries_lock_the_name_out_even_with_the_right_password() 
     assert locked.exists()
 
 
-def test_nobody_gets_in_whose_sign_in_cannot_be_recorded(
+def test_a_sign_in_that_cannot_be_audited_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     user, client = UserFactory(), Client(raise_request_exception=False)
 
-    def broken(**said: object) -> None:
+    def broken(**arguments: object) -> None:
         raise AuditUnavailable("The audit trail is broken.")
 
     monkeypatch.setattr(audit, "record", broken)
@@ -67,7 +67,7 @@ def test_nobody_gets_in_whose_sign_in_cannot_be_recorded(
     assert client.get("/").headers["Location"] == "/sign-in/"
 
 
-def test_a_page_that_was_asked_for_is_shown_after_signing_in() -> None:
+def test_signing_in_leads_to_the_requested_page() -> None:
     client, user = Client(), UserFactory()
     to_sign_in = client.get("/models/?page=1").headers["Location"]
     assert to_sign_in == "/sign-in/?next=%2Fmodels%2F%3Fpage%3D1"
@@ -78,7 +78,7 @@ def test_a_page_that_was_asked_for_is_shown_after_signing_in() -> None:
     assert answer.headers["Location"] == "/models/?page=1"
 
 
-def test_each_role_lands_on_a_page_that_it_may_see() -> None:
+def test_each_role_starts_on_a_page_that_it_may_see() -> None:
     for role in Role:
         client = person(role)
         landed = client.get("/sign-in/", follow=True)
@@ -86,7 +86,7 @@ def test_each_role_lands_on_a_page_that_it_may_see() -> None:
         assert landed.request["PATH_INFO"] != "/sign-in/"
 
 
-def test_signing_in_does_not_lead_to_another_site() -> None:
+def test_signing_in_never_redirects_to_another_site() -> None:
     answer = Client().post(
         "/sign-in/?next=https://example.org/",
         {"username": UserFactory().username, "password": PASSWORD},
@@ -94,13 +94,13 @@ def test_signing_in_does_not_lead_to_another_site() -> None:
     assert answer.headers["Location"] == reverse("worklist")
 
 
-def test_a_polling_fragment_sends_the_whole_page_to_the_sign_in() -> None:
+def test_a_signed_out_polling_request_redirects_the_whole_page() -> None:
     answer = Client().get("/", headers={"HX-Request": "true"})
     assert answer.status_code == 401
     assert answer.headers["HX-Redirect"] == "/sign-in/"
 
 
-def test_a_wrong_old_password_changes_nothing_and_is_recorded() -> None:
+def test_a_wrong_old_password_changes_nothing_and_is_audited() -> None:
     client = person(Role.CLINICIAN)
     new = "another-Password-of-tests-0815"
     answer = client.post(
@@ -114,7 +114,7 @@ def test_a_wrong_old_password_changes_nothing_and_is_recorded() -> None:
     assert event.outcome == "refused"
 
 
-def test_changing_the_password_ends_the_tokens_and_is_recorded() -> None:
+def test_changing_the_password_revokes_tokens_and_is_audited() -> None:
     client = person(Role.CLINICIAN)
     issue_token(client.user)
     new = "another-Password-of-tests-0815"

@@ -35,7 +35,7 @@ def _with(text: str) -> Client:
 
 
 @pytest.mark.parametrize("role", Role)
-def test_a_token_carries_what_its_role_may_do(role: Role) -> None:
+def test_a_token_has_the_scopes_of_its_role(role: Role) -> None:
     user = UserFactory(role=role)
     status, body = _ask(user.username)
     assert status == 200
@@ -51,14 +51,14 @@ def test_only_a_digest_of_a_token_is_kept() -> None:
     assert len(kept["digest"]) == 128
 
 
-def test_an_expired_token_opens_nothing() -> None:
+def test_an_expired_token_is_refused() -> None:
     _, text = issue_token(UserFactory())
     assert _with(text).get("/api/v1/patients/").status_code == 200
     Token.objects.update(expiry=timezone.now() - timedelta(seconds=1))
     assert _with(text).get("/api/v1/patients/").status_code == 401
 
 
-def test_asking_for_a_token_forgets_the_expired_ones_of_the_same_user() -> None:
+def test_a_new_token_deletes_the_expired_tokens_of_its_user() -> None:
     user, other = UserFactory(), UserFactory()
     for owner in (user, user, other):
         issue_token(owner)
@@ -68,7 +68,7 @@ def test_asking_for_a_token_forgets_the_expired_ones_of_the_same_user() -> None:
     assert Token.objects.filter(user=other).count() == 1
 
 
-def test_many_tokens_of_a_user_cost_a_request_nothing(
+def test_a_request_costs_the_same_however_many_tokens_a_user_has(
     django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:
     user = UserFactory(role=Role.DATA_SCIENTIST)
@@ -80,7 +80,7 @@ def test_many_tokens_of_a_user_cost_a_request_nothing(
         assert ScopedTokenAuthentication().authenticate(request)[0] == user
 
 
-def test_a_token_of_somebody_who_was_deactivated_opens_nothing() -> None:
+def test_the_token_of_a_deactivated_user_is_refused() -> None:
     user = UserFactory()
     _, text = issue_token(user)
     user.is_active = False
@@ -88,13 +88,13 @@ def test_a_token_of_somebody_who_was_deactivated_opens_nothing() -> None:
     assert _with(text).get("/api/v1/patients/").status_code == 401
 
 
-def test_a_token_opens_no_more_than_its_scopes() -> None:
+def test_a_token_is_limited_to_its_scopes() -> None:
     _, text = issue_token(UserFactory(), scopes=[Action.READ_MODELS])
     assert _with(text).get("/api/v1/models/").status_code == 200
     assert _with(text).get("/api/v1/patients/").status_code == 403
 
 
-def test_a_token_opens_no_more_than_the_role_after_a_change_of_role() -> None:
+def test_a_token_is_limited_to_the_present_role() -> None:
     user = UserFactory(role=Role.RADIOLOGIST)
     _, text = issue_token(user)
     user.role = Role.DATA_SCIENTIST
@@ -102,12 +102,12 @@ def test_a_token_opens_no_more_than_the_role_after_a_change_of_role() -> None:
     assert _with(text).get("/api/v1/patients/").status_code == 403
 
 
-def test_nobody_gets_a_token_for_what_the_role_may_not() -> None:
+def test_a_token_with_scopes_beyond_the_role_is_refused() -> None:
     with pytest.raises(InvalidInput, match="administer"):
         issue_token(UserFactory(), scopes=[Action.ADMINISTER])
 
 
-def test_asking_for_a_token_is_recorded_and_so_is_failing() -> None:
+def test_token_requests_are_audited_also_failed_ones() -> None:
     user = UserFactory()
     assert _ask(user.username, "wrong")[0] == 401
     assert _ask(user.username)[0] == 200
@@ -118,7 +118,7 @@ def test_asking_for_a_token_is_recorded_and_so_is_failing() -> None:
     ]
 
 
-def test_the_lock_out_holds_for_tokens_too() -> None:
+def test_the_lock_out_applies_to_token_requests() -> None:
     user = UserFactory()
     for _ in range(settings.AXES_FAILURE_LIMIT):
         _ask(user.username, "wrong")
@@ -130,7 +130,9 @@ def test_the_lock_out_holds_for_tokens_too() -> None:
 @pytest.mark.parametrize(
     "sent", ['{"username": "x"}', "[]", "not JSON", '{"username": 1}']
 )
-def test_a_request_without_name_or_password_names_what_is_missing(sent: str) -> None:
+def test_a_token_request_without_name_or_password_names_the_missing_field(
+    sent: str,
+) -> None:
     answer = Client().post(URL, sent, content_type="application/json")
     assert answer.status_code == 400
     assert answer.headers["Content-Type"] == "application/problem+json"

@@ -33,11 +33,11 @@ PHONE = {"width": 390, "height": 844}
 @pytest.fixture(scope="session")
 def browser() -> Generator[Browser, None, None]:
     """Return the system's browser, or skip: ChestX installs none."""
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
         pytest.skip("no browser here: apt-get install chromium to run this test")
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
+        started = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
         yield started
         started.close()
 
@@ -74,9 +74,9 @@ def visit(
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on(
             "console",
-            lambda said: (
-                complaints.append(said.text)
-                if "Content Security Policy" in said.text
+            lambda message: (
+                complaints.append(message.text)
+                if "Content Security Policy" in message.text
                 else None
             ),
         )

@@ -38,7 +38,7 @@ def drawn_pixels(picture: Locator) -> int:
     )
 
 
-def test_a_real_image_is_dropped_and_its_finding_and_overlay_are_seen(
+def test_a_dropped_image_shows_its_finding_and_overlay(
     visit: Visit, chestx_data: Path
 ) -> None:
     page = visit("radiologist")
@@ -60,7 +60,7 @@ def test_a_real_image_is_dropped_and_its_finding_and_overlay_are_seen(
     expect(page.get_by_text("Decision support, not for diagnosis")).to_be_visible()
 
 
-def test_the_overlay_is_switched_faded_and_lies_on_the_image(
+def test_the_overlay_covers_the_image_and_can_be_hidden_and_faded(
     visit: Visit, phantom: Path
 ) -> None:
     page = visit("radiologist")
@@ -89,7 +89,7 @@ def test_the_overlay_is_switched_faded_and_lies_on_the_image(
     assert overlay_of(page).bounding_box()["width"] == columns
 
 
-def test_every_file_is_answered_by_itself(visit: Visit, phantom: Path) -> None:
+def test_each_uploaded_file_has_its_own_result(visit: Visit, phantom: Path) -> None:
     page = visit("technologist")
     image = phantom.read_bytes()
     upload(
@@ -111,13 +111,15 @@ def test_every_file_is_answered_by_itself(visit: Visit, phantom: Path) -> None:
     assert "duplicate" in outcomes
 
 
-def test_a_server_that_is_busy_is_asked_again(visit: Visit, phantom: Path) -> None:
+def test_an_upload_is_retried_while_the_server_is_busy(
+    visit: Visit, phantom: Path
+) -> None:
     page = visit("technologist")
-    asked: list[str] = []
+    requests: list[str] = []
 
     def busy_once(route: object) -> None:
-        asked.append("asked")
-        if len(asked) == 1:
+        requests.append("request")
+        if len(requests) == 1:
             route.fulfill(status=503, headers={"Retry-After": "1"}, body="busy")
         else:
             route.continue_()
@@ -132,10 +134,12 @@ def test_a_server_that_is_busy_is_asked_again(visit: Visit, phantom: Path) -> No
 
     expect(page.get_by_text("The server is busy")).to_be_visible()
     expect(page.get_by_text("1 of 1 done")).to_be_visible(timeout=PATIENCE_MS)
-    assert len(asked) == 2
+    assert len(requests) == 2
 
 
-def test_the_worklist_shows_by_itself_what_arrives(visit: Visit, phantom: Path) -> None:
+def test_the_worklist_shows_new_studies_without_a_reload(
+    visit: Visit, phantom: Path
+) -> None:
     reader = visit("radiologist")
     reader.goto("/?sort=newest")
     sender = visit("technologist")
@@ -153,7 +157,7 @@ def test_the_worklist_shows_by_itself_what_arrives(visit: Visit, phantom: Path) 
     )
 
 
-def test_the_search_is_one_key_away(visit: Visit) -> None:
+def test_one_key_focuses_the_search_field(visit: Visit) -> None:
     page = visit("radiologist")
     page.keyboard.press("/")
     page.keyboard.type("nobody of this name")
@@ -162,7 +166,7 @@ def test_the_search_is_one_key_away(visit: Visit) -> None:
     expect(page.get_by_role("heading", name="No matching studies")).to_be_visible()
 
 
-def test_the_theme_is_kept_and_painted_at_once(visit: Visit) -> None:
+def test_the_theme_is_kept_and_applied_before_the_first_paint(visit: Visit) -> None:
     page = visit("radiologist", color_scheme="light")
     light = page.evaluate("getComputedStyle(document.body).backgroundColor")
     page.locator("details.menu summary").click()
@@ -176,7 +180,7 @@ def test_the_theme_is_kept_and_painted_at_once(visit: Visit) -> None:
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == dark
 
 
-def test_nothing_scrolls_sideways_on_a_phone_and_targets_are_large(
+def test_pages_fit_a_phone_and_have_large_touch_targets(
     visit: Visit, phantom: Path
 ) -> None:
     page = visit("radiologist", PHONE)
@@ -206,7 +210,7 @@ def test_nothing_scrolls_sideways_on_a_phone_and_targets_are_large(
         assert small == [], address
 
 
-def test_without_script_the_form_still_answers_for_each_file(
+def test_without_scripts_the_form_shows_a_result_for_each_file(
     visit: Visit, phantom: Path
 ) -> None:
     page = visit("technologist", java_script_enabled=False)
@@ -223,7 +227,7 @@ def test_without_script_the_form_still_answers_for_each_file(
     expect(row_of(page, "none.txt").get_by_text("Refused")).to_be_visible()
 
 
-def test_a_data_scientist_sees_models_and_nothing_of_patients(visit: Visit) -> None:
+def test_a_data_scientist_sees_models_but_no_patients(visit: Visit) -> None:
     page = visit("data_scientist")
 
     page.goto("/models/chestx6-resnet50/")

@@ -61,15 +61,17 @@ def environment(**variables: str) -> dict[str, str]:
 
 def processes_of(var_dir: Path) -> dict[int, str]:
     """Return the living processes that work on a state folder, with their commands."""
-    found = {}
+    commands = {}
     for place in Path("/proc").iterdir():
         if not place.name.isdigit() or int(place.name) == os.getpid():
             continue
         with suppress(OSError):
             command = (place / "cmdline").read_bytes()
             if os.fsencode(var_dir) in command + (place / "environ").read_bytes():
-                found[int(place.name)] = command.replace(b"\0", b" ").decode().strip()
-    return found
+                commands[int(place.name)] = (
+                    command.replace(b"\0", b" ").decode().strip()
+                )
+    return commands
 
 
 class RunningDemo:
@@ -95,7 +97,7 @@ class RunningDemo:
             )
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         """What it has printed so far, over all its starts on this folder."""
         return self.log.read_text(encoding="utf-8")
 
@@ -106,8 +108,8 @@ class RunningDemo:
             timeout_s=timeout_s,
             interval_s=0.2,
         )
-        assert ready, self.said
-        assert self.process.poll() is None, self.said
+        assert ready, self.output
+        assert self.process.poll() is None, self.output
         return time.monotonic() - self.began
 
     def get(self, path: str, *, token: str | None = None) -> tuple[int, Any]:

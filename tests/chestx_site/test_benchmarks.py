@@ -35,7 +35,7 @@ from tests.ml.image_factory import chest_like, encoded
 HERE = Path(__file__).parents[2]
 
 
-def test_a_goal_knows_which_way_is_better() -> None:
+def test_a_goal_is_a_lower_or_an_upper_limit() -> None:
     fast = Goal("a", "b", "c", "x", 15, at_least=True)
     quick = Goal("a", "b", "c", "s", 0.5, at_least=False)
     assert fast.met(15)
@@ -48,20 +48,20 @@ def test_every_goal_names_a_benchmark() -> None:
     assert {goal.benchmark for goal in GOALS} == set(bench.BENCHMARKS)
 
 
-def test_spread_of_times() -> None:
-    found = spread([0.1] * 95 + [0.2] * 5, unit="s")
-    assert found == {"median_s": 0.1, "p95_s": 0.105, "max_s": 0.2, "n": 100}
+def test_spread_gives_median_percentile_and_maximum() -> None:
+    figures = spread([0.1] * 95 + [0.2] * 5, unit="s")
+    assert figures == {"median_s": 0.1, "p95_s": 0.105, "max_s": 0.2, "n": 100}
 
 
-def test_a_missed_goal_is_said() -> None:
+def test_a_missed_goal_is_reported() -> None:
     lines = list(table({"upload": {"p95_s": 0.7}}, this_machine(HERE)))
     assert any("0.7" in line and "MISSED" in line for line in lines)
     lines = list(table({"upload": {"p95_s": 0.3}}, this_machine(HERE)))
     assert any("0.3" in line and line.endswith(": met") for line in lines)
 
 
-def test_ratios_hold_our_whole_call_against_the_others() -> None:
-    found = inference.ratios(
+def test_ratios_compare_the_whole_chestx_call_with_the_others() -> None:
+    figures = inference.ratios(
         {
             "ours float32": 12.0,
             "ours bfloat16": 8.0,
@@ -72,13 +72,13 @@ def test_ratios_hold_our_whole_call_against_the_others() -> None:
             "predict + GradientTape": 320.0,
         }
     )
-    assert found["best_precision"] == "bfloat16"
-    assert (found["ratio"], found["ratio_float32"]) == (40.0, 26.67)
-    assert (found["tensorflow_ratio"], found["onnxruntime_ratio"]) == (3.5, 2.0)
-    assert found["over_bare_pass"] == 1.2
+    assert figures["best_precision"] == "bfloat16"
+    assert (figures["ratio"], figures["ratio_float32"]) == (40.0, 26.67)
+    assert (figures["tensorflow_ratio"], figures["onnxruntime_ratio"]) == (3.5, 2.0)
+    assert figures["over_bare_pass"] == 1.2
 
 
-def test_every_way_has_a_line_of_the_table() -> None:
+def test_every_runner_has_a_row_in_the_table() -> None:
     figures = {
         **dict.fromkeys((goal.figure for goal in GOALS), 1.0),
         "ways": {"ours": {"median_ms": 8.5}, "usual": {"median_ms": 320.0}},
@@ -89,7 +89,7 @@ def test_every_way_has_a_line_of_the_table() -> None:
 
 
 @pytest.mark.slow
-def test_a_way_answers_from_a_process_of_its_own(
+def test_each_runner_is_measured_in_its_own_process(
     settings: Settings, tmp_path: Path
 ) -> None:
     settings.INFERENCE_CACHE_DIR = tmp_path / "cache"
@@ -110,14 +110,16 @@ def test_a_way_answers_from_a_process_of_its_own(
 
 
 @pytest.mark.slow
-def test_a_way_that_cannot_start_says_why(settings: Settings, tmp_path: Path) -> None:
+def test_a_runner_that_cannot_start_gives_the_reason(
+    settings: Settings, tmp_path: Path
+) -> None:
     settings.INFERENCE_CACHE_DIR = tmp_path
     card = install(tmp_path, tiny_network())
     with pytest.raises(BenchmarkError, match=r"nothing\.npy"):
         WayProcess(Compared("ours", "ours"), card=card, images=tmp_path / "nothing.npy")
 
 
-def test_figures_are_kept_beside_those_of_others(tmp_path: Path) -> None:
+def test_figures_are_stored_beside_those_of_other_benchmarks(tmp_path: Path) -> None:
     path, machine = tmp_path / "benchmarks" / "results.json", this_machine(HERE)
     keep(path, {"upload": {"p95_s": 1}}, machine)
     keep(path, {"inference": {"ratio": 20}}, machine)
@@ -136,12 +138,12 @@ def _quick_benchmark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_quick_benchmark")
-def test_one_benchmark_says_its_figures_as_json(tmp_path: Path) -> None:
+def test_one_benchmark_prints_its_figures_as_json(tmp_path: Path) -> None:
     out = StringIO()
     call_command("bench", "inference", "--json", stdout=out)
-    said = json.loads(out.getvalue())
-    assert said["ratio"] == 21.5
-    assert said["machine"]["cpu"]
+    figures = json.loads(out.getvalue())
+    assert figures["ratio"] == 21.5
+    assert figures["machine"]["cpu"]
     assert json.loads((tmp_path / "results.json").read_text())["inference"]
 
 
@@ -162,7 +164,7 @@ def test_an_unknown_or_failing_benchmark_is_an_error(
 
 @pytest.mark.slow
 @pytest.mark.django_db
-def test_made_up_records_are_found_as_real_ones(tmp_path: Path) -> None:
+def test_generated_records_can_be_searched_like_real_ones(tmp_path: Path) -> None:
     user = UserFactory()
     ModelVersionFactory(
         state="active", card={"labels": [{"name": "Normal"}, {"name": "Other"}]}
@@ -170,20 +172,20 @@ def test_made_up_records_are_found_as_real_ones(tmp_path: Path) -> None:
     path = tmp_path / "addresses.json"
     records.fill(30, str(path))
     records.fill(50, str(path))
-    asked = json.loads(path.read_text())
+    lookups = json.loads(path.read_text())
     assert Study.objects.count() == WorklistEntry.objects.count() == 50
     assert Finding.objects.count() == 100
     assert WorklistEntry.objects.visible_to(user).count() == 50
     for words in ("names", "identifiers", "accession_numbers"):
-        assert asked[words]
-        assert all(studies_found(word).exists() for word in asked[words])
-    assert Patient.objects.filter(pk__in=asked["patients"]).count() == len(
-        asked["patients"]
+        assert lookups[words]
+        assert all(studies_found(word).exists() for word in lookups[words])
+    assert Patient.objects.filter(pk__in=lookups["patients"]).count() == len(
+        lookups["patients"]
     )
 
 
 @pytest.mark.slow
-def test_drawn_images_are_objects_of_their_own() -> None:
+def test_drawn_images_are_distinct_objects() -> None:
     uids = set()
     for content in images.drawn_images(3):
         file = BytesIO(content)

@@ -12,7 +12,7 @@ from kombu.exceptions import OperationalError
 from chestx_site.celery import app
 
 
-def test_limits_follow_from_one() -> None:
+def test_time_limits_are_derived_from_one_setting() -> None:
     hard = settings.INFERENCE_HARD_LIMIT_S
     assert app.conf.task_time_limit == hard
     assert app.conf.task_soft_time_limit == pytest.approx(0.9 * hard)
@@ -25,20 +25,20 @@ def test_messages_are_json_only() -> None:
     assert app.conf.task_serializer == "json"
 
 
-def test_a_lost_worker_gives_its_message_back() -> None:
+def test_the_message_of_a_lost_worker_is_redelivered() -> None:
     assert app.conf.task_acks_late
     assert app.conf.task_reject_on_worker_lost
     assert app.conf.worker_prefetch_multiplier == 1
 
 
-def test_a_worker_that_lost_its_broker_comes_back() -> None:
+def test_a_worker_reconnects_to_its_broker() -> None:
     """Measured: without remote control it is alive and never consumes again."""
     assert app.conf.worker_enable_remote_control
     assert app.conf.broker_connection_max_retries is None
     assert app.conf.worker_proc_alive_timeout >= 60
 
 
-def test_publishing_to_a_dead_broker_gives_up_at_once(tmp_path: Path) -> None:
+def test_publishing_to_an_unreachable_broker_fails_at_once(tmp_path: Path) -> None:
     nowhere = f"redis+socket://{tmp_path / 'no.sock'}"
     began = time.monotonic()
     with (

@@ -46,8 +46,8 @@ def demo() -> Generator[RunningDemo, None, None]:
             running.end()
 
 
-def test_says_each_step_then_address_and_accounts(demo: RunningDemo) -> None:
-    assert wait_until(lambda: "Ctrl-C" in demo.said, timeout_s=30)
+def test_start_prints_each_step_then_address_and_accounts(demo: RunningDemo) -> None:
+    assert wait_until(lambda: "Ctrl-C" in demo.output, timeout_s=30)
     steps = [
         "Starting PostgreSQL and Redis",
         "Updating the database tables",
@@ -57,31 +57,31 @@ def test_says_each_step_then_address_and_accounts(demo: RunningDemo) -> None:
         f"http://127.0.0.1:{demo.port}/",
         ", ".join(ROLES),
     ]
-    places = [demo.said.find(step) for step in steps]
-    assert -1 not in places, demo.said
+    places = [demo.output.find(step) for step in steps]
+    assert -1 not in places, demo.output
     assert places == sorted(places)
 
 
-def test_every_role_signs_in(demo: RunningDemo) -> None:
+def test_the_demo_user_of_every_role_can_sign_in(demo: RunningDemo) -> None:
     assert all(demo.token(role) for role in ROLES)
 
 
 def test_demo_patients_appear(demo: RunningDemo) -> None:
-    assert wait_until(lambda: ": demo patients" in demo.said, timeout_s=300)
-    assert "Loaded: demo patients" in demo.said
+    assert wait_until(lambda: ": demo patients" in demo.output, timeout_s=300)
+    assert "Loaded: demo patients" in demo.output
     status, page = demo.get("/api/v1/patients/", token=demo.token("radiologist"))
     assert status == 200
     assert page["results"]
 
 
-def test_readiness_is_whole_once_the_worker_listens(demo: RunningDemo) -> None:
+def test_readiness_is_complete_once_the_worker_listens(demo: RunningDemo) -> None:
     whole = {
         name: "ok" for name in ("status", "database", "storage", "broker", "worker")
     }
     assert wait_until(lambda: demo.get("/readyz")[1] == whole, timeout_s=60)
 
 
-def test_web_and_supervisor_map_no_neural_network_library(demo: RunningDemo) -> None:
+def test_web_and_supervisor_load_no_neural_network_library(demo: RunningDemo) -> None:
     """After patients were loaded and pages asked for; only the worker may."""
     for pid in demo.pids("gunicorn") | {demo.process.pid}:
         mapped = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8")
@@ -90,7 +90,9 @@ def test_web_and_supervisor_map_no_neural_network_library(demo: RunningDemo) -> 
 
 
 @pytest.mark.parametrize("parts", [("celery", "worker"), ("gunicorn",), ("sweeper",)])
-def test_a_killed_child_comes_back(demo: RunningDemo, parts: tuple[str, ...]) -> None:
+def test_a_killed_child_process_is_restarted(
+    demo: RunningDemo, parts: tuple[str, ...]
+) -> None:
     before = demo.pids(*parts)
     assert before
     for pid in before:
@@ -120,7 +122,7 @@ def test_a_second_demo_on_the_same_folder_is_refused(demo: RunningDemo) -> None:
     assert f"ChestX already runs on {demo.var_dir}" in second.stderr
 
 
-def test_a_taken_port_is_named(demo: RunningDemo) -> None:
+def test_the_error_names_a_port_in_use(demo: RunningDemo) -> None:
     with short_folder() as folder:
         second = _try_demo(VAR_DIR=str(folder / "var"), PORT=str(demo.port))
     assert second.returncode == 1
@@ -139,7 +141,7 @@ def test_production_settings_are_refused() -> None:
     assert "does not run with CHESTX_ENV=production" in refused.stderr
 
 
-def test_somebody_elses_database_is_refused() -> None:
+def test_an_external_database_is_refused() -> None:
     refused = _try_demo(DATABASE_URL="postgresql://chestx@localhost/chestx")
     assert refused.returncode == 1
     assert "Unset DATABASE_URL" in refused.stderr
@@ -147,7 +149,7 @@ def test_somebody_elses_database_is_refused() -> None:
 
 def test_a_command_without_a_database_says_what_to_do() -> None:
     with short_folder() as folder:
-        told = subprocess.run(
+        completed = subprocess.run(
             [sys.executable, "manage.py", "showmigrations"],
             cwd=ROOT,
             env=environment(VAR_DIR=str(folder / "var")),
@@ -155,18 +157,18 @@ def test_a_command_without_a_database_says_what_to_do() -> None:
             text=True,
             check=False,
         )
-    assert told.returncode == 1
-    assert "or set DATABASE_URL" in told.stderr
-    assert "Traceback" not in told.stderr
+    assert completed.returncode == 1
+    assert "or set DATABASE_URL" in completed.stderr
+    assert "Traceback" not in completed.stderr
 
 
-def test_stops_in_time_keeps_its_record_and_survives_kill_9() -> None:
+def test_the_demo_stops_in_time_and_keeps_its_data_after_sigkill() -> None:
     with short_folder() as folder, ended_demos() as demos:
         first = demos(folder / "var")
         first.wait_until_ready()
         token = first.token("radiologist")
-        assert first.stop(signal.SIGTERM) < 15, first.said
-        assert first.process.returncode == 0, first.said
+        assert first.stop(signal.SIGTERM) < 15, first.output
+        assert first.process.returncode == 0, first.output
         assert not processes_of(first.var_dir)
 
         second = demos(first.var_dir, port=first.port)
@@ -180,8 +182,8 @@ def test_stops_in_time_keeps_its_record_and_survives_kill_9() -> None:
         third = demos(first.var_dir, port=first.port)
         third.wait_until_ready()
         assert third.get("/api/v1/patients/", token=token)[0] == 200
-        assert third.stop(signal.SIGINT) < 15, third.said
-        assert third.process.returncode == 0, third.said
+        assert third.stop(signal.SIGINT) < 15, third.output
+        assert third.process.returncode == 0, third.output
 
 
 @contextmanager

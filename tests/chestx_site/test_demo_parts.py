@@ -17,7 +17,7 @@ from chestx_site.supervision.demo_secrets import kept_secret
 from chestx_site.supervision.watchdog import QueueWatchdog
 
 
-def test_a_secret_is_made_once_and_kept(tmp_path: Path) -> None:
+def test_a_secret_is_generated_once_and_kept(tmp_path: Path) -> None:
     file = tmp_path / "secret"
     first = kept_secret(file)
     assert len(first) >= 32
@@ -31,7 +31,7 @@ def test_a_given_secret_replaces_the_kept_one_and_is_kept(tmp_path: Path) -> Non
     assert kept_secret(file) == "chosen"
 
 
-def test_only_the_owner_reads_a_secret(tmp_path: Path) -> None:
+def test_a_secret_file_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         kept_secret(tmp_path / "secret")
@@ -49,25 +49,27 @@ def test_a_port_in_use_is_not_free() -> None:
     assert ports.wait_for_free_port("127.0.0.1", port, timeout_s=5)
 
 
-def test_a_port_that_may_not_be_used_is_another_fault() -> None:
+def test_a_forbidden_port_is_a_different_error_than_a_port_in_use() -> None:
     with pytest.raises(OSError, match="assign"):
         ports.port_is_free("192.0.2.1", 8000)
 
 
 @pytest.mark.parametrize("stalled", [True, False])
-def test_the_watchdog_tells_what_the_queue_says(stalled: bool) -> None:
+def test_the_watchdog_reports_whether_the_queue_stands_still(stalled: bool) -> None:
     assert QueueWatchdog(lambda: stalled).queue_stands_still() is stalled
 
 
 @pytest.mark.parametrize("error", [OperationalError(), RedisConnectionError()])
-def test_the_watchdog_raises_no_alarm_where_nobody_can_know(error: Exception) -> None:
+def test_the_watchdog_raises_no_alarm_when_the_queue_cannot_be_read(
+    error: Exception,
+) -> None:
     def cannot_say() -> bool:
         raise error
 
     assert not QueueWatchdog(cannot_say).queue_stands_still()
 
 
-def test_an_alarm_is_taken_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_alarm_is_kept_until_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chestx_site.supervision.watchdog.LOOK_INTERVAL_S", 0.01)
     monkeypatch.setattr("chestx_site.supervision.watchdog.GRACE_S", 0.0)
     watchdog = QueueWatchdog(lambda: True)
@@ -77,7 +79,7 @@ def test_an_alarm_is_taken_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert watchdog.take_alarm()
 
 
-def test_real_files_are_loaded_instead_of_phantoms_where_a_folder_is_named(
+def test_a_named_folder_of_real_files_replaces_the_phantoms(
     tmp_path: Path,
 ) -> None:
     drawn = Demo(say=lambda sentence: None)

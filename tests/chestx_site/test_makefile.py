@@ -32,17 +32,19 @@ def make(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_help_is_the_default_and_lists_every_command() -> None:
-    told = make().stdout
+    help_text = make().stdout
     phony = re.search(
         r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE
     )
     assert phony is not None
     for command in phony[1].split():
-        assert f"make {command} " in told
+        assert f"make {command} " in help_text
 
 
 @pytest.mark.parametrize("version", [(3, 10), (3, 14)])
-def test_another_python_is_refused_with_a_sentence(version: tuple[int, int]) -> None:
+def test_another_python_version_is_refused_with_a_message(
+    version: tuple[int, int],
+) -> None:
     """The check in the recipe, run with a made-up version."""
     recipe = (ROOT / "Makefile").read_text()
     check = re.search(r"\$\(PYTHON\) -c '(.*?)'$", recipe, flags=re.MULTILINE)
@@ -77,6 +79,6 @@ def test_sigterm_to_make_stops_everything() -> None:
             demo.wait_until_ready()
             assert demo.stop(signal.SIGTERM) < 15
             assert wait_until(lambda: not processes_of(demo.var_dir), timeout_s=1)
-            assert "Stopped" in demo.said
+            assert "Stopped" in demo.output
         finally:
             demo.end()

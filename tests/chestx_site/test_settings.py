@@ -40,7 +40,7 @@ def manage(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str
 
 def setting(name: str, **variables: str) -> str:
     """Return a setting as a fresh process sees it."""
-    told = subprocess.run(
+    completed = subprocess.run(
         [
             *(sys.executable, "-c"),
             f"from chestx_site import settings; print(settings.{name})",
@@ -51,14 +51,14 @@ def setting(name: str, **variables: str) -> str:
         text=True,
         check=True,
     )
-    return told.stdout.strip()
+    return completed.stdout.strip()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["SECRET_KEY", "ALLOWED_HOSTS", "DATABASE_URL", "REDIS_URL"]
 )
-def test_production_refuses_to_start_half_configured(name: str) -> None:
+def test_production_refuses_to_start_without_required_settings(name: str) -> None:
     half = {key: value for key, value in PRODUCTION.items() if key != name}
     refused = manage("check", **half)
     assert refused.returncode != 0
@@ -91,13 +91,13 @@ def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
     assert key == "from-a-file"
 
 
-def test_development_answers_on_this_machine_only() -> None:
+def test_development_allows_local_hosts_only() -> None:
     assert setting("ALLOWED_HOSTS") == "['localhost', '127.0.0.1', '[::1]']"
 
 
-def test_state_lives_beside_the_code_unless_told_otherwise() -> None:
+def test_state_is_in_the_var_folder_by_default() -> None:
     nothing = {"VAR_DIR": "", "PATH": os.environ["PATH"]}
-    told = subprocess.run(
+    lines = subprocess.run(
         [
             *(sys.executable, "-c"),
             "from chestx_site import settings;"
@@ -109,8 +109,8 @@ def test_state_lives_beside_the_code_unless_told_otherwise() -> None:
         text=True,
         check=True,
     ).stdout.split("\n")
-    assert told[0] == str(ROOT / "var")
-    assert told[1].startswith("redis+socket://")
+    assert lines[0] == str(ROOT / "var")
+    assert lines[1].startswith("redis+socket://")
 
 
 def test_every_setting_is_documented() -> None:
@@ -122,7 +122,7 @@ def test_every_setting_is_documented() -> None:
     assert documented == read
 
 
-def test_sessions_cache_and_lock_out_do_not_live_in_the_broker() -> None:
+def test_sessions_cache_and_lock_out_do_not_use_redis() -> None:
     """With the broker down people sign in and read on."""
     assert settings.SESSION_ENGINE == "django.contrib.sessions.backends.db"
     backends = [cache["BACKEND"] for cache in settings.CACHES.values()]
@@ -131,7 +131,7 @@ def test_sessions_cache_and_lock_out_do_not_live_in_the_broker() -> None:
     assert isinstance(handler, AxesDatabaseHandler)
 
 
-def test_what_pydicom_says_of_headers_reaches_no_log() -> None:
+def test_messages_of_pydicom_about_headers_are_not_logged() -> None:
     log = StringIO()
     handler = logging.StreamHandler(log)
     logging.root.addHandler(handler)

@@ -20,13 +20,15 @@ def refused(constraint: str, write: Any, **values: Any) -> None:
         write(**values)
 
 
-def test_one_run_of_a_model_on_a_image_is_open(chest_model: ModelVersion) -> None:
+def test_a_model_has_at_most_one_open_run_on_an_image(
+    chest_model: ModelVersion,
+) -> None:
     own = {"instance": image_row(), "model_version": chest_model}
     Prediction.objects.create(**own)
     refused("prediction_one_open", Prediction.objects.create, **own, run=2)
 
 
-def test_a_run_without_a_model_is_rejected_and_there_is_one_of_it() -> None:
+def test_an_image_has_one_run_without_a_model_and_it_is_rejected() -> None:
     image = image_row()
     write = Prediction.objects.create
     refused("prediction_without_model_is_rejected", write, instance=image)
@@ -51,14 +53,14 @@ def test_a_run_without_a_model_is_rejected_and_there_is_one_of_it() -> None:
         ),
     ],
 )
-def test_a_run_says_all_that_its_status_needs(
+def test_a_run_has_the_values_that_its_status_needs(
     chest_model: ModelVersion, constraint: str, values: dict[str, Any]
 ) -> None:
     own = {"instance": image_row(), "model_version": chest_model}
     refused(constraint, Prediction.objects.create, **own, **values)
 
 
-def test_a_patient_is_there_once_and_never_without_a_word() -> None:
+def test_a_patient_identifier_is_unique_per_issuer_and_not_empty() -> None:
     PatientFactory(patient_id="P-1", issuer="LOCAL")
     PatientFactory(patient_id="P-1", issuer="ELSEWHERE")
     write = Patient.objects.create
@@ -77,7 +79,7 @@ def test_a_patient_is_there_once_and_never_without_a_word() -> None:
         ("sop_instance_uid_not_empty", {"sop_instance_uid": ""}),
     ],
 )
-def test_a_image_is_described_as_the_archive_means_it(
+def test_values_of_an_image_outside_their_range_are_refused(
     constraint: str, values: dict[str, Any]
 ) -> None:
     rows = Instance.objects.filter(pk=image_row().pk)

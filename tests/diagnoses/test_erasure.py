@@ -72,7 +72,7 @@ def test_a_study_is_erased_and_the_patient_stays(
     assert default_storage.exists(object_key(other.object_sha256)), "the same bytes"
 
 
-def test_a_result_that_comes_after_the_erasure_is_thrown_away(
+def test_a_result_after_the_erasure_is_discarded(
     image: Instance,
     chest_model: ModelVersion,
     models: LoadedModels,
@@ -93,7 +93,7 @@ def test_a_result_that_comes_after_the_erasure_is_thrown_away(
     assert not Prediction.objects.exists()
 
 
-def test_only_an_administrator_erases_by_command(
+def test_the_erase_command_needs_an_administrator(
     read_image: Instance, admin: User
 ) -> None:
     UserFactory(username="reader", role=Role.RADIOLOGIST)
@@ -101,15 +101,15 @@ def test_only_an_administrator_erases_by_command(
     order = ("patient", str(patient.pk), "--reason", "court order")
     with pytest.raises(CommandError, match="administrator"):
         call_command("erase", *order, "--user", "reader")
-    said = StringIO()
-    call_command("erase", *order, "--user", "root", stdout=said)
-    assert "1 studies" in said.getvalue()
+    output = StringIO()
+    call_command("erase", *order, "--user", "root", stdout=output)
+    assert "1 studies" in output.getvalue()
     with pytest.raises(CommandError, match="no such patient"):
         call_command("erase", *order, "--user", "root")
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_copy_of_a_image_that_is_erased_meanwhile_is_stored_as_new(
+def test_a_copy_of_an_image_erased_meanwhile_is_stored_as_new(
     admin: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = image_bytes()

@@ -26,12 +26,12 @@ def _empty_broker() -> None:
         connection.default_channel.client.delete(QUEUE)
 
 
-def test_hints_are_counted() -> None:
+def test_sent_hints_are_counted() -> None:
     assert send_hints(3) == 3
     assert hints_waiting() == {QUEUE: 3}
 
 
-def test_every_kind_of_worker_is_told(settings: Settings) -> None:
+def test_hints_are_sent_to_every_queue(settings: Settings) -> None:
     settings.INFERENCE_QUEUES = [QUEUE, "inference.gpu"]
     with current_app.connection_for_write() as connection:
         connection.default_channel.client.delete("inference.gpu")
@@ -39,7 +39,7 @@ def test_every_kind_of_worker_is_told(settings: Settings) -> None:
     assert hints_waiting() == {QUEUE: 2, "inference.gpu": 2}
 
 
-def test_a_hint_carries_nothing() -> None:
+def test_a_hint_has_no_arguments() -> None:
     send_hints()
     with current_app.connection_for_read() as connection:
         message = json.loads(connection.default_channel.client.lindex(QUEUE, 0))
@@ -48,7 +48,7 @@ def test_a_hint_carries_nothing() -> None:
     assert message["headers"]["task"] == TASK
 
 
-def test_a_dead_broker_is_given_up_soon(
+def test_sending_hints_to_an_unreachable_broker_fails_soon(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     nobody = "redis+socket:///nowhere/redis.sock"
@@ -64,13 +64,13 @@ def test_a_dead_broker_is_given_up_soon(
     assert "5 of 5 hints were not sent" in caplog.text
 
 
-def test_the_sweeper_sweeps_once_by_command(chest_model: ModelVersion) -> None:
+def test_the_sweeper_command_can_sweep_once(chest_model: ModelVersion) -> None:
     queue_predictions(image_row())
     Prediction.objects.update(hinted_at=None)
-    said = StringIO()
+    output = StringIO()
     for _ in range(2):
-        call_command("sweeper", once=True, stdout=said)
-    assert said.getvalue().splitlines() == [
+        call_command("sweeper", once=True, stdout=output)
+    assert output.getvalue().splitlines() == [
         "0 rows returned to the queue, 1 hints repeated",
         "0 rows returned to the queue, 0 hints repeated",
     ]

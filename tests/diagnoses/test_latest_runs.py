@@ -16,7 +16,7 @@ def study(db: None) -> Study:
     return StudyFactory()
 
 
-def test_latest_runs_come_with_the_default_model_first(
+def test_the_latest_runs_have_the_default_model_first(
     study: Study, chest_model: ModelVersion
 ) -> None:
     another = installed_model("a-net")

@@ -48,12 +48,12 @@ def test_a_claim_raises_the_attempt_and_sets_a_lease(
     assert row.lease_expires_at - row.started_at == timedelta(seconds=30)
 
 
-def test_nothing_waits_twice(queued: Prediction) -> None:
+def test_a_claimed_run_cannot_be_claimed_again(queued: Prediction) -> None:
     assert len(claim("worker-1")) == 1
     assert claim("worker-2") == []
 
 
-def test_stat_starts_before_forty_waiting_routine_images(
+def test_stat_images_are_claimed_before_waiting_routine_images(
     chest_model: ModelVersion, settings: Settings
 ) -> None:
     settings.INFERENCE_AGEING_S = 600
@@ -63,7 +63,7 @@ def test_stat_starts_before_forty_waiting_routine_images(
     assert claim_one() == stat
 
 
-def test_within_a_lane_the_longest_waiting_comes_first(
+def test_within_a_priority_the_longest_waiting_run_is_first(
     chest_model: ModelVersion,
 ) -> None:
     for for_s in (5, 50, 20):
@@ -72,7 +72,7 @@ def test_within_a_lane_the_longest_waiting_comes_first(
     assert order == sorted(order)
 
 
-def test_routine_moves_under_constant_stat(
+def test_routine_images_are_claimed_under_constant_stat_load(
     chest_model: ModelVersion, settings: Settings
 ) -> None:
     settings.INFERENCE_AGEING_S = 1
@@ -86,7 +86,7 @@ def test_routine_moves_under_constant_stat(
     assert set(routine) <= set(taken)
 
 
-def test_first_answers_come_before_second_ones(
+def test_first_results_of_an_image_come_before_second_ones(
     chest_model: ModelVersion, settings: Settings
 ) -> None:
     settings.INFERENCE_AGEING_S = 600
@@ -97,14 +97,14 @@ def test_first_answers_come_before_second_ones(
     assert [claim_one() for _ in range(3)] == [urgent, first, second]
 
 
-def test_a_image_that_backs_off_is_left_alone(queued: Prediction) -> None:
+def test_a_run_that_backs_off_is_not_claimed(queued: Prediction) -> None:
     later = Now() + timedelta(seconds=60)
     Prediction.objects.filter(pk=queued.pk).update(not_before=later)
     assert claim("worker-1") == []
 
 
 @pytest.mark.django_db(transaction=True)
-def test_workers_at_the_same_moment_share_the_images_out(
+def test_concurrent_workers_claim_distinct_runs(
     chest_model: ModelVersion,
 ) -> None:
     PredictionFactory.create_batch(12, model_version=chest_model)
@@ -126,14 +126,16 @@ def test_workers_at_the_same_moment_share_the_images_out(
     assert len({claimed.prediction_id for claimed in taken}) == 12
 
 
-def test_only_the_holder_renews(claimed: Claimed) -> None:
+def test_only_the_holder_renews_a_lease(claimed: Claimed) -> None:
     assert renew_lease(claimed)
     assert renew_lease(claimed)
     assert not renew_lease(Claimed(claimed.prediction_id, claimed.attempt + 1))
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_heartbeat_keeps_long_work(claimed: Claimed, settings: Settings) -> None:
+def test_a_heartbeat_keeps_the_lease_of_long_work(
+    claimed: Claimed, settings: Settings
+) -> None:
     settings.INFERENCE_LEASE_S = 0.3
     renew_lease(claimed)
     before = Prediction.objects.get(pk=claimed.prediction_id).lease_expires_at
@@ -145,7 +147,7 @@ def test_a_heartbeat_keeps_long_work(claimed: Claimed, settings: Settings) -> No
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_heartbeat_ends_when_the_row_is_somebody_elses(
+def test_a_heartbeat_ends_when_the_lease_is_lost(
     claimed: Claimed, settings: Settings
 ) -> None:
     settings.INFERENCE_LEASE_S = 0.15
@@ -155,7 +157,7 @@ def test_a_heartbeat_ends_when_the_row_is_somebody_elses(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_heartbeat_does_not_keep_what_hangs(
+def test_a_heartbeat_stops_renewing_hanging_work(
     claimed: Claimed, settings: Settings
 ) -> None:
     settings.INFERENCE_LEASE_S = 0.15
@@ -165,7 +167,7 @@ def test_a_heartbeat_does_not_keep_what_hangs(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_a_database_restart_cut_off_is_asked_again() -> None:
+def test_a_query_cut_off_by_a_database_restart_is_repeated() -> None:
     answers: Iterator[Exception | str] = iter(
         [OperationalError("gone"), OperationalError("gone"), "back"]
     )
@@ -180,7 +182,7 @@ def test_what_a_database_restart_cut_off_is_asked_again() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_patience_ends() -> None:
+def test_a_lost_database_is_an_error_after_the_patience() -> None:
     def ask() -> None:
         raise OperationalError("gone")
 

@@ -120,7 +120,7 @@ def test_a_new_row_keeps_code_and_parameters_and_no_sentence(db: None) -> None:
     assert row.reason_text == "The body part is KNEE�; the model reads CHEST."
 
 
-def test_a_row_of_a_former_version_keeps_its_sentence(db: None) -> None:
+def test_a_row_with_a_stored_sentence_shows_it(db: None) -> None:
     row = PredictionFactory(failed=True, reason="Five workers were lost.")
     row.refresh_from_db()
     assert row.reason_text == "Five workers were lost."

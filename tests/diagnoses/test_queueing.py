@@ -25,7 +25,7 @@ from tests.factories import PatientFactory, StudyFactory, UserFactory
 Capture = Callable[..., AbstractContextManager[list[Callable[[], object]]]]
 
 
-def test_a_image_is_queued_for_the_model_that_fits(chest_model: ModelVersion) -> None:
+def test_an_image_is_queued_for_the_matching_model(chest_model: ModelVersion) -> None:
     study = StudyFactory(priority=Priority.STAT)
     image = image_row(series__study=study)
     [row] = queue_predictions(image)
@@ -34,7 +34,7 @@ def test_a_image_is_queued_for_the_model_that_fits(chest_model: ModelVersion) ->
     assert (row.run, row.attempt, row.priority) == (1, 0, Priority.STAT)
 
 
-def test_the_receiver_queues_and_hints_after_the_commit(
+def test_the_receiver_queues_runs_and_sends_hints_after_the_commit(
     chest_model: ModelVersion,
     monkeypatch: pytest.MonkeyPatch,
     django_capture_on_commit_callbacks: Capture,
@@ -67,7 +67,7 @@ def test_the_receiver_queues_and_hints_after_the_commit(
         {"0008103E": {"vr": "UR", "Value": ["a b"]}},
     ],
 )
-def test_what_is_broken_in_a_header_costs_no_upload(
+def test_a_broken_header_value_does_not_stop_queueing(
     chest_model: ModelVersion, broken: dict[str, object]
 ) -> None:
     image = image_row(header=header() | broken)
@@ -76,7 +76,7 @@ def test_what_is_broken_in_a_header_costs_no_upload(
     assert row.status == "queued"
 
 
-def test_a_broker_that_is_down_costs_no_upload(
+def test_an_unreachable_broker_does_not_fail_an_upload(
     chest_model: ModelVersion,
     monkeypatch: pytest.MonkeyPatch,
     django_capture_on_commit_callbacks: Capture,
@@ -97,7 +97,7 @@ def test_a_duplicate_queues_nothing(chest_model: ModelVersion) -> None:
     assert Prediction.objects.count() == 1
 
 
-def test_a_duplicate_queues_the_named_model_that_has_not_read_it(
+def test_a_duplicate_queues_a_named_model_that_has_no_run(
     chest_model: ModelVersion,
 ) -> None:
     image = image_row()
@@ -110,7 +110,7 @@ def test_a_duplicate_queues_the_named_model_that_has_not_read_it(
     assert Prediction.objects.count() == 2
 
 
-def test_every_active_model_that_fits_reads_the_image(
+def test_every_matching_active_model_reads_the_image(
     chest_model: ModelVersion,
 ) -> None:
     installed_model("other-net")
@@ -128,7 +128,7 @@ def test_every_active_model_that_fits_reads_the_image(
         ({"ViewPosition": "LL"}, "lateral_view"),
     ],
 )
-def test_what_no_model_reads_is_rejected_with_a_reason(
+def test_an_image_without_a_matching_model_is_rejected_with_a_reason(
     chest_model: ModelVersion, values: dict[str, str], reason_code: str
 ) -> None:
     [row] = queue_predictions(image_row(header=header(**values)))
@@ -150,12 +150,12 @@ def test_an_object_without_pixels_is_rejected(chest_model: ModelVersion) -> None
     assert row.reason_code == "no_pixels"
 
 
-def test_without_an_active_model_the_image_says_so(db: None) -> None:
+def test_without_an_active_model_the_image_is_rejected(db: None) -> None:
     [row] = queue_predictions(image_row())
     assert (row.status, row.reason_code) == ("rejected", "no_model")
 
 
-def test_a_named_model_that_does_not_fit_rejects_by_its_name(
+def test_a_named_model_that_does_not_match_rejects_the_image(
     chest_model: ModelVersion,
 ) -> None:
     image = image_row(header=header(Modality="CT"))
@@ -163,14 +163,14 @@ def test_a_named_model_that_does_not_fit_rejects_by_its_name(
     assert (row.status, row.model_version) == ("rejected", chest_model)
 
 
-def test_a_picture_is_taken_for_a_chest_image(chest_model: ModelVersion) -> None:
+def test_a_picture_is_read_as_a_chest_image(chest_model: ModelVersion) -> None:
     installed_model("brain-net", modalities=["MR"], body_parts=["BRAIN"])
     image = image_row(header=header(Modality="OT", BodyPartExamined=""), picture=True)
     [row] = queue_predictions(image)
     assert (row.status, row.model_version) == ("queued", chest_model)
 
 
-def test_a_picture_is_what_the_named_model_reads(chest_model: ModelVersion) -> None:
+def test_a_picture_is_read_by_the_named_model(chest_model: ModelVersion) -> None:
     brain = installed_model("brain-net", modalities=["MR"], body_parts=["BRAIN"])
     image = image_row(header=header(Modality="OT", BodyPartExamined=""), picture=True)
     [row] = queue_predictions(image, requested_model="brain-net")
@@ -189,7 +189,7 @@ def test_an_unknown_model_is_an_error(chest_model: ModelVersion) -> None:
         queue_predictions(image_row(), requested_model="no-such-net")
 
 
-def test_our_own_objects_are_not_read(chest_model: ModelVersion) -> None:
+def test_objects_made_by_chestx_are_not_read(chest_model: ModelVersion) -> None:
     assert queue_predictions(image_row(origin=Origin.OURS)) == []
 
 
@@ -206,7 +206,9 @@ def test_a_failing_receiver_rolls_everything_back(chest_model: ModelVersion) -> 
     assert not Prediction.objects.exists()
 
 
-def test_raising_a_study_raises_its_waiting_images(chest_model: ModelVersion) -> None:
+def test_raising_the_priority_of_a_study_raises_its_waiting_runs(
+    chest_model: ModelVersion,
+) -> None:
     study = StudyFactory()
     images = [image_row(series__study=study) for _ in range(3)]
     for image in images:
@@ -221,7 +223,7 @@ def test_raising_a_study_raises_its_waiting_images(chest_model: ModelVersion) ->
     assert WorklistEntry.objects.get().priority == Priority.STAT
 
 
-def test_a_duplicate_of_higher_priority_raises_what_waits(
+def test_a_duplicate_of_higher_priority_raises_waiting_runs(
     chest_model: ModelVersion,
 ) -> None:
     image = image_row()
@@ -233,7 +235,7 @@ def test_a_duplicate_of_higher_priority_raises_what_waits(
     assert Prediction.objects.get().priority == Priority.URGENT
 
 
-def test_a_failed_run_is_asked_for_again_once(claimed: Claimed) -> None:
+def test_a_failed_run_is_retried_once(claimed: Claimed) -> None:
     fail(claimed, reason_code="worker_lost")
     failed = Prediction.objects.get(pk=claimed.prediction_id)
     person = UserFactory()
@@ -245,14 +247,14 @@ def test_a_failed_run_is_asked_for_again_once(claimed: Claimed) -> None:
     assert WorklistEntry.objects.get().status == "queued"
 
 
-def test_only_failed_runs_are_asked_for_again(queued: Prediction) -> None:
+def test_only_failed_runs_are_retried(queued: Prediction) -> None:
     with pytest.raises(Conflict) as caught:
         retry_prediction(queued, actor=None)
     assert caught.value.reason_code == "not_failed"
 
 
 @pytest.mark.django_db
-def test_an_age_that_the_card_excludes_is_turned_away_by_the_record_too() -> None:
+def test_an_excluded_age_in_the_record_rejects_the_image() -> None:
     installed_model(age_years=[18, 99])
     patient = PatientFactory(birth_date=date(2015, 5, 1))
     study = StudyFactory(patient=patient, study_date=date(2021, 5, 1))

@@ -56,7 +56,7 @@ def row_of(claimed: Claimed) -> Prediction:
     return Prediction.objects.get(pk=claimed.prediction_id)
 
 
-def test_everything_is_saved_at_once(claimed: Claimed, run: RunResult) -> None:
+def test_a_result_is_saved_in_one_transaction(claimed: Claimed, run: RunResult) -> None:
     finished: list[Prediction] = []
 
     def note(*, prediction: Prediction, **_: object) -> None:
@@ -80,7 +80,7 @@ def test_everything_is_saved_at_once(claimed: Claimed, run: RunResult) -> None:
     assert WorklistEntry.objects.get().status == "succeeded"
 
 
-def test_findings_keep_the_threshold_and_where_it_came_from(
+def test_findings_keep_their_threshold_and_its_origin(
     claimed: Claimed, run: RunResult
 ) -> None:
     complete_prediction(claimed, run=run)
@@ -93,7 +93,7 @@ def test_findings_keep_the_threshold_and_where_it_came_from(
     assert (by_card.threshold, by_card.threshold_source) == (0.5, "card")
 
 
-def test_grids_come_back_as_they_were(claimed: Claimed, run: RunResult) -> None:
+def test_stored_grids_are_read_back_unchanged(claimed: Claimed, run: RunResult) -> None:
     complete_prediction(claimed, run=run)
     heat_map = HeatMap.objects.first()
     shape = (heat_map.rows, heat_map.columns)
@@ -110,7 +110,7 @@ def test_completing_twice_changes_nothing(claimed: Claimed, run: RunResult) -> N
     assert Finding.objects.count() == len(LABELS)
 
 
-def test_a_late_result_is_thrown_away(claimed: Claimed, run: RunResult) -> None:
+def test_a_late_result_is_discarded(claimed: Claimed, run: RunResult) -> None:
     second = given_back(claimed)
     assert not complete_prediction(claimed, run=run)
     assert row_of(claimed).status == "running"
@@ -122,21 +122,21 @@ def test_a_late_result_is_thrown_away(claimed: Claimed, run: RunResult) -> None:
 
 
 @pytest.mark.parametrize("late", ["fail", "reject", "put_back", "count_lost_worker"])
-def test_no_late_word_of_a_lost_worker_counts(claimed: Claimed, late: str) -> None:
+def test_late_reports_of_a_lost_worker_are_ignored(claimed: Claimed, late: str) -> None:
     second = given_back(claimed)
     rejection = ImageRejected("Blank.", reason_code="blank_image")
-    said = {
+    counted = {
         "fail": lambda: fail(claimed, reason_code="late"),
         "reject": lambda: reject(claimed, rejection=rejection),
         "put_back": lambda: put_back(claimed, reason_code="late"),
         "count_lost_worker": lambda: count_lost_worker(claimed),
     }[late]()
-    assert not said
+    assert not counted
     row = row_of(second)
     assert (row.status, row.attempt, row.lost_workers) == ("running", 2, 1)
 
 
-def test_a_result_for_an_erased_image_is_thrown_away(run: RunResult, db: None) -> None:
+def test_a_result_for_an_erased_image_is_discarded(run: RunResult, db: None) -> None:
     gone = Claimed(uuid.uuid4(), 1)
     assert not complete_prediction(gone, run=run)
 
@@ -178,7 +178,7 @@ def test_without_the_fence_the_database_still_refuses(
         two_workers_finish(claimed, run)
 
 
-def test_without_fence_and_triggers_findings_double(
+def test_without_fence_and_triggers_findings_are_duplicated(
     claimed: Claimed, run: RunResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without_fence(monkeypatch)
@@ -194,7 +194,7 @@ def test_without_fence_and_triggers_findings_double(
     assert row_of(claimed).findings.count() == 2 * len(LABELS)
 
 
-def test_a_passing_fault_backs_off_longer_each_time(claimed: Claimed) -> None:
+def test_a_temporary_fault_backs_off_longer_each_time(claimed: Claimed) -> None:
     pauses = []
     for attempt in range(1, 4):
         held = Claimed(claimed.prediction_id, attempt)
@@ -207,7 +207,7 @@ def test_a_passing_fault_backs_off_longer_each_time(claimed: Claimed) -> None:
     assert [round(pause) for pause in pauses] == [1, 2, 4]
 
 
-def test_a_fault_that_never_passes_ends_in_the_end(claimed: Claimed) -> None:
+def test_a_repeated_temporary_fault_fails_the_run(claimed: Claimed) -> None:
     last = Claimed(claimed.prediction_id, runs.MOST_ATTEMPTS)
     Prediction.objects.filter(pk=last.prediction_id).update(attempt=last.attempt)
     assert put_back(last, reason_code="storage_unavailable")
@@ -215,7 +215,7 @@ def test_a_fault_that_never_passes_ends_in_the_end(claimed: Claimed) -> None:
     assert (row.status, row.reason_code) == ("failed", "storage_unavailable")
 
 
-def test_a_image_that_kills_its_workers_fails(
+def test_an_image_that_kills_its_workers_fails(
     claimed: Claimed, settings: Settings
 ) -> None:
     settings.INFERENCE_MAX_LOST_WORKERS = 3

@@ -33,13 +33,13 @@ def assert_refused(change: Callable[[], object]) -> None:
 
 
 @pytest.mark.parametrize("model", KEPT, ids=lambda model: model.__name__)
-def test_a_result_is_not_updated(finished: Claimed, model: type[Model]) -> None:
+def test_a_result_cannot_be_updated(finished: Claimed, model: type[Model]) -> None:
     assert model.objects.exists()
     assert_refused(lambda: model.objects.update(**CHANGES[model]))
 
 
 @pytest.mark.parametrize("model", KEPT, ids=lambda model: model.__name__)
-def test_a_result_is_not_deleted(finished: Claimed, model: type[Model]) -> None:
+def test_a_result_cannot_be_deleted(finished: Claimed, model: type[Model]) -> None:
     table = connection.ops.quote_name(model._meta.db_table)
 
     def delete() -> None:
@@ -49,13 +49,13 @@ def test_a_result_is_not_deleted(finished: Claimed, model: type[Model]) -> None:
     assert_refused(delete)
 
 
-def test_a_waiting_row_changes_freely_and_is_kept(queued: Prediction) -> None:
+def test_a_waiting_row_can_be_updated_but_not_deleted(queued: Prediction) -> None:
     assert Prediction.objects.filter(pk=queued.pk).update(priority=2) == 1
     assert_refused(lambda: Prediction.objects.filter(pk=queued.pk).delete())
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_allowance_to_erase_ends_with_its_transaction(
+def test_the_permission_to_erase_ends_with_its_transaction(
     claimed: Claimed, models: LoadedModels
 ) -> None:
     read_claimed(claimed, models=models)
@@ -68,7 +68,7 @@ def test_the_allowance_to_erase_ends_with_its_transaction(
     assert_refused(heat_maps.delete)
 
 
-def test_the_allowance_does_not_cover_updates(finished: Claimed) -> None:
+def test_the_permission_to_erase_does_not_allow_updates(finished: Claimed) -> None:
     def change() -> None:
         with connection.cursor() as cursor:
             cursor.execute("SELECT set_config('chestx.erasure', 'on', true)")

@@ -46,7 +46,7 @@ def entry_of(study: Study) -> WorklistEntry:
     return WorklistEntry.objects.select_related("finding").get(study=study)
 
 
-def test_the_line_comes_with_the_first_image(
+def test_the_first_image_of_a_study_adds_its_worklist_entry(
     study: Study, chest_model: ModelVersion
 ) -> None:
     queue_predictions(image_row(series__study=study))
@@ -55,7 +55,7 @@ def test_the_line_comes_with_the_first_image(
     assert (entry.finding, entry.flagged) == (None, False)
 
 
-def test_the_strongest_positive_finding_leads(
+def test_the_entry_shows_the_strongest_positive_finding(
     study: Study, chest_model: ModelVersion
 ) -> None:
     image, other = (image_row(series__study=study) for _ in range(2))
@@ -66,7 +66,7 @@ def test_the_strongest_positive_finding_leads(
     assert entry.prediction == strongest, "it says which image"
 
 
-def test_else_the_highest_score_stands_unmarked(
+def test_without_positive_findings_the_highest_score_is_shown_unflagged(
     study: Study, chest_model: ModelVersion
 ) -> None:
     image = image_row(series__study=study)
@@ -75,13 +75,17 @@ def test_else_the_highest_score_stands_unmarked(
     assert (entry.finding.label, entry.flagged) == ("Normal", False)
 
 
-def test_a_lateral_image_does_not_lead(study: Study, chest_model: ModelVersion) -> None:
+def test_lateral_images_are_not_shown_in_the_entry(
+    study: Study, chest_model: ModelVersion
+) -> None:
     lateral = image_row(series__study=study, view_position="LL")
     read(lateral, chest_model, Tuberculosis=(0.9, 0.5))
     assert entry_of(study).finding is None
 
 
-def test_another_model_does_not_lead(study: Study, chest_model: ModelVersion) -> None:
+def test_the_entry_shows_the_default_model_only(
+    study: Study, chest_model: ModelVersion
+) -> None:
     other = installed_model("other-net")
     image = image_row(series__study=study)
     read(image, chest_model, Normal=(0.7, 0.5))
@@ -100,7 +104,7 @@ def test_another_model_does_not_lead(study: Study, chest_model: ModelVersion) ->
         (["rejected", "failed"], "failed"),
     ],
 )
-def test_the_worst_status_counts(
+def test_the_entry_has_the_worst_status_of_its_images(
     study: Study, chest_model: ModelVersion, statuses: list[str], worst: str
 ) -> None:
     for status in statuses:
@@ -123,7 +127,7 @@ def test_the_worst_status_counts(
     assert entry.images_unread == sum(s in ("rejected", "failed") for s in statuses)
 
 
-def test_a_new_run_takes_the_place_of_the_failed_one(
+def test_a_new_run_replaces_the_failed_one_in_the_entry(
     study: Study, chest_model: ModelVersion
 ) -> None:
     image = image_row(series__study=study)
@@ -133,7 +137,9 @@ def test_a_new_run_takes_the_place_of_the_failed_one(
     assert entry_of(study).status == "succeeded"
 
 
-def test_our_own_objects_are_no_images(study: Study, chest_model: ModelVersion) -> None:
+def test_objects_made_by_chestx_have_no_worklist_entry(
+    study: Study, chest_model: ModelVersion
+) -> None:
     image_row(series__study=study, origin=Origin.OURS)
     refresh_entry(study.pk)
     assert not WorklistEntry.objects.exists()
@@ -148,7 +154,7 @@ def test_refreshing_twice_changes_nothing(
     assert WorklistEntry.objects.values().get() == before
 
 
-def test_another_default_model_speaks_in_every_line(
+def test_a_new_default_model_is_shown_in_every_entry(
     study: Study, chest_model: ModelVersion, settings: Settings
 ) -> None:
     other = installed_model("other-net")
@@ -164,7 +170,7 @@ def test_another_default_model_speaks_in_every_line(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_images_that_end_at_once_are_both_counted() -> None:
+def test_concurrently_finished_images_are_both_counted() -> None:
     installed_model()
     study = StudyFactory()
     for _ in range(4):
@@ -189,7 +195,7 @@ def test_two_images_that_end_at_once_are_both_counted() -> None:
     assert (entry.status, entry.images_waiting) == ("succeeded", 0)
 
 
-def test_that_nothing_was_found_is_never_marked(
+def test_a_normal_result_is_never_flagged(
     study: Study, chest_model: ModelVersion
 ) -> None:
     brain = installed_model("brain-tumour-xception")
@@ -199,7 +205,7 @@ def test_that_nothing_was_found_is_never_marked(
     assert (entry.finding.label, entry.flagged) == ("No tumour", False)
 
 
-def test_a_image_that_the_default_does_not_read_has_a_default_of_its_own(
+def test_an_image_outside_the_default_model_shows_its_own_model(
     study: Study, chest_model: ModelVersion
 ) -> None:
     brain = installed_model("brain-tumour-xception")

@@ -103,11 +103,11 @@ def ensemble(*members: FakeModel, **changes: Any) -> EnsembleModel:
     return EnsembleModel(parse_card(raw, folder=Path()), members)
 
 
-def told(model_output: ModelOutput) -> dict[str, float]:
+def probabilities_of(model_output: ModelOutput) -> dict[str, float]:
     return {score.label: score.probability for score in model_output.scores}
 
 
-def test_labels_are_shared_by_name_by_synonym_and_in_parts() -> None:
+def test_members_share_labels_by_name_by_synonym_and_by_specific_labels() -> None:
     assert shared_labels([SIX, NIH, ONE]) == {
         "Emphysema": {"six": ["Emphysema"], "nih": ["Emphysema"]},
         "Normal": {"six": ["Normal"], "nih": ["No Finding"]},
@@ -119,14 +119,14 @@ def test_labels_are_shared_by_name_by_synonym_and_in_parts() -> None:
     }
 
 
-def test_a_probability_is_the_mean_of_those_who_know_the_label() -> None:
+def test_a_probability_is_the_mean_of_the_members_with_the_label() -> None:
     model = ensemble(
         FakeModel(SIX, [0.2, 0.3, 0.4, 0.1]),
         FakeModel(NIH, [0.6, 0.5, 0.2, 0.9]),
         FakeModel(ONE, [0.9]),
     )
     model_output = model.read(np.zeros((8, 8), np.uint16))
-    assert told(model_output) == pytest.approx(
+    assert probabilities_of(model_output) == pytest.approx(
         {"Emphysema": 0.15, "Normal": 0.4, "Pneumonia": (0.7 + 0.5 + 0.9) / 3}
     )
     assert (model_output.model, model_output.version) == ("chest-ensemble", "1.0.0")
@@ -137,14 +137,14 @@ def test_a_probability_is_the_mean_of_those_who_know_the_label() -> None:
     assert not by_label["Pneumonia"].calibrated
 
 
-def test_thresholds_given_go_before_those_of_the_card() -> None:
+def test_given_thresholds_override_those_of_the_card() -> None:
     model = ensemble(FakeModel(NIH, [0.6, 0.5, 0.2, 0.9]), FakeModel(ONE, [0.9]))
     image = np.zeros((8, 8), np.uint16)
     assert model.read(image).scores[0].positive
     assert not model.read(image, thresholds={"Pneumonia": 0.8}).scores[0].positive
 
 
-def test_heat_maps_are_averaged_only_where_the_same_box_was_seen() -> None:
+def test_heat_maps_are_averaged_only_over_the_same_crop() -> None:
     upper = np.array([[1, 1], [0, 0]], np.float16)
     left = np.array([[1, 0], [1, 0]], np.float16)
     members = [FakeModel(NIH, [0.1] * 4, grid=upper), FakeModel(ONE, [0.1], grid=left)]
@@ -155,7 +155,7 @@ def test_heat_maps_are_averaged_only_where_the_same_box_was_seen() -> None:
     assert output.scores[0].grid.tolist() == upper.tolist()
 
 
-def test_grids_of_other_sizes_become_the_finest() -> None:
+def test_grids_of_different_sizes_are_resized_to_the_finest() -> None:
     grid, scale = mean_grid([np.ones((2, 2)), np.zeros((5, 4))])
     assert grid.shape == (5, 4)
     assert scale == pytest.approx(0.5)
@@ -164,7 +164,7 @@ def test_grids_of_other_sizes_become_the_finest() -> None:
     assert (empty.tolist(), scale) == ([[0.0]], 0.0)
 
 
-def test_no_member_scores_what_the_gate_refuses() -> None:
+def test_no_member_scores_an_image_refused_by_the_gate() -> None:
     gate = {"file": "gate.npz", "sha256": "0" * 64, "threshold": 1.0}
     gated = replace(ONE, raw={**ONE.raw, "gate": gate})
     model = ensemble(
@@ -181,7 +181,7 @@ def test_no_member_scores_what_the_gate_refuses() -> None:
 
 
 @pytest.mark.parametrize("change", ["version", "weights_sha256"])
-def test_another_member_is_refused(change: str) -> None:
+def test_a_member_that_differs_from_the_ensemble_card_is_refused(change: str) -> None:
     raw = build_ensemble_card([NIH, ONE])
     raw["members"][1][change] = "another"
     members = [FakeModel(NIH, [0.1] * 4), FakeModel(ONE, [0.1])]
@@ -197,7 +197,7 @@ def test_a_missing_member_is_refused() -> None:
     assert caught.value.reason_code == "member_missing"
 
 
-def test_the_identity_follows_what_decides_a_score_and_nothing_else() -> None:
+def test_the_identity_depends_only_on_what_decides_a_score() -> None:
     raw = build_ensemble_card([NIH, ONE])
     before = ensemble_sha256(raw)
     assert before == parse_card(raw, folder=Path()).weights_sha256
@@ -212,7 +212,7 @@ def test_the_identity_follows_what_decides_a_score_and_nothing_else() -> None:
     assert ensemble_sha256(other) != before
 
 
-def test_only_calibrated_models_with_weights_become_members() -> None:
+def test_only_calibrated_models_with_weights_can_be_members() -> None:
     scores = replace(ONE, calibration={"calibrated": False})
     with pytest.raises(ModelError, match="not calibrated"):
         build_ensemble_card([NIH, scores])
@@ -230,7 +230,7 @@ def test_only_calibrated_models_with_weights_become_members() -> None:
         build_ensemble_card([NIH, a_card("tb", ["Tuberculosis"], task="sigmoid")])
 
 
-def test_what_one_model_said_of_its_limits_stands_on_the_card() -> None:
+def test_the_card_has_the_limits_of_its_members() -> None:
     card = replace(ONE, limits=("Children only.",), ages="children")
     raw = build_ensemble_card([NIH, card])
     assert "Children only." in raw["limits"]
@@ -239,7 +239,7 @@ def test_what_one_model_said_of_its_limits_stands_on_the_card() -> None:
 
 
 @pytest.mark.slow
-def test_an_ensemble_on_disk_is_measured_and_reads_as_its_members_do(
+def test_an_ensemble_on_disk_gives_the_mean_of_its_members(
     tmp_path: Path, cache_dir: Path
 ) -> None:
     cards = [
@@ -269,8 +269,8 @@ def test_an_ensemble_on_disk_is_measured_and_reads_as_its_members_do(
 
     model = load_model(read_card(path), cache_dir=cache_dir, runner="keras")
     image = chest_like()
-    single = [told(member.read(image)) for member in members]
-    assert told(model.read(image)) == pytest.approx(
+    single = [probabilities_of(member.read(image)) for member in members]
+    assert probabilities_of(model.read(image)) == pytest.approx(
         {
             name: np.mean([each[name] for each in single])
             for name in model.card.label_names

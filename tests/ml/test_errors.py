@@ -29,7 +29,7 @@ def errors_of(path: Path) -> Iterator[ast.Call]:
     sorted(ROOT.rglob("*.py")),
     ids=lambda path: path.relative_to(ROOT).as_posix(),
 )
-def test_every_error_has_a_literal_sentence_with_its_params(path: Path) -> None:
+def test_every_error_has_a_literal_message_with_its_params(path: Path) -> None:
     for call in errors_of(path):
         where = f"{path.name}:{call.lineno}"
         assert call.args, where
@@ -59,5 +59,5 @@ def test_an_error_survives_pickling_and_json() -> None:
         assert copy.params == {"count": 3}
 
 
-def test_an_error_without_a_reason_code_has_that_of_its_class() -> None:
+def test_an_error_without_a_reason_code_has_the_default_of_its_class() -> None:
     assert ImageError("No pixels.").reason_code == "unreadable_pixels"

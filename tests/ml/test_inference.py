@@ -77,7 +77,7 @@ def test_both_runners_give_the_same_output(tiny_card: Card, cache_dir: Path) -> 
 
 
 @pytest.mark.slow
-def test_the_same_image_again_is_the_same_to_the_bit(
+def test_the_same_image_has_exactly_the_same_output(
     tiny_card: Card, cache_dir: Path
 ) -> None:
     model = load_model(tiny_card, cache_dir=cache_dir)
@@ -114,22 +114,22 @@ def started(card: Card, cache: Path) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-def test_two_first_exports_at_once_leave_one_graph(
+def test_concurrent_first_exports_write_one_graph(
     tiny_card: Card, tmp_path: Path
 ) -> None:
     processes = [started(tiny_card, tmp_path) for _ in range(2)]
-    told = [process.communicate(timeout=180)[0] for process in processes]
+    outputs = [process.communicate(timeout=180)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
-    assert told[0] == told[1]
+    assert outputs[0] == outputs[1]
     # A graph exported elsewhere never brings Keras into the process that runs it.
-    assert told[0].splitlines()[1] == "[]"
+    assert outputs[0].splitlines()[1] == "[]"
     graphs = list((tmp_path / "graphs").iterdir())
     assert len(graphs) == 1
     assert graphs[0].name.startswith(str(tiny_card.weights_sha256))
 
 
 @pytest.mark.slow
-def test_an_export_that_fails_leaves_nothing_and_says_why(
+def test_a_failed_export_leaves_no_file_and_gives_the_reason(
     tiny_card: Card, tmp_path: Path
 ) -> None:
     card = replace(tiny_card, architecture="unheard-of")

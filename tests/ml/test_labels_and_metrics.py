@@ -34,14 +34,14 @@ CHESTX6 = [label.name for label in CHESTX6_LABELS]
         ([], None, "unknown"),
     ],
 )
-def test_the_most_specific_label_counts(
+def test_the_most_specific_label_is_used(
     labels: list[str], label: str | None, reason: str
 ) -> None:
-    found = resolve(labels, CHESTX6)
-    assert (found.label, found.reason) == (label, reason)
+    resolved = resolve(labels, CHESTX6)
+    assert (resolved.label, resolved.reason) == (label, reason)
 
 
-def test_a_model_of_the_general_label_knows_the_special_one_beside_it() -> None:
+def test_a_model_of_the_general_label_accepts_the_specific_one() -> None:
     names = ["Normal", "Pneumonia"]
     assert resolve(["Pneumonia", "Bacterial pneumonia"], names).label == "Pneumonia"
 
@@ -53,7 +53,7 @@ def test_auc_counts_pairs_and_halves_ties() -> None:
     assert math.isnan(auc(scores, np.ones(4, bool)))
 
 
-def test_mean_auc_leaves_out_labels_without_both_kinds() -> None:
+def test_mean_auc_omits_labels_without_both_classes() -> None:
     scores = np.array([[0.1, 0.3], [0.9, 0.4]])
     ground_truth = np.array([[False, True], [True, True]])
     assert mean_auc(scores, ground_truth, np.ones_like(ground_truth)) == 1.0
@@ -71,19 +71,19 @@ def test_confusion_has_a_row_for_each_true_class() -> None:
     assert table.tolist() == [[1, 1], [0, 1]]
 
 
-def test_probabilities_of_a_softmax_add_up() -> None:
+def test_softmax_probabilities_sum_to_one() -> None:
     logits = np.array([[1000.0, 0.0, -1000.0], [0.0, 0.0, 0.0]])
-    found = probabilities(logits, task="softmax", calibration={"temperature": 2.0})
-    assert np.allclose(found.sum(axis=1), 1)
-    assert np.isfinite(found).all()
+    values = probabilities(logits, task="softmax", calibration={"temperature": 2.0})
+    assert np.allclose(values.sum(axis=1), 1)
+    assert np.isfinite(values).all()
 
 
-def test_sigmoid_probabilities_stand_by_themselves() -> None:
-    found = probabilities(np.array([0.0, 800.0, -800.0]), task="sigmoid")
-    assert found.tolist() == [0.5, 1.0, 0.0]
+def test_sigmoid_probabilities_are_independent() -> None:
+    values = probabilities(np.array([0.0, 800.0, -800.0]), task="sigmoid")
+    assert values.tolist() == [0.5, 1.0, 0.0]
 
 
-def test_the_temperature_undoes_overconfidence() -> None:
+def test_the_temperature_corrects_overconfidence() -> None:
     rng = np.random.default_rng(0)
     honest = rng.normal(size=(4000, 3)) * 1.5
     cumulative = softmax(honest).cumsum(axis=1)
@@ -97,7 +97,7 @@ def test_the_calibration_error_is_the_gap_between_confidence_and_accuracy() -> N
     assert expected_calibration_error(confidence, right) == pytest.approx(0.25)
 
 
-def test_the_threshold_stands_in_the_middle_of_the_gap() -> None:
+def test_the_threshold_is_in_the_middle_of_the_gap() -> None:
     scores = np.array([0.1, 0.2, 0.6, 0.9])
     positive = np.array([False, False, True, True])
     assert youden_threshold(scores, positive) == pytest.approx(0.4)

@@ -49,7 +49,7 @@ def slow_interval(
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_metrics_of_resamples_are_those_of_the_images_repeated(name: str) -> None:
+def test_metrics_of_resamples_equal_those_of_repeated_images(name: str) -> None:
     metric, first, second = METRICS[name]
     resampled = metric(first, second, COUNTS.astype(float))
     for value, counts in zip(resampled, COUNTS, strict=True):
@@ -72,14 +72,14 @@ def test_metrics_equal_those_of_scikit_learn(name: str, expected: float) -> None
     assert metric(first, second) == pytest.approx(expected)
 
 
-def test_average_precision_is_worked_out_by_hand() -> None:
+def test_average_precision_equals_that_computed_by_hand() -> None:
     scores = np.array([0.9, 0.8, 0.7, 0.1])
     positive = np.array([True, False, True, False])
-    found = metrics.average_precision(scores, positive)
-    assert found == pytest.approx((1.0 + 2.0 / 3.0) / 2.0)
+    precision = metrics.average_precision(scores, positive)
+    assert precision == pytest.approx((1.0 + 2.0 / 3.0) / 2.0)
 
 
-def test_intervals_are_those_of_the_slow_way() -> None:
+def test_intervals_equal_those_of_the_slow_reference() -> None:
     patients = [str(i // 3) for i in range(80)]
     slow = slow_interval(
         lambda images: metrics.auc(SCORES[images], POSITIVE[images]), patients
@@ -90,7 +90,7 @@ def test_intervals_are_those_of_the_slow_way() -> None:
     assert (quick["low"], quick["high"]) == pytest.approx(slow, abs=1e-4)
 
 
-def test_images_of_a_patient_are_drawn_together() -> None:
+def test_images_of_a_patient_are_resampled_together() -> None:
     counts = patient_counts(["a", "b", "a", "c"], rounds=50)
     assert (counts[:, 0] == counts[:, 2]).all()
     assert counts.sum() > 0

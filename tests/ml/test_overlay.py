@@ -35,12 +35,12 @@ def test_size_bounds_the_longest_side_and_never_enlarges() -> None:
     assert decoded(display_png(IMAGE, size=9999)).shape == IMAGE.shape
 
 
-def test_no_map_to_show_leaves_the_image_as_it_is() -> None:
+def test_without_a_grid_the_image_is_unchanged() -> None:
     picture = decoded(overlay_png(IMAGE, np.zeros((5, 5)), geometry_json=GEOMETRY))
     assert np.array_equal(picture[..., 0], decoded(display_png(IMAGE)))
 
 
-def test_opacity_decides_how_much_of_the_image_is_hidden() -> None:
+def test_opacity_sets_how_much_of_the_image_is_hidden() -> None:
     grid = np.ones((5, 5), np.float16)
     image = decoded(display_png(IMAGE)).astype(int)[..., None]
     apart = [
@@ -53,7 +53,7 @@ def test_opacity_decides_how_much_of_the_image_is_hidden() -> None:
     assert apart[1] < apart[2]
 
 
-def test_not_a_number_in_a_grid_is_drawn_as_nothing() -> None:
+def test_nan_in_a_grid_is_transparent() -> None:
     layer = heat_layer(np.full((5, 5), np.nan), geometry_json=GEOMETRY)
     assert not layer[..., 3].any()
 
@@ -64,7 +64,7 @@ def test_a_grid_of_another_image_is_refused() -> None:
 
 
 @pytest.mark.parametrize("size", [None, 64, 7])
-def test_layer_and_overlay_have_one_shape(size: int | None) -> None:
+def test_layer_and_overlay_have_the_same_shape(size: int | None) -> None:
     grid = np.ones((5, 5))
     layer = heat_layer(grid, geometry_json=GEOMETRY, size=size)
     picture = decoded(overlay_png(IMAGE, grid, geometry_json=GEOMETRY, size=size))

@@ -90,7 +90,7 @@ def test_a_window_of_width_one_is_a_step() -> None:
     assert shown(dataset) == [0, 65535, 65535]
 
 
-def test_the_first_of_several_windows_counts() -> None:
+def test_the_first_of_several_windows_is_used() -> None:
     one = dataset_of(row(0, 40, 90), bits=12, WindowCenter=50, WindowWidth=100)
     two = dataset_of(
         row(0, 40, 90), bits=12, WindowCenter=[50, 900], WindowWidth=[100, 9]
@@ -119,7 +119,7 @@ def test_monochrome1_is_the_inverse() -> None:
     assert np.abs(plain.astype(int) + inverse - 65535).max() <= 1
 
 
-def test_deep_data_without_a_window_spread_over_what_occurs() -> None:
+def test_deep_data_without_a_window_are_spread_over_their_values() -> None:
     assert shown(dataset_of(row(100, 150, 200), bits=12)) == [0, 32768, 65535]
 
 
@@ -145,13 +145,13 @@ def test_padding_is_black_and_outside_the_range(interpretation: str) -> None:
     assert shown(dataset) == [0, *inner, 0]
 
 
-def test_a_negative_padding_value_meets_signed_pixels() -> None:
+def test_a_negative_padding_value_matches_signed_pixels() -> None:
     dataset = dataset_of(row(-2000, 0, 10, dtype="int16"))
     dataset.add_new("PixelPaddingValue", "SS", -2000)
     assert shown(dataset) == [0, 0, 65535]
 
 
-def test_a_voi_lut_goes_before_a_window() -> None:
+def test_a_voi_lut_takes_precedence_over_a_window() -> None:
     table = Dataset()
     table.LUTDescriptor, table.LUTData = [4, 10, 8], [0, 255, 51, 255]
     dataset = dataset_of(row(0, 11, 12, 99), bits=12, WindowCenter=1, WindowWidth=2)
@@ -159,7 +159,7 @@ def test_a_voi_lut_goes_before_a_window() -> None:
     assert shown(dataset) == [0, 65535, 13107, 65535]
 
 
-def test_a_modality_lut_goes_before_the_window() -> None:
+def test_a_modality_lut_is_applied_before_the_window() -> None:
     table = Dataset()
     table.LUTDescriptor, table.LUTData = [3, 0, 16], [0, 500, 1000]
     dataset = dataset_of(row(0, 1, 2), bits=12, WindowCenter=500.5, WindowWidth=1001)
@@ -167,7 +167,7 @@ def test_a_modality_lut_goes_before_the_window() -> None:
     assert shown(dataset) == [0, 32768, 65535]
 
 
-def test_a_lut_without_data_is_an_image_error() -> None:
+def test_a_lut_without_data_is_an_error() -> None:
     dataset = dataset_of(row(0, 1), bits=12)
     dataset.VOILUTSequence = [Dataset()]
     with pytest.raises(ImageError, match="lookup table"):
@@ -208,7 +208,7 @@ def test_equal_channels_are_not_colour() -> None:
     assert np.array_equal(display_frame(dataset), grey[..., 0].astype(np.uint16) * 257)
 
 
-def test_luma_is_taken_as_it_is_stored() -> None:
+def test_luma_is_used_as_stored() -> None:
     pixels = np.full((2, 2, 3), 128, np.uint8)
     pixels[..., 0] = 77
     dataset = dataset_of(pixels, bits=8, interpretation="YBR_FULL")
@@ -218,7 +218,7 @@ def test_luma_is_taken_as_it_is_stored() -> None:
     assert is_colour(dataset_of(pixels, bits=8, interpretation="YBR_FULL"))
 
 
-def test_a_palette_is_looked_up() -> None:
+def test_palette_colours_are_looked_up() -> None:
     dataset = dataset_of(
         row(0, 1, dtype="uint8"), bits=8, interpretation="PALETTE COLOR"
     )
@@ -248,7 +248,7 @@ def test_every_frame_is_read_with_its_own_window() -> None:
 
 @pytest.mark.parametrize("syntax", LOSSLESS, ids=lambda uid: uid.name)
 @pytest.mark.parametrize("interpretation", ["MONOCHROME1", "MONOCHROME2"])
-def test_lossless_forms_are_one_input(syntax: UID, interpretation: str) -> None:
+def test_lossless_forms_are_the_same_input(syntax: UID, interpretation: str) -> None:
     plain = dataset_of(
         chest_like() >> 4,
         bits=12,
@@ -257,9 +257,9 @@ def test_lossless_forms_are_one_input(syntax: UID, interpretation: str) -> None:
         WindowWidth=3100,
     )
     expected = display_frame(plain)
-    found = read_display(file_of(compressed(plain, syntax)))
-    assert np.array_equal(found, expected)
-    inputs = [preprocess(image, size=64)[0] for image in (found, expected)]
+    pixels = read_display(file_of(compressed(plain, syntax)))
+    assert np.array_equal(pixels, expected)
+    inputs = [preprocess(image, size=64)[0] for image in (pixels, expected)]
     assert np.array_equal(*inputs)
 
 
@@ -287,7 +287,7 @@ def test_a_jpeg_is_the_same_in_dicom_and_as_a_picture() -> None:
     assert np.array_equal(display_frame(dataset), read_display(data))
 
 
-def test_an_object_without_pixels_says_so() -> None:
+def test_an_object_without_pixels_is_reported() -> None:
     dataset = dataset_of(row(1, 2))
     del dataset.PixelData
     with pytest.raises(ImageError) as caught:
@@ -297,7 +297,7 @@ def test_an_object_without_pixels_says_so() -> None:
     assert caught.value.shown
 
 
-def test_an_object_without_rows_says_so() -> None:
+def test_an_object_without_rows_is_reported() -> None:
     dataset = dataset_of(row(1, 2))
     del dataset.Rows
     with pytest.raises(ImageError) as caught:
@@ -305,7 +305,7 @@ def test_an_object_without_rows_says_so() -> None:
     assert caught.value.reason_code == "no_pixels"
 
 
-def test_pixels_are_counted_before_they_are_decoded() -> None:
+def test_pixels_are_counted_before_decoding() -> None:
     dataset = dataset_of(row(1, 2))
     dataset.Rows = dataset.Columns = 60000
     assert dataset.Rows * dataset.Columns > MAX_PIXELS_PER_FRAME
@@ -322,7 +322,7 @@ def test_a_codestream_of_another_size_is_refused(syntax: UID) -> None:
         display_frame(dataset)
 
 
-def test_an_unknown_transfer_syntax_says_so() -> None:
+def test_an_unknown_transfer_syntax_is_reported() -> None:
     dataset = dataset_of(row(1, 2))
     for syntax in (MPEG2MPML, UID("1.2.3.4")):
         dataset.file_meta.TransferSyntaxUID = syntax
@@ -331,7 +331,7 @@ def test_an_unknown_transfer_syntax_says_so() -> None:
         assert caught.value.reason_code == "unsupported_transfer_syntax"
 
 
-def test_pixels_that_are_too_short_are_an_image_error() -> None:
+def test_pixels_that_are_too_short_are_an_error() -> None:
     dataset = dataset_of(chest_like())
     dataset.PixelData = dataset.PixelData[:1000]
     with pytest.raises(ImageError) as caught:
@@ -339,14 +339,14 @@ def test_pixels_that_are_too_short_are_an_image_error() -> None:
     assert caught.value.reason_code == "unreadable_pixels"
 
 
-def test_a_damaged_codestream_is_an_image_error() -> None:
+def test_a_damaged_codestream_is_an_error() -> None:
     dataset = compressed(dataset_of(chest_like() >> 4, bits=12), JPEG2000Lossless)
     dataset.PixelData = encapsulate([b"\xff\xd8 not a codestream"])
     with pytest.raises(ImageError):
         display_frame(dataset)
 
 
-def test_a_file_neither_dicom_nor_picture_is_an_image_error() -> None:
+def test_a_file_that_is_neither_dicom_nor_picture_is_an_error() -> None:
     for data in (b"", b"hello", b"\0" * 128 + b"DICM" + b"noise" * 50):
         with pytest.raises(ImageError):
             read_display(data)

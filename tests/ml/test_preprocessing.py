@@ -31,7 +31,7 @@ def test_uniform_borders_are_trimmed() -> None:
     assert (framed.source_height, framed.source_width) == (600, 600)
 
 
-def test_no_side_loses_more_than_its_share() -> None:
+def test_no_side_is_trimmed_beyond_the_limit() -> None:
     image = np.zeros((300, 300), np.uint16)
     image[140:160, 140:160] = 65535
     geometry = find_geometry(image, size=64)
@@ -72,14 +72,14 @@ def test_8_bits_and_jpeg_are_nearly_the_same_input() -> None:
         assert np.abs(again - plain).mean() < 0.02
 
 
-def test_a_brighter_print_of_an_image_is_nearly_the_same_input() -> None:
+def test_a_brighter_copy_of_an_image_is_nearly_the_same_input() -> None:
     image = chest_like(500, 500)
     plain, _ = preprocess(image, size=96)
     brighter, _ = preprocess((image * 0.7 + 15000).astype(np.uint16), size=96)
     assert np.abs(plain - brighter).mean() < 0.02
 
 
-def test_equalising_rises_with_the_values() -> None:
+def test_equalisation_is_monotonic() -> None:
     values = np.sort(np.random.default_rng(0).gamma(2.0, size=400)).reshape(20, 20)
     equal = equalise(values)
     assert (np.diff(equal.ravel()) >= 0).all()
@@ -99,7 +99,7 @@ def test_the_corners_of_the_square_map_to_the_box() -> None:
     assert geometry.to_source(25, 25) == (80, 140)
 
 
-def test_a_hot_cell_is_drawn_where_the_image_was_hot() -> None:
+def test_a_hot_cell_is_drawn_at_its_place_in_the_image() -> None:
     """A cell of the grid goes back through crop and squash to its place."""
     image = chest_like(500, 300, border=80)
     geometry = find_geometry(image, size=64)
@@ -127,13 +127,13 @@ def test_an_image_of_the_size_of_training_images_is_not_reduced() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1,), (2,), (9,), (128, 128), (25600,)])
-def test_percentiles_are_those_of_numpy_to_the_bit(shape: tuple[int, ...]) -> None:
+def test_percentiles_equal_those_of_numpy_exactly(shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(3)
-    asked = (0.5, 10.0, 50.0, 90.0, 99.5)
+    percents = (0.5, 10.0, 50.0, 90.0, 99.5)
     for _ in range(20):
         values = rng.integers(0, 65535, shape).astype(np.float32)
-        expected = np.percentile(values, asked, axis=0)
-        assert np.array_equal(percentiles(values, asked), expected)
+        expected = np.percentile(values, percents, axis=0)
+        assert np.array_equal(percentiles(values, percents), expected)
 
 
 def test_a_large_image_is_halved_and_its_box_is_in_its_own_pixels() -> None:

@@ -93,7 +93,7 @@ def inverted(dataset: Dataset) -> Dataset:
 @pytest.mark.parametrize(
     "syntax", [JPEG2000Lossless, JPEGLSLossless, RLELossless], ids=lambda uid: uid.name
 )
-def test_real_images_show_the_same_in_every_lossless_syntax(
+def test_real_images_have_the_same_display_in_every_lossless_syntax(
     chestx_data: Path, name: str, syntax: str
 ) -> None:
     dataset = sample(chestx_data, name)
@@ -105,7 +105,7 @@ def test_real_images_show_the_same_in_every_lossless_syntax(
 
 
 @pytest.mark.parametrize("name", GREY_SAMPLES[:5])
-def test_real_images_are_one_result_in_every_lossless_form(
+def test_real_images_have_the_same_result_in_every_lossless_form(
     chestx_data: Path, model: LoadedModel, name: str
 ) -> None:
     dataset = sample(chestx_data, name)
@@ -123,10 +123,10 @@ def test_real_images_are_one_result_in_every_lossless_form(
 
 
 def assert_close(model_output: ModelOutput, expected: ModelOutput) -> None:
-    for found, wanted in zip(model_output.scores, expected.scores, strict=True):
-        assert abs(found.probability - wanted.probability) <= CLOSE
-        if abs(wanted.probability - wanted.threshold) > CLOSE:
-            assert found.positive == wanted.positive
+    for score, expected_score in zip(model_output.scores, expected.scores, strict=True):
+        assert abs(score.probability - expected_score.probability) <= CLOSE
+        if abs(expected_score.probability - expected_score.threshold) > CLOSE:
+            assert score.positive == expected_score.positive
 
 
 def real_displays(chestx_data: Path) -> dict[str, np.ndarray]:
@@ -151,7 +151,7 @@ def test_lossy_and_8_bit_copies_of_real_images_are_nearly_the_same(
         assert_close(model.read(read_display(copy)), model.read(display))
 
 
-def test_every_sample_is_read_or_turned_away_with_a_reason(
+def test_every_sample_is_read_or_rejected_with_a_reason(
     chestx_data: Path, model: LoadedModel
 ) -> None:
     outcomes = {
@@ -173,7 +173,9 @@ def test_every_sample_is_read_or_turned_away_with_a_reason(
     assert not {n for n in turned_away if not n.endswith(".dcm")}
 
 
-def test_real_headers_are_judged_by_what_they_say(chestx_data: Path) -> None:
+def test_real_headers_are_accepted_or_rejected_by_their_values(
+    chestx_data: Path,
+) -> None:
     card = get_card("chestx6-resnet50")
     reasons = {
         "cr_extremity_monochrome1_jpeg2000.dcm": "wrong_body_part",
@@ -186,7 +188,7 @@ def test_real_headers_are_judged_by_what_they_say(chestx_data: Path) -> None:
     assert is_colour(sample(chestx_data, "sc_rgb_2frame.dcm"))
 
 
-def test_the_card_is_bound_to_the_weights_and_says_what_it_must() -> None:
+def test_the_shipped_card_has_the_hash_of_its_weights_and_required_texts() -> None:
     card = get_card("chestx6-resnet50")
     assert card.weights_file.stat().st_size < 50_000_000
     assert len(card.labels) == 6
@@ -203,7 +205,7 @@ def test_the_card_is_bound_to_the_weights_and_says_what_it_must() -> None:
         assert "evaluate_model" in measurement.command
 
 
-def test_the_shipped_model_equals_the_usual_way(
+def test_the_shipped_model_equals_keras_with_gradient_tape(
     chestx_data: Path, cache_dir: Path
 ) -> None:
     image = read_display(

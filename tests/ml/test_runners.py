@@ -78,12 +78,12 @@ def test_openvino_records_the_precision_it_ran_in(
     tiny_card: Card, cache_dir: Path
 ) -> None:
     exact = load_model(tiny_card, cache_dir=cache_dir, threads=1).read(chest_like())
-    asked = load_model(tiny_card, cache_dir=cache_dir, threads=1, precision="bfloat16")
-    model_output = asked.read(chest_like())
+    model = load_model(tiny_card, cache_dir=cache_dir, threads=1, precision="bfloat16")
+    model_output = model.read(chest_like())
     able = "avx512_bf16" in Path("/proc/cpuinfo").read_text("utf-8")
     assert model_output.precision == ("bfloat16" if able else "float32")
     assert np.abs(numbers(model_output) - numbers(exact)).max() < 0.05
-    many = asked.read_many([chest_like(), chest_like(seed=1)])
+    many = model.read_many([chest_like(), chest_like(seed=1)])
     assert np.array_equal(numbers(many[0]), numbers(model_output))
 
 
@@ -117,11 +117,11 @@ def test_jax_gives_the_output_of_tensorflow(tiny_card: Card, cache_dir: Path) ->
         text=True,
         check=True,
     )
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert told["backend"] == "keras-jax"
-    assert not told["tensorflow"]
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["backend"] == "keras-jax"
+    assert not report["tensorflow"]
     here = load_model(tiny_card, cache_dir=cache_dir, runner="keras").read_many(
         [chest_like(seed=seed) for seed in range(3)]
     )
     expected = np.stack([numbers(model_output) for model_output in here])
-    assert np.abs(np.array(told["probabilities"]) - expected).max() < 1e-4
+    assert np.abs(np.array(report["probabilities"]) - expected).max() < 1e-4

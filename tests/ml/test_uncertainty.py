@@ -14,7 +14,7 @@ from ml.uncertainty import certainty_of, conformal_sets, not_ruled_out
 NAMES = ("a", "b", "c")
 
 
-def test_the_quantile_counts_the_image_to_come() -> None:
+def test_the_conformal_quantile_has_the_finite_sample_correction() -> None:
     values = np.arange(1.0, 20.0)
     assert conformal_quantile(values, 0.9) == 18.0
     assert conformal_quantile(values, 0.95) == 19.0
@@ -24,18 +24,18 @@ def test_the_quantile_counts_the_image_to_come() -> None:
 def drawn_softmax(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(count, 3)) * [2.0, 1.0, 1.0]
-    found = softmax(logits)
+    probabilities = softmax(logits)
     ground_truth = (
-        (rng.random((count, 1)) > found.cumsum(axis=1)).sum(axis=1).clip(0, 2)
+        (rng.random((count, 1)) > probabilities.cumsum(axis=1)).sum(axis=1).clip(0, 2)
     )
     # Overconfident, and most so in one class: sets must still cover each.
     return softmax(logits * [3.0, 1.5, 1.0]), np.eye(3, dtype=bool)[ground_truth]
 
 
-def test_sets_cover_every_class_of_images_not_seen() -> None:
-    found, positive = drawn_softmax(3000, 0)
-    told = fit_uncertainty(
-        found,
+def test_conformal_sets_cover_every_class_of_unseen_images() -> None:
+    scores, positive = drawn_softmax(3000, 0)
+    uncertainty = fit_uncertainty(
+        scores,
         positive,
         np.ones_like(positive),
         task="softmax",
@@ -44,12 +44,12 @@ def test_sets_cover_every_class_of_images_not_seen() -> None:
     )
     fresh, ground_truth = drawn_softmax(6000, 1)
     covered, left_open = not_ruled_out(
-        fresh, ground_truth, names=NAMES, uncertainty=told
+        fresh, ground_truth, names=NAMES, uncertainty=uncertainty
     )
     for i in range(3):
         assert covered[ground_truth[:, i]].mean() == pytest.approx(0.9, abs=0.025)
     assert 0 < left_open.mean() < 1
-    assert conformal_sets(fresh, NAMES, told).any(axis=1).all()
+    assert conformal_sets(fresh, NAMES, uncertainty).any(axis=1).all()
 
 
 def test_bands_cover_images_with_and_without_the_label() -> None:
@@ -58,9 +58,9 @@ def test_bands_cover_images_with_and_without_the_label() -> None:
         positive = rng.random((4000, 1)) < 0.2
         return sigmoid(rng.normal(-2, 1.5, (4000, 1)) + 3.0 * positive), positive
 
-    found, positive = drawn(0)
-    told = fit_uncertainty(
-        found,
+    scores, positive = drawn(0)
+    uncertainty = fit_uncertainty(
+        scores,
         positive,
         np.ones_like(positive),
         task="sigmoid",
@@ -69,28 +69,28 @@ def test_bands_cover_images_with_and_without_the_label() -> None:
     )
     fresh, ground_truth = drawn(1)
     covered, left_open = not_ruled_out(
-        fresh, ground_truth, names=("a",), uncertainty=told
+        fresh, ground_truth, names=("a",), uncertainty=uncertainty
     )
     assert covered[ground_truth].mean() == pytest.approx(0.9, abs=0.03)
     assert covered[~ground_truth].mean() == pytest.approx(0.9, abs=0.03)
     assert 0.1 < left_open.mean() < 0.9
 
 
-def test_labels_with_few_images_claim_nothing() -> None:
-    found = np.array([[0.2], [0.8]] * 6)
-    told = fit_uncertainty(
-        found,
-        found > 0.5,
-        np.ones_like(found, bool),
+def test_labels_with_few_images_have_no_certainty() -> None:
+    scores = np.array([[0.2], [0.8]] * 6)
+    uncertainty = fit_uncertainty(
+        scores,
+        scores > 0.5,
+        np.ones_like(scores, bool),
         task="sigmoid",
         names=("a",),
         patients=[str(i) for i in range(12)],
     )
-    assert told["too_few"] == ["a"]
-    said = certainty_of(
-        np.array([0.9]), np.array([True]), names=("a",), uncertainty=told
+    assert uncertainty["too_few"] == ["a"]
+    certainty = certainty_of(
+        np.array([0.9]), np.array([True]), names=("a",), uncertainty=uncertainty
     )
-    assert (said.words, said.label_set) == (("",), ("a",))
+    assert (certainty.words, certainty.label_set) == (("",), ("a",))
 
 
 SETS = {
@@ -103,7 +103,7 @@ SETS = {
 
 
 @pytest.mark.parametrize(
-    ("found", "words", "label_set"),
+    ("probabilities", "words", "label_set"),
     [
         ([0.95, 0.03, 0.02], ("confident", "confident", "confident"), ("a",)),
         ([0.80, 0.15, 0.05], ("borderline", "borderline", "confident"), ("a",)),
@@ -111,21 +111,21 @@ SETS = {
     ],
 )
 def test_words_follow_the_sets(
-    found: list[float], words: tuple[str, ...], label_set: tuple[str, ...]
+    probabilities: list[float], words: tuple[str, ...], label_set: tuple[str, ...]
 ) -> None:
-    values = np.array(found)
-    said = certainty_of(values, values >= 0.5, names=NAMES, uncertainty=SETS)
-    assert (said.words, said.label_set) == (words, label_set)
+    values = np.array(probabilities)
+    certainty = certainty_of(values, values >= 0.5, names=NAMES, uncertainty=SETS)
+    assert (certainty.words, certainty.label_set) == (words, label_set)
 
 
-def test_a_call_against_the_set_is_not_sure() -> None:
-    said = certainty_of(
+def test_a_positive_label_outside_the_set_is_not_sure() -> None:
+    certainty = certainty_of(
         np.array([0.8, 0.15, 0.05]),
         np.array([True, True, False]),
         names=NAMES,
         uncertainty=SETS,
     )
-    assert said.words[1] == "not sure"
+    assert certainty.words[1] == "not sure"
 
 
 @pytest.mark.parametrize(
@@ -145,14 +145,14 @@ def test_words_follow_the_bands(value: float, called: bool, word: str) -> None:
         "bands": {"a": [0.3, 0.6]},
         "stricter_bands": {"a": [0.2, 0.7]},
     }
-    said = certainty_of(
+    certainty = certainty_of(
         np.array([value]), np.array([called]), names=("a",), uncertainty=bands
     )
-    assert said.words == (word,)
+    assert certainty.words == (word,)
 
 
 def test_a_card_without_uncertainty_gives_no_words() -> None:
-    said = certainty_of(
+    certainty = certainty_of(
         np.array([0.5]), np.array([True]), names=("a",), uncertainty=None
     )
-    assert (said.words, said.label_set) == (("",), ())
+    assert (certainty.words, certainty.label_set) == (("",), ())

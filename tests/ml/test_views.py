@@ -26,7 +26,7 @@ def test_a_lateral_is_recognised(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", OTHERS)
-def test_everything_else_is_no_lateral(text: str) -> None:
+def test_other_views_are_not_lateral(text: str) -> None:
     assert not is_lateral(text)
 
 
@@ -41,7 +41,7 @@ def test_everything_else_is_no_lateral(text: str) -> None:
         ("PA + LAT", ""),
     ],
 )
-def test_a_text_that_names_one_view_says_it(text: str, view: str) -> None:
+def test_a_text_that_names_one_view_gives_the_view(text: str, view: str) -> None:
     assert view_named_in(text) == view
 
 
@@ -59,7 +59,7 @@ def test_a_coded_view_needs_no_meaning(code: str, view: str) -> None:
     assert view_of(view_position="", codes=[(code, "")]) == view
 
 
-def test_view_position_wins_over_everything_else() -> None:
+def test_view_position_takes_precedence() -> None:
     assert (
         view_of(
             view_position="pa",
@@ -71,6 +71,6 @@ def test_view_position_wins_over_everything_else() -> None:
     )
 
 
-def test_rows_that_run_to_the_front_belong_to_a_lateral() -> None:
+def test_rows_toward_the_front_are_a_lateral_view() -> None:
     assert view_of(view_position="", row_direction="A") == "LATERAL"
     assert view_of(view_position="", row_direction="L") == ""

@@ -48,8 +48,8 @@ def row_url(kind: str, key: Any) -> str:
 
 def choose(client: Client, kind: str, action: str, *rows: Any) -> str:
     """Choose an action for rows of a list; return the page that follows."""
-    said = {"action": action, "_selected_action": [str(row.pk) for row in rows]}
-    answer = client.post(list_url(kind), said, follow=True)
+    choice = {"action": action, "_selected_action": [str(row.pk) for row in rows]}
+    answer = client.post(list_url(kind), choice, follow=True)
     assert answer.status_code == 200
     return answer.content.decode()
 
@@ -77,9 +77,7 @@ def everything() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_lists_and_rows_are_shown_and_leave_their_event(
-    admin: Client, kind: str
-) -> None:
+def test_viewing_lists_and_rows_is_audited(admin: Client, kind: str) -> None:
     made = everything()
     assert admin.get(list_url(kind)).status_code == 200
     page = admin.get(row_url(kind, made[kind].pk))
@@ -111,7 +109,7 @@ def test_a_list_makes_no_query_per_row(admin: Client, kind: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_only_those_who_may_enter_see_it(kind: str) -> None:
+def test_only_permitted_roles_open_the_admin_pages(kind: str) -> None:
     key = everything()[kind].pk
     for role in (Role.RADIOLOGIST, Role.TECHNOLOGIST, Role.DATA_SCIENTIST):
         client = person(role)
@@ -119,22 +117,24 @@ def test_only_those_who_may_enter_see_it(kind: str) -> None:
             assert client.get(url).status_code in (302, 403, 404)
 
 
-def test_the_auditor_enters_for_the_trail_only() -> None:
+def test_the_auditor_opens_no_admin_pages_of_patients() -> None:
     made = everything()
     study = made["study"]
     auditor = person(Role.AUDITOR)
     for kind in KINDS:
         for url in (list_url(kind), row_url(kind, made[kind].pk)):
             assert auditor.get(url).status_code == 403
-    said = {"action": "reconcile_accession_shared", "_selected_action": [study.pk]}
-    assert auditor.post(list_url("study"), said).status_code == 403
+    choice = {"action": "reconcile_accession_shared", "_selected_action": [study.pk]}
+    assert auditor.post(list_url("study"), choice).status_code == 403
     assign = reverse("admin:patients_study_assign", args=[study.pk])
     assert auditor.get(assign).status_code == 403
     assert auditor.post(assign, {"patient_id": "P-9"}).status_code == 403
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "patient"])
-def test_nothing_is_added_changed_or_deleted_by_hand(admin: Client, kind: str) -> None:
+def test_rows_cannot_be_added_changed_or_deleted_by_hand(
+    admin: Client, kind: str
+) -> None:
     key = everything()[kind].pk
     assert admin.post(row_url(kind, key), {"description": "x"}).status_code == 403
     assert admin.get(reverse(f"admin:patients_{kind}_add")).status_code == 403
@@ -142,14 +142,16 @@ def test_nothing_is_added_changed_or_deleted_by_hand(admin: Client, kind: str) -
     assert admin.post(delete, {"post": "yes"}).status_code == 403
 
 
-def test_a_corrected_name_is_found_and_its_change_is_in_the_trail(
+def test_a_corrected_name_is_searchable_and_audited(
     admin: Client,
 ) -> None:
     patient = StudyFactory().patient
     page = admin.get(row_url("patient", patient.pk))
     form = page.context["adminform"].form
-    said = {name: form.initial.get(name) or "" for name in form.fields}
-    answer = admin.post(row_url("patient", patient.pk), {**said, "family_name": "Weiß"})
+    form_data = {name: form.initial.get(name) or "" for name in form.fields}
+    answer = admin.post(
+        row_url("patient", patient.pk), {**form_data, "family_name": "Weiß"}
+    )
     assert answer.status_code == 302
     patient.refresh_from_db()
     assert (patient.family_name, patient.name_folded) == ("Weiß", "weiss given")
@@ -173,7 +175,7 @@ def test_patients_and_studies_are_found_as_on_the_pages(admin: Client) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("kind", "asked"),
+    ("kind", "query"),
     [
         ("study", {"flag": "accession_shared"}),
         ("study", {"identified": "no"}),
@@ -188,12 +190,14 @@ def test_patients_and_studies_are_found_as_on_the_pages(admin: Client) -> None:
         ("patientassignment", {"undone_at__isempty": "1"}),
     ],
 )
-def test_every_filter_answers(admin: Client, kind: str, asked: dict[str, str]) -> None:
+def test_every_list_filter_works(
+    admin: Client, kind: str, query: dict[str, str]
+) -> None:
     everything()
-    assert admin.get(list_url(kind), asked).status_code == 200
+    assert admin.get(list_url(kind), query).status_code == 200
 
 
-def test_a_study_is_assigned_and_given_back(admin: Client) -> None:
+def test_a_study_can_be_assigned_and_the_assignment_undone(admin: Client) -> None:
     study = send(image_bytes(PatientID=None)).study
     url = reverse("admin:patients_study_assign", args=[study.pk])
     assert url in admin.get(row_url("study", study.pk)).content.decode()
@@ -214,7 +218,7 @@ def test_a_study_is_assigned_and_given_back(admin: Client) -> None:
     assert "Only the newest assignment" in page
 
 
-def test_a_flag_is_reconciled(admin: Client) -> None:
+def test_a_flag_can_be_reconciled(admin: Client) -> None:
     study = StudyFactory(flags=[flag.value for flag in StudyFlag])
     for flag in StudyFlag:
         page = choose(admin, "study", f"reconcile_{flag.value}", study)
@@ -225,7 +229,7 @@ def test_a_flag_is_reconciled(admin: Client) -> None:
     assert changes.count() == len(StudyFlag)
 
 
-def test_conflicts_are_listed_and_resolved(admin: Client) -> None:
+def test_conflicts_can_be_listed_and_resolved(admin: Client) -> None:
     uid = generate_uid()
     first = send(image_bytes(StudyInstanceUID=uid, PatientID=None))
     conflicts = [
@@ -250,7 +254,7 @@ def test_conflicts_are_listed_and_resolved(admin: Client) -> None:
     assert AuditEvent.objects.filter(action="resolve_conflict").count() == 3
 
 
-def test_markup_in_a_name_is_not_markup_in_the_page(admin: Client) -> None:
+def test_markup_in_a_name_is_escaped(admin: Client) -> None:
     DepartmentFactory()
     study = StudyFactory(patient=PatientFactory(family_name="<script>alert(1)"))
     for url in (

@@ -23,14 +23,14 @@ pytestmark = pytest.mark.django_db
 KINDS = ("patients", "studies", "series", "instances")
 
 
-def rows(client: Client, kind: str, **asked: Any) -> list[dict[str, Any]]:
-    answer = client.get(f"/api/v1/{kind}/?{urlencode(asked)}")
+def rows(client: Client, kind: str, **query: Any) -> list[dict[str, Any]]:
+    answer = client.get(f"/api/v1/{kind}/?{urlencode(query)}")
     assert answer.status_code == 200, answer.content
     return answer.json()["results"]
 
 
-def ids(client: Client, kind: str, **asked: Any) -> set[str]:
-    return {row["id"] for row in rows(client, kind, **asked)}
+def ids(client: Client, kind: str, **query: Any) -> set[str]:
+    return {row["id"] for row in rows(client, kind, **query)}
 
 
 def keys_of(instance: Any) -> dict[str, str]:
@@ -62,7 +62,7 @@ def test_owner_and_admin_see_a_row_and_a_stranger_does_not(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_can_be_written(kind: str) -> None:
+def test_the_api_of_records_is_read_only(kind: str) -> None:
     key = keys_of(InstanceFactory())[kind]
     client = program(Role.ADMIN)
     for method in ("post", "put", "patch", "delete"):
@@ -71,7 +71,7 @@ def test_nothing_can_be_written(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_list_and_row_leaves_its_event_with_the_patient(kind: str) -> None:
+def test_lists_and_rows_are_audited_with_their_patients(kind: str) -> None:
     instance = InstanceFactory()
     keys, client = keys_of(instance), program()
     rows(client, kind)
@@ -87,7 +87,7 @@ def test_each_list_and_row_leaves_its_event_with_the_patient(kind: str) -> None:
         assert subjects == [keys["patients"]]
 
 
-def test_a_patient_reads_as_in_the_record() -> None:
+def test_a_patient_has_the_values_of_the_record() -> None:
     study = StudyFactory(
         patient=PatientFactory(patient_id="77", family_name="Doe", given_name="John")
     )
@@ -98,7 +98,7 @@ def test_a_patient_reads_as_in_the_record() -> None:
     assert (row["birth_date"], row["sex"]) == ("1960-02-29", "F")
 
 
-def test_a_study_reads_with_words_not_numbers() -> None:
+def test_a_study_has_words_for_its_coded_values() -> None:
     StudyFactory(priority=Priority.STAT, flags=[StudyFlag.ACCESSION_SHARED])
     row = rows(program(), "studies")[0]
     assert row["priority"] == "stat"
@@ -106,7 +106,7 @@ def test_a_study_reads_with_words_not_numbers() -> None:
     assert row["flags"] == ["accession_shared"]
 
 
-def test_an_instance_comes_with_its_header_only_alone() -> None:
+def test_only_a_single_instance_includes_its_header() -> None:
     instance = InstanceFactory(header={"00100020": {"vr": "LO", "Value": ["77"]}})
     client = program()
     assert "header" not in rows(client, "instances")[0]
@@ -124,20 +124,20 @@ def test_patients_are_found_by_name_identifier_and_accession_number() -> None:
     )
     StudyFactory()
     client = program()
-    for asked in (
+    for query in (
         {"search": "jo mul"},
         {"search": "MRN-7"},
         {"search": "acc-7"},
         {"name": "MULLER"},
         {"patient_id": "MRN-7"},
     ):
-        assert ids(client, "patients", **asked) == {str(wanted.patient_id)}, asked
+        assert ids(client, "patients", **query) == {str(wanted.patient_id)}, query
     assert ids(client, "patients", search="nobody") == set()
     event = AuditEvent.objects.filter(action="search").first()
     assert "nobody" not in str(event.detail), "the words may be a name"
 
 
-def test_a_search_finds_nothing_that_may_not_be_seen() -> None:
+def test_a_search_finds_visible_rows_only() -> None:
     StudyFactory(
         patient=PatientFactory(family_name="Hidden"),
         department=DepartmentFactory(code="emergency"),
@@ -146,7 +146,7 @@ def test_a_search_finds_nothing_that_may_not_be_seen() -> None:
     assert rows(program(), "studies", search="hidden") == []
 
 
-def test_studies_are_filtered() -> None:
+def test_studies_can_be_filtered() -> None:
     study = StudyFactory(
         accession_number="A-1",
         study_date="2024-02-29",
@@ -155,8 +155,8 @@ def test_studies_are_filtered() -> None:
     )
     SeriesFactory(study=study, modality="CR")
     other = StudyFactory(study_date="2020-01-01")
-    client, found = program(), {str(study.pk)}
-    for asked in (
+    client, expected = program(), {str(study.pk)}
+    for query in (
         {"accession_number": "A-1"},
         {"patient": study.patient_id},
         {"patient_id": study.patient.patient_id},
@@ -168,14 +168,14 @@ def test_studies_are_filtered() -> None:
         {"modality": "CR"},
         {"search": "A-1"},
     ):
-        assert ids(client, "studies", **asked) == found, asked
+        assert ids(client, "studies", **query) == expected, query
     assert ids(client, "studies", study_date_before="2021-01-01") == {str(other.pk)}
     assert ids(client, "studies", department="emergency") == set()
     assert len(ids(client, "studies", department="radiology")) == 2
 
 
 @pytest.mark.parametrize(
-    ("kind", "asked"),
+    ("kind", "query"),
     [
         ("studies", {"patient": "x"}),
         ("studies", {"priority": "asap"}),
@@ -186,28 +186,28 @@ def test_studies_are_filtered() -> None:
         ("instances", {"series": "x"}),
     ],
 )
-def test_a_wrong_filter_is_a_calm_refusal(kind: str, asked: dict[str, str]) -> None:
-    answer = program().get(f"/api/v1/{kind}/?{urlencode(asked)}")
+def test_an_invalid_filter_is_400(kind: str, query: dict[str, str]) -> None:
+    answer = program().get(f"/api/v1/{kind}/?{urlencode(query)}")
     assert answer.status_code == 400
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
-def test_series_and_instances_are_found_by_their_place() -> None:
+def test_series_and_instances_can_be_filtered_by_study_and_patient() -> None:
     instance = InstanceFactory()
     InstanceFactory()
     keys, client = keys_of(instance), program()
     for kind in ("series", "instances"):
-        for asked in (
+        for query in (
             {"study": keys["studies"]},
             {"patient": keys["patients"]},
         ):
-            assert ids(client, kind, **asked) == {keys[kind]}
+            assert ids(client, kind, **query) == {keys[kind]}
     by_uid = {"sop_instance_uid": instance.sop_instance_uid}
     assert ids(client, "instances", **by_uid) == {keys["instances"]}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_page_costs_the_same_whatever_it_shows(
+def test_a_page_makes_the_same_number_of_queries_for_any_rows(
     kind: str, django_assert_max_num_queries: Any
 ) -> None:
     InstanceFactory()
@@ -219,7 +219,7 @@ def test_a_page_costs_the_same_whatever_it_shows(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pages_follow_each_other_without_loss(kind: str) -> None:
+def test_following_the_pages_lists_every_row_once(kind: str) -> None:
     InstanceFactory.create_batch(5)
     client, seen = program(), []
     url = f"/api/v1/{kind}/?page_size=2"

@@ -63,7 +63,7 @@ def hang(path: Path) -> Path:
     return path
 
 
-def test_facts_of_a_image(stored: Store) -> None:
+def test_decoding_gives_the_facts_of_an_image(stored: Store) -> None:
     facts = decode.pixel_facts(stored(written(image())))
     assert (facts.rows, facts.columns, facts.frames) == (64, 48, 1)
     assert facts.colour is False
@@ -77,7 +77,7 @@ def test_lossless_syntaxes_have_one_pixel_hash(stored: Store, syntax: str) -> No
     assert decode.pixel_facts(stored(encoded(dataset, syntax))) == plain
 
 
-def test_other_pixels_have_another_hash(stored: Store) -> None:
+def test_different_pixels_have_different_hashes(stored: Store) -> None:
     """A changed value, another shape of the same values, signed values."""
     pixels = grey_pixels()
     one = pixels.copy()
@@ -100,7 +100,7 @@ def test_frames_are_hashed_one_after_the_other(stored: Store) -> None:
     assert facts.pixel_sha256 is not None
 
 
-def test_hashing_that_takes_too_long_is_given_up(
+def test_hashing_that_takes_too_long_is_stopped(
     stored: Store, settings: Settings
 ) -> None:
     dataset = image(NumberOfFrames=50)
@@ -112,14 +112,14 @@ def test_hashing_that_takes_too_long_is_given_up(
     assert head["frames"] == 50
 
 
-def test_display_is_what_the_reader_of_pixels_gives(stored: Store) -> None:
+def test_display_gives_the_pixels_of_the_reader(stored: Store) -> None:
     dataset = image(WindowCenter=2000, WindowWidth=1000)
     shown = decode.display(stored(written(dataset)))
     assert shown.dtype == np.uint16
     np.testing.assert_array_equal(shown, display_frame(dataset))
 
 
-def test_greatest_difference_in_grey_levels(stored: Store) -> None:
+def test_the_greatest_difference_is_in_grey_levels(stored: Store) -> None:
     pixels = grey_pixels()
     other = pixels.copy()
     other[5, 5] = other[5, 5] - 160 if other[5, 5] > 2000 else other[5, 5] + 160
@@ -187,7 +187,9 @@ def test_a_decoder_that_hangs_is_killed(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("fresh_child")
-def test_a_file_that_eats_memory_is_refused(stored: Store, settings: Settings) -> None:
+def test_a_file_that_needs_too_much_memory_is_refused(
+    stored: Store, settings: Settings
+) -> None:
     """8,000 x 8,000 pixels of 16 bits in RLE unpack to more than the child may have."""
     settings.DECODE_MEMORY_BYTES = 700 * 1024 * 1024
     dataset = image()
@@ -217,7 +219,7 @@ def rle_bomb(*, rows: int, columns: int) -> bytes:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("fresh_child")
-def test_a_child_that_died_meanwhile_is_replaced(stored: Store) -> None:
+def test_a_dead_decoder_process_is_replaced(stored: Store) -> None:
     path = stored(written(image()))
     first = child_pid()
     os.kill(first, signal.SIGKILL)
@@ -256,7 +258,7 @@ def test_a_decoder_that_crashes_again_and_again_refuses_the_file(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("fresh_child")
-def test_busy_for_too_long_is_a_passing_fault(
+def test_a_decoder_that_is_busy_too_long_is_a_temporary_fault(
     stored: Store, tmp_path: Path, settings: Settings
 ) -> None:
     settings.DECODE_TIMEOUT_S = 1.0
@@ -284,13 +286,13 @@ def test_busy_for_too_long_is_a_passing_fault(
 @pytest.mark.slow
 @pytest.mark.usefixtures("fresh_child")
 @pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
-def test_an_answer_that_was_not_read_is_nobody_elses(
+def test_an_unread_result_is_never_given_to_another_caller(
     stored: Store, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
     first, second = (stored(written(image(pixels=grey_pixels(n)))) for n in (1, 2))
     expected = decode.display(second)
 
-    def fail(*said: object) -> None:
+    def fail(*arguments: object) -> None:
         raise error
 
     with monkeypatch.context() as patched:
@@ -300,7 +302,7 @@ def test_an_answer_that_was_not_read_is_nobody_elses(
     assert np.array_equal(decode.display(second), expected)
 
 
-def test_threads_get_their_own_answers(stored: Store) -> None:
+def test_each_thread_gets_its_own_result(stored: Store) -> None:
     images = [image(pixels=grey_pixels(seed)) for seed in range(4)]
     paths = [stored(written(f)) for f in images]
     expected = [decode.pixel_facts(path).pixel_sha256 for path in paths]
@@ -321,7 +323,7 @@ def test_threads_get_their_own_answers(stored: Store) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("fresh_child")
-def test_the_child_outlives_the_thread_that_asked_first(stored: Store) -> None:
+def test_the_decoder_process_outlives_the_thread_that_started_it(stored: Store) -> None:
     """PDEATHSIG follows the thread that forked, and threads of requests end."""
     path = stored(written(image()))
     thread = threading.Thread(target=decode.warm_up)
@@ -335,7 +337,7 @@ def test_the_child_outlives_the_thread_that_asked_first(stored: Store) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
-def test_a_fork_gets_a_child_of_its_own(stored: Store) -> None:
+def test_a_forked_process_gets_its_own_decoder_process(stored: Store) -> None:
     path = stored(written(image()))
     ours = child_pid()
     expected = decode.pixel_facts(path).pixel_sha256
@@ -355,7 +357,7 @@ def test_a_fork_gets_a_child_of_its_own(stored: Store) -> None:
     assert decode.pixel_facts(path).pixel_sha256 == expected
 
 
-def test_no_child_outlives_a_parent_that_was_killed() -> None:
+def test_the_decoder_process_dies_with_a_killed_parent() -> None:
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -383,7 +385,7 @@ def is_gone(pid: int) -> bool:
     return state == "Z"
 
 
-def test_the_child_knows_no_django_and_no_secret() -> None:
+def test_the_decoder_process_has_no_django_and_no_secrets() -> None:
     environment = Path(f"/proc/{child_pid()}/environ").read_bytes()
     for name in (b"SECRET_KEY", b"DATABASE_URL", b"REDIS_URL", b"PASSWORD"):
         assert name not in environment
@@ -392,7 +394,7 @@ def test_the_child_knows_no_django_and_no_secret() -> None:
 
 
 @pytest.mark.slow
-def test_a_large_uncompressed_image_is_quick(stored: Store) -> None:
+def test_a_large_uncompressed_image_is_decoded_quickly(stored: Store) -> None:
     """2000 x 2000 of 16 bits: 25 ms on an idle machine, ten times that anywhere."""
     path = stored(written(image(pixels=grey_pixels(rows=2000, columns=2000))))
     decode.pixel_facts(path)

@@ -38,43 +38,43 @@ def folder(tmp_path: Path) -> Path:
     return images
 
 
-def test_every_file_is_found_but_hidden_ones_media_indexes_and_the_manifest(
+def test_hidden_files_dicomdirs_and_the_manifest_are_not_imported(
     folder: Path,
 ) -> None:
     for name in (".DS_Store", "DICOMDIR", "manifest.csv"):
         (folder / name).write_text("path\n")
     (folder / ".git").mkdir()
     (folder / ".git" / "c.dcm").write_bytes(b"x")
-    found = files_below(folder, manifest=folder / "manifest.csv")
-    assert [path.name for path in found] == ["a.dcm", "b.dcm"]
+    paths = files_below(folder, manifest=folder / "manifest.csv")
+    assert [path.name for path in paths] == ["a.dcm", "b.dcm"]
 
 
 @pytest.mark.django_db
-def test_a_folder_is_taken_in_and_summed_up(
+def test_a_folder_is_imported_and_summarised(
     folder: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    said = import_studies(folder, capsys)
-    assert "2 files" in said
-    assert "2 stored" in said
+    output = import_studies(folder, capsys)
+    assert "2 files" in output
+    assert "2 stored" in output
     assert Instance.objects.count() == 2
     assert set(Upload.objects.values_list("source", flat=True)) == {"folder"}
     assert set(Upload.objects.values_list("user", flat=True)) == {None}
 
 
 @pytest.mark.django_db
-def test_a_second_run_goes_on_where_the_first_was(
+def test_a_second_import_continues_the_first(
     folder: Path, capsys: pytest.CaptureFixture
 ) -> None:
     import_studies(folder, capsys)
     (folder / "c.dcm").write_bytes(image_bytes(pixels=grey_pixels(2)))
-    said = import_studies(folder, capsys)
-    assert "1 stored" in said
-    assert "2 imported by an earlier run" in said
+    output = import_studies(folder, capsys)
+    assert "1 stored" in output
+    assert "2 imported by an earlier run" in output
     assert Upload.objects.count() == 3
 
 
 @pytest.mark.django_db
-def test_a_file_with_other_claims_is_sent_again(
+def test_a_file_with_another_submitted_identity_is_imported_again(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     (tmp_path / "a.png").write_bytes(png())
@@ -86,7 +86,7 @@ def test_a_file_with_other_claims_is_sent_again(
 
 
 @pytest.mark.django_db
-def test_a_manifest_says_whose_images_these_are(
+def test_a_manifest_gives_the_patients_of_images(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     images = tmp_path / "images"
@@ -99,29 +99,29 @@ def test_a_manifest_says_whose_images_these_are(
         "images/missing.png,PA,78,,,,\n",
         encoding="utf-8",
     )
-    said = import_studies(images, capsys, patient_from=manifest)
-    assert "1 of 1 files are in" in said
+    output = import_studies(images, capsys, patient_from=manifest)
+    assert "1 of 1 files are in" in output
     patient = Patient.objects.get()
     assert (patient.patient_id, patient.family_name) == ("77", "Müller")
     assert Study.objects.get().get_priority_display() == "stat"
 
 
 @pytest.mark.django_db
-def test_bad_files_are_named_and_end_with_an_error(
+def test_rejected_files_are_named_and_the_import_fails(
     folder: Path, capsys: pytest.CaptureFixture
 ) -> None:
     (folder / "notes.txt").write_text("no image")
     (folder / "cut.dcm").write_bytes(image_bytes()[:500])
-    said = import_studies(folder, capsys)
-    assert "notes.txt: " in said
-    assert "cut.dcm: " in said
-    assert "2 stored" in said
-    assert "2 refused" in said
-    assert said.endswith("2 of 4 files were not accepted.")
+    output = import_studies(folder, capsys)
+    assert "notes.txt: " in output
+    assert "cut.dcm: " in output
+    assert "2 stored" in output
+    assert "2 refused" in output
+    assert output.endswith("2 of 4 files were not accepted.")
 
 
 @pytest.mark.django_db
-def test_a_name_on_disk_that_is_no_text_is_told_as_far_as_it_goes(
+def test_an_undecodable_file_name_is_shown_with_replacement_characters(
     tmp_path: Path,
 ) -> None:
     (tmp_path / os.fsdecode(b"n\xffte.txt")).write_text("no image")
@@ -134,7 +134,7 @@ def test_a_name_on_disk_that_is_no_text_is_told_as_far_as_it_goes(
 
 
 @pytest.mark.django_db
-def test_refused_files_are_tried_again_but_conflicts_are_not(
+def test_a_second_import_retries_refused_files_but_not_conflicts(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     uids = {"SOPInstanceUID": "1.2.3.4", "StudyInstanceUID": "1.2.3.5"}
@@ -148,7 +148,7 @@ def test_refused_files_are_tried_again_but_conflicts_are_not(
 
 
 @pytest.mark.django_db
-def test_who_imports_and_for_which_department(
+def test_an_import_has_a_user_and_a_department(
     folder: Path, capsys: pytest.CaptureFixture
 ) -> None:
     user = UserFactory(role=Role.TECHNOLOGIST)
@@ -169,7 +169,7 @@ def test_who_imports_and_for_which_department(
         ({"patient_from": Path("missing.csv")}, "There is no file missing.csv."),
     ],
 )
-def test_wrong_arguments_end_with_a_sentence(
+def test_wrong_arguments_end_with_a_message(
     folder: Path, capsys: pytest.CaptureFixture, options: dict[str, Any], sentence: str
 ) -> None:
     assert sentence in import_studies(folder, capsys, **options)
@@ -177,16 +177,16 @@ def test_wrong_arguments_end_with_a_sentence(
 
 
 @pytest.mark.django_db
-def test_who_may_not_upload_may_not_import(
+def test_an_import_needs_the_right_to_upload(
     folder: Path, capsys: pytest.CaptureFixture
 ) -> None:
     user = UserFactory(role=Role.CLINICIAN)
-    said = import_studies(folder, capsys, user=user.username)
-    assert said == f"{user.username} may not upload (Clinician)."
+    output = import_studies(folder, capsys, user=user.username)
+    assert output == f"{user.username} may not upload (Clinician)."
 
 
 @pytest.mark.django_db
-def test_a_passing_fault_is_waited_for_and_then_left_for_the_next_run(
+def test_an_import_retries_temporary_faults_a_few_times(
     folder: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tries: list[str] = []
@@ -196,8 +196,8 @@ def test_a_passing_fault_is_waited_for_and_then_left_for_the_next_run(
         raise Unavailable("The decoder is busy.", retry_after=0)
 
     monkeypatch.setattr(importing, "ingest_instance", busy)
-    said = import_studies(folder, capsys)
-    assert "2 not imported now: run the command again" in said
+    output = import_studies(folder, capsys)
+    assert "2 not imported now: run the command again" in output
     assert tries == ["a.dcm"] * 3 + ["b.dcm"] * 3
 
 
@@ -211,7 +211,7 @@ def test_a_passing_fault_is_waited_for_and_then_left_for_the_next_run(
         ("", "has no column named 'path'"),
     ],
 )
-def test_a_manifest_that_cannot_be_meant_is_refused_by_its_line(
+def test_an_invalid_manifest_is_refused_with_its_line_number(
     tmp_path: Path, content: str, sentence: str
 ) -> None:
     manifest = tmp_path / "manifest.csv"

@@ -39,14 +39,14 @@ PIXEL_MODULE = (
 
 @pytest.fixture
 def heard() -> Iterator[list[dict[str, Any]]]:
-    """Give what the signal said, in order."""
-    said: list[dict[str, Any]] = []
+    """Collect the arguments of each signal, in order."""
+    signals: list[dict[str, Any]] = []
 
     def listen(sender: object, **arguments: Any) -> None:
-        said.append({**arguments, "in_transaction": connection.in_atomic_block})
+        signals.append({**arguments, "in_transaction": connection.in_atomic_block})
 
     instance_stored.connect(listen, dispatch_uid="tests.heard")
-    yield said
+    yield signals
     instance_stored.disconnect(dispatch_uid="tests.heard")
 
 
@@ -56,7 +56,7 @@ def counts() -> tuple[int, ...]:
     )
 
 
-def test_a_image_is_stored_with_all_that_its_header_says() -> None:
+def test_an_image_is_stored_with_the_values_of_its_header() -> None:
     user = UserFactory(role=Role.TECHNOLOGIST)
     dataset = image(
         AccessionNumber="A-7",
@@ -94,7 +94,7 @@ def test_a_image_is_stored_with_all_that_its_header_says() -> None:
         assert stored.read() == written(dataset)
 
 
-def test_upload_and_event_stand_beside_the_image() -> None:
+def test_storing_an_image_writes_an_upload_and_an_audit_event() -> None:
     user = UserFactory()
     result = send(image_bytes(), actor=user, name="C:\\images\\a.dcm")
     upload = Upload.objects.get()
@@ -116,13 +116,13 @@ def test_the_signal_is_sent_inside_the_transaction_also_for_duplicates(
     user, content = UserFactory(), image_bytes()
     first = send(content, actor=user)
     send(content, actor=user)
-    assert [said["created"] for said in heard] == [True, False]
-    assert all(said["in_transaction"] for said in heard)
-    assert all(said["instance"] == first.instance for said in heard)
-    assert all(said["actor"] == user for said in heard)
+    assert [signal["created"] for signal in heard] == [True, False]
+    assert all(signal["in_transaction"] for signal in heard)
+    assert all(signal["instance"] == first.instance for signal in heard)
+    assert all(signal["actor"] == user for signal in heard)
 
 
-def test_an_error_of_a_receiver_leaves_nothing_but_the_refusal() -> None:
+def test_an_error_of_a_receiver_leaves_only_the_refusal() -> None:
     def refuse(sender: object, **_: Any) -> None:
         raise InvalidInput("There is no such model.", reason_code="unknown_model")
 
@@ -135,7 +135,9 @@ def test_an_error_of_a_receiver_leaves_nothing_but_the_refusal() -> None:
     assert counts() == (0, 0, 0, 0, 1)
 
 
-def test_without_its_event_nothing_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_cannot_be_audited_is_not_stored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def fail(**_: Any) -> None:
         raise AuditUnavailable("The audit trail cannot be written.")
 
@@ -145,7 +147,7 @@ def test_without_its_event_nothing_is_stored(monkeypatch: pytest.MonkeyPatch) ->
     assert counts() == (0, 0, 0, 0, 0)
 
 
-def test_one_image_by_four_ways_is_one_instance_with_four_uploads() -> None:
+def test_one_image_from_four_sources_is_one_instance_with_four_uploads() -> None:
     dataset = image()
     ways = [
         (written(dataset), Upload.Source.WEB),
@@ -169,7 +171,7 @@ def test_lossless_forms_in_either_order_are_one_image(syntax: Any) -> None:
     assert (again.outcome, again.reason_code) == (Outcome.DUPLICATE, "")
 
 
-def test_identical_bytes_are_known_without_decoding(
+def test_identical_bytes_are_recognised_without_decoding(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     content = image_bytes()
@@ -196,7 +198,7 @@ def test_a_study_without_an_actor_goes_to_the_default_department(settings: Any) 
     assert Department.objects.get(code="night-shift").name == "Night shift"
 
 
-def test_a_image_of_a_known_study_stays_in_its_department() -> None:
+def test_an_image_of_a_known_study_stays_in_its_department() -> None:
     uid = generate_uid()
     first = send(image_bytes(StudyInstanceUID=uid), actor=UserFactory())
     stranger = UserFactory(primary_department=DepartmentFactory(code="emergency"))
@@ -205,7 +207,7 @@ def test_a_image_of_a_known_study_stays_in_its_department() -> None:
     assert second.upload.department == first.study.department
 
 
-def test_priority_only_rises() -> None:
+def test_the_priority_of_a_study_is_never_lowered() -> None:
     uid = generate_uid()
     for sent, expected in [
         ("", Priority.ROUTINE),
@@ -235,7 +237,9 @@ def test_a_duplicate_raises_the_priority_too() -> None:
         (image_bytes(StudyInstanceUID=None), "missing_uids"),
     ],
 )
-def test_a_bad_file_leaves_an_upload_with_the_reason(content: bytes, code: str) -> None:
+def test_a_refused_file_leaves_an_upload_with_the_reason(
+    content: bytes, code: str
+) -> None:
     user = UserFactory()
     result = send(content, actor=user, name="bad")
     assert (result.outcome, result.reason_code) == (Outcome.REFUSED, code)
@@ -258,7 +262,7 @@ def test_a_file_over_the_limit_is_refused_unread(settings: Any) -> None:
     assert result.upload.sha256 == ""
 
 
-def test_what_the_upload_handler_found_is_believed() -> None:
+def test_the_size_and_hash_of_the_upload_handler_are_used() -> None:
     file = BytesIO(b"")
     file.sha256, file.received_bytes, file.too_large = "a" * 64, 10**10, True
     result = ingest_instance(file, name="big.dcm", source=Upload.Source.WEB, actor=None)
@@ -278,7 +282,7 @@ def test_a_request_refused_unread_leaves_a_nameless_upload() -> None:
 @pytest.mark.parametrize(
     "name", ["../../etc/passwd.png", "x" * 400 + ".png", "a\x00b.png", "\udcff.png", ""]
 )
-def test_hostile_file_names_are_only_names(name: str) -> None:
+def test_hostile_file_names_are_kept_as_text(name: str) -> None:
     result = send(b"no", name=name)
     kept = Upload.objects.get().original_name
     assert result.name == name.replace("\x00", "�").replace("\udcff", "�")
@@ -287,7 +291,7 @@ def test_hostile_file_names_are_only_names(name: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:The (PN|value):UserWarning")
-def test_values_longer_than_their_columns_are_cut_not_refused() -> None:
+def test_values_longer_than_their_columns_are_truncated() -> None:
     long = {
         "StudyDescription": "d" * 900,
         "SeriesDescription": "s" * 900,
@@ -305,7 +309,7 @@ def test_values_longer_than_their_columns_are_cut_not_refused() -> None:
 
 
 @pytest.mark.parametrize("keyword", IDENTIFIERS)
-def test_an_identifier_too_long_to_keep_whole_is_refused(keyword: str) -> None:
+def test_an_identifier_longer_than_its_column_is_refused(keyword: str) -> None:
     dataset = image()
     with pytest.warns(UserWarning, match="exceeds the maximum length"):
         setattr(dataset, keyword, "9" * 65)
@@ -318,7 +322,7 @@ def test_markup_in_a_name_is_kept_as_text() -> None:
     assert result.patient.family_name == "<script>alert(1)</script>"
 
 
-def test_an_object_without_pixels_by_nature_is_kept() -> None:
+def test_an_object_of_a_class_without_pixels_is_stored() -> None:
     dataset = image(
         SOPClassUID="1.2.840.10008.5.1.4.1.1.88.22",
         Modality="SR",
@@ -330,7 +334,7 @@ def test_an_object_without_pixels_by_nature_is_kept() -> None:
     assert (result.instance.rows, result.instance.pixel_sha256) == (None, None)
 
 
-def test_a_busy_decoder_is_a_passing_fault_and_leaves_nothing(
+def test_a_busy_decoder_is_a_temporary_fault_and_stores_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def busy(*_: Any) -> None:
@@ -351,7 +355,7 @@ def test_unreadable_pixels_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert counts() == (0, 0, 0, 0, 1)
 
 
-def test_pixels_without_a_decoder_for_them_are_kept(
+def test_pixels_without_a_decoder_are_stored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def unsupported(*_: Any) -> None:
@@ -363,7 +367,7 @@ def test_pixels_without_a_decoder_for_them_are_kept(
     assert result.instance.pixel_sha256 is None
 
 
-def test_an_object_has_its_name_before_the_commit(
+def test_the_object_has_its_final_name_before_the_commit(
     heard: list[dict[str, Any]],
 ) -> None:
     seen: list[bool] = []
@@ -379,7 +383,9 @@ def test_an_object_has_its_name_before_the_commit(
     assert seen == [True]
 
 
-def test_an_endless_race_is_a_passing_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repeated_conflicts_in_the_database_are_a_temporary_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     tries: list[int] = []
 
     def lose(*_: Any) -> None:
@@ -395,7 +401,7 @@ def test_an_endless_race_is_a_passing_fault(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(tries) == ingest.LONGEST_RACE
 
 
-def test_another_error_of_the_database_is_not_hidden(
+def test_other_database_errors_are_raised(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(*_: Any) -> None:
@@ -406,7 +412,7 @@ def test_another_error_of_the_database_is_not_hidden(
         send(image_bytes())
 
 
-def test_whose_data_an_upload_touched_is_in_the_trail_without_names() -> None:
+def test_the_audit_event_of_an_upload_lists_patients_without_names() -> None:
     result = send(image_bytes())
     assert AuditSubject.objects.get().patient_uuid == result.patient.pk
     assert "Doe" not in str(AuditEvent.objects.get().detail)

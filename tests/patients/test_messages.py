@@ -141,7 +141,7 @@ def test_conflicts_and_duplicates_with_a_note_store_codes() -> None:
 
 
 @pytest.mark.django_db
-def test_a_row_of_a_former_version_shows_its_sentence(german: dict[str, str]) -> None:
+def test_a_row_with_a_stored_sentence_shows_it(german: dict[str, str]) -> None:
     row = UploadFactory(
         outcome=Upload.Outcome.REFUSED,
         instance=None,
@@ -156,12 +156,12 @@ def test_a_row_of_a_former_version_shows_its_sentence(german: dict[str, str]) ->
 
 
 @pytest.mark.django_db
-def test_a_message_that_no_longer_exists_shows_what_is_stored() -> None:
+def test_an_unknown_message_code_shows_the_stored_reason() -> None:
     row = UploadFactory(reason_message="gone", reason="What the row says.")
     assert row.reason_text == "What the row says."
 
 
-def test_parameters_become_json_that_postgresql_takes() -> None:
+def test_parameters_are_stored_as_json_that_postgresql_accepts() -> None:
     params = {
         "name": "a\0b\udcff",
         "number": np.int64(3),
@@ -197,7 +197,7 @@ def test_pixels_that_cannot_be_decoded_are_stored_as_a_code() -> None:
     assert result.upload.reason == ""
 
 
-def test_the_decoder_tells_reasons_by_code(tmp_path: Path) -> None:
+def test_the_decoder_reports_reasons_as_codes(tmp_path: Path) -> None:
     path = tmp_path / "image.dcm"
     path.write_bytes(b"no image")
     with pytest.raises(InvalidInput) as refused:

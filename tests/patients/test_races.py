@@ -44,7 +44,7 @@ def at_once(sendings: list[Callable[[], IngestResult]]) -> list[IngestResult]:
         return list(pool.map(run, sendings))
 
 
-def test_the_same_image_at_once_is_one_instance_and_duplicates() -> None:
+def test_concurrent_uploads_of_one_image_are_one_instance_and_duplicates() -> None:
     content = image_bytes()
     results = at_once([lambda: send(content)] * THREADS)
     outcomes = Counter(str(result.outcome) for result in results)
@@ -54,7 +54,7 @@ def test_the_same_image_at_once_is_one_instance_and_duplicates() -> None:
     assert Upload.objects.filter(instance=Instance.objects.get()).count() == THREADS
 
 
-def test_images_of_one_new_study_at_once_share_patient_study_and_series() -> None:
+def test_concurrent_images_of_a_new_study_share_patient_study_and_series() -> None:
     uids = {"StudyInstanceUID": generate_uid(), "SeriesInstanceUID": generate_uid()}
     contents = [image_bytes(**uids, pixels=grey_pixels(n)) for n in range(THREADS)]
     results = at_once([partial(send, content) for content in contents])
@@ -64,7 +64,7 @@ def test_images_of_one_new_study_at_once_share_patient_study_and_series() -> Non
     assert Series.objects.count() == 1
 
 
-def test_studies_of_one_new_patient_at_once_share_the_patient() -> None:
+def test_concurrent_studies_of_a_new_patient_share_the_patient() -> None:
     contents = [image_bytes() for _ in range(THREADS)]
     results = at_once([partial(send, content) for content in contents])
     assert {str(result.outcome) for result in results} == {"stored"}
@@ -72,7 +72,7 @@ def test_studies_of_one_new_patient_at_once_share_the_patient() -> None:
     assert Study.objects.count() == THREADS
 
 
-def test_one_accession_number_for_many_patients_at_once_goes_to_one() -> None:
+def test_concurrent_patients_with_one_accession_number_conflict() -> None:
     contents = [
         image_bytes(AccessionNumber="A-1", PatientID=f"P-{n}") for n in range(THREADS)
     ]
@@ -81,7 +81,7 @@ def test_one_accession_number_for_many_patients_at_once_goes_to_one() -> None:
     assert codes == {"": 1, "conflict_accession": THREADS - 1}
 
 
-def test_the_same_pixels_under_many_patients_at_once_are_all_stored() -> None:
+def test_concurrent_copies_under_many_patients_are_stored_and_flagged() -> None:
     contents = [image_bytes(PatientID=f"P-{n}") for n in range(THREADS)]
     results = at_once([partial(send, content) for content in contents])
     assert {str(result.outcome) for result in results} == {"stored"}
@@ -91,7 +91,7 @@ def test_the_same_pixels_under_many_patients_at_once_are_all_stored() -> None:
     assert flagged.count() == THREADS + 1
 
 
-def test_a_signal_that_fails_after_the_rows_leaves_none_of_them() -> None:
+def test_a_failing_receiver_rolls_back_every_row() -> None:
     def fail(sender: object, **_: object) -> None:
         raise RuntimeError("a receiver broke")
 

@@ -10,30 +10,30 @@ from tests.factories import PatientFactory, StudyFactory
 pytestmark = pytest.mark.django_db
 
 
-def found(text: str) -> set[Patient]:
+def matching_patients(text: str) -> set[Patient]:
     return set(patients_found(text))
 
 
-def test_a_name_is_found_by_the_beginnings_of_its_words_in_any_order() -> None:
+def test_a_name_is_found_by_prefixes_of_its_words_in_any_order() -> None:
     wanted = PatientFactory(family_name="Müller-Lüdenscheidt", given_name="Johanna")
     PatientFactory(family_name="Miller", given_name="Johanna")
     for text in ("müll", "MULLER", "lüd", "jo mul", "Müller-Lüd", "Johanna Muller"):
-        assert found(text) == {wanted}, text
-    assert found("uller") == set(), "the middle of a word is no beginning"
+        assert matching_patients(text) == {wanted}, text
+    assert matching_patients("uller") == set(), "the middle of a word is no beginning"
 
 
-def test_an_identifier_is_found_by_its_beginning() -> None:
+def test_an_identifier_is_found_by_its_prefix() -> None:
     wanted = PatientFactory(patient_id="AB-1234")
     PatientFactory(patient_id="XAB-1234")
-    assert found("AB-12") == {wanted}
-    assert found("ab-12") == {wanted}
+    assert matching_patients("AB-12") == {wanted}
+    assert matching_patients("ab-12") == {wanted}
 
 
 def test_an_accession_number_finds_its_study_and_its_patient() -> None:
     study = StudyFactory(accession_number="ACC77")
     StudyFactory(patient=study.patient)
     StudyFactory(accession_number="ACC99")
-    assert found("ACC7") == {study.patient}
+    assert matching_patients("ACC7") == {study.patient}
     assert set(Study.objects.filter(pk__in=studies_found("ACC7"))) == {study}
 
 
@@ -47,13 +47,13 @@ def test_a_patient_is_found_with_every_study() -> None:
 @pytest.mark.parametrize(
     "text", ["", "   ", "' OR 1=1 --", "%", "_", "\\", "'", ":*", "a'b", "&|!", "\x00"]
 )
-def test_hostile_words_find_nobody_and_break_nothing(text: str) -> None:
+def test_hostile_search_texts_match_no_patient(text: str) -> None:
     PatientFactory(family_name="Doe", given_name="John", patient_id="77")
-    assert found(text) == set()
+    assert matching_patients(text) == set()
     assert not Study.objects.filter(pk__in=studies_found(text)).exists()
 
 
-def test_names_are_searched_by_the_index() -> None:
+def test_name_search_uses_the_index() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
     plan = patients_named("mul jo").order_by().explain()

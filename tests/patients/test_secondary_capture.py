@@ -122,7 +122,7 @@ def test_other_jpegs_are_decoded_and_stay_lossy(name: str) -> None:
     assert dataset.LossyImageCompression == "01"
 
 
-def test_a_turned_picture_stands_upright() -> None:
+def test_a_rotated_picture_is_turned_upright() -> None:
     dataset = wrapped(rotated_jpeg())
     assert (dataset.Rows, dataset.Columns) == (48, 64)
     assert b"Exif" not in dataset.PixelData
@@ -136,7 +136,7 @@ def test_an_rgb_jpeg_is_not_taken_for_ycbcr() -> None:
     assert dataset.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
 
 
-def test_sixteen_bits_are_kept() -> None:
+def test_sixteen_bit_pictures_keep_their_depth() -> None:
     pixels = grey_pixels() << 4
     dataset = wrapped(png(pixels))
     assert (dataset.BitsStored, dataset.WindowCenter) == (16, 32768)
@@ -155,7 +155,7 @@ def test_the_same_picture_of_the_same_patient_is_the_same_object() -> None:
     assert wrapped_bytes(png(), renamed, "ACC") == first
 
 
-def test_uids_follow_file_and_identity() -> None:
+def test_uids_are_derived_from_file_and_identity() -> None:
     one = PatientIdentity(patient_id="P-1", issuer="A")
     objects = {
         "first": wrapped(png(), one, "ACC"),
@@ -173,7 +173,7 @@ def test_uids_follow_file_and_identity() -> None:
     assert len(set(studies.values())) == len(objects) - 1
 
 
-def test_uids_are_made_of_uuids() -> None:
+def test_uids_have_the_uuid_form() -> None:
     """PS3.5 B.2: the decimal of a UUID, without leading zeros."""
     dataset = wrapped(png())
     for uid in (
@@ -188,7 +188,7 @@ def test_uids_are_made_of_uuids() -> None:
         assert (made.version, made.variant) == (8, uuid.RFC_4122)
 
 
-def test_the_identity_of_the_uids_stands_in_the_header() -> None:
+def test_the_header_contains_the_identity_behind_the_uids() -> None:
     dataset = wrapped(png(), PatientIdentity(patient_id="P-1"), "ACC-77")
     assert dataset.PatientID == "P-1"
     assert dataset.IssuerOfPatientID == settings.DEFAULT_ISSUER
@@ -224,7 +224,7 @@ def test_pixels_that_cannot_be_read_are_refused() -> None:
 
 
 @pytest.mark.slow
-def test_real_pictures(chestx_data: Path) -> None:
+def test_real_pictures_become_readable_objects(chestx_data: Path) -> None:
     for path in sorted((chestx_data / "samples" / "images").iterdir()):
         content = path.read_bytes()
         dataset = wrapped(content)

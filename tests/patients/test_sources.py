@@ -27,7 +27,7 @@ def post(client: Client, url: str, *files: tuple[str, bytes], **fields: str) -> 
     return client.post(url, {"file": parts, **fields})
 
 
-def test_one_image_by_web_rest_folder_and_reencoded_is_one_instance(
+def test_one_image_by_web_rest_and_folder_is_one_instance(
     tmp_path: Path,
 ) -> None:
     dataset = image()
@@ -49,7 +49,7 @@ def test_one_image_by_web_rest_folder_and_reencoded_is_one_instance(
     assert again.json()["files"][0]["instance"] == str(instance.pk)
 
 
-def test_what_came_by_a_form_is_stored_to_the_last_byte() -> None:
+def test_an_upload_by_form_is_stored_byte_for_byte() -> None:
     pixels = grey_pixels(3, rows=1200, columns=900)  # over 2 MB: Django's own limit
     content = image_bytes(pixels=pixels)
     post(program(), "/api/v1/uploads/", ("a.dcm", content))
@@ -66,18 +66,18 @@ def test_one_file_over_the_limit_does_not_stop_its_siblings(settings: Any) -> No
         program(), "/api/v1/uploads/", ("big.dcm", big), ("small.dcm", image_bytes())
     )
     assert answer.status_code == 202
-    told = [(f["outcome"], f["reason_code"]) for f in answer.json()["files"]]
-    assert told == [("refused", "file_too_large"), ("stored", "")]
+    outcomes = [(f["outcome"], f["reason_code"]) for f in answer.json()["files"]]
+    assert outcomes == [("refused", "file_too_large"), ("stored", "")]
 
 
 def test_the_same_image_twice_in_one_request_is_one_instance() -> None:
     content = image_bytes()
     answer = post(program(), "/api/v1/uploads/", ("a.dcm", content), ("b.dcm", content))
-    told = [f["outcome"] for f in answer.json()["files"]]
-    assert told == ["stored", "duplicate"]
+    outcomes = [f["outcome"] for f in answer.json()["files"]]
+    assert outcomes == ["stored", "duplicate"]
 
 
-def test_a_conflict_alone_answers_409_and_names_what_may_be_seen() -> None:
+def test_a_conflict_is_409_and_names_visible_objects_only() -> None:
     client = program()
     post(client, "/api/v1/uploads/", ("a.dcm", image_bytes(SOPInstanceUID="1.2.3")))
     other = image_bytes(SOPInstanceUID="1.2.3", Modality="CT")
@@ -86,15 +86,15 @@ def test_a_conflict_alone_answers_409_and_names_what_may_be_seen() -> None:
     assert answer.json()["files"][0]["reason_code"] == "conflict_header"
 
 
-def test_a_picture_by_two_sources_is_one_instance() -> None:
-    said = {"patient_id": "77", "accession_number": "A-1"}
-    post(program(), "/api/v1/uploads/", ("a.png", png()), **said)
-    result = send(png(), name="other.png", source=Upload.Source.FOLDER, **said)
+def test_a_picture_from_two_sources_is_one_instance() -> None:
+    identity = {"patient_id": "77", "accession_number": "A-1"}
+    post(program(), "/api/v1/uploads/", ("a.png", png()), **identity)
+    result = send(png(), name="other.png", source=Upload.Source.FOLDER, **identity)
     assert result.outcome == Outcome.DUPLICATE
 
 
 @pytest.mark.slow
-def test_real_images_are_stored_and_known_again(chestx_data: Path) -> None:
+def test_real_images_are_stored_and_recognised_again(chestx_data: Path) -> None:
     for path in sorted((chestx_data / "samples" / "dicom").iterdir()):
         conflict = path.name in ("dx_udacity_test4.dcm", "dx_udacity_test5.dcm")
         content = path.read_bytes()

@@ -49,7 +49,9 @@ def age(path: Path) -> None:
 
 
 @pytest.mark.django_db
-def test_an_object_stands_under_its_hash_for_its_owner_only(folder: Path) -> None:
+def test_an_object_is_stored_under_its_hash_and_readable_by_its_owner_only(
+    folder: Path,
+) -> None:
     sha256, path = put(b"image")
     assert sha256 == hashlib.sha256(b"image").hexdigest()
     assert path == folder / sha256[:2] / sha256[2:4] / sha256
@@ -70,7 +72,7 @@ def test_storing_again_changes_nothing(folder: Path) -> None:
 
 
 @pytest.mark.django_db
-def test_a_write_that_fails_leaves_nothing(folder: Path) -> None:
+def test_a_failed_write_leaves_no_file(folder: Path) -> None:
     class Broken(io.BytesIO):
         def read(self, size: int | None = -1, /) -> bytes:
             raise OSError("the disk is gone")
@@ -82,10 +84,10 @@ def test_a_write_that_fails_leaves_nothing(folder: Path) -> None:
 
 
 @pytest.mark.django_db
-def test_a_full_disk_is_a_passing_fault_that_leaves_no_image(
+def test_a_full_disk_is_a_temporary_fault_and_stores_no_image(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def full(*said: object) -> None:
+    def full(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
@@ -95,7 +97,7 @@ def test_a_full_disk_is_a_passing_fault_that_leaves_no_image(
     assert not Upload.objects.exists()
 
 
-def test_bytes_are_on_disk_before_they_have_their_name(
+def test_bytes_are_synced_before_the_file_is_renamed(
     monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
     events: list[str] = []
@@ -117,7 +119,7 @@ def test_bytes_are_on_disk_before_they_have_their_name(
 
 
 @pytest.mark.django_db
-def test_conflicts_wait_in_quarantine(folder: Path) -> None:
+def test_the_bytes_of_conflicts_are_in_quarantine(folder: Path) -> None:
     key = storage.quarantine(io.BytesIO(b"other"), "cd" * 32)
     assert key == f"quarantine/{'cd' * 32}"
     with storage.open_quarantined("cd" * 32) as file:
@@ -157,7 +159,7 @@ def test_a_storage_without_paths_gives_a_copy(
 
 
 @pytest.mark.django_db
-def test_the_sweep_takes_old_objects_that_nothing_names() -> None:
+def test_the_sweep_removes_old_unreferenced_objects() -> None:
     _, orphan = put(b"orphan")
     _, young = put(b"young")
     send(image_bytes())
@@ -172,7 +174,7 @@ def test_the_sweep_takes_old_objects_that_nothing_names() -> None:
 
 
 @pytest.mark.django_db
-def test_the_sweep_takes_what_a_crash_left_unfinished(folder: Path) -> None:
+def test_the_sweep_removes_unfinished_files_of_a_crash(folder: Path) -> None:
     _, path = put(b"image")
     left, fresh = path.parent / ".x.part", path.parent / ".y.part"
     for unfinished in (left, fresh):
@@ -192,7 +194,7 @@ def test_quarantine_is_not_swept() -> None:
 
 
 @pytest.mark.django_db
-def test_what_is_stored_again_is_young_again() -> None:
+def test_storing_an_object_again_renews_its_age() -> None:
     _, path = put(b"image")
     age(path)
     put(b"image")
@@ -201,7 +203,7 @@ def test_what_is_stored_again_is_young_again() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_sweep_spares_what_an_open_transaction_stores() -> None:
+def test_the_sweep_keeps_objects_of_an_open_transaction() -> None:
     """Its Instance is not committed yet, and the object was an orphan for days."""
     sha256, path = put(b"image")
     age(path)
@@ -227,7 +229,7 @@ def test_the_sweep_spares_what_an_open_transaction_stores() -> None:
     "remove", [storage.remove_object_if_orphan, storage.discard_quarantined]
 )
 @pytest.mark.django_db(transaction=True)
-def test_nothing_is_removed_that_an_open_transaction_stores(
+def test_objects_of_an_open_transaction_are_never_removed(
     remove: Callable[[str], bool],
 ) -> None:
     """Its row is not committed yet: whoever deletes waits for it."""
@@ -264,7 +266,7 @@ def test_nothing_is_removed_that_an_open_transaction_stores(
     ids=["object", "quarantine"],
 )
 @pytest.mark.django_db(transaction=True)
-def test_storing_holds_that_lock_until_the_transaction_ends(
+def test_storing_holds_the_lock_until_the_transaction_ends(
     store: Callable[[], str],
 ) -> None:
     sha256 = hashlib.sha256(b"image").hexdigest()

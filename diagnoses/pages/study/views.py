@@ -142,17 +142,17 @@ def retry(request: PageRequest, prediction_id: UUID) -> HttpResponse:
 
 def _study_of(request: PageRequest, study_id: UUID) -> Study:
     require(request, Action.READ_PATIENTS)
-    found = (
+    study = (
         Study.objects.visible_to(request.user)
         .select_related("patient")
         .filter(pk=study_id)
         .first()
     )
-    if found is None:
+    if study is None:
         raise NotFound(
             _("This study does not exist, or belongs to another department.")
         )
-    return found
+    return study
 
 
 def _images_of(shown: Study) -> list[Instance]:
@@ -170,10 +170,10 @@ def _chosen_image(
     """Return the image named in the address, else the one shown on the worklist."""
     named = request.GET.get("image", "")
     if named:
-        found = next((image for image in images if str(image.pk) == named), None)
-        if found is None:
+        chosen = next((image for image in images if str(image.pk) == named), None)
+        if chosen is None:
             raise NotFound(_("There is no such image in this study."))
-        return found
+        return chosen
     on_worklist = (
         WorklistEntry.objects.filter(study=shown)
         .values_list("prediction__instance_id", flat=True)

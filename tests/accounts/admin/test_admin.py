@@ -45,7 +45,7 @@ def _change(row: object) -> str:
     return reverse(view, args=[row.pk])
 
 
-def test_nobody_signs_in_on_the_admin_site() -> None:
+def test_the_admin_site_has_no_sign_in_of_its_own() -> None:
     answer = Client().get("/admin/login/")
     assert answer.headers["Location"] == "/sign-in/?next=%2Fadmin%2Flogin%2F"
     user = UserFactory(role=Role.ADMIN)
@@ -53,14 +53,14 @@ def test_nobody_signs_in_on_the_admin_site() -> None:
     assert not AuditEvent.objects.filter(action="sign_in").exists()
 
 
-def test_signing_out_of_the_admin_site_is_signing_out() -> None:
+def test_signing_out_of_the_admin_site_ends_the_session() -> None:
     client = person(Role.ADMIN)
     client.post("/admin/logout/", follow=True)
     assert client.get("/").status_code == 302
     assert AuditEvent.objects.filter(action="sign_out").count() == 1
 
 
-def test_every_model_of_ours_is_there() -> None:
+def test_every_model_of_the_apps_is_registered() -> None:
     ours = {m for app in OURS for m in apps.get_app_config(app).get_models()}
     # An event's patients are shown inside their event.
     assert ours - set(admin.site._registry) == {AuditSubject}
@@ -78,11 +78,11 @@ def _fill() -> None:
 
 
 @pytest.mark.slow
-def test_no_list_asks_the_database_once_a_row(administrator: Client) -> None:
+def test_no_list_makes_a_query_per_row(administrator: Client) -> None:
     def queries(path: str) -> int:
-        with CaptureQueriesContext(connection) as asked:
+        with CaptureQueriesContext(connection) as captured:
             assert administrator.get(path).status_code == 200, path
-        return len(asked)
+        return len(captured)
 
     paths = [_changelist(m) for m in admin.site._registry if m._meta.app_label in OURS]
     _fill()
@@ -97,9 +97,7 @@ def test_no_list_asks_the_database_once_a_row(administrator: Client) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("term", ["x", "MRN-1", "%", "'", "2.25.1", " "])
-def test_every_list_can_be_searched_for_anything(
-    administrator: Client, term: str
-) -> None:
+def test_every_list_accepts_any_search_text(administrator: Client, term: str) -> None:
     for model, model_admin in admin.site._registry.items():
         if model._meta.app_label in OURS:
             answer = administrator.get(_changelist(model), {"q": term})
@@ -125,7 +123,7 @@ def test_an_event_is_found_by_its_patient(administrator: Client) -> None:
     assert (event.action, event.object_uuid) == ("view", run.pk)
 
 
-def test_the_history_of_a_row_is_its_part_of_the_trail(administrator: Client) -> None:
+def test_the_history_of_a_row_shows_its_audit_events(administrator: Client) -> None:
     run = PredictionFactory()
     administrator.get(_change(run))
     history = administrator.get(
@@ -135,9 +133,7 @@ def test_the_history_of_a_row_is_its_part_of_the_trail(administrator: Client) ->
 
 
 @pytest.mark.parametrize("factory", [FindingFactory, PredictionFactory])
-def test_results_can_be_read_and_nothing_else(
-    administrator: Client, factory: type
-) -> None:
+def test_results_are_read_only(administrator: Client, factory: type) -> None:
     row = factory()
     page = administrator.get(_change(row))
     assert page.status_code == 200
@@ -149,7 +145,7 @@ def test_results_can_be_read_and_nothing_else(
         assert administrator.get(reverse(name, args=keys)).status_code == 403
 
 
-def test_failed_runs_are_run_again_from_the_list(administrator: Client) -> None:
+def test_failed_runs_can_be_retried_from_the_list(administrator: Client) -> None:
     failed = PredictionFactory(failed=True, model_version=installed_model())
     waiting = PredictionFactory()
     answer = administrator.post(
@@ -157,15 +153,15 @@ def test_failed_runs_are_run_again_from_the_list(administrator: Client) -> None:
         {"action": "retry", "_selected_action": [failed.pk, waiting.pk]},
         follow=True,
     )
-    said = [str(message) for message in answer.context["messages"]]
-    assert "1 run queued." in said
-    assert any(str(waiting.pk) in sentence for sentence in said)
+    messages = [str(message) for message in answer.context["messages"]]
+    assert "1 run queued." in messages
+    assert any(str(waiting.pk) in sentence for sentence in messages)
     assert Prediction.objects.filter(instance=failed.instance, run=2).exists()
     (event,) = AuditEvent.objects.filter(action="retry")
     assert event.source == "admin"
 
 
-def test_a_new_user_gets_a_role_and_the_trail_no_password(
+def test_a_new_user_gets_a_role_and_no_password_is_audited(
     administrator: Client,
 ) -> None:
     department = DepartmentFactory()
@@ -190,7 +186,7 @@ def test_a_new_user_gets_a_role_and_the_trail_no_password(
     assert password not in str(event.detail)
 
 
-def test_a_change_is_recorded_with_the_names_of_its_fields(
+def test_a_change_is_audited_with_the_names_of_its_fields(
     administrator: Client,
 ) -> None:
     user = UserFactory(role=Role.CLINICIAN)
@@ -211,7 +207,7 @@ def test_a_change_is_recorded_with_the_names_of_its_fields(
     assert event.detail == {"changed": ["Role"]}
 
 
-def test_a_password_that_is_set_for_somebody_ends_their_tokens(
+def test_setting_the_password_of_a_user_revokes_their_tokens(
     administrator: Client,
 ) -> None:
     user = UserFactory()
@@ -226,7 +222,7 @@ def test_a_password_that_is_set_for_somebody_ends_their_tokens(
     assert AuditEvent.objects.filter(action="change", object_uuid=user.pk).exists()
 
 
-def test_a_token_is_revoked_by_deleting_it(administrator: Client) -> None:
+def test_deleting_a_token_revokes_it(administrator: Client) -> None:
     token, text = issue_token(UserFactory())
     administrator.post(
         reverse("admin:accounts_token_delete", args=[token.pk]), {"post": "yes"}
@@ -237,13 +233,17 @@ def test_a_token_is_revoked_by_deleting_it(administrator: Client) -> None:
     assert AuditEvent.objects.filter(action="delete", object_kind="token").exists()
 
 
-def test_a_model_is_activated_with_a_reason_that_is_kept(administrator: Client) -> None:
+def test_activating_a_model_needs_a_reason_and_keeps_it(administrator: Client) -> None:
     version = installed_model(state="installed")
     chosen = {"action": "activate_versions", "_selected_action": [version.pk]}
     path = _changelist(type(version))
     measured_elsewhere = {"reason": "validated", "without_acceptance": "elsewhere"}
-    for said in ({}, {"reason": "validated"}, {"without_acceptance": "elsewhere"}):
-        administrator.post(path, {**chosen, **said})
+    for incomplete in (
+        {},
+        {"reason": "validated"},
+        {"without_acceptance": "elsewhere"},
+    ):
+        administrator.post(path, {**chosen, **incomplete})
         version.refresh_from_db()
         assert version.state == "installed"
     administrator.post(path, {**chosen, **measured_elsewhere})
@@ -262,7 +262,7 @@ def test_a_model_is_activated_with_a_reason_that_is_kept(administrator: Client) 
         assert version.state == state
 
 
-def test_a_threshold_is_added_for_a_label_of_the_card_only(
+def test_a_threshold_needs_a_label_of_the_card(
     administrator: Client,
 ) -> None:
     version = installed_model()

@@ -29,7 +29,7 @@ def test_urls_touch_no_disk(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("ordinary_user")
-def test_sockets_lie_in_a_short_var_dir() -> None:
+def test_sockets_are_in_var_dir_where_its_path_is_short() -> None:
     assert places.socket_dir(Path("/srv/chestx/var")) == Path("/srv/chestx/var/run")
 
 
@@ -84,7 +84,7 @@ def test_a_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
         places.prepare_dir(tmp_path / "link")
 
 
-def test_a_folder_is_made_passable_whatever_the_umask(tmp_path: Path) -> None:
+def test_a_created_folder_can_be_traversed_whatever_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:
         places.prepare_dir(tmp_path / "a" / "b" / "c")

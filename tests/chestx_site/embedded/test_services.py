@@ -54,24 +54,24 @@ class Holder:
     def read_until(self, text: str) -> str:
         """Read what it says up to a line with this text, and return all of it."""
         assert self.process.stdout is not None
-        said = ""
+        output = ""
         for line in self.process.stdout:
-            said += line
+            output += line
             if text in line:
-                return said
-        raise AssertionError(f"it never said {text!r}, but:\n{said}")
+                return output
+        raise AssertionError(f"it never printed {text!r}, but:\n{output}")
 
     def servers(self) -> dict[str, int]:
         """Return the process ids of the main processes of both servers."""
-        found = {}
+        process_ids = {}
         for place in Path("/proc").iterdir():
             if place.name.isdigit() and (command := _command(place)):
                 program = Path(command[0]).name
                 if program in ("postgres", "valkey-server") and any(
                     str(self.var_dir) in part for part in command
                 ):
-                    found[program] = int(place.name)
-        return found
+                    process_ids[program] = int(place.name)
+        return process_ids
 
     def leaves_nothing(self, *, timeout_s: float) -> bool:
         """Say whether everything it started is gone in time."""
@@ -112,7 +112,7 @@ def test_a_signal_stops_both_servers_also_in_the_background(
     assert holder.servers() == {}
 
 
-def test_a_killed_holder_leaves_nothing_and_the_next_start_recovers(
+def test_servers_stop_with_a_killed_holder_and_the_next_start_recovers(
     holder: Holder, var_dir: Path
 ) -> None:
     holder.read_until("ready")
@@ -125,7 +125,7 @@ def test_a_killed_holder_leaves_nothing_and_the_next_start_recovers(
 
 
 @pytest.mark.parametrize("program", ["postgres", "valkey-server"])
-def test_a_killed_server_comes_back(
+def test_a_killed_server_is_restarted(
     holder: Holder, var_dir: Path, program: str
 ) -> None:
     holder.read_until("ready")
@@ -139,7 +139,7 @@ def test_a_killed_server_comes_back(
     assert after[program] != before[program]
 
 
-def test_a_second_holder_is_refused_with_a_sentence(
+def test_a_second_holder_is_refused_with_a_message(
     holder: Holder, var_dir: Path
 ) -> None:
     holder.read_until("ready")
@@ -149,7 +149,7 @@ def test_a_second_holder_is_refused_with_a_sentence(
     assert _both_answer(var_dir)
 
 
-def test_a_pid_file_that_names_a_stranger_is_no_obstacle(var_dir: Path) -> None:
+def test_a_pid_file_of_another_process_is_ignored(var_dir: Path) -> None:
     with EmbeddedServices(var_dir, say=lambda _: None, durable=False):
         pass
     # As after a crash, when the number went to another process meanwhile.
@@ -159,7 +159,7 @@ def test_a_pid_file_that_names_a_stranger_is_no_obstacle(var_dir: Path) -> None:
         assert _both_answer(var_dir)
 
 
-def test_a_cluster_of_another_major_version_is_refused_with_the_way_out(
+def test_a_cluster_of_another_major_version_is_refused_with_instructions(
     var_dir: Path,
 ) -> None:
     with EmbeddedServices(var_dir, say=lambda _: None, durable=False):
@@ -172,7 +172,7 @@ def test_a_cluster_of_another_major_version_is_refused_with_the_way_out(
         EmbeddedServices(var_dir, say=lambda _: None).start()
 
 
-def test_a_half_made_cluster_is_made_again(var_dir: Path) -> None:
+def test_an_incomplete_cluster_is_created_again(var_dir: Path) -> None:
     unfinished = places.state_dir(var_dir) / "postgresql.unfinished"
     (unfinished / "base").mkdir(parents=True)
     with EmbeddedServices(var_dir, say=lambda _: None, durable=False):
@@ -180,7 +180,9 @@ def test_a_half_made_cluster_is_made_again(var_dir: Path) -> None:
     assert not unfinished.exists()
 
 
-def test_readiness_is_about_our_own_server(holder: Holder, var_dir: Path) -> None:
+def test_readiness_checks_the_embedded_server_only(
+    holder: Holder, var_dir: Path
+) -> None:
     """A foreign server on the same sockets must not look like ours."""
     holder.read_until("ready")
     ours = EmbeddedServices(var_dir, say=lambda _: None)
@@ -189,7 +191,7 @@ def test_readiness_is_about_our_own_server(holder: Holder, var_dir: Path) -> Non
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root changes users")
-def test_root_runs_postgresql_as_somebody_else(holder: Holder) -> None:
+def test_root_runs_postgresql_as_another_user(holder: Holder) -> None:
     holder.read_until("ready")
     server = Path("/proc", str(holder.servers()["postgres"]))
     assert server.stat().st_uid != 0
@@ -202,14 +204,14 @@ def test_root_copies_programs_that_postgresqls_user_cannot_reach(
     monkeypatch.setattr(
         "chestx_site.embedded.postgresql.others_may_enter", lambda _: False
     )
-    said: list[str] = []
+    messages: list[str] = []
     before = os.umask(0o077)
     try:
-        with EmbeddedServices(var_dir, say=said.append, durable=False):
+        with EmbeddedServices(var_dir, say=messages.append, durable=False):
             assert _both_answer(var_dir)
     finally:
         os.umask(before)
-    assert any("Copying PostgreSQL" in sentence for sentence in said)
+    assert any("Copying PostgreSQL" in sentence for sentence in messages)
 
 
 def test_the_socket_folder_is_closed_to_others(holder: Holder, var_dir: Path) -> None:

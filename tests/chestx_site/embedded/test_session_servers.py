@@ -30,7 +30,7 @@ def shell_environment(**variables: str) -> dict[str, str]:
     } | variables
 
 
-def test_this_session_runs_on_servers_of_its_own() -> None:
+def test_a_test_session_has_its_own_servers() -> None:
     assert Path(os.environ["CHESTX_TEST_SESSION_DIR"]) in settings.VAR_DIR.parents
     with psycopg.connect(os.environ["DATABASE_URL"]) as client:
         version = client.execute("SHOW server_version").fetchone()
@@ -68,7 +68,7 @@ def test_each_worker_has_a_redis_database_and_a_state_folder(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_servers_end_with_a_session_that_is_ended(
+def test_servers_stop_when_the_test_session_is_terminated(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     """Measured: without a word to the kernel, SIGTERM to pytest orphans both."""

@@ -48,26 +48,26 @@ def report(counts: Counts = GOOD, *, recovery_s: float = 12.0) -> Report:
     )
 
 
-def test_a_good_run_is_good() -> None:
+def test_a_run_without_faults_passes() -> None:
     assert judge(report()) == []
 
 
 @pytest.mark.parametrize("wrong", MUST_BE_ZERO)
-def test_whatever_is_lost_twice_or_stuck_is_said(wrong: str) -> None:
+def test_lost_duplicate_and_stuck_images_are_reported(wrong: str) -> None:
     assert len(judge(report(replace(GOOD, **{wrong: 1})))) == 1
 
 
 @pytest.mark.parametrize("count", ["instances", "succeeded"])
-def test_a_image_too_few_or_too_many_is_said(count: str) -> None:
+def test_a_wrong_number_of_images_is_reported(count: str) -> None:
     for there in (2, 4):
         assert judge(report(replace(GOOD, **{count: there})))
 
 
-def test_a_slow_recovery_is_said() -> None:
+def test_a_slow_recovery_is_reported() -> None:
     assert judge(report(recovery_s=20.1)) == ["1 recoveries slower than 20 s"]
 
 
-def test_errors_missing_kills_and_refused_images_are_said() -> None:
+def test_errors_missing_kills_and_refused_images_are_reported() -> None:
     bad = report()
     bad.unforeseen = 2
     bad.injected.counts[Fault.KILL_WORKER] = 1
@@ -79,7 +79,7 @@ def test_errors_missing_kills_and_refused_images_are_said() -> None:
     ]
 
 
-def test_a_seed_repeats_its_plan() -> None:
+def test_the_same_seed_gives_the_same_plan() -> None:
     plans = [plan(seed=seed, kills=20, freezes=2, span_s=60) for seed in (1, 1, 2)]
     assert plans[0] == plans[1] != plans[2]
     kinds = [planned.fault for planned in plans[0]]
@@ -91,13 +91,13 @@ def test_a_seed_repeats_its_plan() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_nothing_is_lost_twice_or_stuck() -> None:
+def test_no_image_is_lost_duplicated_or_stuck() -> None:
     options = Options(
         seed=SEED, images=9, kills=3, freezes=1, span_s=12, lease_s=4, image_size=256
     )
-    said: list[str] = []
+    messages: list[str] = []
     with short_folder() as folder:
-        trial = run_trial(folder / "var", options=options, say=said.append)
+        trial = run_trial(folder / "var", options=options, say=messages.append)
     assert trial.faults == []
     assert trial.counts.succeeded == options.images
     assert trial.counts.findings == trial.counts.heat_maps > 0

@@ -30,13 +30,13 @@ FAIL = (sys.executable, "-c", "raise SystemExit(3)")
 
 
 @pytest.fixture
-def said() -> list[str]:
+def messages() -> list[str]:
     return []
 
 
 @pytest.fixture
-def supervisor(said: list[str]) -> Generator[Supervisor, None, None]:
-    made = Supervisor(say=said.append)
+def supervisor(messages: list[str]) -> Generator[Supervisor, None, None]:
+    made = Supervisor(say=messages.append)
     yield made
     made.stop()
 
@@ -50,8 +50,8 @@ def exists(pid: int) -> bool:
     return status.rpartition(")")[2].split()[0] != "Z"
 
 
-def test_a_child_that_dies_is_started_again(
-    supervisor: Supervisor, said: list[str]
+def test_a_child_that_dies_is_restarted(
+    supervisor: Supervisor, messages: list[str]
 ) -> None:
     child = ChildProcess(name="sleeper", command=SLEEP)
     supervisor.start(child)
@@ -62,11 +62,11 @@ def test_a_child_that_dies_is_started_again(
     supervisor.look_after()
     assert child.is_alive()
     assert child.pid != first
-    assert "sleeper ended (SIGKILL)" in said
+    assert "sleeper ended (SIGKILL)" in messages
 
 
 @pytest.mark.slow
-def test_a_child_that_cannot_live_is_tried_for_ever_but_not_hastily(
+def test_a_child_that_keeps_failing_is_restarted_with_growing_delays(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 0.0
@@ -88,7 +88,7 @@ def test_a_child_that_cannot_live_is_tried_for_ever_but_not_hastily(
     assert pauses[-1] >= LONGEST_PAUSE_S - 0.5
 
 
-def test_a_child_that_ran_well_comes_back_at_once() -> None:
+def test_a_child_that_ran_long_enough_is_restarted_at_once() -> None:
     watched = Watched(ChildProcess(name="failing", command=FAIL), pause_s=5.0)
     watched.started_at = time.monotonic() - 60
     supervisor = Supervisor(say=lambda _: None)
@@ -101,8 +101,8 @@ def test_a_child_that_ran_well_comes_back_at_once() -> None:
     supervisor.stop()
 
 
-def test_a_program_that_is_not_there_does_not_end_the_supervisor(
-    supervisor: Supervisor, said: list[str]
+def test_a_missing_program_does_not_end_the_supervisor(
+    supervisor: Supervisor, messages: list[str]
 ) -> None:
     child = ChildProcess(name="sleeper", command=SLEEP)
     supervisor.start(child)
@@ -110,10 +110,10 @@ def test_a_program_that_is_not_there_does_not_end_the_supervisor(
     child.kill()
     supervisor.look_after()
     supervisor.look_after()
-    assert any("could not be started" in sentence for sentence in said)
+    assert any("could not be started" in sentence for sentence in messages)
 
 
-def test_children_stop_in_the_reverse_order(supervisor: Supervisor) -> None:
+def test_children_stop_in_reverse_order(supervisor: Supervisor) -> None:
     stopped: list[str] = []
 
     class Noted(ChildProcess):
@@ -128,7 +128,7 @@ def test_children_stop_in_the_reverse_order(supervisor: Supervisor) -> None:
 
 
 @pytest.mark.slow
-def test_children_that_were_asked_before_share_the_waiting() -> None:
+def test_children_with_an_early_stop_request_share_the_timeout() -> None:
     slow = (
         "import signal, time;"
         "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), exit(0)));"
@@ -150,7 +150,7 @@ def test_children_that_were_asked_before_share_the_waiting() -> None:
     assert [child.exit_status for child in children] == [0, 0, 0]
 
 
-def test_a_child_that_ignores_the_request_is_killed() -> None:
+def test_a_child_that_ignores_sigterm_is_killed() -> None:
     deaf = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
         "print('deaf', flush=True); time.sleep(60)"
@@ -164,7 +164,7 @@ def test_a_child_that_ignores_the_request_is_killed() -> None:
     assert child.exit_status == -signal.SIGKILL
 
 
-def test_the_death_of_a_child_ends_its_own_children(tmp_path: Path) -> None:
+def test_stopping_a_dead_child_ends_its_own_children(tmp_path: Path) -> None:
     pid_file = tmp_path / "grandchild"
     parent = textwrap.dedent(
         f"""
@@ -213,7 +213,9 @@ def test_a_child_dies_with_its_parent(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_the_first_signal_stops_and_further_ones_wait(number: signal.Signals) -> None:
+def test_the_first_signal_stops_and_further_ones_are_deferred(
+    number: signal.Signals,
+) -> None:
     with stop_requests():
         with pytest.raises(StopRequested, match=number.name):
             os.kill(os.getpid(), number)
@@ -221,7 +223,7 @@ def test_the_first_signal_stops_and_further_ones_wait(number: signal.Signals) ->
         os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_a_request_that_python_swallowed_is_heard_at_the_next_look(
+def test_a_swallowed_stop_request_still_ends_the_run(
     supervisor: Supervisor,
 ) -> None:
     """As in a fork hook, where an exception is printed and forgotten."""
@@ -232,14 +234,14 @@ def test_a_request_that_python_swallowed_is_heard_at_the_next_look(
             supervisor.run()
 
 
-def test_handlers_are_given_back() -> None:
+def test_signal_handlers_are_restored() -> None:
     before = signal.getsignal(signal.SIGINT)
     with stop_requests():
         assert signal.getsignal(signal.SIGINT) is not before
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_log_that_grew_too_long_is_put_aside(
+def test_a_log_over_the_limit_is_rotated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("chestx_site.supervision.processes.LONGEST_LOG_BYTES", 10)
@@ -253,8 +255,8 @@ def test_a_log_that_grew_too_long_is_put_aside(
     assert log.with_suffix(".old.log").read_text() == "a long story\n"
 
 
-def test_a_child_that_hangs_is_replaced(
-    supervisor: Supervisor, said: list[str]
+def test_a_hanging_child_is_restarted(
+    supervisor: Supervisor, messages: list[str]
 ) -> None:
     child = ChildProcess(name="worker", command=SLEEP, stop_timeout_s=0.2)
     supervisor.start(child)
@@ -265,4 +267,4 @@ def test_a_child_that_hangs_is_replaced(
     supervisor.look_after()
     assert child.is_alive()
     assert child.pid != first
-    assert "Restarting worker: it takes no work" in said
+    assert "Restarting worker: it takes no work" in messages

@@ -20,13 +20,13 @@ def nowhere(tmp_path: Path) -> str:
     return f"redis+socket://{tmp_path / 'no.sock'}?virtual_host=0"
 
 
-def test_alive_without_database(client: Client) -> None:
+def test_healthz_answers_without_a_database(client: Client) -> None:
     answer = client.get("/healthz")
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
 
 @pytest.mark.django_db
-def test_ready_but_degraded_without_a_worker(client: Client) -> None:
+def test_without_a_worker_readyz_is_ready_but_degraded(client: Client) -> None:
     answer = client.get("/readyz")
     assert answer.status_code == 200
     assert answer.json() == {
@@ -39,7 +39,7 @@ def test_ready_but_degraded_without_a_worker(client: Client) -> None:
 
 
 @pytest.mark.django_db
-def test_a_dead_broker_only_degrades(
+def test_without_a_broker_readyz_is_ready_but_degraded(
     client: Client, nowhere: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection = app.connection_for_write(url=nowhere)
@@ -51,7 +51,7 @@ def test_a_dead_broker_only_degrades(
 
 
 @pytest.mark.django_db
-def test_storage_that_takes_nothing_is_not_ready(
+def test_readyz_fails_where_storage_cannot_be_written(
     client: Client, tmp_path: Path
 ) -> None:
     with override_settings(
@@ -71,7 +71,7 @@ def test_storage_that_takes_nothing_is_not_ready(
     assert answer.json()["storage"] == "unavailable"
 
 
-def test_a_database_that_is_away_is_not_ready(
+def test_readyz_fails_without_a_database(
     client: Client, tmp_path: Path, django_db_blocker: DjangoDbBlocker
 ) -> None:
     with django_db_blocker.unblock():
@@ -85,11 +85,11 @@ def test_a_database_that_is_away_is_not_ready(
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-def test_health_takes_no_orders(client: Client, path: str) -> None:
+def test_health_pages_accept_no_post(client: Client, path: str) -> None:
     assert client.post(path).status_code == 405
 
 
-def test_the_probe_of_the_storage_leaves_nothing() -> None:
+def test_the_storage_probe_leaves_no_file() -> None:
     folder = Path(default_storage.location)
     before = sorted(folder.iterdir())
     assert health._storage_takes_files()

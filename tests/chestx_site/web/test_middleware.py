@@ -25,7 +25,7 @@ def _directives(policy: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     "path", ["/sign-in/", "/", "/admin/", "/api/v1/studies/", "/x"]
 )
-def test_no_page_runs_scripts_of_its_own_text_or_stays_in_a_cache(path: str) -> None:
+def test_pages_forbid_inline_scripts_and_caching(path: str) -> None:
     answer = person(Role.ADMIN).get(path)
     policy = _directives(answer.headers["Content-Security-Policy"])
     assert policy["script-src"] == "'self'"
@@ -38,7 +38,7 @@ def test_no_page_runs_scripts_of_its_own_text_or_stays_in_a_cache(path: str) -> 
     assert answer.headers["Referrer-Policy"] == "same-origin"
 
 
-def test_the_docs_page_may_style_but_not_script() -> None:
+def test_the_docs_page_allows_inline_styles_but_no_inline_scripts() -> None:
     answer = person().get("/api/v1/docs/")
     policy = _directives(answer.headers["Content-Security-Policy"])
     assert policy["script-src"] == "'self'"
@@ -54,7 +54,7 @@ class TestLostDatabase:
     @pytest.mark.parametrize(
         "path", ["/", "/api/v1/studies/", "/admin/patients/study/"]
     )
-    def test_in_a_view(
+    def test_a_database_lost_in_a_view_is_503(
         self, path: str, error: type[Exception], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         client = person(Role.ADMIN)
@@ -71,7 +71,9 @@ class TestLostDatabase:
         assert int(answer.headers["Retry-After"]) > 0
         assert closed
 
-    def test_before_any_view(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_database_lost_before_the_view_is_503(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         client = person()
         client.raise_request_exception = False
         monkeypatch.setattr(connection, "close", lambda: None)
@@ -88,7 +90,7 @@ class TestLostDatabase:
         assert answer.status_code == 503
         assert answer.json()["reason_code"] == "database_unavailable"
 
-    def test_other_errors_are_not_taken_for_it(self) -> None:
+    def test_other_errors_are_not_taken_for_a_lost_database(self) -> None:
         assert not is_database_lost(ValueError("x"))
         middleware = DatabaseDownMiddleware(_unused)
         request = RequestFactory().get("/")
@@ -99,7 +101,7 @@ def _unused(request: HttpRequest) -> HttpResponse:
     raise AssertionError("the error is handled before")
 
 
-def test_an_error_nobody_expected_is_500_without_its_text(
+def test_an_unexpected_error_is_500_without_its_text(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     client = program()
@@ -134,7 +136,7 @@ def test_problem_details_have_the_members_of_the_standard() -> None:
         (TooManyTries("x", retry_after=60), 429, "60"),
     ],
 )
-def test_passing_faults_say_when_to_try_again(
+def test_temporary_faults_have_a_retry_after_header(
     error: Exception, status: int, header: str
 ) -> None:
     for answer in (
@@ -150,7 +152,7 @@ def test_passing_faults_say_when_to_try_again(
         assert answer.headers["Retry-After"] == header
 
 
-def test_what_does_not_exist_is_a_page_to_people_and_json_to_programs() -> None:
+def test_a_404_is_a_page_for_people_and_json_for_programs() -> None:
     assert b"Page not found" in person().get("/no-such-page").content
     answer = program().get("/api/v1/no-such-thing/")
     assert answer.status_code == 404
@@ -159,7 +161,7 @@ def test_what_does_not_exist_is_a_page_to_people_and_json_to_programs() -> None:
         assert problem_response(error, {}).data["reason_code"] == "not_found"
 
 
-def test_what_may_not_be_seen_reads_like_what_does_not_exist() -> None:
+def test_hidden_objects_answer_like_missing_ones() -> None:
     answer = person(Role.CLINICIAN).get(f"/studies/{uuid.uuid4()}/")
     assert answer.status_code == 404
     assert b"Traceback" not in answer.content

@@ -20,7 +20,7 @@ def document() -> dict:
     return SchemaGenerator().get_schema(request=None, public=True)
 
 
-def test_it_is_valid_and_made_without_warnings(document: dict) -> None:
+def test_the_schema_is_valid_and_generated_without_warnings(document: dict) -> None:
     validate_schema(document)
     assert not GENERATOR_STATS._warn_cache
     assert not GENERATOR_STATS._error_cache
@@ -48,7 +48,7 @@ def test_lists_are_paged_and_uploads_are_multipart(document: dict) -> None:
     assert list(heatmap["responses"]["200"]["content"]) == ["image/png"]
 
 
-def test_signing_in_is_the_only_thing_open(document: dict) -> None:
+def test_only_signing_in_needs_no_authentication(document: dict) -> None:
     open_paths = {
         path
         for path, methods in document["paths"].items()

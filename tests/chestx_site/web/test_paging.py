@@ -54,7 +54,9 @@ def _ids(pages: list[dict[str, Any]]) -> list[str]:
         "-priority,received_at",
     ],
 )
-def test_every_row_comes_once_both_ways_under_any_ordering(ordering: str) -> None:
+def test_every_row_is_listed_once_in_both_directions_under_any_ordering(
+    ordering: str,
+) -> None:
     made = {str(study.pk) for study in _studies(23)}
     client = program()
     pages = list(_pages(client, f"{URL}?ordering={ordering}&page_size=4"))
@@ -70,7 +72,7 @@ def test_every_row_comes_once_both_ways_under_any_ordering(ordering: str) -> Non
     assert backwards[-1]["previous"] is None
 
 
-def test_the_order_is_the_one_asked_for_with_nulls_last() -> None:
+def test_rows_have_the_requested_order_with_nulls_last() -> None:
     _studies(12)
     pages = _pages(program(), f"{URL}?ordering=-study_date&page_size=5")
     dates = [row["study_date"] for page in pages for row in page["results"]]
@@ -79,7 +81,7 @@ def test_the_order_is_the_one_asked_for_with_nulls_last() -> None:
     assert dates[len(known) :] == [None] * 3
 
 
-def test_rows_that_come_in_meanwhile_neither_hide_nor_repeat_others() -> None:
+def test_rows_added_between_pages_neither_hide_nor_repeat_others() -> None:
     made = {str(study.pk) for study in _studies(9)}
     client = program()
     first = client.get(f"{URL}?page_size=4").json()
@@ -104,7 +106,7 @@ def test_rows_that_come_in_meanwhile_neither_hide_nor_repeat_others() -> None:
         ("priority=soon", "priority"),
     ],
 )
-def test_a_parameter_that_cannot_be_read_is_named(query: str, field: str) -> None:
+def test_the_error_names_an_unreadable_parameter(query: str, field: str) -> None:
     answer = program().get(f"{URL}?{query}")
     assert answer.status_code == 400
     assert answer.headers["Content-Type"] == "application/problem+json"

@@ -37,7 +37,7 @@ def decide(client: Client, decision: str, **given: str) -> HttpResponseBase:
     )
 
 
-def test_an_administrator_decides_and_rolls_back() -> None:
+def test_an_administrator_decides_and_rolls_back_over_rest() -> None:
     version("1"), version("2")
     chief = program(Role.ADMIN)
     refused = decide(chief, "activate", version="1")
@@ -63,7 +63,7 @@ def test_an_administrator_decides_and_rolls_back() -> None:
     ).exists()
 
 
-def test_a_reason_is_asked_for() -> None:
+def test_a_decision_over_rest_needs_a_reason() -> None:
     version("1")
     answer = decide(program(Role.ADMIN), "shadow", reason=" ")
     assert answer.status_code == 400
@@ -72,7 +72,7 @@ def test_a_reason_is_asked_for() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("role", [Role.RADIOLOGIST, Role.DATA_SCIENTIST, Role.AUDITOR])
-def test_nobody_else_decides(role: Role) -> None:
+def test_only_administrators_decide(role: Role) -> None:
     version("1")
     for decision in ("activate", "shadow", "retire", "rollback"):
         assert decide(program(role), decision).status_code == 403
@@ -84,7 +84,7 @@ def test_nobody_else_decides(role: Role) -> None:
     assert answer.status_code == 403
 
 
-def test_one_version_is_answered_by_its_number() -> None:
+def test_one_version_can_be_requested_by_number() -> None:
     version("1"), version("2")
     client = program(Role.CLINICIAN)
     path = f"/api/v1/models/{NAME}/"
@@ -93,7 +93,7 @@ def test_one_version_is_answered_by_its_number() -> None:
     assert client.get(f"{path}?version=9").status_code == 404
 
 
-def test_a_model_without_weights_is_listed_and_not_offered() -> None:
+def test_a_model_without_weights_is_listed_but_not_selectable() -> None:
     version("1", weights=False, no_weights_reason="no data of this kind")
     [listed] = program(Role.CLINICIAN).get("/api/v1/models/").json()["results"]
     assert (listed["has_weights"], listed["weights_sha256"]) == (False, None)
@@ -105,11 +105,11 @@ def test_a_model_without_weights_is_listed_and_not_offered() -> None:
     assert f'value="{NAME}"' not in client.get("/upload/").content.decode()
 
 
-def test_the_page_decides_and_shows_its_history() -> None:
+def test_decisions_on_the_page_appear_in_its_history() -> None:
     version("1"), version("2")
     client = person(Role.ADMIN)
     for number in ("1", "2"):
-        said = client.post(
+        page = client.post(
             f"/models/{NAME}/decide/",
             {
                 "decision": "activate",
@@ -119,29 +119,29 @@ def test_the_page_decides_and_shows_its_history() -> None:
             },
             follow=True,
         ).content.decode()
-        assert "This applies to new images." in said
-        assert f"because {number}" in said
-        assert "measured elsewhere" in said
-    assert "Roll back to 1" in said
+        assert "This applies to new images." in page
+        assert f"because {number}" in page
+        assert "measured elsewhere" in page
+    assert "Roll back to 1" in page
     back = {"decision": "rollback", "version": "2", "reason": "worse"}
-    said = client.post(f"/models/{NAME}/decide/", back, follow=True).content.decode()
-    assert f"{NAME} 1 is now Active" in said
+    page = client.post(f"/models/{NAME}/decide/", back, follow=True).content.decode()
+    assert f"{NAME} 1 is now Active" in page
     assert default_model().version == "1"
     back["decision"] = "no such thing"
-    said = client.post(f"/models/{NAME}/decide/", back, follow=True).content.decode()
-    assert "no such decision" in said
+    page = client.post(f"/models/{NAME}/decide/", back, follow=True).content.decode()
+    assert "no such decision" in page
 
 
-def test_the_page_sets_thresholds() -> None:
+def test_thresholds_can_be_set_on_the_page() -> None:
     made = version("1", operating_points={"original": {"Normal": 0.4}})
     client = person(Role.ADMIN)
     assert "original" in client.get(f"/models/{NAME}/").content.decode()
     path = f"/models/{NAME}/thresholds/"
     by_hand = {"version": "1", "label": "Normal", "value": "0.37", "reason": "decided"}
-    said = client.post(path, by_hand, follow=True).content.decode()
-    assert "0.37" in said
-    assert "decided" in said
+    page = client.post(path, by_hand, follow=True).content.decode()
+    assert "0.37" in page
+    assert "decided" in page
     client.post(path, {"version": "1", "set": "original", "reason": "as published"})
     assert made.operating_points.filter(value=0.4).exists()
-    said = client.post(path, {**by_hand, "value": "much"}, follow=True).content.decode()
-    assert "a number from 0 to 1" in said
+    page = client.post(path, {**by_hand, "value": "much"}, follow=True).content.decode()
+    assert "a number from 0 to 1" in page

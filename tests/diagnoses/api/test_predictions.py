@@ -44,7 +44,7 @@ def _events() -> list[AuditEvent]:
     return list(AuditEvent.objects.exclude(action="sign_in").order_by("at"))
 
 
-def test_a_result_reads_as_the_contract_says(chest_model: ModelVersion) -> None:
+def test_a_result_has_the_documented_keys(chest_model: ModelVersion) -> None:
     prediction = _read(model_version=chest_model)
     body = program().get(f"{URL}{prediction.pk}/").json()
     assert body["id"] == str(prediction.pk)
@@ -68,7 +68,7 @@ def test_a_result_reads_as_the_contract_says(chest_model: ModelVersion) -> None:
     assert (body["study"], body["patient"]) == (str(study.pk), str(study.patient_id))
 
 
-def test_a_result_names_its_use_and_where_its_limits_stand(
+def test_a_result_names_its_use_and_its_limits(
     chest_model: ModelVersion,
 ) -> None:
     client = program()
@@ -78,7 +78,7 @@ def test_a_result_names_its_use_and_where_its_limits_stand(
     assert "limits" in card
 
 
-def test_a_image_that_no_model_reads_says_why() -> None:
+def test_an_image_without_a_matching_model_has_a_reason() -> None:
     prediction = PredictionFactory(
         failed=True, status="rejected", model_version=None, reason_code="no_model"
     )
@@ -88,7 +88,7 @@ def test_a_image_that_no_model_reads_says_why() -> None:
     assert body["findings"] == []
 
 
-def test_asking_while_it_waits_leaves_no_event_and_a_result_leaves_one() -> None:
+def test_polling_is_not_audited_and_a_result_is() -> None:
     client, waiting, ended = program(), PredictionFactory(), _read()
     answer = client.get(f"{URL}{waiting.pk}/")
     assert _events() == []
@@ -103,7 +103,7 @@ def test_asking_while_it_waits_leaves_no_event_and_a_result_leaves_one() -> None
     ]
 
 
-def test_a_list_leaves_one_event_with_every_patient_on_the_page() -> None:
+def test_a_list_is_audited_once_with_every_patient_on_the_page() -> None:
     runs = [_read() for _ in range(3)]
     client = program()
     listed = client.get(f"{URL}?page_size=2").json()["results"]
@@ -114,14 +114,14 @@ def test_a_list_leaves_one_event_with_every_patient_on_the_page() -> None:
     assert len(shown) == 2 < len(runs)
 
 
-def test_a_list_asks_the_database_as_often_for_many_rows_as_for_one() -> None:
+def test_a_list_makes_the_same_number_of_queries_for_any_rows() -> None:
     client = program()
 
     def queries() -> int:
-        with CaptureQueriesContext(connection) as asked:
+        with CaptureQueriesContext(connection) as captured:
             assert client.get(URL).status_code == 200
-        assert not any("heatmap" in query["sql"] for query in asked)
-        return len(asked)
+        assert not any("heatmap" in query["sql"] for query in captured)
+        return len(captured)
 
     _read()
     for_one = queries()
@@ -145,7 +145,7 @@ def test_a_list_asks_the_database_as_often_for_many_rows_as_for_one() -> None:
         ("priority=stat", {"waiting"}),
     ],
 )
-def test_runs_are_filtered(query: str, expected: set[str]) -> None:
+def test_runs_can_be_filtered(query: str, expected: set[str]) -> None:
     runs = {
         "read": _read(),
         "failed": PredictionFactory(failed=True),
@@ -156,7 +156,7 @@ def test_runs_are_filtered(query: str, expected: set[str]) -> None:
     assert {names[row["id"]] for row in listed} == expected
 
 
-def test_runs_are_filtered_by_where_they_belong() -> None:
+def test_runs_can_be_filtered_by_study_and_patient() -> None:
     run, _ = _read(), _read()
     study = run.instance.series.study
     for query in (
@@ -168,7 +168,7 @@ def test_runs_are_filtered_by_where_they_belong() -> None:
         assert [row["id"] for row in listed] == [str(run.pk)]
 
 
-def test_what_another_department_has_does_not_exist() -> None:
+def test_results_of_other_departments_are_404() -> None:
     run = _read()
     stranger = program(
         user=UserFactory(departments=[DepartmentFactory(code="emergency")])
@@ -196,18 +196,20 @@ class TestHeatMap:
         return pixels
 
     @pytest.mark.parametrize("accept", ["*/*", "image/png", "application/json"])
-    def test_it_is_a_png_of_the_images_size(self, run: Prediction, accept: str) -> None:
+    def test_a_heat_map_is_a_png_of_the_size_of_the_image(
+        self, run: Prediction, accept: str
+    ) -> None:
         answer = program().get(f"{URL}{run.pk}/heatmap/", headers={"Accept": accept})
         assert answer.status_code == 200
         assert answer.headers["Content-Type"] == "image/png"
         assert "no-store" in answer.headers["Cache-Control"]
         assert self._picture(answer.content).shape == (64, 48, 3)
 
-    def test_size_is_the_longest_side(self, run: Prediction) -> None:
+    def test_the_size_parameter_limits_the_longest_side(self, run: Prediction) -> None:
         answer = program().get(f"{URL}{run.pk}/heatmap/?size=32")
         assert self._picture(answer.content).shape == (32, 24, 3)
 
-    def test_the_label_is_the_one_asked_for_or_the_highest(
+    def test_a_heat_map_is_of_the_requested_label_or_of_the_highest(
         self, run: Prediction
     ) -> None:
         client = program()
@@ -229,14 +231,14 @@ class TestHeatMap:
             ("size=", "size"),
         ],
     )
-    def test_a_parameter_that_cannot_be_taken_is_named(
+    def test_the_error_names_an_invalid_parameter(
         self, run: Prediction, query: str, field: str
     ) -> None:
         answer = program().get(f"{URL}{run.pk}/heatmap/?{query}")
         assert answer.status_code == 400
         assert list(answer.json()["fields"]) == [field]
 
-    def test_a_run_without_findings_has_none(self) -> None:
+    def test_a_run_without_findings_has_no_heat_map(self) -> None:
         waiting = PredictionFactory()
         answer = program().get(
             f"{URL}{waiting.pk}/heatmap/", headers={"Accept": "image/png"}
@@ -244,7 +246,7 @@ class TestHeatMap:
         assert answer.status_code == 404
         assert json.loads(answer.content)["reason_code"] == "no_heat_map"
 
-    def test_an_auditor_sees_no_picture(self, run: Prediction) -> None:
+    def test_an_auditor_sees_no_heat_map(self, run: Prediction) -> None:
         assert program(Role.AUDITOR).get(f"{URL}{run.pk}/heatmap/").status_code == 403
 
 
@@ -257,7 +259,7 @@ class TestRetry:
         refresh_entry(run.instance.series.study_id)
         return run
 
-    def test_it_queues_a_new_run_and_leaves_an_event(self, failed: Prediction) -> None:
+    def test_a_retry_queues_a_new_run_and_is_audited(self, failed: Prediction) -> None:
         client = program()
         answer = client.post(f"{URL}{failed.pk}/retry/")
         assert answer.status_code == 202
@@ -268,28 +270,28 @@ class TestRetry:
         assert (event.action, event.object_uuid) == ("retry", again.pk)
         assert event.subjects.count() == 1
 
-    def test_twice_is_a_conflict(self, failed: Prediction) -> None:
+    def test_a_second_retry_is_a_conflict(self, failed: Prediction) -> None:
         client = program()
         client.post(f"{URL}{failed.pk}/retry/")
         answer = client.post(f"{URL}{failed.pk}/retry/")
         assert answer.status_code == 409
         assert answer.headers["Content-Type"] == "application/problem+json"
 
-    def test_what_has_not_failed_is_a_conflict(self) -> None:
+    def test_a_retry_of_a_run_that_has_not_failed_is_a_conflict(self) -> None:
         assert program().post(f"{URL}{_read().pk}/retry/").status_code == 409
 
-    def test_a_clinician_may_not(self, failed: Prediction) -> None:
+    def test_a_clinician_may_not_retry(self, failed: Prediction) -> None:
         answer = program(Role.CLINICIAN).post(f"{URL}{failed.pk}/retry/")
         assert answer.status_code == 403
 
-    def test_nothing_is_queued_that_cannot_be_recorded(
+    def test_a_retry_that_cannot_be_audited_queues_nothing(
         self, failed: Prediction, broken_trail: None
     ) -> None:
         assert program().post(f"{URL}{failed.pk}/retry/").status_code == 503
         assert Prediction.objects.count() == 1
 
 
-def test_nothing_can_be_written_but_by_a_run(chest_model: ModelVersion) -> None:
+def test_predictions_are_read_only(chest_model: ModelVersion) -> None:
     client, run = program(Role.ADMIN), _read(model_version=chest_model)
     for method in (client.put, client.patch, client.delete, client.post):
         assert method(f"{URL}{run.pk}/").status_code == 405
@@ -297,7 +299,7 @@ def test_nothing_can_be_written_but_by_a_run(chest_model: ModelVersion) -> None:
     assert Finding.objects.count() == 2
 
 
-def test_models_read_with_their_cards_for_those_who_see_no_names(
+def test_models_and_cards_are_visible_to_roles_without_patients(
     chest_model: ModelVersion,
 ) -> None:
     client = program(Role.DATA_SCIENTIST)
@@ -317,7 +319,7 @@ def test_models_read_with_their_cards_for_those_who_see_no_names(
         assert client.get(f"/api/v1/{closed}/").status_code == 403
 
 
-def test_by_its_name_the_active_version_of_a_model_is_read() -> None:
+def test_a_model_name_stands_for_its_active_version() -> None:
     versions = [
         ModelVersion.objects.create(
             name="m",

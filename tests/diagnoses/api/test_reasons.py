@@ -43,7 +43,7 @@ def test_an_upload_has_its_reason_in_the_language_of_the_reader(brackets: None) 
     assert shown["reason"] in change
 
 
-def test_an_upload_of_a_former_version_keeps_its_sentence() -> None:
+def test_an_upload_with_a_stored_sentence_shows_it() -> None:
     upload = _refused(reason="The file is empty, as it was.")
 
     shown = person(Role.ADMIN).get(f"/api/v1/uploads/{upload.pk}/").json()

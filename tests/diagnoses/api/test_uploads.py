@@ -42,7 +42,7 @@ def _send(
     return client.post(URL, {"file": parts, **fields})
 
 
-def test_a_stored_image_is_answered_with_its_ids_and_its_queued_run(
+def test_a_stored_image_returns_its_ids_and_its_queued_run(
     chest_model: ModelVersion,
 ) -> None:
     client = program()
@@ -66,7 +66,7 @@ def test_a_stored_image_is_answered_with_its_ids_and_its_queued_run(
     assert client.get(file["predictions"][0]["url"]).json()["status"] == "queued"
 
 
-def test_sent_again_it_is_a_duplicate_with_the_same_ids() -> None:
+def test_an_image_sent_again_is_a_duplicate_with_the_same_ids() -> None:
     client, image = program(), _image()
     first, second = (_send(client, image).json()["files"][0] for _ in range(2))
     assert second["outcome"] == "duplicate"
@@ -75,7 +75,9 @@ def test_sent_again_it_is_a_duplicate_with_the_same_ids() -> None:
     assert Upload.objects.filter(instance=first["instance"]).count() == 2
 
 
-def test_files_are_answered_in_the_order_sent_and_a_bad_one_stops_no_other() -> None:
+def test_results_have_the_order_of_the_files_and_a_refused_file_stops_no_other() -> (
+    None
+):
     answer = _send(
         program(),
         ("empty.png", b""),
@@ -112,7 +114,7 @@ def test_refused_files_alone_are_problem_details_that_name_each() -> None:
     assert Upload.objects.filter(outcome="refused", source="rest").count() == 2
 
 
-def test_another_object_under_a_known_uid_is_answered_409() -> None:
+def test_another_object_under_a_known_uid_is_409() -> None:
     client, uid = program(), generate_uid()
     _send(client, _image(SOPInstanceUID=uid))
     answer = _send(client, _image(SOPInstanceUID=uid, PatientID="SOMEONE-ELSE"))
@@ -139,7 +141,7 @@ def test_a_form_that_names_another_patient_than_the_header_is_refused() -> None:
         ("patient_id", "x" * 65),
     ],
 )
-def test_a_field_that_cannot_be_taken_is_named(field: str, value: str) -> None:
+def test_the_error_names_an_invalid_field(field: str, value: str) -> None:
     answer = _send(program(), ("p.png", png()), **{field: value})
     assert answer.status_code == 400
     assert list(answer.json()["fields"]) == [field]
@@ -153,7 +155,7 @@ def test_the_form_has_every_field_of_the_submitted_identity() -> None:
 
 
 @pytest.mark.parametrize("field", ["patientid", "files"])
-def test_a_field_that_does_not_exist_is_not_overlooked(field: str) -> None:
+def test_an_unknown_field_is_refused(field: str) -> None:
     answer = _send(program(), _image(), **{field: "MRN-1"})
     assert answer.status_code == 400
     assert list(answer.json()["fields"]) == [field]
@@ -161,7 +163,7 @@ def test_a_field_that_does_not_exist_is_not_overlooked(field: str) -> None:
 
 
 @pytest.mark.parametrize("field", ["patient_id", "birth_date", "priority", "model"])
-def test_a_file_in_the_place_of_a_text_is_named(field: str) -> None:
+def test_the_error_names_a_file_sent_in_a_text_field(field: str) -> None:
     parts = {"file": SimpleUploadedFile("image.dcm", _image())}
     answer = program().post(URL, {**parts, field: SimpleUploadedFile("x.txt", b"P-1")})
     assert answer.status_code == 400
@@ -169,17 +171,17 @@ def test_a_file_in_the_place_of_a_text_is_named(field: str) -> None:
     assert not Instance.objects.exists()
 
 
-def test_a_text_beside_the_files_is_named() -> None:
+def test_a_text_in_the_file_field_is_refused() -> None:
     image = SimpleUploadedFile("image.dcm", _image())
     answer = program().post(URL, {"file": ["text", image]})
     assert answer.status_code == 400
     assert answer.json()["reason_code"] == "no_file"
 
 
-def test_a_file_with_no_name_to_use_is_taken_beside_its_siblings() -> None:
+def test_a_file_without_a_usable_name_is_stored_beside_its_siblings() -> None:
     def part(name: str, content: bytes) -> bytes:
-        said = f'Content-Disposition: form-data; name="file"; filename="{name}"'
-        return b"--b\r\n" + said.encode() + b"\r\n\r\n" + content + b"\r\n"
+        disposition = f'Content-Disposition: form-data; name="file"; filename="{name}"'
+        return b"--b\r\n" + disposition.encode() + b"\r\n\r\n" + content + b"\r\n"
 
     body = part("..", _image()) + part("a.dcm", _image()) + b"--b--\r\n"
     answer = program().generic(
@@ -190,7 +192,7 @@ def test_a_file_with_no_name_to_use_is_taken_beside_its_siblings() -> None:
     assert named == [("unnamed", "stored"), ("a.dcm", "stored")]
 
 
-def test_a_model_that_does_not_exist_is_named() -> None:
+def test_the_error_names_an_unknown_model() -> None:
     answer = _send(program(), _image(), model="no-such-model")
     assert answer.status_code == 400
     assert answer.json()["reason_code"] == "unknown_model"
@@ -205,7 +207,7 @@ def test_no_file_and_a_file_sent_as_text_are_400() -> None:
     assert client.post(URL, {}, content_type="application/json").status_code == 415
 
 
-def test_the_fields_fill_what_a_picture_lacks() -> None:
+def test_the_fields_give_a_picture_its_identity() -> None:
     answer = _send(
         program(),
         ("p.png", png()),
@@ -235,14 +237,14 @@ def test_a_file_over_the_limit_is_refused_while_its_sibling_is_stored() -> None:
 
 
 @override_settings(DATA_UPLOAD_MAX_NUMBER_FILES=2)
-def test_more_files_than_are_taken_at_once_are_413() -> None:
+def test_too_many_files_are_413() -> None:
     answer = _send(program(), _image(), _image(), _image())
     assert answer.status_code == 413
     assert answer.json()["reason_code"] == "too_many_files"
     assert not Instance.objects.exists()
 
 
-def test_a_request_in_chunks_is_told_to_say_its_length() -> None:
+def test_a_chunked_request_is_411() -> None:
     answer = program().generic(
         "POST",
         URL,
@@ -271,7 +273,7 @@ def test_roles_that_may_not_upload_are_refused(role: Role) -> None:
 @pytest.mark.parametrize(
     "role", [Role.TECHNOLOGIST, Role.RADIOLOGIST, Role.INTEGRATION, Role.ADMIN]
 )
-def test_roles_that_may_upload_leave_an_event_with_the_patient(role: Role) -> None:
+def test_an_upload_is_audited_with_its_patient(role: Role) -> None:
     client = program(role)
     answer = _send(client, _image())
     assert answer.status_code == 202
@@ -281,7 +283,7 @@ def test_roles_that_may_upload_leave_an_event_with_the_patient(role: Role) -> No
     assert [str(key) for key in subjects] == [answer.json()["files"][0]["patient"]]
 
 
-def test_a_duplicate_of_what_another_department_received_tells_no_ids() -> None:
+def test_a_duplicate_of_another_department_returns_no_ids() -> None:
     image = _image()
     _send(program(), image)
     emergency = DepartmentFactory(code="emergency")
@@ -302,7 +304,7 @@ def test_a_duplicate_of_what_another_department_received_tells_no_ids() -> None:
     assert client.get(known).json()["results"] == []
 
 
-def test_a_browser_session_needs_the_forms_token() -> None:
+def test_a_browser_session_needs_the_csrf_token() -> None:
     client = person(Role.TECHNOLOGIST)
     strict = Client(enforce_csrf_checks=True)
     strict.cookies = client.cookies
@@ -311,15 +313,15 @@ def test_a_browser_session_needs_the_forms_token() -> None:
     assert not Instance.objects.exists()
 
 
-def test_a_passing_fault_is_503_and_says_what_was_stored_before(
+def test_a_temporary_fault_is_503_with_the_results_so_far(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     real = uploads.ingest_instance
 
-    def faulty(file: Any, **said: Any) -> Any:
-        if said["name"] == "second.dcm":
+    def faulty(file: Any, **arguments: Any) -> Any:
+        if arguments["name"] == "second.dcm":
             raise Unavailable("The decoder is busy.", retry_after=7)
-        return real(file, **said)
+        return real(file, **arguments)
 
     monkeypatch.setattr(uploads, "ingest_instance", faulty)
     answer = _send(program(), ("first.dcm", _image()), ("second.dcm", _image()))
@@ -328,12 +330,12 @@ def test_a_passing_fault_is_503_and_says_what_was_stored_before(
     assert [file["outcome"] for file in answer.json()["files"]] == ["stored"]
 
 
-def test_nothing_is_stored_that_cannot_be_recorded(
+def test_an_upload_that_cannot_be_audited_is_not_stored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     client = program()
 
-    def broken(**said: object) -> None:
+    def broken(**arguments: object) -> None:
         raise AuditUnavailable("The audit trail is broken.")
 
     monkeypatch.setattr("accounts.audit.record", broken)
@@ -341,7 +343,7 @@ def test_nothing_is_stored_that_cannot_be_recorded(
     assert not Instance.objects.exists()
 
 
-def test_uploads_are_listed_and_read_by_who_may_see_them() -> None:
+def test_uploads_are_visible_to_permitted_users_only() -> None:
     client = program()
     _send(client, _image(), ("bad.png", b""))
     listed = client.get(f"{URL}?outcome=refused").json()["results"]

@@ -56,7 +56,7 @@ def measure(version: ModelVersion, images: LabelledImages) -> SiteAcceptance:
     return accept_model(version, images=images, model=loaded(version), actor=None)
 
 
-def test_figures_are_kept_with_intervals_and_what_they_were_measured_on(
+def test_measurements_are_stored_with_intervals_and_their_images(
     version: ModelVersion, images: LabelledImages
 ) -> None:
     acceptance = measure(version, images)
@@ -74,7 +74,7 @@ def test_figures_are_kept_with_intervals_and_what_they_were_measured_on(
     assert event.object_uuid == acceptance.pk
 
 
-def test_activating_rests_on_it_and_the_page_shows_it(
+def test_activation_uses_the_measurement_and_the_page_shows_it(
     version: ModelVersion, images: LabelledImages
 ) -> None:
     acceptance = measure(version, images)
@@ -92,7 +92,7 @@ def test_activating_rests_on_it_and_the_page_shows_it(
     assert shown["figures"]["accuracy"]["value"] == 0.5
 
 
-def test_nothing_is_kept_where_nothing_could_be_measured(
+def test_an_acceptance_without_measurements_is_not_stored(
     version: ModelVersion, tmp_path: Path
 ) -> None:
     manifest = tmp_path / "manifest.csv"
@@ -104,7 +104,7 @@ def test_nothing_is_kept_where_nothing_could_be_measured(
     assert not SiteAcceptance.objects.exists()
 
 
-def test_it_is_measured_by_command(
+def test_acceptance_can_be_measured_by_command(
     version: ModelVersion,
     images: LabelledImages,
     monkeypatch: pytest.MonkeyPatch,

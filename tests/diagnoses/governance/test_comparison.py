@@ -63,32 +63,32 @@ def images(versions: tuple[ModelVersion, ModelVersion]) -> list[Instance]:
     return made
 
 
-def test_it_counts_label_by_label_on_images_that_both_have_read(
+def test_a_comparison_counts_each_label_on_images_read_by_both(
     versions: tuple[ModelVersion, ModelVersion], images: list[Instance]
 ) -> None:
-    found = compare(*versions, user=UserFactory(role=Role.ADMIN))
-    assert found.images == 4
-    tuberculosis = {label.label: label for label in found.labels}["Tuberculosis"]
+    comparison = compare(*versions, user=UserFactory(role=Role.ADMIN))
+    assert comparison.images == 4
+    tuberculosis = {label.label: label for label in comparison.labels}["Tuberculosis"]
     counts = (tuberculosis.both, tuberculosis.first_only, tuberculosis.second_only)
     assert (*counts, tuberculosis.neither) == (1, 1, 0, 2)
     assert tuberculosis.mean_difference == pytest.approx(0.225)
     assert tuberculosis.agreement.share == 0.75
     # Observed 3/4; by chance 2/4 * 1/4 + 2/4 * 3/4 = 1/2.
     assert tuberculosis.agreement.kappa == pytest.approx(0.5)
-    assert "Emphysema" not in {label.label for label in found.labels}
-    assert found.highest is not None
-    assert found.images_differing == 1
-    [image] = found.differing
+    assert "Emphysema" not in {label.label for label in comparison.labels}
+    assert comparison.highest is not None
+    assert comparison.images_differing == 1
+    [image] = comparison.differing
     assert image.instance_id == images[2].pk
     assert image.greatest_difference == pytest.approx(0.5)
 
 
-def test_the_latest_run_of_each_counts(
+def test_a_comparison_uses_the_latest_run_of_each_version(
     versions: tuple[ModelVersion, ModelVersion], images: list[Instance]
 ) -> None:
     says(images[2], versions[1], Normal=0.3, Tuberculosis=0.7)
-    found = compare(*versions, user=UserFactory(role=Role.ADMIN))
-    assert (found.images, found.images_differing) == (4, 0)
+    comparison = compare(*versions, user=UserFactory(role=Role.ADMIN))
+    assert (comparison.images, comparison.images_differing) == (4, 0)
 
 
 def test_images_of_other_departments_are_not_counted(
@@ -102,12 +102,12 @@ def test_images_of_other_departments_are_not_counted(
     assert compare_image(*versions, image=images[0].pk, user=other) is None
 
 
-def test_kappa_is_cohens() -> None:
+def test_kappa_is_cohens_kappa() -> None:
     # Cohen's own measure on the textbook table of two readers.
     table = {("yes", "yes"): 20, ("yes", "no"): 5, ("no", "yes"): 10, ("no", "no"): 15}
-    found = agreement_of(table)
-    assert (found.images, found.agreed, found.share) == (50, 35, 0.7)
-    assert found.kappa == pytest.approx(0.4)
+    agreement = agreement_of(table)
+    assert (agreement.images, agreement.agreed, agreement.share) == (50, 35, 0.7)
+    assert agreement.kappa == pytest.approx(0.4)
     assert agreement_of({(False, False): 9}).kappa is None
     assert agreement_of({}).share is None
 
@@ -116,43 +116,43 @@ def test_administrators_and_data_scientists_compare_on_a_page(
     versions: tuple[ModelVersion, ModelVersion], images: list[Instance]
 ) -> None:
     for role in (Role.ADMIN, Role.DATA_SCIENTIST):
-        said = person(role).get("/models/compare/").content.decode()
-        assert "4 images scored by both" in said
-        assert str(images[2].pk)[:8] in said
-        assert (f"/studies/{images[2].series.study_id}/" in said) == (
+        page = person(role).get("/models/compare/").content.decode()
+        assert "4 images scored by both" in page
+        assert str(images[2].pk)[:8] in page
+        assert (f"/studies/{images[2].series.study_id}/" in page) == (
             role == Role.ADMIN
         )
         patient = images[2].series.study.patient
-        assert patient.family_name.upper() not in said.upper()
+        assert patient.family_name.upper() not in page.upper()
         event = AuditEvent.objects.filter(object_kind="comparison").latest("at")
         assert event.subjects.get().patient_uuid == patient.pk
 
 
-def test_one_image_is_compared_with_all_its_labels(
+def test_one_image_can_be_compared_label_by_label(
     versions: tuple[ModelVersion, ModelVersion], images: list[Instance]
 ) -> None:
     client = person(Role.DATA_SCIENTIST)
-    page = "/models/compare/?first=chestx6-resnet50@1&second=chestx6-resnet50@2"
-    said = client.get(f"{page}&image={images[2].pk}").content.decode()
-    assert "differs" in said
-    assert "0.70 · 0.50" in said
-    assert client.get(f"{page}&image={images[4].pk}").status_code == 404
-    assert client.get(f"{page}&image=x").status_code == 404
+    url = "/models/compare/?first=chestx6-resnet50@1&second=chestx6-resnet50@2"
+    page = client.get(f"{url}&image={images[2].pk}").content.decode()
+    assert "differs" in page
+    assert "0.70 · 0.50" in page
+    assert client.get(f"{url}&image={images[4].pk}").status_code == 404
+    assert client.get(f"{url}&image=x").status_code == 404
     assert client.get("/models/compare/?first=nobody@1").status_code == 404
 
 
-def test_a_page_without_anything_to_compare_says_so() -> None:
-    said = person(Role.ADMIN).get("/models/compare/").content.decode()
-    assert "Choose two versions" in said
+def test_the_comparison_page_asks_for_two_versions() -> None:
+    page = person(Role.ADMIN).get("/models/compare/").content.decode()
+    assert "Choose two versions" in page
 
 
-def test_a_program_compares_too(
+def test_versions_can_be_compared_over_rest(
     versions: tuple[ModelVersion, ModelVersion], images: list[Instance]
 ) -> None:
-    asked = "/api/v1/models/compare/?first=chestx6-resnet50@1&second="
+    url = "/api/v1/models/compare/?first=chestx6-resnet50@1&second="
     client = program(Role.DATA_SCIENTIST)
-    said = client.get(f"{asked}chestx6-resnet50@2").json()
-    assert (said["images"], said["images_differing"]) == (4, 1)
-    assert said["differing"][0]["instance"] == str(images[2].pk)
-    assert client.get(f"{asked}nobody@1").status_code == 400
-    assert program(Role.RADIOLOGIST).get(asked).status_code == 403
+    comparison = client.get(f"{url}chestx6-resnet50@2").json()
+    assert (comparison["images"], comparison["images_differing"]) == (4, 1)
+    assert comparison["differing"][0]["instance"] == str(images[2].pk)
+    assert client.get(f"{url}nobody@1").status_code == 400
+    assert program(Role.RADIOLOGIST).get(url).status_code == 403

@@ -67,7 +67,7 @@ def fake_models() -> LoadedModels:
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("cards")
-def test_an_ensemble_is_installed_with_its_identity_and_without_a_file() -> None:
+def test_an_ensemble_is_installed_with_its_identity_and_no_file() -> None:
     installed = {version.name: version for version in sync_models()}
     assert set(installed) == {"net-a", "net-b", "both"}
     both = installed["both"]
@@ -88,7 +88,7 @@ def test_an_ensemble_without_its_members_is_not_installed(
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("cards")
-def test_an_ensemble_reads_images_and_its_results_can_be_made_again() -> None:
+def test_an_ensemble_reads_images_and_its_results_are_reproducible() -> None:
     sync_models()
     ModelVersion.objects.filter(name="both").update(state="active")
     models = fake_models()
@@ -98,8 +98,8 @@ def test_an_ensemble_reads_images_and_its_results_can_be_made_again() -> None:
     assert read_claimed(claimed, models=models)
     prediction.refresh_from_db()
     assert prediction.status == "succeeded"
-    found = dict(prediction.findings.values_list("label", "probability"))
-    assert found["Tuberculosis"] == pytest.approx(0.2)
+    probabilities = dict(prediction.findings.values_list("label", "probability"))
+    assert probabilities["Tuberculosis"] == pytest.approx(0.2)
     assert prediction.provenance["weights_sha256"] == (
         prediction.model_version.weights_sha256
     )
@@ -108,7 +108,7 @@ def test_an_ensemble_reads_images_and_its_results_can_be_made_again() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("cards")
-def test_members_are_loaded_once_for_themselves_and_for_the_ensemble() -> None:
+def test_members_are_loaded_once_and_shared_with_the_ensemble() -> None:
     installed = {version.name: version for version in sync_models()}
     loaded: list[str] = []
 

@@ -40,7 +40,9 @@ class BlindModel(FakeModel):
         return replace(model_output, scores=scores)
 
 
-def test_a_model_without_heat_maps_leaves_findings_alone(claimed: Claimed) -> None:
+def test_a_model_without_heat_maps_stores_findings_without_grids(
+    claimed: Claimed,
+) -> None:
     def load(model_version: ModelVersion) -> BlindModel:
         return BlindModel(fake_loader(model_version).card)
 
@@ -49,14 +51,14 @@ def test_a_model_without_heat_maps_leaves_findings_alone(claimed: Claimed) -> No
     assert not HeatMap.objects.exists()
 
 
-def test_the_demo_activates_nothing_that_was_imported() -> None:
+def test_the_demo_does_not_activate_imported_models() -> None:
     card = card_json("theirs") | {"imported": {"file": "theirs.keras"}}
     ModelVersionFactory(name="theirs", card=card, state="installed")
     assert activate_for_demo() == []
 
 
 @pytest.mark.filterwarnings("ignore")  # TensorFlow warns of its own SavedModel code
-def test_a_saved_model_is_imported_installed_activated_read_and_made_again(
+def test_an_imported_model_can_be_installed_activated_used_and_reproduced(
     image: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     foreign.flat_cnn(augmented=False).export(tmp_path / "theirs", verbose=False)

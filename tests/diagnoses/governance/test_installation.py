@@ -55,7 +55,9 @@ def library(db: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Librar
     return Library(tmp_path)
 
 
-def test_a_card_becomes_a_version_with_thresholds_and_weights(library: Library) -> None:
+def test_installing_a_card_stores_a_version_with_thresholds_and_weights(
+    library: Library,
+) -> None:
     library.add("1", b"network")
     [version] = sync_models()
     sha256 = hashlib.sha256(b"network").hexdigest()
@@ -87,7 +89,7 @@ def test_the_same_version_with_other_weights_is_refused(library: Library) -> Non
         call_command("sync_models")
 
 
-def test_a_card_in_a_former_form_is_kept_in_the_present_one(library: Library) -> None:
+def test_an_installed_card_of_an_old_schema_is_upgraded(library: Library) -> None:
     library.add("1", b"network")
     [version] = sync_models()
     former = card_json() | {"version": "1", "weights": version.card["weights"]}
@@ -100,7 +102,7 @@ def test_a_card_in_a_former_form_is_kept_in_the_present_one(library: Library) ->
     assert "metrics" not in version.card
 
 
-def test_a_former_card_that_decides_otherwise_stays_as_it_was_installed(
+def test_an_old_card_with_other_decisions_is_not_upgraded(
     library: Library,
 ) -> None:
     library.add("1", b"network")
@@ -113,7 +115,7 @@ def test_a_former_card_that_decides_otherwise_stays_as_it_was_installed(
     assert version.card == former
 
 
-def test_weights_that_are_not_those_of_the_card_are_refused(library: Library) -> None:
+def test_weights_with_another_hash_than_the_card_are_refused(library: Library) -> None:
     library.add("1", b"network")
     (library.folder / "chestx6-resnet50" / "1" / "weights.keras").write_bytes(b"evil")
     with pytest.raises(ModelError, match="sha256"):
@@ -121,7 +123,7 @@ def test_weights_that_are_not_those_of_the_card_are_refused(library: Library) ->
     assert not ModelVersion.objects.exists()
 
 
-def test_a_card_without_weights_is_listed_and_installed_once_they_come(
+def test_a_card_without_weights_is_listed_and_installed_later(
     library: Library,
 ) -> None:
     library.add("1", None)
@@ -139,20 +141,20 @@ def test_a_card_without_weights_is_listed_and_installed_once_they_come(
         sync_models()
 
 
-def test_what_a_gate_learned_is_kept_with_its_version(library: Library) -> None:
+def test_the_gate_file_is_stored_with_its_version(library: Library) -> None:
     library.add("1", b"network", gate=b"statistics")
     [version] = sync_models()
     assert local_weights(version).with_name("gate.npz").read_bytes() == b"statistics"
 
 
-def test_a_gate_that_is_not_its_cards_is_refused_at_once(library: Library) -> None:
+def test_a_gate_with_another_hash_than_the_card_is_refused(library: Library) -> None:
     library.add("1", b"network", gate=b"statistics")
     (library.folder / "chestx6-resnet50/1/gate.npz").write_bytes(b"of another fit")
     with pytest.raises(ModelError, match="the card names"):
         sync_models()
 
 
-def test_missing_weights_are_named(library: Library) -> None:
+def test_the_error_names_missing_weights(library: Library) -> None:
     library.add("1", b"gone")
     [version] = sync_models()
     default_storage.delete(weights_key(version.weights_sha256))
@@ -162,18 +164,18 @@ def test_missing_weights_are_named(library: Library) -> None:
 
 def test_the_demo_activates_the_newest_version(library: Library) -> None:
     library.add("1", b"network")
-    said = StringIO()
+    output = StringIO()
     for _ in range(2):
-        call_command("sync_models", activate_for_demo=True, stdout=said)
+        call_command("sync_models", activate_for_demo=True, stdout=output)
     assert default_model().version == "1"
     assert default_model().state_reason == "demo"
-    assert said.getvalue().count("activated") == 1
+    assert output.getvalue().count("activated") == 1
     library.add("2", b"better network")
-    call_command("sync_models", activate_for_demo=True, stdout=said)
+    call_command("sync_models", activate_for_demo=True, stdout=output)
     assert default_model().version == "2"
 
 
-def test_the_demo_leaves_a_persons_decision_alone(library: Library) -> None:
+def test_the_demo_keeps_the_decision_of_a_person(library: Library) -> None:
     library.add("1", b"network")
     [version] = sync_models()
     decision = Decision(UserFactory(), "validated here", "command")

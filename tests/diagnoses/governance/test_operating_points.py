@@ -39,7 +39,7 @@ def read_one(models: LoadedModels) -> Finding:
     return Finding.objects.get(prediction=claimed.prediction_id, label=LABEL)
 
 
-def test_another_threshold_judges_the_next_image_and_leaves_the_last_alone(
+def test_a_new_threshold_applies_to_new_results_only(
     model: ModelVersion, models: LoadedModels
 ) -> None:
     before = read_one(models)
@@ -59,11 +59,11 @@ def test_another_threshold_judges_the_next_image_and_leaves_the_last_alone(
     assert event.actor_uuid == person.pk
 
 
-def test_a_set_of_the_card_sets_every_label(model: ModelVersion) -> None:
+def test_a_named_set_of_the_card_sets_every_threshold(model: ModelVersion) -> None:
     decision = Decision(None, "as the paper has it", "command")
     points = choose_named_set(model, name="original", decision=decision)
     assert {point.method for point in points} == {"card: original"}
-    in_force = {name: said.value for name, said in thresholds_of(model).items()}
+    in_force = {name: point.value for name, point in thresholds_of(model).items()}
     assert in_force == SETS["original"]
     with pytest.raises(InvalidInput, match="youden, original"):
         choose_named_set(model, name="no-such-set", decision=decision)
@@ -78,7 +78,7 @@ def test_a_set_of_the_card_sets_every_label(model: ModelVersion) -> None:
         (LABEL, 0.5, " "),
     ],
 )
-def test_what_makes_no_threshold_is_refused(
+def test_invalid_thresholds_are_refused(
     model: ModelVersion, label: str, value: float, reason: str
 ) -> None:
     before = model.operating_points.count()
@@ -89,7 +89,7 @@ def test_what_makes_no_threshold_is_refused(
     assert model.operating_points.count() == before
 
 
-def test_it_is_set_by_command(model: ModelVersion) -> None:
+def test_a_threshold_can_be_set_by_command(model: ModelVersion) -> None:
     UserFactory(username="chief", role=Role.ADMIN)
     by = ("--user", "chief", "--reason", "decided")
     call_command("set_operating_point", model.name, LABEL, "0.75", *by)
@@ -105,7 +105,7 @@ def test_it_is_set_by_command(model: ModelVersion) -> None:
         call_command("set_operating_point", model.name, "Broken rib", "0.5", *by)
 
 
-def test_it_is_set_by_rest(model: ModelVersion) -> None:
+def test_a_threshold_can_be_set_over_rest(model: ModelVersion) -> None:
     path = f"/api/v1/models/{model.name}/operating-points/"
     chief = program(Role.ADMIN)
     given = {"label": LABEL, "value": 0.65, "reason": "decided"}

@@ -63,7 +63,7 @@ def shadow_run(image: Instance) -> Prediction:
     return Prediction.objects.get(instance=image, shadow=True)
 
 
-def test_it_reads_every_image_that_fits_and_only_those(
+def test_a_shadow_model_reads_every_matching_image(
     shadow_model: ModelVersion,
 ) -> None:
     installed_model("other-net")
@@ -79,7 +79,7 @@ def test_it_reads_every_image_that_fits_and_only_those(
     assert (in_shadow.model_version.name, in_shadow.shadow) == ("brain-net", True)
 
 
-def test_a_requested_brain_picture_is_no_chest_image_in_shadow(
+def test_a_picture_for_a_named_model_gets_no_shadow_run(
     shadow_model: ModelVersion,
 ) -> None:
     installed_model("brain-net", modalities=["MR"], body_parts=["HEAD"])
@@ -88,7 +88,7 @@ def test_a_requested_brain_picture_is_no_chest_image_in_shadow(
     assert row.model_version.name == "brain-net"
 
 
-def test_a_shadow_run_stands_behind_what_readers_wait_for(
+def test_shadow_runs_are_claimed_after_other_runs(
     shadow_model: ModelVersion,
 ) -> None:
     stat = image_row(series__study=StudyFactory(priority=Priority.STAT))
@@ -96,12 +96,12 @@ def test_a_shadow_run_stands_behind_what_readers_wait_for(
     routine = image_row()
     queue_predictions(routine)
     # One by one: the rows of one claim come back in no order.
-    submitted_identity = [claim("worker-1")[0] for _ in range(4)]
-    order = [Prediction.objects.get(pk=one.prediction_id) for one in submitted_identity]
+    claims = [claim("worker-1")[0] for _ in range(4)]
+    order = [Prediction.objects.get(pk=one.prediction_id) for one in claims]
     assert [run.shadow for run in order] == [False, False, True, True]
 
 
-def test_the_line_of_the_worklist_never_speaks_of_it(read_image: Instance) -> None:
+def test_the_worklist_never_shows_shadow_results(read_image: Instance) -> None:
     entry = WorklistEntry.objects.get()
     assert entry.prediction == Prediction.objects.get(shadow=False)
     other = installed_model("shadow-only", state="shadow")
@@ -113,13 +113,13 @@ def test_the_line_of_the_worklist_never_speaks_of_it(read_image: Instance) -> No
     assert delayed_since() is None
 
 
-def test_nobody_is_told_that_it_ended(
+def test_no_signal_is_sent_for_a_finished_shadow_run(
     shadow_model: ModelVersion, models: LoadedModels
 ) -> None:
-    told: list[Prediction] = []
+    finished: list[Prediction] = []
 
     def listen(prediction: Prediction, **_: object) -> None:
-        told.append(prediction)
+        finished.append(prediction)
 
     prediction_finished.connect(listen)
     try:
@@ -128,12 +128,14 @@ def test_nobody_is_told_that_it_ended(
             read_claimed(claimed, models=models)
     finally:
         prediction_finished.disconnect(listen)
-    assert [run.shadow for run in told] == [False]
+    assert [run.shadow for run in finished] == [False]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("role", READERS)
-def test_readers_find_no_trace_on_pages(read_image: Instance, role: Role) -> None:
+def test_pages_of_readers_show_no_shadow_results(
+    read_image: Instance, role: Role
+) -> None:
     hidden = shadow_run(read_image)
     study = read_image.series.study_id
     client = person(role)
@@ -148,8 +150,8 @@ def test_readers_find_no_trace_on_pages(read_image: Instance, role: Role) -> Non
     marks = [str(hidden.pk), hidden.model_version.version, "shadow"]
     marks += [str(finding.pk) for finding in hidden.findings.all()]
     for path in pages:
-        said = client.get(path).content.decode().casefold()
-        assert not any(mark in said for mark in marks), path
+        page = client.get(path).content.decode().casefold()
+        assert not any(mark in page for mark in marks), path
     finding = hidden.findings.first()
     assert client.get(f"/findings/{finding.pk}/layer.png").status_code == 404
     assert client.get("/models/compare/").status_code == 403
@@ -158,22 +160,22 @@ def test_readers_find_no_trace_on_pages(read_image: Instance, role: Role) -> Non
 
 @pytest.mark.slow
 @pytest.mark.parametrize("role", READERS)
-def test_readers_find_no_trace_in_rest(read_image: Instance, role: Role) -> None:
+def test_rest_shows_readers_no_shadow_results(read_image: Instance, role: Role) -> None:
     hidden = shadow_run(read_image)
     assert_hidden_in_rest(program(role), hidden)
 
 
 def assert_hidden_in_rest(client: Client, hidden: Prediction) -> None:
-    asked = (
+    queries = (
         "",
         f"?study={hidden.instance.series.study_id}",
         "?shadow=true",
         f"?version={hidden.model_version.version}",
         "?positive=Bacterial pneumonia",
     )
-    for question in asked:
-        said = client.get(f"/api/v1/predictions/{question}").content.decode()
-        assert str(hidden.pk) not in said, question
+    for query in queries:
+        content = client.get(f"/api/v1/predictions/{query}").content.decode()
+        assert str(hidden.pk) not in content, query
     own = f"/api/v1/predictions/{hidden.pk}/"
     for answer in (
         client.get(own),
@@ -185,7 +187,9 @@ def assert_hidden_in_rest(client: Client, hidden: Prediction) -> None:
     assert client.get(compare).status_code == 403
 
 
-def test_an_administrators_token_needs_the_scope(read_image: Instance) -> None:
+def test_a_token_of_an_administrator_needs_the_scope_to_see_shadow_results(
+    read_image: Instance,
+) -> None:
     chief = UserFactory(role=Role.ADMIN)
     hidden = shadow_run(read_image)
     seen = program(user=chief).get(f"/api/v1/predictions/{hidden.pk}/").json()
@@ -195,26 +199,26 @@ def test_an_administrators_token_needs_the_scope(read_image: Instance) -> None:
     assert_hidden_in_rest(Client(headers={"Authorization": f"Token {text}"}), hidden)
 
 
-def test_the_answer_to_an_upload_names_it_to_nobody(read_image: Instance) -> None:
-    told = latest_runs([read_image.pk])[read_image.pk]
-    assert [run.shadow for run in told] == [False]
+def test_latest_runs_never_include_shadow_runs(read_image: Instance) -> None:
+    runs = latest_runs([read_image.pk])[read_image.pk]
+    assert [run.shadow for run in runs] == [False]
     assert [run.shadow for run in latest_shadow_runs(read_image.pk)] == [True]
 
 
-def test_administrators_see_it_on_the_study_marked_and_last(
+def test_administrators_see_shadow_results_marked_and_last_on_the_study(
     read_image: Instance,
 ) -> None:
     study = read_image.series.study_id
-    said = person(Role.ADMIN).get(f"/studies/{study}/").content.decode()
-    assert "Readers do not see this result" in said
-    assert said.index(f"{NAME} 1") < said.index(f"{NAME} 2-in-shadow")
+    page = person(Role.ADMIN).get(f"/studies/{study}/").content.decode()
+    assert "Readers do not see this result" in page
+    assert page.index(f"{NAME} 1") < page.index(f"{NAME} 2-in-shadow")
     # It lays no heat map over the image unless somebody asks for it.
-    layer = said.split('aria-current="true"')[0].rsplit("data-layer-url", 1)[1]
+    layer = page.split('aria-current="true"')[0].rsplit("data-layer-url", 1)[1]
     finding = UUID(layer.split("/findings/")[1].split("/")[0])
     assert not Finding.objects.get(pk=finding).prediction.shadow
 
 
-def test_what_ran_in_shadow_stays_unseen_when_the_version_becomes_active(
+def test_shadow_results_stay_hidden_after_activation(
     read_image: Instance, shadow_model: ModelVersion
 ) -> None:
     activate(
@@ -229,7 +233,7 @@ def test_what_ran_in_shadow_stays_unseen_when_the_version_becomes_active(
     assert (again.model_version, again.shadow, again.run) == (shadow_model, False, 2)
 
 
-def test_a_failed_shadow_run_is_asked_for_again_in_shadow(
+def test_a_failed_shadow_run_is_retried_in_shadow(
     shadow_model: ModelVersion,
 ) -> None:
     installed = ModelVersion.objects.exclude(pk=shadow_model.pk)
@@ -243,7 +247,7 @@ def test_a_failed_shadow_run_is_asked_for_again_in_shadow(
     assert (again.shadow, again.run) == (True, 2)
 
 
-def test_a_shadow_run_is_made_again_like_any_other(
+def test_a_shadow_run_can_be_reproduced(
     read_image: Instance, models: LoadedModels
 ) -> None:
     for run in Prediction.objects.all():

@@ -55,7 +55,7 @@ def active_number() -> str | None:
     return active.version if active else None
 
 
-def test_activating_retires_the_version_before_and_keeps_who_and_why() -> None:
+def test_activating_retires_the_previous_version_and_keeps_who_and_why() -> None:
     first, second, person = activated("1"), version("2"), UserFactory()
     decision = Decision(person, "  reads better  ", "web")
     activate(second, decision=decision, without_acceptance="measured elsewhere")
@@ -74,7 +74,7 @@ def test_activating_retires_the_version_before_and_keeps_who_and_why() -> None:
         assert event.detail["reason"] == "reads better"
 
 
-def test_every_state_is_reached_by_its_own_decision() -> None:
+def test_each_decision_leads_to_its_state() -> None:
     made = version("1")
     run_in_shadow(made, decision=BECAUSE)
     assert (shadow_models(), active_models()) == ([made], [])
@@ -82,8 +82,8 @@ def test_every_state_is_reached_by_its_own_decision() -> None:
     assert (shadow_models(), active_models()) == ([], [made])
     retire(made, decision=BECAUSE)
     assert (shadow_models(), active_models()) == ([], [])
-    said = [(c.from_state, c.to_state) for c in made.state_changes.all()][::-1]
-    assert said == [
+    changes = [(c.from_state, c.to_state) for c in made.state_changes.all()][::-1]
+    assert changes == [
         ("installed", "shadow"),
         ("shadow", "active"),
         ("active", "retired"),
@@ -91,7 +91,7 @@ def test_every_state_is_reached_by_its_own_decision() -> None:
 
 
 @pytest.mark.parametrize("reason", ["", "   ", "a" * 257, "nul\x00"])
-def test_nothing_is_decided_without_a_written_reason(reason: str) -> None:
+def test_every_decision_needs_a_reason(reason: str) -> None:
     made = activated("1")
     spoiled = Decision(UserFactory(), reason, "web")
     for decide in (run_in_shadow, retire):
@@ -106,7 +106,7 @@ def test_nothing_is_decided_without_a_written_reason(reason: str) -> None:
     assert active_number() == "2"
 
 
-def test_activating_asks_for_a_measurement_here_or_a_reason_for_none() -> None:
+def test_activation_needs_a_measurement_or_a_reason_for_none() -> None:
     made = version("1")
     with pytest.raises(Conflict, match="accept_model") as caught:
         activate(made, decision=BECAUSE)
@@ -122,7 +122,7 @@ def test_activating_asks_for_a_measurement_here_or_a_reason_for_none() -> None:
         activate(other, decision=BECAUSE)
 
 
-def test_without_weights_nothing_can_be_decided() -> None:
+def test_a_version_without_weights_cannot_be_decided_on() -> None:
     made = version("1", weights=False)
     for decide in (activate, run_in_shadow, retire):
         with pytest.raises(Conflict) as caught:
@@ -136,7 +136,7 @@ def test_the_same_decision_twice_is_a_conflict() -> None:
         activate(made, decision=BECAUSE, without_acceptance="tests")
 
 
-def test_rolling_back_is_one_action_and_the_next_image_feels_it() -> None:
+def test_a_rollback_is_one_action_and_applies_to_new_images() -> None:
     first, second = activated("1"), activated("2")
     assert queue_predictions(image_row())[0].model_version == second
     change = roll_back(NAME, decision=BECAUSE)
@@ -167,7 +167,7 @@ def test_a_second_click_does_not_roll_back_a_second_time() -> None:
     assert active_number() == "2"
 
 
-def test_rolling_back_to_what_was_active_twice_forgets_only_the_last() -> None:
+def test_a_rollback_undoes_only_the_latest_activation() -> None:
     first = activated("1")
     activated("2")
     activate(first, decision=BECAUSE, without_acceptance="tests")
@@ -177,7 +177,7 @@ def test_rolling_back_to_what_was_active_twice_forgets_only_the_last() -> None:
     assert version_before(NAME).version == "2"
 
 
-def test_who_was_rolled_back_can_be_activated_and_rolled_back_again() -> None:
+def test_a_rolled_back_version_can_be_activated_and_rolled_back_again() -> None:
     activated("1")
     second = activated("2")
     roll_back(NAME, decision=BECAUSE)
@@ -187,7 +187,7 @@ def test_who_was_rolled_back_can_be_activated_and_rolled_back_again() -> None:
     assert version_before(NAME).version == "2"
 
 
-def test_a_retired_version_is_not_what_a_rollback_goes_back_to() -> None:
+def test_a_rollback_after_retirement_restores_the_version_before() -> None:
     activated("1")
     second = activated("2")
     retire(second, decision=BECAUSE)
@@ -196,7 +196,7 @@ def test_a_retired_version_is_not_what_a_rollback_goes_back_to() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_activated_at_once_one_is_active_and_the_other_retired() -> None:
+def test_concurrent_activations_leave_one_active_version() -> None:
     activated("1")
     pair, barrier = [version("2"), version("3")], threading.Barrier(2)
 
@@ -214,7 +214,7 @@ def test_of_two_activated_at_once_one_is_active_and_the_other_retired() -> None:
 
 
 @pytest.mark.parametrize("model", [StateChange, SiteAcceptance])
-def test_what_was_decided_or_measured_is_never_changed(model: type) -> None:
+def test_stored_decisions_and_measurements_cannot_be_changed(model: type) -> None:
     made = activated("1")
     SiteAcceptance.objects.create(
         model_version=made, figures={}, images=9, patients=3, manifest_sha256="a" * 64
@@ -225,7 +225,7 @@ def test_what_was_decided_or_measured_is_never_changed(model: type) -> None:
             change()
 
 
-def test_what_cannot_be_recorded_is_not_decided(broken_trail: None) -> None:
+def test_a_decision_that_cannot_be_audited_is_refused(broken_trail: None) -> None:
     made = version("1")
     UserFactory(username="chief", role=Role.ADMIN)
     with pytest.raises(CommandError, match="audit trail"):
@@ -239,15 +239,15 @@ def test_what_cannot_be_recorded_is_not_decided(broken_trail: None) -> None:
     assert not StateChange.objects.exists()
 
 
-def test_a_person_decides_by_command() -> None:
+def test_decisions_can_be_made_by_command() -> None:
     version("1"), version("2")
     UserFactory(username="chief", role=Role.ADMIN)
     UserFactory(username="reader", role=Role.RADIOLOGIST)
-    said = StringIO()
+    output = StringIO()
 
     def decide(*words: str, user: str = "chief") -> None:
-        asked = (NAME, *words, "--user", user, "--reason", "validated")
-        call_command("activate_model", *asked, stdout=said)
+        arguments = (NAME, *words, "--user", user, "--reason", "validated")
+        call_command("activate_model", *arguments, stdout=output)
 
     with pytest.raises(CommandError, match="accept_model"):
         decide("1")
@@ -262,7 +262,7 @@ def test_a_person_decides_by_command() -> None:
         decide("1", "--rollback")
     decide("--retire")
     assert active_number() is None
-    assert said.getvalue().splitlines()[-1] == f"{NAME} 1: Retired"
+    assert output.getvalue().splitlines()[-1] == f"{NAME} 1: Retired"
     for user, complaint in (("reader", "Only an administrator"), ("x", "no such user")):
         with pytest.raises(CommandError, match=complaint):
             decide("2", "--shadow", user=user)

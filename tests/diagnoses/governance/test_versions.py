@@ -6,7 +6,7 @@ from diagnoses.governance.versions import thresholds_of
 from diagnoses.models import ModelVersion, OperatingPoint
 
 
-def test_the_latest_threshold_in_force_counts(chest_model: ModelVersion) -> None:
+def test_the_latest_threshold_is_in_force(chest_model: ModelVersion) -> None:
     label = "Tuberculosis"
     for value, when in ((0.2, "2026-01-01"), (0.3, "2026-02-01"), (0.9, "2999-01-01")):
         OperatingPoint.objects.create(

@@ -46,8 +46,8 @@ def test_a_keras_file_becomes_a_model_with_heat_maps(
     arguments = ["--labels", "Normal,Bacterial pneumonia,Rare", "--version", "2.0"]
     places = [f"--sanity={sanity}", f"--out={weights_dir}"]
     call_command("import_model", str(file), *arguments, *places)
-    told = capsys.readouterr().out
-    assert "Nothing was measured" in told
+    output = capsys.readouterr().out
+    assert "Nothing was measured" in output
     card = get_card("their-model", "2.0", weights_dir=weights_dir)
     assert (
         card.raw["imported"]["source_sha256"]
@@ -84,15 +84,15 @@ def test_probabilities_that_look_like_logits_are_refused(
 
 
 @pytest.mark.filterwarnings("ignore")  # TensorFlow warns of its own SavedModel code
-def test_a_saved_model_gives_scores_and_says_that_it_has_no_heat_map(
+def test_a_saved_model_has_scores_and_no_heat_maps(
     tmp_path: Path, cache_dir: Path
 ) -> None:
     theirs = foreign.flat_cnn(augmented=False)
     theirs.export(tmp_path / "theirs", verbose=False)
-    asked = request(tmp_path / "theirs", activation="probabilities")
+    import_request = request(tmp_path / "theirs", activation="probabilities")
     weights_dir = tmp_path / "weights"
     done = import_model(
-        asked, images=IMAGES, weights_dir=weights_dir, cache_dir=cache_dir
+        import_request, images=IMAGES, weights_dir=weights_dir, cache_dir=cache_dir
     )
     card = get_card("theirs", weights_dir=weights_dir)
     assert not card.heat_maps
@@ -116,7 +116,7 @@ def test_a_saved_model_gives_scores_and_says_that_it_has_no_heat_map(
     assert [path.name for path in weights_dir.iterdir()] == ["theirs"]
 
 
-def test_a_network_that_says_the_same_of_every_image_is_refused(
+def test_a_network_with_equal_outputs_for_all_images_is_refused(
     tmp_path: Path, cache_dir: Path
 ) -> None:
     theirs = foreign.flat_cnn()
@@ -134,7 +134,7 @@ def test_a_network_that_says_the_same_of_every_image_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"name": "Their Model"}, "lower-case letters"),
         ({"version": "new"}, "numbers and dots"),
@@ -143,12 +143,12 @@ def test_a_network_that_says_the_same_of_every_image_is_refused(
         ({"file": Path("none.keras")}, "none.keras does not exist"),
     ],
 )
-def test_a_request_that_makes_no_sense_is_refused_before_anything_is_opened(
-    tmp_path: Path, changes: dict[str, object], told: str
+def test_an_invalid_import_request_is_refused_before_opening_the_file(
+    tmp_path: Path, changes: dict[str, object], message: str
 ) -> None:
     file = tmp_path / "theirs.keras"
     file.write_bytes(b"")
-    with pytest.raises(ModelError, match=told):
+    with pytest.raises(ModelError, match=message):
         import_model(
             request(file, **changes),
             images=IMAGES,
@@ -159,7 +159,7 @@ def test_a_request_that_makes_no_sense_is_refused_before_anything_is_opened(
 
 @pytest.mark.parametrize("scaling", SCALINGS)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_image_is_scaled_as_a_network_expects_it(scaling: str, channels: int) -> None:
+def test_an_image_is_scaled_as_the_network_expects(scaling: str, channels: int) -> None:
     white = np.full((40, 30), 65535, np.uint16)
     image, geometry = preprocess(white, size=16, channels=channels, scaling=scaling)
     assert image.shape == (16, 16, channels)
@@ -173,7 +173,7 @@ def test_a_image_is_scaled_as_a_network_expects_it(scaling: str, channels: int) 
     assert lowest.max() < image.min()
 
 
-def test_the_command_takes_what_looks_like_an_option(tmp_path: Path) -> None:
+def test_option_values_may_begin_with_a_minus(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match=r"none\.keras does not exist"):
         call_command(
             "import_model",
@@ -184,7 +184,7 @@ def test_the_command_takes_what_looks_like_an_option(tmp_path: Path) -> None:
         )
 
 
-def test_the_hash_of_a_folder_covers_its_names(tmp_path: Path) -> None:
+def test_the_hash_of_a_folder_includes_file_names(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("1")
     before = folder_sha256(tmp_path)
     (tmp_path / "a").rename(tmp_path / "b")

@@ -40,7 +40,7 @@ def _installed(
     settings.INFERENCE_CACHE_DIR = cache_dir
 
 
-def test_shortcuts_are_told_as_json(
+def test_shortcuts_are_printed_as_json(
     images: list[str],
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
@@ -67,12 +67,12 @@ def test_heat_maps_are_summarised_for_people(
     images: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     call_command("evaluate_heat_maps", "tiny", *images)
-    told = capsys.readouterr().out
-    assert "insertion: heat" in told
-    assert "head and 100% of the layers randomised" in told
+    output = capsys.readouterr().out
+    assert "insertion: heat" in output
+    assert "head and 100% of the layers randomised" in output
 
 
 @pytest.mark.parametrize("command", ["evaluate_shortcuts", "evaluate_heat_maps"])
-def test_a_model_that_is_not_there_is_refused(images: list[str], command: str) -> None:
+def test_an_unknown_model_is_refused(images: list[str], command: str) -> None:
     with pytest.raises(CommandError, match="There is no model"):
         call_command(command, "tiny/9.9.9", *images)

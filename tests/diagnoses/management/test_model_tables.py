@@ -29,7 +29,7 @@ def test_each_file_has_a_generated_block(name: Path) -> None:
     assert with_generated_blocks(text) == text
 
 
-def test_a_metric_changed_by_hand_is_found_and_written_anew(
+def test_a_metric_changed_by_hand_is_detected_and_rewritten(
     tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.BASE_DIR = tmp_path
@@ -62,7 +62,7 @@ def test_placeholders_are_filled_from_measurements() -> None:
             with_metrics(f"{{{wrong}}}", card.measurements)
 
 
-def test_ml_does_not_know_the_commands_of_the_application() -> None:
+def test_ml_names_no_command_of_the_application() -> None:
     for path in (ROOT / "ml").rglob("*.py"):
         assert "manage.py" not in path.read_text(encoding="utf-8"), path
 

@@ -46,7 +46,7 @@ def lines_of(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-def test_every_file_has_its_line_and_a_bad_one_the_exit_status(
+def test_each_file_has_an_output_line_and_a_failure_sets_the_exit_status(
     files: dict[str, Path],
     tiny_weights_dir: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -103,7 +103,7 @@ def test_a_reason_is_printed_in_the_language_of_the_reader(
     assert "The file cannot be read: %(error)s." in texts
 
 
-def test_overlays_are_written_where_asked_and_do_not_replace_each_other(
+def test_overlays_are_written_to_the_folder_under_distinct_names(
     files: dict[str, Path],
     tiny_weights_dir: Path,
     tmp_path: Path,
@@ -123,13 +123,13 @@ def test_overlays_are_written_where_asked_and_do_not_replace_each_other(
     assert len(pictures) == 2
     for path in pictures:
         assert cv2.imread(str(path)).shape[:2] == (512, 512)
-    told = capsys.readouterr().out
-    assert "image.png: " in told
-    assert "Decision support, not for diagnosis" in told
-    assert "card.json" in told
+    output = capsys.readouterr().out
+    assert "image.png: " in output
+    assert "Decision support, not for diagnosis" in output
+    assert "card.json" in output
 
 
-def test_a_folder_for_overlays_that_cannot_be_made_is_told_before_any_image(
+def test_an_impossible_overlay_folder_is_reported_before_any_image(
     files: dict[str, Path],
     tiny_weights_dir: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -142,7 +142,7 @@ def test_a_folder_for_overlays_that_cannot_be_made_is_told_before_any_image(
     assert capsys.readouterr().out == ""
 
 
-def test_an_overlay_that_cannot_be_written_does_not_stop_the_others(
+def test_a_failed_overlay_does_not_stop_the_others(
     files: dict[str, Path],
     tiny_weights_dir: Path,
     tmp_path: Path,
@@ -161,14 +161,14 @@ def test_an_overlay_that_cannot_be_written_does_not_stop_the_others(
             f"--heatmap={folder}",
             "--json",
         )
-    told = capsys.readouterr()
-    assert len(told.out.splitlines()) == 2
-    assert "no heat map" in told.err
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 2
+    assert "no heat map" in captured.err
     assert len(list(folder.iterdir())) == 1
 
 
 @pytest.mark.parametrize("keyword", ["Modality", "Columns", "NumberOfFrames"])
-def test_a_damaged_element_fails_its_file_and_stops_no_other(
+def test_a_damaged_file_does_not_stop_the_others(
     keyword: str,
     files: dict[str, Path],
     tiny_weights_dir: Path,
@@ -191,7 +191,7 @@ def test_a_damaged_element_fails_its_file_and_stops_no_other(
     assert damaged["reason"]
 
 
-def test_an_unknown_model_ends_with_what_there_is(
+def test_the_error_for_an_unknown_model_lists_the_known_ones(
     files: dict[str, Path], tiny_weights_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_tiny_model(monkeypatch, tiny_weights_dir)

@@ -58,7 +58,7 @@ def recipe(monkeypatch: pytest.MonkeyPatch) -> Recipe:
     return tiny
 
 
-def test_a_published_layout_is_tuned_and_trained_without_a_manifest(
+def test_a_published_layout_can_be_tuned_and_trained_without_a_manifest(
     recipe: Recipe,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -69,8 +69,8 @@ def test_a_published_layout_is_tuned_and_trained_without_a_manifest(
     call_command(
         "tune_model", recipe.name, *common, "--run", study, "--trials=1", "--epochs=1"
     )
-    said = capsys.readouterr().out
-    assert f"--params {study / 'best.json'}" in said
+    output = capsys.readouterr().out
+    assert f"--params {study / 'best.json'}" in output
     assert (study / "study.sqlite3").exists()
     run = tmp_path / "run"
     arguments = ["--params", study / "best.json", "--epochs=2", "--seed=7"]
@@ -78,17 +78,19 @@ def test_a_published_layout_is_tuned_and_trained_without_a_manifest(
     call_command(
         "train_model", recipe.name, *common, "--run", run, *arguments, *refined
     )
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     rows = read_dataset(root)
     val = len(with_split(rows, "val"))
-    assert f"{val} val images" in said
-    assert f"written: {run / 'pneumonia-tiny.keras'}" in said
-    history = [json.loads(line) for line in said.splitlines() if line[:1] == "{"]
+    assert f"{val} val images" in output
+    assert f"written: {run / 'pneumonia-tiny.keras'}" in output
+    history = [json.loads(line) for line in output.splitlines() if line[:1] == "{"]
     assert [entry["epoch"] for entry in history] == [1, 2]
     assert all("held_out_loss" in entry for entry in history)
 
 
-def test_what_cannot_be_trained_is_said(recipe: Recipe, tmp_path: Path) -> None:
+def test_impossible_trainings_end_with_a_message(
+    recipe: Recipe, tmp_path: Path
+) -> None:
     for number in (1, 2):
         split = "train" if number == 1 else "test"
         path = tmp_path / split / "PNEUMONIA" / f"person5_bacteria_{number}.jpeg"
@@ -112,17 +114,17 @@ def test_options_change_the_recipe(
     parser = ArgumentParser()
     add_recipe_options(parser)
 
-    def asked(*arguments: str) -> Recipe:
+    def recipe_with(*arguments: str) -> Recipe:
         return asked_for(recipe.name, vars(parser.parse_args(arguments)))
 
-    assert asked() == recipe
-    dense = asked("--architecture=densenet121", "--as-version=0.2.0")
+    assert recipe_with() == recipe
+    dense = recipe_with("--architecture=densenet121", "--as-version=0.2.0")
     assert (dense.architecture, dense.version) == ("densenet121", "0.2.0")
-    assert asked("--init=imagenet", "--seed=0").init == "imagenet"
-    assert asked("--seed=0").seed == 0
-    large = asked("--size=224", "--epoch-images=9000", "--batch-size=64")
+    assert recipe_with("--init=imagenet", "--seed=0").init == "imagenet"
+    assert recipe_with("--seed=0").seed == 0
+    large = recipe_with("--size=224", "--epoch-images=9000", "--batch-size=64")
     assert [stage.size for stage in large.stages] == [224]
-    weighted = asked("--class-weights", "--loss=focal", "--patience=3")
+    weighted = recipe_with("--class-weights", "--loss=focal", "--patience=3")
     # As the data are: the loss weighs what would else be drawn more often.
     assert (weighted.class_shares, weighted.balance) == ({}, 1.0)
     assert weighted.refinements == Refinements(
@@ -130,12 +132,12 @@ def test_options_change_the_recipe(
     )
     grown = replace(recipe, stages=(Stage(0.0, 96), Stage(0.5, 128)))
     monkeypatch.setitem(RECIPES, recipe.name, grown)
-    assert [stage.size for stage in asked("--size=299").stages] == [224, 299]
-    assert asked().stages == grown.stages
+    assert [stage.size for stage in recipe_with("--size=299").stages] == [224, 299]
+    assert recipe_with().stages == grown.stages
     assert (large.epoch_images, large.batch_size) == (9000, 64)
 
 
-def test_a_cards_command_says_what_decided_the_run_and_no_folder_of_this_machine(
+def test_the_command_of_a_card_has_the_deciding_options_and_no_local_path(
     settings: Settings, tmp_path: Path
 ) -> None:
     settings.CHESTX_DATA = tmp_path
@@ -159,7 +161,7 @@ def test_a_cards_command_says_what_decided_the_run_and_no_folder_of_this_machine
     ]
 
 
-def test_a_report_names_the_options_that_decided_it(
+def test_a_report_names_its_deciding_options(
     settings: Settings, tmp_path: Path
 ) -> None:
     settings.CHESTX_DATA = tmp_path

@@ -39,7 +39,7 @@ def sure_run() -> Prediction:
     return run
 
 
-def test_the_page_says_it_in_words() -> None:
+def test_the_page_shows_certainty_in_words() -> None:
     run = sure_run()
     address = f"/studies/{run.instance.series.study_id}/"
     shown = person(Role.RADIOLOGIST).get(address).content.decode()
@@ -49,14 +49,16 @@ def test_the_page_says_it_in_words() -> None:
     assert f"cannot rule out: {LABELS[1]} or {LABELS[2]}." in shown
 
 
-def test_programs_read_the_same() -> None:
+def test_the_api_has_the_same_certainty() -> None:
     run = sure_run()
     answer = person(Role.RADIOLOGIST).get(f"/api/v1/predictions/{run.pk}/").json()
     assert {f["label"]: f["certainty"] for f in answer["findings"]} == WORDS
     assert answer["label_set"] == list(LABELS[1:])
 
 
-def test_it_is_stored_with_the_run(chest_model: ModelVersion, claimed: Claimed) -> None:
+def test_certainty_is_stored_with_the_run(
+    chest_model: ModelVersion, claimed: Claimed
+) -> None:
     model_output = FakeModel(card_of(chest_model)).read(gradient_image())
     scores = tuple(
         replace(score, certainty=WORDS[score.label]) for score in model_output.scores
@@ -71,11 +73,11 @@ def test_a_single_label_needs_no_sentence() -> None:
     certain = RunCertainty({}, ("Normal",))
     assert certain.sentence({}) == ""
     both = replace(certain, label_set=("Normal", "Edema"))
-    said = both.sentence({"Edema": "Pulmonary oedema"})
-    assert said == "The model cannot rule out: Normal or Pulmonary oedema."
+    sentence = both.sentence({"Edema": "Pulmonary oedema"})
+    assert sentence == "The model cannot rule out: Normal or Pulmonary oedema."
 
 
-def test_a_confident_no_needs_no_word() -> None:
+def test_a_confident_negative_has_no_certainty_word() -> None:
     certain = RunCertainty({"Normal": "confident"})
     assert certain.word("Normal", positive=True) == "confident"
     assert certain.word("Normal", positive=False) == ""

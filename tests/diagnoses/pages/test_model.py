@@ -35,7 +35,7 @@ def shipped_models() -> list[ModelVersion]:
     ]
 
 
-def test_every_shipped_card_is_shown_whole() -> None:
+def test_every_shipped_card_is_shown_completely() -> None:
     client = person(Role.DATA_SCIENTIST)
     cards = registry.list_cards()
     assert len(shipped_models()) == len(cards) > 0
@@ -46,8 +46,8 @@ def test_every_shipped_card_is_shown_whole() -> None:
         page = client.get(f"{address}?version={card.version}").content.decode()
         page = page.replace("&#x27;", "'").replace("&amp;", "&")
         assert address in listed
-        for said in (*card.limits, *card.not_measured, card.intended_use):
-            assert said in page
+        for statement in (*card.limits, *card.not_measured, card.intended_use):
+            assert statement in page
         for source in card.training_data:
             assert source.dataset in page
             assert source.licence in page
@@ -109,14 +109,14 @@ def test_metrics_have_their_intervals_and_name_their_images() -> None:
     assert (covid["AUC"], covid["Images"]) == ("too few", "1")
 
 
-def test_a_command_is_written_for_a_shell() -> None:
+def test_a_command_is_quoted_for_a_shell() -> None:
     arguments = ["python", "evaluate", "--root", "$CHESTX_DATA", "--pair", "A,B c"]
     assert command_text(arguments) == (
         """python evaluate --root "$CHESTX_DATA" --pair 'A,B c'"""
     )
 
 
-def test_the_threshold_in_force_is_shown_and_not_the_cards() -> None:
+def test_the_threshold_in_force_replaces_that_of_the_card() -> None:
     version = installed_model()
     OperatingPoint.objects.create(
         model_version=version, label="Tuberculosis", value=0.37, method="a decision"
@@ -127,7 +127,7 @@ def test_the_threshold_in_force_is_shown_and_not_the_cards() -> None:
     assert "0.37" in page
 
 
-def test_the_version_in_use_comes_first_and_the_others_by_their_number() -> None:
+def test_the_active_version_is_first_and_the_others_sorted_by_number() -> None:
     old = installed_model(state="retired")
     card = {**old.card, "version": "2"}
     ModelVersionFactory(name=old.name, version="2", card=card)
@@ -140,7 +140,7 @@ def test_the_version_in_use_comes_first_and_the_others_by_their_number() -> None
     assert client.get("/models/nobody/").status_code == 404
 
 
-def test_training_curves_are_a_picture_that_runs_nothing() -> None:
+def test_training_curves_are_an_image_without_scripts() -> None:
     client = person(Role.CLINICIAN)
     with_curves = [
         version
@@ -161,7 +161,7 @@ def test_training_curves_are_a_picture_that_runs_nothing() -> None:
     assert client.get(f"/models/{installed.name}/curves.svg").status_code == 404
 
 
-def test_no_patient_is_named_and_no_view_of_one_is_written() -> None:
+def test_model_pages_name_no_patient_and_are_not_audited() -> None:
     client = person(Role.DATA_SCIENTIST)
     shipped_models()
 

@@ -20,7 +20,7 @@ def interval(value: float) -> dict[str, float]:
     return {"value": value, "low": value - 0.1, "high": value + 0.1}
 
 
-def test_coverage_is_shown_by_source_and_class_and_few_images_claim_nothing() -> None:
+def test_coverage_is_shown_by_source_and_class_with_enough_images() -> None:
     checked = {"n": 60, "claimed": True, "coverage": interval(0.9)}
     checked["left_open"] = interval(0.2)
     raw: dict[str, Any] = card_json()
@@ -45,7 +45,7 @@ def test_coverage_is_shown_by_source_and_class_and_few_images_claim_nothing() ->
     assert coverage_groups(parse_card(card_json(), folder=Path())) == []
 
 
-def test_the_baseline_stands_beside_the_metric() -> None:
+def test_the_baseline_is_shown_beside_the_metric() -> None:
     beside = {
         "baseline": interval(0.78),
         "lead": interval(0.05),
@@ -79,11 +79,11 @@ def share(refused: float) -> dict[str, Any]:
     return {"n": 50, "refused": 1, "share": refused, "low": 0.0, "high": 0.99}
 
 
-def card_with(**found: Any) -> Card:
-    return parse_card({**card_json(), **found}, folder=Path())
+def card_with(**changes: Any) -> Card:
+    return parse_card({**card_json(), **changes}, folder=Path())
 
 
-def test_what_the_gate_refuses_is_shown_by_source_and_kind() -> None:
+def test_gate_refusals_are_shown_by_source_and_kind() -> None:
     kinds = {"noise": share(1.0), "half an image": share(0.5)}
     for kind in kinds.values():
         kind["reasons"] = {}

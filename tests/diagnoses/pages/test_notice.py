@@ -27,7 +27,7 @@ pytestmark = pytest.mark.django_db
         "admin:diagnoses_finding_changelist",
     ],
 )
-def test_where_a_result_may_stand_are_the_notice_and_the_way_to_the_limits(
+def test_pages_with_results_show_the_notice_and_a_link_to_the_limits(
     page: str,
 ) -> None:
     image = study_with_image()

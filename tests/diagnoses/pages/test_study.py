@@ -52,7 +52,7 @@ def url(image: object) -> str:
     return f"/studies/{image.series.study_id}/"
 
 
-def test_the_strongest_positive_finding_stands_first_with_its_heat_map(
+def test_the_strongest_positive_finding_is_first_with_its_heat_map(
     client: Client,
 ) -> None:
     image = study_with_image()
@@ -71,7 +71,7 @@ def test_the_strongest_positive_finding_stands_first_with_its_heat_map(
     assert "/models/chestx6-resnet50/?version=1" in page
 
 
-def test_nothing_lies_over_a_image_on_which_nothing_is_positive(client: Client) -> None:
+def test_an_image_without_positive_findings_has_no_overlay(client: Client) -> None:
     image = study_with_image()
     read(image, Normal=0.9)
 
@@ -81,7 +81,7 @@ def test_nothing_lies_over_a_image_on_which_nothing_is_positive(client: Client) 
     assert 'class="mark positive"' not in page
 
 
-def test_a_finding_can_be_chosen_without_script(client: Client) -> None:
+def test_a_finding_can_be_selected_without_scripts(client: Client) -> None:
     image = study_with_image()
     read(image, Tuberculosis=0.8)
     normal = Finding.objects.get(label="Normal")
@@ -91,7 +91,7 @@ def test_a_finding_can_be_chosen_without_script(client: Client) -> None:
     assert f'src="/findings/{normal.pk}/layer.png"' in page
 
 
-def test_a_rejected_image_says_why_and_shows_no_bar(client: Client) -> None:
+def test_a_rejected_image_has_a_reason_and_no_bar(client: Client) -> None:
     image = study_with_image()
     rejected(image, "lateral_view", "This is a lateral view by its header.")
 
@@ -102,7 +102,7 @@ def test_a_rejected_image_says_why_and_shows_no_bar(client: Client) -> None:
     assert "study-changes" not in page
 
 
-def test_a_failed_run_can_be_tried_again_by_those_who_may(client: Client) -> None:
+def test_a_failed_run_can_be_retried_by_permitted_roles(client: Client) -> None:
     image = study_with_image()
     run = failed(image)
     retry = f"/predictions/{run.pk}/retry/"
@@ -114,15 +114,15 @@ def test_a_failed_run_can_be_tried_again_by_those_who_may(client: Client) -> Non
     assert person(Role.CLINICIAN).post(retry).status_code == 403
 
 
-def test_a_waiting_study_asks_by_itself_and_the_question_carries_nothing(
+def test_a_waiting_study_polls_and_polling_is_not_audited(
     client: Client,
 ) -> None:
     patient = PatientFactory(family_name="Secret", patient_id="MRN-SECRET")
     image = study_with_image(patient=patient)
     run = waiting(image)
-    asked = re.search(r'hx-get="([^"]+/changes/[^"]+)"', html(client, url(image)))
-    assert asked
-    address = asked.group(1).replace("&amp;", "&")
+    match = re.search(r'hx-get="([^"]+/changes/[^"]+)"', html(client, url(image)))
+    assert match
+    address = match.group(1).replace("&amp;", "&")
     events = AuditEvent.objects.count()
 
     same = client.get(address)
@@ -138,11 +138,11 @@ def test_a_waiting_study_asks_by_itself_and_the_question_carries_nothing(
     assert AuditEvent.objects.count() == events
 
 
-def test_asking_gets_slower(client: Client) -> None:
+def test_polling_gets_slower(client: Client) -> None:
     image = study_with_image()
     waiting(image)
-    asked = re.search(r'hx-get="([^"]+/changes/[^"]+)"', html(client, url(image)))
-    address = asked.group(1).replace("&amp;", "&")
+    match = re.search(r'hx-get="([^"]+/changes/[^"]+)"', html(client, url(image)))
+    address = match.group(1).replace("&amp;", "&")
 
     delays = [
         re.search(
@@ -151,10 +151,10 @@ def test_asking_gets_slower(client: Client) -> None:
         for n in (0, 20, 50, 10**5)
     ]
 
-    assert [int(found.group(1)) for found in delays if found] == [1, 2, 5, 15]
+    assert [int(delay.group(1)) for delay in delays if delay] == [1, 2, 5, 15]
 
 
-def test_what_changes_by_itself_is_a_view_like_the_page(client: Client) -> None:
+def test_a_polled_result_is_audited_like_the_page(client: Client) -> None:
     image = study_with_image()
     read(image, Tuberculosis=0.8)
 
@@ -168,7 +168,7 @@ def test_what_changes_by_itself_is_a_view_like_the_page(client: Client) -> None:
     ]
 
 
-def test_a_flag_stands_as_a_warning_until_somebody_reconciles_it(
+def test_a_flag_is_shown_as_a_warning_until_it_is_reconciled(
     client: Client,
 ) -> None:
     image = study_with_image(flags=[StudyFlag.DEMOGRAPHICS_MISMATCH])
@@ -180,7 +180,7 @@ def test_a_flag_stands_as_a_warning_until_somebody_reconciles_it(
     assert "differs from the record" in html(client, patient)
 
 
-def test_several_images_are_named_side_by_side(client: Client) -> None:
+def test_several_images_are_listed_side_by_side(client: Client) -> None:
     image = study_with_image(image={"view_position": "PA", "instance_number": 1})
     other = InstanceFactory(series=image.series, view_position="LL", instance_number=2)
     read(image, Tuberculosis=0.8)
@@ -194,7 +194,7 @@ def test_several_images_are_named_side_by_side(client: Client) -> None:
     assert client.get(f"{url(image)}?image={image.series_id}").status_code == 404
 
 
-def test_earlier_studies_of_the_same_person_stand_beside(client: Client) -> None:
+def test_earlier_studies_of_the_patient_are_listed(client: Client) -> None:
     patient = PatientFactory()
     before = study_with_image(
         patient=patient, minutes_ago=9, description="Chest before"
@@ -211,7 +211,7 @@ def test_earlier_studies_of_the_same_person_stand_beside(client: Client) -> None
     assert "Somebody else" not in page
 
 
-def test_a_study_of_another_department_does_not_exist(client: Client) -> None:
+def test_a_study_of_another_department_is_404(client: Client) -> None:
     image = study_with_image(department=DepartmentFactory(code="elsewhere"))
     run = read(image, Tuberculosis=0.8)
     finding = run.findings.first()
@@ -228,7 +228,7 @@ def test_a_study_of_another_department_does_not_exist(client: Client) -> None:
     assert client.post(f"/predictions/{run.pk}/retry/").status_code == 404
 
 
-def test_a_page_costs_the_same_however_many_findings_it_has(
+def test_a_page_makes_the_same_number_of_queries_for_any_findings(
     client: Client, django_assert_max_num_queries: Callable
 ) -> None:
     image = study_with_image()
@@ -278,7 +278,7 @@ def test_the_side_is_named_only_where_the_header_names_it(
     assert left_marker(header) == marker
 
 
-def test_a_image_is_a_grey_picture_and_its_view_is_written_down(client: Client) -> None:
+def test_an_image_is_a_grey_png_and_viewing_it_is_audited(client: Client) -> None:
     pixels = np.zeros((64, 48), np.uint16)
     pixels[:, 24:] = 65535
     image = stored_image(pixels)
@@ -297,7 +297,7 @@ def test_a_image_is_a_grey_picture_and_its_view_is_written_down(client: Client) 
     assert client.get(f"/images/{image.pk}/0.png?size=9").status_code == 400
 
 
-def test_a_heat_map_is_a_layer_of_its_own_that_is_clear_outside_the_crop(
+def test_a_heat_map_layer_is_transparent_outside_the_crop(
     client: Client,
 ) -> None:
     run = read(study_with_image(), Tuberculosis=0.8)
@@ -314,7 +314,7 @@ def test_a_heat_map_is_a_layer_of_its_own_that_is_clear_outside_the_crop(
     assert AuditEvent.objects.filter(object_uuid=finding.pk).count() == 1
 
 
-def test_several_models_stand_one_below_the_other_the_default_first(
+def test_several_models_are_listed_with_the_default_first(
     client: Client,
 ) -> None:
     image = study_with_image()
@@ -336,7 +336,7 @@ def test_several_models_stand_one_below_the_other_the_default_first(
     assert "probability · threshold" in page
 
 
-def test_everybody_is_told_when_analysis_is_delayed(client: Client) -> None:
+def test_the_page_says_when_analysis_is_delayed(client: Client) -> None:
     image = study_with_image()
     run = waiting(image)
     assert "Analysis delayed since" not in html(client, "/")

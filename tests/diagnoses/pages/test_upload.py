@@ -32,7 +32,7 @@ def image_file(name: str = "image.dcm", **attributes: object) -> SimpleUploadedF
     return SimpleUploadedFile(name, dicom_factory.image_bytes(**attributes))
 
 
-def test_a_image_is_stored_and_its_row_says_where_it_went_and_asks_on(
+def test_a_stored_image_has_a_row_with_a_link_that_polls(
     client: Client,
 ) -> None:
     answer = client.post("/upload/", {"file": image_file()}, headers=ONE_FILE)
@@ -48,7 +48,7 @@ def test_a_image_is_stored_and_its_row_says_where_it_went_and_asks_on(
     assert f'hx-get="/uploads/{upload.pk}/result/?times=1"' in row
 
 
-def test_the_row_turns_into_the_finding_and_only_that_is_a_view(
+def test_the_upload_row_becomes_the_finding_and_is_then_audited(
     client: Client, models: LoadedModels
 ) -> None:
     client.post("/upload/", {"file": image_file()}, headers=ONE_FILE)
@@ -71,7 +71,7 @@ def test_the_row_turns_into_the_finding_and_only_that_is_a_view(
     assert views.count() == seen + 1
 
 
-def test_the_same_image_again_is_already_here(client: Client) -> None:
+def test_a_duplicate_is_reported_as_already_stored(client: Client) -> None:
     content = dicom_factory.image_bytes()
     for name in ("image.dcm", "image (1).dcm"):
         answer = client.post(
@@ -83,7 +83,7 @@ def test_the_same_image_again_is_already_here(client: Client) -> None:
     assert Instance.objects.count() == 1
 
 
-def test_a_refused_file_says_why_and_what_to_do_and_its_siblings_are_stored(
+def test_a_refused_file_has_a_reason_and_its_siblings_are_stored(
     client: Client,
 ) -> None:
     files = [
@@ -106,7 +106,7 @@ def test_a_refused_file_says_why_and_what_to_do_and_its_siblings_are_stored(
     assert Instance.objects.count() == 2
 
 
-def test_the_form_fills_what_the_header_lacks(client: Client) -> None:
+def test_the_form_adds_missing_header_values(client: Client) -> None:
     client.post(
         "/upload/",
         {
@@ -124,7 +124,7 @@ def test_the_form_fills_what_the_header_lacks(client: Client) -> None:
     assert (study.accession_number, study.priority) == ("A-1", Priority.STAT)
 
 
-def test_a_passing_fault_is_503_for_the_script_to_try_again(
+def test_a_temporary_fault_is_503_so_that_the_script_retries(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def busy(*args: object, **kwargs: object) -> None:
@@ -145,7 +145,9 @@ def test_a_request_over_the_limit_is_413_and_leaves_a_nameless_upload(
     assert (upload.original_name, upload.outcome) == ("", "refused")
 
 
-def test_no_file_and_an_unknown_model_are_told_on_the_page(client: Client) -> None:
+def test_a_missing_file_and_an_unknown_model_are_errors_on_the_page(
+    client: Client,
+) -> None:
     assert "No file was sent" in client.post("/upload/").content.decode()
     page = client.post("/upload/", {"file": image_file(), "model": "nobody"})
     assert (
@@ -154,7 +156,7 @@ def test_no_file_and_an_unknown_model_are_told_on_the_page(client: Client) -> No
     assert not Instance.objects.exists()
 
 
-def test_a_form_from_elsewhere_is_not_taken() -> None:
+def test_a_form_without_the_csrf_token_is_refused() -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(UserFactory(role=Role.TECHNOLOGIST))
 
@@ -162,7 +164,7 @@ def test_a_form_from_elsewhere_is_not_taken() -> None:
     assert not Upload.objects.exists()
 
 
-def test_who_may_not_upload_gets_neither_form_nor_result() -> None:
+def test_roles_that_may_not_upload_get_no_form_and_no_result() -> None:
     clinician = person(Role.CLINICIAN)
     assert clinician.get("/upload/").status_code == 403
     assert clinician.post("/upload/", {"file": image_file()}).status_code == 403
@@ -170,7 +172,7 @@ def test_who_may_not_upload_gets_neither_form_nor_result() -> None:
     assert clinician.get(f"/uploads/{upload.pk}/result/").status_code == 403
 
 
-def test_the_result_of_another_departments_upload_does_not_exist(
+def test_the_result_of_an_upload_of_another_department_is_404(
     client: Client,
 ) -> None:
     upload = UploadFactory(

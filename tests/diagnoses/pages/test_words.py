@@ -16,7 +16,7 @@ from patients.models import Study
 TODAY = date(2026, 11, 21)
 
 
-def test_days_have_names_while_they_are_near() -> None:
+def test_near_days_have_names() -> None:
     today = timezone.localdate()
     assert study_moment(Study(study_date=today)) == "today"
     assert study_moment(Study(study_date=today - timedelta(days=1))) == "yesterday"
@@ -34,14 +34,14 @@ def test_days_have_names_while_they_are_near() -> None:
         (date(2027, 1, 1), ""),
     ],
 )
-def test_ages_are_years_and_of_the_smallest_months(born: date, words: str) -> None:
+def test_ages_are_in_years_and_in_months_for_infants(born: date, words: str) -> None:
     assert short_age(born, on=TODAY) == words
     years = f"{words} years" if words.isdigit() else words
     assert long_age(born, on=TODAY) == years
 
 
 @override_settings(TIME_ZONE="Europe/Berlin")
-def test_a_study_is_shown_in_the_time_zone_only_where_its_own_is_known() -> None:
+def test_a_study_time_is_converted_only_where_its_time_zone_is_known() -> None:
     study = Study(study_date=date(2020, 11, 21), study_time=time(9, 42))
     with timezone.override("Europe/Berlin"):
         assert study_moment(study) == "21 Nov 2020 09:42"

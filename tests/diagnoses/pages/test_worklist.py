@@ -76,7 +76,7 @@ def many_studies(count: int, *, priority: int = Priority.ROUTINE) -> list[Study]
     return studies
 
 
-def test_stat_stands_before_urgent_before_routine_and_the_newest_first(
+def test_studies_are_sorted_by_priority_and_then_newest_first(
     client: Client,
 ) -> None:
     for family, priority, minutes in (
@@ -97,7 +97,7 @@ def test_stat_stands_before_urgent_before_routine_and_the_newest_first(
     assert names(html(client, "/?sort=newest")) == ["NEW", "STAT", "URGENT", "OLD"]
 
 
-def test_a_positive_finding_is_marked_and_normal_never_is(client: Client) -> None:
+def test_positive_findings_are_flagged_and_normal_is_not(client: Client) -> None:
     read(study_with_image(), Tuberculosis=0.81)
     read(study_with_image(minutes_ago=1), Normal=0.97)
 
@@ -113,7 +113,7 @@ def test_a_positive_finding_is_marked_and_normal_never_is(client: Client) -> Non
     assert "What the models can and cannot tell" in page
 
 
-def test_what_has_no_score_says_why_and_has_no_bar(client: Client) -> None:
+def test_a_study_without_a_score_has_a_reason_and_no_bar(client: Client) -> None:
     rejected(study_with_image(), "lateral_view", "A lateral view.")
     failed(study_with_image(minutes_ago=1))
     waiting(study_with_image(minutes_ago=2))
@@ -127,7 +127,7 @@ def test_what_has_no_score_says_why_and_has_no_bar(client: Client) -> None:
     assert '<svg class="bar' not in page
 
 
-def test_the_reason_shown_is_the_default_models_and_no_other_ones(
+def test_the_shown_reason_is_that_of_the_default_model(
     client: Client,
 ) -> None:
     image = study_with_image()
@@ -145,7 +145,7 @@ def test_the_reason_shown_is_the_default_models_and_no_other_ones(
     assert "Unlike the training images" not in page
 
 
-def test_each_filter_shows_and_counts_its_own(client: Client) -> None:
+def test_each_filter_shows_and_counts_its_studies(client: Client) -> None:
     read(study_with_image(priority=Priority.STAT), Tuberculosis=0.9)
     read(study_with_image(priority=Priority.URGENT), Normal=0.9)
     rejected(study_with_image(), "wrong_body_part", "HAND")
@@ -172,7 +172,7 @@ def test_each_filter_shows_and_counts_its_own(client: Client) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sort", ["priority", "newest"])
-def test_walking_by_older_meets_every_study_once(
+def test_following_older_pages_lists_every_study_once(
     client: Client, monkeypatch: pytest.MonkeyPatch, sort: str
 ) -> None:
     monkeypatch.setattr(entries, "ROWS_A_PAGE", 5)
@@ -207,7 +207,7 @@ def test_a_page_that_does_not_exist_is_refused(client: Client) -> None:
         assert client.get("/", {"after": cursor}).status_code == 400
 
 
-def test_counts_stop_where_nobody_counts_any_further(
+def test_counts_have_an_upper_limit(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     many_studies(12)
@@ -216,7 +216,7 @@ def test_counts_stop_where_nobody_counts_any_further(
     assert "9+" in html(client)
 
 
-def test_a_page_costs_the_same_however_many_rows_it_has(
+def test_a_page_makes_the_same_number_of_queries_for_any_rows(
     client: Client, django_assert_max_num_queries: Callable
 ) -> None:
     read(study_with_image(), Tuberculosis=0.9)
@@ -240,7 +240,7 @@ def test_other_departments_are_neither_shown_nor_counted(client: Client) -> None
     assert "No studies yet" in page
 
 
-def test_the_page_names_its_patients_in_the_trail_before_it_shows_them(
+def test_the_worklist_is_audited_with_its_patients(
     client: Client,
 ) -> None:
     images = [study_with_image(), study_with_image()]
@@ -256,7 +256,7 @@ def test_the_page_names_its_patients_in_the_trail_before_it_shows_them(
     assert set(subjects) == {image.series.study.patient_id for image in images}
 
 
-def test_nothing_is_shown_that_the_trail_cannot_tell(
+def test_a_worklist_that_cannot_be_audited_is_not_shown(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waiting(study_with_image(patient=PatientFactory(family_name="Hidden")))
@@ -271,20 +271,20 @@ def test_nothing_is_shown_that_the_trail_cannot_tell(
     assert b"HIDDEN" not in answer.content
 
 
-@pytest.mark.parametrize("asked", ["mülle", "MRN-77", "acc-1", "ACC-10"])
+@pytest.mark.parametrize("query", ["mülle", "MRN-77", "acc-1", "ACC-10"])
 def test_search_finds_by_name_identifier_and_accession_number(
-    client: Client, asked: str
+    client: Client, query: str
 ) -> None:
-    found = PatientFactory(
+    patient = PatientFactory(
         family_name="Müller", name_folded="muller jorg", patient_id="MRN-7700"
     )
-    waiting(study_with_image(patient=found, accession_number="ACC-10"))
+    waiting(study_with_image(patient=patient, accession_number="ACC-10"))
     waiting(study_with_image())
 
-    assert names(html(client, f"/?q={asked}")) == ["MÜLLER, Given"]
+    assert names(html(client, f"/?q={query}")) == ["MÜLLER, Given"]
 
 
-def test_a_search_is_written_down_without_its_words(client: Client) -> None:
+def test_a_search_is_audited_without_its_text(client: Client) -> None:
     waiting(study_with_image(patient=PatientFactory(family_name="Sought")))
 
     page = html(client, "/?q=nobody-of-this-name")
@@ -294,13 +294,13 @@ def test_a_search_is_written_down_without_its_words(client: Client) -> None:
     assert "nobody" not in str(event.detail)
 
 
-def test_asking_for_changes_carries_no_patient_and_leaves_no_event(
+def test_polling_for_changes_names_no_patient_and_is_not_audited(
     client: Client,
 ) -> None:
     waiting(study_with_image())
-    asked = re.search(r'hx-get="(/worklist/changes/[^"]+)"', html(client))
-    assert asked
-    address = asked.group(1).replace("&amp;", "&")
+    match = re.search(r'hx-get="(/worklist/changes/[^"]+)"', html(client))
+    assert match
+    address = match.group(1).replace("&amp;", "&")
     events = AuditEvent.objects.count()
 
     same = client.get(address)
@@ -312,7 +312,7 @@ def test_asking_for_changes_carries_no_patient_and_leaves_no_event(
     assert AuditEvent.objects.count() == events
 
 
-def test_a_name_is_text_and_never_markup(client: Client) -> None:
+def test_markup_in_a_name_is_escaped(client: Client) -> None:
     patient = PatientFactory(family_name="<script>alert(1)</script>", given_name="")
     waiting(study_with_image(patient=patient))
 
@@ -322,7 +322,7 @@ def test_a_name_is_text_and_never_markup(client: Client) -> None:
     assert "&lt;SCRIPT&gt;" in page
 
 
-def test_who_may_not_see_results_sees_the_studies_without_them() -> None:
+def test_roles_without_results_see_studies_without_results() -> None:
     auditor = person(user=UserFactory(role=Role.AUDITOR))
     read(study_with_image(), Tuberculosis=0.9)
 
@@ -333,7 +333,7 @@ def test_who_may_not_see_results_sees_the_studies_without_them() -> None:
     assert len(names(page)) == 1
 
 
-def test_who_may_not_see_patients_is_sent_to_the_models() -> None:
+def test_roles_without_patients_are_redirected_to_the_models() -> None:
     waiting(study_with_image())
     client = person(Role.DATA_SCIENTIST)
 
@@ -342,7 +342,7 @@ def test_who_may_not_see_patients_is_sent_to_the_models() -> None:
     assert not AuditEvent.objects.filter(action=AuditAction.LIST).exists()
 
 
-def test_a_study_of_several_images_says_which_one_its_finding_is_of(
+def test_a_study_of_several_images_names_the_image_of_its_finding(
     client: Client,
 ) -> None:
     frontal = study_with_image(image={"view_position": "PA"})

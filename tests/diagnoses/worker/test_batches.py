@@ -66,7 +66,7 @@ def test_the_task_reads_a_batch_where_the_worker_takes_batches(
     assert ends() == [("succeeded", "")] * 3
 
 
-def test_images_that_a_batch_leaves_are_kept_until_each_is_read(
+def test_the_leases_of_a_failed_batch_are_kept_until_each_image_is_read(
     one_model: OneModel, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tasks, "models", one_model)
@@ -90,7 +90,7 @@ def test_images_that_a_batch_leaves_are_kept_until_each_is_read(
     assert ends() == [("succeeded", "")] * 3
 
 
-def test_a_image_that_cannot_be_read_costs_the_others_nothing(
+def test_an_unreadable_image_does_not_fail_its_batch(
     one_model: OneModel, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tasks, "models", one_model)
@@ -102,7 +102,7 @@ def test_a_image_that_cannot_be_read_costs_the_others_nothing(
     assert ends() == [("rejected", "blank_image"), *[("succeeded", "")] * 2]
 
 
-def test_what_the_gate_refuses_is_rejected_and_the_others_are_read(
+def test_images_refused_by_the_gate_are_rejected_and_the_others_read(
     one_model: OneModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse_the_first(
@@ -131,7 +131,7 @@ def test_a_batch_that_fails_is_read_image_by_image(
     assert ends() == [("succeeded", "")] * 3
 
 
-def test_what_nobody_foresaw_in_a_batch_is_met_image_by_image(
+def test_after_an_unexpected_error_a_batch_is_read_image_by_image(
     one_model: OneModel,
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
@@ -149,7 +149,7 @@ def test_what_nobody_foresaw_in_a_batch_is_met_image_by_image(
     assert ends() == [("succeeded", "")] * 2
 
 
-def test_images_of_two_models_go_through_each_its_own(db: None) -> None:
+def test_each_image_of_a_batch_is_read_by_its_model(db: None) -> None:
     installed_model()
     installed_model("other")
     seen: list[FakeModel] = []

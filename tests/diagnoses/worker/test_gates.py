@@ -79,7 +79,7 @@ def read(instance: Instance, kind: type[FakeModel] = GatedModel) -> Prediction:
     return Prediction.objects.get(pk=claimed.prediction_id)
 
 
-def test_what_the_gate_refuses_has_neither_score_nor_heat_map(
+def test_images_refused_by_the_gate_have_no_scores_and_no_heat_maps(
     chest_model: ModelVersion,
 ) -> None:
     row = read(stored_image())
@@ -89,7 +89,7 @@ def test_what_the_gate_refuses_has_neither_score_nor_heat_map(
     assert not HeatMap.objects.exists()
 
 
-def test_what_the_gate_said_is_kept_with_the_scores(chest_model: ModelVersion) -> None:
+def test_the_gate_result_is_stored_with_the_scores(chest_model: ModelVersion) -> None:
     row = read(stored_image(), LenientModel)
     assert row.status == "succeeded"
     assert row.provenance["gate"] == {
@@ -102,11 +102,11 @@ def test_what_the_gate_said_is_kept_with_the_scores(chest_model: ModelVersion) -
     }
 
 
-def test_a_model_without_a_gate_says_so(chest_model: ModelVersion) -> None:
+def test_the_provenance_records_a_missing_gate(chest_model: ModelVersion) -> None:
     assert read(stored_image(), FakeModel).provenance["gate"] is None
 
 
-def test_a_drawing_that_the_demo_marked_is_scored_and_told_so(
+def test_a_synthetic_demo_image_is_scored_with_a_note(
     chest_model: ModelVersion, client: Client
 ) -> None:
     image = stored_image(synthetic=True)
@@ -120,7 +120,7 @@ def test_a_drawing_that_the_demo_marked_is_scored_and_told_so(
     assert b"gate not applied: synthetic" in page.content.lower()
 
 
-def test_a_drawing_that_the_gate_lets_in_is_nothing_to_tell_of(
+def test_a_synthetic_image_accepted_by_the_gate_has_no_note(
     chest_model: ModelVersion,
 ) -> None:
     row = read(stored_image(synthetic=True), LenientModel)
@@ -139,7 +139,7 @@ def drawing() -> BytesIO:
 @pytest.mark.parametrize(
     "source", [source for source in Upload.Source if source != Upload.Source.DEMO]
 )
-def test_a_file_that_says_synthetic_of_itself_is_refused(
+def test_a_synthetic_mark_in_the_file_does_not_bypass_the_gate(
     chest_model: ModelVersion, source: Upload.Source
 ) -> None:
     result = ingest_instance(drawing(), name="drawn.dcm", source=source, actor=None)
@@ -150,7 +150,7 @@ def test_a_file_that_says_synthetic_of_itself_is_refused(
 
 
 @pytest.mark.slow
-def test_the_demos_own_source_is_the_way_to_the_exception(
+def test_synthetic_images_of_the_demo_source_bypass_the_gate(
     chest_model: ModelVersion,
 ) -> None:
     result = ingest_instance(
@@ -164,13 +164,13 @@ def test_the_demos_own_source_is_the_way_to_the_exception(
     assert read(result.instance).provenance["gate"]["note"] == GATE_NOT_APPLIED
 
 
-def test_a_batch_judges_each_image_by_its_own_mark(chest_model: ModelVersion) -> None:
+def test_the_synthetic_mark_is_per_image_in_a_batch(chest_model: ModelVersion) -> None:
     for number, synthetic in enumerate((False, True)):
         pixels = np.roll(np.arange(64 * 48, dtype=np.uint16) * 20, number)
         queue_predictions(stored_image(pixels.reshape(64, 48), synthetic=synthetic))
     read_batch(claim("worker-1", count=2), models=reads_with(GatedModel))
-    found = {
+    statuses = {
         row.instance.synthetic: row.status
         for row in Prediction.objects.select_related("instance")
     }
-    assert found == {False: "rejected", True: "succeeded"}
+    assert statuses == {False: "rejected", True: "succeeded"}

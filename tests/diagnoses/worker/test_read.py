@@ -48,7 +48,7 @@ def raising(error: BaseException) -> Callable[..., None]:
 
 
 @pytest.mark.usefixtures("fake_task_models")
-def test_the_task_twice_is_the_task_once(queued: Prediction) -> None:
+def test_running_the_task_twice_reads_an_image_once(queued: Prediction) -> None:
     tasks.run_next()
     first = Prediction.objects.get(pk=queued.pk)
     tasks.run_next()
@@ -67,7 +67,7 @@ def test_each_hint_reads_one_image(chest_model: ModelVersion) -> None:
         assert Prediction.objects.filter(status="succeeded").count() == done
 
 
-def test_the_result_says_what_was_read(
+def test_a_result_has_the_provenance_of_its_input(
     claimed: Claimed, image: Instance, models: LoadedModels
 ) -> None:
     assert read_claimed(claimed, models=models)
@@ -90,7 +90,7 @@ def test_a_blank_image_is_rejected(
     )
 
 
-def test_a_image_that_was_not_decoded_before_is_checked_for_colour_here(
+def test_an_undecoded_image_is_checked_for_colour_by_the_worker(
     chest_model: ModelVersion, models: LoadedModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "is_colour", lambda dataset, frame: True)
@@ -129,7 +129,7 @@ def test_a_model_that_cannot_be_loaded_fails(claimed: Claimed) -> None:
     assert row.reason_text.startswith("The weights of the model are missing.")
 
 
-def test_what_a_user_may_not_read_goes_to_the_log(
+def test_details_of_faults_are_logged_and_not_shown(
     claimed: Claimed, caplog: pytest.LogCaptureFixture
 ) -> None:
     secret = ModelError("/srv/secret/path", reason_code="model_unusable", shown=False)
@@ -143,9 +143,7 @@ def test_what_a_user_may_not_read_goes_to_the_log(
     [OSError("stale file handle"), ModelError("Busy.", permanent=False)],
     ids=["storage", "model"],
 )
-def test_a_passing_fault_is_tried_again_later(
-    claimed: Claimed, fault: Exception
-) -> None:
+def test_a_temporary_fault_is_retried_later(claimed: Claimed, fault: Exception) -> None:
     read_claimed(claimed, models=models_that(raising(fault)))
     row = row_of(claimed)
     assert (row.status, row.attempt) == ("queued", 1)
@@ -153,7 +151,7 @@ def test_a_passing_fault_is_tried_again_later(
 
 
 @pytest.mark.parametrize("fault", [MemoryError(), SoftTimeLimitExceeded()], ids=repr)
-def test_what_would_kill_a_worker_is_counted(
+def test_faults_that_kill_workers_are_counted(
     claimed: Claimed, fault: BaseException
 ) -> None:
     read_claimed(claimed, models=models_that(raising(fault)))
@@ -161,7 +159,7 @@ def test_what_would_kill_a_worker_is_counted(
     assert (row.status, row.lost_workers) == ("queued", 1)
 
 
-def test_what_nobody_foresaw_fails_with_a_neutral_sentence(
+def test_an_unexpected_error_fails_with_a_neutral_reason(
     queued: Prediction,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -176,7 +174,7 @@ def test_what_nobody_foresaw_fails_with_a_neutral_sentence(
     assert "KeyError" in caplog.text
 
 
-def test_a_database_that_stays_away_leaves_the_row_to_the_sweeper(
+def test_a_run_without_a_database_is_left_to_the_sweeper(
     queued: Prediction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tasks, "read_claimed", raising(OperationalError("gone")))
@@ -185,7 +183,7 @@ def test_a_database_that_stays_away_leaves_the_row_to_the_sweeper(
     assert Prediction.objects.get(pk=queued.pk).status == "running"
 
 
-def test_a_result_that_comes_late_is_thrown_away(claimed: Claimed) -> None:
+def test_a_late_result_is_discarded(claimed: Claimed) -> None:
     def lose_the_row() -> None:
         Prediction.objects.filter(pk=claimed.prediction_id).update(attempt=2)
 
@@ -195,7 +193,7 @@ def test_a_result_that_comes_late_is_thrown_away(claimed: Claimed) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_database_ends_a_transaction_that_a_worker_froze_in() -> None:
+def test_the_database_ends_the_transaction_of_a_frozen_worker() -> None:
     tasks._end_frozen_transactions(connection)
     with connection.cursor() as cursor:
         cursor.execute("SHOW idle_in_transaction_session_timeout")
@@ -217,11 +215,11 @@ def test_models_are_loaded_once(chest_model: ModelVersion) -> None:
     assert loaded == [chest_model]
 
 
-def test_a_worker_starts_although_a_model_is_broken(chest_model: ModelVersion) -> None:
+def test_a_worker_starts_with_a_broken_model(chest_model: ModelVersion) -> None:
     LoadedModels(loader=raising(ModelError("Damaged."))).warm_up().join()
 
 
-def test_processes_share_the_cores(
+def test_worker_processes_share_the_cores(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(

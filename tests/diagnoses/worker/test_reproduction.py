@@ -59,7 +59,7 @@ def test_the_same_image_and_weights_agree(
         assert (made.verdict, made.greatest_difference) == ("agree", 0.0)
 
 
-def test_other_probabilities_differ_by_so_much(
+def test_different_probabilities_differ_with_the_amount(
     succeeded: Prediction, models: LoadedModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(PROBABILITIES, "Tuberculosis", 0.45)
@@ -68,7 +68,7 @@ def test_other_probabilities_differ_by_so_much(
     assert made.greatest_difference == pytest.approx(0.25)
 
 
-def test_another_input_differs(succeeded: Prediction) -> None:
+def test_a_different_input_differs(succeeded: Prediction) -> None:
     made = reproduce(succeeded, models=changed_models(input_sha256="f" * 64))
     assert made.verdict == "differ"
     assert made.explanation.startswith("The input differs")
@@ -83,7 +83,7 @@ def test_other_conditions_are_not_comparable(
     assert condition in made.explanation
 
 
-def test_without_the_stored_image_there_is_nothing_to_compare_with(
+def test_without_the_stored_image_a_result_is_not_comparable(
     succeeded: Prediction, models: LoadedModels
 ) -> None:
     with local_path(succeeded.instance) as path:
@@ -102,18 +102,18 @@ def test_without_its_weights_a_result_is_not_comparable(succeeded: Prediction) -
     assert "weights" in made.explanation
 
 
-def test_without_a_result_there_is_nothing_to_make_again(queued: Prediction) -> None:
+def test_a_run_without_a_result_cannot_be_reproduced(queued: Prediction) -> None:
     with pytest.raises(Conflict, match="Queued"):
         reproduce(queued)
 
 
-def test_the_command_says_it_by_words_and_status(
+def test_the_command_reports_by_text_and_exit_status(
     succeeded: Prediction, models: LoadedModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reproduction, "LoadedModels", lambda: models)
-    said = StringIO()
-    call_command("reproduce", str(succeeded.pk), stdout=said)
-    assert said.getvalue().startswith("agree: The input is the same")
+    output = StringIO()
+    call_command("reproduce", str(succeeded.pk), stdout=output)
+    assert output.getvalue().startswith("agree: The input is the same")
     monkeypatch.setitem(PROBABILITIES, "Tuberculosis", 0.45)
     with pytest.raises(CommandError, match="differ"):
         call_command("reproduce", str(succeeded.pk))

@@ -22,7 +22,7 @@ def failed(chest_model: ModelVersion) -> Prediction:
     return run
 
 
-def test_from_the_page_it_queues_a_run_and_leaves_an_event(failed: Prediction) -> None:
+def test_a_retry_on_the_page_queues_a_run_and_is_audited(failed: Prediction) -> None:
     client = person(Role.TECHNOLOGIST)
     answer = client.post(f"/predictions/{failed.pk}/retry/")
     assert answer.status_code == 302
@@ -35,7 +35,7 @@ def test_from_the_page_it_queues_a_run_and_leaves_an_event(failed: Prediction) -
     ]
 
 
-def test_from_the_page_twice_is_told_and_queues_nothing(failed: Prediction) -> None:
+def test_a_second_retry_on_the_page_queues_nothing(failed: Prediction) -> None:
     client = person(Role.TECHNOLOGIST)
     for _ in range(2):
         answer = client.post(f"/predictions/{failed.pk}/retry/")
@@ -44,7 +44,7 @@ def test_from_the_page_twice_is_told_and_queues_nothing(failed: Prediction) -> N
     assert Prediction.objects.count() == 2
 
 
-def test_a_colleague_of_another_role_may_not_and_a_stranger_finds_nothing(
+def test_a_retry_needs_the_role_and_the_department(
     failed: Prediction,
 ) -> None:
     path = f"/predictions/{failed.pk}/retry/"
@@ -54,7 +54,7 @@ def test_a_colleague_of_another_role_may_not_and_a_stranger_finds_nothing(
     assert Prediction.objects.count() == 1
 
 
-def test_without_its_event_nothing_is_queued(
+def test_a_retry_that_cannot_be_audited_queues_nothing(
     failed: Prediction, request: pytest.FixtureRequest
 ) -> None:
     client = person(Role.TECHNOLOGIST)
@@ -75,7 +75,7 @@ def successor_of(version: ModelVersion) -> ModelVersion:
     )
 
 
-def test_the_version_in_use_reads_what_a_withdrawn_one_failed_on(
+def test_a_retry_of_a_retired_version_uses_the_active_one(
     chest_model: ModelVersion,
 ) -> None:
     run = PredictionFactory(
@@ -90,7 +90,7 @@ def test_the_version_in_use_reads_what_a_withdrawn_one_failed_on(
     assert Prediction.objects.count() == 2
 
 
-def test_a_withdrawn_version_without_a_successor_reads_nothing_more(
+def test_a_retired_version_without_a_successor_cannot_be_retried(
     failed: Prediction,
 ) -> None:
     ModelVersion.objects.update(state="retired")
@@ -100,7 +100,7 @@ def test_a_withdrawn_version_without_a_successor_reads_nothing_more(
     assert Prediction.objects.count() == 1
 
 
-def test_over_rest_the_run_of_the_successor_is_answered(
+def test_a_retry_over_rest_returns_the_run_of_the_active_version(
     chest_model: ModelVersion,
 ) -> None:
     # The image is of a kind that the version in use turns away: it ends at once.

@@ -44,7 +44,7 @@ def expire(claimed: Claimed) -> None:
     )
 
 
-def test_an_expired_lease_is_given_back_once(claimed: Claimed) -> None:
+def test_an_expired_lease_is_returned_to_the_queue_once(claimed: Claimed) -> None:
     assert give_back_expired() == 0
     expire(claimed)
     assert (give_back_expired(), give_back_expired()) == (1, 0)
@@ -53,7 +53,7 @@ def test_an_expired_lease_is_given_back_once(claimed: Claimed) -> None:
     assert row.lease_expires_at is None
 
 
-def test_a_image_that_loses_every_worker_fails(
+def test_an_image_that_loses_too_many_workers_fails(
     claimed: Claimed, settings: Settings
 ) -> None:
     settings.INFERENCE_MAX_LOST_WORKERS = 1
@@ -63,7 +63,7 @@ def test_a_image_that_loses_every_worker_fails(
     assert (row.status, row.reason_code) == ("failed", "worker_lost")
 
 
-def test_what_was_given_back_gets_a_hint_at_once(claimed: Claimed) -> None:
+def test_a_returned_run_gets_a_hint_at_once(claimed: Claimed) -> None:
     expire(claimed)
     sweep = sweep_once()
     assert (sweep.given_back, sweep.hints) == (1, 1)
@@ -71,7 +71,7 @@ def test_what_was_given_back_gets_a_hint_at_once(claimed: Claimed) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_row_that_a_frozen_worker_has_locked_does_not_stop_the_others(
+def test_a_locked_row_does_not_stop_the_sweep(
     chest_model: ModelVersion,
 ) -> None:
     PredictionFactory.create_batch(2, model_version=chest_model)
@@ -103,7 +103,7 @@ def test_hints_of_an_emptied_broker_are_repeated(chest_model: ModelVersion) -> N
     assert repeat_lost_hints() == 0, "they were hinted just now"
 
 
-def test_hints_do_not_pile_up(chest_model: ModelVersion) -> None:
+def test_repeated_hints_do_not_accumulate(chest_model: ModelVersion) -> None:
     PredictionFactory.create_batch(5, model_version=chest_model, hinted_at=ago(10))
     send_hints(3)
     assert repeat_lost_hints() == 2
@@ -112,12 +112,12 @@ def test_hints_do_not_pile_up(chest_model: ModelVersion) -> None:
     assert hints_waiting() == {QUEUE: 5}
 
 
-def test_a_fresh_image_is_left_to_its_own_hint(chest_model: ModelVersion) -> None:
+def test_a_fresh_run_gets_no_second_hint(chest_model: ModelVersion) -> None:
     PredictionFactory(model_version=chest_model, hinted_at=ago(1))
     assert repeat_lost_hints() == 0
 
 
-def test_a_image_that_backs_off_gets_its_hint_when_its_time_has_come(
+def test_a_run_that_backs_off_gets_its_hint_when_it_is_due(
     chest_model: ModelVersion,
 ) -> None:
     row = PredictionFactory(
@@ -130,7 +130,7 @@ def test_a_image_that_backs_off_gets_its_hint_when_its_time_has_come(
     assert repeat_lost_hints() == 1
 
 
-def test_a_broker_that_is_down_does_not_stop_the_giving_back(
+def test_expired_leases_are_returned_without_a_broker(
     claimed: Claimed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse() -> int:
@@ -150,20 +150,20 @@ class TestStalled:
             model_version=chest_model, queued_at=ago(100), not_before=ago(100)
         )
 
-    def test_images_and_hints_wait_and_nobody_claims(
+    def test_unclaimed_runs_with_hints_are_a_stall(
         self, long_waiting: Prediction
     ) -> None:
         send_hints()
         assert stalled()
 
-    def test_nothing_waits(self, chest_model: ModelVersion) -> None:
+    def test_an_empty_queue_is_no_stall(self, chest_model: ModelVersion) -> None:
         send_hints()
         assert not stalled()
 
-    def test_no_hint_waits(self, long_waiting: Prediction) -> None:
+    def test_runs_without_hints_are_no_stall(self, long_waiting: Prediction) -> None:
         assert not stalled()
 
-    def test_somebody_is_at_work(
+    def test_running_work_is_no_stall(
         self, long_waiting: Prediction, queued: Prediction
     ) -> None:
         send_hints()
@@ -173,21 +173,21 @@ class TestStalled:
         Prediction.objects.filter(pk=long_waiting.pk).update(started_at=ago(90))
         assert not stalled()
 
-    def test_somebody_claimed_lately(
+    def test_a_recent_claim_is_no_stall(
         self, long_waiting: Prediction, chest_model: ModelVersion
     ) -> None:
         send_hints()
         PredictionFactory(model_version=chest_model, failed=True, started_at=ago(3))
         assert not stalled()
 
-    def test_what_backs_off_is_not_waiting(self, long_waiting: Prediction) -> None:
+    def test_runs_that_back_off_are_no_stall(self, long_waiting: Prediction) -> None:
         send_hints()
         later = Now() + timedelta(seconds=60)
         Prediction.objects.filter(pk=long_waiting.pk).update(not_before=later)
         assert not stalled()
 
 
-def test_a_delay_is_told_with_its_beginning(chest_model: ModelVersion) -> None:
+def test_a_delay_has_a_start_time(chest_model: ModelVersion) -> None:
     assert delayed_since() is None
     row = PredictionFactory(model_version=chest_model)
     assert delayed_since() is None
@@ -197,7 +197,7 @@ def test_a_delay_is_told_with_its_beginning(chest_model: ModelVersion) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_sweeper_waits_for_a_database_that_is_away(
+def test_the_sweeper_waits_for_an_absent_database(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.SWEEP_INTERVAL_S = 0.01

@@ -29,7 +29,7 @@ def written(folder: Path, raw: dict[str, Any]) -> Path:
     return target
 
 
-def test_the_newest_version_is_the_card(tmp_path: Path) -> None:
+def test_the_default_card_is_of_the_newest_version(tmp_path: Path) -> None:
     for version in ("1.2.0", "1.10.0", "1.9.1"):
         written(tmp_path, card_json(version=version))
     assert get_card("tiny", weights_dir=tmp_path).version == "1.10.0"
@@ -38,7 +38,7 @@ def test_the_newest_version_is_the_card(tmp_path: Path) -> None:
     assert default_card(weights_dir=tmp_path).version == "1.10.0"
 
 
-def test_a_folder_that_is_being_written_is_no_model(tmp_path: Path) -> None:
+def test_an_unfinished_folder_is_not_a_model(tmp_path: Path) -> None:
     written(tmp_path, card_json(version="1.0.0"))
     half_made = tmp_path / "tiny" / ".1.1.0.77.tmp"
     (tmp_path / "tiny" / "1.0.0").rename(half_made)
@@ -59,7 +59,7 @@ def test_a_card_without_weights_is_listed_and_cannot_be_loaded(tmp_path: Path) -
     assert get_card("other", card.version, weights_dir=tmp_path) == card
 
 
-def test_an_unknown_model_says_what_there_is(tmp_path: Path) -> None:
+def test_the_error_for_an_unknown_model_lists_the_known_ones(tmp_path: Path) -> None:
     written(tmp_path, card_json())
     with pytest.raises(ModelError, match="known: tiny"):
         get_card("other", weights_dir=tmp_path)
@@ -89,21 +89,19 @@ def test_without_a_chest_model_there_is_no_default(tmp_path: Path) -> None:
         {"weights": {}},
     ],
 )
-def test_a_card_that_lacks_something_is_refused(
-    tmp_path: Path, changes: dict[str, Any]
-) -> None:
+def test_an_incomplete_card_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(ModelError):
         read_card(written(tmp_path, card_json(**changes)))
 
 
-def test_a_card_that_is_no_json_is_refused(tmp_path: Path) -> None:
+def test_a_card_that_is_not_json_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "card.json"
     path.write_text("{")
     with pytest.raises(ModelError):
         read_card(path)
 
 
-def test_a_card_cannot_point_out_of_its_folder(tmp_path: Path) -> None:
+def test_a_card_cannot_name_files_outside_its_folder(tmp_path: Path) -> None:
     weights = {"file": "../../elsewhere.keras", "sha256": "0"}
     card = read_card(written(tmp_path, card_json(weights=weights)))
     assert card.weights_file == tmp_path / "tiny" / "1.0.0" / "elsewhere.keras"
@@ -113,7 +111,7 @@ def test_a_card_cannot_point_out_of_its_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sha256", "reason_code"), [(None, "no_weights"), ("0" * 64, "weights_differ")]
 )
-def test_weights_of_another_hash_are_refused(
+def test_weights_with_another_hash_are_refused(
     tiny_card: Card, tmp_path: Path, runner: str, sha256: str | None, reason_code: str
 ) -> None:
     card = replace(tiny_card, weights_sha256=sha256)
@@ -122,7 +120,7 @@ def test_weights_of_another_hash_are_refused(
     assert caught.value.reason_code == reason_code
 
 
-def test_a_changed_byte_in_the_weights_is_noticed(
+def test_a_changed_byte_in_the_weights_is_detected(
     tiny_card: Card, tmp_path: Path
 ) -> None:
     data = bytearray(tiny_card.weights_file.read_bytes())
@@ -133,7 +131,7 @@ def test_a_changed_byte_in_the_weights_is_noticed(
         load_network(tiny_card, changed)
 
 
-def test_missing_weights_say_so(tiny_card: Card, tmp_path: Path) -> None:
+def test_missing_weights_are_reported(tiny_card: Card, tmp_path: Path) -> None:
     card = replace(tiny_card, weights_file=tmp_path / "none.keras")
     with pytest.raises(ModelError) as caught:
         load_model(card, cache_dir=tmp_path)
@@ -210,14 +208,14 @@ def test_foreign_layers_are_refused(
     assert caught.value.reason_code == "weights_refused"
 
 
-def test_what_is_no_keras_file_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_keras_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.keras"
     path.write_bytes(b"no zip")
     with pytest.raises(ModelError):
         network_of_file(path, architecture="tiny", classes=3, channels=1)
 
 
-def test_an_installed_model_is_read_as_it_was_written(tmp_path: Path) -> None:
+def test_an_installed_model_is_read_back_unchanged(tmp_path: Path) -> None:
     card = install(tmp_path, tiny_network(), name="other")
     assert card.weights_sha256 is not None
     assert load_network(card, card.weights_file).count_params() > 1000

@@ -36,7 +36,7 @@ def current(**changes: Any) -> dict[str, Any]:
     return card
 
 
-def test_the_schema_in_the_tree_is_that_of_the_code() -> None:
+def test_the_stored_schema_equals_that_of_the_code() -> None:
     assert json.loads(SCHEMA.read_text(encoding="utf-8")) == json_schema(CardContents)
     Draft202012Validator.check_schema(json_schema(CardContents))
 
@@ -49,7 +49,7 @@ def test_each_shipped_card_fits_the_schema(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", CARDS, ids=lambda path: path.parent.parent.name)
-def test_every_measurement_of_a_shipped_card_says_what_was_measured(path: Path) -> None:
+def test_every_measurement_of_a_shipped_card_names_its_data(path: Path) -> None:
     card = read_card(path)
     assert card.raw == json.loads(path.read_text(encoding="utf-8"))
     assert card.measurements
@@ -89,7 +89,7 @@ def test_a_card_survives_reading_and_writing(path: Path) -> None:
         ),
     ],
 )
-def test_a_mistake_is_named_with_its_place(changes: dict[str, Any], place: str) -> None:
+def test_a_schema_error_names_its_place(changes: dict[str, Any], place: str) -> None:
     with pytest.raises(ModelError, match=f"tiny.*{place}|name: string"):
         parse_card(current(**changes), folder=Path())
 

@@ -39,7 +39,7 @@ def measured(**report: Any) -> Card:
     return old_card(metrics={"val_nih": {"n": 9, "patients": 8, **report}})
 
 
-def test_the_data_set_is_read_from_the_command_of_a_former_card() -> None:
+def test_the_data_set_is_read_from_the_command_of_an_old_card() -> None:
     [measurement] = measured(command=EVALUATION, accuracy=interval(0.5)).measurements
     assert measurement.key == "val_nih"
     assert measurement.split == "val"
@@ -59,14 +59,14 @@ def test_the_data_set_is_read_from_the_command_of_a_former_card() -> None:
         ("val_kermany_bacterial_viral", ("kermany",), None),
     ],
 )
-def test_without_a_command_the_key_names_the_images(
+def test_without_a_command_the_data_set_is_read_from_the_key(
     key: str, datasets: tuple[str, ...], change: str | None
 ) -> None:
     [measurement] = old_card(metrics={key: {"n": 2}, "val_ece": 0.5}).measurements
     assert (measurement.datasets, measurement.change) == (datasets, change)
 
 
-def test_the_baseline_stands_beside_its_metric() -> None:
+def test_the_baseline_is_kept_with_its_metric() -> None:
     verdict = "source not separable from disease"
     card = measured(
         accuracy=interval(0.5),
@@ -138,7 +138,7 @@ def test_groups_coverage_and_confusion_are_kept() -> None:
 
 
 @pytest.mark.parametrize("word", ["films", "images"])
-def test_both_words_for_an_image_are_read(word: str) -> None:
+def test_old_and_new_keys_for_images_are_read(word: str) -> None:
     heat = {word: 9, "outside": interval(0.5), "outside_if_even": interval(0.5)}
     orders = {order: interval(0.5) for order in ("heat", "random", "centre")}
     card = old_card(
@@ -205,7 +205,7 @@ def test_both_words_for_an_image_are_read(word: str) -> None:
     assert heat_maps.pointing_game["all"].images_and_labels == 7
 
 
-def test_the_gate_names_the_sources_it_was_tried_on() -> None:
+def test_the_gate_names_the_sources_of_its_trial() -> None:
     share = {"n": 50, "refused": 1, "share": 0.02, "low": 0.0, "high": 0.1}
     noise = {**share, "reasons": {"unlike_training_films": 1}}
     real = {"refused": share, "by_source": {"nih": share}, "by_view": {}, "by_age": {}}
@@ -235,6 +235,6 @@ def test_the_gate_names_the_sources_it_was_tried_on() -> None:
     }
 
 
-def test_a_card_of_the_present_schema_stays_as_it_is() -> None:
+def test_a_card_of_the_present_schema_is_unchanged() -> None:
     raw = old_card().raw
     assert upgraded(raw) == raw

@@ -48,7 +48,7 @@ def image(labels: str, dataset: str = "", path: str = "a.png") -> ManifestRow:
         ("Effusion", "our hospital", NIH, (False, True, False)),
     ],
 )
-def test_what_is_known_of_an_image(
+def test_ground_truth_has_positive_negative_and_unknown_labels(
     labels: str,
     dataset: str,
     names: tuple[str, ...],
@@ -69,7 +69,7 @@ def test_what_is_known_of_an_image(
         ("", "", NIH),
     ],
 )
-def test_an_image_of_which_nothing_is_known_is_left_out(
+def test_an_image_without_known_labels_is_left_out(
     labels: str, dataset: str, names: tuple[str, ...]
 ) -> None:
     ground_truth = sigmoid_ground_truth([image(labels, dataset)], names)

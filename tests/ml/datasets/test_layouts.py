@@ -93,7 +93,7 @@ def test_the_newer_table_and_one_folder_of_images_are_read(tmp_path: Path) -> No
     assert {row.sex for row in rows} == {"M", "F"}
 
 
-def test_parts_of_chest_xray14_that_are_not_there_are_left_out(
+def test_missing_parts_of_chest_xray14_are_left_out(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_nih(tmp_path)
@@ -158,7 +158,7 @@ def write_kermany(root: Path) -> Path:
     return root
 
 
-def test_kermany_folders_name_patient_and_kind(tmp_path: Path) -> None:
+def test_kermany_folders_give_patient_and_label(tmp_path: Path) -> None:
     rows = by_path(read_dataset(write_kermany(tmp_path)))
     assert len(rows) == 8
     bacterial = rows["train/PNEUMONIA/person123_bacteria_4.jpeg"]
@@ -178,7 +178,7 @@ def test_kermany_folders_name_patient_and_kind(tmp_path: Path) -> None:
     }
 
 
-def test_generic_viewer_names_are_not_those_of_kermany(tmp_path: Path) -> None:
+def test_generic_file_names_are_not_taken_for_kermany(tmp_path: Path) -> None:
     for kind in ("glioma", "notumor"):
         write(tmp_path / "train" / kind / "IM-0001-0001.jpeg")
     rows = read_dataset(tmp_path)
@@ -186,7 +186,7 @@ def test_generic_viewer_names_are_not_those_of_kermany(tmp_path: Path) -> None:
     assert len({row.patient for row in rows}) == 2
 
 
-def test_the_archives_own_folder_is_looked_into(tmp_path: Path) -> None:
+def test_the_top_folder_of_the_archive_is_searched(tmp_path: Path) -> None:
     write_kermany(tmp_path / "chest_xray")
     assert all(row.path.startswith("chest_xray/") for row in read_dataset(tmp_path))
 
@@ -257,7 +257,9 @@ def test_folder_names_become_model_labels(
         )
 
 
-def test_without_val_the_same_patients_are_always_set_aside(tmp_path: Path) -> None:
+def test_without_a_val_split_the_same_patients_are_always_held_out(
+    tmp_path: Path,
+) -> None:
     for number in range(150):
         for image in range(2):
             name = f"person{number}_virus_{2 * number + image}.jpeg"
@@ -334,7 +336,7 @@ def test_dicom_files_are_labelled_by_uid(tmp_path: Path) -> None:
     assert len({row.split for row in rows}) == 1
 
 
-def test_a_dicom_table_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+def test_a_dicom_table_that_does_not_match_is_refused(tmp_path: Path) -> None:
     uid = dicom_file(tmp_path / "1.dcm", PatientID="P1")
     table = tmp_path / "labels.csv"
 
@@ -381,7 +383,7 @@ def test_folders_without_a_known_layout_are_refused(tmp_path: Path) -> None:
         read_dataset(tmp_path / "none")
 
 
-def test_the_lists_of_copies_are_read(tmp_path: Path) -> None:
+def test_renamed_official_lists_are_read(tmp_path: Path) -> None:
     root = write_nih(tmp_path)
     for name in ("train_val_list", "test_list"):
         (root / f"{name}.txt").rename(root / f"{name}_NIH.txt")
@@ -410,7 +412,7 @@ def test_an_image_named_twice_needs_the_same_labels(
         read_dataset(root)
 
 
-def test_masks_beside_images_are_no_images(tmp_path: Path) -> None:
+def test_masks_beside_images_are_not_read_as_images(tmp_path: Path) -> None:
     for name in ("COVID", "Normal"):
         write(tmp_path / name / "images" / "1.png")
         write(tmp_path / name / "masks" / "1.png")

@@ -23,7 +23,7 @@ from tests.ml.image_factory import chest_like, encoded, write_images, write_mani
 NAMES = ["Normal", "Bacterial pneumonia"]
 
 
-def test_a_manifest_is_read_with_what_it_has(tmp_path: Path) -> None:
+def test_optional_columns_of_a_manifest_may_be_absent(tmp_path: Path) -> None:
     path = write_manifest(
         tmp_path / "m.csv",
         [{"path": "a.png", "labels": "Pneumonia|Bacterial pneumonia"}],
@@ -34,7 +34,7 @@ def test_a_manifest_is_read_with_what_it_has(tmp_path: Path) -> None:
     assert (row.sex, row.age_years) == ("", None)
 
 
-def test_sex_and_age_are_read_where_a_manifest_has_them(tmp_path: Path) -> None:
+def test_sex_and_age_are_read_from_a_manifest(tmp_path: Path) -> None:
     images = [("F", "33"), ("male", "018M"), ("unknown", "414"), ("O", "old")]
     rows = [
         {"path": f"{i}.png", "labels": "Normal", "sex": sex, "age_years": age}
@@ -57,7 +57,7 @@ def test_a_manifest_without_labels_is_refused(tmp_path: Path) -> None:
         read_manifest(tmp_path / "none.csv")
 
 
-def test_a_patient_on_both_sides_is_refused(tmp_path: Path) -> None:
+def test_a_patient_in_two_splits_is_refused(tmp_path: Path) -> None:
     rows = [
         {"path": f"{split}.png", "labels": "Normal", "split": split, "patient_id": "P1"}
         for split in ("train", "val")
@@ -79,7 +79,7 @@ def test_images_without_one_label_are_listed(tmp_path: Path) -> None:
     assert selection.ambiguous == ("2.png", "3.png")
 
 
-def test_held_out_patients_are_whole_and_the_same_in_any_order(tmp_path: Path) -> None:
+def test_held_out_patients_do_not_depend_on_the_order_of_images(tmp_path: Path) -> None:
     path = write_images(tmp_path, NAMES, each=20, splits={"train": 1})
     images = select_images(with_split(read_manifest(path), "train"), NAMES).images
     stay, aside = hold_out(images, percent=30)
@@ -90,7 +90,7 @@ def test_held_out_patients_are_whole_and_the_same_in_any_order(tmp_path: Path) -
     assert {f.row.path for f in again} == {f.row.path for f in aside}
 
 
-def test_the_cache_is_made_once_and_holds_the_images(tmp_path: Path) -> None:
+def test_the_cache_is_written_once_and_contains_the_images(tmp_path: Path) -> None:
     path = write_images(tmp_path, NAMES, each=3, splits={"train": 1})
     paths = [row.path for row in read_manifest(path)]
     cache = tmp_path / "cache"
@@ -105,7 +105,7 @@ def test_the_cache_is_made_once_and_holds_the_images(tmp_path: Path) -> None:
     )
 
 
-def test_a_corrected_image_of_the_same_size_is_read_again(tmp_path: Path) -> None:
+def test_a_changed_image_of_the_same_size_is_cached_again(tmp_path: Path) -> None:
     def cached(image: np.ndarray) -> np.ndarray:
         cv2.imwrite(str(tmp_path / "image.bmp"), image)
         packed = pack_images(["image.bmp"], root=tmp_path, cache_dir=tmp_path / "cache")
@@ -132,12 +132,12 @@ def test_an_image_of_16_bits_keeps_them(tmp_path: Path) -> None:
     assert np.array_equal(packed.deep_image(0), packed.image(0).astype(np.uint16) * 257)
 
 
-def test_a_missing_image_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_missing_image(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"none\.png"):
         pack_images(["none.png"], root=tmp_path, cache_dir=tmp_path / "cache")
 
 
-def test_an_image_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_the_error_names_an_unreadable_image(tmp_path: Path) -> None:
     (tmp_path / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n torn")
     with pytest.raises(TrainingError, match=r"^torn\.png: "):
         pack_images(["torn.png"], root=tmp_path, cache_dir=tmp_path / "cache")

@@ -92,24 +92,24 @@ def perfect(rows: list[ManifestRow]) -> np.ndarray:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("border", [True, False])
-def test_a_lead_over_what_the_border_tells(tmp_path: Path, border: bool) -> None:
+def test_the_lead_over_the_baseline_is_measured(tmp_path: Path, border: bool) -> None:
     train, val = rows_of("train", 80), rows_of("val", 60)
     write(tmp_path, train, border=border, seed=1)
     write(tmp_path, val, border=border, seed=2)
-    told, other = measure_baseline(scored_of(val, perfect(val)), train, root=tmp_path)
-    balanced = told["figures"]["balanced_accuracy"]
+    report, other = measure_baseline(scored_of(val, perfect(val)), train, root=tmp_path)
+    balanced = report["figures"]["balanced_accuracy"]
     assert other.scores.shape == (60, 2)
     if border:
         assert balanced["baseline"]["value"] == 1.0
         assert balanced["verdict"] == NOT_SEPARABLE
-        assert "balanced_accuracy" in told["not_separable"]
+        assert "balanced_accuracy" in report["not_separable"]
     else:
         assert balanced["baseline"]["value"] < 0.8
         assert balanced["lead"]["low"] > 0
-        assert told["not_separable"] == []
+        assert report["not_separable"] == []
 
 
-def test_the_middle_of_an_image_changes_only_its_histogram() -> None:
+def test_the_middle_of_an_image_changes_only_its_histogram_features() -> None:
     image = np.full((64, 64), 20000, np.uint16)
     changed = image.copy()
     changed[20:44, 20:44] = 50000
@@ -120,13 +120,13 @@ def test_the_middle_of_an_image_changes_only_its_histogram() -> None:
     assert not apart[border + 32 :].any()
 
 
-def test_patients_who_are_measured_are_not_learned_from(tmp_path: Path) -> None:
+def test_the_baseline_is_not_trained_on_measured_patients(tmp_path: Path) -> None:
     rows = rows_of("val", 4)
     with pytest.raises(ModelError, match="4 patients"):
         measure_baseline(scored_of(rows, perfect(rows)), rows, root=tmp_path)
 
 
-def test_the_regression_finds_the_line() -> None:
+def test_the_regression_separates_linear_classes() -> None:
     rng = np.random.default_rng(0)
     features = rng.normal(size=(400, 2))
     classes = (features[:, 0] > 0).astype(int)
@@ -152,12 +152,12 @@ def test_differences_are_paired_by_patient() -> None:
     assert better["p"] < 0.01
 
 
-def test_mcnemar_counts_what_only_one_got_right() -> None:
+def test_mcnemar_counts_images_that_only_one_model_got_right() -> None:
     one = np.array([True] * 10 + [False] * 2)
     other = np.array([False] * 8 + [True] * 4)
-    told = mcnemar(one, other)
-    assert (told["only_first_right"], told["only_second_right"]) == (8, 2)
-    assert told["p"] == pytest.approx(0.109375)
+    comparison = mcnemar(one, other)
+    assert (comparison["only_first_right"], comparison["only_second_right"]) == (8, 2)
+    assert comparison["p"] == pytest.approx(0.109375)
 
 
 def test_two_models_are_compared_on_the_images_that_both_read() -> None:
@@ -180,7 +180,7 @@ def test_two_models_are_compared_on_the_images_that_both_read() -> None:
 def test_a_side_of_a_pair_may_be_several_labels() -> None:
     rows = rows_of("val", 40)
     scored = scored_of(rows, perfect(rows))
-    told = pair_metrics(scored, "Pneumonia", "Normal")
-    assert told["auc"]["value"] == 1.0
+    metrics = pair_metrics(scored, "Pneumonia", "Normal")
+    assert metrics["auc"]["value"] == 1.0
     everything = pair_metrics(scored, "Pneumonia+Normal", "Normal")
     assert everything["auc"]["value"] is None

@@ -48,7 +48,7 @@ def command_of(
     return ["measure", part, name, planned.key if planned else ""]
 
 
-def test_measurements_limits_and_the_former_model_stand_in_the_card(
+def test_the_card_has_measurements_limits_and_the_previous_model(
     folder: Path, tmp_path: Path, cache_dir: Path, tiny_card: Card
 ) -> None:
     images = tmp_path / "images"

@@ -79,7 +79,7 @@ def report(
     return try_gate(model, images_in(root), root=root)
 
 
-def test_the_trial_uses_nothing_that_sets_a_threshold() -> None:
+def test_the_trial_imports_no_code_that_fits_the_gate() -> None:
     for module in (gate_trial, gate_images):
         tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
         imported = {
@@ -97,7 +97,7 @@ def test_real_images_are_reported_by_source_view_and_age(
 ) -> None:
     real = report["real"]
     assert (real["refused"]["n"], real["refused"]["refused"]) == (6, 0)
-    assert {name: found["n"] for name, found in real["by_source"].items()} == {
+    assert {name: counts["n"] for name, counts in real["by_source"].items()} == {
         "source 0": 3,
         "source 1": 3,
     }
@@ -109,7 +109,9 @@ def test_real_images_are_reported_by_source_view_and_age(
     assert 0.3 < real["refused"]["high"] < 0.5
 
 
-def test_what_must_be_refused_is_reported_by_kind(report: dict[str, Any]) -> None:
+def test_images_that_must_be_refused_are_reported_by_kind(
+    report: dict[str, Any],
+) -> None:
     wrong = report["must_be_refused"]
     kinds = wrong["by_kind"]
     assert kinds["turned by 180"]["share"] == 1.0
@@ -117,17 +119,17 @@ def test_what_must_be_refused_is_reported_by_kind(report: dict[str, Any]) -> Non
     assert kinds["colour"]["reasons"] == {"colour_image": kinds["colour"]["n"]}
     assert kinds["blank"]["n"] >= 10
     assert kinds["other data set: heads"]["let_in"] == ["0.png"]
-    assert wrong["n"] == sum(found["n"] for found in kinds.values())
+    assert wrong["n"] == sum(counts["n"] for counts in kinds.values())
     assert wrong["n"] >= 120
     assert {"noise", "document", "photograph", "CT", "MR"} <= set(kinds)
 
 
-def test_the_trial_is_the_same_every_time() -> None:
+def test_the_trial_is_deterministic() -> None:
     first = [picture.name for picture in found_images()]
     assert first == [picture.name for picture in found_images()]
 
 
-def test_an_image_under_the_wrong_header_is_not_taken_for_something_else(
+def test_chest_images_under_a_wrong_header_are_not_trial_images(
     tmp_path: Path,
 ) -> None:
     image, head = chest_like(), chest_like(120, 120, seed=5)
@@ -138,20 +140,20 @@ def test_an_image_under_the_wrong_header_is_not_taken_for_something_else(
     ):
         dataset = dataset_of(pixels, Modality=modality)
         (tmp_path / name).write_bytes(file_of(dataset))
-    found = {picture.name for picture in found_images(samples=tmp_path)}
-    assert "head.dcm" in found
-    assert not found & {"chest.dcm", "the same.dcm"}
+    names = {picture.name for picture in found_images(samples=tmp_path)}
+    assert "head.dcm" in names
+    assert not names & {"chest.dcm", "the same.dcm"}
 
 
-def test_what_a_picture_check_refuses_counts_as_sure(
+def test_an_image_refused_by_a_pixel_check_has_an_infinite_score(
     model: LoadedModel,
 ) -> None:
     blank = gate_images.TrialImage("blank", "b", np.full((64, 64), 9, np.uint16))
-    found = gate_trial.judge(model, blank)
-    assert found == Judged("blank", "b", math.inf, "blank_image")
+    judged = gate_trial.judge(model, blank)
+    assert judged == Judged("blank", "b", math.inf, "blank_image")
 
 
-def test_wilsons_interval() -> None:
+def test_wilson_intervals_equal_known_values() -> None:
     low, high = wilson_interval(0, 100)
     assert (low, round(high, 4)) == (0.0, 0.037)
     low, high = wilson_interval(10, 100)
@@ -159,7 +161,7 @@ def test_wilsons_interval() -> None:
     assert wilson_interval(0, 0) == (0.0, 1.0)
 
 
-def test_models_read_images_of_their_modalities(tiny_card: Card) -> None:
+def test_a_model_reads_images_of_its_modalities_only(tiny_card: Card) -> None:
     assert reads(tiny_card, replace(ROW, modality="CR"))
     assert reads(tiny_card, ROW)
     assert not reads(tiny_card, replace(ROW, modality="MR"))
@@ -174,5 +176,5 @@ def test_models_read_images_of_their_modalities(tiny_card: Card) -> None:
         (60, "60-130 years"),
     ],
 )
-def test_age_bands(age_years: float | None, band: str) -> None:
+def test_ages_are_grouped_into_bands(age_years: float | None, band: str) -> None:
     assert age_band(replace(ROW, age_years=age_years)) == band

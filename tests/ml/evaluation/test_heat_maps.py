@@ -91,7 +91,7 @@ def manifest(root: Path, boxes: list[list[list[object]]]) -> list[ManifestRow]:
     return read_manifest(write_manifest(root / "manifest.csv", rows))
 
 
-def test_boxes_are_read_and_drawn_into_the_stored_image() -> None:
+def test_boxes_are_read_and_scaled_to_the_stored_image() -> None:
     (box,) = boxes_of('[["Effusion", 50, 100, 25.0, 50]]')
     assert box == Box("Effusion", 50.0, 100.0, 25.0, 50.0)
     assert boxes_of("") == ()
@@ -103,19 +103,19 @@ def test_boxes_are_read_and_drawn_into_the_stored_image() -> None:
 @pytest.mark.parametrize(
     "text", ["[[", '[["A", 1, 2, 3]]', '[["A", 1, 2, 3, "x"]]', "4"]
 )
-def test_boxes_that_cannot_be_read_are_refused(text: str) -> None:
+def test_unreadable_boxes_are_refused(text: str) -> None:
     with pytest.raises(TrainingError, match="boxes"):
         boxes_of(text)
 
 
-def test_a_box_speaks_of_a_label_and_of_its_kinds() -> None:
+def test_a_box_applies_to_its_label_and_to_more_specific_ones() -> None:
     kinds = ("Normal", "Bacterial pneumonia", "Viral pneumonia")
     assert labels_of_box("Pneumonia", kinds) == kinds[1:]
     assert labels_of_box("Infiltrate", ("Infiltration",)) == ("Infiltration",)
     assert labels_of_box("Effusion", kinds) == ()
 
 
-def test_the_hottest_point_is_inside_a_box_or_beside_it(
+def test_the_pointing_game_counts_hottest_points_inside_boxes(
     model: LoadedModel, tmp_path: Path
 ) -> None:
     rows = manifest(
@@ -139,7 +139,7 @@ def test_the_hottest_point_is_inside_a_box_or_beside_it(
     assert (measured["images_and_labels"], measured["patients"]) == (2, 2)
 
 
-def test_a_box_of_an_unknown_original_size_is_left_out(
+def test_a_box_without_the_original_image_size_is_left_out(
     model: LoadedModel, tmp_path: Path
 ) -> None:
     (row,) = manifest(tmp_path, [[["Pneumonia", 30, 30, 80, 80]]])
@@ -147,7 +147,7 @@ def test_a_box_of_an_unknown_original_size_is_left_out(
     assert point(model, [unknown], tmp_path) == []
 
 
-def test_the_score_follows_heat_that_says_where_it_comes_from(
+def test_insertion_and_deletion_follow_a_faithful_heat_map(
     model: LoadedModel,
 ) -> None:
     square = np.random.default_rng(0).normal(0, 0.1, (64, 64, 1)).astype(np.float32)
@@ -179,7 +179,7 @@ def test_rank_correlation_is_spearmans() -> None:
     assert np.isnan(rank_correlation(rising, np.zeros((3, 3))))
 
 
-def test_a_shuffled_head_has_the_same_values_elsewhere() -> None:
+def test_a_shuffled_head_has_the_same_values_in_another_order() -> None:
     kernel = np.arange(12.0).reshape(4, 3)
     head = Head([GlobalPooling("average"), Dense(kernel, np.zeros(3))])
     dense = shuffled_head(head, rng=np.random.default_rng(0)).steps[1]
@@ -188,9 +188,7 @@ def test_a_shuffled_head_has_the_same_values_elsewhere() -> None:
 
 
 @pytest.mark.slow
-def test_destroying_layers_changes_what_a_network_says(
-    tiny_card: Card, cache_dir: Path
-) -> None:
+def test_randomised_layers_change_the_output(tiny_card: Card, cache_dir: Path) -> None:
     model = load_model(tiny_card, cache_dir=cache_dir, threads=1)
     assert isinstance(model, LoadedModel)
     square = np.random.default_rng(1).normal(0, 1, (64, 64, 1)).astype(np.float32)
@@ -212,26 +210,26 @@ def test_destroying_layers_changes_what_a_network_says(
 
 
 @pytest.mark.slow
-def test_all_of_it_together_on_a_tiny_network(
+def test_all_heat_map_measures_run_on_a_tiny_network(
     tiny_card: Card, cache_dir: Path, tmp_path: Path
 ) -> None:
     rows = manifest(tmp_path, [[["Pneumonia", 30, 30, 80, 80]], [], []])
     model = load_model(tiny_card, cache_dir=cache_dir, threads=1)
-    told: list[tuple[int, int]] = []
-    found = measure_heat_maps(
+    steps: list[tuple[int, int]] = []
+    report = measure_heat_maps(
         model,
         rows,
         tmp_path,
         cache_dir,
         images=2,
-        progress=lambda done, total: told.append((done, total)),
+        progress=lambda done, total: steps.append((done, total)),
     )
-    assert told[-1] == (8, 8)
-    assert found["pointing_game"]["val"]["images_and_labels"] == 1
-    assert found["insertion_deletion"]["images"] == 2
-    shares = [stage["share_of_layers"] for stage in found["randomisation"]["stages"]]
+    assert steps[-1] == (8, 8)
+    assert report["pointing_game"]["val"]["images_and_labels"] == 1
+    assert report["insertion_deletion"]["images"] == 2
+    shares = [stage["share_of_layers"] for stage in report["randomisation"]["stages"]]
     assert shares == [0.0, 0.25, 0.5, 0.75, 1.0]
-    assert json.loads(json.dumps(found)) == found
+    assert json.loads(json.dumps(report)) == report
 
 
 def test_a_model_without_heat_maps_is_refused(plain_card: Card, tmp_path: Path) -> None:

@@ -27,13 +27,13 @@ HISTORY: list[dict[str, Any]] = [
 ]
 
 
-def test_the_roc_starts_with_no_image_called_and_ends_with_all() -> None:
+def test_the_roc_starts_with_no_positive_image_and_ends_with_all() -> None:
     line = roc_line("a", SCORES, POSITIVE)
     points = list(zip(line.x, line.y, strict=True))
     assert points == [(0, 0), (0, 0.5), (0.5, 0.5), (0.5, 1), (1, 1)]
 
 
-def test_precision_falls_with_each_image_wrongly_called() -> None:
+def test_precision_falls_with_each_false_positive() -> None:
     line = precision_recall_line("a", SCORES, POSITIVE)
     assert line.y[line.x == 1.0] == pytest.approx([0.5, 2 / 3])
     assert line.y[line.x == 0.5] == pytest.approx([0.5, 1.0])
@@ -53,7 +53,7 @@ def test_long_lines_are_thinned_and_keep_their_ends() -> None:
     assert (line.x[0], line.y[0], line.x[-1], line.y[-1]) == (0, 0, 1, 1)
 
 
-def test_plots_are_the_same_svg_every_time_with_their_words_as_text() -> None:
+def test_plots_are_deterministic_svgs_with_text_elements() -> None:
     def drawn() -> list[str]:
         return [
             square_plot([roc_line("a < b", SCORES, POSITIVE)], title="t", x="x", y="y"),

@@ -70,7 +70,7 @@ def made_up(root: Path, labels: list[str], **more: list[str]) -> Path:
     return write_manifest(root / "manifest.csv", rows)
 
 
-def test_softmax_metrics_are_those_worked_out_by_hand(
+def test_softmax_metrics_equal_those_computed_by_hand(
     plain_card: Card, tmp_path: Path
 ) -> None:
     labels = [
@@ -138,9 +138,7 @@ def test_negatives_of_a_model_without_normal_are_known(
     assert ground_truth.known.all()
 
 
-def test_images_that_cannot_be_read_are_listed(
-    plain_card: Card, tmp_path: Path
-) -> None:
+def test_unreadable_images_are_listed(plain_card: Card, tmp_path: Path) -> None:
     rows = read_manifest(made_up(tmp_path, ["Normal", "Normal", "Normal"]))
     (tmp_path / "1.png").write_bytes(b"no picture")
     (tmp_path / "2.png").unlink()
@@ -149,7 +147,7 @@ def test_images_that_cannot_be_read_are_listed(
     assert [image["path"] for image in report["failed"]] == ["1.png", "2.png"]
 
 
-def test_labels_with_enough_images_are_claimed_and_groups_reported(
+def test_labels_with_enough_images_are_claimed_and_groups_are_reported(
     plain_card: Card, tmp_path: Path
 ) -> None:
     labels = ["Normal", "Bacterial pneumonia"] * 30
@@ -190,7 +188,7 @@ def test_a_pair_is_measured_on_its_own_images(plain_card: Card, tmp_path: Path) 
     assert pair["balanced_accuracy"]["value"] == 0.75
 
 
-def test_cropping_and_equalising_takes_borders_and_tone_away() -> None:
+def test_cropping_and_equalising_removes_borders_and_tone() -> None:
     image = chest_like(200, 100)
     changed = crop_and_equalise(image)
     assert changed.shape == (168, 84)
@@ -245,7 +243,7 @@ def test_the_command_prints_one_json_object(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         (["--dataset", "elsewhere"], "no row of the manifest"),
         (["--root", "nowhere"], "nowhere is not a folder"),
@@ -255,7 +253,7 @@ def test_the_command_prints_one_json_object(
 )
 def test_the_command_fails_where_nothing_was_measured(
     more: list[str],
-    said: str,
+    message: str,
     tiny_weights_dir: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -265,7 +263,7 @@ def test_the_command_fails_where_nothing_was_measured(
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path)
     arguments = ["--manifest", str(manifest), "--root", str(tmp_path)]
-    with pytest.raises(CommandError, match=said):
+    with pytest.raises(CommandError, match=message):
         call_command("evaluate_model", "tiny", *arguments, *more)
 
 

@@ -95,7 +95,7 @@ def normals(root: Path, *, marked: bool) -> tuple[list[ManifestRow], list[Manife
     return parts[0], parts[1]
 
 
-def test_every_change_gives_an_image_back() -> None:
+def test_every_change_returns_an_image_of_the_same_form() -> None:
     image = chest_like(90, 70)
     before = image.copy()
     for name, change in CHANGES.items():
@@ -106,7 +106,7 @@ def test_every_change_gives_an_image_back() -> None:
     assert (image == before).all()
 
 
-def test_the_outer_tenth_is_gone_and_the_rest_equalised() -> None:
+def test_the_outer_tenth_is_removed_and_the_rest_equalised() -> None:
     image = chest_like(100, 80) // 4
     changed = CHANGES["crop-tenth"](image)
     assert changed.shape == (80, 64)
@@ -116,7 +116,7 @@ def test_the_outer_tenth_is_gone_and_the_rest_equalised() -> None:
     assert (CHANGES["crop-tenth"](marked) == changed).all()
 
 
-def test_marks_in_the_corners_change_nothing_once_they_are_masked() -> None:
+def test_masked_corners_hide_marks() -> None:
     image = chest_like(100, 80)
     marked = image.copy()
     marked[:15, :12] = 65535
@@ -146,8 +146,8 @@ def test_sources_are_separated_only_where_features_differ(
     model: LoadedModel, tmp_path: Path, marked: bool
 ) -> None:
     train, val = normals(tmp_path, marked=marked)
-    found = measure_sources(model, train, val, tmp_path, tmp_path / "cache")
-    (pair,) = found["pairs"]
+    report = measure_sources(model, train, val, tmp_path, tmp_path / "cache")
+    (pair,) = report["pairs"]
     assert pair["label"] == "Normal"
     assert pair["sources"] == ["here", "there"]
     assert pair["images"] == {"train": 48, "val": 24}
@@ -158,19 +158,19 @@ def test_sources_are_separated_only_where_features_differ(
         assert pair["auc"]["low"] < 0.7
 
 
-def test_a_source_with_few_patients_is_named_and_not_measured(
+def test_a_source_with_few_patients_is_listed_and_not_measured(
     model: LoadedModel, tmp_path: Path
 ) -> None:
     train, val = normals(tmp_path, marked=True)
     one = [replace(each, patient=each.dataset) for each in val]
-    found = measure_sources(model, train, one, tmp_path, tmp_path / "cache")
-    assert found == {
+    report = measure_sources(model, train, one, tmp_path, tmp_path / "cache")
+    assert report == {
         "pairs": [],
         "too_few": [{"label": "Normal", "sources": ["here", "there"]}],
     }
 
 
-def test_heat_outside_counts_cells_by_their_part() -> None:
+def test_heat_outside_counts_cells_by_their_share() -> None:
     inside = np.zeros((8, 8), np.float32)
     inside[:, :6] = 1.0
     assert share_outside(np.array([[1.0, 0.0], [1.0, 0.0]]), inside) == 0.0
@@ -204,7 +204,7 @@ def read_images(card: Card) -> ReadImages:
     )
 
 
-def test_a_change_is_measured_on_the_same_images_and_within_each_source(
+def test_a_change_is_measured_on_the_same_images_also_by_source(
     plain_card: Card,
 ) -> None:
     measured = change_metrics(plain_card, read_images(plain_card))
@@ -219,22 +219,22 @@ def test_a_change_is_measured_on_the_same_images_and_within_each_source(
     assert measured["all"]["none"]["mean_auc"]["value"] == 1.0
 
 
-def test_heat_is_reported_for_labels_with_images_enough(
+def test_heat_is_reported_for_labels_with_enough_images(
     plain_card: Card, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ml.evaluation.shortcuts.measures.LEAST_IMAGES", 6)
-    found = heat_metrics(plain_card, read_images(plain_card))
-    assert found["images_without_lungs_found"] == 1
+    report = heat_metrics(plain_card, read_images(plain_card))
+    assert report["images_without_lungs_found"] == 1
     # The first label lost an image, and the third has none.
-    assert set(found["labels"]) == {"Bacterial pneumonia"}
-    label = found["labels"]["Bacterial pneumonia"]
+    assert set(report["labels"]) == {"Bacterial pneumonia"}
+    label = report["labels"]["Bacterial pneumonia"]
     assert label["images"] == 6
     assert label["outside"]["value"] == 0.5
     assert label["outside_if_even"]["value"] == 0.6
 
 
 @pytest.mark.slow
-def test_all_of_it_together(model: LoadedModel, tmp_path: Path) -> None:
+def test_all_shortcut_measures_run_together(model: LoadedModel, tmp_path: Path) -> None:
     train, val = normals(tmp_path, marked=True)
     for rows, first, images in ((train, 200, 12), (val, 300, 3)):
         rows += written(
@@ -246,23 +246,23 @@ def test_all_of_it_together(model: LoadedModel, tmp_path: Path) -> None:
             first=first,
         )
     (tmp_path / val[0].path).write_bytes(b"no picture")
-    told: list[tuple[int, int]] = []
-    found = measure_shortcuts(
+    steps: list[tuple[int, int]] = []
+    report = measure_shortcuts(
         model,
         train,
         val,
         tmp_path,
         tmp_path / "cache",
-        progress=lambda done, total: told.append((done, total)),
+        progress=lambda done, total: steps.append((done, total)),
     )
-    assert told[-1] == (27, 27)
-    assert (found["images"], found["failed"]) == (26, [val[0].path])
-    assert set(found["changes"]["all"]) == {"images", *CHANGES_OF_CHESTS}
-    assert found["sources"]["pairs"][0]["images"]["val"] == 23
-    assert "Normal" in found["heat_outside_lungs"]["labels"]
+    assert steps[-1] == (27, 27)
+    assert (report["images"], report["failed"]) == (26, [val[0].path])
+    assert set(report["changes"]["all"]) == {"images", *CHANGES_OF_CHESTS}
+    assert report["sources"]["pairs"][0]["images"]["val"] == 23
+    assert "Normal" in report["heat_outside_lungs"]["labels"]
     # Nothing that the model says is better than what borders and greys tell.
-    assert found["statement"].startswith("Source not separable from disease (all: ")
-    assert "balanced_accuracy" in found["baseline"]["all"]["not_separable"]
+    assert report["statement"].startswith("Source not separable from disease (all: ")
+    assert "balanced_accuracy" in report["baseline"]["all"]["not_separable"]
 
 
 def test_an_ensemble_is_measured_by_its_members(tmp_path: Path) -> None:

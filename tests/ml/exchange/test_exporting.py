@@ -38,10 +38,10 @@ def test_each_format_has_the_outputs_of_the_network(
     file = tmp_path / EXPORTED_NAMES[file_format]
     export(network, file, file_format=file_format, size=64)
     images = np.random.default_rng(3).normal(size=(3, 64, 64, 1)).astype(np.float32)
-    found = outputs_by_name(run_exported(file, images, file_format=file_format))
+    outputs = outputs_by_name(run_exported(file, images, file_format=file_format))
     logits, maps = network.predict_on_batch(images)
-    assert np.abs(found["logits"] - logits).max() < 1e-4
-    assert np.abs(found["maps"] - maps).max() < 1e-3
+    assert np.abs(outputs["logits"] - logits).max() < 1e-4
+    assert np.abs(outputs["maps"] - maps).max() < 1e-3
 
 
 def by_the_model_itself(offset: float):  # type: ignore[no-untyped-def]
@@ -70,7 +70,7 @@ def exported_with(
 
 
 @pytest.mark.slow
-def test_an_export_with_equal_outputs_is_kept_with_its_card(
+def test_an_export_with_equal_outputs_is_kept_with_a_card(
     tiny_card: Card,
     tmp_path: Path,
     cache_dir: Path,
@@ -89,7 +89,7 @@ def test_an_export_with_equal_outputs_is_kept_with_its_card(
 
 
 @pytest.mark.slow
-def test_an_export_with_other_outputs_is_deleted(
+def test_an_export_with_different_outputs_is_deleted(
     tiny_card: Card,
     tmp_path: Path,
     cache_dir: Path,
@@ -103,16 +103,16 @@ def test_an_export_with_other_outputs_is_deleted(
 
 
 @pytest.mark.parametrize(
-    ("file_format", "name", "told"),
+    ("file_format", "name", "message"),
     [
         ("pickle", "tiny.pkl", "no format pickle"),
         ("tflite", "tiny.onnx", r"end with \.tflite"),
     ],
 )
 def test_an_impossible_export_is_refused(
-    tiny_card: Card, tmp_path: Path, file_format: str, name: str, told: str
+    tiny_card: Card, tmp_path: Path, file_format: str, name: str, message: str
 ) -> None:
-    with pytest.raises(ModelError, match=told):
+    with pytest.raises(ModelError, match=message):
         export_model(
             tiny_card,
             file_format=file_format,
@@ -122,7 +122,7 @@ def test_an_impossible_export_is_refused(
         )
 
 
-def test_an_ensemble_and_a_packed_graph_have_nothing_to_export(
+def test_an_ensemble_and_a_packed_graph_cannot_be_exported(
     tiny_card: Card, tmp_path: Path
 ) -> None:
     member = {"name": "tiny", "version": "1.0.0", "weights_sha256": "0" * 64}
@@ -131,8 +131,8 @@ def test_an_ensemble_and_a_packed_graph_have_nothing_to_export(
         tiny_card,
         raw={**tiny_card.raw, "weights": {"file": "weights.xml", "format": "openvino"}},
     )
-    for card, told in ((ensemble, "members instead: tiny"), (packed, "SavedModel")):
-        with pytest.raises(ModelError, match=told):
+    for card, message in ((ensemble, "members instead: tiny"), (packed, "SavedModel")):
+        with pytest.raises(ModelError, match=message):
             export_model(
                 card,
                 file_format="onnx",

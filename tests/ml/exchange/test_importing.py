@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 SIZE = foreign.SIZE
 
 
-def asked(file: Path, labels: str = "A,B,C", **changes: Any) -> dict[str, Any]:
+def import_request(file: Path, labels: str = "A,B,C", **changes: Any) -> dict[str, Any]:
     return {
         "file": str(file),
         "labels": labels.split(","),
@@ -55,8 +55,8 @@ def some_images(channels: int) -> np.ndarray:
 
 
 def of_logits(logits: np.ndarray, task: str) -> np.ndarray:
-    found = keras.activations.get(task)(np.asarray(logits))
-    return keras.ops.convert_to_numpy(found)
+    activated = keras.activations.get(task)(np.asarray(logits))
+    return keras.ops.convert_to_numpy(activated)
 
 
 @pytest.mark.parametrize("suffix", ["keras", "h5"])
@@ -65,11 +65,11 @@ def test_a_network_with_dense_layers_is_rebuilt_with_its_maps(
 ) -> None:
     theirs = foreign.flat_cnn()
     file = saved(theirs, folder, f"theirs.{suffix}")
-    found = import_network(asked(file), folder=folder)
-    assert (found["size"], found["channels"]) == (SIZE, 3)
-    assert found["activation"] == "softmax"
-    assert found["last_convolution"] == "last"
-    assert found["no_maps"] == ""
+    report = import_network(import_request(file), folder=folder)
+    assert (report["size"], report["channels"]) == (SIZE, 3)
+    assert report["activation"] == "softmax"
+    assert report["last_convolution"] == "last"
+    assert report["no_maps"] == ""
     ours = open_weights(folder / "weights.keras")
     images = some_images(3)
     expected = theirs.predict_on_batch(images)
@@ -80,15 +80,17 @@ def test_a_network_with_dense_layers_is_rebuilt_with_its_maps(
 
 
 @pytest.mark.parametrize("name", ["softmax", "sigmoid"])
-def test_an_activation_written_as_a_function_is_taken_off(
+def test_an_activation_written_as_a_function_is_removed(
     folder: Path, name: str
 ) -> None:
     plain = foreign.flat_cnn()
     plain.layers[-1].activation = keras.activations.linear
     ended = keras.activations.get(name)(plain.outputs[0])
     theirs = keras.Model(plain.inputs, ended)
-    found = import_network(asked(saved(theirs, folder), task=name), folder=folder)
-    assert found["activation"] == name
+    report = import_network(
+        import_request(saved(theirs, folder), task=name), folder=folder
+    )
+    assert report["activation"] == name
     logits, _ = open_weights(folder / "weights.keras").predict_on_batch(some_images(3))
     expected = theirs.predict_on_batch(some_images(3))
     assert np.abs(of_logits(logits, name) - expected).max() < 1e-5
@@ -97,8 +99,10 @@ def test_an_activation_written_as_a_function_is_taken_off(
 def test_a_network_inside_a_network_becomes_one_graph(folder: Path) -> None:
     theirs = foreign.nested()
     file = saved(theirs, folder)
-    found = import_network(asked(file, "Pneumonia", task="sigmoid"), folder=folder)
-    assert found["last_convolution"] == "sum"
+    report = import_network(
+        import_request(file, "Pneumonia", task="sigmoid"), folder=folder
+    )
+    assert report["last_convolution"] == "sum"
     ours = open_weights(folder / "weights.keras")
     assert not [x for x in ours.layers if isinstance(x, keras.Model)]
     images = some_images(1)
@@ -108,18 +112,20 @@ def test_a_network_inside_a_network_becomes_one_graph(folder: Path) -> None:
     assert_equal_to_gradient_tape(ours, SIZE, head_of_network(ours))
 
 
-def test_a_network_of_any_size_asks_for_one(folder: Path) -> None:
+def test_a_network_of_any_input_size_needs_the_size_option(folder: Path) -> None:
     file = saved(foreign.nested(free_size=True), folder)
     with pytest.raises(ModelError, match="--size PIXELS"):
-        import_network(asked(file, "A", task="sigmoid"), folder=folder)
-    found = import_network(asked(file, "A", task="sigmoid", size=48), folder=folder)
-    assert found["size"] == 48
+        import_network(import_request(file, "A", task="sigmoid"), folder=folder)
+    report = import_network(
+        import_request(file, "A", task="sigmoid", size=48), folder=folder
+    )
+    assert report["size"] == 48
 
 
 def test_a_head_with_several_branches_has_scores_but_no_heat_map(folder: Path) -> None:
     theirs = foreign.two_poolings()
-    found = import_network(asked(saved(theirs, folder), "A,B"), folder=folder)
-    assert "several inputs" in found["no_maps"]
+    report = import_network(import_request(saved(theirs, folder), "A,B"), folder=folder)
+    assert "several inputs" in report["no_maps"]
     ours = open_weights(folder / "weights.keras")
     assert len(ours.outputs) == 1
     images = some_images(1)
@@ -131,7 +137,9 @@ def test_arithmetic_in_an_h5_file_becomes_a_layer(folder: Path) -> None:
     image = keras.Input((SIZE, SIZE, 1))
     x = keras.layers.Flatten()(image / 127.5 - 1.0)
     theirs = keras.Model(image, keras.layers.Dense(2)(x))
-    import_network(asked(saved(theirs, folder, "theirs.h5"), "A,B"), folder=folder)
+    import_network(
+        import_request(saved(theirs, folder, "theirs.h5"), "A,B"), folder=folder
+    )
     ours = open_weights(folder / "weights.keras")
     images = some_images(1)
     apart = ours.predict_on_batch(images)[0] - theirs.predict_on_batch(images)
@@ -139,16 +147,16 @@ def test_arithmetic_in_an_h5_file_becomes_a_layer(folder: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # TensorFlow warns of its own SavedModel code
-def test_a_saved_model_with_augmentation_says_what_is_in_the_way(folder: Path) -> None:
+def test_a_saved_model_with_augmentation_is_refused_with_advice(folder: Path) -> None:
     foreign.flat_cnn().export(folder / "theirs", verbose=False)
     with pytest.raises(ModelError, match="save the network without it"):
         import_network(
-            asked(folder / "theirs", activation="probabilities"), folder=folder
+            import_request(folder / "theirs", activation="probabilities"), folder=folder
         )
 
 
 @pytest.mark.parametrize("scaling", ["normalisation", "division"])
-def test_a_file_of_keras_2_says_what_its_weights_say(
+def test_a_keras_2_file_has_the_outputs_of_its_weights(
     folder: Path, scaling: str
 ) -> None:
     first = {
@@ -158,9 +166,9 @@ def test_a_file_of_keras_2_says_what_its_weights_say(
     file = folder / "old.h5"
     weights = foreign.write_keras2(file, foreign.keras2_config(first))
     before = file.read_bytes()
-    found = import_network(asked(file, "A,B"), folder=folder)
+    report = import_network(import_request(file, "A,B"), folder=folder)
     assert file.read_bytes() == before
-    assert found["last_convolution"] == "act"
+    assert report["last_convolution"] == "act"
     ours = open_weights(folder / "weights.keras")
     image = some_images(1)[:1]
     mean = 120.0 if scaling == "normalisation" else 0.0
@@ -186,7 +194,7 @@ def by_hand(image: np.ndarray, weights: dict[str, np.ndarray]) -> np.ndarray:
     return x.reshape(-1) @ weights["dense/kernel:0"] + weights["dense/bias:0"]
 
 
-def test_an_operation_that_no_layer_stands_for_is_named() -> None:
+def test_the_error_names_an_unsupported_operation() -> None:
     layer = foreign.division_by(2.0)
     layer["config"]["function"] = "math.tan"
     with pytest.raises(ModelError, match=r"math\.tan"):
@@ -198,7 +206,7 @@ def test_a_lambda_layer_is_refused_in_both_formats(folder: Path) -> None:
     network = keras.Model(image, layers_lambda()(image))
     for name in ("theirs.keras", "theirs.h5"):
         with pytest.raises(ModelError, match="not an allowed layer") as caught:
-            import_network(asked(saved(network, folder, name)), folder=folder)
+            import_network(import_request(saved(network, folder, name)), folder=folder)
         assert caught.value.reason_code == "weights_refused"
 
 
@@ -211,17 +219,17 @@ def test_a_custom_class_is_refused(folder: Path) -> None:
     config["config"]["layers"][4]["class_name"] = "TheirAttention"
     foreign.write_keras2(folder / "old.h5", config)
     with pytest.raises(ModelError, match="TheirAttention"):
-        import_network(asked(folder / "old.h5", "A,B"), folder=folder)
+        import_network(import_request(folder / "old.h5", "A,B"), folder=folder)
 
 
 def test_weights_without_a_network_are_refused(folder: Path) -> None:
     foreign.flat_cnn().save_weights(folder / "theirs.weights.h5")
     with pytest.raises(ModelError, match="weights without a network"):
-        import_network(asked(folder / "theirs.weights.h5"), folder=folder)
+        import_network(import_request(folder / "theirs.weights.h5"), folder=folder)
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"labels": "A,B"}, "3 outputs, but 2 labels"),
         ({"size": 64}, "takes 32 pixels"),
@@ -230,17 +238,19 @@ def test_weights_without_a_network_are_refused(folder: Path) -> None:
     ],
 )
 def test_the_request_must_match_the_network(
-    folder: Path, changes: dict[str, Any], told: str
+    folder: Path, changes: dict[str, Any], message: str
 ) -> None:
     file = saved(foreign.flat_cnn(), folder)
-    with pytest.raises(ModelError, match=told):
-        import_network(asked(file, **changes), folder=folder)
+    with pytest.raises(ModelError, match=message):
+        import_network(import_request(file, **changes), folder=folder)
 
 
-def test_one_output_is_one_label(folder: Path) -> None:
+def test_one_output_needs_exactly_one_label(folder: Path) -> None:
     file = saved(foreign.flat_cnn(outputs=1, activation="sigmoid"), folder)
     with pytest.raises(ModelError, match="give only that one"):
-        import_network(asked(file, "Normal,Pneumonia", task="sigmoid"), folder=folder)
+        import_network(
+            import_request(file, "Normal,Pneumonia", task="sigmoid"), folder=folder
+        )
 
 
 @pytest.mark.parametrize("shape", [(32, 24, 1), (32, 32, 4)])
@@ -251,10 +261,10 @@ def test_inputs_of_another_shape_are_refused(
         [keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(2)]
     )
     with pytest.raises(ModelError, match="expected"):
-        import_network(asked(saved(network, folder), "A,B"), folder=folder)
+        import_network(import_request(saved(network, folder), "A,B"), folder=folder)
 
 
-def test_layers_of_one_name_in_two_networks_get_names_of_their_own() -> None:
+def test_layers_of_the_same_name_in_two_networks_are_renamed() -> None:
     def inner(name: str) -> keras.Model:
         image = keras.Input((SIZE, SIZE, 1))
         x = keras.layers.Conv2D(1, 3, padding="same", name="conv")(image)

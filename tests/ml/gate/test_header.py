@@ -170,8 +170,8 @@ def test_the_age_at_the_examination_is_read(
     for keyword, value in attributes.items():
         with pydicom_config.disable_value_validation():
             setattr(header, keyword, value)
-    found = facts_of_dataset(header).age_years
-    assert found == (None if age_years is None else pytest.approx(age_years, abs=0.01))
+    age = facts_of_dataset(header).age_years
+    assert age == (None if age_years is None else pytest.approx(age_years, abs=0.01))
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def new_images(count: int = 20) -> list[np.ndarray]:
 
 
 @pytest.mark.slow
-def test_images_like_those_of_the_fit_are_accepted(
+def test_images_like_the_fitted_ones_are_accepted(
     gated_model: LoadedModel,
 ) -> None:
     assert len(refusals(gated_model, new_images())) <= 1
@@ -112,7 +112,7 @@ def test_images_like_those_of_the_fit_are_accepted(
         (lambda image: np.rot90(image), "rotated"),
     ],
 )
-def test_inverted_and_rotated_images_are_rejected_as_such(
+def test_inverted_and_rotated_images_are_rejected_with_their_reason(
     gated_model: LoadedModel, change: object, code: str
 ) -> None:
     assert callable(change)
@@ -130,7 +130,7 @@ def test_noise_is_rejected(gated_model: LoadedModel) -> None:
 
 
 @pytest.mark.slow
-def test_a_rejection_has_the_sentence_of_its_reason_and_nothing_is_scored(
+def test_a_rejection_has_its_message_and_no_scores(
     gated_model: LoadedModel,
 ) -> None:
     with pytest.raises(ImageRejected) as caught:
@@ -232,7 +232,7 @@ def test_a_quantile_counts_weights() -> None:
     assert quantile(values, 1.0, np.array([1.0, 1.0, 8.0])) == 3.0
 
 
-def test_every_measure_of_the_probe_has_its_own_sentence() -> None:
+def test_every_measure_of_the_probe_has_its_own_message() -> None:
     rejections = [GateResult(2.0, 1.0, code).rejection() for code in MEASURES[3:]]
     assert [rejection.reason_code for rejection in rejections] == list(MEASURES[3:])
     assert len({rejection.message for rejection in rejections}) == len(MEASURES[3:])

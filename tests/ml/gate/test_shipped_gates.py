@@ -18,10 +18,10 @@ SEEN_A_SOURCE = 12
 @pytest.fixture(scope="module")
 def card() -> Card:
     """Return the newest card of the default model, if it has a gate."""
-    found = get_card("chestx6-resnet50")
-    if found.gate is None:
-        pytest.skip(f"{found.name} {found.version} has no gate: run fit_gate")
-    return found
+    newest = get_card("chestx6-resnet50")
+    if newest.gate is None:
+        pytest.skip(f"{newest.name} {newest.version} has no gate: run fit_gate")
+    return newest
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def model(card: Card, cache_dir: Path) -> LoadedModel:
     return loaded
 
 
-def test_the_gate_is_small_and_says_what_it_was_fitted_on(card: Card) -> None:
+def test_the_gate_is_small_and_names_its_training_data(card: Card) -> None:
     assert card.gate is not None
     assert card.gate_file is not None
     assert card.gate_file.stat().st_size < 1_000_000

@@ -243,7 +243,7 @@ def expected(form: Form) -> np.ndarray:
 
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
-def test_every_form_shows_the_phantom(form: Form) -> None:
+def test_every_form_of_the_phantom_has_the_same_display(form: Form) -> None:
     """To one grey level of 255 (two where entries of a table are bytes)."""
     difference = np.abs(shown(written(dataset_of(form))) - expected(form))
 
@@ -272,7 +272,7 @@ DCMTK_FORMS = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", DCMTK_FORMS, ids=str)
-def test_dcmtk_shows_the_same(form: Form, tmp_path: Path) -> None:
+def test_dcmtk_renders_the_same_display(form: Form, tmp_path: Path) -> None:
     """Within one grey level of 255, or one rescaled value: dcmtk rounds these."""
     name = "dcml2pnm" if form.syntax == JPEGLSLossless else "dcm2pnm"
     program = shutil.which(name)
@@ -386,7 +386,7 @@ COLOURS = {
 
 
 @pytest.mark.parametrize("name", COLOURS)
-def test_every_colour_space_shows_the_grey_phantom(name: str) -> None:
+def test_every_colour_space_has_the_grey_display(name: str) -> None:
     """To two grey levels: JPEG is lossy."""
     assert np.abs(shown(COLOURS[name]) - phantom()).max() <= 2.5 / 255
     assert not is_colour(read_dataset(COLOURS[name]))

@@ -31,7 +31,7 @@ def shared(one: np.ndarray, other: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("shape", [(220, 180), (300, 420)])
-def test_lungs_are_found_where_they_are_drawn(shape: tuple[int, int]) -> None:
+def test_lungs_are_found_in_a_drawn_chest(shape: tuple[int, int]) -> None:
     lungs = find_lungs(chest_like(*shape))
     assert lungs.estimated
     assert lungs.mask.shape == shape
@@ -82,12 +82,12 @@ def test_lungs_are_found_on_most_images_of_every_source(chestx_data: Path) -> No
     for source in SOURCES:
         own = [row for row in rows if row["dataset"] == source]
         images = own[:: max(1, len(own) // 12)]
-        found = [
+        results = [
             find_lungs(read_display((chestx_data / row["path"]).read_bytes()))
             for row in images
         ]
-        assert np.mean([lungs.estimated for lungs in found]) >= 0.7, source
-        for lungs in found:
+        assert np.mean([lungs.estimated for lungs in results]) >= 0.7, source
+        for lungs in results:
             assert 0.05 < lungs.mask.mean() < 0.75, source
             rows_of, columns_of = np.nonzero(lungs.mask)
             assert columns_of.min() < lungs.mask.shape[1] / 2 < columns_of.max()

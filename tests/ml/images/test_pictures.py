@@ -50,7 +50,7 @@ def test_16_bit_colours_stay_16_bits() -> None:
     assert np.array_equal(picture.pixels, colours)
 
 
-def test_equal_channels_become_one() -> None:
+def test_equal_channels_become_one_channel() -> None:
     grey = np.repeat(EIGHT_BITS[..., None], 3, axis=2)
     assert np.array_equal(read_picture(encoded(grey, ".png")).pixels, EIGHT_BITS)
 
@@ -80,14 +80,14 @@ def test_exif_orientation_is_applied() -> None:
     assert np.array_equal(picture.pixels, np.rot90(EIGHT_BITS, -1))
 
 
-def test_alpha_and_palettes_are_undone() -> None:
+def test_alpha_and_palettes_are_resolved() -> None:
     grey = Image.fromarray(EIGHT_BITS)
     for image in (grey.convert("LA"), grey.convert("RGBA"), grey.convert("P")):
         picture = read_picture(saved(image, "PNG"))
         assert np.array_equal(picture.pixels, EIGHT_BITS)
 
 
-def test_a_white_is_zero_tiff_is_turned() -> None:
+def test_a_white_is_zero_tiff_is_inverted() -> None:
     data = saved(Image.fromarray(chest_like()), "TIFF", tiffinfo={262: 0})
     shown = picture_display(read_picture(data))
     assert np.array_equal(shown, 65535 - chest_like())
@@ -101,7 +101,7 @@ def test_a_floating_point_tiff_is_refused() -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "BMP"])
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9])
-def test_a_truncated_picture_is_an_image_error(kind: str, share: float) -> None:
+def test_a_truncated_picture_is_an_error(kind: str, share: float) -> None:
     data = saved(Image.fromarray(EIGHT_BITS), kind)
     with pytest.raises(ImageError):
         read_picture(data[: int(len(data) * share)])
@@ -110,12 +110,12 @@ def test_a_truncated_picture_is_an_image_error(kind: str, share: float) -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"hello", b"<html>", b"PK\3\4zzzz", b"\x89PNG\r\n\x1a\n"]
 )
-def test_other_files_are_an_image_error(data: bytes) -> None:
+def test_other_files_are_an_error(data: bytes) -> None:
     with pytest.raises(ImageError):
         read_picture(data)
 
 
-def test_a_format_that_is_not_listed_is_refused() -> None:
+def test_an_unlisted_format_is_refused() -> None:
     with pytest.raises(ImageError):
         read_picture(saved(Image.fromarray(EIGHT_BITS), "GIF"))
 
@@ -161,7 +161,7 @@ def test_a_file_of_several_images_is_refused_with_their_number() -> None:
     assert caught.value.reason_code == "several_images"
 
 
-def test_reduced_pages_and_masks_are_passed_over() -> None:
+def test_reduced_pages_and_masks_are_ignored() -> None:
     thumbnail = Image.fromarray(np.zeros((4, 4), np.uint8))
     image = Image.fromarray(np.full((8, 8), 7, np.uint8))
     mask = Image.fromarray(np.full((8, 8), 255, np.uint8))
@@ -186,7 +186,7 @@ def test_deep_values_in_a_small_part_of_their_range_are_stretched() -> None:
     assert (int(display.min()), int(display.max())) == (0, 65535)
 
 
-def test_deep_colours_in_a_small_part_of_their_range_are_stretched_alike() -> None:
+def test_deep_colours_in_a_small_part_of_their_range_are_stretched_equally() -> None:
     colours = np.zeros((8, 8, 3), np.uint16)
     colours[..., 0], colours[..., 1] = 1000, 500
     png = cv2.imencode(".png", colours[..., ::-1])[1].tobytes()

@@ -84,11 +84,11 @@ def assert_equal_to_gradient_tape(network: keras.Model, size: int, head: Head) -
     # Two images: what is kept from the first must not show on the second.
     for image in rng.normal(size=(2, size, size, channels)).astype(np.float32):
         logits, maps = network(image[None], training=False)
-        found, scales = grids(maps.numpy()[0], head)
+        heat_maps, scales = grids(maps.numpy()[0], head)
         for label in range(logits.shape[1]):
             expected = by_gradient_tape(network, maps, label)
             # float16 is what is stored: half a unit in its last place at 1.
-            assert np.abs(found[label] - expected).max() <= 2**-11 + 1e-5
+            assert np.abs(heat_maps[label] - expected).max() <= 2**-11 + 1e-5
             assert (scales[label] > 0) == (expected.max() > 0)
         again = head.logits(maps.numpy()[0])
         assert again == pytest.approx(logits.numpy()[0], rel=1e-3, abs=1e-3)
@@ -110,20 +110,24 @@ def with_head(head: list[Layer], *, size: int = 36) -> keras.Model:
     return network
 
 
-def test_grids_equal_gradient_tape() -> None:
+def test_grids_equal_those_of_gradient_tape() -> None:
     network = tiny_network()
     assert_equal_to_gradient_tape(network, 64, head_of_network(network))
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_grids_of_other_heads_equal_gradient_tape(name: str, tmp_path: Path) -> None:
+def test_grids_of_other_heads_equal_those_of_gradient_tape(
+    name: str, tmp_path: Path
+) -> None:
     network = with_head(HEADS[name])
     head_of_network(network).save(tmp_path / "head.npz")
     assert_equal_to_gradient_tape(network, 36, load_head(tmp_path / "head.npz"))
 
 
 @pytest.mark.parametrize("architecture", sorted(set(ARCHITECTURES) - {"tiny"}))
-def test_grids_of_each_architecture_equal_gradient_tape(architecture: str) -> None:
+def test_grids_of_each_architecture_equal_those_of_gradient_tape(
+    architecture: str,
+) -> None:
     keras.utils.set_random_seed(3)
     network = build(architecture, classes=2, size=96)
     for layer in network.layers:
@@ -134,7 +138,7 @@ def test_grids_of_each_architecture_equal_gradient_tape(architecture: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("head", "told"),
+    ("head", "message"),
     [
         ([layers.Conv2D(2, 3), layers.Flatten()], "Conv2D"),
         ([layers.Flatten(), layers.Dense(4, activation="mish")], "mish"),
@@ -146,10 +150,10 @@ def test_grids_of_each_architecture_equal_gradient_tape(architecture: str) -> No
         ([layers.Flatten(), layers.ReLU(threshold=1.0)], "threshold other than 0"),
     ],
 )
-def test_a_head_whose_gradient_is_not_known_is_refused(
-    head: list[Layer], told: str
+def test_a_head_without_a_known_gradient_is_refused(
+    head: list[Layer], message: str
 ) -> None:
-    with pytest.raises(ModelError, match=told):
+    with pytest.raises(ModelError, match=message):
         head_of_network(with_head(head))
 
 
@@ -163,21 +167,23 @@ def pooled(kernel: np.ndarray) -> Head:
     return Head([GlobalPooling("average"), Dense(kernel, np.zeros(kernel.shape[1]))])
 
 
-def test_a_label_without_positive_values_has_zeros_and_no_nan() -> None:
+def test_a_label_without_positive_values_has_a_grid_of_zeros() -> None:
     maps = np.ones((3, 3, 4), np.float32)
     kernel = np.stack([np.ones(4), -np.ones(4), np.zeros(4)], axis=1)
-    found, scales = grids(maps, pooled(kernel))
-    assert found[0].max() == 1
-    assert not found[1:].any()
+    heat_maps, scales = grids(maps, pooled(kernel))
+    assert heat_maps[0].max() == 1
+    assert not heat_maps[1:].any()
     assert scales.tolist()[1:] == [0, 0]
-    assert np.isfinite(found).all()
+    assert np.isfinite(heat_maps).all()
 
 
 def test_grids_are_small_and_at_most_one() -> None:
     rng = np.random.default_rng(0)
-    found, scales = grids(rng.normal(size=(5, 5, 16)), pooled(rng.normal(size=(16, 6))))
-    assert found.shape == (6, 5, 5)
-    assert found.dtype == np.float16
-    assert found.max() <= 1
-    assert found.min() >= 0
+    heat_maps, scales = grids(
+        rng.normal(size=(5, 5, 16)), pooled(rng.normal(size=(16, 6)))
+    )
+    assert heat_maps.shape == (6, 5, 5)
+    assert heat_maps.dtype == np.float16
+    assert heat_maps.max() <= 1
+    assert heat_maps.min() >= 0
     assert scales.dtype == np.float32

@@ -22,7 +22,7 @@ from tests.ml.conftest import tiny_network
 pytestmark = pytest.mark.slow
 
 
-def test_a_run_begins_from_another_model_of_other_labels(
+def test_a_run_can_start_from_a_model_with_other_labels(
     tiny_weights_dir: Path,
 ) -> None:
     fresh = build("tiny", classes=5)
@@ -31,13 +31,13 @@ def test_a_run_begins_from_another_model_of_other_labels(
     with_arrays = [layer for layer in known.layers if layer.variables]
     assert filled == len(with_arrays) - 1
     for name in ("stem_conv", "stage2_block1_expand_norm"):
-        for found, wanted in zip(
+        for actual, expected in zip(
             fresh.get_layer(name).get_weights(),
             known.get_layer(name).get_weights(),
             strict=True,
         ):
             # Weights on disk are float16.
-            assert np.allclose(found, wanted, atol=2e-3)
+            assert np.allclose(actual, expected, atol=2e-3)
     assert fresh.get_layer("logits").kernel.shape[-1] == 5
 
 
@@ -51,7 +51,7 @@ def test_unknown_initial_weights_are_refused(tiny_weights_dir: Path) -> None:
         initialise(build("small-cnn", classes=4, size=32), str(path))
 
 
-def test_without_a_network_imagenet_says_so(
+def test_imagenet_weights_without_a_network_are_a_training_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     class Named:
@@ -83,7 +83,7 @@ FIRST_RELU = {
 
 
 @pytest.mark.parametrize("architecture", ["resnet50", "efficientnetv2-b0"])
-def test_grey_images_are_seen_as_the_colours_were(architecture: str) -> None:
+def test_the_grey_stem_equals_the_colour_stem_on_grey_images(architecture: str) -> None:
     origin = ORIGINS[architecture]
     keras.utils.set_random_seed(3)
     source = shuffled(origin.application, **origin.options)
@@ -95,20 +95,20 @@ def test_grey_images_are_seen_as_the_colours_were(architecture: str) -> None:
     grey = np.random.default_rng(0).random((1, 32, 32, 1), np.float32)
     colours = PREPARED[architecture](np.repeat(grey * 255, 3, axis=3))
     theirs, ours = FIRST_RELU[architecture]
-    wanted = keras.Model(source.input, source.get_layer(theirs).output)
-    found = keras.Model(target.input, target.get_layer(ours).output)
+    expected = keras.Model(source.input, source.get_layer(theirs).output)
+    actual = keras.Model(target.input, target.get_layer(ours).output)
     # Away from the border, where a padded zero means black there and grey here.
     inside = (slice(None), slice(3, -3), slice(3, -3))
     assert np.allclose(
-        np.asarray(found((grey - 0.5) / 0.25))[inside],
-        np.asarray(wanted(colours.astype(np.float32)))[inside],
+        np.asarray(actual((grey - 0.5) / 0.25))[inside],
+        np.asarray(expected(colours.astype(np.float32)))[inside],
         rtol=1e-3,
         atol=1e-3,
     )
     assert_complete(target, arrays)
 
 
-def test_every_layer_of_xception_is_filled() -> None:
+def test_every_layer_of_xception_gets_initial_weights() -> None:
     origin = ORIGINS["xception"]
     target = build("xception", classes=2)
     assert_complete(target, translated(shuffled(origin.application), target, origin))
@@ -143,6 +143,6 @@ def assert_complete(target: keras.Model, arrays: dict[str, list[np.ndarray]]) ->
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
-def test_every_recipe_begins_from_what_comes_with_the_project(recipe: Recipe) -> None:
+def test_every_recipe_starts_from_random_or_installed_weights(recipe: Recipe) -> None:
     installed = WEIGHTS_DIR / recipe.init / "weights.keras"
     assert recipe.init == "random" or installed.is_file()

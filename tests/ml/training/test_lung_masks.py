@@ -48,7 +48,7 @@ def plain(image: np.ndarray) -> np.ndarray:
     return normalise(equalise(squash(np.ascontiguousarray(image), size=SIZE)))
 
 
-def test_an_image_is_cut_around_its_lungs(lungs: np.ndarray) -> None:
+def test_an_image_is_cropped_around_its_lungs(lungs: np.ndarray) -> None:
     image = chest_like(HEIGHT, WIDTH)
     cut = varied(image, lungs, lung_crop_probability=1.0, lung_margin=(0.0, 0.0))
     assert np.allclose(cut, plain(image[30:90, 18:72]), atol=1e-4)
@@ -62,7 +62,7 @@ def test_a_margin_is_left_around_the_lungs_as_far_as_the_image_goes(
     assert np.allclose(cut, plain(image), atol=1e-4)
 
 
-def test_nothing_outside_the_lungs_is_seen_where_they_alone_are_kept(
+def test_lungs_only_hides_marks_outside_the_lungs(
     lungs: np.ndarray,
 ) -> None:
     image = chest_like(HEIGHT, WIDTH)
@@ -75,7 +75,7 @@ def test_nothing_outside_the_lungs_is_seen_where_they_alone_are_kept(
     assert not np.array_equal(varied(image, lungs), varied(marked, lungs))
 
 
-def test_an_image_without_known_lungs_is_varied_as_ever() -> None:
+def test_an_image_without_known_lungs_is_augmented_as_usual() -> None:
     image = chest_like(HEIGHT, WIDTH)
     unknown = np.zeros((20, 20), bool)
     seen = varied(image, unknown, lung_crop_probability=1.0, lungs_only_probability=1.0)
@@ -87,17 +87,17 @@ def packed(folder: Path, image: np.ndarray) -> PackedImages:
     return pack_images(["image.png"], root=folder, cache_dir=folder)
 
 
-def test_lungs_are_searched_once(
+def test_lung_masks_are_computed_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = packed(tmp_path, chest_like(220, 180))
-    found = lung_masks(images, cache_dir=tmp_path)
-    assert found.shape == (1, 64, 64)
-    assert found.any()
+    masks = lung_masks(images, cache_dir=tmp_path)
+    assert masks.shape == (1, 64, 64)
+    assert masks.any()
     monkeypatch.delattr(module, "find_lungs")
-    assert np.array_equal(lung_masks(images, cache_dir=tmp_path), found)
+    assert np.array_equal(lung_masks(images, cache_dir=tmp_path), masks)
 
 
-def test_lungs_that_cannot_be_found_are_not_made_up(tmp_path: Path) -> None:
+def test_an_image_without_lungs_found_has_no_mask(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(100, 110, (120, 90)).astype(np.uint8)
     assert not lung_masks(packed(tmp_path, noise), cache_dir=tmp_path).any()

@@ -15,20 +15,20 @@ def points(task: str = "sigmoid") -> dict[str, dict[str, float]]:
     positive[:80, 0] = True
     positive[:3, 1] = True
     scores = np.clip(rng.normal(0.3, 0.15, (200, 2)) + 0.3 * positive, 0, 1)
-    found = operating_points(
+    thresholds = operating_points(
         scores, positive, np.ones_like(positive), names=NAMES, task=task
     )
-    called = scores[positive[:, 0], 0] >= found["sensitivity_95"]["Mass"]
+    called = scores[positive[:, 0], 0] >= thresholds["sensitivity_95"]["Mass"]
     assert called.mean() >= 0.95
-    return found
+    return thresholds
 
 
 def test_a_stated_sensitivity_is_reached_on_the_images_it_was_fitted_on() -> None:
-    found = points()
-    assert found["sensitivity_98"]["Mass"] <= found["sensitivity_95"]["Mass"]
+    thresholds = points()
+    assert thresholds["sensitivity_98"]["Mass"] <= thresholds["sensitivity_95"]["Mass"]
 
 
-def test_the_plain_thresholds_of_published_systems_are_on_offer() -> None:
+def test_the_thresholds_of_published_systems_are_included() -> None:
     assert points()["plain_0.4"] == {"Mass": 0.4, "Hernia": 0.4}
 
 

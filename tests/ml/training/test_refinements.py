@@ -45,7 +45,7 @@ def value(loss: Any, targets: np.ndarray, logits: np.ndarray = LOGITS) -> float:
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_without_refinements_the_losses_are_the_usual_ones(smoothing: float) -> None:
+def test_without_refinements_the_losses_equal_those_of_keras(smoothing: float) -> None:
     usual = keras.losses.CategoricalCrossentropy(
         from_logits=True, label_smoothing=smoothing
     )
@@ -58,7 +58,7 @@ def test_without_refinements_the_losses_are_the_usual_ones(smoothing: float) -> 
     assert value(own, ONE_HOT) == pytest.approx(value(binary, ONE_HOT), rel=1e-5)
 
 
-def test_focal_losses_are_those_of_keras() -> None:
+def test_focal_losses_equal_those_of_keras() -> None:
     usual = keras.losses.CategoricalFocalCrossentropy(
         alpha=1.0, gamma=2.0, from_logits=True
     )
@@ -69,20 +69,22 @@ def test_focal_losses_are_those_of_keras() -> None:
     assert value(own, ONE_HOT) == pytest.approx(value(binary, ONE_HOT), rel=1e-4)
 
 
-def test_unknown_labels_do_not_count() -> None:
+def test_unknown_labels_do_not_change_the_loss() -> None:
     targets = ONE_HOT.copy()
     targets[0, 1:] = targets[1] = -1
     own = sigmoid_loss(EVEN, gamma=0, smoothing=0)
     assert value(own, targets) == pytest.approx(np.log1p(np.exp(-2.0)), rel=1e-5)
-    told = ground_truth(targets == 1, targets >= 0)
-    assert log_loss("sigmoid", LOGITS, told) == pytest.approx(value(own, targets))
+    partly_known = ground_truth(targets == 1, targets >= 0)
+    assert log_loss("sigmoid", LOGITS, partly_known) == pytest.approx(
+        value(own, targets)
+    )
     own = softmax_loss(EVEN, gamma=0, smoothing=0)
     assert log_loss("softmax", LOGITS, ground_truth(ONE_HOT)) == pytest.approx(
         value(own, ONE_HOT), rel=1e-5
     )
 
 
-def test_rare_labels_weigh_more() -> None:
+def test_rare_labels_have_a_higher_weight() -> None:
     weighted = replace(RECIPE, refinements=Refinements(class_weights=True))
     images = ground_truth(np.eye(3)[[0, 0, 0, 0, 0, 0, 1, 1, 2]])
     assert class_weights(RECIPE, images).tolist() == [1, 1, 1]
@@ -152,8 +154,8 @@ def test_an_ended_run_keeps_its_best_epoch(tmp_path: Path) -> None:
     assert state.epoch == best + 2 < 40
     kept = build("tiny", classes=3)
     restore(tmp_path / "run", model=kept)
-    for found, wanted in zip(kept.get_weights(), losses[best], strict=True):
-        assert np.allclose(found, wanted)
+    for actual, expected in zip(kept.get_weights(), losses[best], strict=True):
+        assert np.allclose(actual, expected)
     # Started again it has nothing left to do.
     assert run_of(tmp_path, tmp_path / "run", recipe, 40).train().epoch == state.epoch
     assert load_state(tmp_path / "run") is not None

@@ -75,7 +75,7 @@ def run_of(
     )
 
 
-def test_a_patient_on_both_sides_stops_training(tmp_path: Path) -> None:
+def test_a_patient_in_both_splits_stops_training(tmp_path: Path) -> None:
     manifest = write_images(
         tmp_path, list(NAMES), each=2, splits={"train": 1, "val": 1}
     )
@@ -90,7 +90,7 @@ def test_a_label_without_images_stops_training(root: Path) -> None:
         gather(CHESTX6_RESNET50, manifest=root / "manifest.csv")
 
 
-def test_an_unknown_recipe_says_what_there_is() -> None:
+def test_the_error_for_an_unknown_recipe_lists_the_known_ones() -> None:
     with pytest.raises(TrainingError, match="chestx6-resnet50"):
         get_recipe("other")
 
@@ -104,14 +104,16 @@ def test_the_learning_rate_rises_and_falls(root: Path, tmp_path: Path) -> None:
     assert rates[-1] < 0.001 * rates[peak]
 
 
-def test_the_clock_decides_where_minutes_are_given(root: Path, tmp_path: Path) -> None:
+def test_a_budget_in_minutes_is_measured_by_the_clock(
+    root: Path, tmp_path: Path
+) -> None:
     budget = Budget(minutes=10)
     state = run_of(root, tmp_path, 2).state
     assert budget.progress(state, elapsed_s=300, share=0.9) == 0.5
     assert budget.progress(state, elapsed_s=9999, share=0.0) == 1.0
 
 
-def test_an_interrupted_run_goes_on_to_the_same_history(
+def test_an_interrupted_run_resumes_to_the_same_history(
     root: Path, tmp_path: Path
 ) -> None:
     whole = run_of(root, tmp_path / "whole", 4).train()
@@ -180,7 +182,7 @@ def test_a_killed_run_resumes_from_its_checkpoint(root: Path, tmp_path: Path) ->
     assert len(resumed.train().history) == begun.epoch + 1
 
 
-def test_a_run_becomes_a_model_that_reads_images(
+def test_a_finished_run_exports_a_model_that_reads_images(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(FACTS, RECIPE.name, replace(FACTS["chestx6-resnet50"]))
@@ -232,7 +234,7 @@ def test_variations_keep_shape_and_range() -> None:
         assert np.abs(varied).max() < 6
 
 
-def test_images_of_any_source_are_trained_on(
+def test_images_of_other_sources_are_used_only_without_listed_ones(
     root: Path,
 ) -> None:
     rows = read_manifest(root / "manifest.csv")
@@ -243,7 +245,7 @@ def test_images_of_any_source_are_trained_on(
     assert {row.dataset for row in learned} == {"kermany"}
 
 
-def test_mixed_images_have_as_much_of_both_as_their_targets_say() -> None:
+def test_mixed_images_have_the_shares_of_their_targets() -> None:
     inputs = np.stack([np.full((4, 4, 1), i, np.float32) for i in range(8)])
     images, targets = mix(
         inputs, np.eye(8, dtype=np.float32), rng=np.random.default_rng(0), alpha=0.5
@@ -260,7 +262,7 @@ def test_unknown_labels_are_not_mixed(root: Path, tmp_path: Path) -> None:
         run_of(root, tmp_path / "run", 1, recipe)
 
 
-def test_variations_are_decided_by_the_seed() -> None:
+def test_variations_are_determined_by_the_seed() -> None:
     image = (chest_like(120, 90) // 257).astype(np.uint8)
     one, two, other = (
         vary(image, size=48, rng=np.random.default_rng(s), strength=Augmentation())

@@ -13,7 +13,7 @@ from tests.ml.image_factory import chest_like
 pytestmark = pytest.mark.slow
 
 
-def test_training_has_the_same_inputs_as_inference() -> None:
+def test_training_inputs_equal_inference_inputs() -> None:
     image = chest_like(240, 200) // 257 * 257
     packed = packed_image(image)
     assert np.array_equal(
@@ -30,7 +30,7 @@ def test_training_has_the_same_inputs_as_inference() -> None:
     assert np.abs(trained_on - preprocess(image, size=64)[0]).max() < 0.05
 
 
-def test_images_are_drawn_by_share_and_none_twice_before_all_once() -> None:
+def test_images_are_drawn_by_share_and_repeat_only_after_all_were_drawn() -> None:
     labels = np.array([0] * 90 + [1] * 10)
     drawn = evenly_drawn(
         labels, shares=[0.5, 0.5], count=40, rng=np.random.default_rng(0)

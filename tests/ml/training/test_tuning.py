@@ -63,9 +63,7 @@ def test_tuned_values_become_a_recipe() -> None:
         ({"learning_rate": "fast"}, "is 'fast'"),
     ],
 )
-def test_values_that_make_no_sense_are_refused(
-    params: dict[str, Any], match: str
-) -> None:
+def test_invalid_tuned_values_are_refused(params: dict[str, Any], match: str) -> None:
     with pytest.raises(TrainingError, match=match):
         with_params(QUICK, params)
 
@@ -102,7 +100,7 @@ def test_dropout_is_searched_only_where_there_is_some() -> None:
     assert own_params(dense)["dropout"] == PLAIN_DROPOUT
 
 
-def test_a_search_is_taken_up_where_it_was_interrupted(
+def test_an_interrupted_search_resumes(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     search = search_of(root, tmp_path)
@@ -154,7 +152,7 @@ def test_a_search_is_taken_up_where_it_was_interrupted(
     )
 
 
-def test_time_that_is_over_ends_a_search(root: Path, tmp_path: Path) -> None:
+def test_a_search_ends_at_its_time_limit(root: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="No trial was finished"):
         tune(search_of(root, tmp_path), trials=3, minutes=1e-6)
     other = replace(QUICK, seed=1)

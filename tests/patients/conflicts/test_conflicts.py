@@ -27,7 +27,7 @@ def quarantined(sha256: str) -> bool:
     return default_storage.exists(f"quarantine/{sha256}")
 
 
-def test_a_known_study_under_another_patient() -> None:
+def test_a_known_study_under_another_patient_is_a_conflict() -> None:
     uid = generate_uid()
     first = send(image_bytes(StudyInstanceUID=uid))
     second = send(image_bytes(StudyInstanceUID=uid, PatientID="P-2"))
@@ -36,14 +36,14 @@ def test_a_known_study_under_another_patient() -> None:
     assert not Patient.objects.filter(patient_id="P-2").exists()
 
 
-def test_a_known_study_under_a_patient_of_another_issuer() -> None:
+def test_a_known_study_under_another_issuer_is_a_conflict() -> None:
     uid = generate_uid()
     send(image_bytes(StudyInstanceUID=uid))
     second = send(image_bytes(StudyInstanceUID=uid, IssuerOfPatientID="ELSEWHERE"))
     assert second.reason_code == "conflict_patient"
 
 
-def test_a_known_series_in_another_study() -> None:
+def test_a_known_series_in_another_study_is_a_conflict() -> None:
     uid = generate_uid()
     send(image_bytes(SeriesInstanceUID=uid))
     second = send(image_bytes(SeriesInstanceUID=uid))
@@ -51,26 +51,26 @@ def test_a_known_series_in_another_study() -> None:
     assert Study.objects.count() == 1
 
 
-def test_a_known_series_under_another_patient() -> None:
+def test_a_known_series_under_another_patient_is_a_conflict() -> None:
     uid = generate_uid()
     send(image_bytes(SeriesInstanceUID=uid))
     second = send(image_bytes(SeriesInstanceUID=uid, PatientID="P-2"))
     assert second.reason_code == "conflict_patient"
 
 
-def test_an_accession_number_of_another_patient() -> None:
+def test_an_accession_number_of_another_patient_is_a_conflict() -> None:
     send(image_bytes(AccessionNumber="A-1"))
     second = send(image_bytes(AccessionNumber="A-1", PatientID="P-2"))
     assert second.reason_code == "conflict_accession"
 
 
-def test_an_accession_number_of_another_patient_on_a_picture() -> None:
+def test_a_picture_with_the_accession_number_of_another_patient_is_a_conflict() -> None:
     send(image_bytes(AccessionNumber="A-1"))
     second = send(png(), patient_id="P-2", accession_number="A-1")
     assert second.reason_code == "conflict_accession"
 
 
-def test_an_accession_number_without_a_patient_joins_nobody() -> None:
+def test_a_known_accession_number_without_a_patient_is_a_conflict() -> None:
     send(image_bytes(AccessionNumber="A-1"))
     assert send(png(), accession_number="A-1").reason_code == "conflict_accession"
     unidentified = send(image_bytes(AccessionNumber="A-1", PatientID=None))
@@ -95,7 +95,7 @@ def test_accession_numbers_are_compared_with_their_issuer() -> None:
     assert same.reason_code == "conflict_accession"
 
 
-def test_without_an_issuer_of_its_own_the_patients_counts() -> None:
+def test_the_patients_issuer_stands_in_for_the_accession_issuer() -> None:
     here = image_bytes(AccessionNumber="A-1", IssuerOfPatientID="X")
     there = image_bytes(AccessionNumber="A-1", IssuerOfPatientID="Y")
     assert send(here).outcome == send(there).outcome == Outcome.STORED
@@ -109,7 +109,7 @@ def test_a_shared_accession_number_of_one_patient_is_stored_and_flagged() -> Non
     assert flags == [[StudyFlag.ACCESSION_SHARED]] * 2
 
 
-def test_a_later_image_brings_the_accession_number_that_the_first_lacked() -> None:
+def test_a_later_image_adds_a_missing_accession_number() -> None:
     uid = generate_uid()
     send(image_bytes(StudyInstanceUID=uid))
     send(image_bytes(StudyInstanceUID=uid, AccessionNumber="A-1"))
@@ -118,7 +118,7 @@ def test_a_later_image_brings_the_accession_number_that_the_first_lacked() -> No
     assert stolen.reason_code == "conflict_accession"
 
 
-def test_a_known_study_may_not_bring_the_number_of_another_patient() -> None:
+def test_a_known_study_cannot_get_the_accession_number_of_another_patient() -> None:
     uid = generate_uid()
     send(image_bytes(AccessionNumber="A-1", PatientID="P-2"))
     send(image_bytes(StudyInstanceUID=uid))
@@ -139,7 +139,7 @@ def conflicting(actor: User | None = None, **submitted_identity: Any) -> IngestR
     )
 
 
-def test_the_bytes_wait_in_quarantine_and_the_stored_ones_are_untouched() -> None:
+def test_conflicting_bytes_are_quarantined_and_stored_ones_unchanged() -> None:
     result = conflicting()
     stored = Instance.objects.get()
     sha256 = result.upload.sha256
@@ -150,7 +150,7 @@ def test_the_bytes_wait_in_quarantine_and_the_stored_ones_are_untouched() -> Non
     assert not default_storage.exists(storage.object_key(sha256))
 
 
-def test_the_upload_says_what_happened_and_what_was_claimed() -> None:
+def test_the_upload_keeps_the_outcome_and_the_submitted_identity() -> None:
     user = UserFactory()
     result = conflicting(user, patient_id="P-1", priority="stat")
     upload = Upload.objects.get(outcome=Outcome.CONFLICT)
@@ -162,10 +162,10 @@ def test_the_upload_says_what_happened_and_what_was_claimed() -> None:
     assert [s.patient_uuid for s in event.subjects.all()] == [Patient.objects.get().pk]
 
 
-def test_what_it_conflicts_with_is_told_to_those_who_may_see_it() -> None:
+def test_the_stored_instance_is_named_to_users_who_may_see_it() -> None:
     insider = UserFactory()
-    told = conflicting(insider)
-    assert told.instance == Instance.objects.get()
+    result = conflicting(insider)
+    assert result.instance == Instance.objects.get()
     stranger = UserFactory(primary_department=DepartmentFactory(code="emergency"))
     content = image_bytes(SOPInstanceUID=SOP_UID, BodyPartExamined="HAND")
     untold = send(content, actor=stranger)
@@ -173,7 +173,7 @@ def test_what_it_conflicts_with_is_told_to_those_who_may_see_it() -> None:
     assert (untold.patient, untold.study, untold.instance) == (None, None, None)
 
 
-def test_conflicts_are_seen_by_sender_and_admins_only() -> None:
+def test_conflicts_are_visible_to_their_sender_and_admins_only() -> None:
     sender = UserFactory()
     upload = conflicting(sender).upload
     colleague = UserFactory()
@@ -196,7 +196,7 @@ def test_keeping_the_stored_object_leaves_the_copy_in_quarantine() -> None:
     assert event.detail["resolution"] == "kept_stored"
 
 
-def test_a_decision_is_made_once() -> None:
+def test_a_conflict_is_decided_once() -> None:
     upload, admin = conflicting().upload, UserFactory(role=Role.ADMIN)
     resolutions.keep_stored(upload, actor=admin)
     for decide in (
@@ -221,7 +221,7 @@ def test_discarding_deletes_the_copy(
         assert stored.read(1)
 
 
-def test_a_copy_that_another_conflict_waits_for_is_not_deleted(
+def test_a_copy_of_another_open_conflict_is_not_deleted(
     django_capture_on_commit_callbacks: Any,
 ) -> None:
     uids = {"SOPInstanceUID": SOP_UID, "StudyInstanceUID": generate_uid()}
@@ -234,7 +234,7 @@ def test_a_copy_that_another_conflict_waits_for_is_not_deleted(
     assert quarantined(second.sha256)
 
 
-def test_sent_again_after_the_record_was_corrected_it_is_stored(
+def test_retrying_a_conflict_after_a_correction_stores_the_copy(
     django_capture_on_commit_callbacks: Any,
 ) -> None:
     uid = generate_uid()
@@ -261,7 +261,7 @@ def test_sent_again_after_the_record_was_corrected_it_is_stored(
     assert not quarantined(upload.sha256)
 
 
-def test_sent_again_a_new_study_goes_where_the_sender_sent_it() -> None:
+def test_a_retried_copy_keeps_the_department_of_its_sender() -> None:
     sender = UserFactory(primary_department=DepartmentFactory(code="emergency"))
     first = send(image_bytes(AccessionNumber="A-1"))
     upload = send(
@@ -272,14 +272,14 @@ def test_sent_again_a_new_study_goes_where_the_sender_sent_it() -> None:
     assert result.study.department.code == "emergency"
 
 
-def test_bytes_that_are_gone_cannot_be_sent_again() -> None:
+def test_a_conflict_without_its_bytes_cannot_be_retried() -> None:
     upload = conflicting().upload
     default_storage.delete(f"quarantine/{upload.sha256}")
     with pytest.raises(NotFound):
         resolutions.send_again(upload, actor=UserFactory(role=Role.ADMIN))
 
 
-def test_a_reconciled_flag_is_gone_and_leaves_its_event() -> None:
+def test_reconciling_a_flag_removes_it_and_is_audited() -> None:
     send(image_bytes())
     study = send(image_bytes(PatientName="Roe^John")).study
     admin, flag = UserFactory(role=Role.ADMIN), StudyFlag.DEMOGRAPHICS_MISMATCH

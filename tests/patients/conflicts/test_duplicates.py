@@ -81,7 +81,7 @@ def test_a_lossy_copy_that_differs_more_is_a_conflict() -> None:
 @pytest.mark.parametrize(
     ("difference", "outcome"), [(2.0, Outcome.DUPLICATE), (2.1, Outcome.CONFLICT)]
 )
-def test_two_of_255_is_the_limit(
+def test_the_limit_of_lossy_copies_is_two_of_255_grey_levels(
     monkeypatch: pytest.MonkeyPatch, difference: float, outcome: str
 ) -> None:
     dataset = eight_bit()
@@ -90,7 +90,7 @@ def test_two_of_255_is_the_limit(
     assert send(encoded(dataset, JPEG2000, j2k_psnr=[20])).outcome == outcome
 
 
-def test_lossless_copies_are_never_compared_by_looks(
+def test_lossless_copies_are_never_compared_by_grey_levels(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     send(image_bytes(**UIDS))
@@ -99,7 +99,7 @@ def test_lossless_copies_are_never_compared_by_looks(
     assert other.reason_code == "conflict_pixels"
 
 
-def test_without_a_pixel_hash_only_the_dataset_tells(
+def test_without_a_pixel_hash_the_dataset_hash_decides(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     content = image_bytes(**UIDS)

@@ -109,12 +109,12 @@ SAME_DATASET: dict[str, Callable[[FileDataset], bytes]] = {
 
 
 @pytest.mark.parametrize("how", SAME_DATASET)
-def test_the_same_dataset_written_another_way(how: str) -> None:
+def test_another_encoding_of_a_dataset_has_the_same_hashes(how: str) -> None:
     dataset = rich_image()
     expected = hashes_of(written(dataset))
-    found = hashes_of(SAME_DATASET[how](dataset))
-    assert found.dataset_sha256 == expected.dataset_sha256
-    assert found.header_sha256 == expected.header_sha256
+    hashes = hashes_of(SAME_DATASET[how](dataset))
+    assert hashes.dataset_sha256 == expected.dataset_sha256
+    assert hashes.header_sha256 == expected.header_sha256
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless])
@@ -125,7 +125,7 @@ def test_compression_changes_the_dataset_not_the_header(syntax: str) -> None:
     assert packed.dataset_sha256 != plain.dataset_sha256
 
 
-def test_marks_of_lossy_compression_are_no_difference_of_the_header() -> None:
+def test_attributes_of_lossy_compression_do_not_change_the_header_hash() -> None:
     eight = image(BitsAllocated=8, BitsStored=8, HighBit=7)
     eight.PixelData = eight.PixelData[: 64 * 48]
     lossy = dcmread(io.BytesIO(jpeg_image(eight)))
@@ -147,7 +147,7 @@ def test_marks_of_lossy_compression_are_no_difference_of_the_header() -> None:
         {"BitsStored": 11},
     ],
 )
-def test_another_header_is_another_header(change: dict[str, Any]) -> None:
+def test_each_header_value_changes_the_header_hash(change: dict[str, Any]) -> None:
     dataset = image()
     before = hashes_of(written(dataset))
     for keyword, value in change.items():
@@ -157,7 +157,7 @@ def test_another_header_is_another_header(change: dict[str, Any]) -> None:
     assert after.dataset_sha256 != before.dataset_sha256
 
 
-def test_other_pixels_are_another_dataset_under_the_same_header() -> None:
+def test_different_pixels_change_the_dataset_hash_only() -> None:
     dataset = image()
     before = hashes_of(written(dataset))
     dataset.PixelData = grey_pixels(1).tobytes()
@@ -166,14 +166,14 @@ def test_other_pixels_are_another_dataset_under_the_same_header() -> None:
     assert after.dataset_sha256 != before.dataset_sha256
 
 
-def test_what_stands_in_a_sequence_counts() -> None:
+def test_values_in_a_sequence_change_the_header_hash() -> None:
     dataset = rich_image()
     before = hashes_of(written(dataset))
     dataset.AnatomicRegionSequence[0].CodeMeaning = "Neck"
     assert hashes_of(written(dataset)).header_sha256 != before.header_sha256
 
 
-def test_where_a_sequence_ends_counts() -> None:
+def test_the_end_of_a_sequence_changes_the_header_hash() -> None:
     """An element inside an item is not the same as the element behind it."""
     inside, outside, item = image(), image(), Dataset()
     for uid in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
@@ -188,7 +188,7 @@ def test_where_a_sequence_ends_counts() -> None:
     )
 
 
-def test_private_values_count_private_sequences_do_not() -> None:
+def test_private_values_change_the_hash_and_private_sequences_do_not() -> None:
     dataset = rich_image()
     before = hashes_of(written(dataset))
     block, item = dataset.private_block(0x0029, "ACME"), Dataset()
@@ -202,7 +202,7 @@ def test_private_values_count_private_sequences_do_not() -> None:
     assert hashes_of(written(dataset)).header_sha256 != before.header_sha256
 
 
-def test_padding_of_texts_is_no_difference() -> None:
+def test_padding_of_texts_does_not_change_the_hashes() -> None:
     content = written(image(PatientID="P-1"))
     null_padded = content.replace(b"LO\x04\0P-1 ", b"LO\x04\0P-1\0")
     assert null_padded != content
@@ -211,11 +211,11 @@ def test_padding_of_texts_is_no_difference() -> None:
     assert one.object_sha256 != other.object_sha256
 
 
-def test_the_object_hash_is_that_of_the_bytes() -> None:
+def test_the_object_hash_is_the_sha256_of_the_bytes() -> None:
     content = written(image())
-    found = hashes_of(content)
-    assert found.object_sha256 == hashlib.sha256(content).hexdigest()
-    assert found.rule == HASH_RULE == 1
+    hashes = hashes_of(content)
+    assert hashes.object_sha256 == hashlib.sha256(content).hexdigest()
+    assert hashes.rule == HASH_RULE == 1
     given = hash_object(io.BytesIO(content), object_sha256="ab" * 32)
     assert given.object_sha256 == "ab" * 32
 
@@ -230,22 +230,22 @@ def test_large_values_are_hashed_in_chunks() -> None:
     )
 
 
-def test_colour_written_as_rgb_or_ycbcr_is_one_header() -> None:
+def test_rgb_and_ycbcr_forms_have_the_same_header_hash() -> None:
     one = image(SamplesPerPixel=3, PhotometricInterpretation="RGB")
     before = hashes_of(written(one))
     one.PhotometricInterpretation = "YBR_RCT"
     assert hashes_of(written(one)).header_sha256 == before.header_sha256
 
 
-def test_the_rule_gives_what_it_gave() -> None:
+def test_the_hash_rule_gives_the_stored_hashes() -> None:
     """Stored hashes stay comparable: another rule needs another HASH_RULE."""
     dataset = rich_image(
         SOPInstanceUID="1.2.3.1",
         StudyInstanceUID="1.2.3.2",
         SeriesInstanceUID="1.2.3.3",
     )
-    found = hashes_of(written(dataset))
-    assert (found.dataset_sha256[:16], found.header_sha256[:16]) == (
+    hashes = hashes_of(written(dataset))
+    assert (hashes.dataset_sha256[:16], hashes.header_sha256[:16]) == (
         "39d5dd19bd3ab4b3",
         "e66286e12335442c",
     )

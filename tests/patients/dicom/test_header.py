@@ -89,7 +89,7 @@ def test_identity_and_study_are_read() -> None:
     assert not read.lossy
 
 
-def test_what_is_absent_or_no_value_is_none() -> None:
+def test_absent_and_empty_values_are_none() -> None:
     read = header_of(
         with_raw(0x00100030, "DA", "19701345", PatientID="  ", PatientSex="X")
     )
@@ -110,7 +110,7 @@ def test_what_is_absent_or_no_value_is_none() -> None:
         ("٢٠٢٤٠٢٢٩", date(2024, 2, 29)),
     ],
 )
-def test_dates(text: str, expected: date | None) -> None:
+def test_dates_are_parsed_or_none(text: str, expected: date | None) -> None:
     assert parse_date(text) == expected
 
 
@@ -127,11 +127,11 @@ def test_dates(text: str, expected: date | None) -> None:
         ("", None),
     ],
 )
-def test_times(text: str, expected: time | None) -> None:
+def test_times_are_parsed_or_none(text: str, expected: time | None) -> None:
     assert parse_time(text) == expected
 
 
-def test_names_in_three_scripts() -> None:
+def test_names_in_three_scripts_are_read() -> None:
     """PS3.5 H.3.2, an example of the standard."""
     name = (
         b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B="
@@ -162,7 +162,7 @@ def test_names_in_three_scripts() -> None:
         ("ISO_IR 6", b"A\0B", "A�B"),
     ],
 )
-def test_character_sets_also_broken_ones(
+def test_valid_and_broken_character_sets_are_decoded(
     character_set: str, value: bytes, expected: str
 ) -> None:
     value += b" " * (len(value) % 2)
@@ -176,7 +176,7 @@ def test_character_sets_also_broken_ones(
     assert read.patient.name.family == expected
 
 
-def test_header_json_is_what_postgresql_takes() -> None:
+def test_postgresql_accepts_the_header_json() -> None:
     dataset = image(
         WindowCenter="2048", SpecificCharacterSet="ISO_IR 192", PatientComments="a\0b"
     )
@@ -199,7 +199,7 @@ def test_header_json_is_what_postgresql_takes() -> None:
     assert read.instance_number is None
 
 
-def test_sequences_stand_in_the_json() -> None:
+def test_the_header_json_contains_sequences() -> None:
     dataset, item = image(), Dataset()
     item.CodeMeaning, item.CodeValue = "Chest", "T-D3000"
     dataset.AnatomicRegionSequence = Sequence([item])
@@ -214,7 +214,7 @@ def test_sequences_stand_in_the_json() -> None:
     }
 
 
-def test_header_json_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_header_json_has_a_size_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_model, "_MAX_ELEMENTS", 200)
     dataset = image()
     block = dataset.private_block(0x0029, "HOSTILE", create=True)
@@ -232,7 +232,7 @@ def test_header_json_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 @given(name=st.text(max_size=40), data=st.binary(max_size=60))
-def test_no_text_breaks_the_header(name: str, data: bytes) -> None:
+def test_any_text_can_be_read_from_a_header(name: str, data: bytes) -> None:
     """Whatever stands in a name or in any bytes: a header, or a refusal."""
     value = (name.encode("utf-8", "surrogatepass") + data)[:200]
     value += b" " * (len(value) % 2)
@@ -266,12 +266,12 @@ def written_without(keyword: str) -> bytes:
     element = dataset[keyword]
     value = element.value.encode() + b"\0" * (len(element.value) % 2)
     tag = struct.pack("<HH", element.tag.group, element.tag.element)
-    found = tag + b"UI" + struct.pack("<H", len(value)) + value
-    assert found in whole
-    return whole.replace(found, tag + b"UI\0\0")
+    encoded = tag + b"UI" + struct.pack("<H", len(value)) + value
+    assert encoded in whole
+    return whole.replace(encoded, tag + b"UI\0\0")
 
 
-def test_a_uid_that_is_none_is_refused() -> None:
+def test_an_invalid_uid_is_refused() -> None:
     dataset = image()
     dataset[0x0020000D] = raw(0x0020000D, "UI", "1.2.<script>")
     assert reason(written(dataset)) == "invalid_header"
@@ -291,7 +291,7 @@ def test_an_image_without_pixels_is_refused() -> None:
         GrayscaleSoftcopyPresentationStateStorage,
     ],
 )
-def test_objects_without_pixels_by_nature_are_read(sop_class: str) -> None:
+def test_objects_of_classes_without_pixels_are_read(sop_class: str) -> None:
     dataset = image(SOPClassUID=sop_class, Modality="SR")
     del dataset.PixelData
     read = header_of(dataset)
@@ -299,7 +299,7 @@ def test_objects_without_pixels_by_nature_are_read(sop_class: str) -> None:
     assert (read.rows, read.columns, read.frames, read.bits_stored) == (None,) * 4
 
 
-def test_what_is_no_object_to_keep_is_refused() -> None:
+def test_objects_of_unsupported_classes_are_refused() -> None:
     dataset = image(SOPClassUID=MediaStorageDirectoryStorage)
     assert reason(written(dataset)) == "unsupported_sop_class"
     assert must_have_pixels(SecondaryCaptureImageStorage)
@@ -314,12 +314,12 @@ def test_sizes_are_checked_before_anything_is_decoded() -> None:
     assert reason(written(with_raw(0x00280008, "IS", "-1"))) == "invalid_header"
 
 
-def test_bits_that_cannot_be_are_refused() -> None:
+def test_impossible_bit_depths_are_refused() -> None:
     dataset = with_raw(0x00280101, "SS", -12)
     assert reason(written(dataset)) == "invalid_header"
 
 
-def test_a_long_identifier_is_refused_not_cut() -> None:
+def test_a_long_identifier_is_refused_and_not_truncated() -> None:
     dataset = with_raw(0x00100020, "LO", "7" * 65)
     assert reason(written(dataset)) == "invalid_header"
     dataset = with_raw(0x00081030, "LO", "d" * 400)
@@ -344,12 +344,12 @@ def test_a_long_identifier_is_refused_not_cut() -> None:
         ({}, None),
     ],
 )
-def test_pixel_spacing_says_where_it_holds(
+def test_pixel_spacing_has_the_kind_of_its_source(
     attributes: dict[str, Any], expected: tuple[float, float, str] | None
 ) -> None:
     spacing = header(**attributes).pixel_spacing
-    found = spacing and (spacing.row_mm, spacing.column_mm, spacing.kind)
-    assert found == expected
+    values = spacing and (spacing.row_mm, spacing.column_mm, spacing.kind)
+    assert values == expected
 
 
 @pytest.mark.parametrize(
@@ -366,13 +366,13 @@ def test_pixel_spacing_says_where_it_holds(
         ({"ViewPosition": None, "ProtocolName": "Chest_AP"}, "AP"),
     ],
 )
-def test_views_are_read_wherever_they_stand(
+def test_views_are_read_from_any_of_their_attributes(
     attributes: dict[str, Any], view: str
 ) -> None:
     assert header(**attributes).view_position == view
 
 
-def test_coded_view_and_region() -> None:
+def test_coded_views_and_regions_are_read() -> None:
     dataset = image(ViewPosition=None, BodyPartExamined=None)
     view, region = Dataset(), Dataset()
     view.CodeMeaning, region.CodeMeaning = "postero-anterior", "Chest"
@@ -382,14 +382,14 @@ def test_coded_view_and_region() -> None:
     assert (read.view_position, read.body_part_examined) == ("PA", "CHEST")
 
 
-def test_issuer_of_the_accession_number() -> None:
+def test_the_issuer_of_the_accession_number_is_read() -> None:
     dataset, issuer = image(AccessionNumber="A1"), Dataset()
     issuer.LocalNamespaceEntityID = "RIS"
     dataset.IssuerOfAccessionNumberSequence = Sequence([issuer])
     assert header_of(dataset).accession_issuer == "RIS"
 
 
-def test_lossy_is_told_by_syntax_or_header() -> None:
+def test_lossy_compression_is_recognised_by_syntax_or_header() -> None:
     assert header(LossyImageCompression="01").lossy
     eight = image(BitsAllocated=8, BitsStored=8, HighBit=7)
     eight.PixelData = eight.PixelData[: 64 * 48]
@@ -398,7 +398,7 @@ def test_lossy_is_told_by_syntax_or_header() -> None:
     assert read.lossy
 
 
-def test_of_two_elements_with_one_tag_the_first_counts() -> None:
+def test_the_first_of_two_elements_with_one_tag_is_used() -> None:
     content = image_bytes()
     element = b"\x10\0\x20\0LO\x04\0P-1 "
     assert element in content
@@ -406,7 +406,7 @@ def test_of_two_elements_with_one_tag_the_first_counts() -> None:
     assert read_header(BytesIO(twice)).patient.patient_id == "P-1"
 
 
-def test_the_header_of_a_large_private_value_costs_nothing() -> None:
+def test_a_large_private_value_is_kept_by_its_length_only() -> None:
     dataset = image()
     block = dataset.private_block(0x0029, "BIG", create=True)
     block.add_new(1, "OB", bytes(5_000_000))
@@ -414,7 +414,7 @@ def test_the_header_of_a_large_private_value_costs_nothing() -> None:
     assert read.json["00291001"] == {"vr": "OB", "length": 5_000_000}
 
 
-def test_real_headers(chestx_data: Path) -> None:
+def test_real_headers_are_read(chestx_data: Path) -> None:
     """What the samples' own headers say, as a person read it out of them."""
     folder = chestx_data / "samples" / "dicom"
     with (folder / "cr_chest_pa_monochrome1_16bit_jpeg2000.dcm").open("rb") as file:

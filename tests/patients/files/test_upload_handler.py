@@ -49,7 +49,7 @@ def received(*files: tuple[str, bytes]) -> list[LimitedUploadedFile]:
     ]
 
 
-def test_a_file_comes_to_disk_with_its_hash(tmp_path: Path) -> None:
+def test_an_uploaded_file_is_on_disk_with_its_hash(tmp_path: Path) -> None:
     content = bytes(range(256)) * 5000
     (file,) = received(("image.dcm", content))
     assert file.sha256 == hashlib.sha256(content).hexdigest()
@@ -64,7 +64,7 @@ def test_a_file_comes_to_disk_with_its_hash(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_a_file_over_the_limit_is_thrown_away_its_siblings_are_not(
+def test_a_file_over_the_limit_is_discarded_and_its_siblings_are_kept(
     settings: Settings,
 ) -> None:
     settings.MAX_FILE_BYTES = 100_000
@@ -79,7 +79,7 @@ def test_a_file_over_the_limit_is_thrown_away_its_siblings_are_not(
     assert not third.too_large
 
 
-def test_an_empty_file_arrives_as_one() -> None:
+def test_an_empty_file_is_kept_as_an_empty_file() -> None:
     """Django's client leaves empty files out, so the body is written by hand."""
     body = (
         b"--b\r\nContent-Disposition: form-data; name=file; filename=e.png\r\n\r\n"
@@ -95,7 +95,7 @@ def test_an_empty_file_arrives_as_one() -> None:
 
 
 @pytest.mark.parametrize("name", ["..", ".", "/", "a/..", "\\", "&#47;", "\x01", " /"])
-def test_a_file_whose_name_is_none_is_not_left_out(name: str) -> None:
+def test_a_file_without_a_usable_name_is_kept(name: str) -> None:
     """Django leaves such files out without a word."""
     parts = "".join(
         f'--b\r\nContent-Disposition: form-data; name="file"; filename="{one}"\r\n\r\n'
@@ -123,7 +123,7 @@ def test_a_request_over_the_limit_is_not_read(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("length", ["", "none", "-1"])
-def test_a_length_that_is_none_is_no_fault_of_the_size(length: str) -> None:
+def test_an_invalid_content_length_is_not_too_large(length: str) -> None:
     request = RequestFactory().get("/", CONTENT_LENGTH=length)
     check_request_size(request)
 

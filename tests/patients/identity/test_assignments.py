@@ -25,7 +25,7 @@ def unidentified(uid: str) -> Study:
     return study
 
 
-def test_an_assignment_moves_the_study_and_says_by_whom_and_when(admin: User) -> None:
+def test_an_assignment_moves_the_study_and_keeps_who_and_when(admin: User) -> None:
     study = unidentified(generate_uid())
     former = study.patient
     known = PatientFactory(
@@ -42,7 +42,7 @@ def test_an_assignment_moves_the_study_and_says_by_whom_and_when(admin: User) ->
     assert {s.patient_uuid for s in event.subjects.all()} == {former.pk, known.pk}
 
 
-def test_an_unknown_identifier_makes_the_patient_from_what_is_known(
+def test_an_assignment_to_an_unknown_identifier_creates_the_patient(
     admin: User,
 ) -> None:
     study = unidentified(generate_uid())
@@ -51,7 +51,7 @@ def test_an_unknown_identifier_makes_the_patient_from_what_is_known(
     assert (patient.family_name, patient.name_folded) == ("Doe", "doe john")
 
 
-def test_images_that_come_later_follow_the_assignment(admin: User) -> None:
+def test_later_images_of_an_assigned_study_follow_the_assignment(admin: User) -> None:
     uid = generate_uid()
     assign_study(unidentified(uid), patient_id="P-9", actor=admin)
     without = send(image_bytes(StudyInstanceUID=uid, PatientID=None))
@@ -61,7 +61,7 @@ def test_images_that_come_later_follow_the_assignment(admin: User) -> None:
     assert other.reason_code == "conflict_patient"
 
 
-def test_the_identity_that_a_study_came_with_follows_it(admin: User) -> None:
+def test_an_assignment_moves_one_study_of_the_former_identity(admin: User) -> None:
     uid = generate_uid()
     study = send(image_bytes(StudyInstanceUID=uid, PatientID="WRONG")).study
     assign_study(study, patient_id="RIGHT", actor=admin)
@@ -72,7 +72,7 @@ def test_the_identity_that_a_study_came_with_follows_it(admin: User) -> None:
     assert elsewhere.patient.patient_id == "WRONG"
 
 
-def test_a_image_under_the_former_identity_says_nothing_of_the_new_patient(
+def test_an_image_under_the_former_identity_does_not_change_the_new_patient(
     admin: User,
 ) -> None:
     uid, nameless = generate_uid(), {"PatientName": None, "PatientBirthDate": None}
@@ -85,18 +85,18 @@ def test_a_image_under_the_former_identity_says_nothing_of_the_new_patient(
     assert (later.patient.family_name, later.patient.birth_date) == ("", None)
 
 
-def test_a_duplicate_is_known_under_either_identity(admin: User) -> None:
+def test_a_duplicate_is_recognised_under_either_identity(admin: User) -> None:
     content = image_bytes(PatientID=None)
     study = send(content, patient_id="WRONG").study
     assign_study(study, patient_id="RIGHT", actor=admin)
-    for said in ("WRONG", "RIGHT"):
-        again = send(content, patient_id=said)
+    for identifier in ("WRONG", "RIGHT"):
+        again = send(content, patient_id=identifier)
         assert again.outcome == Upload.Outcome.DUPLICATE
         assert again.patient.patient_id == "RIGHT"
     assert send(content, patient_id="THIRD").reason_code == "identity_mismatch"
 
 
-def test_undone_the_study_is_back_where_it_was(admin: User) -> None:
+def test_undoing_an_assignment_restores_the_study(admin: User) -> None:
     uid = generate_uid()
     study = unidentified(uid)
     former = study.patient
@@ -124,7 +124,7 @@ def test_only_the_newest_assignment_can_be_undone_and_only_once(admin: User) -> 
     assert not study.patient.identified
 
 
-def test_another_name_is_flagged(admin: User) -> None:
+def test_an_assignment_to_a_patient_of_another_name_is_flagged(admin: User) -> None:
     PatientFactory(patient_id="P-9", family_name="Roe", given_name="Jane")
     study = unidentified(generate_uid())
     assign_study(study, patient_id="P-9", actor=admin)
@@ -133,7 +133,7 @@ def test_another_name_is_flagged(admin: User) -> None:
 
 
 @pytest.mark.parametrize("identifier", ["", "  ", "9" * 65, "a\x00"])
-def test_no_assignment_without_a_usable_identifier(
+def test_an_assignment_without_a_usable_identifier_is_refused(
     admin: User, identifier: str
 ) -> None:
     study = unidentified(generate_uid())
@@ -141,7 +141,7 @@ def test_no_assignment_without_a_usable_identifier(
         assign_study(study, patient_id=identifier, actor=admin)
 
 
-def test_no_assignment_to_the_same_patient(admin: User) -> None:
+def test_an_assignment_to_the_same_patient_is_refused(admin: User) -> None:
     study = send(image_bytes()).study
     with pytest.raises(InvalidInput) as raised:
         assign_study(study, patient_id="P-1", actor=admin)

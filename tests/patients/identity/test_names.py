@@ -22,7 +22,7 @@ from patients.identity.names import agree, fold, folded, parse
         ),
     ],
 )
-def test_a_name_is_read_as_dicom_or_as_people_write_it(
+def test_names_are_parsed_in_dicom_and_everyday_form(
     typed: str, name: PersonName
 ) -> None:
     assert parse(typed) == name
@@ -41,11 +41,11 @@ def test_a_name_is_read_as_dicom_or_as_people_write_it(
         ("' | & ! :* \\", ""),
     ],
 )
-def test_folding_forgets_accents_case_and_punctuation(text: str, expected: str) -> None:
+def test_folding_removes_accents_case_and_punctuation(text: str, expected: str) -> None:
     assert fold(text) == expected
 
 
-def test_the_search_column_has_every_part_and_fits_its_column() -> None:
+def test_the_folded_name_has_every_part_and_fits_its_column() -> None:
     name = PersonName("Müller", "Jörg", "X", ideographic="山田^太郎")
     assert folded(name) == "muller jorg x 山田 太郎"
     # One character that decomposes into eighteen.

@@ -37,7 +37,7 @@ NOBODY = {
         ("patient_name", "Doe^John", "Doe^John"),
     ],
 )
-def test_claims_are_read_in_the_forms_that_people_write(
+def test_submitted_values_are_parsed_in_everyday_forms(
     field: str, typed: Any, expected: Any
 ) -> None:
     assert getattr(checked(SubmittedIdentity(**{field: typed})), field) == expected
@@ -65,7 +65,7 @@ def test_claims_are_read_in_the_forms_that_people_write(
         ("priority", "2"),
     ],
 )
-def test_a_claim_that_makes_no_sense_is_refused_by_its_name(
+def test_an_invalid_submitted_value_is_refused_by_field_name(
     field: str, typed: str
 ) -> None:
     with pytest.raises(InvalidInput) as raised:
@@ -74,7 +74,7 @@ def test_a_claim_that_makes_no_sense_is_refused_by_its_name(
     assert list(raised.value.fields) == [field]
 
 
-def test_claims_survive_being_written_down() -> None:
+def test_submitted_identities_survive_storage() -> None:
     submitted_identity = checked(
         SubmittedIdentity("1", "I", "Doe^J", "1970-12-31", "M", "A1", Priority.ROUTINE)
     )
@@ -86,7 +86,7 @@ def test_claims_survive_being_written_down() -> None:
 
 
 @pytest.mark.django_db
-def test_bad_claims_refuse_the_file_and_are_kept() -> None:
+def test_an_invalid_submitted_identity_refuses_the_file_and_is_kept() -> None:
     result = send(image_bytes(), birth_date="soon", sex="\x00")
     assert (result.outcome, result.reason_code) == (Outcome.REFUSED, "invalid_claims")
     assert result.upload.submitted_identity["birth_date"] == "soon"
@@ -122,7 +122,7 @@ def test_a_form_fills_what_the_header_lacks() -> None:
         {"accession_number": "OTHER"},
     ],
 )
-def test_where_form_and_header_disagree_the_file_is_refused(
+def test_a_form_that_contradicts_the_header_refuses_the_file(
     submitted_identity: dict[str, str],
 ) -> None:
     content = image_bytes(IssuerOfPatientID="HERE", AccessionNumber="MINE")
@@ -135,7 +135,7 @@ def test_where_form_and_header_disagree_the_file_is_refused(
 
 
 @pytest.mark.django_db
-def test_a_form_that_says_the_same_in_other_words_agrees() -> None:
+def test_a_form_with_the_same_values_in_another_notation_agrees() -> None:
     result = send(
         image_bytes(),
         patient_id="P-1",
@@ -146,7 +146,7 @@ def test_a_form_that_says_the_same_in_other_words_agrees() -> None:
 
 
 @pytest.mark.django_db
-def test_the_form_is_asked_before_the_duplicate() -> None:
+def test_the_form_is_checked_before_the_duplicate() -> None:
     content = image_bytes()
     send(content)
     again = send(content, patient_id="someone-else")
@@ -172,7 +172,7 @@ def test_a_known_image_agrees_with_a_form_that_leaves_the_issuer_to_the_header()
 
 
 @pytest.mark.django_db
-def test_a_patient_is_an_identifier_and_its_issuer() -> None:
+def test_patients_are_distinct_by_identifier_and_issuer() -> None:
     here = send(image_bytes())
     there = send(image_bytes(IssuerOfPatientID="ELSEWHERE"))
     default = send(image_bytes(IssuerOfPatientID="LOCAL"))
@@ -193,7 +193,7 @@ def test_without_identifier_each_study_has_an_unidentified_patient() -> None:
 
 
 @pytest.mark.django_db
-def test_a_image_without_identifier_takes_the_patient_of_its_known_study() -> None:
+def test_an_image_without_identifier_gets_the_patient_of_its_known_study() -> None:
     uid = generate_uid()
     first = send(image_bytes(StudyInstanceUID=uid))
     second = send(image_bytes(StudyInstanceUID=uid, PatientID=None))
@@ -230,7 +230,7 @@ def test_the_study_of_a_later_image_is_flagged_too() -> None:
 
 
 @pytest.mark.django_db
-def test_the_record_gains_what_it_lacked_and_nothing_is_flagged() -> None:
+def test_missing_demographics_are_added_without_a_flag() -> None:
     nobody = {k: v for k, v in NOBODY.items() if k != "PatientID"}
     send(image_bytes(**nobody))
     result = send(image_bytes())
@@ -266,9 +266,9 @@ def test_a_picture_sent_again_is_a_duplicate_whatever_its_name_and_spelling() ->
 
 @pytest.mark.django_db
 def test_pictures_of_one_accession_number_are_one_study() -> None:
-    said = {"patient_id": "1", "accession_number": "A-1"}
-    one = send(png(), **said)
-    two = send(png((grey_pixels(5) >> 4).astype("uint8")), **said)
+    identity = {"patient_id": "1", "accession_number": "A-1"}
+    one = send(png(), **identity)
+    two = send(png((grey_pixels(5) >> 4).astype("uint8")), **identity)
     assert one.study == two.study
     assert one.instance.series != two.instance.series
 

@@ -24,7 +24,7 @@ def _quick_images(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(phantom, "draw_chest", noise)
 
 
-def test_every_image_is_marked_synthetic_and_comes_by_the_demos_source() -> None:
+def test_demo_images_are_marked_synthetic_with_the_source_demo() -> None:
     assert create_demo_patients() == len(IMAGES)
     assert Instance.objects.count() == len(IMAGES)
     assert set(Instance.objects.values_list("synthetic", flat=True)) == {True}
@@ -35,7 +35,7 @@ def test_every_image_is_marked_synthetic_and_comes_by_the_demos_source() -> None
     assert len(names) == 12
 
 
-def test_there_are_histories_and_priorities_to_see_and_nothing_to_worry_about() -> None:
+def test_demo_patients_have_histories_and_priorities_and_no_flags() -> None:
     create_demo_patients()
     studies = Study.objects.select_related("patient")
     assert {study.priority for study in studies} == set(Priority)
@@ -44,14 +44,16 @@ def test_there_are_histories_and_priorities_to_see_and_nothing_to_worry_about() 
     assert [study.flags for study in studies] == [[]] * len(IMAGES)
 
 
-def test_a_second_start_adds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_creating_demo_patients_again_adds_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(load, "IMAGES", IMAGES[:3])
     create_demo_patients()
     assert create_demo_patients() == 0
     assert Upload.objects.count() == 3
 
 
-def test_a_start_that_was_interrupted_is_completed(
+def test_interrupted_demo_patients_are_completed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(load, "IMAGES", IMAGES[:3])

@@ -28,7 +28,7 @@ def test_the_same_seed_draws_the_same_image(image: np.ndarray) -> None:
     assert not np.array_equal(image, draw_chest(12, opacity=False))
 
 
-def test_it_has_twelve_bits_and_a_chest(image: np.ndarray) -> None:
+def test_a_phantom_has_twelve_bits_and_a_chest(image: np.ndarray) -> None:
     """Lungs are darker than heart and belly; beside the body is air."""
     assert image.dtype == np.uint16
     assert image.shape == (1024, 1024)
@@ -48,7 +48,7 @@ def test_an_opacity_brightens_a_lung() -> None:
     assert (brighter > 400).sum() > 2000
 
 
-def test_synthetic_is_burnt_in(image: np.ndarray) -> None:
+def test_the_word_synthetic_is_burnt_into_the_pixels(image: np.ndarray) -> None:
     """The letters are white upon black, at the top and the bottom of the image."""
     for rows, columns in (((25, 65), (30, 240)), ((960, 1005), (300, 740))):
         strip = image[slice(*rows), slice(*columns)]
@@ -56,7 +56,7 @@ def test_synthetic_is_burnt_in(image: np.ndarray) -> None:
         assert (strip < 20).sum() > 200
 
 
-def test_the_header_says_synthetic_too(tmp_path: Path) -> None:
+def test_the_header_contains_the_word_synthetic(tmp_path: Path) -> None:
     path = write_phantom(
         tmp_path / "phantom.dcm",
         3,
@@ -97,7 +97,7 @@ def test_the_same_arguments_give_the_same_bytes() -> None:
     assert first != content(patient_id="B")
 
 
-def test_images_of_one_study_share_its_uid() -> None:
+def test_phantoms_of_one_study_share_its_uid() -> None:
     first = phantom_dataset(5, size=128)
     second = phantom_dataset(6, size=128, study_uid=first.StudyInstanceUID)
     assert second.StudyInstanceUID == first.StudyInstanceUID
@@ -105,7 +105,7 @@ def test_images_of_one_study_share_its_uid() -> None:
     assert second.SeriesInstanceUID != first.SeriesInstanceUID
 
 
-def test_it_can_be_drawn_larger() -> None:
+def test_a_phantom_can_be_drawn_larger() -> None:
     dataset = phantom_dataset(5, size=2000)
     assert (dataset.Rows, dataset.Columns) == (2000, 2000)
     assert len(dataset.PixelData) == 2000 * 2000 * 2
