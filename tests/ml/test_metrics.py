@@ -17,6 +17,9 @@ from sklearn.metrics import (
 from ml import metrics
 from ml.evaluation.bootstrap import patient_counts, with_interval
 
+pytestmark = pytest.mark.slow
+
+
 RNG = np.random.default_rng(3)
 SCORES = np.round(RNG.random(80), 1)
 POSITIVE = RNG.random(80) < SCORES

@@ -25,6 +25,9 @@ from ml.evaluation.scoring import pair_metrics
 from ml.evaluation.summary import ScoredImages
 from ml.labels import Label
 
+pytestmark = pytest.mark.slow
+
+
 NAMES = ("Normal", "Pneumonia")
 
 
@@ -90,7 +93,6 @@ def perfect(rows: list[ManifestRow]) -> np.ndarray:
     return np.array([[0.9, 0.1] if "Normal" in r.labels else [0.1, 0.9] for r in rows])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("border", [True, False])
 def test_the_lead_over_the_baseline_is_measured(tmp_path: Path, border: bool) -> None:
     train, val = rows_of("train", 80), rows_of("val", 60)

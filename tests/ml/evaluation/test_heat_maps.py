@@ -29,6 +29,9 @@ from ml.networks.heads import Dense, GlobalPooling, Head
 from ml.preprocessing import Geometry
 from tests.ml.image_factory import chest_like, encoded, write_manifest
 
+pytestmark = pytest.mark.slow
+
+
 CELLS = 8
 
 
@@ -187,7 +190,6 @@ def test_a_shuffled_head_has_the_same_values_in_another_order() -> None:
     assert (dense.arrays()["kernel"] != kernel).any()
 
 
-@pytest.mark.slow
 def test_randomised_layers_change_the_output(tiny_card: Card, cache_dir: Path) -> None:
     model = load_model(tiny_card, cache_dir=cache_dir, threads=1)
     assert isinstance(model, LoadedModel)
@@ -209,7 +211,6 @@ def test_randomised_layers_change_the_output(tiny_card: Card, cache_dir: Path) -
     assert np.allclose(model.runner.run(square)[0], logits)
 
 
-@pytest.mark.slow
 def test_all_heat_map_measures_run_on_a_tiny_network(
     tiny_card: Card, cache_dir: Path, tmp_path: Path
 ) -> None:

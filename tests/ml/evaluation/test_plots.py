@@ -18,6 +18,9 @@ from ml.evaluation.plots import (
 )
 from ml.training.curves import curves_svg
 
+pytestmark = pytest.mark.slow
+
+
 SCORES = np.array([0.9, 0.8, 0.7, 0.1])
 POSITIVE = np.array([True, False, True, False])
 HISTORY: list[dict[str, Any]] = [

@@ -24,6 +24,9 @@ from ml.inference import LoadedModel
 from ml.networks.heads import Dense, GlobalPooling, Head
 from tests.ml.image_factory import chest_like, encoded, write_manifest
 
+pytestmark = pytest.mark.slow
+
+
 NAMES = ("Normal", "Bacterial pneumonia", "Viral pneumonia")
 
 
@@ -196,7 +199,6 @@ def test_cropping_and_equalising_removes_borders_and_tone() -> None:
     assert np.abs(changed.astype(int) - brighter).mean() < 1500
 
 
-@pytest.mark.slow
 def test_the_command_prints_one_json_object(
     tiny_card: Card,
     tiny_weights_dir: Path,
@@ -241,7 +243,6 @@ def test_the_command_prints_one_json_object(
     assert compared["figures"]["accuracy"]["difference"]["value"] == 0.0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "message"),
     [
@@ -267,7 +268,6 @@ def test_the_command_fails_where_nothing_was_measured(
         call_command("evaluate_model", "tiny", *arguments, *more)
 
 
-@pytest.mark.slow
 def test_a_report_has_every_plot_and_the_baseline(
     tiny_weights_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

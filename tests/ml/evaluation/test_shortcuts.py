@@ -29,6 +29,8 @@ from ml.inference import LoadedModel
 from ml.networks.heads import Dense, GlobalPooling, Head
 from tests.ml.image_factory import chest_like, encoded
 
+pytestmark = pytest.mark.slow
+
 
 class BrightCornerRunner:
     """A network whose features are means of the image's quarters, and of nothing else.
@@ -233,7 +235,6 @@ def test_heat_is_reported_for_labels_with_enough_images(
     assert label["outside_if_even"]["value"] == 0.6
 
 
-@pytest.mark.slow
 def test_all_shortcut_measures_run_together(model: LoadedModel, tmp_path: Path) -> None:
     train, val = normals(tmp_path, marked=True)
     for rows, first, images in ((train, 200, 12), (val, 300, 3)):

@@ -25,10 +25,12 @@ from ml.inference import load_model
 from tests.ml.conftest import tiny_network
 from tests.ml.image_factory import chest_like
 
+pytestmark = pytest.mark.slow
+
+
 IMAGES = {"a": chest_like(90, 80), "b": chest_like(64, 64) // 2}
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # TensorFlow's converters warn of themselves
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_each_format_has_the_outputs_of_the_network(
@@ -69,7 +71,6 @@ def exported_with(
     )
 
 
-@pytest.mark.slow
 def test_an_export_with_equal_outputs_is_kept_with_a_card(
     tiny_card: Card,
     tmp_path: Path,
@@ -88,7 +89,6 @@ def test_an_export_with_equal_outputs_is_kept_with_a_card(
         exported_with(tiny_card, 0.0, path, cache_dir, monkeypatch)
 
 
-@pytest.mark.slow
 def test_an_export_with_different_outputs_is_deleted(
     tiny_card: Card,
     tmp_path: Path,

@@ -18,6 +18,9 @@ from ml.training.gate import fit as gate_fitting
 from ml.training.gate.fit import fit_gate, held_out_rows, quantile
 from tests.ml.image_factory import chest_like, encoded
 
+pytestmark = pytest.mark.slow
+
+
 IMAGES = 48
 
 
@@ -96,14 +99,12 @@ def new_images(count: int = 20) -> list[np.ndarray]:
     return [gated_image(seed) for seed in range(900, 900 + count)]
 
 
-@pytest.mark.slow
 def test_images_like_the_fitted_ones_are_accepted(
     gated_model: LoadedModel,
 ) -> None:
     assert len(refusals(gated_model, new_images())) <= 1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "code"),
     [
@@ -122,14 +123,12 @@ def test_inverted_and_rotated_images_are_rejected_with_their_reason(
     assert reasons.count(code) >= 16
 
 
-@pytest.mark.slow
 def test_noise_is_rejected(gated_model: LoadedModel) -> None:
     rng = np.random.default_rng(3)
     noise = [rng.integers(0, 65535, (80, 80)).astype(np.uint16) for _ in range(10)]
     assert len(refusals(gated_model, noise)) == 10
 
 
-@pytest.mark.slow
 def test_a_rejection_has_its_message_and_no_scores(
     gated_model: LoadedModel,
 ) -> None:
@@ -140,7 +139,6 @@ def test_a_rejection_has_its_message_and_no_scores(
     assert caught.value.permanent
 
 
-@pytest.mark.slow
 def test_without_the_gate_the_image_is_scored_and_the_rejection_recorded(
     gated_model: LoadedModel,
 ) -> None:
@@ -152,7 +150,6 @@ def test_without_the_gate_the_image_is_scored_and_the_rejection_recorded(
     assert len(model_output.scores) == 3
 
 
-@pytest.mark.slow
 def test_the_gate_changes_no_score(gated_model: LoadedModel, tiny_card: Card) -> None:
     image = gated_image(951)
     plain = LoadedModel(tiny_card, gated_model.runner, sha256="")
@@ -165,7 +162,6 @@ def test_the_gate_changes_no_score(gated_model: LoadedModel, tiny_card: Card) ->
     ]
 
 
-@pytest.mark.slow
 def test_the_card_describes_how_the_gate_was_fitted(gated_card: Card) -> None:
     gate = gated_card.gate
     assert gate is not None
@@ -179,7 +175,6 @@ def test_the_card_describes_how_the_gate_was_fitted(gated_card: Card) -> None:
     assert gated_card.gate_file.stat().st_size < 1_000_000
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("harm", ["missing", "another", "other statistics"])
 def test_a_gate_that_does_not_match_the_card_is_refused(
     gated_card: Card, tmp_path: Path, harm: str
@@ -201,7 +196,6 @@ def test_a_gate_that_does_not_match_the_card_is_refused(
         load_gate(card)
 
 
-@pytest.mark.slow
 def test_a_refitted_gate_replaces_the_previous_one(
     gated_card: Card, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,9 @@ from ml.training.samples.augmentation import Augmentation, vary
 from ml.training.samples.lung_masks import lung_masks
 from tests.ml.image_factory import chest_like
 
+pytestmark = pytest.mark.slow
+
+
 STILL = Augmentation(
     smallest_area=1.0,
     aspect_range=(1.0, 1.0),

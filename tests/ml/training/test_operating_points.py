@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from ml.training.operating_points import operating_points, threshold_for_sensitivity
+
+pytestmark = pytest.mark.slow
+
 
 NAMES = ("Mass", "Hernia")
 
