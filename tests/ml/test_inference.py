@@ -15,6 +15,8 @@ from ml.errors import ModelError
 from ml.inference import LoadedModel, ModelOutput, load_model
 from tests.ml.image_factory import chest_like
 
+pytestmark = pytest.mark.slow
+
 
 def numbers(model_output: ModelOutput) -> np.ndarray:
     return np.array([score.probability for score in model_output.scores])
@@ -62,7 +64,6 @@ def test_an_unknown_runner_is_refused(tiny_card: Card, cache_dir: Path) -> None:
         load_model(tiny_card, cache_dir=cache_dir, runner="abacus")
 
 
-@pytest.mark.slow
 def test_both_runners_give_the_same_output(tiny_card: Card, cache_dir: Path) -> None:
     ours = load_model(tiny_card, cache_dir=cache_dir, threads=1).read(chest_like())
     theirs = load_model(tiny_card, cache_dir=cache_dir, runner="keras").read(
@@ -76,7 +77,6 @@ def test_both_runners_give_the_same_output(tiny_card: Card, cache_dir: Path) -> 
         assert mine.scale == pytest.approx(other.scale, rel=1e-4)
 
 
-@pytest.mark.slow
 def test_the_same_image_has_exactly_the_same_output(
     tiny_card: Card, cache_dir: Path
 ) -> None:
@@ -113,7 +113,6 @@ def started(card: Card, cache: Path) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.slow
 def test_concurrent_first_exports_write_one_graph(
     tiny_card: Card, tmp_path: Path
 ) -> None:
@@ -128,7 +127,6 @@ def test_concurrent_first_exports_write_one_graph(
     assert graphs[0].name.startswith(str(tiny_card.weights_sha256))
 
 
-@pytest.mark.slow
 def test_a_failed_export_leaves_no_file_and_gives_the_reason(
     tiny_card: Card, tmp_path: Path
 ) -> None:
