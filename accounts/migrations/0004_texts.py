@@ -12,215 +12,233 @@ class Migration(migrations.Migration):
         ("accounts", "0003_source"),
     ]
 
+    # Names, choices and help texts: the database does not change, and a step for each
+    # would build the state of all models anew.
     operations = [
-        migrations.AlterModelOptions(
-            name="auditevent",
-            options={
-                "ordering": ("-at", "-id"),
-                "verbose_name": "audit event",
-                "verbose_name_plural": "audit events",
-            },
-        ),
-        migrations.AlterModelOptions(
-            name="auditsubject",
-            options={
-                "verbose_name": "patient of an event",
-                "verbose_name_plural": "patients of an event",
-            },
-        ),
-        migrations.AlterModelOptions(
-            name="department",
-            options={
-                "ordering": ("name",),
-                "verbose_name": "department",
-                "verbose_name_plural": "departments",
-            },
-        ),
-        migrations.AlterModelOptions(
-            name="token",
-            options={
-                "ordering": ("-created",),
-                "verbose_name": "token",
-                "verbose_name_plural": "tokens",
-            },
-        ),
-        migrations.AlterField(
-            model_name="auditevent",
-            name="action",
-            field=models.CharField(max_length=48, verbose_name="action"),
-        ),
-        migrations.AlterField(
-            model_name="auditevent",
-            name="actor_name",
-            field=models.CharField(
-                blank=True,
-                help_text="The user name as it was typed.",
-                max_length=150,
-                verbose_name="user name",
-            ),
-        ),
-        migrations.AlterField(
-            model_name="auditevent",
-            name="actor_uuid",
-            field=models.UUIDField(
-                blank=True,
-                help_text="Empty for an unknown user.",
-                null=True,
-                verbose_name="user key",
-            ),
-        ),
-        migrations.AlterField(
-            model_name="auditevent",
-            name="address",
-            field=models.GenericIPAddressField(
-                blank=True, null=True, verbose_name="address"
-            ),
-        ),
-        migrations.AlterField(
-            model_name="auditevent",
-            name="at",
-            field=models.DateTimeField(
-                db_default=django.db.models.functions.datetime.Now(),
-                editable=False,
-                verbose_name="time",
-            ),
-        ),
-        migrations.AlterField(
-            model_name="auditevent",
-            name="detail",
-            field=models.JSONField(
-                blank=True,
-                default=dict,
-                help_text="Facts without a patient's name.",
-                verbose_name="details",
-            ),
-        ),
-        migrations.AlterField(
-            model_name="auditevent",
-            name="object_kind",
-            field=models.CharField(blank=True, max_length=32, verbose_name="object"),
-        ),
-        migrations.AlterField(
-            model_name="auditevent",
-            name="object_uuid",
-            field=models.UUIDField(blank=True, null=True, verbose_name="object key"),
-        ),
-        migrations.AlterField(
-            model_name="auditevent",
-            name="outcome",
-            field=models.CharField(
-                choices=[
-                    ("success", "Success"),
-                    ("refused", "Refused"),
-                    ("failure", "Failure"),
-                ],
-                default="success",
-                max_length=8,
-                verbose_name="outcome",
-            ),
-        ),
-        migrations.AlterField(
-            model_name="auditevent",
-            name="source",
-            field=models.CharField(max_length=16, verbose_name="source"),
-        ),
-        migrations.AlterField(
-            model_name="auditsubject",
-            name="patient_uuid",
-            field=models.UUIDField(verbose_name="patient key"),
-        ),
-        migrations.AlterField(
-            model_name="department",
-            name="code",
-            field=models.SlugField(max_length=32, unique=True, verbose_name="code"),
-        ),
-        migrations.AlterField(
-            model_name="department",
-            name="name",
-            field=models.CharField(max_length=128, verbose_name="name"),
-        ),
-        migrations.AlterField(
-            model_name="token",
-            name="created",
-            field=models.DateTimeField(auto_now_add=True, verbose_name="created"),
-        ),
-        migrations.AlterField(
-            model_name="token",
-            name="expiry",
-            field=models.DateTimeField(blank=True, null=True, verbose_name="expires"),
-        ),
-        migrations.AlterField(
-            model_name="token",
-            name="name",
-            field=models.CharField(blank=True, max_length=64, verbose_name="name"),
-        ),
-        migrations.AlterField(
-            model_name="token",
-            name="scopes",
-            field=django.contrib.postgres.fields.ArrayField(
-                base_field=models.CharField(max_length=32),
-                default=list,
-                size=None,
-                verbose_name="scopes",
-            ),
-        ),
-        migrations.AlterField(
-            model_name="token",
-            name="token_key",
-            field=models.CharField(
-                db_index=True, max_length=25, verbose_name="start of the token"
-            ),
-        ),
-        migrations.AlterField(
-            model_name="token",
-            name="user",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="auth_token_set",
-                to=settings.AUTH_USER_MODEL,
-                verbose_name="user",
-            ),
-        ),
-        migrations.AlterField(
-            model_name="user",
-            name="departments",
-            field=models.ManyToManyField(
-                blank=True,
-                help_text="This user sees the studies of these departments.",
-                related_name="members",
-                to="accounts.department",
-                verbose_name="departments",
-            ),
-        ),
-        migrations.AlterField(
-            model_name="user",
-            name="primary_department",
-            field=models.ForeignKey(
-                blank=True,
-                help_text="Studies that this user uploads go to this department.",
-                null=True,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="primary_members",
-                to="accounts.department",
-                verbose_name="primary department",
-            ),
-        ),
-        migrations.AlterField(
-            model_name="user",
-            name="role",
-            field=models.CharField(
-                choices=[
-                    ("radiologist", "Radiologist"),
-                    ("clinician", "Clinician"),
-                    ("technologist", "Technologist"),
-                    ("data_scientist", "Data scientist"),
-                    ("auditor", "Auditor"),
-                    ("admin", "Administrator"),
-                    ("integration", "Integration"),
-                ],
-                default="clinician",
-                max_length=16,
-                verbose_name="role",
-            ),
-        ),
+        migrations.SeparateDatabaseAndState(
+            state_operations=[
+                migrations.AlterModelOptions(
+                    name="auditevent",
+                    options={
+                        "ordering": ("-at", "-id"),
+                        "verbose_name": "audit event",
+                        "verbose_name_plural": "audit events",
+                    },
+                ),
+                migrations.AlterModelOptions(
+                    name="auditsubject",
+                    options={
+                        "verbose_name": "patient of an event",
+                        "verbose_name_plural": "patients of an event",
+                    },
+                ),
+                migrations.AlterModelOptions(
+                    name="department",
+                    options={
+                        "ordering": ("name",),
+                        "verbose_name": "department",
+                        "verbose_name_plural": "departments",
+                    },
+                ),
+                migrations.AlterModelOptions(
+                    name="token",
+                    options={
+                        "ordering": ("-created",),
+                        "verbose_name": "token",
+                        "verbose_name_plural": "tokens",
+                    },
+                ),
+                migrations.AlterField(
+                    model_name="auditevent",
+                    name="action",
+                    field=models.CharField(max_length=48, verbose_name="action"),
+                ),
+                migrations.AlterField(
+                    model_name="auditevent",
+                    name="actor_name",
+                    field=models.CharField(
+                        blank=True,
+                        help_text="The user name as it was typed.",
+                        max_length=150,
+                        verbose_name="user name",
+                    ),
+                ),
+                migrations.AlterField(
+                    model_name="auditevent",
+                    name="actor_uuid",
+                    field=models.UUIDField(
+                        blank=True,
+                        help_text="Empty for an unknown user.",
+                        null=True,
+                        verbose_name="user key",
+                    ),
+                ),
+                migrations.AlterField(
+                    model_name="auditevent",
+                    name="address",
+                    field=models.GenericIPAddressField(
+                        blank=True, null=True, verbose_name="address"
+                    ),
+                ),
+                migrations.AlterField(
+                    model_name="auditevent",
+                    name="at",
+                    field=models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(),
+                        editable=False,
+                        verbose_name="time",
+                    ),
+                ),
+                migrations.AlterField(
+                    model_name="auditevent",
+                    name="detail",
+                    field=models.JSONField(
+                        blank=True,
+                        default=dict,
+                        help_text="Facts without a patient's name.",
+                        verbose_name="details",
+                    ),
+                ),
+                migrations.AlterField(
+                    model_name="auditevent",
+                    name="object_kind",
+                    field=models.CharField(
+                        blank=True, max_length=32, verbose_name="object"
+                    ),
+                ),
+                migrations.AlterField(
+                    model_name="auditevent",
+                    name="object_uuid",
+                    field=models.UUIDField(
+                        blank=True, null=True, verbose_name="object key"
+                    ),
+                ),
+                migrations.AlterField(
+                    model_name="auditevent",
+                    name="outcome",
+                    field=models.CharField(
+                        choices=[
+                            ("success", "Success"),
+                            ("refused", "Refused"),
+                            ("failure", "Failure"),
+                        ],
+                        default="success",
+                        max_length=8,
+                        verbose_name="outcome",
+                    ),
+                ),
+                migrations.AlterField(
+                    model_name="auditevent",
+                    name="source",
+                    field=models.CharField(max_length=16, verbose_name="source"),
+                ),
+                migrations.AlterField(
+                    model_name="auditsubject",
+                    name="patient_uuid",
+                    field=models.UUIDField(verbose_name="patient key"),
+                ),
+                migrations.AlterField(
+                    model_name="department",
+                    name="code",
+                    field=models.SlugField(
+                        max_length=32, unique=True, verbose_name="code"
+                    ),
+                ),
+                migrations.AlterField(
+                    model_name="department",
+                    name="name",
+                    field=models.CharField(max_length=128, verbose_name="name"),
+                ),
+                migrations.AlterField(
+                    model_name="token",
+                    name="created",
+                    field=models.DateTimeField(
+                        auto_now_add=True, verbose_name="created"
+                    ),
+                ),
+                migrations.AlterField(
+                    model_name="token",
+                    name="expiry",
+                    field=models.DateTimeField(
+                        blank=True, null=True, verbose_name="expires"
+                    ),
+                ),
+                migrations.AlterField(
+                    model_name="token",
+                    name="name",
+                    field=models.CharField(
+                        blank=True, max_length=64, verbose_name="name"
+                    ),
+                ),
+                migrations.AlterField(
+                    model_name="token",
+                    name="scopes",
+                    field=django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=32),
+                        default=list,
+                        size=None,
+                        verbose_name="scopes",
+                    ),
+                ),
+                migrations.AlterField(
+                    model_name="token",
+                    name="token_key",
+                    field=models.CharField(
+                        db_index=True, max_length=25, verbose_name="start of the token"
+                    ),
+                ),
+                migrations.AlterField(
+                    model_name="token",
+                    name="user",
+                    field=models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="auth_token_set",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="user",
+                    ),
+                ),
+                migrations.AlterField(
+                    model_name="user",
+                    name="departments",
+                    field=models.ManyToManyField(
+                        blank=True,
+                        help_text="This user sees the studies of these departments.",
+                        related_name="members",
+                        to="accounts.department",
+                        verbose_name="departments",
+                    ),
+                ),
+                migrations.AlterField(
+                    model_name="user",
+                    name="primary_department",
+                    field=models.ForeignKey(
+                        blank=True,
+                        help_text="Studies that this user uploads go to this department.",
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="primary_members",
+                        to="accounts.department",
+                        verbose_name="primary department",
+                    ),
+                ),
+                migrations.AlterField(
+                    model_name="user",
+                    name="role",
+                    field=models.CharField(
+                        choices=[
+                            ("radiologist", "Radiologist"),
+                            ("clinician", "Clinician"),
+                            ("technologist", "Technologist"),
+                            ("data_scientist", "Data scientist"),
+                            ("auditor", "Auditor"),
+                            ("admin", "Administrator"),
+                            ("integration", "Integration"),
+                        ],
+                        default="clinician",
+                        max_length=16,
+                        verbose_name="role",
+                    ),
+                ),
+            ]
+        )
     ]
