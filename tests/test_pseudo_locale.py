@@ -42,7 +42,7 @@ from tests.factories import (
 )
 from tests.routes import Record, make_record, routes
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 OPEN, CLOSE = "⟦", "⟧"
 # A card is written by the author of its model, in one language.
 CARD_TEXT = "Cardtext"

@@ -26,6 +26,9 @@ from tests.dicom_factory import image_bytes
 from tests.factories import UploadFactory, UserFactory
 from tests.patients.sending import send
 
+pytestmark = pytest.mark.slow
+
+
 RECORD = (Patient, Study, Series, Instance, Upload)
 SAID = (Prediction, Finding, HeatMap, WorklistEntry)
 

@@ -24,6 +24,8 @@ from patients.models import Priority
 from tests.diagnoses.fakes import installed_model
 from tests.factories import PredictionFactory
 
+pytestmark = pytest.mark.slow
+
 
 def waiting(priority: Priority, *, for_s: float, model: ModelVersion) -> Prediction:
     prediction = PredictionFactory(model_version=model, priority=priority)

@@ -24,7 +24,7 @@ from patients.signals import instance_stored
 from tests.dicom_factory import grey_pixels, image_bytes
 from tests.patients.sending import send
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 THREADS = 6
 

@@ -22,6 +22,9 @@ from patients.models import Instance, Upload
 from tests.dicom_factory import image_bytes
 from tests.patients.sending import send
 
+pytestmark = pytest.mark.slow
+
+
 OLD = timedelta(days=2).total_seconds()
 
 

@@ -24,6 +24,9 @@ from chestx_site.supervision.supervisor import (
     stop_requests,
 )
 
+pytestmark = pytest.mark.slow
+
+
 ROOT = Path(__file__).parents[3]
 SLEEP = (sys.executable, "-c", "import time; time.sleep(60)")
 FAIL = (sys.executable, "-c", "raise SystemExit(3)")
@@ -65,7 +68,6 @@ def test_a_child_that_dies_is_restarted(
     assert "sleeper ended (SIGKILL)" in messages
 
 
-@pytest.mark.slow
 def test_a_child_that_keeps_failing_is_restarted_with_growing_delays(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,7 +129,6 @@ def test_children_stop_in_reverse_order(supervisor: Supervisor) -> None:
     assert stopped == ["sweeper", "web", "database"]
 
 
-@pytest.mark.slow
 def test_children_with_an_early_stop_request_share_the_timeout() -> None:
     slow = (
         "import signal, time;"

@@ -13,6 +13,8 @@ from pytest_django import DjangoDbBlocker
 from chestx_site.celery import app
 from chestx_site.web import health
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def nowhere(tmp_path: Path) -> str:

@@ -11,7 +11,7 @@ from accounts.models import Role
 from tests.factories import UserFactory
 from tests.routes import make_record, routes
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,9 @@ from ml.cards.texts import FACTS
 from ml.errors import ModelError
 from tests.ml.cards.test_upgrade import interval, measured
 
+pytestmark = pytest.mark.slow
+
+
 ROOT = Path(__file__).parents[3]
 
 

@@ -12,6 +12,9 @@ from ml.images.lungs import find_lungs
 from ml.pixels import read_display
 from tests.ml.image_factory import chest_like
 
+pytestmark = pytest.mark.slow
+
+
 SOURCES = ("kermany", "nih", "hannover", "nih-emphysema", "tb")
 
 
@@ -75,7 +78,6 @@ def test_other_images_get_the_default_mask_marked_as_such(kind: str) -> None:
     assert left == pytest.approx(right, rel=0.4)
 
 
-@pytest.mark.slow
 def test_lungs_are_found_on_most_images_of_every_source(chestx_data: Path) -> None:
     with (chestx_data / "manifest.csv").open(newline="", encoding="utf-8") as lines:
         rows = [row for row in csv.DictReader(lines) if row["split"] == "val"]
