@@ -94,10 +94,10 @@ from ml.inference import load_model
 from ml.cards.card import read_card
 from tests.ml.image_factory import chest_like
 model = load_model(read_card(Path(sys.argv[1])), cache_dir=Path("."), runner="keras")
-found = model.read_many([chest_like(seed=seed) for seed in range(3)])
+outputs = model.read_many([chest_like(seed=seed) for seed in range(3)])
 print(json.dumps({
-    "backend": found[0].backend,
-    "probabilities": [[s.probability for s in each.scores] for each in found],
+    "backend": outputs[0].backend,
+    "probabilities": [[s.probability for s in each.scores] for each in outputs],
     "tensorflow": "tensorflow" in sys.modules,
 }))
 """
