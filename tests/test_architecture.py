@@ -15,6 +15,9 @@ from pathlib import Path
 
 import pytest
 
+# One test process parses the files.
+pytestmark = pytest.mark.xdist_group("architecture")
+
 ROOT = Path(__file__).parent.parent
 APPS = ("chestx_site", "diagnoses", "patients", "accounts", "ml")
 NETWORK_LIBRARIES = ("keras", "tensorflow", "openvino", "jax", "torch")
@@ -86,6 +89,11 @@ def parsed(file: Path) -> ast.Module:
     return ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
 
 
+@cache
+def nodes(file: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(parsed(file)))
+
+
 def place(file: Path, node: ast.AST | None = None) -> str:
     line = f":{node.lineno}" if isinstance(node, ast.stmt | ast.expr) else ""
     return f"{file.relative_to(ROOT)}{line}"
@@ -99,10 +107,9 @@ def imported_names(node: ast.AST) -> Iterator[str]:
         yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def imports(file: Path) -> Iterator[tuple[ast.AST, str]]:
-    for node in ast.walk(parsed(file)):
-        for name in imported_names(node):
-            yield node, name
+@cache
+def imports(file: Path) -> tuple[tuple[ast.AST, str], ...]:
+    return tuple((node, name) for node in nodes(file) for name in imported_names(node))
 
 
 def is_below(name: str, packages: tuple[str, ...]) -> bool:
@@ -189,7 +196,7 @@ def circles_in(graph: dict[str, set[str]]) -> list[str]:
 
 
 def functions(file: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    for node in ast.walk(parsed(file)):
+    for node in nodes(file):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node
 
@@ -340,7 +347,7 @@ def test_no_import_is_relative() -> None:
     wrong = [
         place(file, node)
         for file in app_files(*APPS)
-        for node in ast.walk(parsed(file))
+        for node in nodes(file)
         if isinstance(node, ast.ImportFrom) and node.level
     ]
     assert not wrong, "\n".join(wrong)
@@ -454,7 +461,7 @@ def test_only_listed_places_catch_every_exception() -> None:
         place(file, node)
         for file in written_files()
         if file.relative_to(ROOT).as_posix() not in BROAD_EXCEPT_ALLOWED
-        for node in ast.walk(parsed(file))
+        for node in nodes(file)
         if isinstance(node, ast.ExceptHandler) and _is_broad(node)
     ]
     assert not wrong, "\n".join(wrong)

@@ -169,6 +169,7 @@ def test_every_setting_named_in_a_sentence_exists(name: str) -> None:
     assert not unknown
 
 
+@pytest.mark.slow  # commands that train import Keras
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_exists_and_accepts_the_options(name: str) -> None:
     wrong = []

@@ -6,6 +6,8 @@ import django.db.models.functions.datetime
 from django.conf import settings
 from django.db import migrations, models
 
+from accounts.state_operations import DiscardRenderedModels
+
 
 class Migration(migrations.Migration):
     dependencies = [
@@ -17,6 +19,7 @@ class Migration(migrations.Migration):
     operations = [
         migrations.SeparateDatabaseAndState(
             state_operations=[
+                DiscardRenderedModels(),
                 migrations.AlterModelOptions(
                     name="auditevent",
                     options={

@@ -8,6 +8,8 @@ import django.db.models.functions.datetime
 from django.conf import settings
 from django.db import migrations, models
 
+from accounts.state_operations import DiscardRenderedModels
+
 
 class Migration(migrations.Migration):
     dependencies = [
@@ -21,6 +23,7 @@ class Migration(migrations.Migration):
     operations = [
         migrations.SeparateDatabaseAndState(
             state_operations=[
+                DiscardRenderedModels(),
                 migrations.AlterModelOptions(
                     name="instance",
                     options={

@@ -18,6 +18,8 @@ from ml.inference import KerasRunner, LoadedModel, load_model
 from ml.model_output import ModelOutput
 from tests.ml.image_factory import chest_like
 
+pytestmark = pytest.mark.slow
+
 
 def numbers(model_output: ModelOutput | ImageRejected) -> np.ndarray:
     assert isinstance(model_output, ModelOutput)
@@ -56,7 +58,6 @@ def test_batches_are_padded_so_that_few_sizes_are_compiled(
     assert sizes == [1, 4, 4]
 
 
-@pytest.mark.slow
 def test_mixed_precision_is_recorded_and_nearly_the_same(
     tiny_card: Card, tiny_keras_model: LoadedModel, cache_dir: Path
 ) -> None:
@@ -73,7 +74,6 @@ def test_an_unknown_precision_is_refused(tiny_card: Card, cache_dir: Path) -> No
         load_model(tiny_card, cache_dir=cache_dir, precision="int8")
 
 
-@pytest.mark.slow
 def test_openvino_records_the_precision_it_ran_in(
     tiny_card: Card, cache_dir: Path
 ) -> None:
@@ -103,7 +103,6 @@ print(json.dumps({
 """
 
 
-@pytest.mark.slow
 def test_jax_gives_the_output_of_tensorflow(tiny_card: Card, cache_dir: Path) -> None:
     done = subprocess.run(
         [
