@@ -333,7 +333,8 @@ DIFFERS_FROM_HEADER = Message(
     "identity_mismatch.header",
     _(
         "The form and the header of the file disagree: %(fields)s. Nothing was stored. "
-        "Correct or clear these fields and send the file again."
+        "Check which patient the image belongs to, correct or clear these fields, and "
+        "send the file again."
     ),
     "identity_mismatch",
 )
@@ -341,8 +342,8 @@ DIFFERS_FROM_RECORD = Message(
     "identity_mismatch.record",
     _(
         "This image is already stored, and the form and the record disagree: "
-        "%(fields)s. Nothing was stored. Correct or clear these fields and send the "
-        "file again."
+        "%(fields)s. Nothing was stored. Check which patient the image belongs to, "
+        "correct or clear these fields, and send the file again."
     ),
     "identity_mismatch",
 )
