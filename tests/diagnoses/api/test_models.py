@@ -10,7 +10,7 @@ from django.test import Client
 
 from accounts.models import AuditEvent, Role
 from diagnoses.models import ModelVersion
-from tests.clients import person, program
+from tests.clients import html, person, program
 from tests.diagnoses.fakes import card_json, default_model
 from tests.factories import ModelVersionFactory
 
@@ -98,11 +98,11 @@ def test_a_model_without_weights_is_listed_but_not_selectable() -> None:
     [listed] = program(Role.CLINICIAN).get("/api/v1/models/").json()["results"]
     assert (listed["has_weights"], listed["weights_sha256"]) == (False, None)
     client = person(Role.ADMIN)
-    assert "No weights shipped: no data" in client.get("/models/").content.decode()
-    page = client.get(f"/models/{NAME}/").content.decode()
+    assert "No weights shipped: no data" in html(client, "/models/")
+    page = html(client, f"/models/{NAME}/")
     assert "No weights shipped" in page
     assert 'name="decision"' not in page
-    assert f'value="{NAME}"' not in client.get("/upload/").content.decode()
+    assert f'value="{NAME}"' not in html(client, "/upload/")
 
 
 def test_decisions_on_the_page_appear_in_its_history() -> None:
@@ -135,7 +135,7 @@ def test_decisions_on_the_page_appear_in_its_history() -> None:
 def test_thresholds_can_be_set_on_the_page() -> None:
     made = version("1", operating_points={"original": {"Normal": 0.4}})
     client = person(Role.ADMIN)
-    assert "original" in client.get(f"/models/{NAME}/").content.decode()
+    assert "original" in html(client, f"/models/{NAME}/")
     path = f"/models/{NAME}/thresholds/"
     by_hand = {"version": "1", "label": "Normal", "value": "0.37", "reason": "decided"}
     page = client.post(path, by_hand, follow=True).content.decode()
