@@ -20,6 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from ml.cards.measurements import NOT_SEPARABLE
 from ml.datasets.ground_truth import ground_truth_of
 from ml.datasets.manifest import ManifestRow
 from ml.errors import MlError, ModelError
@@ -45,7 +46,6 @@ SEES = (
     "the outer 8 % of the image at 32 x 32, a histogram of 32 greys, width, height, "
     "aspect ratio and file size"
 )
-NOT_SEPARABLE = "source not separable from disease"
 Progress = Callable[[int, int], None]
 
 

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ml.cards.measurements import command_text
-from ml.evaluation.baseline import NOT_SEPARABLE
+from ml.cards.measurements import NOT_SEPARABLE, command_text
 from ml.evaluation.coverage import risk_coverage
 from ml.evaluation.plots import plots_of
 from ml.evaluation.summary import GROUP_METRICS, HEADLINES, ScoredImages

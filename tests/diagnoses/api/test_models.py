@@ -10,6 +10,7 @@ from django.test import Client
 
 from accounts.models import AuditEvent, Role
 from diagnoses.models import ModelVersion
+from ml.cards.upgrade import upgraded
 from tests.clients import html, person, program
 from tests.diagnoses.fakes import card_json, default_model
 from tests.factories import ModelVersionFactory
@@ -91,6 +92,30 @@ def test_one_version_can_be_requested_by_number() -> None:
     assert client.get(path).json()["version"] == "2"
     assert client.get(f"{path}?version=1").json()["version"] == "1"
     assert client.get(f"{path}?version=9").status_code == 404
+
+
+def test_metrics_of_a_card_are_under_the_former_key_too() -> None:
+    accuracy = {"value": 0.5, "low": 0.4, "high": 0.6}
+    measured = {
+        "key": "val",
+        "split": "val",
+        "datasets": ["nih"],
+        "images": 9,
+        "patients": 8,
+        "command": ["python", "manage.py", "evaluate_model"],
+        "metrics": [{"name": "accuracy", **accuracy}],
+    }
+    card = upgraded(card_json(NAME)) | {"measurements": [measured]}
+    ModelVersionFactory(name=NAME, version="1", card=card)
+    client = program(Role.CLINICIAN)
+
+    [listed] = client.get("/api/v1/models/").json()["results"]
+    one = client.get(f"/api/v1/models/{NAME}/").json()
+
+    for answer in (listed, one):
+        assert answer["card"]["measurements"] == [measured]
+        assert answer["card"]["metrics"]["val"]["n"] == 9
+        assert answer["card"]["metrics"]["val"]["accuracy"] == accuracy
 
 
 def test_a_model_without_weights_is_listed_but_not_selectable() -> None:
