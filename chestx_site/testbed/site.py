@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from django.conf import settings
+from django.utils.translation import gettext
 
 from chestx_site.demo import HOST
 from chestx_site.supervision.processes import ChildProcess
@@ -110,10 +111,9 @@ class Site:
             check=False,
         )
         if done.returncode:
-            raise SiteError(
-                f"manage.py {arguments[0]} failed:\n{done.stdout[-_SHOWN_OUTPUT:]}"
-                f"{done.stderr[-_SHOWN_OUTPUT:]}"
-            )
+            message = gettext("manage.py %(command)s failed:\n%(output)s")
+            output = done.stdout[-_SHOWN_OUTPUT:] + done.stderr[-_SHOWN_OUTPUT:]
+            raise SiteError(message % {"command": arguments[0], "output": output})
 
     def is_ready(self) -> bool:
         """Return whether the web server says that it is ready."""

@@ -2,7 +2,7 @@
 
 import pytest
 from django.urls import reverse
-from django.utils import timezone, translation
+from django.utils import timezone
 
 from accounts.models import Role
 from diagnoses.messages import LATERAL_VIEW_UNNAMED
@@ -15,12 +15,6 @@ from tests.diagnoses.pages.page_rows import study_with_image
 from tests.factories import PredictionFactory, UploadFactory
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def brackets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put every translation into brackets."""
-    monkeypatch.setattr(translation._trans, "gettext", lambda text: f"⟦{text}⟧")
 
 
 def _refused(**columns: object) -> Upload:
