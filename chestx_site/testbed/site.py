@@ -48,10 +48,6 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _random_password() -> str:
-    return secrets.token_urlsafe(12)
-
-
 @dataclass
 class Site:
     """Address, password and environment of one ChestX.
@@ -66,7 +62,7 @@ class Site:
     var_dir: Path
     variables: Mapping[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
-    password: str = field(default_factory=_random_password)
+    password: str = field(default_factory=lambda: secrets.token_urlsafe(12))
 
     @property
     def environment(self) -> dict[str, str]:

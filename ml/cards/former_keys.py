@@ -12,7 +12,6 @@ from typing import Any
 from ml.cards.json_reader import as_json, read_json
 from ml.cards.measurements import (
     NOT_SEPARABLE,
-    Confusion,
     Coverage,
     Estimate,
     Group,
@@ -72,7 +71,10 @@ def _report(measurement: Measurement) -> dict[str, Any]:
         "groups": _groups(measurement.groups),
     }
     if measurement.confusion:
-        report["confusion"] = _confusion(measurement.confusion)
+        report["confusion"] = {
+            "rows_are": "truth",
+            **as_json(measurement.confusion),
+        }
     if measurement.coverage:
         report["uncertainty"] = _uncertainty(measurement.coverage)
     if measurement.pair:
@@ -110,10 +112,6 @@ def _groups(groups: Iterable[Group]) -> dict[str, Any]:
             **_metrics(each.metrics),
         }
     return by_kind
-
-
-def _confusion(confusion: Confusion) -> dict[str, Any]:
-    return {"rows_are": "truth", **as_json(confusion)}
 
 
 def _uncertainty(coverage: Coverage) -> dict[str, Any]:
