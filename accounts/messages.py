@@ -30,3 +30,22 @@ class Message:
     def format(self, params: Mapping[str, object]) -> str:
         """Return the sentence in the language of the reader."""
         return str(self.text) % params if params else str(self.text)
+
+
+def reason_text(
+    messages: Mapping[str, Message],
+    code: str,
+    params: Mapping[str, object],
+    *,
+    stored: str = "",
+) -> str:
+    """Return a stored reason as a sentence in the language of the reader.
+
+    Args:
+        messages: The messages of the app by their codes.
+        code: The code of a message, or "".
+        params: Values of its placeholders.
+        stored: The sentence itself, where a former version stored that.
+    """
+    message = messages.get(code)
+    return message.format(params) if message else stored

@@ -17,6 +17,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
 from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts.demo import create_demo_users
 from accounts.errors import ChestXError
@@ -36,6 +37,8 @@ from ml.errors import MlError
 HOST = "127.0.0.1"
 LONGEST_START_S = 120.0
 GUNICORN = ("-c", "python:chestx_site.web.gunicorn_config", "chestx_site.wsgi")
+DEMO_PATIENTS = _("demo patients")
+LOADED = _("Loaded: %(what)s")
 CELERY = ("-A", "chestx_site", "worker", "-Q", "inference", "--loglevel", "INFO")
 
 
@@ -232,7 +235,7 @@ class Demo:
 
     def _loading_result(self, status: int) -> str:
         if status == 0:
-            return gettext("Loaded: %(what)s")
+            return str(LOADED)
         if self._loader.log:
             return gettext("Not everything was loaded: %(what)s. See %(log)s")
         return gettext("Not everything was loaded: %(what)s. See above.")
@@ -243,7 +246,7 @@ class Demo:
 
     def _describe_loader(self, load_from: Path | None) -> ChildProcess:
         if load_from is None:
-            self._loader_label = gettext("demo patients")
+            self._loader_label = str(DEMO_PATIENTS)
             return self._program("demo patients", "manage.py", "demo_patients")
         self._loader_label = str(load_from)
         folder = str(load_from.resolve())

@@ -390,15 +390,3 @@ def stored_reason(
 
 def _storable_value(value: object) -> object:
     return value if isinstance(value, int | float) else storable(str(value))
-
-
-def reason_text(code: str, params: Mapping[str, object], stored: str) -> str:
-    """Return a stored reason as a sentence in the language of the reader.
-
-    Args:
-        code: The code of a message, or "".
-        params: Values of its placeholders.
-        stored: The sentence itself, where a former version stored that.
-    """
-    message = MESSAGES.get(code)
-    return message.format(params) if message else stored

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
-from accounts.messages import Message
+from accounts.messages import Message, reason_text
 
 # What kind of file it is.
 EMPTY_FILE = Message("empty_file", _("The file is empty."))
@@ -333,7 +333,8 @@ DIFFERS_FROM_HEADER = Message(
     "identity_mismatch.header",
     _(
         "The form and the header of the file disagree: %(fields)s. Nothing was stored. "
-        "Correct or clear these fields and send the file again."
+        "Check which patient the image belongs to, correct or clear these fields, and "
+        "send the file again."
     ),
     "identity_mismatch",
 )
@@ -341,8 +342,8 @@ DIFFERS_FROM_RECORD = Message(
     "identity_mismatch.record",
     _(
         "This image is already stored, and the form and the record disagree: "
-        "%(fields)s. Nothing was stored. Correct or clear these fields and send the "
-        "file again."
+        "%(fields)s. Nothing was stored. Check which patient the image belongs to, "
+        "correct or clear these fields, and send the file again."
     ),
     "identity_mismatch",
 )
@@ -416,7 +417,9 @@ class FieldProblems(list[dict[str, Any]]):
             FIELD_PROBLEM.format(
                 {
                     "field": field_label(problem["field"]),
-                    "problem": reason_text(problem["code"], problem["params"], ""),
+                    "problem": reason_text(
+                        MESSAGES, problem["code"], readable_params(problem["params"])
+                    ),
                 }
             )
             for problem in self
@@ -428,22 +431,12 @@ def field_label(name: str) -> str:
     return str(FIELD_LABELS.get(name, name))
 
 
-def reason_text(code: str, params: Mapping[str, Any], stored: str) -> str:
-    """Return a stored reason as a sentence in the language of the reader.
-
-    Args:
-        code: The code of a message, or "".
-        params: Values of its placeholders.
-        stored: The sentence itself, where a former version stored that.
-    """
-    message = MESSAGES.get(code)
-    if message is None:
-        return stored
-    return message.format({name: _readable(value) for name, value in params.items()})
+def readable_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn stored lists back into what they were when the error was raised."""
+    return {name: _readable(value) for name, value in params.items()}
 
 
 def _readable(value: Any) -> Any:
-    """Turn a stored list back into what it was when the error was raised."""
     if not isinstance(value, Sequence) or isinstance(value, str):
         return value
     if all(isinstance(entry, str) for entry in value):

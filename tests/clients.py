@@ -30,3 +30,10 @@ def program(role: Role = Role.INTEGRATION, *, user: User | None = None) -> UserC
     client = UserClient(headers={"Authorization": f"Token {text}"})
     client.user = user
     return client
+
+
+def html(client: Client, address: str) -> str:
+    """Return the page at an address, which must be there."""
+    answer = client.get(address)
+    assert answer.status_code == 200, answer.content[:300]
+    return answer.content.decode()

@@ -12,6 +12,7 @@ from django.db import OperationalError
 from django.test import override_settings
 
 from accounts.models import AuditEvent
+from tests.brackets import bracketed
 
 WHOLLY_SLOW = re.compile(r"^pytestmark = .*\bmark\.slow\b", re.MULTILINE)
 
@@ -58,3 +59,10 @@ def broken_trail(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OperationalError("could not extend file: No space left on device")
 
     monkeypatch.setattr(AuditEvent.objects, "create", refuse)
+
+
+@pytest.fixture
+def brackets() -> Generator[None, None, None]:
+    """Put every translation into brackets."""
+    with bracketed():
+        yield

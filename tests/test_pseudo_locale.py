@@ -18,12 +18,12 @@ from django.db import transaction
 from django.http import HttpResponse
 from django.template.loader import render_to_string
 from django.test import Client, RequestFactory, override_settings
-from django.utils import translation
 from pytest_django.plugin import DjangoDbBlocker
 
 from accounts.models import AuditEvent, Role
 from diagnoses.models import ModelVersion, Prediction
 from tests import dicom_factory
+from tests.brackets import OPEN, bracketed, outside_brackets
 from tests.clients import person
 from tests.diagnoses.fakes import card_json
 from tests.diagnoses.pages.page_rows import (
@@ -43,7 +43,6 @@ from tests.factories import (
 from tests.routes import Record, make_record, routes
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
-OPEN, CLOSE = "⟦", "⟧"
 # A card is written by the author of its model, in one language.
 CARD_TEXT = "Cardtext"
 
@@ -142,9 +141,7 @@ def untranslated(page: str, *, admin_site: bool = False) -> list[str]:
 
 def _without_data(text: str, data: Iterable[str]) -> str:
     """Return what is left of a text outside of brackets, without data."""
-    innermost = f"{OPEN}[^{OPEN}{CLOSE}]*{CLOSE}"
-    while re.search(innermost, text):
-        text = re.sub(innermost, " ", text)
+    text = outside_brackets(text)
     for pattern in data:
         text = re.sub(pattern, " ", text, flags=re.DOTALL)
     return text
@@ -153,22 +150,7 @@ def _without_data(text: str, data: Iterable[str]) -> str:
 @pytest.fixture(scope="module")
 def brackets() -> Generator[None, None, None]:
     """Put every translation into brackets."""
-
-    def gettext(message: str) -> str:
-        return f"{OPEN}{message}{CLOSE}" if message else ""
-
-    def ngettext(singular: str, plural: str, number: int) -> str:
-        return gettext(singular if number == 1 else plural)
-
-    with pytest.MonkeyPatch.context() as patch:
-        functions: dict[str, Callable[..., str]] = {
-            "gettext": gettext,
-            "ngettext": ngettext,
-            "pgettext": lambda context, message: gettext(message),
-            "npgettext": lambda context, *message: ngettext(*message),
-        }
-        for name, function in functions.items():
-            patch.setattr(translation._trans, name, function)
+    with bracketed():
         yield
 
 

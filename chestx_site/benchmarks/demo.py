@@ -9,7 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from django.utils.translation import gettext
+
 from chestx_site.benchmarks.figures import BenchmarkError
+from chestx_site.demo import DEMO_PATIENTS, LOADED
 from chestx_site.supervision.processes import ChildProcess, wait_until
 from chestx_site.testbed.clients import FINISHED, RestClient
 from chestx_site.testbed.site import Site, SiteError, temporary_folder
@@ -19,8 +22,6 @@ _LONGEST_STOP_S = 30.0
 _LONGEST_READING_S = 120.0
 # Polling costs the server time too, so it is no finer than it needs to be.
 _POLL_S = 0.02
-# The demo prints this when it has loaded its own patients.
-_LOADED = b"Loaded: demo patients"
 
 
 @contextlib.contextmanager
@@ -36,7 +37,7 @@ def running_demo(say: Callable[[str], None]) -> Iterator[Site]:
             # Empty: the demo starts its own servers.
             {"DATABASE_URL": "", "REDIS_URL": "", "SIGN_IN_FAILURES": "100"},
         )
-        say(f"Starting a demo on port {site.port}")
+        say(gettext("Starting a demo on port %(port)d") % {"port": site.port})
         demo = site.program("demo", "manage.py", "demo", log=folder / "demo.log")
         # After SIGKILL it could not stop its own children.
         demo.death_signal = signal.SIGTERM
@@ -51,11 +52,13 @@ def running_demo(say: Callable[[str], None]) -> Iterator[Site]:
 
 def _wait_for(demo: ChildProcess, site: Site) -> None:
     log = site.var_dir.parent / "demo.log"
+    # As the demo says it in the same language.
+    loaded = (LOADED % {"what": DEMO_PATIENTS}).encode()
 
     def ready() -> bool:
         if not demo.is_alive():
             return True
-        if _LOADED not in log.read_bytes():
+        if loaded not in log.read_bytes():
             return False
         try:
             return RestClient(site).is_idle()
@@ -64,7 +67,8 @@ def _wait_for(demo: ChildProcess, site: Site) -> None:
 
     in_time = wait_until(ready, timeout_s=_LONGEST_START_S, interval_s=1.0)
     if not in_time or not demo.is_alive():
-        raise BenchmarkError(f"The demo did not start:\n{demo.log_tail(lines=20)}")
+        message = gettext("The demo did not start. The end of its log:\n%(log)s")
+        raise BenchmarkError(message % {"log": demo.log_tail(lines=20)})
 
 
 class ReadingClient(RestClient):
@@ -78,7 +82,8 @@ class ReadingClient(RestClient):
         """
         [image] = self.upload([(name, content)], **fields)
         if image["outcome"] != "stored" or not image["predictions"]:
-            raise BenchmarkError(f"{name} was not stored for a model: {image}")
+            message = gettext("%(file)s was not stored for a model: %(answer)s")
+            raise BenchmarkError(message % {"file": name, "answer": image})
         return str(image["predictions"][0]["id"])
 
     def result(self, prediction_id: str, *, poll_s: float = _POLL_S) -> dict[str, Any]:
@@ -92,7 +97,9 @@ class ReadingClient(RestClient):
             prediction = self.get(f"/api/v1/predictions/{prediction_id}/")
             if prediction["status"] in FINISHED:
                 if prediction["status"] != "succeeded":
-                    raise BenchmarkError(f"An image was not read: {prediction}")
+                    message = gettext("An image was not read: %(answer)s")
+                    raise BenchmarkError(message % {"answer": prediction})
                 return dict(prediction)
             time.sleep(poll_s)
-        raise BenchmarkError(f"No result after {_LONGEST_READING_S:g} s")
+        message = gettext("No result after %(seconds)d s")
+        raise BenchmarkError(message % {"seconds": _LONGEST_READING_S})

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from django.utils.functional import Promise
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from chestx_site.testbed.site import SiteError
 
@@ -38,7 +41,7 @@ class Goal:
 
     benchmark: str
     figure: str
-    title: str
+    title: Promise | str
     unit: str
     limit: float
     at_least: bool
@@ -50,12 +53,17 @@ class Goal:
 
 GOALS = (
     Goal(
-        "inference", "ratio", "image with heat maps, usual way over ours", "x", 20, True
+        "inference",
+        "ratio",
+        _("image with heat maps, usual way over ours"),
+        "x",
+        20,
+        True,
     ),
     Goal(
         "inference",
         "tensorflow_ratio",
-        "TensorFlow compiled pass over ours",
+        _("TensorFlow compiled pass over ours"),
         "x",
         1.5,
         True,
@@ -63,17 +71,24 @@ GOALS = (
     Goal(
         "inference",
         "onnxruntime_ratio",
-        "onnxruntime's bare pass over ours",
+        _("onnxruntime's bare pass over ours"),
         "x",
         1.0,
         True,
     ),
     Goal(
-        "inference", "over_bare_pass", "ours over OpenVINO's bare pass", "x", 1.3, False
+        "inference",
+        "over_bare_pass",
+        _("ours over OpenVINO's bare pass"),
+        "x",
+        1.3,
+        False,
     ),
-    Goal("upload", "p95_s", "drawn image to stored result, p95", "s", 0.5, False),
-    Goal("throughput", "images_per_s", "images sent, read and stored", "/s", 8, True),
-    Goal("pages", "ratio", "p95 with 100,000 studies over 1,000", "x", 1.5, False),
+    Goal("upload", "p95_s", _("drawn image to stored result, p95"), "s", 0.5, False),
+    Goal(
+        "throughput", "images_per_s", _("images sent, read and stored"), "/s", 8, True
+    ),
+    Goal("pages", "ratio", _("p95 with 100,000 studies over 1,000"), "x", 1.5, False),
 )
 
 
@@ -128,19 +143,18 @@ def keep(path: Path, figures: Mapping[str, Figures], machine: Machine) -> None:
 
 
 def table(figures: Mapping[str, Figures], machine: Machine) -> Iterator[str]:
-    """Yield the lines of a table: the goals first, then all figures."""
-    yield f"{machine.cpu}, {machine.cores} cores, {machine.memory_gb:g} GB"
-    load = ", ".join(f"{value:.1f}" for value in machine.load_before)
-    yield f"load before: {load}; Python {machine.python}; commit {machine.commit}"
+    """Yield the lines of a table: the goals first, then all figures.
+
+    Figures and ways have the names that they have in the JSON.
+    """
+    yield from _machine_lines(machine)
     yield ""
     for goal in GOALS:
         if goal.benchmark in figures:
             value = figures[goal.benchmark][goal.figure]
-            sign = "at least" if goal.at_least else "at most"
-            mark = "met" if goal.met(value) else "MISSED"
             yield (
-                f"  {goal.benchmark:<11}{goal.title:<42}{value:>9.3g} {goal.unit:<3}"
-                f"{sign} {goal.limit:g}: {mark}"
+                f"  {goal.benchmark:<11}{goal.title!s:<42}{value:>9.3g} {goal.unit:<3}"
+                f"{_verdict(goal, value)}"
             )
     for name, benchmark_figures in figures.items():
         yield ""
@@ -151,11 +165,35 @@ def table(figures: Mapping[str, Figures], machine: Machine) -> Iterator[str]:
         yield from _ways(benchmark_figures.get("ways", {}))
 
 
+def _machine_lines(machine: Machine) -> Iterator[str]:
+    yield gettext("%(cpu)s, %(cores)d cores, %(memory)s GB") % {
+        "cpu": machine.cpu or gettext("unknown"),
+        "cores": machine.cores,
+        "memory": f"{machine.memory_gb:g}",
+    }
+    yield gettext("load before: %(load)s; Python %(python)s; commit %(commit)s") % {
+        "load": ", ".join(f"{value:.1f}" for value in machine.load_before),
+        "python": machine.python,
+        "commit": machine.commit or gettext("unknown"),
+    }
+
+
+def _verdict(goal: Goal, value: float) -> str:
+    """Return the goal and whether a value meets it; a table of whole phrases."""
+    phrases = {
+        (True, True): gettext("at least %(limit)s: met"),
+        (True, False): gettext("at least %(limit)s: MISSED"),
+        (False, True): gettext("at most %(limit)s: met"),
+        (False, False): gettext("at most %(limit)s: MISSED"),
+    }
+    return phrases[goal.at_least, goal.met(value)] % {"limit": f"{goal.limit:g}"}
+
+
 def _ways(ways: Mapping[str, Figures]) -> Iterator[str]:
     """Yield a heading and a line for each way."""
     columns = list(next(iter(ways.values()), {}))
     if columns:
-        yield "  " + " " * 24 + "".join(f"{c.replace('_', ' '):>24}" for c in columns)
+        yield "  " + " " * 24 + "".join(f"{c:>24}" for c in columns)
     for name, row in ways.items():
         yield f"  {name:<24}" + "".join(f"{row[column]:>24}" for column in columns)
 
@@ -172,7 +210,7 @@ def _cpu_name() -> str:
     for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
-    return platform.processor() or "unknown"
+    return platform.processor()
 
 
 def _commit(folder: Path) -> str:
@@ -183,4 +221,4 @@ def _commit(folder: Path) -> str:
         text=True,
         check=False,
     )
-    return done.stdout.strip() or "unknown"
+    return done.stdout.strip()

@@ -26,8 +26,10 @@ from typing import Any, Self
 import cv2
 import numpy as np
 from django.conf import settings
+from django.utils.translation import gettext
 
 from chestx_site.benchmarks.figures import BenchmarkError, Figures
+from diagnoses.messages import error_text
 from ml.cards.card import Card, get_card
 from ml.datasets.manifest import read_manifest, with_split
 from ml.errors import MlError
@@ -128,7 +130,8 @@ class WayProcess:
             BenchmarkError: It has ended.
         """
         if self._process.stdin is None or self._process.poll() is not None:
-            raise BenchmarkError(f"{self.way.name} has ended.")
+            message = gettext("%(way)s has ended.")
+            raise BenchmarkError(message % {"way": self.way.name})
         self._process.stdin.write(json.dumps({"ask": what, **values}) + "\n")
         self._process.stdin.flush()
         return self._answer()
@@ -144,11 +147,13 @@ class WayProcess:
         if not line:
             self._process.wait()
             self._log.seek(0)
-            lines = self._log.read().strip().splitlines() or ["no output"]
-            raise BenchmarkError(
-                f"{self.way.name} does not answer: {lines[-1]} "
-                "(It needs all of requirements-test.txt.)"
+            lines = self._log.read().strip().splitlines()
+            message = gettext(
+                "%(way)s does not answer. It needs all of requirements-test.txt. The "
+                "end of its log: %(log)s"
             )
+            log = lines[-1] if lines else gettext("no output")
+            raise BenchmarkError(message % {"way": self.way.name, "log": log})
         return json.loads(line)
 
 
@@ -161,7 +166,7 @@ def measure(say: Callable[[str], None]) -> Figures:
     try:
         card = get_card(settings.DEFAULT_MODEL)
     except MlError as error:
-        raise BenchmarkError(error.message) from error
+        raise BenchmarkError(error_text(error)) from error
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         images = Path(folder) / "images.npy"
         np.save(images, drawn_images())
@@ -169,7 +174,7 @@ def measure(say: Callable[[str], None]) -> Figures:
             way.name: stack.enter_context(_started(way, card, images, say))
             for way in WAYS
         }
-        say("Inference: measuring in turns")
+        say(gettext("Inference: measuring in turns"))
         latencies = _latencies(list(processes.values()))
         # Before the batches: memory for 32 large images is not part of the way.
         memory = {name: each.ask("memory")["most"] for name, each in processes.items()}
@@ -182,7 +187,7 @@ def measure(say: Callable[[str], None]) -> Figures:
             }
             for name, process in processes.items()
         }
-        say("Inference: comparing bfloat16 with float32")
+        say(gettext("Inference: comparing bfloat16 with float32"))
         agreement = _agreement(card, processes)
     return {
         **ratios({name: float(row["median_ms"]) for name, row in table.items()}),
@@ -201,7 +206,7 @@ def measure(say: Callable[[str], None]) -> Figures:
 def _started(
     way: Compared, card: Card, images: Path, say: Callable[[str], None]
 ) -> WayProcess:
-    say(f"Inference: starting {way.name}")
+    say(gettext("Inference: starting %(way)s") % {"way": way.name})
     if way.module in _KEEPING:
         # The first start fills the cache; the measured cold start uses it.
         WayProcess(way, card=card, images=images).end()

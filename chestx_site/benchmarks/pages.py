@@ -8,6 +8,8 @@ import urllib.parse
 from collections.abc import Callable, Iterable
 from itertools import cycle, islice
 
+from django.utils.translation import gettext
+
 from chestx_site.benchmarks.demo import running_demo
 from chestx_site.benchmarks.figures import Figures, spread
 from chestx_site.testbed.clients import BrowserSession
@@ -28,9 +30,10 @@ def measure(say: Callable[[str], None]) -> Figures:
     figures: Figures = {}
     with running_demo(say) as site:
         for size in SIZES:
-            say(f"Pages: filling the record up to {size:,} studies")
+            message = gettext("Pages: filling the record up to %(studies)s studies")
+            say(message % {"studies": f"{size:,}"})
             addresses = _filled(site, size)
-            say(f"Pages: {_ROUNDS} rounds")
+            say(gettext("Pages: %(rounds)d rounds") % {"rounds": _ROUNDS})
             figures[f"studies_{size}"] = _time_pages(BrowserSession(site), addresses)
     small, large = (figures[f"studies_{size}"] for size in SIZES)
     ratios = {

@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from django.db import connection, models, transaction
+from django.utils.translation import gettext
 
 from accounts.models import Department
 from diagnoses.models import Finding, ModelVersion, Prediction, WorklistEntry
@@ -64,7 +65,7 @@ def fill(size: int, path: str) -> None:
     department = Department.objects.order_by("pk").first()
     model = ModelVersion.objects.filter(state=ModelVersion.State.ACTIVE).first()
     if department is None or model is None:
-        raise RuntimeError("the record has no department or no active model")
+        raise RuntimeError(gettext("The record has no department or no active model."))
     made = Study.objects.count()
     while made < size:
         count = min(_BATCH, size - made)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
 
+from django.utils.translation import gettext
+
 from chestx_site.benchmarks.cpu import cpu_seconds, used_per_image
 from chestx_site.benchmarks.demo import ReadingClient, running_demo
 from chestx_site.benchmarks.figures import Figures
@@ -29,7 +31,10 @@ def measure(say: Callable[[str], None]) -> Figures:
     source, pictures = jpeg_pictures()
     with running_demo(say) as site:
         _send_all(site, pictures, _WARM_UP, prefix="WARM")
-        say(f"Throughput: {_IMAGES} images ({source}) from {_CLIENTS} clients")
+        say(
+            gettext("Throughput: %(images)d images from %(clients)d clients")
+            % {"images": _IMAGES, "clients": _CLIENTS}
+        )
         used = cpu_seconds(site.var_dir)
         began = time.perf_counter()
         sent_s = _send_all(site, pictures, _IMAGES, prefix="BENCH")

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterable
 from statistics import median
 
+from django.utils.translation import gettext
+
 from chestx_site.benchmarks.cpu import cpu_seconds, used_per_image
 from chestx_site.benchmarks.demo import ReadingClient, running_demo
 from chestx_site.benchmarks.figures import Figures, spread
@@ -26,12 +28,13 @@ def measure(say: Callable[[str], None]) -> Figures:
         client = ReadingClient(site)
         for content in drawn_images(_WARM_UP):
             client.result(client.send("warm-up.dcm", content))
-        say(f"Upload: {_IMAGES} drawn images, one at a time")
+        message = gettext("Upload: %(images)d drawn images, one at a time")
+        say(message % {"images": _IMAGES})
         used = cpu_seconds(site.var_dir)
         figures = _one_at_a_time(client, drawn_images(_IMAGES))
         after = cpu_seconds(site.var_dir)
         figures["cpu_seconds_a_image_of"] = used_per_image(used, after, _IMAGES)
-        say("Upload: the JPEG 2000 sample")
+        say(gettext("Upload: the JPEG 2000 sample"))
         compressed = _one_at_a_time(client, jpeg_2000_images(_JPEG_2000_IMAGES))
         return figures | ({"jpeg_2000": compressed} if compressed else {})
 

@@ -10,24 +10,28 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 import redis
+from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from chestx_site.embedded.places import redis_socket
 from chestx_site.faults.record import Held, Record
 from chestx_site.faults.stack import FaultStack
 
 
-class Fault(StrEnum):
-    """Kinds of faults."""
+class Fault(models.TextChoices):
+    """Kinds of faults, with labels for people."""
 
-    KILL_WORKER = "kill -9 of the worker's main process"
-    KILL_POOL_CHILD = "kill -9 of a process that reads images"
-    FREEZE_POOL_CHILD = "a process that reads an image frozen until its lease is over"
-    FLUSH_REDIS = "Redis flushed"
-    EMPTY_REDIS = "Redis killed and restarted empty"
-    RESTART_POSTGRESQL = "PostgreSQL restarted"
+    KILL_WORKER = "kill_worker", _("kill -9 of the worker's main process")
+    KILL_POOL_CHILD = "kill_pool_child", _("kill -9 of a process that reads images")
+    FREEZE_POOL_CHILD = (
+        "freeze_pool_child",
+        _("a process that reads an image frozen until its lease is over"),
+    )
+    FLUSH_REDIS = "flush_redis", _("Redis flushed")
+    EMPTY_REDIS = "empty_redis", _("Redis killed and restarted empty")
+    RESTART_POSTGRESQL = "restart_postgresql", _("PostgreSQL restarted")
 
 
 # Reading takes some hundredths of a second, so most kills would hit idle processes.

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from django.conf import settings
+from django.utils.translation import gettext
 
 from chestx_site.demo import CELERY, GUNICORN
 from chestx_site.embedded.places import database_url, redis_url, state_dir
@@ -89,7 +90,8 @@ class FaultStack:
         for child in (self.web, self.worker, self.sweeper):
             self.supervisor.start(child)
         if not wait_until(self._is_ready, timeout_s=LONGEST_START_S):
-            raise SiteError(f"The site did not start:\n{self.web.log_tail(lines=20)}")
+            message = gettext("The site did not start. The end of its log:\n%(log)s")
+            raise SiteError(message % {"log": self.web.log_tail(lines=20)})
 
     def stop(self) -> None:
         """Stop all processes."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import psycopg
+from django.utils.translation import gettext
 from pydicom.uid import generate_uid
 
 from chestx_site.faults.injections import Fault, Injected, Injector, plan
@@ -97,11 +98,12 @@ def run_trial(var_dir: Path, *, options: Options, say: Callable[[str], None]) ->
     )
     record = Record(stack.database_url)
     try:
-        say("Drawing images")
+        say(gettext("Drawing images"))
         images = draw_images(var_dir.parent / "images", options)
-        say("Starting servers, web, worker and sweeper")
+        say(gettext("Starting servers, web, worker and sweeper"))
         stack.start()
-        say(f"Sending {options.images} images while things break (seed {options.seed})")
+        message = gettext("Sending %(images)d images during faults (seed %(seed)d)")
+        say(message % {"images": options.images, "seed": options.seed})
         report = _break_and_count(stack, record, images, options)
     finally:
         record.close()
@@ -231,32 +233,63 @@ def judge(report: Report) -> list[str]:
         report.injected.counts[fault]
         for fault in (Fault.KILL_WORKER, Fault.KILL_POOL_CHILD)
     )
-    errors = {
-        f"{counts.instances} instances of {options.images} images": (
-            counts.instances != options.images
+    expected = {"images": options.images, "kills": options.kills}
+    errors = [
+        (
+            gettext("instances: %(count)d, expected %(images)d"),
+            counts.instances,
+            counts.instances != options.images,
         ),
-        f"{counts.unfinished} images stuck": counts.unfinished > 0,
-        f"{counts.otherwise_finished} images failed or rejected": (
-            counts.otherwise_finished > 0
+        (gettext("images stuck: %(count)d"), counts.unfinished, counts.unfinished > 0),
+        (
+            gettext("images failed or rejected: %(count)d"),
+            counts.otherwise_finished,
+            counts.otherwise_finished > 0,
         ),
-        f"{counts.succeeded} finished runs of {options.images}": (
-            counts.succeeded != options.images
+        (
+            gettext("runs that succeeded: %(count)d, expected %(images)d"),
+            counts.succeeded,
+            counts.succeeded != options.images,
         ),
-        f"{counts.images_without_one_run} images without exactly one run": (
-            counts.images_without_one_run > 0
+        (
+            gettext("images without exactly one run: %(count)d"),
+            counts.images_without_one_run,
+            counts.images_without_one_run > 0,
         ),
-        f"{counts.runs_without_all_findings} runs with missing or extra findings": (
-            counts.runs_without_all_findings > 0
+        (
+            gettext("runs with missing or extra findings: %(count)d"),
+            counts.runs_without_all_findings,
+            counts.runs_without_all_findings > 0,
         ),
-        f"{counts.finished_by_another_attempt} runs finished after losing the claim": (
-            counts.finished_by_another_attempt > 0
+        (
+            gettext("runs finished after losing the claim: %(count)d"),
+            counts.finished_by_another_attempt,
+            counts.finished_by_another_attempt > 0,
         ),
-        f"{counts.wrong_worklist_lines} wrong worklist entries": (
-            counts.wrong_worklist_lines > 0
+        (
+            gettext("wrong worklist entries: %(count)d"),
+            counts.wrong_worklist_lines,
+            counts.wrong_worklist_lines > 0,
         ),
-        f"{report.unforeseen} unexpected errors in the worker": report.unforeseen > 0,
-        f"{len(slow)} recoveries slower than {limit_s:.0f} s": bool(slow),
-        f"{kills} kills of {options.kills}": kills != options.kills,
-    }
+        (
+            gettext("unexpected errors in the worker: %(count)d"),
+            report.unforeseen,
+            report.unforeseen > 0,
+        ),
+        (
+            gettext("recoveries slower than %(limit)d s: %(count)d"),
+            len(slow),
+            bool(slow),
+        ),
+        (
+            gettext("kills: %(count)d, expected %(kills)d"),
+            kills,
+            kills != options.kills,
+        ),
+    ]
     failures = [f for sent in report.sent.values() for f in sent.failures]
-    return [sentence for sentence, wrong in errors.items() if wrong] + failures
+    return [
+        sentence % {**expected, "limit": limit_s, "count": count}
+        for sentence, count, wrong in errors
+        if wrong
+    ] + failures

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.translation import gettext
+
 from chestx_site.demo import HOST
 from chestx_site.testbed.site import Site, SiteError
 
@@ -159,9 +161,8 @@ class BrowserSession(Client):
         """
         answer = self.request(path)
         if "/sign-in/" in answer.url:
-            raise AnswerError(
-                f"{path} needs sign-in", status=http.HTTPStatus.UNAUTHORIZED
-            )
+            message = gettext("%(address)s needs sign-in") % {"address": path}
+            raise AnswerError(message, status=http.HTTPStatus.UNAUTHORIZED)
         return answer.body
 
     def upload(self, name: str, content: bytes) -> str:

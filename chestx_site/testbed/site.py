@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from django.conf import settings
+from django.utils.translation import gettext
 
 from chestx_site.demo import HOST
 from chestx_site.supervision.processes import ChildProcess
@@ -47,10 +48,6 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _random_password() -> str:
-    return secrets.token_urlsafe(12)
-
-
 @dataclass
 class Site:
     """Address, password and environment of one ChestX.
@@ -65,7 +62,7 @@ class Site:
     var_dir: Path
     variables: Mapping[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
-    password: str = field(default_factory=_random_password)
+    password: str = field(default_factory=lambda: secrets.token_urlsafe(12))
 
     @property
     def environment(self) -> dict[str, str]:
@@ -110,10 +107,9 @@ class Site:
             check=False,
         )
         if done.returncode:
-            raise SiteError(
-                f"manage.py {arguments[0]} failed:\n{done.stdout[-_SHOWN_OUTPUT:]}"
-                f"{done.stderr[-_SHOWN_OUTPUT:]}"
-            )
+            message = gettext("manage.py %(command)s failed:\n%(output)s")
+            output = done.stdout[-_SHOWN_OUTPUT:] + done.stderr[-_SHOWN_OUTPUT:]
+            raise SiteError(message % {"command": arguments[0], "output": output})
 
     def is_ready(self) -> bool:
         """Return whether the web server says that it is ready."""

@@ -14,6 +14,7 @@ from diagnoses.models import (
     SiteAcceptance,
     StateChange,
 )
+from ml.cards.former_keys import with_former_keys
 
 
 class ModelVersionSerializer(serializers.ModelSerializer):
@@ -21,6 +22,10 @@ class ModelVersionSerializer(serializers.ModelSerializer):
 
     weights_sha256 = serializers.SerializerMethodField(
         help_text="Null: no weights, so it cannot be used."
+    )
+    card = serializers.SerializerMethodField(
+        help_text="In the present schema of cards. Deprecated: the key `metrics`, see "
+        "`measurements`, and the keys that say films, see those that say images."
     )
 
     class Meta:
@@ -42,6 +47,10 @@ class ModelVersionSerializer(serializers.ModelSerializer):
     def get_weights_sha256(self, version: ModelVersion) -> str | None:
         """Return the hash, or null."""
         return version.weights_sha256 or None
+
+    def get_card(self, version: ModelVersion) -> dict[str, Any]:
+        """Return the card with its former keys beside the present ones."""
+        return with_former_keys(version.card)
 
 
 class _ByAPerson(serializers.ModelSerializer):

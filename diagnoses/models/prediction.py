@@ -13,9 +13,10 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.access import Action, DepartmentQuerySet, may
+from accounts.messages import reason_text
 from accounts.models import User
 from diagnoses.labels import label_name
-from diagnoses.messages import reason_text
+from diagnoses.messages import MESSAGES
 from diagnoses.models.version import ModelVersion, OperatingPoint
 from patients.models import SHA256_HEX, Instance, Priority
 
@@ -225,7 +226,9 @@ class Prediction(models.Model):
     @property
     def reason_text(self) -> str:
         """The reason as a sentence in the language of the reader, or ""."""
-        return reason_text(self.reason_message, self.reason_params, self.reason)
+        return reason_text(
+            MESSAGES, self.reason_message, self.reason_params, stored=self.reason
+        )
 
     @property
     def finished(self) -> bool:

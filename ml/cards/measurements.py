@@ -9,6 +9,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+# The verdict where the baseline reads as well as the model.
+NOT_SEPARABLE = "source not separable from disease"
+
 
 @dataclass(frozen=True)
 class Estimate:

@@ -21,7 +21,7 @@ from ml.cards.from_report import (
 )
 from ml.cards.json_reader import as_json, read_json
 
-_RENAMED_KEYS = {
+RENAMED_KEYS = {
     "films": "images",
     "films_seen": "images_seen",
     "films_with": "images_with",
@@ -74,7 +74,7 @@ def upgraded(raw: Mapping[str, Any]) -> dict[str, Any]:
 def _renamed(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {
-            _RENAMED_KEYS.get(key, key): _renamed(inner) for key, inner in value.items()
+            RENAMED_KEYS.get(key, key): _renamed(inner) for key, inner in value.items()
         }
     if isinstance(value, list):
         return [_renamed(inner) for inner in value]

@@ -20,6 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from ml.cards.measurements import NOT_SEPARABLE
 from ml.datasets.ground_truth import ground_truth_of
 from ml.datasets.manifest import ManifestRow
 from ml.errors import MlError, ModelError
@@ -27,6 +28,7 @@ from ml.evaluation.bootstrap import with_interval
 from ml.evaluation.comparison import Difference, paired_difference
 from ml.evaluation.scoring import pair_images, pair_measure
 from ml.evaluation.summary import ScoredImages, headline, label_measure, measure_of
+from ml.evaluation.wording import in_english
 from ml.metrics import auc, mean_auc
 from ml.pixels import read_display
 from ml.training.operating_points import youden_threshold
@@ -41,11 +43,10 @@ LEAST_IMAGES = 10
 STEPS = 2000
 TOLERANCE = 1e-6
 METRICS = ("accuracy", "balanced_accuracy", "mean_auc")
-SEES = (
+SEES = in_english(
     "the outer 8 % of the image at 32 x 32, a histogram of 32 greys, width, height, "
     "aspect ratio and file size"
 )
-NOT_SEPARABLE = "source not separable from disease"
 Progress = Callable[[int, int], None]
 
 

@@ -7,7 +7,6 @@ images for independent, so that with several images a patient its p is somewhat 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from scipy.stats import binomtest
 from ml.errors import ModelError
 from ml.evaluation.bootstrap import Measure, draws_of, interval_of, rounded, value_of
 from ml.evaluation.summary import ScoredImages, label_measure, measure_of
+from ml.evaluation.wording import Translate, in_english, metric_names
 
 Difference = dict[str, float | None]
 METRICS = ("accuracy", "balanced_accuracy", "mean_auc")
@@ -136,29 +136,37 @@ def _difference(one: Measure, other: Measure, counts: np.ndarray) -> dict[str, A
 
 
 def comparison_lines(
-    report: dict[str, Any], *, names: Sequence[str] = METRICS
+    report: dict[str, Any], *, translate: Translate = in_english
 ) -> list[str]:
-    """Return the comparison as lines for people."""
-    first, second = (report[key]["model"] for key in ("first", "second"))
-    lines = [f"{first} against {second}: {report['n']} images"]
-    for name in names:
+    """Return the comparison as lines for people.
+
+    Args:
+        report: What `compare_scored` reports.
+        translate: Returns a text in the language of the reader.
+    """
+    names = metric_names(translate)
+    models = {key: report[key]["model"] for key in ("first", "second")}
+    heading = translate("%(first)s against %(second)s: %(n)d images")
+    lines = [heading % {**models, "n": report["n"]}]
+    for name in METRICS:
         if name in report.get("figures", {}):
-            lines.append(f"{name.replace('_', ' ')}: {_line(report['figures'][name])}")
+            lines.append(_line(names[name], report["figures"][name], translate))
     for label, label_report in report["labels"].items():
         if "auc" in label_report:
-            lines.append(f"{label}, AUC: {_line(label_report['auc'])}")
+            title = translate("%(label)s, AUC") % {"label": label}
+            lines.append(_line(title, label_report["auc"], translate))
     if "mcnemar" in report:
-        test = report["mcnemar"]
-        lines.append(
-            f"only {first} right: {test['only_first_right']}, only {second} right: "
-            f"{test['only_second_right']}, McNemar p {test['p']:.4f}"
+        text = translate(
+            "only %(first)s right: %(only_first_right)d, only %(second)s right: "
+            "%(only_second_right)d, McNemar p %(p).4f"
         )
+        lines.append(text % {**models, **report["mcnemar"]})
     return lines
 
 
-def _line(values: dict[str, Any]) -> str:
-    lead = values["difference"]
-    return (
-        f"{values['first']} and {values['second']}, difference {lead['value']} "
-        f"({lead['low']} to {lead['high']}), p {lead['p']}"
+def _line(title: str, values: dict[str, Any], translate: Translate) -> str:
+    text = translate(
+        "%(title)s: %(first)s and %(second)s, difference %(value)s (%(low)s to "
+        "%(high)s), p %(p)s"
     )
+    return text % {"title": title, **values, **values["difference"]}

@@ -43,7 +43,7 @@ def check_uncertainty(scored: ScoredImages) -> dict[str, Any]:
         **measured(everywhere),
         "by_class": _by_class(scored, measured, counts.shape[1]),
         "by_source": {
-            name: measured(_images([row.dataset == name for row in scored.rows]))
+            name: measured(np.array([[row.dataset == name] for row in scored.rows]))
             for name in sorted({row.dataset for row in scored.rows if row.dataset})
         },
         "risk_coverage": risk_coverage(scored),
@@ -56,10 +56,6 @@ def _countable(scored: ScoredImages, uncertainty: Mapping[str, Any]) -> np.ndarr
         return np.ones((len(scored.rows), 1), bool)
     banded = [name in uncertainty["bands"] for name in scored.card.label_names]
     return scored.known & np.array(banded)
-
-
-def _images(chosen: list[bool]) -> np.ndarray:
-    return np.array(chosen, bool)[:, None]
 
 
 def _by_class(

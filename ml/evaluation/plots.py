@@ -11,6 +11,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from ml.evaluation.summary import ScoredImages
+from ml.evaluation.wording import Translate, in_english
 from ml.metrics import CALIBRATION_BINS, confusion, expected_calibration_error
 from ml.training.curves import COLOURS, FAINT, INK, SHARES, style_axes, svg_of
 
@@ -70,12 +71,15 @@ def square_plot(
     return svg_of(figure)
 
 
-def confusion_plot(names: Sequence[str], matrix: np.ndarray) -> str:
+def confusion_plot(
+    names: Sequence[str], matrix: np.ndarray, *, translate: Translate = in_english
+) -> str:
     """Plot a table of counts: rows are the truth, columns what the model calls.
 
     Args:
         names: The classes.
         matrix: int (classes, classes).
+        translate: Returns a text in the language of the reader.
     """
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     side = 0.6 * len(names)
@@ -104,7 +108,7 @@ def confusion_plot(names: Sequence[str], matrix: np.ndarray) -> str:
     figure.text(
         0.1 / width,
         1 - 0.3 / height,
-        "Rows: the truth. Columns: the model.",
+        translate("Rows: the truth. Columns: the model."),
         color=INK,
         fontsize="large",
     )
@@ -131,13 +135,17 @@ def reliability_line(name: str, probability: np.ndarray, right: np.ndarray) -> L
 
 
 def plots_of(
-    scored: ScoredImages, *, risk: Sequence[Sequence[float | None]]
+    scored: ScoredImages,
+    *,
+    risk: Sequence[Sequence[float | None]],
+    translate: Translate = in_english,
 ) -> dict[str, str]:
     """Return the SVG of every plot of a measurement by its name.
 
     Args:
         scored: The images, at least one.
         risk: [coverage, risk], as `ml.evaluation.coverage.risk_coverage` gives it.
+        translate: Returns a text in the language of the reader.
     """
     labels = [
         (name, scored.scores[known, i], scored.positive[known, i])
@@ -150,45 +158,50 @@ def plots_of(
     plots = {
         "roc": square_plot(
             [roc_line(*label) for label in labels],
-            title="ROC",
-            x="1 - specificity",
-            y="sensitivity",
+            title=translate("ROC"),
+            x=translate("1 - specificity"),
+            y=translate("sensitivity"),
             diagonal=True,
         ),
         "precision-recall": square_plot(
             [precision_recall_line(*label) for label in labels],
-            title="Precision and recall",
-            x="recall",
-            y="precision",
+            title=translate("Precision and recall"),
+            x=translate("recall"),
+            y=translate("precision"),
         ),
         "reliability": square_plot(
-            [reliability_line(*label) for label in _calibrated(scored, labels)],
-            title="Reliability",
-            x="probability",
-            y="observed share",
+            [
+                reliability_line(*label)
+                for label in _calibrated(scored, labels, translate)
+            ],
+            title=translate("Reliability"),
+            x=translate("probability"),
+            y=translate("observed share"),
             diagonal=True,
         ),
         "risk-coverage": square_plot(
-            [Line("risk", coverage, wrong)],
-            title="Risk and coverage",
-            x="share answered, most certain first",
-            y="share wrong",
+            [Line(translate("risk"), coverage, wrong)],
+            title=translate("Risk and coverage"),
+            x=translate("share answered, most certain first"),
+            y=translate("share wrong"),
         ),
     }
-    return plots | _confusion_plots(scored)
+    return plots | _confusion_plots(scored, translate)
 
 
 def _calibrated(
-    scored: ScoredImages, labels: list[tuple[str, np.ndarray, np.ndarray]]
+    scored: ScoredImages,
+    labels: list[tuple[str, np.ndarray, np.ndarray]],
+    translate: Translate,
 ) -> list[tuple[str, np.ndarray, np.ndarray]]:
     """Return whose probabilities are checked: the class chosen, or every label."""
     if scored.card.task != "softmax":
         return labels
     right = (scored.called & scored.positive).any(axis=1)
-    return [("class chosen", scored.scores.max(axis=1), right)]
+    return [(translate("class chosen"), scored.scores.max(axis=1), right)]
 
 
-def _confusion_plots(scored: ScoredImages) -> dict[str, str]:
+def _confusion_plots(scored: ScoredImages, translate: Translate) -> dict[str, str]:
     names = scored.card.label_names
     if scored.card.task == "softmax":
         table = confusion(
@@ -196,7 +209,7 @@ def _confusion_plots(scored: ScoredImages) -> dict[str, str]:
             scored.called.argmax(axis=1),
             classes=len(names),
         )
-        return {"confusion": confusion_plot(names, table)}
+        return {"confusion": confusion_plot(names, table, translate=translate)}
     if len(names) > 1:
         return {}
     known = scored.known[:, 0]
@@ -205,7 +218,8 @@ def _confusion_plots(scored: ScoredImages) -> dict[str, str]:
         scored.called[known, 0].astype(int),
         classes=2,
     )
-    return {"confusion": confusion_plot((f"no {names[0]}", names[0]), table)}
+    sides = (translate("no %(label)s") % {"label": names[0]}, names[0])
+    return {"confusion": confusion_plot(sides, table, translate=translate)}
 
 
 def _thinned(line: Line) -> Line:

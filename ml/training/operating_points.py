@@ -43,7 +43,7 @@ def operating_points(
         its mean score where that is lower: a rare label seldom comes to 0.5.
     """
     points: dict[str, dict[str, float]] = {"youden": {}}
-    points |= {f"sensitivity_{round(100 * s)}": {} for s in SENSITIVITIES}
+    points |= {_sensitivity_name(share): {} for share in SENSITIVITIES}
     points |= {f"plain_{value:g}": dict.fromkeys(names, value) for value in PLAIN}
     for i, name in enumerate(names):
         scores, ground_truth = probability[known[:, i], i], positive[known[:, i], i]
@@ -51,12 +51,14 @@ def operating_points(
         if min(kinds) < LEAST_IMAGES:
             share = float(scores.mean()) if len(scores) else 0.5
             plain = 0.5 if task == "softmax" else _within_range(min(0.5, 2.0 * share))
-            fitted = dict.fromkeys(("youden", *_sensitivity_names()), plain)
+            fitted = dict.fromkeys(
+                ("youden", *map(_sensitivity_name, SENSITIVITIES)), plain
+            )
         else:
             fitted = {"youden": _within_range(youden_threshold(scores, ground_truth))}
             for share in SENSITIVITIES:
                 cut = threshold_for_sensitivity(scores, ground_truth, share)
-                fitted[f"sensitivity_{round(100 * share)}"] = _within_range(cut)
+                fitted[_sensitivity_name(share)] = _within_range(cut)
         for point, value in fitted.items():
             points[point][name] = value
     return points
@@ -99,8 +101,8 @@ def threshold_for_sensitivity(
     return float(wanted[max(0, needed - 1)])
 
 
-def _sensitivity_names() -> list[str]:
-    return [f"sensitivity_{round(100 * share)}" for share in SENSITIVITIES]
+def _sensitivity_name(share: float) -> str:
+    return f"sensitivity_{round(100 * share)}"
 
 
 def _within_range(threshold: float) -> float:

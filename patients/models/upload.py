@@ -12,8 +12,9 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.access import DepartmentQuerySet
+from accounts.messages import reason_text
 from accounts.models import Department, User
-from patients.messages import reason_text
+from patients.messages import MESSAGES, readable_params
 from patients.models.instance import Instance
 
 
@@ -201,4 +202,9 @@ class Upload(models.Model):
     @property
     def reason_text(self) -> str:
         """The reason as a sentence in the language of the reader, or ""."""
-        return reason_text(self.reason_message, self.reason_params, self.reason)
+        return reason_text(
+            MESSAGES,
+            self.reason_message,
+            readable_params(self.reason_params),
+            stored=self.reason,
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from io import BytesIO, StringIO
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from patients.containers import Kind, check_whole
 from patients.dicom.header import read_header
 from patients.models import Patient, Study
 from patients.search import studies_found
+from tests.brackets import outside_brackets
 from tests.factories import ModelVersionFactory, UserFactory
 from tests.ml.conftest import install, tiny_network
 from tests.ml.image_factory import chest_like, encoded
@@ -58,6 +60,18 @@ def test_a_missed_goal_is_reported() -> None:
     assert any("0.7" in line and "MISSED" in line for line in lines)
     lines = list(table({"upload": {"p95_s": 0.3}}, this_machine(HERE)))
     assert any("0.3" in line and line.endswith(": met") for line in lines)
+
+
+def test_the_table_is_in_the_language_of_the_reader(brackets: None) -> None:
+    machine = this_machine(HERE)
+    measured = {goal.figure: 1.0 for goal in GOALS if goal.benchmark == "inference"}
+    lines = list(table({"inference": measured}, machine))
+    *translated, heading = lines[: lines.index("inference") + 1]
+    for line in translated:
+        rest = outside_brackets(line).removeprefix("  inference")
+        assert not re.search(r"[a-z]{2}", rest), line
+    # Names of figures are those of the JSON.
+    assert heading == "inference"
 
 
 def test_ratios_compare_the_whole_chestx_call_with_the_others() -> None:
@@ -143,7 +157,7 @@ def test_one_benchmark_prints_its_figures_as_json(tmp_path: Path) -> None:
     call_command("bench", "inference", "--json", stdout=out)
     figures = json.loads(out.getvalue())
     assert figures["ratio"] == 21.5
-    assert figures["machine"]["cpu"]
+    assert figures["machine"]["python"]
     assert json.loads((tmp_path / "results.json").read_text())["inference"]
 
 

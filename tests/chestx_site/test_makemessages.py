@@ -18,7 +18,7 @@ GETTEXT = ("xgettext", "msguniq", "msgmerge", "msgattrib", "msgfmt")
 @pytest.mark.skipif(
     not all(map(shutil.which, GETTEXT)), reason="GNU gettext is not installed"
 )
-def test_texts_of_views_templates_and_ml_errors_are_collected(tmp_path: Path) -> None:
+def test_texts_of_views_templates_and_ml_are_collected(tmp_path: Path) -> None:
     """In a copy: the command writes beside the sources."""
     for name in (*PROJECT, "templates"):
         source = ROOT / name
@@ -31,7 +31,8 @@ def test_texts_of_views_templates_and_ml_errors_are_collected(tmp_path: Path) ->
         "from ml.errors import ImageRejected\n\n\ndef refuse() -> None:\n"
         "    raise ImageRejected(\n"
         '        "An example with %(name)s.", params={}, reason_code="example"\n'
-        "    )\n"
+        "    )\n\n\ndef heading(translate: Translate) -> str:\n"
+        '    return translate("An example of a report")\n'
     )
     done = subprocess.run(
         [sys.executable, "manage.py", "makemessages", "-l", "de", "--no-location"],
@@ -44,6 +45,7 @@ def test_texts_of_views_templates_and_ml_errors_are_collected(tmp_path: Path) ->
     catalog = tmp_path / "locale" / "de" / "LC_MESSAGES" / "django.po"
     texts = catalog.read_text(encoding="utf-8")
     assert 'msgid "An example with %(name)s."' in texts
+    assert 'msgid "An example of a report"' in texts
     assert 'msgid "User name or password is wrong."' in texts
     assert "msgid_plural" in texts
     checked = subprocess.run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from celery import current_app
 
 from diagnoses.leases import Claimed, claim
 from diagnoses.models import ModelVersion, Prediction
@@ -10,6 +11,8 @@ from diagnoses.runs import queue_predictions
 from diagnoses.worker.read import LoadedModels
 from patients.models import Instance
 from tests.diagnoses.fakes import fake_loader, installed_model, stored_image
+
+QUEUE = "inference"
 
 
 @pytest.fixture
@@ -40,3 +43,10 @@ def queued(chest_model: ModelVersion, image: Instance) -> Prediction:
 def claimed(queued: Prediction) -> Claimed:
     """Return the claim of a worker on that run."""
     return claim("worker-1")[0]
+
+
+@pytest.fixture
+def empty_broker() -> None:
+    """Delete what other tests left in the queue."""
+    with current_app.connection_for_write() as connection:
+        connection.default_channel.client.delete(QUEUE)

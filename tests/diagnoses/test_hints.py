@@ -15,15 +15,10 @@ from pytest_django.fixtures import Settings
 from diagnoses.hints import TASK, hints_waiting, send_hints
 from diagnoses.models import ModelVersion, Prediction
 from diagnoses.runs import queue_predictions
+from tests.diagnoses.conftest import QUEUE
 from tests.diagnoses.fakes import image_row
 
-QUEUE = "inference"
-
-
-@pytest.fixture(autouse=True)
-def _empty_broker() -> None:
-    with current_app.connection_for_write() as connection:
-        connection.default_channel.client.delete(QUEUE)
+pytestmark = pytest.mark.usefixtures("empty_broker")
 
 
 def test_sent_hints_are_counted() -> None:

@@ -38,7 +38,9 @@ def main() -> None:
     requests: dict[str, Callable[[dict[str, Any]], Any]] = {
         "one": lambda line: _times(way.one, images, line["rounds"]),
         "many": lambda line: _times(
-            way.many, [_batch(images, line["size"])], line["rounds"]
+            way.many,
+            [np.stack([images[i % len(images)] for i in range(line["size"])])],
+            line["rounds"],
         ),
         "probabilities": lambda line: [
             way.one(
@@ -73,10 +75,6 @@ def _as_taken(way: Way, card: Card, displays: np.ndarray) -> list[np.ndarray]:
         return [np.asarray(display) for display in displays]
     size, channels = card.input_size, card.input_channels
     return [preprocess(d, size=size, channels=channels)[0] for d in displays]
-
-
-def _batch(images: list[np.ndarray], size: int) -> np.ndarray:
-    return np.stack([images[i % len(images)] for i in range(size)])
 
 
 def _times(run: Callable[[Any], Any], inputs: list[Any], rounds: int) -> list[float]:

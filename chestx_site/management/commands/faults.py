@@ -79,28 +79,42 @@ class Command(BaseCommand):
 def table(report: Report) -> Iterable[str]:
     """Return the lines of the report."""
     counts, options = report.counts, report.options
-    recoveries = report.recoveries_s
-    rows: list[tuple[str, object]] = [("seed", options.seed)]
+    recovery = f"{report.recoveries_s[-1]:.1f} s" if report.recoveries_s else "–"
+    rows: list[tuple[str, object]] = [(gettext("seed"), options.seed)]
     rows += [
-        (f"sent by {name}", f"{sent.images}, {sent.tried_again} retries")
+        (
+            gettext("sent by %(source)s") % {"source": name},
+            gettext("%(images)d, retries: %(retries)d")
+            % {"images": sent.images, "retries": sent.tried_again},
+        )
         for name, sent in report.sent.items()
     ]
-    rows += [(str(fault), times) for fault, times in report.injected.counts.items()]
+    rows += [(str(f.label), times) for f, times in report.injected.counts.items()]
     rows += [
-        ("images held by a killed or frozen process", len(report.injected.losses)),
-        ("late results, discarded", report.late_results),
-        ("instances", counts.instances),
-        ("runs that succeeded", counts.succeeded),
-        ("runs that failed or were rejected", counts.otherwise_finished),
-        ("runs that did not finish", counts.unfinished),
-        ("images without exactly one run", counts.images_without_one_run),
-        ("findings and heat maps", f"{counts.findings} and {counts.heat_maps}"),
-        ("runs with missing or extra findings", counts.runs_without_all_findings),
-        ("runs finished after losing the claim", counts.finished_by_another_attempt),
-        ("claims", counts.attempts),
-        ("lease", f"{options.lease_s:.0f} s"),
-        ("longest recovery", f"{recoveries[-1]:.1f} s" if recoveries else "none"),
-        ("time until all images were read", f"{report.took_s:.0f} s"),
+        (
+            gettext("images held by a killed or frozen process"),
+            len(report.injected.losses),
+        ),
+        (gettext("late results, discarded"), report.late_results),
+        (gettext("instances"), counts.instances),
+        (gettext("runs that succeeded"), counts.succeeded),
+        (gettext("runs that failed or were rejected"), counts.otherwise_finished),
+        (gettext("runs that did not finish"), counts.unfinished),
+        (gettext("images without exactly one run"), counts.images_without_one_run),
+        (gettext("findings"), counts.findings),
+        (gettext("heat maps"), counts.heat_maps),
+        (
+            gettext("runs with missing or extra findings"),
+            counts.runs_without_all_findings,
+        ),
+        (
+            gettext("runs finished after losing the claim"),
+            counts.finished_by_another_attempt,
+        ),
+        (gettext("claims"), counts.attempts),
+        (gettext("lease"), f"{options.lease_s:.0f} s"),
+        (gettext("longest recovery"), recovery),
+        (gettext("time until all images were read"), f"{report.took_s:.0f} s"),
     ]
     width = max(len(row[0]) for row in rows)
     for name, value in rows:

@@ -1,8 +1,8 @@
-"""Collect texts for translation, including the sentences of `ml` errors."""
+"""Collect texts for translation, including those of `ml`, which has no gettext."""
 
 from django.core.management.commands import makemessages
 
-# `ml` does not use gettext: the first argument of its errors is the sentence.
+# The first argument of these errors is the sentence.
 ML_ERRORS = (
     "MlError",
     "ImageError",
@@ -11,12 +11,14 @@ ML_ERRORS = (
     "ModelError",
     "TrainingError",
 )
+# A text that `ml` translates by the function that its caller passes, or stores.
+ML_FUNCTIONS = ("translate", "in_english")
 
 
 class Command(makemessages.Command):
-    """Django's command, which also treats `ml` errors as calls of gettext."""
+    """Django's command, which also takes the texts of `ml`."""
 
     xgettext_options = [  # noqa: RUF012 - as Django's class has it
         *makemessages.Command.xgettext_options,
-        *(f"--keyword={name}:1" for name in ML_ERRORS),
+        *(f"--keyword={name}:1" for name in (*ML_ERRORS, *ML_FUNCTIONS)),
     ]

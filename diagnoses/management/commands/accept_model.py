@@ -20,6 +20,7 @@ from diagnoses.messages import error_text
 from diagnoses.models import ModelVersion, SiteAcceptance
 from diagnoses.worker.read import LoadedModels
 from ml.errors import MlError
+from ml.evaluation.wording import metric_names
 
 
 class Command(BaseCommand):
@@ -107,9 +108,10 @@ def summary(acceptance: SiteAcceptance) -> list[str]:
             "patients": acceptance.patients,
         }
     ]
+    names = metric_names(gettext)
     for name in ("accuracy", "balanced_accuracy", "mean_auc"):
         figure = acceptance.figures.get(name)
         if figure:
-            lines.append(f"{name.replace('_', ' ')}: {with_interval(figure)}")
+            lines.append(f"{names[name]}: {with_interval(figure)}")
     lines.append(gettext("The local validation is stored."))
     return lines

@@ -54,6 +54,6 @@ class Command(BaseCommand):
         text = (
             json.dumps(report)
             if options["json"]
-            else "\n".join(comparison_lines(report))
+            else "\n".join(comparison_lines(report, translate=gettext))
         )
         self.stdout.write(text)

@@ -92,9 +92,14 @@ def summary(report: dict[str, Any]) -> str:
             "share": _share(real["refused"]),
         }
     ]
-    for group in ("by_source", "by_view", "by_age"):
+    groups = {
+        "by_source": gettext("source %(name)s: %(share)s"),
+        "by_view": gettext("view %(name)s: %(share)s"),
+        "by_age": gettext("age %(name)s: %(share)s"),
+    }
+    for group, text in groups.items():
         for name, counts in real[group].items():
-            lines.append(f"  {group.replace('_', ' ')}, {name}: {_share(counts)}")
+            lines.append("  " + text % {"name": name, "share": _share(counts)})
     if "samples" in report:
         samples = gettext("samples: %(share)s")
         lines.append("  " + samples % {"share": _share(report["samples"])})

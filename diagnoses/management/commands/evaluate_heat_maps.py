@@ -35,18 +35,30 @@ class Command(MeasuringCommand):
         """Return the figures for people."""
         lines = [gettext("%(model)s %(version)s: %(cells)s cells") % report]
         for part, figures in (report["pointing_game"] or {}).items():
-            values = ", ".join(
-                f"{name} {with_interval(figures[name])}"
-                for name in ("hit", "random", "centre")
+            text = gettext(
+                "pointing game, %(part)s: hit %(hit)s, at random %(random)s, centre "
+                "%(centre)s"
             )
-            text = gettext("pointing game, %(part)s: %(values)s")
-            lines.append(text % {"part": part, "values": values})
-        for curve in ("insertion", "deletion"):
-            figures = report["insertion_deletion"][curve]
-            values = ", ".join(
-                f"{name} {with_interval(f)}" for name, f in figures.items()
+            names = ("hit", "random", "centre")
+            values = {name: with_interval(figures[name]) for name in names}
+            lines.append(text % {"part": part, **values})
+        by_order = {
+            "heat": gettext("by heat %(value)s"),
+            "random": gettext("at random %(value)s"),
+            "centre": gettext("from the centre %(value)s"),
+            "heat_minus_random": gettext("by heat less at random %(value)s"),
+            "heat_minus_centre": gettext("by heat less from the centre %(value)s"),
+        }
+        curves = {
+            "insertion": gettext("insertion: %(values)s"),
+            "deletion": gettext("deletion: %(values)s"),
+        }
+        for curve, text in curves.items():
+            shown = ", ".join(
+                by_order[order] % {"value": with_interval(figure)}
+                for order, figure in report["insertion_deletion"][curve].items()
             )
-            lines.append(f"{curve}: {values}")
+            lines.append(text % {"values": shown})
         for stage in report["randomisation"]["stages"]:
             text = gettext("head and %(share)s of the layers randomised: %(value)s")
             similarity = {

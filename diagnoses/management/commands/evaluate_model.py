@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.utils.translation import gettext
+from django.utils.translation import get_language, gettext
 from rich.console import Console
 from rich.progress import Progress
 
@@ -25,11 +25,11 @@ from diagnoses.messages import error_text
 from ml.datasets.manifest import ManifestRow
 from ml.errors import MlError
 from ml.evaluation.baseline import measure_baseline, pair_beside
-from ml.evaluation.report import value_with_interval as with_interval
-from ml.evaluation.report import write_report
+from ml.evaluation.report import value_with_interval, verdict_text, write_report
 from ml.evaluation.scoring import pair_metrics, report_of, thresholds_of
 from ml.evaluation.shortcuts.changes import CHANGES
 from ml.evaluation.summary import ScoredImages
+from ml.evaluation.wording import metric_names
 
 TRAIN = "train"
 
@@ -111,7 +111,13 @@ class Command(BaseCommand):
             train = [row for row in every if row.split == TRAIN]
             report["baseline"] = _baseline(scored, train, options["root"], pair)
         if options["report"]:
-            write_report(report, scored, options["report"])
+            write_report(
+                report,
+                scored,
+                options["report"],
+                translate=gettext,
+                language=get_language() or "en",
+            )
             path = options["report"] / "report.html"
             self.stderr.write(gettext("written: %(path)s") % {"path": path})
         return report
@@ -151,8 +157,9 @@ def summary(report: dict[str, Any]) -> str:
     """Return the figures for people."""
     headline = gettext("%(model)s: %(n)d images, %(skipped)d skipped")
     lines = [headline % report]
+    names = metric_names(gettext)
     for name in ("accuracy", "balanced_accuracy", "mean_auc", "mean_auc_claimed"):
-        lines.append(f"{name.replace('_', ' ')}: {with_interval(report[name])}")
+        lines.append(f"{names[name]}: {with_interval(report[name])}")
     lines += [
         _label_line(label, report["labels"][label])
         for label in report["labels_claimed"]
@@ -168,7 +175,7 @@ def summary(report: dict[str, Any]) -> str:
     if report.get("uncertainty", {}).get("claimed"):
         lines.append(_uncertainty_line(report["uncertainty"]))
     for name, figures in report.get("baseline", {}).get("figures", {}).items():
-        lines.append(_baseline_line(name.replace("_", " "), figures))
+        lines.append(_baseline_line(names[name], figures))
     return "\n".join(lines)
 
 
@@ -203,6 +210,11 @@ def _baseline_line(name: str, figures: dict[str, Any]) -> str:
         "name": name,
         "baseline": with_interval(figures["baseline"]),
         "lead": with_interval(figures["lead"]),
-        "verdict": figures["verdict"],
+        "verdict": verdict_text(figures["verdict"], gettext),
     }
     return (text % values).rstrip()
+
+
+def with_interval(figure: Mapping[str, Any]) -> str:
+    """Return a figure with its interval for people."""
+    return value_with_interval(figure, gettext)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.utils.translation import gettext
@@ -11,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from diagnoses.management.measuring import Done, MeasuringCommand, Report, with_interval
 from ml.datasets.manifest import ManifestRow, with_split
 from ml.evaluation.shortcuts.measures import measure_shortcuts
+from ml.evaluation.wording import metric_names
 from ml.inference import LoadedModel
 
 
@@ -48,10 +51,7 @@ class Command(MeasuringCommand):
         for part, changes in report["changes"].items():
             for change, figures in changes.items():
                 if change != "images":
-                    metrics = ", ".join(
-                        f"{name} {with_interval(value)}"
-                        for name, value in figures.items()
-                    )
+                    metrics = ", ".join(_metric_texts(figures))
                     lines.append(f"{part}, {change}: {metrics}")
         for label, figures in (
             report.get("heat_outside_lungs", {}).get("labels", {}).items()
@@ -66,3 +66,12 @@ class Command(MeasuringCommand):
             }
             lines.append(text % {"label": label, **outside})
         return "\n".join(lines)
+
+
+def _metric_texts(figures: Mapping[str, Any]) -> Iterator[str]:
+    names = metric_names(gettext)
+    for key, value in figures.items():
+        name = names[key.removesuffix("_change")]
+        if key.endswith("_change"):
+            name = gettext("difference in %(metric)s") % {"metric": name}
+        yield f"{name} {with_interval(value)}"

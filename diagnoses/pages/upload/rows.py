@@ -25,12 +25,8 @@ _RECORD_DECIDED = _(
 _COPY_DECIDED = _(
     "An administrator decides which copy is kept. Nothing was overwritten."
 )
-# What happens next with a refused file; the reason is a sentence of its own.
+# What happens next with a conflict. The reasons of refusals say what to do themselves.
 _ADVICE = {
-    "identity_mismatch": _(
-        "Clear the form, or check which patient the image belongs to. "
-        "Then send it again."
-    ),
     "conflict_patient": _RECORD_DECIDED,
     "conflict_study": _RECORD_DECIDED,
     "conflict_accession": _RECORD_DECIDED,

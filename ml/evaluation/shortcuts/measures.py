@@ -13,11 +13,12 @@ import numpy as np
 
 from ml import metrics
 from ml.cards.card import Card
+from ml.cards.measurements import NOT_SEPARABLE
 from ml.datasets.ground_truth import GroundTruth, ground_truth_of, images_of
 from ml.datasets.manifest import ManifestRow
 from ml.ensemble import ReadsImages
 from ml.errors import MlError, ModelError
-from ml.evaluation.baseline import NOT_SEPARABLE, measure_baseline
+from ml.evaluation.baseline import measure_baseline
 from ml.evaluation.bootstrap import patient_counts, with_interval
 from ml.evaluation.comparison import paired_difference
 from ml.evaluation.shortcuts.changes import CHANGES, keep_lungs

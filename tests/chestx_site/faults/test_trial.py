@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, replace
 
 import pytest
@@ -10,6 +11,8 @@ from chestx_site.faults.injections import Fault, Injected, Loss, plan
 from chestx_site.faults.record import Counts
 from chestx_site.faults.sources import Sent
 from chestx_site.faults.trial import Options, Report, judge, run_trial
+from chestx_site.management.commands.faults import table
+from tests.brackets import outside_brackets
 from tests.chestx_site.programs import short_folder
 
 SEED = 4711
@@ -64,7 +67,7 @@ def test_a_wrong_number_of_images_is_reported(count: str) -> None:
 
 
 def test_a_slow_recovery_is_reported() -> None:
-    assert judge(report(recovery_s=20.1)) == ["1 recoveries slower than 20 s"]
+    assert judge(report(recovery_s=20.1)) == ["recoveries slower than 20 s: 1"]
 
 
 def test_errors_missing_kills_and_refused_images_are_reported() -> None:
@@ -73,10 +76,17 @@ def test_errors_missing_kills_and_refused_images_are_reported() -> None:
     bad.injected.counts[Fault.KILL_WORKER] = 1
     bad.sent["web"].failures.append("web: 500")
     assert judge(bad) == [
-        "2 unexpected errors in the worker",
-        "1 kills of 2",
+        "unexpected errors in the worker: 2",
+        "kills: 1, expected 2",
         "web: 500",
     ]
+
+
+def test_table_and_errors_are_in_the_language_of_the_reader(brackets: None) -> None:
+    bad = report(replace(GOOD, **dict.fromkeys(MUST_BE_ZERO, 1)), recovery_s=21)
+    bad.unforeseen = 2
+    for line in (*table(bad), *judge(bad)):
+        assert not re.search(r"[a-z]{2}", outside_brackets(line)), line
 
 
 def test_the_same_seed_gives_the_same_plan() -> None:

@@ -10,7 +10,8 @@ from django.test import Client
 
 from accounts.models import AuditEvent, Role
 from diagnoses.models import ModelVersion
-from tests.clients import person, program
+from ml.cards.upgrade import upgraded
+from tests.clients import html, person, program
 from tests.diagnoses.fakes import card_json, default_model
 from tests.factories import ModelVersionFactory
 
@@ -93,16 +94,40 @@ def test_one_version_can_be_requested_by_number() -> None:
     assert client.get(f"{path}?version=9").status_code == 404
 
 
+def test_metrics_of_a_card_are_under_the_former_key_too() -> None:
+    accuracy = {"value": 0.5, "low": 0.4, "high": 0.6}
+    measured = {
+        "key": "val",
+        "split": "val",
+        "datasets": ["nih"],
+        "images": 9,
+        "patients": 8,
+        "command": ["python", "manage.py", "evaluate_model"],
+        "metrics": [{"name": "accuracy", **accuracy}],
+    }
+    card = upgraded(card_json(NAME)) | {"measurements": [measured]}
+    ModelVersionFactory(name=NAME, version="1", card=card)
+    client = program(Role.CLINICIAN)
+
+    [listed] = client.get("/api/v1/models/").json()["results"]
+    one = client.get(f"/api/v1/models/{NAME}/").json()
+
+    for answer in (listed, one):
+        assert answer["card"]["measurements"] == [measured]
+        assert answer["card"]["metrics"]["val"]["n"] == 9
+        assert answer["card"]["metrics"]["val"]["accuracy"] == accuracy
+
+
 def test_a_model_without_weights_is_listed_but_not_selectable() -> None:
     version("1", weights=False, no_weights_reason="no data of this kind")
     [listed] = program(Role.CLINICIAN).get("/api/v1/models/").json()["results"]
     assert (listed["has_weights"], listed["weights_sha256"]) == (False, None)
     client = person(Role.ADMIN)
-    assert "No weights shipped: no data" in client.get("/models/").content.decode()
-    page = client.get(f"/models/{NAME}/").content.decode()
+    assert "No weights shipped: no data" in html(client, "/models/")
+    page = html(client, f"/models/{NAME}/")
     assert "No weights shipped" in page
     assert 'name="decision"' not in page
-    assert f'value="{NAME}"' not in client.get("/upload/").content.decode()
+    assert f'value="{NAME}"' not in html(client, "/upload/")
 
 
 def test_decisions_on_the_page_appear_in_its_history() -> None:
@@ -135,7 +160,7 @@ def test_decisions_on_the_page_appear_in_its_history() -> None:
 def test_thresholds_can_be_set_on_the_page() -> None:
     made = version("1", operating_points={"original": {"Normal": 0.4}})
     client = person(Role.ADMIN)
-    assert "original" in client.get(f"/models/{NAME}/").content.decode()
+    assert "original" in html(client, f"/models/{NAME}/")
     path = f"/models/{NAME}/thresholds/"
     by_hand = {"version": "1", "label": "Normal", "value": "0.37", "reason": "decided"}
     page = client.post(path, by_hand, follow=True).content.decode()

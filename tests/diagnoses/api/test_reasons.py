@@ -2,25 +2,19 @@
 
 import pytest
 from django.urls import reverse
-from django.utils import timezone, translation
+from django.utils import timezone
 
 from accounts.models import Role
 from diagnoses.messages import LATERAL_VIEW_UNNAMED
 from diagnoses.models import Prediction
 from patients.messages import NOT_AN_IMAGE
 from patients.models import Upload
-from tests.clients import person
+from tests.clients import html, person
 from tests.diagnoses.fakes import installed_model
 from tests.diagnoses.pages.page_rows import study_with_image
 from tests.factories import PredictionFactory, UploadFactory
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def brackets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put every translation into brackets."""
-    monkeypatch.setattr(translation._trans, "gettext", lambda text: f"⟦{text}⟧")
 
 
 def _refused(**columns: object) -> Upload:
@@ -34,8 +28,8 @@ def test_an_upload_has_its_reason_in_the_language_of_the_reader(brackets: None) 
 
     client = person(Role.ADMIN)
     shown = client.get(f"/api/v1/uploads/{upload.pk}/").json()
-    page = client.get("/admin/patients/upload/").content.decode()
-    change = client.get(f"/admin/patients/upload/{upload.pk}/change/").content.decode()
+    page = html(client, "/admin/patients/upload/")
+    change = html(client, f"/admin/patients/upload/{upload.pk}/change/")
 
     assert upload.reason == ""
     assert shown["reason"].startswith("⟦")
@@ -65,7 +59,7 @@ def test_a_prediction_has_its_reason_in_the_language_of_the_reader(
 
     client = person(Role.ADMIN)
     shown = client.get(reverse("prediction-detail", args=[run.pk])).json()
-    page = client.get("/admin/diagnoses/prediction/").content.decode()
+    page = html(client, "/admin/diagnoses/prediction/")
     change = client.get(
         f"/admin/diagnoses/prediction/{run.pk}/change/"
     ).content.decode()

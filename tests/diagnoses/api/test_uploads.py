@@ -200,11 +200,15 @@ def test_the_error_names_an_unknown_model() -> None:
     assert not Instance.objects.exists()
 
 
-def test_no_file_and_a_file_sent_as_text_are_400() -> None:
-    client = program()
-    assert client.post(URL, {"patient_id": "1"}).json()["reason_code"] == "no_file"
-    assert client.post(URL, {"file": "text"}).json()["reason_code"] == "no_file"
-    assert client.post(URL, {}, content_type="application/json").status_code == 415
+@pytest.mark.parametrize("form", [{"patient_id": "1"}, {"file": "text"}])
+def test_no_file_and_a_file_sent_as_text_are_400(form: dict[str, str]) -> None:
+    answer = program().post(URL, form)
+    assert (answer.status_code, answer.json()["reason_code"]) == (400, "no_file")
+
+
+def test_an_upload_as_json_is_415() -> None:
+    answer = program().post(URL, {}, content_type="application/json")
+    assert answer.status_code == 415
 
 
 def test_the_fields_give_a_picture_its_identity() -> None:

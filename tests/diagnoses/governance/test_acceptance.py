@@ -19,7 +19,7 @@ from diagnoses.models import ModelVersion, SiteAcceptance
 from diagnoses.worker.read import LoadedModels
 from ml.errors import ModelError, TrainingError
 from ml.inference import LoadedModel
-from tests.clients import person, program
+from tests.clients import html, person, program
 from tests.diagnoses.fakes import fake_loader, gradient_image, installed_model
 from tests.factories import UserFactory
 
@@ -80,7 +80,7 @@ def test_activation_uses_the_measurement_and_the_page_shows_it(
     acceptance = measure(version, images)
     change = activate(version, decision=Decision(None, "good enough", "command"))
     assert change.acceptance == acceptance
-    page = person(Role.CLINICIAN).get(f"/models/{version.name}/").content.decode()
+    page = html(person(Role.CLINICIAN), f"/models/{version.name}/")
     assert "6 images, 3 patients" in page
     assert acceptance.manifest_sha256 in page
     assert "Measured here on 6 images of 3 patients." in page

@@ -8,7 +8,7 @@ from accounts.models import AuditEvent, Role
 from diagnoses.governance.comparison import agreement_of, compare, compare_image
 from diagnoses.models import ModelVersion, Prediction
 from patients.models import Instance
-from tests.clients import person, program
+from tests.clients import html, person, program
 from tests.diagnoses.fakes import card_json, image_row
 from tests.factories import (
     DepartmentFactory,
@@ -116,7 +116,7 @@ def test_administrators_and_data_scientists_compare_on_a_page(
     versions: tuple[ModelVersion, ModelVersion], images: list[Instance]
 ) -> None:
     for role in (Role.ADMIN, Role.DATA_SCIENTIST):
-        page = person(role).get("/models/compare/").content.decode()
+        page = html(person(role), "/models/compare/")
         assert "4 images scored by both" in page
         assert str(images[2].pk)[:8] in page
         assert (f"/studies/{images[2].series.study_id}/" in page) == (
@@ -133,7 +133,7 @@ def test_one_image_can_be_compared_label_by_label(
 ) -> None:
     client = person(Role.DATA_SCIENTIST)
     url = "/models/compare/?first=chestx6-resnet50@1&second=chestx6-resnet50@2"
-    page = client.get(f"{url}&image={images[2].pk}").content.decode()
+    page = html(client, f"{url}&image={images[2].pk}")
     assert "differs" in page
     assert "0.70 · 0.50" in page
     assert client.get(f"{url}&image={images[4].pk}").status_code == 404
@@ -142,7 +142,7 @@ def test_one_image_can_be_compared_label_by_label(
 
 
 def test_the_comparison_page_asks_for_two_versions() -> None:
-    page = person(Role.ADMIN).get("/models/compare/").content.decode()
+    page = html(person(Role.ADMIN), "/models/compare/")
     assert "Choose two versions" in page
 
 

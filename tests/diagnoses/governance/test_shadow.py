@@ -22,7 +22,7 @@ from diagnoses.worker.retries import retry_prediction
 from diagnoses.worker.sweeper import delayed_since
 from diagnoses.worklist import refresh_entry
 from patients.models import Instance, Priority
-from tests.clients import person, program
+from tests.clients import html, person, program
 from tests.diagnoses.fakes import (
     card_json,
     header,
@@ -209,7 +209,7 @@ def test_administrators_see_shadow_results_marked_and_last_on_the_study(
     read_image: Instance,
 ) -> None:
     study = read_image.series.study_id
-    page = person(Role.ADMIN).get(f"/studies/{study}/").content.decode()
+    page = html(person(Role.ADMIN), f"/studies/{study}/")
     assert "Readers do not see this result" in page
     assert page.index(f"{NAME} 1") < page.index(f"{NAME} 2-in-shadow")
     # It lays no heat map over the image unless somebody asks for it.

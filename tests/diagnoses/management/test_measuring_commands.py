@@ -68,7 +68,7 @@ def test_heat_maps_are_summarised_for_people(
 ) -> None:
     call_command("evaluate_heat_maps", "tiny", *images)
     output = capsys.readouterr().out
-    assert "insertion: heat" in output
+    assert "insertion: by heat" in output
     assert "head and 100% of the layers randomised" in output
 
 

@@ -13,7 +13,7 @@ from diagnoses.models import ModelVersion, Prediction
 from diagnoses.pages.words.certainty import RunCertainty
 from diagnoses.runs import RunResult, complete_prediction
 from diagnoses.worklist import refresh_entry
-from tests.clients import person
+from tests.clients import html, person
 from tests.diagnoses.fakes import LABELS, FakeModel, gradient_image, installed_model
 from tests.diagnoses.pages.page_rows import study_with_image
 from tests.factories import FindingFactory, PredictionFactory
@@ -42,7 +42,7 @@ def sure_run() -> Prediction:
 def test_the_page_shows_certainty_in_words() -> None:
     run = sure_run()
     address = f"/studies/{run.instance.series.study_id}/"
-    shown = person(Role.RADIOLOGIST).get(address).content.decode()
+    shown = html(person(Role.RADIOLOGIST), address)
     assert '<span class="certainty">borderline</span>' in shown
     assert '<span class="certainty">not sure</span>' in shown
     assert '<span class="certainty">confident</span>' not in shown

@@ -12,7 +12,7 @@ from diagnoses.pages.model.metrics import measurement_groups
 from ml.cards import card as registry
 from ml.cards.card import parse_card
 from ml.cards.measurements import command_text
-from tests.clients import person
+from tests.clients import html, person
 from tests.diagnoses.fakes import card_json, installed_model
 from tests.factories import ModelVersionFactory
 
@@ -39,11 +39,11 @@ def test_every_shipped_card_is_shown_completely() -> None:
     client = person(Role.DATA_SCIENTIST)
     cards = registry.list_cards()
     assert len(shipped_models()) == len(cards) > 0
-    listed = client.get("/models/").content.decode()
+    listed = html(client, "/models/")
 
     for card in cards:
         address = f"/models/{card.name}/"
-        page = client.get(f"{address}?version={card.version}").content.decode()
+        page = html(client, f"{address}?version={card.version}")
         page = page.replace("&#x27;", "'").replace("&amp;", "&")
         assert address in listed
         for statement in (*card.limits, *card.not_measured, card.intended_use):
@@ -122,7 +122,7 @@ def test_the_threshold_in_force_replaces_that_of_the_card() -> None:
         model_version=version, label="Tuberculosis", value=0.37, method="a decision"
     )
 
-    page = person(Role.CLINICIAN).get(f"/models/{version.name}/").content.decode()
+    page = html(person(Role.CLINICIAN), f"/models/{version.name}/")
 
     assert "0.37" in page
 
@@ -133,8 +133,8 @@ def test_the_active_version_is_first_and_the_others_sorted_by_number() -> None:
     ModelVersionFactory(name=old.name, version="2", card=card)
     client = person(Role.CLINICIAN)
 
-    assert "In use" in client.get(f"/models/{old.name}/").content.decode()
-    older = client.get(f"/models/{old.name}/?version=1").content.decode()
+    assert "In use" in html(client, f"/models/{old.name}/")
+    older = html(client, f"/models/{old.name}/?version=1")
     assert "Retired" in older
     assert client.get(f"/models/{old.name}/?version=9").status_code == 404
     assert client.get("/models/nobody/").status_code == 404

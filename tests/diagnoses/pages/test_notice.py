@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from accounts.models import Role
 from diagnoses.models import Prediction
-from tests.clients import person
+from tests.clients import html, person
 from tests.diagnoses.pages.page_rows import read, study_with_image
 
 pytestmark = pytest.mark.django_db
@@ -40,7 +40,7 @@ def test_pages_with_results_show_the_notice_and_a_link_to_the_limits(
     }
 
     address = reverse(page, args=[keys[page]] if page in keys else [])
-    shown = person(Role.ADMIN).get(address).content.decode()
+    shown = html(person(Role.ADMIN), address)
 
     assert "Decision support, not for diagnosis" in shown
     assert re.search(r'href="/models/[^"]*">What (the|this) models? can and can', shown)

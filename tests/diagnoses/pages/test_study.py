@@ -15,7 +15,7 @@ from accounts.models import AuditEvent, Role
 from diagnoses.models import Finding, Prediction
 from diagnoses.pages.study.stage import left_marker
 from patients.models import StudyFlag
-from tests.clients import person
+from tests.clients import html, person
 from tests.diagnoses.fakes import installed_model, stored_image
 from tests.diagnoses.pages.page_rows import (
     failed,
@@ -35,17 +35,6 @@ from tests.factories import (
 )
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def client() -> Client:
-    return person(Role.RADIOLOGIST)
-
-
-def html(client: Client, address: str) -> str:
-    answer = client.get(address)
-    assert answer.status_code == 200, answer.content[:300]
-    return answer.content.decode()
 
 
 def url(image: object) -> str:

@@ -16,7 +16,7 @@ from diagnoses.pages.upload import views as uploads
 from diagnoses.worker.read import LoadedModels, read_claimed
 from patients.models import Instance, Priority, Study, Upload
 from tests import dicom_factory
-from tests.clients import person
+from tests.clients import html, person
 from tests.factories import UploadFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -56,14 +56,14 @@ def test_the_upload_row_becomes_the_finding_and_is_then_audited(
     views = AuditEvent.objects.filter(action="view")
     seen = views.count()
 
-    waiting = client.get(address).content.decode()
+    waiting = html(client, address)
     assert "delay:1s" in waiting
     assert "DOE" not in waiting
     assert "image=" not in waiting
     assert views.count() == seen
 
     read_claimed(claim("worker-1")[0], models=models)
-    done = client.get(address).content.decode()
+    done = html(client, address)
 
     assert "Analysed" in done
     assert "<b>Bacterial pneumonia</b>" in done
@@ -102,8 +102,21 @@ def test_a_refused_file_has_a_reason_and_its_siblings_are_stored(
     assert "3 of 3 done" in page
     assert "1 refused" in page
     refused = Upload.objects.get(outcome="refused")
-    assert refused.reason in page.replace("&#x27;", "'")
+    assert refused.reason_text
+    assert refused.reason_text in page.replace("&#x27;", "'")
     assert Instance.objects.count() == 2
+
+
+def test_a_form_that_disagrees_with_the_header_is_told_once_what_to_do(
+    client: Client,
+) -> None:
+    form = {"file": image_file(PatientID="MRN-1"), "patient_id": "MRN-2"}
+
+    row = client.post("/upload/", form, headers=ONE_FILE).content.decode()
+
+    assert "The form and the header of the file disagree: Patient ID." in row
+    assert row.count("send the file again") == 1
+    assert row.lower().count(" again") == 1
 
 
 def test_the_form_adds_missing_header_values(client: Client) -> None:
@@ -149,10 +162,9 @@ def test_a_missing_file_and_an_unknown_model_are_errors_on_the_page(
     client: Client,
 ) -> None:
     assert "No file was sent" in client.post("/upload/").content.decode()
-    page = client.post("/upload/", {"file": image_file(), "model": "nobody"})
-    assert (
-        "nobody" not in page.content.decode() or "active model" in page.content.decode()
-    )
+    unknown = {"file": image_file(), "model": "nobody"}
+    page = client.post("/upload/", unknown).content.decode()
+    assert "There is no active model of this name." in page
     assert not Instance.objects.exists()
 
 

@@ -19,7 +19,7 @@ from diagnoses.models import WorklistEntry
 from diagnoses.pages.worklist import entries, filters
 from diagnoses.worklist import refresh_entry
 from patients.models import Instance, Priority, Study
-from tests.clients import person
+from tests.clients import html, person
 from tests.diagnoses.fakes import installed_model
 from tests.diagnoses.pages.page_rows import (
     NOON,
@@ -38,17 +38,6 @@ from tests.factories import (
 )
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def client() -> Client:
-    return person(Role.RADIOLOGIST)
-
-
-def html(client: Client, address: str = "/") -> str:
-    answer = client.get(address)
-    assert answer.status_code == 200, answer.content[:300]
-    return answer.content.decode()
 
 
 def names(page: str) -> list[str]:
@@ -93,7 +82,7 @@ def test_studies_are_sorted_by_priority_and_then_newest_first(
             )
         )
 
-    assert names(html(client)) == ["STAT", "URGENT", "NEW", "OLD"]
+    assert names(html(client, "/")) == ["STAT", "URGENT", "NEW", "OLD"]
     assert names(html(client, "/?sort=newest")) == ["NEW", "STAT", "URGENT", "OLD"]
 
 
@@ -101,7 +90,7 @@ def test_positive_findings_are_flagged_and_normal_is_not(client: Client) -> None
     read(study_with_image(), Tuberculosis=0.81)
     read(study_with_image(minutes_ago=1), Normal=0.97)
 
-    page = html(client)
+    page = html(client, "/")
 
     hidden = '<span class="visually-hidden">above its threshold</span>'
     assert re.search(rf"<b>Tuberculosis</b>\s*{hidden}", page)
@@ -118,7 +107,7 @@ def test_a_study_without_a_score_has_a_reason_and_no_bar(client: Client) -> None
     failed(study_with_image(minutes_ago=1))
     waiting(study_with_image(minutes_ago=2))
 
-    page = html(client)
+    page = html(client, "/")
 
     assert "Lateral view" in page
     assert "stored and shown, not scored" in page
@@ -140,7 +129,7 @@ def test_the_shown_reason_is_that_of_the_default_model(
         reason_code="unlike_training_images",
     )
     refresh_entry(image.series.study_id)
-    page = html(client)
+    page = html(client, "/")
     assert "Rotated" in page
     assert "Unlike the training images" not in page
 
@@ -151,7 +140,7 @@ def test_each_filter_shows_and_counts_its_studies(client: Client) -> None:
     rejected(study_with_image(), "wrong_body_part", "HAND")
     waiting(study_with_image())
 
-    page = html(client)
+    page = html(client, "/")
     counted = dict(
         re.findall(
             r'href="/\?show=(\w+)"[^>]*>.*?<span class="number">(\d+)', page, re.DOTALL
@@ -213,7 +202,7 @@ def test_counts_have_an_upper_limit(
     many_studies(12)
     monkeypatch.setattr(filters, "MOST_COUNTED", 10)
 
-    assert "9+" in html(client)
+    assert "9+" in html(client, "/")
 
 
 def test_a_page_makes_the_same_number_of_queries_for_any_rows(
@@ -222,19 +211,19 @@ def test_a_page_makes_the_same_number_of_queries_for_any_rows(
     read(study_with_image(), Tuberculosis=0.9)
     rejected(study_with_image(), "lateral_view", "A lateral view.")
     with django_assert_max_num_queries(30) as few:
-        html(client)
+        html(client, "/")
     for number in range(4):
         read(study_with_image(minutes_ago=number), Tuberculosis=0.9)
         rejected(study_with_image(minutes_ago=number), "lateral_view", "A lateral.")
 
     with django_assert_max_num_queries(len(few.captured_queries)):
-        assert len(names(html(client))) == 10
+        assert len(names(html(client, "/"))) == 10
 
 
 def test_other_departments_are_neither_shown_nor_counted(client: Client) -> None:
     waiting(study_with_image(department=DepartmentFactory(code="elsewhere")))
 
-    page = html(client)
+    page = html(client, "/")
 
     assert names(page) == []
     assert "No studies yet" in page
@@ -247,7 +236,7 @@ def test_the_worklist_is_audited_with_its_patients(
     for image in images:
         waiting(image)
 
-    html(client)
+    html(client, "/")
 
     event = AuditEvent.objects.get(action=AuditAction.LIST)
     assert event.actor_uuid == client.user.pk
@@ -298,7 +287,7 @@ def test_polling_for_changes_names_no_patient_and_is_not_audited(
     client: Client,
 ) -> None:
     waiting(study_with_image())
-    match = re.search(r'hx-get="(/worklist/changes/[^"]+)"', html(client))
+    match = re.search(r'hx-get="(/worklist/changes/[^"]+)"', html(client, "/"))
     assert match
     address = match.group(1).replace("&amp;", "&")
     events = AuditEvent.objects.count()
@@ -316,7 +305,7 @@ def test_markup_in_a_name_is_escaped(client: Client) -> None:
     patient = PatientFactory(family_name="<script>alert(1)</script>", given_name="")
     waiting(study_with_image(patient=patient))
 
-    page = html(client)
+    page = html(client, "/")
 
     assert "<SCRIPT>" not in page
     assert "&lt;SCRIPT&gt;" in page
@@ -326,7 +315,7 @@ def test_roles_without_results_see_studies_without_results() -> None:
     auditor = person(user=UserFactory(role=Role.AUDITOR))
     read(study_with_image(), Tuberculosis=0.9)
 
-    page = html(auditor)
+    page = html(auditor, "/")
 
     assert "Tuberculosis" not in page
     assert "Flagged by model" not in page
@@ -353,7 +342,7 @@ def test_a_study_of_several_images_names_the_image_of_its_finding(
     rejected(lateral, "lateral_view", "A lateral view.")
     read(frontal, Tuberculosis=0.9)
 
-    page = html(client)
+    page = html(client, "/")
 
     assert "on PA" in page
     assert "2 images · 1 not scored" in page

@@ -6,7 +6,6 @@ import threading
 from datetime import timedelta
 
 import pytest
-from celery import current_app
 from django.db import OperationalError, connection, transaction
 from django.db.models.functions import Now
 from pytest_django.fixtures import Settings
@@ -23,15 +22,10 @@ from diagnoses.worker.sweeper import (
     stalled,
     sweep_once,
 )
+from tests.diagnoses.conftest import QUEUE
 from tests.factories import PredictionFactory
 
-QUEUE = "inference"
-
-
-@pytest.fixture(autouse=True)
-def _empty_broker() -> None:
-    with current_app.connection_for_write() as connection:
-        connection.default_channel.client.delete(QUEUE)
+pytestmark = pytest.mark.usefixtures("empty_broker")
 
 
 def ago(seconds: float) -> object:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from ml.cards.card import Card
+from ml.cards.measurements import NOT_SEPARABLE
 from ml.datasets.manifest import ManifestRow
 from ml.errors import ModelError
 from ml.evaluation.baseline import (
-    NOT_SEPARABLE,
     fit_logistic,
     image_features,
     measure_baseline,

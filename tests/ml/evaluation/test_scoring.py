@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,11 +19,12 @@ from django.core.management import CommandError, call_command
 import ml.inference
 from ml.cards.card import Card
 from ml.datasets.manifest import ManifestRow, read_manifest
-from ml.evaluation.report import PLOTS
+from ml.evaluation.report import plot_titles
 from ml.evaluation.scoring import ground_truth_of, pair_metrics, report_of, score_images
 from ml.evaluation.shortcuts.changes import crop_and_equalise
 from ml.inference import LoadedModel
 from ml.networks.heads import Dense, GlobalPooling, Head
+from tests.brackets import outside_brackets
 from tests.ml.image_factory import chest_like, encoded, write_manifest
 
 pytestmark = pytest.mark.slow
@@ -287,7 +290,7 @@ def test_a_report_has_every_plot_and_the_baseline(
         *("--pair", "Normal,Bacterial pneumonia"),
     )
     written = {path.name for path in (tmp_path / "report").iterdir()}
-    plots = {f"{name}.svg" for name in PLOTS if name != "learning-curves"}
+    plots = {f"{name}.svg" for name in plot_titles() if name != "learning-curves"}
     assert written == {"report.md", "report.html", *plots}
     page = (tmp_path / "report" / "report.html").read_text()
     assert page.count("<svg") == len(plots)
@@ -296,6 +299,37 @@ def test_a_report_has_every_plot_and_the_baseline(
     assert "Border-and-histogram baseline" in text
     for plot in plots:
         ElementTree.parse(tmp_path / "report" / plot)  # noqa: S314 - our own
+
+
+def test_a_report_is_in_the_language_of_the_reader(
+    tiny_weights_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    brackets: None,
+) -> None:
+    use_tiny_model(monkeypatch, tiny_weights_dir)
+    manifest = made_up(
+        tmp_path,
+        ["Normal", "Bacterial pneumonia"] * 60,
+        split=["val"] * 60 + ["train"] * 60,
+        dataset=["a"] * 120,
+    )
+    out = StringIO()
+    call_command(
+        "evaluate_model",
+        "tiny",
+        *("--manifest", str(manifest), "--root", str(tmp_path)),
+        *("--split", "val", "--baseline", "--report", str(tmp_path / "report")),
+        *("--pair", "Normal,Bacterial pneumonia"),
+        stdout=out,
+        stderr=StringIO(),
+    )
+    text = (tmp_path / "report" / "report.md").read_text()
+    labels = "Normal|Bacterial pneumonia|Viral pneumonia"
+    data = rf"{labels}|\b95 %|[\w-]+\.svg|\ba\b"
+    for line in (*text.splitlines(), *out.getvalue().splitlines()):
+        rest = re.sub(data, "", outside_brackets(line))
+        assert not re.search(r"[^\W\d_]", rest), line
 
 
 def use_tiny_model(monkeypatch: pytest.MonkeyPatch, weights_dir: Path) -> None:
