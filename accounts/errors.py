@@ -10,6 +10,7 @@ the same attributes and does not know this module.
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
+from django.db import InterfaceError, OperationalError
 from django.utils.functional import Promise
 
 from accounts.messages import Message
@@ -152,3 +153,12 @@ class AuditUnavailable(Unavailable):
     """The audit event cannot be written, so the request is not answered."""
 
     default_reason_code = "audit_unavailable"
+
+
+def is_database_lost(error: BaseException | None) -> bool:
+    """Return whether the error or one of its causes is a lost connection."""
+    while error is not None:
+        if isinstance(error, OperationalError | InterfaceError):
+            return True
+        error = error.__cause__
+    return False

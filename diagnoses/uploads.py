@@ -1,9 +1,11 @@
 """Take the files of one request, for REST and the upload page.
 
 One file is one transaction (`patients.ingest`); a bad file does not stop the others.
+Where the whole request is refused, each file of it has an Upload that says why.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 from uuid import UUID
@@ -13,13 +15,14 @@ from django.http import HttpRequest
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from accounts.errors import InvalidInput, Unavailable
+from accounts.errors import ChestXError, InvalidInput, Unavailable
 from accounts.models import User
 from diagnoses.governance.versions import check_requested_model
 from diagnoses.latest_runs import latest_runs
 from diagnoses.models import Prediction
+from patients.files.upload_handler import ReceivedFile, RefusedBodyError, read_body
 from patients.identity.submitted import SubmittedIdentity
-from patients.ingest import IngestResult, ingest_instance
+from patients.ingest import IngestResult, ingest_instance, record_refusal
 from patients.models import Instance, Upload
 
 KEPT = frozenset({Upload.Outcome.STORED, Upload.Outcome.DUPLICATE})
@@ -116,6 +119,82 @@ def take_files(
             break
         results.append(result)
     return TakenFiles(_with_runs(results, actor), fault)
+
+
+def receive(request: HttpRequest, *, source: str, actor: User) -> None:
+    """Receive the form of a request, or write the refusal of what was received of it.
+
+    Args:
+        request: Its POST and FILES are complete afterwards.
+        source: An `Upload.Source`.
+        actor: The user who sends it.
+
+    Raises:
+        ChestXError: The body is too large, incomplete or malformed, or a field is not
+            valid UTF-8.
+        Unavailable: The disk is full; nothing is written.
+    """
+    try:
+        read_body(request)
+    except RefusedBodyError as refused:
+        if refused.refusal.permanent:
+            _record(
+                refused.files or [ReceivedFile("")],
+                refused.refusal,
+                source=source,
+                actor=actor,
+                request=request,
+            )
+        raise refused.refusal from refused
+
+
+@contextmanager
+def refusing_all(request: HttpRequest, *, source: str, actor: User) -> Iterator[None]:
+    """Write a refusal for each file of the form if the whole form is refused.
+
+    Args:
+        request: As `receive` left it.
+        source: An `Upload.Source`.
+        actor: The user who sends it.
+
+    Raises:
+        ChestXError: As raised inside.
+    """
+    try:
+        yield
+    except ChestXError as error:
+        files = [
+            ReceivedFile(
+                file.name or "",
+                getattr(file, "received_bytes", file.size),
+                getattr(file, "sha256", ""),
+            )
+            for _name, files in request.FILES.lists()
+            for file in files
+        ]
+        if error.permanent:
+            _record(files, error, source=source, actor=actor, request=request)
+        raise
+
+
+def _record(
+    files: Sequence[ReceivedFile],
+    refusal: ChestXError,
+    *,
+    source: str,
+    actor: User,
+    request: HttpRequest,
+) -> None:
+    for file in files:
+        record_refusal(
+            refusal,
+            name=file.name,
+            source=source,
+            actor=actor,
+            request=request,
+            size_bytes=file.size_bytes,
+            sha256=file.sha256,
+        )
 
 
 def no_file() -> InvalidInput:

@@ -18,10 +18,13 @@ from django.core.files import File
 from django.core.files.storage import FileSystemStorage, default_storage
 from django.db import connection, transaction
 from django.utils._os import safe_makedirs
-from django.utils.translation import gettext_lazy as _
 
-from accounts.errors import Unavailable
-from patients.files.temporary import CHUNK_BYTES, on_disk, sha256_of
+from patients.files.temporary import (
+    CHUNK_BYTES,
+    on_disk,
+    sha256_of,
+    storage_unavailable,
+)
 from patients.models import Instance, Upload
 
 logger = logging.getLogger(__name__)
@@ -244,10 +247,7 @@ def _put(file: IO[bytes], key: str) -> str:
         )
     except OSError as error:
         logger.exception("storing a file failed")
-        raise Unavailable(
-            _("Files cannot be stored at the moment. Send this file again later."),
-            reason_code="storage_unavailable",
-        ) from error
+        raise storage_unavailable() from error
 
 
 def _lock_number(sha256: str) -> int:

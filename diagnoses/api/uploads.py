@@ -7,9 +7,9 @@ from uuid import UUID
 from django.db import models
 from django.db.models import Exists, OuterRef
 from django.utils.translation import gettext
-from django.utils.translation import gettext_lazy as _
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework.exceptions import ValidationError
 from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
@@ -18,6 +18,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts.access import Action, signed_in_user
 from accounts.api.audited import AuditedReadMixin
+from accounts.api.validation import invalid_input
 from accounts.errors import ChestXError, Conflict, InvalidInput, TooLarge
 from accounts.middleware import PROBLEM_JSON, problem
 from diagnoses.api.serializers import (
@@ -26,9 +27,7 @@ from diagnoses.api.serializers import (
     UploadSerializer,
     taken_files_json,
 )
-from diagnoses.uploads import TakenFiles, take_files
-from patients.files.upload_handler import check_request_size
-from patients.ingest import record_refusal
+from diagnoses.uploads import TakenFiles, receive, refusing_all, take_files
 from patients.models import Instance, Upload
 
 
@@ -114,18 +113,18 @@ class UploadViewSet(
     )
     def create(self, request: Request) -> Response:
         """Send files as parts named `file`, with optional fields for all of them."""
-        _refuse_unknown_length(request)
-        _refuse_too_large(request)
-        form = UploadRequestSerializer(data=request.data)
-        form.is_valid(raise_exception=True)
-        taken = take_files(
-            form.validated_data["files"],
-            submitted_identity=form.validated_data["submitted_identity"],
-            source=Upload.Source.REST,
-            actor=signed_in_user(request),
-            requested_model=form.validated_data["model"],
-            request=request._request,
-        )
+        actor, source = signed_in_user(request), Upload.Source.REST
+        receive(request._request, source=source, actor=actor)
+        with refusing_all(request._request, source=source, actor=actor):
+            form = _checked_form(request)
+            taken = take_files(
+                form.validated_data["files"],
+                submitted_identity=form.validated_data["submitted_identity"],
+                source=source,
+                actor=actor,
+                requested_model=form.validated_data["model"],
+                request=request._request,
+            )
         files = taken_files_json(taken.files, request=request)
         if taken.fault is None and taken.any_kept:
             return Response({"files": files}, status=HTTPStatus.ACCEPTED)
@@ -138,30 +137,18 @@ class UploadViewSet(
         )
 
 
-def _refuse_unknown_length(request: Request) -> None:
-    if not request.META.get("CONTENT_LENGTH"):
-        # Without it WSGI reads nothing, and the form would seem empty.
-        error = InvalidInput(
-            _("Send the request with a Content-Length, not in chunks."),
-            reason_code="length_required",
-        )
-        error.status = HTTPStatus.LENGTH_REQUIRED
-        raise error
+def _checked_form(request: Request) -> UploadRequestSerializer:
+    """Return the valid form.
 
-
-def _refuse_too_large(request: Request) -> None:
+    Raises:
+        InvalidInput: A field is wrong, or there is no file.
+    """
+    form = UploadRequestSerializer(data=request.data)
     try:
-        check_request_size(request._request)
-    except TooLarge as error:
-        record_refusal(
-            error,
-            name="",
-            source=Upload.Source.REST,
-            actor=signed_in_user(request),
-            request=request._request,
-            size_bytes=int(request.META["CONTENT_LENGTH"]),
-        )
-        raise
+        form.is_valid(raise_exception=True)
+    except ValidationError as error:
+        raise invalid_input(error) from error
+    return form
 
 
 def _why_nothing_was_kept(
