@@ -13,6 +13,7 @@ from accounts.models import Role
 from patients import importing
 from patients.importing import files_below, read_manifest
 from patients.models import Instance, Patient, Study, Upload
+from patients.signals import instance_stored
 from tests.dicom_factory import grey_pixels, image_bytes, png
 from tests.factories import DepartmentFactory, UserFactory
 
@@ -118,6 +119,25 @@ def test_rejected_files_are_named_and_the_import_fails(
     assert "2 stored" in output
     assert "2 refused" in output
     assert output.endswith("2 of 4 files were not accepted.")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_unforeseen_fault_is_the_refusal_of_one_file(
+    folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    def fail(sender: object, instance: Instance, **_: object) -> None:
+        if Instance.objects.count() > 1:
+            raise LookupError("a fault of ChestX")
+
+    instance_stored.connect(fail, dispatch_uid="tests.fail")
+    try:
+        output = import_studies(folder, capsys)
+    finally:
+        instance_stored.disconnect(dispatch_uid="tests.fail")
+    assert "1 stored" in output
+    error_id = Upload.objects.get(outcome="refused").reason_params["error_id"]
+    assert "deep/b.dcm: An internal error occurred" in output
+    assert error_id in output
 
 
 @pytest.mark.django_db
