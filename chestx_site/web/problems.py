@@ -91,6 +91,8 @@ def _of_form(error: Exception) -> ChestXError | None:
 
 
 def _of_rest_framework(error: exceptions.APIException) -> ChestXError:
+    if isinstance(error.__context__, RefusedBodyError):
+        return error.__context__.refusal
     codes = error.get_codes()
     code = codes if isinstance(codes, str) else "invalid_input"
     known = ChestXError(" ".join(sentences(error.detail)), reason_code=code)

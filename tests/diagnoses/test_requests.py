@@ -312,3 +312,15 @@ def test_no_part_of_a_refused_body_stays_on_disk(
     settings.INCOMING_DIR = str(tmp_path)
     post(program(), REST, file("a.dcm"), file("b.dcm")[:-100])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_browser_session_may_send_the_token_in_the_body() -> None:
+    client = person(Role.TECHNOLOGIST)
+    strict = Client(enforce_csrf_checks=True)
+    strict.cookies = client.cookies
+    strict.cookies["csrftoken"] = "a" * 32
+    token = field("csrfmiddlewaretoken", "a" * 32)
+    for url in (REST, WEB):
+        answer = post(strict, url, token, file(f"{url[1:4]}.dcm"), CLOSING)
+        assert answer.status_code in (200, 202)
+    assert rows() == [("api.dcm", "stored", ""), ("upl.dcm", "stored", "")]
