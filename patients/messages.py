@@ -19,6 +19,14 @@ NOT_AN_IMAGE = Message(
     "not_an_image",
     _("The file is not a DICOM, PNG, JPEG, TIFF or BMP image, whatever its name."),
 )
+ARCHIVE = Message(
+    "not_an_image.archive",
+    _(
+        "The file is an archive (%(format)s). Unpack it, and send or import the files "
+        "in it."
+    ),
+    "not_an_image",
+)
 NOT_DICOM = Message("not_dicom", _("The file is not a DICOM file."))
 NO_TRANSFER_SYNTAX = Message(
     "not_dicom.no_transfer_syntax",
