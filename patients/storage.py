@@ -267,12 +267,12 @@ def _hashes_in(folder: str) -> list[str]:
 
 def _put(file: IO[bytes], key: str) -> str:
     file.seek(0)
-    if default_storage.exists(key):
-        refresh = getattr(default_storage, "refresh", None)
-        if refresh:
-            refresh(key)
-            return key
     try:
+        if default_storage.exists(key):
+            refresh = getattr(default_storage, "refresh", None)
+            if refresh:
+                refresh(key)
+                return key
         return default_storage.save(
             key, file if isinstance(file, File) else File(file, key)
         )

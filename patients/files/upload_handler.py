@@ -1,5 +1,6 @@
 """Receive the files of a form: write them to disk, hash them, enforce limits."""
 
+import contextlib
 import hashlib
 import html
 import itertools
@@ -195,8 +196,12 @@ class _ReceivedForm:
             for part, content in reader:
                 self._take(part, content)
             self._refuse_wrong_parts()
-        except BaseException as error:
+        except Exception as error:
             self._close()
+            # Else some clients lose the answer, since they are still sending.
+            with contextlib.suppress(UnreadablePostError):
+                while read(self.handler.chunk_size):
+                    pass
             if refusal := _refusal_of(error):
                 raise RefusedBodyError(refusal, self._all_received()) from error
             raise
@@ -281,7 +286,7 @@ class _ReceivedForm:
         ]
 
 
-def _refusal_of(error: BaseException) -> ChestXError | None:
+def _refusal_of(error: Exception) -> ChestXError | None:
     """Return the refusal of a body that cannot be received, if it is one."""
     if isinstance(error, ChestXError):
         return error

@@ -249,6 +249,33 @@ def test_a_full_disk_is_503_and_leaves_no_row(
     assert rows() == []
 
 
+def test_a_storage_that_takes_nothing_is_503_and_leaves_no_row(
+    client: Client, url: str, settings: Settings, tmp_path: Path
+) -> None:
+    taken = tmp_path / "a file"
+    taken.write_bytes(b"")
+    storage = settings.STORAGES["default"]
+    options = {**storage["OPTIONS"], "location": str(taken)}
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "default": {**storage, "OPTIONS": options},
+    }
+    answer = post(client, url, file(), CLOSING)
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"]
+    assert rows() == []
+
+
+def test_a_film_sent_as_a_field_is_413_with_what_to_do(
+    client: Client, url: str, settings: Settings
+) -> None:
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1000
+    answer = post(client, url, field("patient_id", "1"), field("file", image()))
+    assert answer.status_code == 413
+    assert b"A file needs a file name" in answer.content
+    assert rows() == [("", "refused", "too_large")]
+
+
 @pytest.fixture
 def broken_receiver() -> Iterator[Callable[[], None]]:
     """Let each second image meet a fault of ChestX that nobody foresaw."""
