@@ -100,10 +100,14 @@ class UploadViewSet(
         responses={
             202: TakenFilesSerializer,
             (400, PROBLEM_JSON): OpenApiResponse(
-                description="A field is wrong, or no file was sent."
+                description="A field is wrong, no file was sent, or the body is "
+                "incomplete or malformed: nothing was stored."
             ),
             (409, PROBLEM_JSON): OpenApiResponse(
                 description="No file was taken, and one contradicts the record."
+            ),
+            (411, PROBLEM_JSON): OpenApiResponse(
+                description="There is no Content-Length."
             ),
             (413, PROBLEM_JSON): OpenApiResponse(description="Over a limit of size."),
             (422, PROBLEM_JSON): OpenApiResponse(
