@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.errors import InvalidInput, Unavailable
 from accounts.models import Department, User
-from patients.files.folder import cannot_be_read
+from patients.folders.contents import cannot_be_read
 from patients.identity.submitted import SubmittedIdentity, checked
 from patients.incoming import receipt_of
 from patients.ingest import IngestResult, ingest_instance

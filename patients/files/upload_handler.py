@@ -119,7 +119,7 @@ class LimitedUploadHandler(FileUploadHandler):
         input_data: Any,
         META: Mapping[str, Any],  # noqa: N803 - Django's name
         content_length: int,
-        boundary: bytes,
+        boundary: Any,
         encoding: str | None = None,
     ) -> tuple[QueryDict, MultiValueDict]:
         """Parse the request; return nothing of it if it is too large.
@@ -325,8 +325,8 @@ def read_body(request: HttpRequest) -> None:
     except ChestXError as refusal:
         raise RefusedBodyError(refusal, [ReceivedFile("", size)]) from refusal
     except MultiPartParserError as error:
-        refusal = InvalidInput(messages.MALFORMED_REQUEST, params={"detail": error})
-        raise RefusedBodyError(refusal, [ReceivedFile("", size)]) from error
+        malformed = InvalidInput(messages.MALFORMED_REQUEST, params={"detail": error})
+        raise RefusedBodyError(malformed, [ReceivedFile("", size)]) from error
     except (TooManyFilesSent, TooManyFieldsSent, RequestDataTooBig) as error:
         raise RefusedBodyError(_too_much(error), [ReceivedFile("", size)]) from error
 

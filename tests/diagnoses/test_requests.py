@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -277,7 +277,7 @@ def test_a_film_sent_as_a_field_is_413_with_what_to_do(
 
 
 @pytest.fixture
-def broken_receiver() -> Iterator[Callable[[], None]]:
+def broken_receiver() -> Iterator[None]:
     """Let each second image meet a fault of ChestX that nobody foresaw."""
     seen = []
 
@@ -287,7 +287,7 @@ def broken_receiver() -> Iterator[Callable[[], None]]:
             raise LookupError(f"no such value: {instance.series.study.patient}")
 
     instance_stored.connect(fail, dispatch_uid="tests.broken")
-    yield fail
+    yield
     instance_stored.disconnect(dispatch_uid="tests.broken")
 
 

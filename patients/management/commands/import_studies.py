@@ -19,7 +19,7 @@ from rich.progress import (
 from accounts.access import Action, may
 from accounts.errors import InvalidInput
 from accounts.models import Department, User
-from patients.files.folder import look_below
+from patients.folders.contents import look_below
 from patients.identity.submitted import SubmittedIdentity, storable
 from patients.importing import (
     DECIDED,

@@ -9,7 +9,7 @@ from pytest_django import Settings
 
 from patients.dicom.header import PersonName
 from patients.identity.traces import Person, erase_conflicts_with, erase_traces
-from patients.models import Instance, Patient, Upload
+from patients.models import Instance, Patient, Study, Upload
 from patients.storage import quarantine_key
 from tests.dicom_factory import grey_pixels, image_bytes, png
 from tests.patients.sending import send
@@ -205,9 +205,9 @@ def test_a_refused_copy_of_a_deleted_file_says_nothing(doe: Person) -> None:
 def test_an_identifier_that_a_study_came_with_is_the_patients_unless_anothers() -> None:
     first, second = send(image_bytes(**DOE)).study, send(image_bytes(**ROE)).study
     key = {"received_patient_id": "OLD-1234", "received_issuer": first.patient.issuer}
-    type(first).objects.filter(pk=first.pk).update(**key)
+    Study.objects.filter(pk=first.pk).update(**key)
     taken = {**key, "received_patient_id": "MRN-4711"}
-    type(second).objects.filter(pk=second.pk).update(**taken)
+    Study.objects.filter(pk=second.pk).update(**taken)
     issuer = first.patient.issuer
     assert Person.of(first.patient).keys == {("MRN-4711", issuer), ("OLD-1234", issuer)}
     assert Person.of(second.patient).keys == {("MRN-0815", issuer)}

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage
+from pydicom.uid import UID, ExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
-from patients.files import folder as folders
-from patients.files.folder import look_below
+from patients.folders import contents as folders
+from patients.folders.contents import look_below
 from tests.dicom_factory import image_bytes
 
 
@@ -20,7 +20,7 @@ def media_directory() -> bytes:
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
-    dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    dataset.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3")
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.FileSetID = "DISC"
     out = io.BytesIO()
