@@ -12,6 +12,7 @@ from http import HTTPStatus
 
 from django.db import InterfaceError, OperationalError
 from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
 
 from accounts.messages import Message
 
@@ -153,6 +154,17 @@ class AuditUnavailable(Unavailable):
     """The audit event cannot be written, so the request is not answered."""
 
     default_reason_code = "audit_unavailable"
+
+
+def database_unavailable() -> Unavailable:
+    """Return the answer to a lost database."""
+    return Unavailable(
+        _(
+            "The database cannot be reached at the moment. Nothing is lost. "
+            "Try again in a few seconds."
+        ),
+        reason_code="database_unavailable",
+    )
 
 
 def is_database_lost(error: BaseException | None) -> bool:

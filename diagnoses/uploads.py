@@ -11,11 +11,17 @@ from typing import BinaryIO, cast
 from uuid import UUID
 
 from django.core.files.uploadedfile import UploadedFile
+from django.db import InterfaceError, OperationalError, connection
 from django.http import HttpRequest
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from accounts.errors import ChestXError, InvalidInput, Unavailable
+from accounts.errors import (
+    ChestXError,
+    InvalidInput,
+    Unavailable,
+    database_unavailable,
+)
 from accounts.models import User
 from diagnoses.governance.versions import check_requested_model
 from diagnoses.latest_runs import latest_runs
@@ -95,12 +101,13 @@ def take_files(
         InvalidInput: No file, or no active model of that name.
         Unavailable: A temporary fault at the first file. At a later file it is part
             of the result: files stored before stay stored.
+        OperationalError, InterfaceError: The database is lost; likewise.
     """
     if not files:
         raise no_file()
     check_requested_model(requested_model)
     results: list[IngestResult] = []
-    fault = None
+    fault: Unavailable | None = None
     for file in files:
         try:
             result = ingest_instance(
@@ -116,6 +123,13 @@ def take_files(
             if not results:
                 raise
             fault = error
+            break
+        except (OperationalError, InterfaceError):
+            if not results:
+                raise
+            # The next query makes a new connection, or fails for the whole request.
+            connection.close()
+            fault = database_unavailable()
             break
         results.append(result)
     return TakenFiles(_with_runs(results, actor), fault)

@@ -11,7 +11,7 @@ from django.template.loader import render_to_string
 from django.utils.translation import gettext_lazy as _
 from django.views.defaults import server_error as django_server_error
 
-from accounts.errors import ChestXError, Unavailable, is_database_lost
+from accounts.errors import ChestXError, database_unavailable, is_database_lost
 from accounts.middleware import is_api, problem_json
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
@@ -72,13 +72,7 @@ class DatabaseDownMiddleware:
 def database_lost(request: HttpRequest) -> HttpResponse:
     """Close the connection and return a 503 that needs no database."""
     connection.close()
-    error = Unavailable(
-        _(
-            "The database cannot be reached at the moment. Nothing is lost. "
-            "Try again in a few seconds."
-        ),
-        reason_code="database_unavailable",
-    )
+    error = database_unavailable()
     if is_api(request):
         return problem_json(error)
     # Without the request: reading its user and messages needs the database.

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from django.db import InterfaceError, OperationalError
 from django.http import HttpResponseBase
 from django.test import Client
 from pydicom.uid import generate_uid
@@ -276,26 +278,27 @@ def test_a_film_sent_as_a_field_is_413_with_what_to_do(
     assert rows() == [("", "refused", "too_large")]
 
 
-@pytest.fixture
-def broken_receiver() -> Iterator[None]:
-    """Let each second image meet a fault of ChestX that nobody foresaw."""
+@contextmanager
+def second_image_meets(fault: type[Exception]) -> Iterator[None]:
+    """Let the second image meet a fault that nobody foresaw."""
     seen = []
 
     def fail(sender: object, instance: Instance, **_: object) -> None:
         seen.append(instance)
         if len(seen) == 2:
-            raise LookupError(f"no such value: {instance.series.study.patient}")
+            raise fault(f"no such value: {instance.series.study.patient}")
 
     instance_stored.connect(fail, dispatch_uid="tests.broken")
-    yield
-    instance_stored.disconnect(dispatch_uid="tests.broken")
+    try:
+        yield
+    finally:
+        instance_stored.disconnect(dispatch_uid="tests.broken")
 
 
-@pytest.mark.usefixtures("broken_receiver")
 def test_an_unforeseen_fault_of_one_file_is_its_refusal_and_its_siblings_are_stored(
     client: Client, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.ERROR):
+    with caplog.at_level(logging.ERROR), second_image_meets(LookupError):
         answer = post(client, url, file("a"), file("b"), file("c"), CLOSING)
     assert answer.status_code in (200, 202)
     assert rows() == [
@@ -312,11 +315,11 @@ def test_an_unforeseen_fault_of_one_file_is_its_refusal_and_its_siblings_are_sto
     assert Instance.objects.count() == 2
 
 
-@pytest.mark.usefixtures("broken_receiver")
 def test_an_unforeseen_fault_of_the_only_file_is_its_refusal() -> None:
     client = program()
-    post(client, REST, file("a"), CLOSING)
-    answer = post(client, REST, file("b"), CLOSING)
+    with second_image_meets(LookupError):
+        post(client, REST, file("a"), CLOSING)
+        answer = post(client, REST, file("b"), CLOSING)
     assert answer.status_code == 422
     assert answer.json()["files"][0]["reason_code"] == "internal_error"
 
@@ -351,3 +354,13 @@ def test_a_browser_session_may_send_the_token_in_the_body() -> None:
         answer = post(strict, url, token, file(f"{url[1:4]}.dcm"), CLOSING)
         assert answer.status_code in (200, 202)
     assert rows() == [("api.dcm", "stored", ""), ("upl.dcm", "stored", "")]
+
+
+@pytest.mark.parametrize("fault", [OperationalError, InterfaceError])
+def test_a_lost_database_is_503_with_the_results_so_far(fault: type[Exception]) -> None:
+    with second_image_meets(fault):
+        answer = post(program(), REST, file("a"), file("b"), file("c"), CLOSING)
+    assert answer.status_code == 503
+    assert answer.json()["reason_code"] == "database_unavailable"
+    assert [sent["name"] for sent in answer.json()["files"]] == ["a"]
+    assert rows() == [("a", "stored", "")]
