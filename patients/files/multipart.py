@@ -128,13 +128,13 @@ class MultipartReader:
 
     def _to_delimiter(self) -> Iterator[bytes]:
         """Yield what stands before the next delimiter, and read over it."""
-        kept = len(self._delimiter) - 1
+        kept, searched = len(self._delimiter) - 1, 0
         while True:
-            at = self._buffer.find(self._delimiter)
+            at = self._buffer.find(self._delimiter, searched)
             if at < 0:
                 if len(self._buffer) > kept:
                     yield self._buffer[:-kept]
-                    self._buffer = self._buffer[-kept:]
+                    self._buffer, searched = self._buffer[-kept:], 0
                 if not self._fill():
                     raise IncompleteBodyError("the body has no closing boundary")
                 continue
@@ -145,8 +145,7 @@ class MultipartReader:
                 self._buffer = self._buffer[end:]
                 return
             # A line of the content that begins like the boundary.
-            yield self._buffer[: at + 2]
-            self._buffer = self._buffer[at + 2 :]
+            searched = at + 2
 
     def _end_of_delimiter(self, at: int) -> int | None:
         """Return where the delimiter at this place ends; None if it is content."""
@@ -159,7 +158,7 @@ class MultipartReader:
                 return line_end.end()
             blanks = _BLANKS.match(self._buffer, tail)
             undecided = blanks is not None and blanks.end() == len(self._buffer)
-            undecided |= self._buffer[tail:] == b"-"
+            undecided |= len(self._buffer) == tail + 1 and self._buffer.endswith(b"-")
             if not (undecided and self._fill()):
                 return None
 

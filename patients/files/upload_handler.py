@@ -186,6 +186,7 @@ class _ReceivedForm:
         self.wrong_fields: list[str] = []
         self.field_bytes = 0
         self.field_count = 0
+        self.part_count = 0
 
     def parse(
         self, read: Callable[[int], bytes], boundary: bytes
@@ -210,6 +211,13 @@ class _ReceivedForm:
 
     def _take(self, part: Part, content: Iterator[bytes]) -> None:
         """Receive a part, also a wrong one: what follows it may be a file."""
+        self.part_count += 1
+        most = (
+            settings.DATA_UPLOAD_MAX_NUMBER_FILES
+            + settings.DATA_UPLOAD_MAX_NUMBER_FIELDS
+        )
+        if self.part_count > most:
+            raise TooManyFilesSent("more parts than files and fields may be sent")
         if part.is_file:
             self._take_file(part, content)
         else:

@@ -215,6 +215,15 @@ def test_too_many_files_are_413_with_a_nameless_row(
     assert rows() == [("", "refused", "too_many_files")]
 
 
+def test_too_many_parts_without_a_file_are_413(
+    client: Client, url: str, settings: Settings
+) -> None:
+    settings.DATA_UPLOAD_MAX_NUMBER_FILES = 1
+    settings.DATA_UPLOAD_MAX_NUMBER_FIELDS = 2
+    nothing = part(b'name="file"; filename=""', b"")
+    assert post(client, url, *[nothing] * 4, CLOSING).status_code == 413
+
+
 def test_a_form_that_is_refused_as_a_whole_has_a_row_for_each_file(
     client: Client, url: str
 ) -> None:
