@@ -135,13 +135,16 @@ def take_files(
     return TakenFiles(_with_runs(results, actor), fault)
 
 
-def receive(request: HttpRequest, *, source: str, actor: User) -> None:
+def receive(
+    request: HttpRequest, *, source: str, actor: User, refused: list[TakenFile]
+) -> None:
     """Receive the form of a request, or write the refusal of what was received of it.
 
     Args:
         request: Its POST and FILES are complete afterwards.
         source: An `Upload.Source`.
         actor: The user who sends it.
+        refused: Gets the files that are refused with the request.
 
     Raises:
         ChestXError: The body is too large, incomplete or malformed, or a field is not
@@ -150,26 +153,29 @@ def receive(request: HttpRequest, *, source: str, actor: User) -> None:
     """
     try:
         read_body(request)
-    except RefusedBodyError as refused:
-        if refused.refusal.permanent:
-            _record(
-                refused.files or [ReceivedFile("")],
-                refused.refusal,
+    except RefusedBodyError as error:
+        if error.refusal.permanent:
+            refused += _record(
+                error.files or [ReceivedFile("")],
+                error.refusal,
                 source=source,
                 actor=actor,
                 request=request,
             )
-        raise refused.refusal from refused
+        raise error.refusal from error
 
 
 @contextmanager
-def refusing_all(request: HttpRequest, *, source: str, actor: User) -> Iterator[None]:
+def refusing_all(
+    request: HttpRequest, *, source: str, actor: User, refused: list[TakenFile]
+) -> Iterator[None]:
     """Write a refusal for each file of the form if the whole form is refused.
 
     Args:
         request: As `receive` left it.
         source: An `Upload.Source`.
         actor: The user who sends it.
+        refused: Gets these files.
 
     Raises:
         ChestXError: As raised inside.
@@ -187,7 +193,9 @@ def refusing_all(request: HttpRequest, *, source: str, actor: User) -> Iterator[
             for file in files
         ]
         if error.permanent:
-            _record(files, error, source=source, actor=actor, request=request)
+            refused += _record(
+                files, error, source=source, actor=actor, request=request
+            )
         raise
 
 
@@ -198,17 +206,21 @@ def _record(
     source: str,
     actor: User,
     request: HttpRequest,
-) -> None:
-    for file in files:
-        record_refusal(
-            refusal,
-            name=file.name,
-            source=source,
-            actor=actor,
-            request=request,
-            size_bytes=file.size_bytes,
-            sha256=file.sha256,
+) -> list[TakenFile]:
+    return [
+        TakenFile(
+            record_refusal(
+                refusal,
+                name=file.name,
+                source=source,
+                actor=actor,
+                request=request,
+                size_bytes=file.size_bytes,
+                sha256=file.sha256,
+            )
         )
+        for file in files
+    ]
 
 
 def no_file() -> InvalidInput:

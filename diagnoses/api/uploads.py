@@ -1,5 +1,6 @@
 """REST: send files to the archive, and list uploads."""
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import ClassVar
 from uuid import UUID
@@ -27,7 +28,13 @@ from diagnoses.api.serializers import (
     UploadSerializer,
     taken_files_json,
 )
-from diagnoses.uploads import TakenFiles, receive, refusing_all, take_files
+from diagnoses.uploads import (
+    TakenFile,
+    TakenFiles,
+    receive,
+    refusing_all,
+    take_files,
+)
 from patients.models import Instance, Upload
 
 
@@ -117,28 +124,57 @@ class UploadViewSet(
     )
     def create(self, request: Request) -> Response:
         """Send files as parts named `file`, with optional fields for all of them."""
-        actor, source = signed_in_user(request), Upload.Source.REST
-        receive(request._request, source=source, actor=actor)
-        with refusing_all(request._request, source=source, actor=actor):
-            form = _checked_form(request)
-            taken = take_files(
-                form.validated_data["files"],
-                submitted_identity=form.validated_data["submitted_identity"],
-                source=source,
-                actor=actor,
-                requested_model=form.validated_data["model"],
-                request=request._request,
-            )
-        files = taken_files_json(taken.files, request=request)
+        refused: list[TakenFile] = []
+        try:
+            form, taken = _take(request, refused)
+        except ChestXError as error:
+            return _problem(error, refused, request)
         if taken.fault is None and taken.any_kept:
+            files = taken_files_json(taken.files, request=request)
             return Response({"files": files}, status=HTTPStatus.ACCEPTED)
-        error = taken.fault or _why_nothing_was_kept(taken, form)
-        return Response(
-            problem(error, files=files),
-            status=error.status,
-            headers=error.headers,
-            content_type=PROBLEM_JSON,
+        return _problem(
+            taken.fault or _why_nothing_was_kept(taken, form), taken.files, request
         )
+
+
+def _take(
+    request: Request, refused: list[TakenFile]
+) -> tuple[UploadRequestSerializer, TakenFiles]:
+    """Put the files of the request into the archive.
+
+    Args:
+        request: As sent.
+        refused: Gets the files that are refused with the whole request.
+
+    Raises:
+        ChestXError: The whole request is refused, or nothing can be stored now.
+    """
+    sent, actor, source = request._request, signed_in_user(request), Upload.Source.REST
+    receive(sent, source=source, actor=actor, refused=refused)
+    with refusing_all(sent, source=source, actor=actor, refused=refused):
+        form = _checked_form(request)
+        taken = take_files(
+            form.validated_data["files"],
+            submitted_identity=form.validated_data["submitted_identity"],
+            source=source,
+            actor=actor,
+            requested_model=form.validated_data["model"],
+            request=sent,
+        )
+    return form, taken
+
+
+def _problem(
+    error: ChestXError, files: Sequence[TakenFile], request: Request
+) -> Response:
+    """Return the problem details with what became of each file."""
+    shown = taken_files_json(files, request=request)
+    return Response(
+        problem(error, files=shown) if shown else problem(error),
+        status=error.status,
+        headers=error.headers,
+        content_type=PROBLEM_JSON,
+    )
 
 
 def _checked_form(request: Request) -> UploadRequestSerializer:

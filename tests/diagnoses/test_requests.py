@@ -235,6 +235,17 @@ def test_a_form_that_is_refused_as_a_whole_has_a_row_for_each_file(
     assert AuditEvent.objects.filter(action="upload", outcome="refused").count() == 2
 
 
+@pytest.mark.parametrize(
+    "parts", [(field("model", "nobody"), file("a"), CLOSING), (file("a"),)]
+)
+def test_the_answer_to_a_refused_request_has_each_file(parts: tuple[bytes]) -> None:
+    body = post(program(), REST, *parts).json()
+    [sent] = body["files"]
+    assert (sent["name"], sent["outcome"]) == ("a", "refused")
+    assert sent["reason_code"] == body["reason_code"]
+    assert sent["reason"] == body["detail"]
+
+
 def test_a_file_under_another_name_is_not_lost(client: Client, url: str) -> None:
     other = part(b'name="files"; filename="b.dcm"', image())
     post(client, url, file("a.dcm"), other, CLOSING)

@@ -21,7 +21,7 @@ from diagnoses.pages.request import PageRequest
 from diagnoses.pages.upload.rows import FileResult, file_result, refused_row, result_of
 from diagnoses.pages.upload.texts import script_texts
 from diagnoses.pages.words.signs import PRIORITIES
-from diagnoses.uploads import receive, refusing_all, take_files
+from diagnoses.uploads import TakenFile, receive, refusing_all, take_files
 from patients.identity.submitted import SubmittedIdentity
 from patients.models import Instance, Priority, Sex, Upload
 
@@ -43,7 +43,7 @@ def upload(request: PageRequest) -> HttpResponse:
     """Show the form; store the files of one request and answer with their results."""
     require(request, Action.UPLOAD)
     if request.method == "POST":
-        receive(request, source=Upload.Source.WEB, actor=request.user)
+        receive(request, source=Upload.Source.WEB, actor=request.user, refused=[])
         return _take(request)
     return _page(request)
 
@@ -62,8 +62,9 @@ def _take(request: PageRequest) -> HttpResponse:
     )
     files = request.FILES.getlist("file")
     source, actor = Upload.Source.WEB, request.user
+    refused: list[TakenFile] = []
     try:
-        with refusing_all(request, source=source, actor=actor):
+        with refusing_all(request, source=source, actor=actor, refused=refused):
             _refuse_other_parts(request)
             taken = take_files(
                 files,
@@ -74,8 +75,7 @@ def _take(request: PageRequest) -> HttpResponse:
                 request=request,
             )
     except InvalidInput as error:
-        sent = [file for _name, files in request.FILES.lists() for file in files]
-        rows = [refused_row(_name_of(file), error.message) for file in sent]
+        rows = [result_of(file, user=request.user) for file in refused]
         return _answer(
             request, submitted_identity, rows or [refused_row("—", error.message)]
         )
