@@ -10,7 +10,9 @@ the same attributes and does not know this module.
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
+from django.db import InterfaceError, OperationalError
 from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
 
 from accounts.messages import Message
 
@@ -152,3 +154,23 @@ class AuditUnavailable(Unavailable):
     """The audit event cannot be written, so the request is not answered."""
 
     default_reason_code = "audit_unavailable"
+
+
+def database_unavailable() -> Unavailable:
+    """Return the answer to a lost database."""
+    return Unavailable(
+        _(
+            "The database cannot be reached at the moment. Nothing is lost. "
+            "Try again in a few seconds."
+        ),
+        reason_code="database_unavailable",
+    )
+
+
+def is_database_lost(error: BaseException | None) -> bool:
+    """Return whether the error or one of its causes is a lost connection."""
+    while error is not None:
+        if isinstance(error, OperationalError | InterfaceError):
+            return True
+        error = error.__cause__
+    return False

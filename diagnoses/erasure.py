@@ -16,6 +16,12 @@ from accounts import audit
 from accounts.models import User
 from diagnoses.models import Finding, HeatMap, Prediction, WorklistEntry
 from diagnoses.worklist import lock_study
+from patients.identity.traces import (
+    Person,
+    Traces,
+    erase_conflicts_with,
+    erase_traces,
+)
 from patients.models import (
     Instance,
     Patient,
@@ -31,22 +37,36 @@ DELETE = audit.AuditAction.DELETE
 
 @dataclass
 class Erased:
-    """Counts of deleted rows and files."""
+    """Counts of deleted rows and files.
+
+    Attributes:
+        cleared: Refused uploads that stay, without the patient's values.
+        sent: SHA-256 of the files as sent; `objects` has those as stored.
+    """
 
     studies: int = 0
     instances: int = 0
     predictions: int = 0
     findings: int = 0
     uploads: int = 0
+    cleared: int = 0
     objects: set[str] = field(default_factory=set)
     quarantined: set[str] = field(default_factory=set)
+    sent: set[str] = field(default_factory=set)
 
     def counts(self) -> dict[str, int]:
         """Return the counts, for the audit trail and for people."""
         return {
             name: value if isinstance(value, int) else len(value)
             for name, value in asdict(self).items()
+            if name != "sent"
         }
+
+    def add(self, traces: Traces) -> None:
+        """Count what was removed from refused uploads and quarantine."""
+        self.uploads += traces.deleted
+        self.cleared += traces.cleared
+        self.quarantined |= traces.quarantined
 
 
 def erase_study(
@@ -67,7 +87,7 @@ def erase_study(
     with transaction.atomic():
         _allow_deletion()
         patient_id = study.patient_id
-        _erase_study(study, erased)
+        _erase_study(study, erased, Person.of(study.patient))
         audit.record(
             action=DELETE,
             actor=actor,
@@ -84,16 +104,22 @@ def erase_study(
 def erase_patient(
     patient: Patient, *, actor: User | None, reason: str, source: str = "command"
 ) -> Erased:
-    """Delete a patient with every study; see `erase_study`."""
+    """Delete a patient with every study; see `erase_study`.
+
+    Refused uploads lose what they say about the patient, and files in quarantine that
+    are the patient's are deleted.
+    """
     erased = Erased()
     with transaction.atomic():
         _allow_deletion()
         locked = Patient.objects.select_for_update().get(pk=patient.pk)
+        person = Person.of(locked)
         for study in locked.studies.all():
-            _erase_study(study, erased)
+            _erase_study(study, erased, person)
         PatientAssignment.objects.filter(from_patient=locked).delete()
         PatientAssignment.objects.filter(to_patient=locked).delete()
         Patient.objects.filter(pk=locked.pk).delete()
+        erased.add(erase_traces(person, objects=erased.objects | erased.sent))
         audit.record(
             action=DELETE,
             actor=actor,
@@ -113,7 +139,7 @@ def _allow_deletion() -> None:
         cursor.execute("SELECT set_config('chestx.erasure', 'on', true)")
 
 
-def _erase_study(study: Study, erased: Erased) -> None:
+def _erase_study(study: Study, erased: Erased, person: Person) -> None:
     """Delete the rows that refer to a study, then the study."""
     lock_study(study.pk)
     instances = Instance.objects.filter(series__study=study)
@@ -127,7 +153,7 @@ def _erase_study(study: Study, erased: Erased) -> None:
     HeatMap.objects.filter(finding__in=findings).delete()
     findings.delete()
     predictions.delete()
-    _erase_uploads(instances, erased)
+    _erase_uploads(instances, erased, person)
     erased.objects |= set(instances.values_list("object_sha256", flat=True))
     instances.delete()
     Series.objects.filter(study=study).delete()
@@ -135,16 +161,15 @@ def _erase_study(study: Study, erased: Erased) -> None:
     Study.objects.filter(pk=study.pk).delete()
 
 
-def _erase_uploads(instances: QuerySet[Instance], erased: Erased) -> None:
+def _erase_uploads(
+    instances: QuerySet[Instance], erased: Erased, person: Person
+) -> None:
     """Delete the uploads of these images, and the uploads in conflict with them."""
     sent = Upload.objects.filter(instance__in=instances)
-    contradicting = Upload.objects.filter(conflicts_with__in=instances)
-    erased.uploads += sent.count() + contradicting.count()
-    erased.quarantined |= set(
-        contradicting.exclude(sha256="").values_list("sha256", flat=True)
-    )
+    erased.uploads += sent.count()
+    erased.sent |= set(sent.exclude(sha256="").values_list("sha256", flat=True))
     sent.delete()
-    contradicting.delete()
+    erased.add(erase_conflicts_with(instances, person))
 
 
 def _delete_objects(erased: Erased) -> None:

@@ -1,25 +1,34 @@
 """Take the files of one request, for REST and the upload page.
 
 One file is one transaction (`patients.ingest`); a bad file does not stop the others.
+Where the whole request is refused, each file of it has an Upload that says why.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 from uuid import UUID
 
 from django.core.files.uploadedfile import UploadedFile
+from django.db import InterfaceError, OperationalError, connection
 from django.http import HttpRequest
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from accounts.errors import InvalidInput, Unavailable
+from accounts.errors import (
+    ChestXError,
+    InvalidInput,
+    Unavailable,
+    database_unavailable,
+)
 from accounts.models import User
 from diagnoses.governance.versions import check_requested_model
 from diagnoses.latest_runs import latest_runs
 from diagnoses.models import Prediction
+from patients.files.upload_handler import ReceivedFile, RefusedBodyError, read_body
 from patients.identity.submitted import SubmittedIdentity
-from patients.ingest import IngestResult, ingest_instance
+from patients.ingest import IngestResult, ingest_instance, record_refusal
 from patients.models import Instance, Upload
 
 KEPT = frozenset({Upload.Outcome.STORED, Upload.Outcome.DUPLICATE})
@@ -92,12 +101,13 @@ def take_files(
         InvalidInput: No file, or no active model of that name.
         Unavailable: A temporary fault at the first file. At a later file it is part
             of the result: files stored before stay stored.
+        OperationalError, InterfaceError: The database is lost; likewise.
     """
     if not files:
         raise no_file()
     check_requested_model(requested_model)
     results: list[IngestResult] = []
-    fault = None
+    fault: Unavailable | None = None
     for file in files:
         try:
             result = ingest_instance(
@@ -114,8 +124,103 @@ def take_files(
                 raise
             fault = error
             break
+        except (OperationalError, InterfaceError):
+            if not results:
+                raise
+            # The next query makes a new connection, or fails for the whole request.
+            connection.close()
+            fault = database_unavailable()
+            break
         results.append(result)
     return TakenFiles(_with_runs(results, actor), fault)
+
+
+def receive(
+    request: HttpRequest, *, source: str, actor: User, refused: list[TakenFile]
+) -> None:
+    """Receive the form of a request, or write the refusal of what was received of it.
+
+    Args:
+        request: Its POST and FILES are complete afterwards.
+        source: An `Upload.Source`.
+        actor: The user who sends it.
+        refused: Gets the files that are refused with the request.
+
+    Raises:
+        ChestXError: The body is too large, incomplete or malformed, or a field is not
+            valid UTF-8.
+        Unavailable: The disk is full; nothing is written.
+    """
+    try:
+        read_body(request)
+    except RefusedBodyError as error:
+        if error.refusal.permanent:
+            refused += _record(
+                error.files or [ReceivedFile("")],
+                error.refusal,
+                source=source,
+                actor=actor,
+                request=request,
+            )
+        raise error.refusal from error
+
+
+@contextmanager
+def refusing_all(
+    request: HttpRequest, *, source: str, actor: User, refused: list[TakenFile]
+) -> Iterator[None]:
+    """Write a refusal for each file of the form if the whole form is refused.
+
+    Args:
+        request: As `receive` left it.
+        source: An `Upload.Source`.
+        actor: The user who sends it.
+        refused: Gets these files.
+
+    Raises:
+        ChestXError: As raised inside.
+    """
+    try:
+        yield
+    except ChestXError as error:
+        files = [
+            ReceivedFile(
+                file.name or "",
+                getattr(file, "received_bytes", file.size),
+                getattr(file, "sha256", ""),
+            )
+            for _name, files in request.FILES.lists()
+            for file in files
+        ]
+        if error.permanent:
+            refused += _record(
+                files, error, source=source, actor=actor, request=request
+            )
+        raise
+
+
+def _record(
+    files: Sequence[ReceivedFile],
+    refusal: ChestXError,
+    *,
+    source: str,
+    actor: User,
+    request: HttpRequest,
+) -> list[TakenFile]:
+    return [
+        TakenFile(
+            record_refusal(
+                refusal,
+                name=file.name,
+                source=source,
+                actor=actor,
+                request=request,
+                size_bytes=file.size_bytes,
+                sha256=file.sha256,
+            )
+        )
+        for file in files
+    ]
 
 
 def no_file() -> InvalidInput:

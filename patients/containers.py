@@ -23,6 +23,19 @@ from patients.files.tiff import read_tiff
 _PNG, _BMP = {"format": "PNG"}, {"format": "BMP"}
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_ARCHIVES = {
+    b"PK\x03\x04": "ZIP",
+    b"PK\x05\x06": "ZIP",  # empty
+    b"PK\x07\x08": "ZIP",  # in several pieces
+    b"7z\xbc\xaf\x27\x1c": "7z",
+    b"Rar!\x1a\x07": "RAR",
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\0": "xz",
+    b"\x28\xb5\x2f\xfd": "Zstandard",
+}
+# POSIX.1 ustar, and the volume descriptor of an ISO 9660 image of a disc.
+_ARCHIVES_INSIDE = ((257, b"ustar", "tar"), (32769, b"CD001", "ISO"))
 # BMP compressions whose size follows from width, height and depth (BI_RGB, BITFIELDS).
 _BMP_UNCOMPRESSED = frozenset({0, 3, 6})
 
@@ -62,7 +75,23 @@ def sniff(file: IO[bytes]) -> Kind:
         return Kind.TIFF
     if start.startswith(b"BM"):
         return Kind.BMP
+    if archive := _archive_format(file, start):
+        raise InvalidInput(messages.ARCHIVE, params={"format": archive})
     raise InvalidInput(messages.NOT_AN_IMAGE)
+
+
+def _archive_format(file: IO[bytes], start: bytes) -> str:
+    """Return the name of the archive format, or "" for none."""
+    for signature, name in _ARCHIVES.items():
+        if start.startswith(signature):
+            return name
+    for place, signature, name in _ARCHIVES_INSIDE:
+        file.seek(place)
+        found = file.read(len(signature)) == signature
+        file.seek(0)
+        if found:
+            return name
+    return ""
 
 
 def check_whole(file: IO[bytes], kind: Kind) -> None:

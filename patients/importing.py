@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from django.db.models import Q
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.errors import InvalidInput, Unavailable
 from accounts.models import Department, User
+from patients.folders.contents import cannot_be_read
 from patients.identity.submitted import SubmittedIdentity, checked
 from patients.incoming import receipt_of
 from patients.ingest import IngestResult, ingest_instance
@@ -25,15 +27,15 @@ from patients.models import Upload
 PATH_COLUMN = "path"
 IDENTITY_COLUMNS = tuple(SubmittedIdentity.__dataclass_fields__)
 TRIES = 3
-# The index file of DICOM media: it lists images and is not an image (PS3.10 8.6).
-_INDEX_FILES = frozenset({"DICOMDIR"})
 SKIPPED = "skipped"
+DECIDED = "decided"
 POSTPONED = "postponed"
 _SETTLED = (
     Upload.Outcome.STORED,
     Upload.Outcome.DUPLICATE,
     Upload.Outcome.CONFLICT,
 )
+_ACCEPTED = (SKIPPED, DECIDED, Upload.Outcome.STORED, Upload.Outcome.DUPLICATE)
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ class ImportSummary:
     """Outcomes of the files.
 
     Attributes:
-        counts: By outcome; `skipped` was imported before, `postponed` met a temporary
-            fault.
+        counts: By outcome; `skipped` was imported before, `decided` was in conflict
+            until a person decided, `postponed` met a temporary fault.
         troubles: (path, reason) of every file that was not accepted.
     """
 
@@ -60,21 +62,8 @@ class ImportSummary:
     def add(self, path: Path, outcome: str, reason: str = "") -> None:
         """Count one file."""
         self.counts[outcome] += 1
-        if outcome not in (SKIPPED, Upload.Outcome.STORED, Upload.Outcome.DUPLICATE):
+        if outcome not in _ACCEPTED:
             self.troubles.append((path, reason))
-
-
-def files_below(folder: Path, *, manifest: Path | None = None) -> list[Path]:
-    """Return the files below a folder, sorted, without hidden ones."""
-    left_out = manifest.resolve() if manifest else None
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file()
-        and path.name not in _INDEX_FILES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.resolve() != left_out
-    )
 
 
 def read_manifest(manifest: Path, *, folder: Path) -> dict[Path, SubmittedIdentity]:
@@ -153,10 +142,9 @@ def _import_file(
     try:
         with file.path.open("rb") as content:
             receipt = receipt_of(content)
-            if receipt.sha256 and _was_imported(
-                receipt.sha256, file.submitted_identity
-            ):
-                summary.add(file.path, SKIPPED)
+            earlier = _earlier_import(receipt.sha256, file.submitted_identity)
+            if earlier is not None:
+                summary.add(file.path, *_said_again(earlier))
                 return
             result = _ingest_with_retries(
                 content, file, actor=actor, department=department
@@ -164,12 +152,7 @@ def _import_file(
     except Unavailable as fault:
         summary.add(file.path, POSTPONED, fault.message)
     except OSError as error:
-        summary.add(
-            file.path,
-            POSTPONED,
-            gettext("The file cannot be read: %(detail)s.")
-            % {"detail": error.strerror},
-        )
+        summary.add(file.path, POSTPONED, cannot_be_read(error))
     else:
         summary.add(file.path, result.outcome, result.reason)
 
@@ -200,13 +183,33 @@ def _ingest_with_retries(
             time.sleep(fault.retry_after)
 
 
-def _was_imported(sha256: str, submitted_identity: SubmittedIdentity) -> bool:
-    return Upload.objects.filter(
+def _earlier_import(
+    sha256: str, submitted_identity: SubmittedIdentity
+) -> Upload | None:
+    """Return how the same file with the same identity was settled, if it was.
+
+    An open conflict comes first: it stays one until a person decides.
+    """
+    if not sha256:
+        return None
+    settled = Upload.objects.filter(
         sha256=sha256,
         source=Upload.Source.FOLDER,
         outcome__in=_SETTLED,
         submitted_identity=submitted_identity.as_json(),
-    ).exists()
+    )
+    is_open = Q(outcome=Upload.Outcome.CONFLICT, resolution="")
+    return settled.filter(is_open).first() or settled.first()
+
+
+def _said_again(earlier: Upload) -> tuple[str, str]:
+    """Return the outcome and reason of a file that was settled before."""
+    if earlier.outcome != Upload.Outcome.CONFLICT:
+        return SKIPPED, ""
+    if earlier.resolution:
+        return DECIDED, ""
+    reason = gettext("%(reason)s An administrator has not decided yet.")
+    return Upload.Outcome.CONFLICT, reason % {"reason": earlier.reason_text}
 
 
 def _submitted_identity(

@@ -4,10 +4,14 @@ Nothing else creates instances.
 
 One file is one transaction: patient, study, series, instance, Upload, audit event, and
 the rows of the receivers of `instance_stored`. The Upload and audit event of a refusal
-are written in a second transaction, after the rollback. A bad file raises no exception.
+are written in a second transaction, after the rollback. A bad file raises no exception,
+and neither does a fault of ChestX that one file meets: it is refused as internal_error.
 """
 
+import errno
 import logging
+import traceback
+import uuid
 from dataclasses import dataclass, replace
 from typing import IO
 
@@ -15,13 +19,19 @@ from django.db import DatabaseError, DataError, transaction
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from accounts.errors import ChestXError, InvalidInput, Unavailable
+from accounts.errors import (
+    ChestXError,
+    InvalidInput,
+    Unavailable,
+    is_database_lost,
+)
 from accounts.models import Department, User
 from patients import incoming, messages, placement, storage, uploads
 from patients.conflicts import duplicates
 from patients.conflicts.duplicates import Recognised
 from patients.conflicts.quarantine import Conflicting
 from patients.dicom.hashes import HASH_RULE
+from patients.files.temporary import storage_unavailable
 from patients.identity import submitted
 from patients.identity.submitted import Identity, SubmittedIdentity
 from patients.incoming import IncomingImage, Receipt
@@ -39,6 +49,10 @@ logger = logging.getLogger(__name__)
 LONGEST_RACE = 8
 # PostgreSQL: unique_violation, serialization_failure, deadlock_detected.
 _LOST_RACE = frozenset({"23505", "40001", "40P01"})
+# The machine has too little of something: later it may have enough.
+_SHORT_OF = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+)
 
 
 @dataclass(frozen=True)
@@ -95,6 +109,7 @@ def ingest_instance(
 
     Raises:
         Unavailable: A temporary fault; nothing was stored, sending again helps.
+        OperationalError, InterfaceError: The database is lost; likewise.
     """
     sending = Sending(
         name=name,
@@ -110,8 +125,22 @@ def ingest_instance(
     )
     receipt = incoming.receipt_of(file)
     try:
+        return _ingest(file, sending, receipt)
+    except Unavailable:
+        raise
+    except Exception as error:
+        if is_database_lost(error):
+            raise
+        if isinstance(error, OSError) and error.errno in _SHORT_OF:
+            raise storage_unavailable() from error
+        return _refused(sending, receipt, internal_error(error))
+
+
+def _ingest(file: IO[bytes], sending: Sending, receipt: Receipt) -> IngestResult:
+    """Store the file, or write its foreseen refusal or conflict."""
+    try:
         sending = replace(
-            sending, submitted_identity=submitted.checked(submitted_identity)
+            sending, submitted_identity=submitted.checked(sending.submitted_identity)
         )
         with incoming.opened(
             file, receipt=receipt, submitted_identity=sending.submitted_identity
@@ -126,6 +155,26 @@ def ingest_instance(
         return _refused(sending, receipt, refusal)
 
 
+def internal_error(error: Exception) -> ChestXError:
+    """Log an unforeseen error with a number, and return the refusal that states it.
+
+    The log gets no text of the error: it may quote the name of a patient.
+    """
+    error_id = uuid.uuid4().hex[:12]
+    kinds: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        kinds.append(type(cause).__name__)
+        cause = cause.__cause__ or cause.__context__
+    logger.error(
+        "Internal error %s: %s\n%s",
+        error_id,
+        " from ".join(kinds),
+        "".join(traceback.format_tb(error.__traceback__)),
+    )
+    return ChestXError(messages.INTERNAL_ERROR, params={"error_id": error_id})
+
+
 def record_refusal(
     error: ChestXError,
     *,
@@ -134,6 +183,7 @@ def record_refusal(
     actor: User | None,
     request: HttpRequest | None = None,
     size_bytes: int | None = None,
+    sha256: str = "",
 ) -> IngestResult:
     """Record a file, or a whole request (name ""), that was refused without reading."""
     sending = Sending(
@@ -147,7 +197,7 @@ def record_refusal(
         department=placement.department_of(actor),
         request=request,
     )
-    receipt = Receipt(sha256="", size_bytes=size_bytes, too_large=False)
+    receipt = Receipt(sha256=sha256, size_bytes=size_bytes, too_large=False)
     return _refused(sending, receipt, error)
 
 

@@ -19,6 +19,14 @@ NOT_AN_IMAGE = Message(
     "not_an_image",
     _("The file is not a DICOM, PNG, JPEG, TIFF or BMP image, whatever its name."),
 )
+ARCHIVE = Message(
+    "not_an_image.archive",
+    _(
+        "The file is an archive (%(format)s). Unpack it, and send or import the files "
+        "in it."
+    ),
+    "not_an_image",
+)
 NOT_DICOM = Message("not_dicom", _("The file is not a DICOM file."))
 NO_TRANSFER_SYNTAX = Message(
     "not_dicom.no_transfer_syntax",
@@ -41,6 +49,64 @@ INFLATED_TOO_LARGE = Message(
     "too_large.inflated",
     _("The compressed header unpacks to more than %(limit_mb)d MB."),
     "too_large",
+)
+
+TOO_MANY_FILES = Message(
+    "too_many_files",
+    _("At most %(limit)d files per request. Send several requests."),
+)
+FIELDS_TOO_LARGE = Message(
+    "too_large.fields",
+    _(
+        "The form fields are too large. A file needs a file name, else it is taken "
+        "for a field."
+    ),
+    "too_large",
+)
+
+# Requests that are not taken; none of their files is stored.
+NO_LENGTH = Message(
+    "length_required", _("Send the request with a Content-Length, not in chunks.")
+)
+INCOMPLETE_REQUEST = Message(
+    "incomplete_request",
+    _(
+        "The request ends before its closing boundary, so a file may be missing. "
+        "Nothing was stored. Send all its files again."
+    ),
+)
+MALFORMED_REQUEST = Message(
+    "malformed_request",
+    _(
+        "The request is not valid multipart/form-data: %(detail)s. Nothing was stored. "
+        "Correct the program that sends it."
+    ),
+)
+NAMELESS_PART = Message(
+    "malformed_request.nameless_part",
+    _(
+        "A part of the request has no name. Name each file 'file', and each field as "
+        "the documentation does. Nothing was stored."
+    ),
+    "malformed_request",
+)
+NOT_UTF8 = Message("invalid_fields.not_utf8", _("The text is not valid UTF-8."))
+FIELDS_NOT_UTF8 = Message(
+    "invalid_fields.encoding",
+    _(
+        "These fields are not valid UTF-8: %(fields)s. Nothing was stored. Send them "
+        "in UTF-8."
+    ),
+    "invalid_fields",
+)
+
+# Faults of ChestX itself.
+INTERNAL_ERROR = Message(
+    "internal_error",
+    _(
+        "An internal error occurred, and the file was not stored. Give your "
+        "administrator the number %(error_id)s: the log has it."
+    ),
 )
 
 # Files that end too early.

@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO
@@ -18,10 +18,13 @@ from django.core.files import File
 from django.core.files.storage import FileSystemStorage, default_storage
 from django.db import connection, transaction
 from django.utils._os import safe_makedirs
-from django.utils.translation import gettext_lazy as _
 
-from accounts.errors import Unavailable
-from patients.files.temporary import CHUNK_BYTES, on_disk, sha256_of
+from patients.files.temporary import (
+    CHUNK_BYTES,
+    on_disk,
+    sha256_of,
+    storage_unavailable,
+)
 from patients.models import Instance, Upload
 
 logger = logging.getLogger(__name__)
@@ -29,6 +32,7 @@ ORPHAN_AGE = timedelta(days=1)
 # First key of the advisory locks of this module; the second says which object.
 _OBJECT_LOCK = 0x0B1EC7
 _SWEEP_LOCK = 0x5EEB
+_QUARANTINE = "quarantine"
 _SHA256_HEX = re.compile(r"^[0-9a-f]{64}$")
 
 
@@ -99,6 +103,11 @@ def object_key(sha256: str) -> str:
     return f"{sha256[:2]}/{sha256[2:4]}/{sha256}"
 
 
+def quarantine_key(sha256: str) -> str:
+    """Return the storage key of a file in conflict by its sha256 in hexadecimal."""
+    return f"{_QUARANTINE}/{sha256}"
+
+
 def put_object(file: IO[bytes], *, sha256: str = "") -> str:
     """Store the bytes under their SHA-256 and return the key; repeating has no effect.
 
@@ -125,7 +134,7 @@ def remove_object_if_orphan(sha256: str) -> bool:
     """
     with transaction.atomic():
         _lock_object_alone(sha256)
-        if Instance.objects.filter(object_sha256=sha256).exists():
+        if _is_stored(sha256):
             return False
         default_storage.delete(object_key(sha256))
     return True
@@ -138,7 +147,7 @@ def quarantine(file: IO[bytes], sha256: str) -> str:
     """
     if connection.in_atomic_block:
         _lock_object(sha256)
-    return _put(file, f"quarantine/{sha256}")
+    return _put(file, quarantine_key(sha256))
 
 
 def open_object(instance: Instance) -> File:
@@ -148,7 +157,7 @@ def open_object(instance: Instance) -> File:
 
 def open_quarantined(sha256: str) -> File:
     """Open the bytes of a conflict for reading."""
-    return default_storage.open(f"quarantine/{sha256}", "rb")
+    return default_storage.open(quarantine_key(sha256), "rb")
 
 
 def discard_quarantined(sha256: str) -> bool:
@@ -159,16 +168,11 @@ def discard_quarantined(sha256: str) -> bool:
     Returns:
         Whether they were deleted.
     """
-    needed = Upload.objects.filter(
-        outcome=Upload.Outcome.CONFLICT,
-        sha256=sha256,
-        resolution__in=("", Upload.Resolution.KEPT_STORED),
-    )
     with transaction.atomic():
         _lock_object_alone(sha256)
-        if needed.exists():
+        if _is_quarantined(sha256):
             return False
-        default_storage.delete(f"quarantine/{sha256}")
+        default_storage.delete(quarantine_key(sha256))
     return True
 
 
@@ -187,67 +191,94 @@ def local_path(instance: Instance) -> Iterator[Path]:
 
 
 def sweep_orphans(*, older_than: timedelta = ORPHAN_AGE) -> int:
-    """Delete old objects that no Instance refers to and return their number.
+    """Delete old objects that no row refers to and return their number.
 
-    Transactions that rolled back leave such objects. One sweep runs at a time. Each
-    object is checked under its own lock, which `put_object` shares until the Instance
-    is committed.
+    Transactions that rolled back leave such objects, in quarantine too. One sweep runs
+    at a time. Each object is checked under its own lock, which `put_object` and
+    `quarantine` share until the row is committed.
     """
     with transaction.atomic():
         if not _try_lock(_SWEEP_LOCK, 0):
             return 0
         end = datetime.now(UTC) - older_than
-        removed = sum(_remove_if_orphan(sha256, end) for sha256 in _stored_hashes())
+        removed = sum(
+            _remove_if_orphan(sha256, key, is_needed, end)
+            for sha256, key, is_needed in _stored_objects()
+        )
         if isinstance(default_storage, DurableFileSystemStorage):
             default_storage.remove_unfinished(older_than=older_than)
     return removed
 
 
-def _remove_if_orphan(sha256: str, end: datetime) -> bool:
-    key = object_key(sha256)
-    if default_storage.get_modified_time(key) > end:
+def _remove_if_orphan(
+    sha256: str, key: str, is_needed: Callable[[str], bool], end: datetime
+) -> bool:
+    if _is_young(key, end):
         return False
     with transaction.atomic():
         if not _try_lock(_OBJECT_LOCK, _lock_number(sha256)):
             return False
-        if Instance.objects.filter(object_sha256=sha256).exists():
-            return False
-        if default_storage.get_modified_time(key) > end:
+        if is_needed(sha256) or _is_young(key, end):
             return False
         default_storage.delete(key)
     return True
 
 
-def _stored_hashes() -> Iterator[str]:
-    """Yield the SHA-256 of every stored object."""
+def _is_young(key: str, end: datetime) -> bool:
+    """Return whether an object is not old yet, or is gone."""
+    try:
+        return default_storage.get_modified_time(key) > end
+    except FileNotFoundError:
+        return True
+
+
+def _is_stored(sha256: str) -> bool:
+    """Return whether an Instance refers to the object."""
+    return Instance.objects.filter(object_sha256=sha256).exists()
+
+
+def _is_quarantined(sha256: str) -> bool:
+    """Return whether a conflict needs its bytes: it is open, or keeps the copy."""
+    return Upload.objects.filter(
+        outcome=Upload.Outcome.CONFLICT,
+        sha256=sha256,
+        resolution__in=("", Upload.Resolution.KEPT_STORED),
+    ).exists()
+
+
+def _stored_objects() -> Iterator[tuple[str, str, Callable[[str], bool]]]:
+    """Yield SHA-256, key, and what says whether it is needed, of every object."""
     if not default_storage.exists(""):
         return
     for first in default_storage.listdir("")[0]:
+        if first == _QUARANTINE:
+            for name in _hashes_in(first):
+                yield name, quarantine_key(name), _is_quarantined
         if len(first) != 2:
             continue
         for second in default_storage.listdir(first)[0]:
-            for name in default_storage.listdir(f"{first}/{second}")[1]:
-                if _SHA256_HEX.match(name):
-                    yield name
+            for name in _hashes_in(f"{first}/{second}"):
+                yield name, object_key(name), _is_stored
+
+
+def _hashes_in(folder: str) -> list[str]:
+    return [n for n in default_storage.listdir(folder)[1] if _SHA256_HEX.match(n)]
 
 
 def _put(file: IO[bytes], key: str) -> str:
     file.seek(0)
-    if default_storage.exists(key):
-        refresh = getattr(default_storage, "refresh", None)
-        if refresh:
-            refresh(key)
-            return key
     try:
+        if default_storage.exists(key):
+            refresh = getattr(default_storage, "refresh", None)
+            if refresh:
+                refresh(key)
+                return key
         return default_storage.save(
             key, file if isinstance(file, File) else File(file, key)
         )
     except OSError as error:
         logger.exception("storing a file failed")
-        raise Unavailable(
-            _("Files cannot be stored at the moment. Send this file again later."),
-            reason_code="storage_unavailable",
-        ) from error
+        raise storage_unavailable() from error
 
 
 def _lock_number(sha256: str) -> int:

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from types import MappingProxyType
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.utils.translation import gettext_lazy as _
 from django.views.defaults import server_error as django_server_error
 
-from accounts.errors import ChestXError, Unavailable
+from accounts.errors import ChestXError, database_unavailable, is_database_lost
 from accounts.middleware import is_api, problem_json
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
@@ -69,25 +69,10 @@ class DatabaseDownMiddleware:
         return database_lost(request)
 
 
-def is_database_lost(error: BaseException | None) -> bool:
-    """Return whether the error or one of its causes is a lost connection."""
-    while error is not None:
-        if isinstance(error, OperationalError | InterfaceError):
-            return True
-        error = error.__cause__
-    return False
-
-
 def database_lost(request: HttpRequest) -> HttpResponse:
     """Close the connection and return a 503 that needs no database."""
     connection.close()
-    error = Unavailable(
-        _(
-            "The database cannot be reached at the moment. Nothing is lost. "
-            "Try again in a few seconds."
-        ),
-        reason_code="database_unavailable",
-    )
+    error = database_unavailable()
     if is_api(request):
         return problem_json(error)
     # Without the request: reading its user and messages needs the database.

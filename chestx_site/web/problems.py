@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework import exceptions
 from rest_framework.response import Response
 
+from accounts.api.validation import invalid_input, sentences
 from accounts.errors import (
     ChestXError,
     InvalidInput,
@@ -25,6 +26,8 @@ from accounts.errors import (
     TooLarge,
 )
 from accounts.middleware import PROBLEM_JSON, problem
+from patients import messages
+from patients.files.upload_handler import RefusedBodyError
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +62,7 @@ def as_chestx_error(error: Exception) -> ChestXError | None:
     if isinstance(error, ChestXError):
         return error
     if isinstance(error, exceptions.ValidationError):
-        return _invalid(error)
+        return invalid_input(error)
     if isinstance(error, exceptions.APIException):
         return _of_rest_framework(error)
     if isinstance(error, Http404):
@@ -68,40 +71,30 @@ def as_chestx_error(error: Exception) -> ChestXError | None:
         return NotAllowed(_("Your role does not have permission for this."))
     if isinstance(error, DjangoValidationError):
         return InvalidInput(" ".join(error.messages))
+    return _of_form(error)
+
+
+def _of_form(error: Exception) -> ChestXError | None:
+    """Return the refusal of a form that cannot be read, or None."""
+    if isinstance(error, RefusedBodyError):
+        return error.refusal
     if isinstance(error, TooManyFilesSent):
         return TooLarge(
-            _("At most %(limit)d files per request. Send several requests."),
+            messages.TOO_MANY_FILES,
             params={"limit": settings.DATA_UPLOAD_MAX_NUMBER_FILES},
-            reason_code="too_many_files",
         )
     if isinstance(error, RequestDataTooBig):
-        return TooLarge(_("The form fields are too large."))
+        return TooLarge(messages.FIELDS_TOO_LARGE)
     if isinstance(error, SuspiciousOperation):
         return InvalidInput(_("The request is not valid."))
     return None
 
 
-def _invalid(error: exceptions.ValidationError) -> ChestXError:
-    detail = error.detail
-    if isinstance(detail, dict):
-        fields = {name: _sentences(errors) for name, errors in detail.items()}
-        named = "; ".join(f"{name}: {' '.join(s)}" for name, s in fields.items())
-        return InvalidInput(named, reason_code="invalid_fields", fields=fields)
-    return InvalidInput(" ".join(_sentences(detail)))
-
-
-def _sentences(errors: Any) -> list[str]:
-    """Return the sentences of nested error details in one list."""
-    if isinstance(errors, dict):
-        return [f"{k}: {s}" for k, v in errors.items() for s in _sentences(v)]
-    if isinstance(errors, list | tuple):
-        return [sentence for part in errors for sentence in _sentences(part)]
-    return [str(errors)]
-
-
 def _of_rest_framework(error: exceptions.APIException) -> ChestXError:
+    if isinstance(error.__context__, RefusedBodyError):
+        return error.__context__.refusal
     codes = error.get_codes()
     code = codes if isinstance(codes, str) else "invalid_input"
-    known = ChestXError(" ".join(_sentences(error.detail)), reason_code=code)
+    known = ChestXError(" ".join(sentences(error.detail)), reason_code=code)
     known.status = error.status_code
     return known

@@ -1,5 +1,6 @@
 """REST: send files to the archive, and list uploads."""
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import ClassVar
 from uuid import UUID
@@ -7,9 +8,9 @@ from uuid import UUID
 from django.db import models
 from django.db.models import Exists, OuterRef
 from django.utils.translation import gettext
-from django.utils.translation import gettext_lazy as _
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework.exceptions import ValidationError
 from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
@@ -18,6 +19,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts.access import Action, signed_in_user
 from accounts.api.audited import AuditedReadMixin
+from accounts.api.validation import invalid_input
 from accounts.errors import ChestXError, Conflict, InvalidInput, TooLarge
 from accounts.middleware import PROBLEM_JSON, problem
 from diagnoses.api.serializers import (
@@ -26,9 +28,13 @@ from diagnoses.api.serializers import (
     UploadSerializer,
     taken_files_json,
 )
-from diagnoses.uploads import TakenFiles, take_files
-from patients.files.upload_handler import check_request_size
-from patients.ingest import record_refusal
+from diagnoses.uploads import (
+    TakenFile,
+    TakenFiles,
+    receive,
+    refusing_all,
+    take_files,
+)
 from patients.models import Instance, Upload
 
 
@@ -101,10 +107,14 @@ class UploadViewSet(
         responses={
             202: TakenFilesSerializer,
             (400, PROBLEM_JSON): OpenApiResponse(
-                description="A field is wrong, or no file was sent."
+                description="A field is wrong, no file was sent, or the body is "
+                "incomplete or malformed: nothing was stored."
             ),
             (409, PROBLEM_JSON): OpenApiResponse(
                 description="No file was taken, and one contradicts the record."
+            ),
+            (411, PROBLEM_JSON): OpenApiResponse(
+                description="There is no Content-Length."
             ),
             (413, PROBLEM_JSON): OpenApiResponse(description="Over a limit of size."),
             (422, PROBLEM_JSON): OpenApiResponse(
@@ -114,54 +124,71 @@ class UploadViewSet(
     )
     def create(self, request: Request) -> Response:
         """Send files as parts named `file`, with optional fields for all of them."""
-        _refuse_unknown_length(request)
-        _refuse_too_large(request)
-        form = UploadRequestSerializer(data=request.data)
-        form.is_valid(raise_exception=True)
+        refused: list[TakenFile] = []
+        try:
+            form, taken = _take(request, refused)
+        except ChestXError as error:
+            return _problem(error, refused, request)
+        if taken.fault is None and taken.any_kept:
+            files = taken_files_json(taken.files, request=request)
+            return Response({"files": files}, status=HTTPStatus.ACCEPTED)
+        return _problem(
+            taken.fault or _why_nothing_was_kept(taken, form), taken.files, request
+        )
+
+
+def _take(
+    request: Request, refused: list[TakenFile]
+) -> tuple[UploadRequestSerializer, TakenFiles]:
+    """Put the files of the request into the archive.
+
+    Args:
+        request: As sent.
+        refused: Gets the files that are refused with the whole request.
+
+    Raises:
+        ChestXError: The whole request is refused, or nothing can be stored now.
+    """
+    sent, actor, source = request._request, signed_in_user(request), Upload.Source.REST
+    receive(sent, source=source, actor=actor, refused=refused)
+    with refusing_all(sent, source=source, actor=actor, refused=refused):
+        form = _checked_form(request)
         taken = take_files(
             form.validated_data["files"],
             submitted_identity=form.validated_data["submitted_identity"],
-            source=Upload.Source.REST,
-            actor=signed_in_user(request),
+            source=source,
+            actor=actor,
             requested_model=form.validated_data["model"],
-            request=request._request,
+            request=sent,
         )
-        files = taken_files_json(taken.files, request=request)
-        if taken.fault is None and taken.any_kept:
-            return Response({"files": files}, status=HTTPStatus.ACCEPTED)
-        error = taken.fault or _why_nothing_was_kept(taken, form)
-        return Response(
-            problem(error, files=files),
-            status=error.status,
-            headers=error.headers,
-            content_type=PROBLEM_JSON,
-        )
+    return form, taken
 
 
-def _refuse_unknown_length(request: Request) -> None:
-    if not request.META.get("CONTENT_LENGTH"):
-        # Without it WSGI reads nothing, and the form would seem empty.
-        error = InvalidInput(
-            _("Send the request with a Content-Length, not in chunks."),
-            reason_code="length_required",
-        )
-        error.status = HTTPStatus.LENGTH_REQUIRED
-        raise error
+def _problem(
+    error: ChestXError, files: Sequence[TakenFile], request: Request
+) -> Response:
+    """Return the problem details with what became of each file."""
+    shown = taken_files_json(files, request=request)
+    return Response(
+        problem(error, files=shown) if shown else problem(error),
+        status=error.status,
+        headers=error.headers,
+        content_type=PROBLEM_JSON,
+    )
 
 
-def _refuse_too_large(request: Request) -> None:
+def _checked_form(request: Request) -> UploadRequestSerializer:
+    """Return the valid form.
+
+    Raises:
+        InvalidInput: A field is wrong, or there is no file.
+    """
+    form = UploadRequestSerializer(data=request.data)
     try:
-        check_request_size(request._request)
-    except TooLarge as error:
-        record_refusal(
-            error,
-            name="",
-            source=Upload.Source.REST,
-            actor=signed_in_user(request),
-            request=request._request,
-            size_bytes=int(request.META["CONTENT_LENGTH"]),
-        )
-        raise
+        form.is_valid(raise_exception=True)
+    except ValidationError as error:
+        raise invalid_input(error) from error
+    return form
 
 
 def _why_nothing_was_kept(

@@ -28,6 +28,9 @@ SPLITS = {
 }
 # A class folder may hold its images in a folder, beside their segmentation masks.
 IMAGES_FOLDER = "images"
+# Folders and files with segmentations of images, which are no images.
+MASK_FOLDER = re.compile(r"(mask|segmentation)s?$", re.IGNORECASE)
+MASK_FILE = re.compile(r".+[ _-](mask|masks|segmentation)", re.IGNORECASE)
 # Folder name, in small letters and digits only, to the labels of its images.
 CLASSES: dict[str, tuple[str, ...]] = {
     "normal": ("Normal",),
@@ -164,8 +167,8 @@ def _images(root: Path) -> Iterator[tuple[str, str, Path]]:
 
 def _images_of(split: str, folder: Path) -> Iterator[tuple[str, str, Path]]:
     """Yield the images of a class: in its folder, or in `images` beside `masks`."""
-    inner = folder / IMAGES_FOLDER
-    for image in _files(inner if inner.is_dir() else folder):
+    inner = (part for part in _folders(folder) if part.name.lower() == IMAGES_FOLDER)
+    for image in _files(next(inner, folder)):
         yield split, folder.name, image
 
 
@@ -175,14 +178,18 @@ def _has_images(folder: Path) -> bool:
 
 def _files(folder: Path) -> Iterator[Path]:
     for image in sorted(folder.iterdir()):
-        if image.suffix.lower() in IMAGE_SUFFIXES and not image.name.startswith("."):
+        if image.name.startswith(".") or MASK_FILE.fullmatch(image.stem):
+            continue
+        if image.suffix.lower() in IMAGE_SUFFIXES:
             yield image
 
 
 def _folders(root: Path) -> list[Path]:
-    """Return the subfolders without hidden ones and those that macOS adds to zips."""
+    """Return the subfolders, without hidden ones, those of macOS, and masks."""
     return sorted(
         Path(entry.path)
         for entry in os.scandir(root)
-        if entry.is_dir() and not entry.name.startswith((".", "__"))
+        if entry.is_dir()
+        and not entry.name.startswith((".", "__"))
+        and not MASK_FOLDER.search(entry.name)
     )

@@ -23,7 +23,6 @@ LISTS = {
     "train": ("train_val_list.txt", "train_val_list_NIH.txt"),
     "test": ("test_list.txt", "test_list_NIH.txt"),
 }
-DECIDING_COLUMNS = ("findinglabels", "patientid")
 IMAGE_FOLDERS = ("images", "images_*/images", "images_*")
 DATASET = "nih"
 LICENCE = "NIH: no restriction, cite Wang et al. 2017"
@@ -101,13 +100,19 @@ def _without_repeated(lines: list[dict[str, str]], table: Path) -> list[dict[str
     by_name: dict[str, dict[str, str]] = {}
     for line in lines:
         first = by_name.setdefault(line.get("imageindex", "").lower(), line)
-        if any(first.get(key) != line.get(key) for key in DECIDING_COLUMNS):
+        if _decided(first) != _decided(line):
             raise TrainingError(
                 "%(table)s names the image %(image)s twice, with different labels or "
                 "patients. Correct the table.",
                 params={"table": str(table), "image": line.get("imageindex", "")},
             )
     return list(by_name.values())
+
+
+def _decided(line: dict[str, str]) -> tuple[frozenset[str], str]:
+    """Return the labels and the patient of a line, however they are written."""
+    labels = labels_of(line.get("findinglabels", ""))
+    return frozenset(labels), line.get("patientid", "").strip().lstrip("0")
 
 
 def _listed(
@@ -119,7 +124,7 @@ def _listed(
             "The list of training images %(list)s is missing beside %(table)s.",
             params={"list": LISTS["train"][0], "table": str(table)},
         )
-    listed = [line for line in lines if line.get("imageindex") in splits]
+    listed = [line for line in lines if line.get("imageindex", "").lower() in splits]
     if len(listed) < len(lines):
         logger.warning(
             "Skipped %d images of %s that are in no official list: they may be test",
@@ -134,7 +139,7 @@ def _row(line: dict[str, str], path: str, splits: dict[str, str]) -> ManifestRow
     return ManifestRow(
         path=path,
         dataset=DATASET,
-        split=splits[line["imageindex"]] if splits else "train",
+        split=splits[line["imageindex"].lower()] if splits else "train",
         patient=f"{DATASET}-{patient.lstrip('0') or patient}",
         view=line.get("viewposition", "").strip().upper(),
         licence=LICENCE,
@@ -158,16 +163,26 @@ def _images(root: Path) -> dict[str, str]:
 
 
 def _splits(*folders: Path) -> dict[str, str]:
-    """Return the split of each image in the official lists; empty without lists."""
+    """Return the split of each image, in small letters, in the official lists.
+
+    Without lists it is empty, and a warning says so: images of the official test set
+    are among those for training then.
+    """
     splits: dict[str, str] = {}
     for split, names in LISTS.items():
         places = (folder / name for folder in folders for name in names)
         path = next((place for place in places if place.is_file()), None)
         if path is None:
             continue
-        for image in path.read_text(encoding="utf-8").split():
+        for image in path.read_text(encoding="utf-8").lower().split():
             if splits.setdefault(image, split) != split:
                 raise TrainingError(
                     "%(image)s is in both lists of images.", params={"image": image}
                 )
+    if not splits:
+        logger.warning(
+            "No official list of images was found (%s): images of the official test "
+            "set may be trained on",
+            ", ".join(name for names in LISTS.values() for name in names),
+        )
     return splits

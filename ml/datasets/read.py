@@ -38,7 +38,8 @@ def read_dataset(
 
     Raises:
         TrainingError: No layout is recognised, a table lacks a column, images of a
-            DICOM table are missing, or a patient is in two splits (`patients_shared`).
+            DICOM table are missing, an image is listed twice with other labels, or a
+            patient is in two splits (`patients_shared`).
     """
     if path.is_file():
         path, labels_csv = path.parent, labels_csv or path
@@ -56,8 +57,32 @@ def read_dataset(
         raise TrainingError(
             "There are no images in %(path)s.", params={"path": str(path)}
         )
+    rows = each_once(rows)
     refuse_shared_patients(rows)
     return with_val_patients(rows)
+
+
+def each_once(rows: Sequence[ManifestRow]) -> list[ManifestRow]:
+    """Return the rows with each image once.
+
+    Raises:
+        TrainingError: An image is listed twice, with other labels, another patient or
+            split.
+    """
+    by_path: dict[str, ManifestRow] = {}
+    for row in rows:
+        first = by_path.setdefault(row.path, row)
+        if _decided(first) != _decided(row):
+            raise TrainingError(
+                "The image %(image)s is listed twice, with different labels, patients "
+                "or splits. Correct the table.",
+                params={"image": row.path},
+            )
+    return list(by_path.values())
+
+
+def _decided(row: ManifestRow) -> tuple[frozenset[str], str, str]:
+    return frozenset(row.labels), row.patient, row.split
 
 
 def with_val_patients(rows: Sequence[ManifestRow]) -> list[ManifestRow]:

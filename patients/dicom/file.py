@@ -11,6 +11,7 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
 )
 
 from accounts.errors import InvalidInput
@@ -19,6 +20,7 @@ from patients.files.mapped import Bytes, mapped
 from patients.files.temporary import new_temporary_file
 
 PREAMBLE_BYTES = 128
+MEDIA_STORAGE_SOP_CLASS_UID = 0x00020002
 TRANSFER_SYNTAX_UID = 0x00020010
 MAX_INFLATED_BYTES = 512 * 1024 * 1024
 # VRs whose explicit length has four bytes (PS3.5 table 7.1-1).
@@ -65,7 +67,7 @@ def open_dicom(file: IO[bytes]) -> Iterator[DicomBytes]:
         InvalidInput: not_dicom, truncated_file, or too_large (a deflated dataset).
     """
     with mapped(file) as data:
-        syntax, start = _read_file_meta(data)
+        syntax, _sop_class, start = _read_file_meta(data)
         if syntax == DeflatedExplicitVRLittleEndian:
             with new_temporary_file() as inflated:
                 _inflate(data, start, inflated)
@@ -76,9 +78,20 @@ def open_dicom(file: IO[bytes]) -> Iterator[DicomBytes]:
         yield DicomBytes(data, start, syntax == ImplicitVRLittleEndian, little, syntax)
 
 
-def _read_file_meta(data: Bytes) -> tuple[str, int]:
-    """Return the transfer syntax and where the dataset starts."""
-    pos, syntax = PREAMBLE_BYTES + 4, ""
+def is_media_directory(file: IO[bytes]) -> bool:
+    """Return whether a DICOM file is a DICOMDIR (PS3.10 8.6), by its SOP class.
+
+    Raises:
+        InvalidInput: not_dicom or truncated_file.
+    """
+    with mapped(file) as data:
+        _syntax, sop_class, _start = _read_file_meta(data)
+    return sop_class == MediaStorageDirectoryStorage
+
+
+def _read_file_meta(data: Bytes) -> tuple[str, str, int]:
+    """Return the transfer syntax, the SOP class and where the dataset starts."""
+    pos, uids = PREAMBLE_BYTES + 4, {MEDIA_STORAGE_SOP_CLASS_UID: ""}
     if data[PREAMBLE_BYTES:pos] != b"DICM":
         raise InvalidInput(messages.NOT_DICOM)
     while True:
@@ -95,14 +108,14 @@ def _read_file_meta(data: Bytes) -> tuple[str, int]:
             length, value = struct.unpack_from("<L", header, 8)[0], pos + 12
         if value + length > len(data):
             raise InvalidInput(messages.TRUNCATED_FILE_META)
-        if group << 16 | element == TRANSFER_SYNTAX_UID:
-            syntax = (
-                data[value : value + length].rstrip(b"\0 ").decode("ascii", "replace")
-            )
+        tag = group << 16 | element
+        if tag in (TRANSFER_SYNTAX_UID, MEDIA_STORAGE_SOP_CLASS_UID):
+            uid = data[value : value + length].rstrip(b"\0 ")
+            uids[tag] = uid.decode("ascii", "replace")
         pos = value + length
-    if not syntax:
+    if not uids.get(TRANSFER_SYNTAX_UID):
         raise InvalidInput(messages.NO_TRANSFER_SYNTAX)
-    return syntax, pos
+    return uids[TRANSFER_SYNTAX_UID], uids[MEDIA_STORAGE_SOP_CLASS_UID], pos
 
 
 def _inflate(data: Bytes, start: int, out: IO[bytes]) -> None:

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import IO
 
 from django.conf import settings
+from django.utils.translation import gettext_lazy as _
+
+from accounts.errors import Unavailable
 
 CHUNK_BYTES = 1024 * 1024
 
@@ -21,6 +24,14 @@ def new_temporary_file() -> "TemporaryFile[bytes]":
     folder = Path(settings.INCOMING_DIR)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return tempfile.NamedTemporaryFile(dir=folder, suffix=".upload")
+
+
+def storage_unavailable() -> Unavailable:
+    """Return the answer to a disk that is full or missing."""
+    return Unavailable(
+        _("Files cannot be stored at the moment. Send this file again later."),
+        reason_code="storage_unavailable",
+    )
 
 
 def sha256_of(file: IO[bytes]) -> str:

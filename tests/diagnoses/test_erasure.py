@@ -20,7 +20,7 @@ from patients.conflicts import duplicates
 from patients.conflicts.duplicates import Recognised
 from patients.incoming import IncomingImage
 from patients.models import Instance, Patient, Series, Study, Upload
-from patients.storage import object_key
+from patients.storage import object_key, quarantine_key
 from tests.diagnoses.fakes import stored_image
 from tests.dicom_factory import image_bytes
 from tests.factories import UploadFactory, UserFactory
@@ -60,6 +60,27 @@ def test_a_patient_is_erased_with_everything(read_image: Instance, admin: User) 
     event = AuditEvent.objects.get(action="delete")
     assert (event.object_uuid, event.detail["reason"]) == (patient.pk, "court order")
     assert AuditSubject.objects.get(event=event).patient_uuid == patient.pk
+
+
+@pytest.mark.django_db(transaction=True)
+def test_refused_and_quarantined_files_of_an_erased_patient_say_nothing(
+    admin: User,
+) -> None:
+    """Neither does the trail, which keeps every event."""
+    doe = {"PatientID": "MRN-4711", "PatientName": "Doe^John"}
+    stored = send(image_bytes(**doe, StudyInstanceUID="1.2"))
+    send(image_bytes(PatientID="MRN-0815", StudyInstanceUID="1.3"))
+    conflict = send(image_bytes(**doe, StudyInstanceUID="1.3"))
+    refused = send(b"no image", name="doe_john.dcm", patient_id="MRN-4711")
+    events = AuditEvent.objects.count()
+    erased = erase_patient(stored.patient, actor=admin, reason="court order")
+    assert (erased.uploads, erased.cleared) == (2, 1)
+    [left] = Upload.objects.filter(instance=None)
+    assert left.pk == refused.upload.pk
+    assert (left.original_name, left.submitted_identity) == ("", {})
+    assert not default_storage.exists(quarantine_key(conflict.upload.sha256))
+    assert AuditEvent.objects.count() == events + 1
+    assert "4711" not in repr(list(AuditEvent.objects.values()))
 
 
 @pytest.mark.django_db(transaction=True)

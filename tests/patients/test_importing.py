@@ -1,9 +1,15 @@
 """The folder source: a whole folder, resumable, with a manifest of patients."""
 
+import bz2
+import gzip
+import lzma
 import os
+import tarfile
+import zipfile
+from collections.abc import Callable
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -11,8 +17,10 @@ from django.core.management import CommandError, call_command
 from accounts.errors import InvalidInput, Unavailable
 from accounts.models import Role
 from patients import importing
-from patients.importing import files_below, read_manifest
+from patients.importing import read_manifest
 from patients.models import Instance, Patient, Study, Upload
+from patients.resolutions import discard, keep_stored
+from patients.signals import instance_stored
 from tests.dicom_factory import grey_pixels, image_bytes, png
 from tests.factories import DepartmentFactory, UserFactory
 
@@ -38,15 +46,63 @@ def folder(tmp_path: Path) -> Path:
     return images
 
 
-def test_hidden_files_dicomdirs_and_the_manifest_are_not_imported(
-    folder: Path,
+@pytest.mark.django_db
+def test_what_is_passed_over_has_a_line_and_is_no_failure(
+    folder: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    for name in (".DS_Store", "DICOMDIR", "manifest.csv"):
-        (folder / name).write_text("path\n")
-    (folder / ".git").mkdir()
-    (folder / ".git" / "c.dcm").write_bytes(b"x")
-    paths = files_below(folder, manifest=folder / "manifest.csv")
-    assert [path.name for path in paths] == ["a.dcm", "b.dcm"]
+    for name in ("._a.dcm", ".DS_Store", "DICOMDIR", "Thumbs.db"):
+        (folder / name).write_bytes(b"x")
+    output = import_studies(folder, capsys)
+    assert "DICOMDIR: passed over: the directory of DICOM media" in output
+    assert "._a.dcm: passed over: a file of the operating system" in output
+    assert "2 stored" in output
+    assert "not accepted" not in output
+    assert Upload.objects.count() == 2
+
+
+@pytest.mark.django_db
+def test_a_file_that_cannot_be_read_fails_the_import(
+    folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (folder / "link.dcm").symlink_to("nowhere")
+    output = import_studies(folder, capsys)
+    assert "link.dcm: The file cannot be read: No such file" in output
+    assert "1 not imported now" in output
+    assert output.endswith("1 of 3 files were not accepted.")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("write", "name"),
+    [
+        (lambda out: zipfile.ZipFile(out, "w").close(), "ZIP"),
+        (lambda out: tarfile.open(fileobj=out, mode="w").close(), "tar"),
+        (lambda out: out.write(gzip.compress(image_bytes())), "gzip"),
+        (lambda out: out.write(bz2.compress(image_bytes())), "bzip2"),
+        (lambda out: out.write(lzma.compress(image_bytes())), "xz"),
+        (lambda out: out.write(b"7z\xbc\xaf\x27\x1c\0\4"), "7z"),
+        (lambda out: out.write(b"Rar!\x1a\x07\1\0"), "RAR"),
+        (lambda out: out.write(b"\x28\xb5\x2f\xfd"), "Zstandard"),
+        (lambda out: out.write(bytes(32769) + b"CD001\1\0"), "ISO"),
+    ],
+)
+def test_an_archive_is_refused_by_name_with_what_to_do(
+    folder: Path,
+    capsys: pytest.CaptureFixture,
+    write: Callable[[IO[bytes]], object],
+    name: str,
+) -> None:
+    with (folder / "disc.dcm").open("wb") as out:
+        write(out)
+        if name == "tar":
+            out.seek(0)
+            with tarfile.open(fileobj=out, mode="w") as tar:
+                tar.add(folder / "a.dcm")
+    output = import_studies(folder, capsys)
+    assert f"disc.dcm: The file is an archive ({name}). Unpack it" in output
+    assert output.endswith("1 of 3 files were not accepted.")
+    refused = Upload.objects.get(outcome=Outcome.REFUSED)
+    assert refused.reason_message == "not_an_image.archive"
 
 
 @pytest.mark.django_db
@@ -120,6 +176,25 @@ def test_rejected_files_are_named_and_the_import_fails(
     assert output.endswith("2 of 4 files were not accepted.")
 
 
+@pytest.mark.django_db(transaction=True)
+def test_an_unforeseen_fault_is_the_refusal_of_one_file(
+    folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    def fail(sender: object, instance: Instance, **_: object) -> None:
+        if Instance.objects.count() > 1:
+            raise LookupError("a fault of ChestX")
+
+    instance_stored.connect(fail, dispatch_uid="tests.fail")
+    try:
+        output = import_studies(folder, capsys)
+    finally:
+        instance_stored.disconnect(dispatch_uid="tests.fail")
+    assert "1 stored" in output
+    error_id = Upload.objects.get(outcome="refused").reason_params["error_id"]
+    assert "deep/b.dcm: An internal error occurred" in output
+    assert error_id in output
+
+
 @pytest.mark.django_db
 def test_an_undecodable_file_name_is_shown_with_replacement_characters(
     tmp_path: Path,
@@ -133,18 +208,53 @@ def test_an_undecodable_file_name_is_shown_with_replacement_characters(
     assert Upload.objects.get().original_name == "n\ufffdte.txt"
 
 
-@pytest.mark.django_db
-def test_a_second_import_retries_refused_files_but_not_conflicts(
-    tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+@pytest.fixture
+def conflict(tmp_path: Path) -> Path:
+    """Give a folder with two objects of one SOP Instance UID."""
     uids = {"SOPInstanceUID": "1.2.3.4", "StudyInstanceUID": "1.2.3.5"}
     (tmp_path / "a.dcm").write_bytes(image_bytes(**uids))
     (tmp_path / "b.dcm").write_bytes(image_bytes(**uids, Modality="CT"))
+    return tmp_path
+
+
+@pytest.mark.django_db
+def test_a_second_import_retries_refused_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     (tmp_path / "c.txt").write_text("no image")
-    assert "1 in conflict with the record" in import_studies(tmp_path, capsys)
-    assert "2 imported by an earlier run" in import_studies(tmp_path, capsys)
-    assert Upload.objects.filter(outcome=Outcome.CONFLICT).count() == 1
+    for _ in range(2):
+        assert "1 refused" in import_studies(tmp_path, capsys)
     assert Upload.objects.filter(outcome=Outcome.REFUSED).count() == 2
+
+
+@pytest.mark.django_db
+def test_an_earlier_conflict_stays_a_conflict_without_a_new_row(
+    conflict: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert "1 in conflict with the record" in import_studies(conflict, capsys)
+    again = import_studies(conflict, capsys)
+    assert "1 imported by an earlier run" in again
+    assert "1 in conflict with the record" in again
+    assert "b.dcm: An image with the same SOP Instance UID" in again
+    assert "An administrator has not decided yet." in again
+    assert again.endswith("1 of 2 files were not accepted.")
+    assert Upload.objects.filter(outcome=Outcome.CONFLICT).count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("decide", [keep_stored, discard])
+def test_a_conflict_that_was_decided_is_no_failure(
+    conflict: Path, capsys: pytest.CaptureFixture, decide: Callable[..., None]
+) -> None:
+    import_studies(conflict, capsys)
+    decide(
+        Upload.objects.get(outcome=Outcome.CONFLICT),
+        actor=UserFactory(role=Role.ADMIN),
+    )
+    again = import_studies(conflict, capsys)
+    assert "1 in conflict at an earlier run; an administrator has decided" in again
+    assert "not accepted" not in again
+    assert Upload.objects.count() == 2
 
 
 @pytest.mark.django_db

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from django.core.files.storage import default_storage
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, OperationalError, connection
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless, generate_uid
 
 from accounts import audit
@@ -401,15 +401,25 @@ def test_repeated_conflicts_in_the_database_are_a_temporary_fault(
     assert len(tries) == ingest.LONGEST_RACE
 
 
-def test_other_database_errors_are_raised(
+def test_an_error_of_a_lost_database_is_raised(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(*_: Any) -> None:
-        raise DatabaseError("the disk is full")
+        raise OperationalError("the disk is full")
 
     monkeypatch.setattr(ingest, "_store", fail)
-    with pytest.raises(DatabaseError, match="disk"):
+    with pytest.raises(OperationalError, match="disk"):
         send(image_bytes())
+
+
+def test_another_database_error_is_the_refusal_of_the_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: Any) -> None:
+        raise DatabaseError("a value that nobody foresaw")
+
+    monkeypatch.setattr(ingest, "_store", fail)
+    assert send(image_bytes()).reason_code == "internal_error"
 
 
 def test_the_audit_event_of_an_upload_lists_patients_without_names() -> None:

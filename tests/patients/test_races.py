@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
-from django.db import connections
+from django.db import OperationalError, connections
 from pydicom.uid import generate_uid
 
 from accounts.errors import InvalidInput
@@ -91,18 +91,32 @@ def test_concurrent_copies_under_many_patients_are_stored_and_flagged() -> None:
     assert flagged.count() == THREADS + 1
 
 
-def test_a_failing_receiver_rolls_back_every_row() -> None:
+def test_a_failing_receiver_rolls_back_every_row_and_the_file_is_refused() -> None:
     def fail(sender: object, **_: object) -> None:
         raise RuntimeError("a receiver broke")
 
     instance_stored.connect(fail, dispatch_uid="tests.fail")
     try:
-        with pytest.raises(RuntimeError):
+        result = send(image_bytes())
+    finally:
+        instance_stored.disconnect(dispatch_uid="tests.fail")
+    left = [m.objects.count() for m in (Patient, Study, Series, Instance)]
+    assert left == [0] * 4
+    assert result.reason_code == "internal_error"
+    assert Upload.objects.get().outcome == Upload.Outcome.REFUSED
+
+
+def test_a_lost_database_is_no_refusal_of_the_file() -> None:
+    def fail(sender: object, **_: object) -> None:
+        raise OperationalError("the connection is closed")
+
+    instance_stored.connect(fail, dispatch_uid="tests.fail")
+    try:
+        with pytest.raises(OperationalError):
             send(image_bytes())
     finally:
         instance_stored.disconnect(dispatch_uid="tests.fail")
-    left = [m.objects.count() for m in (Patient, Study, Series, Instance, Upload)]
-    assert left == [0] * 5
+    assert not Upload.objects.exists()
 
 
 def test_a_refusal_is_written_after_the_rollback() -> None:

@@ -6,20 +6,27 @@ import errno
 import hashlib
 import io
 import os
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from typing import IO
 
 import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import InMemoryStorage, default_storage
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, connection, connections, transaction
+from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.errors import Unavailable
+from accounts.models import Role
 from patients import storage
+from patients.ingest import IngestResult
 from patients.models import Instance, Upload
 from tests.dicom_factory import image_bytes
+from tests.factories import UserFactory
 from tests.patients.sending import send
 
 pytestmark = pytest.mark.slow
@@ -188,12 +195,99 @@ def test_the_sweep_removes_unfinished_files_of_a_crash(folder: Path) -> None:
     assert fresh.exists()
 
 
+def quarantined(content: bytes) -> tuple[str, Path]:
+    """Put bytes into quarantine without a row, as a rollback leaves them; age them."""
+    sha256 = hashlib.sha256(content).hexdigest()
+    with transaction.atomic():
+        key = storage.quarantine(io.BytesIO(content), sha256)
+    path = Path(default_storage.path(key))
+    age(path)
+    return sha256, path
+
+
+def conflicting() -> tuple[bytes, Upload]:
+    """Send a file that contradicts a stored one; return it and its row."""
+    uids = {"SOPInstanceUID": "1.2.3.4", "StudyInstanceUID": "1.2.3.5"}
+    send(image_bytes(**uids))
+    content = image_bytes(**uids, Modality="CT")
+    return content, send(content).upload
+
+
 @pytest.mark.django_db
-def test_quarantine_is_not_swept() -> None:
-    key = storage.quarantine(io.BytesIO(b"other"), "cd" * 32)
+def test_the_sweep_removes_old_quarantined_bytes_without_a_conflict() -> None:
+    _, orphan = quarantined(b"orphan")
+    _, young = quarantined(b"young")
+    os.utime(young)
+    assert storage.sweep_orphans() == 1
+    assert not orphan.exists()
+    assert young.exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("resolution", ["", Upload.Resolution.KEPT_STORED])
+def test_the_sweep_keeps_the_bytes_that_a_conflict_needs(resolution: str) -> None:
+    _, upload = conflicting()
+    if resolution:
+        admin = UserFactory(role=Role.ADMIN)
+        Upload.objects.filter(pk=upload.pk).update(
+            resolution=resolution, resolved_by=admin, resolved_at=timezone.now()
+        )
+    path = Path(default_storage.path(storage.quarantine_key(upload.sha256)))
+    age(path)
+    assert storage.sweep_orphans() == 0
+    assert path.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_sweep_keeps_the_bytes_of_a_conflict_that_is_being_written() -> None:
+    """An ingest has put them there again, after they were an orphan for days."""
+    content, upload = conflicting()
+    Upload.objects.filter(pk=upload.pk).delete()
+    _, path = quarantined(content)
+    meant, swept = threading.Event(), threading.Event()
+    put_into_quarantine = storage.quarantine
+
+    def wait(file: IO[bytes], sha256: str) -> str:
+        key = put_into_quarantine(file, sha256)
+        age(path)
+        meant.set()
+        assert swept.wait(30)
+        return key
+
+    def ingest() -> IngestResult:
+        try:
+            return send(content)
+        finally:
+            connections.close_all()
+
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as pool:
+        patch.setattr(storage, "quarantine", wait)
+        sending = pool.submit(ingest)
+        try:
+            assert meant.wait(30)
+            assert storage.sweep_orphans() == 0
+        finally:
+            swept.set()
+        result = sending.result()
+    assert result.outcome == Upload.Outcome.CONFLICT
+    assert storage.sweep_orphans() == 0
+    assert path.read_bytes() == content
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_bytes_of_a_conflict_that_was_rolled_back_are_swept(
+    request: pytest.FixtureRequest,
+) -> None:
+    uids = {"SOPInstanceUID": "1.2.3.4", "StudyInstanceUID": "1.2.3.5"}
+    send(image_bytes(**uids))
+    request.getfixturevalue("broken_trail")
+    content = image_bytes(**uids, Modality="CT")
+    with pytest.raises(Unavailable):
+        send(content)
+    key = storage.quarantine_key(hashlib.sha256(content).hexdigest())
     age(Path(default_storage.path(key)))
-    storage.sweep_orphans()
-    assert default_storage.exists(key)
+    assert storage.sweep_orphans() == 1
+    assert not default_storage.exists(key)
 
 
 @pytest.mark.django_db

@@ -52,6 +52,7 @@ class Command(BaseCommand):
         message = gettext(
             "Deleted: %(studies)d studies, %(instances)d images, %(predictions)d "
             "predictions, %(findings)d findings, %(uploads)d uploads, %(objects)d "
-            "stored files, %(quarantined)d files in quarantine."
+            "stored files, %(quarantined)d files in quarantine. %(cleared)d refused "
+            "uploads no longer name the patient."
         )
         self.stdout.write(message % erased.counts())

@@ -13,7 +13,7 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_http_methods, require_safe
 
 from accounts.access import Action, require
-from accounts.errors import InvalidInput, NotFound, TooLarge
+from accounts.errors import InvalidInput, NotFound
 from diagnoses.governance.versions import active_models
 from diagnoses.pages.audit import record_read
 from diagnoses.pages.polling import poll_count
@@ -21,10 +21,8 @@ from diagnoses.pages.request import PageRequest
 from diagnoses.pages.upload.rows import FileResult, file_result, refused_row, result_of
 from diagnoses.pages.upload.texts import script_texts
 from diagnoses.pages.words.signs import PRIORITIES
-from diagnoses.uploads import take_files
-from patients.files.upload_handler import check_request_size
+from diagnoses.uploads import TakenFile, receive, refusing_all, take_files
 from patients.identity.submitted import SubmittedIdentity
-from patients.ingest import record_refusal
 from patients.models import Instance, Priority, Sex, Upload
 
 CLAIM_FIELDS = (
@@ -45,7 +43,7 @@ def upload(request: PageRequest) -> HttpResponse:
     """Show the form; store the files of one request and answer with their results."""
     require(request, Action.UPLOAD)
     if request.method == "POST":
-        _refuse_too_large(request)
+        receive(request, source=Upload.Source.WEB, actor=request.user, refused=[])
         return _take(request)
     return _page(request)
 
@@ -63,17 +61,21 @@ def _take(request: PageRequest) -> HttpResponse:
         **{name: request.POST.get(name, "") for name in CLAIM_FIELDS}
     )
     files = request.FILES.getlist("file")
+    source, actor = Upload.Source.WEB, request.user
+    refused: list[TakenFile] = []
     try:
-        taken = take_files(
-            files,
-            submitted_identity=submitted_identity,
-            source=Upload.Source.WEB,
-            actor=request.user,
-            requested_model=request.POST.get("model", ""),
-            request=request,
-        )
+        with refusing_all(request, source=source, actor=actor, refused=refused):
+            _refuse_other_parts(request)
+            taken = take_files(
+                files,
+                submitted_identity=submitted_identity,
+                source=source,
+                actor=actor,
+                requested_model=request.POST.get("model", ""),
+                request=request,
+            )
     except InvalidInput as error:
-        rows = [refused_row(_name_of(file), error.message) for file in files]
+        rows = [result_of(file, user=request.user) for file in refused]
         return _answer(
             request, submitted_identity, rows or [refused_row("—", error.message)]
         )
@@ -85,6 +87,16 @@ def _take(request: PageRequest) -> HttpResponse:
         rows += [refused_row(_name_of(file), taken.fault.message) for file in left]
     _record_shown(request, rows)
     return _answer(request, submitted_identity, rows)
+
+
+def _refuse_other_parts(request: PageRequest) -> None:
+    """Refuse a file under another name, and a text in its place: it would be lost."""
+    others = set(request.FILES) - {"file"}
+    if others or "file" in request.POST:
+        raise InvalidInput(
+            _("Send each file as a part named 'file' with a file name."),
+            reason_code="unknown_fields",
+        )
 
 
 def _name_of(file: UploadedFile) -> str:
@@ -135,21 +147,6 @@ def _record_shown(request: PageRequest, rows: list[FileResult]) -> None:
     patients = {row.patient_key for row in rows if row.patient_key is not None}
     if patients:
         record_read(request, object_kind="upload", patients=patients)
-
-
-def _refuse_too_large(request: PageRequest) -> None:
-    try:
-        check_request_size(request)
-    except TooLarge as error:
-        record_refusal(
-            error,
-            name="",
-            source=Upload.Source.WEB,
-            actor=request.user,
-            request=request,
-            size_bytes=int(request.META["CONTENT_LENGTH"]),
-        )
-        raise
 
 
 def _context(

@@ -19,13 +19,14 @@ from rich.progress import (
 from accounts.access import Action, may
 from accounts.errors import InvalidInput
 from accounts.models import Department, User
+from patients.folders.contents import look_below
 from patients.identity.submitted import SubmittedIdentity, storable
 from patients.importing import (
+    DECIDED,
     POSTPONED,
     SKIPPED,
     FileToImport,
     ImportSummary,
-    files_below,
     import_files,
     read_manifest,
 )
@@ -35,6 +36,7 @@ _WORDS = {
     Upload.Outcome.STORED: _("stored"),
     Upload.Outcome.DUPLICATE: _("already stored (duplicates)"),
     SKIPPED: _("imported by an earlier run"),
+    DECIDED: _("in conflict at an earlier run; an administrator has decided"),
     Upload.Outcome.CONFLICT: _("in conflict with the record (in quarantine)"),
     Upload.Outcome.REFUSED: _("refused"),
     POSTPONED: _("not imported now: run the command again"),
@@ -84,9 +86,12 @@ class Command(BaseCommand):
         if not folder.is_dir():
             raise CommandError(gettext("%(path)s is not a folder.") % {"path": folder})
         by_path = _manifest(patient_from, folder)
+        contents = look_below(folder, manifest=patient_from)
+        for path, reason in contents.passed_over:
+            self._say(path, str(reason), folder)
         files = [
             FileToImport(path, by_path.get(path.resolve(), SubmittedIdentity()))
-            for path in files_below(folder, manifest=patient_from)
+            for path in contents.files
         ]
         if patient_from:
             named = sum(file.path.resolve() in by_path for file in files)
@@ -95,6 +100,8 @@ class Command(BaseCommand):
                 % {"named": named, "total": len(files), "manifest": patient_from}
             )
         summary = ImportSummary()
+        for path, unreadable in contents.unreadable:
+            summary.add(path, POSTPONED, unreadable)
         settled = import_files(
             files,
             actor=_user(user),
@@ -105,12 +112,12 @@ class Command(BaseCommand):
             task = bar.add_task(gettext("Importing"), total=len(files))
             for _path in settled:
                 bar.advance(task)
-        self._summarise(summary, folder, total=len(files))
+        total = len(files) + len(contents.unreadable)
+        self._summarise(summary, folder, total=total)
 
     def _summarise(self, summary: ImportSummary, folder: Path, *, total: int) -> None:
         for path, reason in summary.troubles:
-            # File names are bytes; bytes that are not UTF-8 cannot be printed.
-            self.stdout.write(storable(f"{path.relative_to(folder)}: {reason}"))
+            self._say(path, reason, folder)
         self.stdout.write(
             ngettext("%(total)d file", "%(total)d files", total) % {"total": total}
         )
@@ -122,6 +129,10 @@ class Command(BaseCommand):
                 gettext("%(failed)d of %(total)d files were not accepted.")
                 % {"failed": len(summary.troubles), "total": total}
             )
+
+    def _say(self, path: Path, reason: str, folder: Path) -> None:
+        # File names are bytes; bytes that are not UTF-8 cannot be printed.
+        self.stdout.write(storable(f"{path.relative_to(folder)}: {reason}"))
 
 
 def _manifest(patient_from: Path | None, folder: Path) -> dict[Path, SubmittedIdentity]:

@@ -418,3 +418,58 @@ def test_masks_beside_images_are_not_read_as_images(tmp_path: Path) -> None:
         write(tmp_path / name / "masks" / "1.png")
     rows = read_dataset(tmp_path)
     assert [row.path for row in rows] == ["COVID/images/1.png", "Normal/images/1.png"]
+
+
+@pytest.mark.parametrize("folder", ["lung masks", "masks", "ManualMask", "mask"])
+def test_a_folder_of_masks_is_no_class(tmp_path: Path, folder: str) -> None:
+    for name in ("COVID", "Normal", folder):
+        write(tmp_path / name / "1.png")
+    assert {row.path for row in read_dataset(tmp_path)} == {
+        "COVID/1.png",
+        "Normal/1.png",
+    }
+
+
+def test_a_file_of_a_mask_beside_its_image_is_no_image(tmp_path: Path) -> None:
+    for name in ("CHNCXR_0001_0.png", "CHNCXR_0001_0_mask.png"):
+        write(tmp_path / "Normal" / name)
+        write(tmp_path / "Tuberculosis" / name)
+    assert len(read_dataset(tmp_path)) == 2
+
+
+def test_a_folder_of_images_is_found_in_capitals(tmp_path: Path) -> None:
+    for name in ("COVID", "Normal"):
+        write(tmp_path / name / "Images" / "1.PNG")
+    assert len(read_dataset(tmp_path)) == 2
+
+
+def test_chest_xray14_without_official_lists_is_read_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = write_nih(tmp_path)
+    for name in ("train_val_list.txt", "test_list.txt"):
+        (root / name).rename(root / f"my_{name}")
+    with caplog.at_level(logging.WARNING):
+        assert len(read_dataset(root)) == len(NIH_IMAGES)
+    assert "No official list of images was found" in caplog.text
+
+
+def test_names_in_the_official_lists_are_compared_without_case(tmp_path: Path) -> None:
+    root = write_nih(tmp_path)
+    for name in ("train_val_list.txt", "test_list.txt"):
+        (root / name).write_text((root / name).read_text().upper())
+    splits = [row.split for row in read_dataset(root)]
+    assert splits.count("test") == 2
+    assert len(splits) == len(NIH_IMAGES)
+
+
+def test_an_image_named_twice_in_a_manifest_needs_the_same_labels(
+    tmp_path: Path,
+) -> None:
+    manifest = tmp_path / "manifest.csv"
+    write(tmp_path / "1.png")
+    manifest.write_text("path,labels\n1.png,A|B\n1.png,B|A\n")
+    assert len(read_dataset(tmp_path)) == 1
+    manifest.write_text("path,labels\n1.png,A\n1.png,B\n")
+    with pytest.raises(TrainingError, match=r"1\.png is listed twice"):
+        read_dataset(tmp_path)
