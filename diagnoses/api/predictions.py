@@ -116,7 +116,11 @@ class PredictionViewSet(
         """Return one run. While it waits, it names no patient and records no event."""
         prediction = self.get_object()
         if not prediction.finished:
-            waiting = {"patient": None, "flags": [], "discrepancies": []}
+            waiting: dict[str, Any] = {
+                "patient": None,
+                "flags": [],
+                "discrepancies": [],
+            }
             return Response({**self.get_serializer(prediction).data, **waiting})
         self.record_read(AuditAction.VIEW, [prediction], object_uuid=prediction.pk)
         return Response(self.get_serializer(prediction).data)
