@@ -23,6 +23,8 @@ from patients.identity.traces import (
     erase_traces,
 )
 from patients.models import (
+    FlagReconciliation,
+    IdentityDiscrepancy,
     Instance,
     Patient,
     PatientAssignment,
@@ -118,6 +120,7 @@ def erase_patient(
             _erase_study(study, erased, person)
         PatientAssignment.objects.filter(from_patient=locked).delete()
         PatientAssignment.objects.filter(to_patient=locked).delete()
+        FlagReconciliation.objects.filter(patient=locked).delete()
         Patient.objects.filter(pk=locked.pk).delete()
         erased.add(erase_traces(person, objects=erased.objects | erased.sent))
         audit.record(
@@ -158,6 +161,8 @@ def _erase_study(study: Study, erased: Erased, person: Person) -> None:
     instances.delete()
     Series.objects.filter(study=study).delete()
     PatientAssignment.objects.filter(study=study).delete()
+    IdentityDiscrepancy.objects.filter(study=study).delete()
+    FlagReconciliation.objects.filter(study=study).delete()
     Study.objects.filter(pk=study.pk).delete()
 
 

@@ -15,12 +15,14 @@ from patients import messages
 from patients.conflicts.quarantine import Conflicting
 from patients.dicom.header import Header
 from patients.flags import flag
-from patients.identity import names
-from patients.identity.submitted import Identity, demographics_differ
+from patients.identity import discrepancies, names
+from patients.identity.submitted import Identity
 from patients.models import Instance, Patient, Priority, Series, Study, StudyFlag
 
-# First key of the advisory lock under which images of one accession number are placed.
+# First keys of the advisory locks under which images of one accession number are
+# placed, and images with the same pixels are compared.
 _ACCESSION_LOCK = 0xACCE55
+_PIXELS_LOCK = 0x91CE15
 SMALLEST_INTEGER, GREATEST_INTEGER = -(2**31), 2**31 - 1
 
 
@@ -71,8 +73,7 @@ def place(image: Placing) -> Series:
         _set_accession(study, image.identity)
         raise_priority(study, image.priority)
         _fill_patient(study.patient, image.identity)
-    if demographics_differ(image.identity, study.patient):
-        flag([study], StudyFlag.DEMOGRAPHICS_MISMATCH)
+    discrepancies.record(study, image.identity)
     return _series(image, study)
 
 
@@ -102,9 +103,13 @@ def raise_priority(study: Study, priority: Priority | None) -> None:
 
 
 def flag_same_pixels(instance: Instance, patient: Patient) -> None:
-    """Flag the studies of different patients that have the same pixels."""
+    """Flag the studies of different patients that have the same pixels.
+
+    The lock lets the later of two images that arrive together see the earlier one.
+    """
     if not instance.pixel_sha256:
         return
+    _lock(_PIXELS_LOCK, instance.pixel_sha256)
     others = Study.objects.filter(
         series__instances__pixel_sha256=instance.pixel_sha256
     ).exclude(patient=patient)
@@ -117,12 +122,16 @@ def _lock_accession(identity: Identity) -> None:
     """Lock an accession number: a unique index cannot serialise its images."""
     if not identity.accession_number:
         return
-    key = f"{identity.accession_issuer}\x1f{identity.accession_number}".encode()
-    number = int.from_bytes(hashlib.sha256(key).digest()[:4], "big", signed=True)
+    key = f"{identity.accession_issuer}\x1f{identity.accession_number}"
+    _lock(_ACCESSION_LOCK, key)
+
+
+def _lock(kind: int, key: str) -> None:
+    """Take an advisory lock until the end of the transaction."""
+    digest = hashlib.sha256(key.encode()).digest()
+    number = int.from_bytes(digest[:4], "big", signed=True)
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(%s, %s)", [_ACCESSION_LOCK, number]
-        )
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [kind, number])
 
 
 def _studies() -> QuerySet[Study]:
@@ -256,7 +265,7 @@ def _fill_patient(patient: Patient, identity: Identity) -> None:
         patient.patient_id,
         patient.issuer,
     )
-    if not own or demographics_differ(identity, patient):
+    if not own or discrepancies.differences(discrepancies.stated(identity), patient):
         return
     gained: dict[str, object] = {}
     if identity.name and not names.name_of(patient):

@@ -5,17 +5,18 @@ from functools import partial
 from django.db import transaction
 from django.db.models.functions import Now
 from django.http import HttpRequest
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts import audit
 from accounts.audit import AuditAction, AuditSource
-from accounts.errors import Conflict, NotFound
+from accounts.errors import Conflict, InvalidInput, NotFound
 from accounts.models import User
 from patients import storage
 from patients.flags import unflag
 from patients.identity.submitted import SubmittedIdentity
 from patients.ingest import IngestResult, ingest_instance
-from patients.models import Study, StudyFlag, Upload
+from patients.models import FlagReconciliation, Study, StudyFlag, Upload
 
 _KEPT = frozenset({Upload.Outcome.STORED, Upload.Outcome.DUPLICATE})
 
@@ -90,16 +91,56 @@ def send_again(
 
 
 def reconcile(
-    study: Study, what: StudyFlag, *, actor: User, request: HttpRequest | None = None
+    study: Study,
+    what: StudyFlag,
+    *,
+    choice: FlagReconciliation.Choice,
+    reason: str,
+    actor: User,
+    request: HttpRequest | None = None,
 ) -> bool:
     """Remove a flag from a study after a person has checked it.
 
+    The same values of later images do not set it again.
+
+    Args:
+        study: The study.
+        what: The flag.
+        choice: What the person found.
+        reason: Why, in the words of the person.
+        actor: The person.
+        request: For the audit event.
+
     Returns:
         Whether the flag was there.
+
+    Raises:
+        InvalidInput: The reason is empty.
     """
+    if not reason.strip():
+        raise InvalidInput(
+            _("Enter a reason."),
+            fields={"reason": [gettext("This field is required.")]},
+        )
     with transaction.atomic():
         if not unflag(study, what):
             return False
+        values = []
+        if what == StudyFlag.DEMOGRAPHICS_MISMATCH:
+            values = [
+                [one.attribute, one.received, one.recorded]
+                for one in study.discrepancies.all()
+            ]
+            study.discrepancies.all().delete()
+        FlagReconciliation.objects.create(
+            study=study,
+            patient=study.patient,
+            flag=what,
+            choice=choice,
+            reason=reason.strip(),
+            values=values,
+            reconciled_by=actor,
+        )
         audit.record(
             action=AuditAction.CHANGE,
             actor=actor,
@@ -108,7 +149,7 @@ def reconcile(
             object_kind="study",
             object_uuid=study.pk,
             patients=(study.patient_id,),
-            detail={"reconciled": what.value},
+            detail={"reconciled": what.value, "choice": choice.value},
         )
     return True
 

@@ -109,14 +109,19 @@ class PredictionViewSet(
             )
             .select_related("model_version", "instance__series__study")
             .defer("geometry", "model_version__card", "instance__header")
-            .prefetch_related("findings")
+            .prefetch_related("findings", "instance__series__study__discrepancies")
         )
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Return one run. While it waits, it names no patient and records no event."""
         prediction = self.get_object()
         if not prediction.finished:
-            return Response({**self.get_serializer(prediction).data, "patient": None})
+            waiting: dict[str, Any] = {
+                "patient": None,
+                "flags": [],
+                "discrepancies": [],
+            }
+            return Response({**self.get_serializer(prediction).data, **waiting})
         self.record_read(AuditAction.VIEW, [prediction], object_uuid=prediction.pk)
         return Response(self.get_serializer(prediction).data)
 

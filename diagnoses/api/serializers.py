@@ -16,6 +16,7 @@ from rest_framework.request import Request
 from accounts.errors import InvalidInput
 from diagnoses.models import Finding, Prediction
 from diagnoses.uploads import TakenFile, no_file
+from patients.api.serializers import DiscrepancySerializer
 from patients.identity.submitted import SubmittedIdentity, checked
 from patients.models import Priority, Upload
 
@@ -149,6 +150,8 @@ class TakenFileSerializer(serializers.Serializer):
     patient = serializers.UUIDField(allow_null=True)
     study = serializers.UUIDField(allow_null=True)
     instance = serializers.UUIDField(allow_null=True)
+    flags = serializers.ListField(child=serializers.CharField())
+    discrepancies = DiscrepancySerializer(many=True)
     predictions = PredictionLinkSerializer(many=True)
 
 
@@ -167,6 +170,7 @@ def taken_files_json(
 
 def _taken_file_json(file: TakenFile, *, request: Request) -> dict[str, Any]:
     result = file.result
+    study = result.study if file.visible and file.kept else None
 
     def key(row: Any) -> str | None:
         return str(row.pk) if file.visible and row is not None else None
@@ -179,6 +183,10 @@ def _taken_file_json(file: TakenFile, *, request: Request) -> dict[str, Any]:
         "patient": key(result.patient),
         "study": key(result.study),
         "instance": key(result.instance),
+        "flags": list(study.flags) if study else [],
+        "discrepancies": DiscrepancySerializer(
+            study.discrepancies.all() if study else (), many=True
+        ).data,
         "predictions": [
             {"id": str(run.pk), "url": prediction_url(run, request=request)}
             for run in file.predictions
@@ -290,6 +298,14 @@ class PredictionSerializer(serializers.ModelSerializer):
         help_text="Null while one run is waiting: its status does not disclose the "
         "patient.",
     )
+    flags = serializers.ListField(
+        source="instance.series.study.flags",
+        child=serializers.CharField(),
+        help_text="Of the study: what a person must check.",
+    )
+    discrepancies = DiscrepancySerializer(
+        source="instance.series.study.discrepancies", many=True
+    )
     priority = PriorityField()
     findings = FindingSerializer(many=True)
     label_set = serializers.SerializerMethodField(
@@ -313,6 +329,8 @@ class PredictionSerializer(serializers.ModelSerializer):
             "patient",
             "study",
             "instance",
+            "flags",
+            "discrepancies",
             "frame",
             "priority",
             "queued_at",

@@ -62,7 +62,7 @@ def history(request: PageRequest, patient_id: UUID) -> HttpResponse:
 
 def _warnings(studies: QuerySet[Study]) -> list[str]:
     """Return the warnings about any of the studies, each sentence once."""
-    flagged = studies.exclude(flags=[]).only("flags")
+    flagged = studies.exclude(flags=[]).prefetch_related("discrepancies")
     return sorted({text for study in flagged for text in flag_sentences(study)})
 
 

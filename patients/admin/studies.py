@@ -1,6 +1,5 @@
 """Studies in the admin: reconcile flags, assign studies to patients."""
 
-from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -11,10 +10,11 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
-from django.utils.text import format_lazy
-from django.utils.translation import gettext, ngettext
+from django.utils.formats import date_format
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.timezone import localtime
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.access import Action, require
@@ -22,7 +22,7 @@ from accounts.errors import ChestXError
 from patients import resolutions
 from patients.admin.common import ArchiveAdmin, link_to, list_link, signed_in
 from patients.identity import assignments
-from patients.models import Series, Study, StudyFlag
+from patients.models import FlagReconciliation, Series, Study, StudyFlag
 from patients.search import studies_found
 
 
@@ -82,28 +82,21 @@ class AssignmentForm(forms.Form):
     )
 
 
-def _reconciling(flag: StudyFlag) -> Callable[..., None]:
-    """Return the action that removes one flag from the selected studies."""
+class ReconciliationForm(forms.Form):
+    """What a person found about the flags of a study."""
 
-    @admin.action(
-        description=format_lazy(_("Reconciled: {flag}"), flag=flag.label),
-        permissions=["resolve"],
+    flag = forms.ChoiceField(label=_("Flag"))
+    choice = forms.ChoiceField(
+        label=_("Decision"),
+        choices=FlagReconciliation.Choice.choices,
+        widget=forms.RadioSelect,
     )
-    def reconcile(
-        page: admin.ModelAdmin, request: HttpRequest, studies: QuerySet[Study]
-    ) -> None:
-        user = signed_in(request)
-        changed = sum(
-            resolutions.reconcile(study, flag, actor=user, request=request)
-            for study in studies
-        )
-        words = ngettext(
-            "%(count)d study reconciled.", "%(count)d studies reconciled.", changed
-        )
-        page.message_user(request, words % {"count": changed}, messages.SUCCESS)
+    reason = forms.CharField(label=_("Reason"), max_length=1000)
 
-    reconcile.__name__ = f"reconcile_{flag.value}"
-    return reconcile
+    def __init__(self, study: Study, data: Any = None) -> None:
+        super().__init__(data)
+        flags = [(flag, StudyFlag(flag).label) for flag in study.flags]
+        self.fields["flag"] = forms.ChoiceField(label=_("Flag"), choices=flags)
 
 
 @admin.register(Study)
@@ -132,7 +125,6 @@ class StudyAdmin(ArchiveAdmin):
     list_select_related = ("patient", "department")
     search_fields = ("accession_number",)
     search_help_text = _("Beginnings of names, a patient ID or an accession number.")
-    actions = tuple(_reconciling(flag) for flag in StudyFlag)
     fields = (
         "patient_link",
         "assign_link",
@@ -149,6 +141,9 @@ class StudyAdmin(ArchiveAdmin):
         "priority",
         "department",
         "flag_words",
+        "discrepancy_words",
+        "reconcile_link",
+        "reconciliation_words",
         "received_at",
         "series_link",
     )
@@ -163,13 +158,48 @@ class StudyAdmin(ArchiveAdmin):
         return queryset.filter(pk__in=studies_found(search_term)), False
 
     def get_urls(self) -> list[URLPattern]:
-        """Return the pages, with the one that assigns a patient."""
+        """Return the pages, with those that assign a patient and reconcile flags."""
         assign = path(
             "<uuid:study_id>/assign/",
             self.admin_site.admin_view(self.assign_view),
             name="patients_study_assign",
         )
-        return [assign, *super().get_urls()]
+        reconcile = path(
+            "<uuid:study_id>/reconcile/",
+            self.admin_site.admin_view(self.reconcile_view),
+            name="patients_study_reconcile",
+        )
+        return [assign, reconcile, *super().get_urls()]
+
+    def reconcile_view(self, request: HttpRequest, study_id: UUID) -> HttpResponse:
+        """Ask for a decision about a flag, and remove it."""
+        require(request, Action.RESOLVE_CONFLICT)
+        study = self.get_object(request, str(study_id))
+        if not isinstance(study, Study):
+            raise Http404
+        form = ReconciliationForm(study, request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            resolutions.reconcile(
+                study,
+                StudyFlag(form.cleaned_data["flag"]),
+                choice=FlagReconciliation.Choice(form.cleaned_data["choice"]),
+                reason=form.cleaned_data["reason"],
+                actor=signed_in(request),
+                request=request,
+            )
+            self.message_user(
+                request, gettext("The flag was reconciled."), messages.SUCCESS
+            )
+            return redirect("admin:patients_study_change", study.pk)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": gettext("Reconcile a flag"),
+            "opts": self.opts,
+            "study": study,
+            "discrepancies": study.discrepancies.all(),
+            "form": form,
+        }
+        return TemplateResponse(request, "admin/patients/study/reconcile.html", context)
 
     def assign_view(self, request: HttpRequest, study_id: UUID) -> HttpResponse:
         """Ask for a patient ID and move the study to that patient."""
@@ -224,3 +254,41 @@ class StudyAdmin(ArchiveAdmin):
     def flag_words(self, study: Study) -> str:
         """Return the flags as text."""
         return "; ".join(str(StudyFlag(flag).label) for flag in study.flags)
+
+    @admin.display(description=_("values that differ"))
+    def discrepancy_words(self, study: Study) -> str | SafeString:
+        """Return the received and the recorded values."""
+        return format_html_join(
+            mark_safe("<br>"),
+            "{}: {} | {}",
+            (
+                (one.get_attribute_display(), one.received, one.recorded)
+                for one in study.discrepancies.all()
+            ),
+        ) or gettext("none")
+
+    @admin.display(description=_("checked?"))
+    def reconcile_link(self, study: Study) -> str | SafeString:
+        """Return a link to the form that reconciles a flag."""
+        if not study.flags:
+            return gettext("There is no flag.")
+        url = reverse("admin:patients_study_reconcile", args=[study.pk])
+        return format_html('<a href="{}">{}</a>', url, gettext("Reconcile a flag"))
+
+    @admin.display(description=_("decisions"))
+    def reconciliation_words(self, study: Study) -> str | SafeString:
+        """Return who decided what about a flag, when and why."""
+        return format_html_join(
+            mark_safe("<br>"),
+            "{}: {} ({}, {}, {})",
+            (
+                (
+                    one.get_flag_display(),
+                    one.get_choice_display(),
+                    one.reason,
+                    one.reconciled_by,
+                    date_format(localtime(one.reconciled_at), "DATETIME_FORMAT"),
+                )
+                for one in study.reconciliations.select_related("reconciled_by")
+            ),
+        ) or gettext("none")

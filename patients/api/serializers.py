@@ -4,7 +4,14 @@ from typing import Any
 
 from rest_framework import serializers
 
-from patients.models import Instance, Patient, Priority, Series, Study
+from patients.models import (
+    IdentityDiscrepancy,
+    Instance,
+    Patient,
+    Priority,
+    Series,
+    Study,
+)
 
 
 class PriorityWordField(serializers.ChoiceField):
@@ -46,6 +53,18 @@ class PatientSerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
+class DiscrepancySerializer(serializers.ModelSerializer):
+    """A value that an image states, and the record has another.
+
+    A name is in its DICOM form.
+    """
+
+    class Meta:
+        model = IdentityDiscrepancy
+        fields = ("attribute", "received", "recorded")
+        read_only_fields = fields
+
+
 class StudySerializer(serializers.ModelSerializer):
     """One examination; date and time as sent, with their offset where one was given."""
 
@@ -53,6 +72,7 @@ class StudySerializer(serializers.ModelSerializer):
         "code", read_only=True
     )
     priority = PriorityWordField(read_only=True)
+    discrepancies = DiscrepancySerializer(many=True, read_only=True)
 
     class Meta:
         model = Study
@@ -70,6 +90,7 @@ class StudySerializer(serializers.ModelSerializer):
             "priority",
             "department",
             "flags",
+            "discrepancies",
             "received_at",
         )
         read_only_fields = fields

@@ -53,7 +53,9 @@ class PatientViewSet(ArchiveViewSet):
 class StudyViewSet(ArchiveViewSet):
     """Examinations."""
 
-    queryset = Study.objects.select_related("department")
+    queryset = Study.objects.select_related("department").prefetch_related(
+        "discrepancies"
+    )
     serializer_class = StudySerializer
     object_kind = "study"
     patient_path = "patient_id"

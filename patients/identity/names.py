@@ -23,8 +23,6 @@ COLUMNS = {
     "ideographic": "ideographic_name",
     "phonetic": "phonetic_name",
 }
-# Titles change and do not distinguish persons.
-_COMPARED = ("family", "given", "middle", "ideographic", "phonetic")
 
 
 def parse(text: str) -> PersonName:
@@ -70,14 +68,33 @@ def folded(name: PersonName) -> str:
 def agree(one: PersonName, other: PersonName) -> bool:
     """Return whether two names can belong to the same person.
 
-    A missing part is no disagreement. If both have the same words, as `Doe^John` and
-    `John Doe` of a form, the order does not count.
+    A missing part is no disagreement, in any of the three groups. The order of words
+    does not count where one name has a family name only, as `John Doe` typed in a form
+    has; `Doe^John` and `John^Doe` disagree.
     """
-    words = _alphabetic_words(one)
-    if words and words == _alphabetic_words(other):
-        return True
-    pairs = ((fold(getattr(one, p)), fold(getattr(other, p))) for p in _COMPARED)
-    return all(a == b for a, b in pairs if a and b)
+    pairs = (
+        (fold(getattr(one, part)), fold(getattr(other, part)))
+        for part in ("ideographic", "phonetic")
+    )
+    if any(a != b for a, b in pairs if a and b):
+        return False
+    return _alphabetic_agree(one, other)
+
+
+def text_of(name: PersonName) -> str:
+    """Return a name in its DICOM form (PS3.5 6.2.1), without its empty ends."""
+    parts = (name.family, name.given, name.middle, name.prefix, name.suffix)
+    groups = ("^".join(parts).rstrip("^"), name.ideographic, name.phonetic)
+    return "=".join(groups).rstrip("=")
+
+
+def readable(text: str) -> str:
+    """Return a name in its DICOM form as people write it: `Family, Given Middle`."""
+    alphabetic, *groups = text.split("=")
+    family, _, given = alphabetic.partition("^")
+    written = ", ".join(" ".join(part.split("^")).strip() for part in (family, given))
+    others = " ".join(group.replace("^", " ") for group in groups if group)
+    return " ".join(part for part in (written.strip(", "), others) if part)
 
 
 def name_of(patient: Patient) -> PersonName:
@@ -91,6 +108,29 @@ def columns_of(name: PersonName) -> dict[str, str]:
     """Return the columns of `Patient` that hold a name, the folded one among them."""
     columns = {column: getattr(name, part) for part, column in COLUMNS.items()}
     return {**columns, "name_folded": folded(name)}
+
+
+def _alphabetic_agree(one: PersonName, other: PersonName) -> bool:
+    """Compare family, given and middle name; titles do not distinguish persons."""
+    if _is_unsplit(one) or _is_unsplit(other):
+        words = [_alphabetic_words(name) for name in (one, other)]
+        if words[0] == words[1]:
+            return True
+    elif fold(f"{one.given} {one.middle}") == fold(f"{other.given} {other.middle}"):
+        return not _differ(one.family, other.family)
+    return not any(
+        _differ(getattr(one, part), getattr(other, part))
+        for part in ("family", "given", "middle")
+    )
+
+
+def _is_unsplit(name: PersonName) -> bool:
+    return not (name.given or name.middle)
+
+
+def _differ(one: str, other: str) -> bool:
+    folded_one, folded_other = fold(one), fold(other)
+    return bool(folded_one and folded_other and folded_one != folded_other)
 
 
 def _alphabetic_words(name: PersonName) -> list[str]:

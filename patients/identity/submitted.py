@@ -19,7 +19,7 @@ from accounts.messages import Message
 from patients import messages
 from patients.dicom.header import LONGEST_IDENTIFIER, Header, PersonName
 from patients.identity import names
-from patients.models import Patient, Priority, Sex, Study
+from patients.models import Priority, Sex, Study
 
 LONGEST_ACCESSION_NUMBER = 16
 EARLIEST_BIRTH_YEAR = 1850
@@ -186,16 +186,6 @@ def refuse_other_patient(
     )
     if identity.key not in known:
         raise _mismatch(messages.DIFFERS_FROM_RECORD, ["patient_id"])
-
-
-def demographics_differ(identity: Identity, patient: Patient) -> bool:
-    """Return whether the name or the date of birth differs from the record."""
-    other_birth_date = (
-        identity.birth_date is not None
-        and patient.birth_date is not None
-        and identity.birth_date != patient.birth_date
-    )
-    return other_birth_date or not names.agree(identity.name, names.name_of(patient))
 
 
 def storable(text: str) -> str:

@@ -1,5 +1,6 @@
 """Database tables: patients, studies, series, instances and uploads."""
 
+from patients.models.discrepancy import FlagReconciliation, IdentityDiscrepancy
 from patients.models.instance import (
     SHA256_HEX,
     Instance,
@@ -23,6 +24,8 @@ from patients.models.upload import Upload, UploadQuerySet
 
 __all__ = [
     "SHA256_HEX",
+    "FlagReconciliation",
+    "IdentityDiscrepancy",
     "Instance",
     "InstanceQuerySet",
     "Origin",

@@ -124,8 +124,8 @@ def test_the_auditor_opens_no_admin_pages_of_patients() -> None:
     for kind in KINDS:
         for url in (list_url(kind), row_url(kind, made[kind].pk)):
             assert auditor.get(url).status_code == 403
-    choice = {"action": "reconcile_accession_shared", "_selected_action": [study.pk]}
-    assert auditor.post(list_url("study"), choice).status_code == 403
+    reconcile = reverse("admin:patients_study_reconcile", args=[study.pk])
+    assert auditor.post(reconcile, {"reason": "checked"}).status_code == 403
     assign = reverse("admin:patients_study_assign", args=[study.pk])
     assert auditor.get(assign).status_code == 403
     assert auditor.post(assign, {"patient_id": "P-9"}).status_code == 403
@@ -218,15 +218,36 @@ def test_a_study_can_be_assigned_and_the_assignment_undone(admin: Client) -> Non
     assert "Only the newest assignment" in page
 
 
-def test_a_flag_can_be_reconciled(admin: Client) -> None:
+def test_a_flag_is_reconciled_with_a_decision_and_a_reason(admin: Client) -> None:
     study = StudyFactory(flags=[flag.value for flag in StudyFlag])
+    url = reverse("admin:patients_study_reconcile", args=[study.pk])
     for flag in StudyFlag:
-        page = choose(admin, "study", f"reconcile_{flag.value}", study)
-        assert "1 study reconciled" in page
+        decision = {"flag": flag.value, "choice": "no_error", "reason": "two visits"}
+        page = admin.post(url, decision, follow=True).content.decode()
+        assert "The flag was reconciled." in page
     study.refresh_from_db()
     assert study.flags == []
     changes = AuditEvent.objects.filter(action="change", object_uuid=study.pk)
     assert changes.count() == len(StudyFlag)
+    assert "two visits" in admin.get(row_url("study", study.pk)).content.decode()
+
+
+def test_a_flag_is_not_reconciled_without_a_reason(admin: Client) -> None:
+    study = StudyFactory(flags=["accession_shared"])
+    url = reverse("admin:patients_study_reconcile", args=[study.pk])
+    answer = admin.post(url, {"flag": "accession_shared", "choice": "no_error"})
+    assert "This field is required." in answer.content.decode()
+    study.refresh_from_db()
+    assert study.flags == ["accession_shared"]
+
+
+def test_the_page_of_a_decision_shows_both_values(admin: Client) -> None:
+    send(image_bytes())
+    study = send(image_bytes(PatientName="Roe^John")).study
+    url = reverse("admin:patients_study_reconcile", args=[study.pk])
+    page = admin.get(url).content.decode()
+    assert "Roe^John" in page
+    assert study.patient.family_name in page
 
 
 def test_conflicts_can_be_listed_and_resolved(admin: Client) -> None:

@@ -1,11 +1,13 @@
 """The earlier studies of a patient, listed beside the image."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.urls import reverse
 
 from accounts.access import Action, may
 from accounts.models import User
+from diagnoses.pages.words.times import study_order
 from diagnoses.pages.worklist.rows import Row, rows_of
 from patients.models import Instance, Origin, Study
 
@@ -20,17 +22,21 @@ class EarlierStudy:
     url: str
     study: str
     result: str
+    flags: Sequence[str]
     thumbnail_url: str
 
 
 def earlier_studies(study: Study, *, user: User) -> list[EarlierStudy]:
-    """Return the latest studies of the same patient that arrived before this one."""
-    keys = list(
+    """Return the latest studies of the same patient that were made before this one."""
+    others = (
         Study.objects.visible_to(user)
-        .filter(patient=study.patient_id, received_at__lt=study.received_at)
-        .order_by("-received_at", "-id")
-        .values_list("pk", flat=True)[:SHOWN]
+        .filter(patient=study.patient_id)
+        .exclude(pk=study.pk)
+        .only("study_date", "study_time", "timezone_offset", "received_at")
     )
+    earlier = [other for other in others if study_order(other) < study_order(study)]
+    earlier.sort(key=study_order, reverse=True)
+    keys = [other.pk for other in earlier[:SHOWN]]
     images = dict(
         Instance.objects.filter(
             series__study__in=keys, origin=Origin.RECEIVED, rows__isnull=False
@@ -45,6 +51,7 @@ def earlier_studies(study: Study, *, user: User) -> list[EarlierStudy]:
             url=row.url,
             study=row.study,
             result=_result(row),
+            flags=row.flags,
             thumbnail_url=_thumbnail_url(images[key])
             if shows_images and key in images
             else "",

@@ -1,5 +1,6 @@
 """The result of a file as a row of the upload page, with advice if it was refused."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 from uuid import UUID
@@ -14,7 +15,7 @@ from diagnoses.latest_runs import latest_runs
 from diagnoses.models import Prediction
 from diagnoses.pages.polling import Watch
 from diagnoses.pages.words.findings import FindingLine, finding_line, in_reading_order
-from diagnoses.pages.words.identity import study_text
+from diagnoses.pages.words.identity import flag_labels, study_text
 from diagnoses.pages.words.signs import OUTCOMES, Sign, status_sign
 from diagnoses.uploads import TakenFile
 from patients.models import Instance, Patient, Study, Upload
@@ -47,6 +48,7 @@ class FileResult:
     study: str = ""
     url: str = ""
     duplicate: bool = False
+    flags: Sequence[str] = ()
     finding: FindingLine | None = None
     sentence: str = ""
     advice: Promise | str = ""
@@ -103,6 +105,7 @@ def file_result(
         study=study_text(study, [instance.series]),
         url=f"{reverse('study', args=[study.pk])}?{urlencode({'image': instance.pk})}",
         duplicate=upload.outcome == Upload.Outcome.DUPLICATE,
+        flags=flag_labels(study),
         finding=_leading_finding(run, user),
         sentence=run.reason_text if run is not None and run.finished else "",
         watch=_watch(upload, run, times=times),

@@ -9,16 +9,17 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from diagnoses.pages.words.times import long_age, short_age, study_moment
-from patients.models import Patient, Series, Study, StudyFlag
+from patients.identity.names import readable
+from patients.models import IdentityDiscrepancy, Patient, Series, Study, StudyFlag
 
 FLAG_LABELS = {
-    StudyFlag.DEMOGRAPHICS_MISMATCH: _("name or birth date differs"),
+    StudyFlag.DEMOGRAPHICS_MISMATCH: _("name, birth date or sex differs"),
     StudyFlag.ACCESSION_SHARED: _("accession number shared"),
     StudyFlag.SAME_PIXELS_OTHER_PATIENT: _("same image under another patient"),
 }
 FLAG_SENTENCES = {
     StudyFlag.DEMOGRAPHICS_MISMATCH: _(
-        "The name or birth date sent with this study differs from the record. "
+        "The name, birth date or sex sent with this study differs from the record. "
         "Check which patient it belongs to."
     ),
     StudyFlag.ACCESSION_SHARED: _(
@@ -104,10 +105,49 @@ def accession_text(study: Study) -> str:
 
 
 def flag_labels(study: Study) -> list[str]:
-    """Return the flags of a study in a few words each, for a row."""
-    return [str(FLAG_LABELS[StudyFlag(flag)]) for flag in study.flags]
+    """Return the flags of a study in a few words each, with both values, for a row."""
+    return [
+        text for flag in study.flags for text in _label_texts(study, StudyFlag(flag))
+    ]
 
 
 def flag_sentences(study: Study) -> list[str]:
-    """Return the flags of a study as sentences, for its page."""
-    return [str(FLAG_SENTENCES[StudyFlag(flag)]) for flag in study.flags]
+    """Return the flags of a study as sentences, with both values, for its page."""
+    return [
+        text
+        for flag in study.flags
+        for text in (
+            str(FLAG_SENTENCES[StudyFlag(flag)]),
+            *(_both_values(one) for one in _discrepancies(study, StudyFlag(flag))),
+        )
+    ]
+
+
+def _label_texts(study: Study, flag: StudyFlag) -> list[str]:
+    values = [_both_values(one) for one in _discrepancies(study, flag)]
+    return values or [str(FLAG_LABELS[flag])]
+
+
+def _discrepancies(study: Study, flag: StudyFlag) -> list[IdentityDiscrepancy]:
+    if flag != StudyFlag.DEMOGRAPHICS_MISMATCH:
+        return []
+    return list(study.discrepancies.all())
+
+
+def _both_values(one: IdentityDiscrepancy) -> str:
+    words = gettext(
+        "%(attribute)s in the image: %(received)s, in the record: %(recorded)s"
+    )
+    return words % {
+        "attribute": one.get_attribute_display(),
+        "received": _value_text(one.attribute, one.received),
+        "recorded": _value_text(one.attribute, one.recorded),
+    }
+
+
+def _value_text(attribute: str, value: str) -> str:
+    if attribute == IdentityDiscrepancy.Attribute.PATIENT_NAME:
+        return readable(value)
+    if attribute == IdentityDiscrepancy.Attribute.BIRTH_DATE:
+        return date_format(date.fromisoformat(value), "DATE_FORMAT")
+    return value

@@ -23,10 +23,31 @@ def study_moment(study: Study) -> str:
     here = site_time.get_current_timezone()
     if study.study_time is None:
         return str(naturalday(datetime.combine(study.study_date, time(), here)))
-    moment = datetime.combine(study.study_date, study.study_time)
-    moment = moment.replace(tzinfo=_offset(study.timezone_offset) or here)
-    moment = moment.astimezone(here)
+    moment = _instant(study.study_date, study.study_time, study).astimezone(here)
     return f"{naturalday(moment)} {time_format(moment.time())}"
+
+
+def study_order(study: Study) -> tuple[datetime, datetime]:
+    """Return the key that sorts studies by when they were made, then by arrival.
+
+    A study without a date counts as made when it arrived; one without a time too, if it
+    arrived on its day, else at the beginning of its day.
+    """
+    arrived = study.received_at
+    if study.study_date is None:
+        return arrived, arrived
+    if study.study_time is not None:
+        return _instant(study.study_date, study.study_time, study), arrived
+    if study.study_date == site_time.localdate(arrived):
+        return arrived, arrived
+    return _instant(study.study_date, time(), study), arrived
+
+
+def _instant(day: date, moment: time, study: Study) -> datetime:
+    """Return a day and time of a study with its offset, else that of TIME_ZONE."""
+    here = site_time.get_current_timezone()
+    offset = _offset(study.timezone_offset) or here
+    return datetime.combine(day, moment, tzinfo=offset)
 
 
 def _offset(text: str) -> timezone | None:

@@ -68,7 +68,8 @@ def rows_of(study_ids: Sequence[UUID], *, user: User) -> list[Row]:
             "prediction__instance__header",
         )
         .prefetch_related(
-            Prefetch("study__series", Series.objects.order_by("series_number", "id"))
+            Prefetch("study__series", Series.objects.order_by("series_number", "id")),
+            "study__discrepancies",
         )
     )
     by_key = {entry.study_id: entry for entry in entries}

@@ -18,7 +18,7 @@ from diagnoses.models import ModelVersion
 from patients.identity.submitted import SubmittedIdentity
 from patients.models import Instance, Patient, Upload
 from tests.clients import person, program
-from tests.dicom_factory import image_bytes, png
+from tests.dicom_factory import grey_pixels, image_bytes, png
 from tests.factories import DepartmentFactory, UserFactory
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("chest_model")]
@@ -61,6 +61,8 @@ def test_a_stored_image_returns_its_ids_and_its_queued_run(
         "patient": str(instance.series.study.patient_id),
         "study": str(instance.series.study_id),
         "instance": str(instance.pk),
+        "flags": [],
+        "discrepancies": [],
         "predictions": [{"id": str(run.pk), "url": f"http://testserver{path}"}],
     }
     assert client.get(file["predictions"][0]["url"]).json()["status"] == "queued"
@@ -362,3 +364,15 @@ def test_uploads_are_visible_to_permitted_users_only() -> None:
     assert stranger.get(URL).json()["results"] == []
     assert stranger.get(f"{URL}{listed[0]['id']}/").status_code == 404
     assert stranger.get(f"{URL}{uuid.uuid4()}/").status_code == 404
+
+
+def test_an_image_that_differs_from_the_record_is_answered_with_both_values() -> None:
+    client = program()
+    _send(client, image_bytes(PatientSex="M"))
+    answer = _send(client, image_bytes(PatientSex="F", pixels=grey_pixels(1)))
+    (file,) = answer.json()["files"]
+    assert file["flags"] == ["demographics_mismatch"]
+    differs = {"attribute": "sex", "received": "F", "recorded": "M"}
+    assert file["discrepancies"] == [differs]
+    study = client.get(reverse("study-detail", args=[file["study"]])).json()
+    assert study["discrepancies"] == [differs]

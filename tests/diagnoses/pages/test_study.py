@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import date, timedelta
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ from django.test import Client
 from accounts.models import AuditEvent, Role
 from diagnoses.models import Finding, Prediction
 from diagnoses.pages.study.stage import left_marker
-from patients.models import StudyFlag
+from patients.models import IdentityDiscrepancy, Study, StudyFlag
 from tests.clients import html, person
 from tests.diagnoses.fakes import installed_model, stored_image
 from tests.diagnoses.pages.page_rows import (
@@ -164,9 +164,30 @@ def test_a_flag_is_shown_as_a_warning_until_it_is_reconciled(
     waiting(image)
 
     assert "differs from the record" in html(client, url(image))
-    assert "name or birth date differs" in html(client, "/")
+    assert "name, birth date or sex differs" in html(client, "/")
     patient = f"/patients/{image.series.study.patient_id}/"
     assert "differs from the record" in html(client, patient)
+
+
+def test_both_values_of_a_discrepancy_are_shown_on_every_page_of_the_study(
+    client: Client,
+) -> None:
+    image = study_with_image(flags=[StudyFlag.DEMOGRAPHICS_MISMATCH])
+    IdentityDiscrepancy.objects.create(
+        study=image.series.study,
+        attribute=IdentityDiscrepancy.Attribute.PATIENT_NAME,
+        received="Roe^Jane",
+        recorded="Doe^Jane",
+    )
+    waiting(image)
+    later = study_with_image(patient=image.series.study.patient)
+    waiting(later)
+    Study.objects.filter(pk=image.series.study_id).update(study_date=date(2020, 1, 1))
+
+    both = "Name in the image: Roe, Jane, in the record: Doe, Jane"
+    patient = f"/patients/{image.series.study.patient_id}/"
+    for address in ("/", patient, url(image), url(later)):
+        assert both in html(client, address)
 
 
 def test_several_images_are_listed_side_by_side(client: Client) -> None:
@@ -198,6 +219,33 @@ def test_earlier_studies_of_the_patient_are_listed(client: Client) -> None:
     assert "Chest before" in page
     assert "Normal 0.88" in page
     assert "Somebody else" not in page
+
+
+def test_an_earlier_study_is_one_that_was_made_earlier(client: Client) -> None:
+    """The older examination may arrive later, from another hospital's archive."""
+    patient = PatientFactory()
+    later = study_with_image(
+        patient=patient,
+        minutes_ago=9,
+        description="Chest later",
+        study_date=date(2024, 5, 2),
+    )
+    before = study_with_image(
+        patient=patient,
+        minutes_ago=1,
+        description="Chest before",
+        study_date=date(2024, 4, 2),
+    )
+    image = study_with_image(
+        patient=patient, minutes_ago=5, study_date=date(2024, 5, 1)
+    )
+    for one in (later, before, image):
+        read(one, Normal=0.88)
+
+    page = html(client, url(image))
+
+    assert "Chest before" in page
+    assert "Chest later" not in page
 
 
 def test_a_study_of_another_department_is_404(client: Client) -> None:

@@ -13,7 +13,14 @@ from accounts.errors import Conflict, NotFound
 from accounts.models import AuditEvent, Role, User
 from patients import resolutions, storage
 from patients.ingest import IngestResult
-from patients.models import Instance, Patient, Study, StudyFlag, Upload
+from patients.models import (
+    FlagReconciliation,
+    Instance,
+    Patient,
+    Study,
+    StudyFlag,
+    Upload,
+)
 from tests.dicom_factory import grey_pixels, image_bytes, png
 from tests.factories import DepartmentFactory, UserFactory
 from tests.patients.sending import send
@@ -283,8 +290,21 @@ def test_reconciling_a_flag_removes_it_and_is_audited() -> None:
     send(image_bytes())
     study = send(image_bytes(PatientName="Roe^John")).study
     admin, flag = UserFactory(role=Role.ADMIN), StudyFlag.DEMOGRAPHICS_MISMATCH
-    assert resolutions.reconcile(study, flag, actor=admin)
+
+    def reconcile() -> bool:
+        return resolutions.reconcile(
+            study,
+            flag,
+            choice=FlagReconciliation.Choice.RECORD_IS_RIGHT,
+            reason="typing error at the modality",
+            actor=admin,
+        )
+
+    assert reconcile()
     assert Study.objects.get(pk=study.pk).flags == []
-    assert not resolutions.reconcile(study, flag, actor=admin)
+    assert not reconcile()
     event = AuditEvent.objects.get(action="change")
-    assert event.detail == {"reconciled": "demographics_mismatch"}
+    assert event.detail == {
+        "reconciled": "demographics_mismatch",
+        "choice": "record_is_right",
+    }

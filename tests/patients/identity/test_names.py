@@ -3,7 +3,7 @@
 import pytest
 
 from patients.dicom.header import PersonName
-from patients.identity.names import agree, fold, folded, parse
+from patients.identity.names import agree, fold, folded, parse, readable, text_of
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,12 @@ def test_the_folded_name_has_every_part_and_fits_its_column() -> None:
         ("Doe^John", "Doe^Jane", False),
         ("Doe^John", "Roe^John", False),
         ("Doe^John^A", "Doe^John^B", False),
+        ("Doe^John", "John^Doe", False),
+        ("Doe^Anna Maria", "Doe^Anna^Maria", True),
         ("=山田^太郎", "=山田^花子", False),
+        ("Yamada^Tarou=山田^太郎", "Yamada^Tarou=山田^花子", False),
+        ("Yamada^Tarou==やまだ^たろう", "Yamada^Tarou==やまだ^はなこ", False),
+        ("Yamada^Tarou=山田^太郎", "Yamada^Tarou", True),
     ],
 )
 def test_names_agree_where_neither_contradicts_the_other(
@@ -74,3 +79,23 @@ def test_names_agree_where_neither_contradicts_the_other(
 ) -> None:
     assert agree(parse(one), parse(other)) is same
     assert agree(parse(other), parse(one)) is same
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Doe^John", "Doe, John"),
+        ("Doe^John^A", "Doe, John A"),
+        ("Doe", "Doe"),
+        ("=山田 太郎", "山田 太郎"),
+        ("Yamada^Tarou=山田^太郎", "Yamada, Tarou 山田 太郎"),
+    ],
+)
+def test_a_name_in_dicom_form_is_readable(text: str, shown: str) -> None:
+    assert readable(text) == shown
+
+
+def test_a_name_is_written_in_dicom_form_without_empty_ends() -> None:
+    assert text_of(PersonName("Doe", "John")) == "Doe^John"
+    assert text_of(PersonName(ideographic="山田 太郎")) == "=山田 太郎"
+    assert text_of(PersonName()) == ""
