@@ -28,6 +28,7 @@ from patients.models import (
     Instance,
     Patient,
     PatientAssignment,
+    PatientCorrection,
     Series,
     Study,
     Upload,
@@ -121,6 +122,7 @@ def erase_patient(
         PatientAssignment.objects.filter(from_patient=locked).delete()
         PatientAssignment.objects.filter(to_patient=locked).delete()
         FlagReconciliation.objects.filter(patient=locked).delete()
+        PatientCorrection.objects.filter(patient=locked).delete()
         Patient.objects.filter(pk=locked.pk).delete()
         erased.add(erase_traces(person, objects=erased.objects | erased.sent))
         audit.record(

@@ -14,8 +14,8 @@ from accounts.models import Department, User
 from patients import messages
 from patients.conflicts.quarantine import Conflicting
 from patients.dicom.header import Header
-from patients.flags import flag
 from patients.identity import discrepancies, names
+from patients.identity.flags import flag
 from patients.identity.submitted import Identity
 from patients.models import Instance, Patient, Priority, Series, Study, StudyFlag
 
@@ -135,10 +135,11 @@ def _lock(kind: int, key: str) -> None:
 
 
 def _studies() -> QuerySet[Study]:
-    """Return studies with their patients, locked against assignments."""
-    return Study.objects.select_related("patient", "department").select_for_update(
-        of=("self",), no_key=True
-    )
+    """Return studies, locked against assignments, without joining their patients.
+
+    PostgreSQL drops a joined row whose key has changed while it waited for the lock.
+    """
+    return Study.objects.select_for_update(no_key=True)
 
 
 def _known_study(image: Placing) -> Study | None:
@@ -182,8 +183,7 @@ def _refuse_accession_of_another(
         same = (
             study.patient_id == patient.pk
             if patient
-            else identity.patient_id is not None
-            and identity.key == (study.patient.patient_id, study.patient.issuer)
+            else identity.patient_id is not None and belongs_to(study, identity)
         )
         if not same:
             raise Conflicting(
@@ -216,12 +216,15 @@ def _flag_shared_accession(study: Study, identity: Identity) -> None:
 def _new_study(image: Placing) -> Study:
     header, identity = image.header, image.identity
     _known_series(image, study=None)
-    patient = _patient(identity)
+    patient = _patient_of_accession(identity) or _patient(identity)
     study = Study.objects.create(
         patient=patient,
         study_instance_uid=image.header.study_instance_uid,
         received_patient_id=identity.patient_id,
         received_issuer=identity.issuer,
+        received_name=names.text_of(identity.name)[:1024],
+        received_birth_date=identity.birth_date,
+        received_sex=identity.sex,
         accession_number=identity.accession_number,
         accession_issuer=identity.accession_issuer,
         study_date=header.study_date,
@@ -234,6 +237,24 @@ def _new_study(image: Placing) -> Study:
     )
     _flag_shared_accession(study, identity)
     return study
+
+
+def _patient_of_accession(identity: Identity) -> Patient | None:
+    """Return the patient to whom a study with this accession number was assigned.
+
+    A further study that came with the same identity follows the assignment.
+    """
+    if not identity.accession_number or identity.patient_id is None:
+        return None
+    listed = _of_accession(Study.objects.select_related("patient"), identity)
+    return next(
+        (
+            one.patient
+            for one in listed.order_by("received_at", "pk")
+            if belongs_to(one, identity)
+        ),
+        None,
+    )
 
 
 def _patient(identity: Identity) -> Patient:
@@ -258,13 +279,10 @@ def _patient(identity: Identity) -> Patient:
 def _fill_patient(patient: Patient, identity: Identity) -> None:
     """Fill empty fields of the patient; only people change filled ones.
 
-    An image with another identifier, whose study was assigned to this patient, is not
-    used.
+    An image with another identifier or none, whose study was assigned to this patient,
+    is not used.
     """
-    own = identity.patient_id is None or identity.key == (
-        patient.patient_id,
-        patient.issuer,
-    )
+    own = identity.key == (patient.patient_id, patient.issuer)
     if not own or discrepancies.differences(discrepancies.stated(identity), patient):
         return
     gained: dict[str, object] = {}

@@ -13,10 +13,11 @@ from accounts.audit import AuditAction, AuditSource
 from accounts.errors import Conflict, InvalidInput, NotFound
 from accounts.models import User
 from patients import storage
-from patients.flags import unflag
+from patients.identity.flags import unflag
 from patients.identity.submitted import SubmittedIdentity
 from patients.ingest import IngestResult, ingest_instance
 from patients.models import FlagReconciliation, Study, StudyFlag, Upload
+from patients.signals import record_changed
 
 _KEPT = frozenset({Upload.Outcome.STORED, Upload.Outcome.DUPLICATE})
 
@@ -151,6 +152,7 @@ def reconcile(
             patients=(study.patient_id,),
             detail={"reconciled": what.value, "choice": choice.value},
         )
+        record_changed.send(sender=Study, patient=study.patient, study=study)
     return True
 
 

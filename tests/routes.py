@@ -16,7 +16,15 @@ from accounts.models import User
 from accounts.tokens import issue_token
 from diagnoses.models import Finding, Prediction, SiteAcceptance, StateChange
 from diagnoses.worklist import refresh_entry
-from patients.models import Instance, Patient, PatientAssignment, Study
+from patients.models import (
+    FlagReconciliation,
+    IdentityDiscrepancy,
+    Instance,
+    Patient,
+    PatientAssignment,
+    PatientCorrection,
+    Study,
+)
 from tests.diagnoses.fakes import installed_model, stored_image
 from tests.factories import (
     FindingFactory,
@@ -93,6 +101,24 @@ def make_record(user: User) -> Record:
     refresh_entry(study.pk)
     PatientAssignment.objects.create(
         study=study, from_patient=PatientFactory(), to_patient=patient, assigned_by=user
+    )
+    PatientCorrection.objects.create(
+        patient=patient,
+        before={"family_name": ""},
+        after={"family_name": FAMILY_NAME},
+        reason="tests",
+        corrected_by=user,
+    )
+    IdentityDiscrepancy.objects.create(
+        study=study, attribute="sex", received="F", recorded="M"
+    )
+    FlagReconciliation.objects.create(
+        study=study,
+        patient=patient,
+        flag="accession_shared",
+        choice="no_error",
+        reason="tests",
+        reconciled_by=user,
     )
     AccessAttempt.objects.create(
         username="x", failures_since_start=1, attempt_time=timezone.now()

@@ -1,6 +1,5 @@
 """REST: predictions, their heat maps, and running failed ones again."""
 
-import json
 from http import HTTPStatus
 from typing import Any, ClassVar
 
@@ -12,13 +11,14 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
 from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
-from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from accounts.access import Action, require, scopes_of, signed_in_user
 from accounts.api.audited import AuditedReadMixin
+from accounts.api.renderers import PngRenderer
 from accounts.audit import AuditAction, AuditSource
 from accounts.errors import InvalidInput
 from diagnoses.api.serializers import PredictionSerializer
@@ -29,24 +29,6 @@ from diagnoses.worker.retries import retry_for
 from patients.models import Priority
 
 _SIZES = {str(size): size for size in SIZES}
-
-
-class PngRenderer(BaseRenderer):
-    """Lets a client accept image/png; errors are still JSON."""
-
-    media_type = "image/png"
-    format = "png"
-    charset = None
-    render_style = "binary"
-
-    def render(
-        self,
-        data: Any,
-        accepted_media_type: str | None = None,
-        renderer_context: Any = None,
-    ) -> bytes:
-        """Return problem details; the picture itself is an HttpResponse already."""
-        return json.dumps(data).encode()
 
 
 class PredictionFilter(filters.FilterSet):

@@ -22,7 +22,13 @@ from accounts.errors import ChestXError
 from patients import resolutions
 from patients.admin.common import ArchiveAdmin, link_to, list_link, signed_in
 from patients.identity import assignments
-from patients.models import FlagReconciliation, Series, Study, StudyFlag
+from patients.models import (
+    FlagReconciliation,
+    IdentityDiscrepancy,
+    Series,
+    Study,
+    StudyFlag,
+)
 from patients.search import studies_found
 
 
@@ -80,6 +86,7 @@ class AssignmentForm(forms.Form):
         required=False,
         help_text=_("Empty: this hospital."),
     )
+    reason = forms.CharField(label=_("Reason"), max_length=1000)
 
 
 class ReconciliationForm(forms.Form):
@@ -130,6 +137,9 @@ class StudyAdmin(ArchiveAdmin):
         "assign_link",
         "received_patient_id",
         "received_issuer",
+        "received_name",
+        "received_birth_date",
+        "received_sex",
         "study_instance_uid",
         "accession_number",
         "accession_issuer",
@@ -292,3 +302,56 @@ class StudyAdmin(ArchiveAdmin):
                 for one in study.reconciliations.select_related("reconciled_by")
             ),
         ) or gettext("none")
+
+
+@admin.register(IdentityDiscrepancy)
+class IdentityDiscrepancyAdmin(ArchiveAdmin):
+    """Values that differ from the record, until a person decides."""
+
+    patient_path = "study__patient_id"
+    list_display = ("created_at", "study_link", "attribute", "received", "recorded")
+    list_filter = ("attribute", "created_at")
+    list_select_related = ("study",)
+    search_fields = ("received__startswith", "recorded__startswith")
+    search_help_text = _("The beginning of a value.")
+    fields = ("study_link", "attribute", "received", "recorded", "created_at")
+    readonly_fields = fields
+
+    @admin.display(description=_("study"))
+    def study_link(self, discrepancy: IdentityDiscrepancy) -> str | SafeString:
+        """Return a link to the study."""
+        return link_to(discrepancy.study)
+
+
+@admin.register(FlagReconciliation)
+class FlagReconciliationAdmin(ArchiveAdmin):
+    """Decisions about flags."""
+
+    patient_path = "patient_id"
+    list_display = (
+        "reconciled_at",
+        "study_link",
+        "flag",
+        "choice",
+        "reason",
+        "reconciled_by",
+    )
+    list_filter = ("flag", "choice", "reconciled_at")
+    list_select_related = ("study", "reconciled_by")
+    search_fields = ("patient__patient_id__startswith",)
+    search_help_text = _("The beginning of the ID of the patient.")
+    fields = (
+        "study_link",
+        "flag",
+        "choice",
+        "reason",
+        "values",
+        "reconciled_by",
+        "reconciled_at",
+    )
+    readonly_fields = fields
+
+    @admin.display(description=_("study"))
+    def study_link(self, reconciliation: FlagReconciliation) -> str | SafeString:
+        """Return a link to the study."""
+        return link_to(reconciliation.study)

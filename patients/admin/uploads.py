@@ -200,6 +200,7 @@ class PatientAssignmentAdmin(ArchiveAdmin):
         "to_link",
         "assigned_by",
         "assigned_at",
+        "reason",
         "undone_by",
         "undone_at",
     )

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from patients.models import (
@@ -12,6 +13,7 @@ from patients.models import (
     Series,
     Study,
 )
+from patients.output import header_of
 
 
 class PriorityWordField(serializers.ChoiceField):
@@ -161,8 +163,18 @@ class InstanceSerializer(serializers.ModelSerializer):
 
 
 class InstanceWithHeaderSerializer(InstanceSerializer):
-    """One stored DICOM object with its header (DICOM JSON model, PS3.18 F)."""
+    """One stored DICOM object with its header (DICOM JSON model, PS3.18 F).
+
+    The header states the patient as the record does.
+    """
+
+    header = serializers.SerializerMethodField()
 
     class Meta(InstanceSerializer.Meta):
         fields = (*InstanceSerializer.Meta.fields, "header")
         read_only_fields = fields
+
+    @extend_schema_field(serializers.DictField())
+    def get_header(self, instance: Instance) -> dict[str, Any]:
+        """Return the header with the identity of the record."""
+        return header_of(instance)

@@ -3,12 +3,20 @@
 from typing import Any
 
 from django.db.models import QuerySet
+from django.http import FileResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework.decorators import action
 from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
 from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import GenericViewSet
 
-from accounts.access import Action
+from accounts.access import Action, require
 from accounts.api.audited import AuditedReadMixin
+from accounts.api.renderers import DicomRenderer
+from accounts.audit import AuditAction
 from patients.api.filters import (
     InstanceFilter,
     PatientFilter,
@@ -23,6 +31,7 @@ from patients.api.serializers import (
     StudySerializer,
 )
 from patients.models import Instance, Patient, Series, Study
+from patients.output import open_dicom
 
 
 class ArchiveViewSet(
@@ -90,7 +99,23 @@ class InstanceViewSet(ArchiveViewSet):
     def get_queryset(self) -> QuerySet[Instance]:
         """Return the visible objects; lists leave out the headers, up to 1 MB each."""
         visible = super().get_queryset()
-        return visible if self.action == "retrieve" else visible.defer("header")
+        if self.action in ("retrieve", "file"):
+            return visible.select_related("series__study__patient")
+        return visible.defer("header")
+
+    @extend_schema(responses={(200, "application/dicom"): OpenApiTypes.BINARY})
+    @action(detail=True, renderer_classes=[DicomRenderer, JSONRenderer])
+    def file(self, request: Request, pk: str | None = None) -> FileResponse:
+        """Return the DICOM file, with the patient as in the record."""
+        require(request, Action.READ_IMAGES)
+        instance = self.get_object()
+        self.record_read(AuditAction.EXPORT, [instance], object_uuid=instance.pk)
+        return FileResponse(
+            open_dicom(instance),
+            as_attachment=True,
+            filename=f"{instance.sop_instance_uid}.dcm",
+            content_type="application/dicom",
+        )
 
     def get_serializer_class(self) -> type[BaseSerializer]:
         """Return the serializer of one object, or of a list."""

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from accounts.messages import Message
-from patients import decode, messages, storage
+from patients import decode, messages, output, storage
 from patients.conflicts.quarantine import Conflicting
+from patients.dicom.hashes import hash_object
 from patients.incoming import IncomingImage
 from patients.models import Instance
 
@@ -49,12 +50,26 @@ def recognise(image: IncomingImage, known: Instance) -> Recognised:
     if image.hashes.dataset_sha256 == known.dataset_sha256:
         return Recognised(known)
     if image.hashes.header_sha256 != known.header_sha256:
+        if _left_with_another_identity(image, known):
+            return Recognised(known)
         raise Conflicting(messages.OTHER_HEADER, conflicts_with=known)
     if image.pixel_sha256 and image.pixel_sha256 == known.pixel_sha256:
         return Recognised(known)
     if (image.header.lossy or known.lossy) and _look_the_same(image, known):
         return Recognised(known, note=messages.LOSSY_REENCODED)
     raise Conflicting(messages.OTHER_PIXELS, conflicts_with=known)
+
+
+def _left_with_another_identity(image: IncomingImage, known: Instance) -> bool:
+    """Return whether the file is the stored object as `patients.output` wrote it.
+
+    It may have left before a later correction, so former identities count.
+    """
+    for identity in output.former_identities(known):
+        with output.open_dicom(known, identity=identity) as written:
+            if hash_object(written).dataset_sha256 == image.hashes.dataset_sha256:
+                return True
+    return False
 
 
 def _look_the_same(image: IncomingImage, known: Instance) -> bool:

@@ -1,7 +1,11 @@
 """Assign a study to another patient, and undo that."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from django.conf import settings
-from django.db import transaction
+from django.db import DatabaseError, transaction
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.utils.translation import gettext
@@ -11,10 +15,16 @@ from accounts import audit
 from accounts.audit import AuditAction, AuditSource
 from accounts.errors import Conflict, InvalidInput
 from accounts.models import User
-from patients.flags import flag
 from patients.identity import names
+from patients.identity.discrepancies import recheck
 from patients.identity.submitted import SubmittedIdentity, checked
-from patients.models import Patient, PatientAssignment, Study, StudyFlag
+from patients.models import Patient, PatientAssignment, Study
+from patients.signals import record_changed
+
+_Result = TypeVar("_Result")
+# A deadlock with an arriving image is tried again.
+MOST_TRIES = 5
+_LOST_RACE = frozenset({"40001", "40P01"})
 
 
 def assign_study(
@@ -22,6 +32,7 @@ def assign_study(
     *,
     patient_id: str,
     issuer: str = "",
+    reason: str,
     actor: User,
     request: HttpRequest | None = None,
 ) -> PatientAssignment:
@@ -34,12 +45,13 @@ def assign_study(
         study: Usually of an unidentified patient.
         patient_id: The hospital's identifier.
         issuer: Of the identifier; DEFAULT_ISSUER where empty.
+        reason: Why, in the words of the user.
         actor: The user who decides.
         request: For the audit event.
 
     Raises:
-        InvalidInput: The identifier is not valid, or the study already belongs to the
-            patient.
+        InvalidInput: The identifier is not valid, the reason is empty, or the study
+            already belongs to the patient.
     """
     wanted = checked(SubmittedIdentity(patient_id=patient_id, issuer=issuer))
     if not wanted.patient_id:
@@ -47,9 +59,15 @@ def assign_study(
             _("Enter the ID of the patient."),
             fields={"patient_id": [gettext("This field is required.")]},
         )
-    with transaction.atomic():
-        study = _locked(study)
-        former = study.patient
+    if not reason.strip():
+        raise InvalidInput(
+            _("Enter a reason."),
+            fields={"reason": [gettext("This field is required.")]},
+        )
+
+    def assign() -> PatientAssignment:
+        locked = _locked(study)
+        former = locked.patient
         patient = _patient(
             wanted.patient_id, wanted.issuer or settings.DEFAULT_ISSUER, template=former
         )
@@ -59,13 +77,17 @@ def assign_study(
                 reason_code="same_patient",
             )
         assignment = PatientAssignment.objects.create(
-            study=study, from_patient=former, to_patient=patient, assigned_by=actor
+            study=locked,
+            from_patient=former,
+            to_patient=patient,
+            assigned_by=actor,
+            reason=reason.strip(),
         )
-        _move(study, patient)
-        if not _alike(former, patient):
-            flag([study], StudyFlag.DEMOGRAPHICS_MISMATCH)
+        _move(locked, patient)
         _record(assignment, actor=actor, request=request, undone=False)
-    return assignment
+        return assignment
+
+    return _in_transaction(assign)
 
 
 def undo_assignment(
@@ -73,10 +95,13 @@ def undo_assignment(
 ) -> None:
     """Return a study to its former patient.
 
+    Studies that arrived meanwhile and followed the assignment go back with it.
+
     Raises:
         Conflict: It is already undone, or the study was moved again.
     """
-    with transaction.atomic():
+
+    def undo() -> None:
         study = _locked(assignment.study)
         newest = study.assignments.filter(undone_at=None).first()
         if newest != assignment:
@@ -84,25 +109,64 @@ def undo_assignment(
                 _("Only the newest assignment of a study can be undone."),
                 reason_code="not_the_newest",
             )
+        followers = list(_followers(assignment, study))
         PatientAssignment.objects.filter(pk=assignment.pk).update(
             undone_by=actor, undone_at=Now()
         )
-        _move(study, assignment.from_patient)
+        for moved in (study, *followers):
+            _move(moved, assignment.from_patient)
         _record(assignment, actor=actor, request=request, undone=True)
+
+    _in_transaction(undo)
     assignment.refresh_from_db()
 
 
-def _locked(study: Study) -> Study:
+def _in_transaction(change: Callable[[], _Result]) -> _Result:
+    """Run a change in a transaction, again after a deadlock."""
+    for left in reversed(range(MOST_TRIES)):
+        try:
+            with transaction.atomic():
+                return change()
+        except DatabaseError as error:
+            lost = getattr(error.__cause__, "sqlstate", None) in _LOST_RACE
+            if not lost or not left:
+                raise
+    raise AssertionError("the last try returns or raises")
+
+
+def _followers(assignment: PatientAssignment, study: Study) -> QuerySet[Study]:
+    """Return the studies that came with the same identity and followed the study."""
+    patient = assignment.to_patient
     return (
-        Study.objects.select_related("patient")
-        .select_for_update(of=("self",), no_key=True)
-        .get(pk=study.pk)
+        Study.objects.select_for_update(no_key=True)
+        .filter(
+            patient=patient,
+            received_patient_id=study.received_patient_id,
+            received_issuer=study.received_issuer,
+            received_at__gte=assignment.assigned_at,
+            accession_number=study.accession_number,
+            accession_issuer=study.accession_issuer,
+        )
+        .exclude(accession_number="")
+        .exclude(pk=study.pk)
+        .exclude(received_patient_id=patient.patient_id, received_issuer=patient.issuer)
+        .order_by("pk")
     )
+
+
+def _locked(study: Study) -> Study:
+    """Lock a study without joining its patient.
+
+    PostgreSQL drops a joined row whose key has changed while it waited for the lock.
+    """
+    return Study.objects.select_for_update(no_key=True).get(pk=study.pk)
 
 
 def _move(study: Study, patient: Patient) -> None:
     study.patient = patient
     study.save(update_fields=["patient"])
+    recheck(study)
+    record_changed.send(sender=Study, patient=patient, study=study)
 
 
 def _patient(patient_id: str, issuer: str, *, template: Patient) -> Patient:
@@ -117,13 +181,6 @@ def _patient(patient_id: str, issuer: str, *, template: Patient) -> Patient:
         },
     )
     return patient
-
-
-def _alike(one: Patient, other: Patient) -> bool:
-    known = one.birth_date and other.birth_date
-    if known and one.birth_date != other.birth_date:
-        return False
-    return names.agree(names.name_of(one), names.name_of(other))
 
 
 def _record(

@@ -11,8 +11,8 @@ from typing import Any
 from django.db.models import F, Func, JSONField, Value
 
 from patients.dicom.header import PersonName, parse_date
-from patients.flags import flag, unflag
 from patients.identity import names
+from patients.identity.flags import flag, unflag
 from patients.identity.submitted import Identity
 from patients.models import (
     FlagReconciliation,

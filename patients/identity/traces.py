@@ -54,6 +54,12 @@ class Person:
         }
         if patient.patient_id:
             keys.add((patient.patient_id, patient.issuer))
+        keys |= {
+            (values["patient_id"], values["issuer"])
+            for correction in patient.corrections.all()
+            for values in (correction.before, correction.after)
+            if values["patient_id"]
+        }
         others = set(
             Patient.objects.exclude(pk=patient.pk)
             .filter(patient_id__in=[patient_id for patient_id, _ in keys])

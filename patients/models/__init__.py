@@ -1,5 +1,6 @@
 """Database tables: patients, studies, series, instances and uploads."""
 
+from patients.models.correction import PatientCorrection
 from patients.models.discrepancy import FlagReconciliation, IdentityDiscrepancy
 from patients.models.instance import (
     SHA256_HEX,
@@ -31,6 +32,7 @@ __all__ = [
     "Origin",
     "Patient",
     "PatientAssignment",
+    "PatientCorrection",
     "PatientQuerySet",
     "PixelSpacingKind",
     "Priority",

@@ -59,7 +59,7 @@ class IdentityDiscrepancy(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.study_id}: {self.attribute}"
+        return f"{self.study_id}: {self.get_attribute_display()}"
 
 
 class FlagReconciliation(models.Model):
@@ -115,4 +115,4 @@ class FlagReconciliation(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.study_id}: {self.flag}"
+        return f"{self.study_id}: {self.get_flag_display()}"

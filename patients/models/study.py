@@ -185,6 +185,18 @@ class Study(models.Model):
     received_issuer = models.CharField(
         max_length=64, blank=True, verbose_name=_("received issuer")
     )
+    received_name = models.CharField(
+        max_length=1024,
+        blank=True,
+        help_text=_("In its DICOM form, with its groups."),
+        verbose_name=_("received name"),
+    )
+    received_birth_date = models.DateField(
+        null=True, blank=True, verbose_name=_("received date of birth")
+    )
+    received_sex = models.CharField(
+        max_length=1, choices=Sex, blank=True, verbose_name=_("received sex")
+    )
     accession_number = models.CharField(
         max_length=64, blank=True, verbose_name=_("accession number")
     )
@@ -290,6 +302,12 @@ class PatientAssignment(models.Model):
     )
     assigned_at = models.DateTimeField(
         db_default=Now(), editable=False, verbose_name=_("assigned at")
+    )
+    reason = models.CharField(
+        max_length=1000,
+        blank=True,
+        help_text=_("Empty in assignments of earlier versions only."),
+        verbose_name=_("reason"),
     )
     undone_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,

@@ -10,6 +10,7 @@ from django.urls import reverse
 from pydicom.uid import generate_uid
 
 from accounts.models import AuditEvent, Role
+from patients.identity.corrections import correct_patient
 from patients.models import (
     Patient,
     PatientAssignment,
@@ -150,14 +151,39 @@ def test_a_corrected_name_is_searchable_and_audited(
     form = page.context["adminform"].form
     form_data = {name: form.initial.get(name) or "" for name in form.fields}
     answer = admin.post(
-        row_url("patient", patient.pk), {**form_data, "family_name": "Weiß"}
+        row_url("patient", patient.pk),
+        {**form_data, "family_name": "Weiß", "reason": "passport seen"},
     )
     assert answer.status_code == 302
     patient.refresh_from_db()
     assert (patient.family_name, patient.name_folded) == ("Weiß", "weiss given")
     event = AuditEvent.objects.get(action="change")
     assert "Weiß" not in str(event.detail)
-    assert "patient_id" not in form.fields, "the identifier cannot be changed"
+
+
+def test_a_correction_is_listed_and_can_be_undone(admin: Client) -> None:
+    patient = StudyFactory().patient
+    former = patient.family_name
+    correction = correct_patient(
+        patient, {"family_name": "Weiß"}, actor=admin.user, reason="passport seen"
+    )
+    assert "Weiß" in admin.get(list_url("patientcorrection")).content.decode()
+    page = choose(admin, "patientcorrection", "undo", correction)
+    assert "The correction was undone." in page
+    patient.refresh_from_db()
+    assert patient.family_name == former
+
+
+def test_a_correction_without_a_reason_changes_nothing(admin: Client) -> None:
+    patient = StudyFactory().patient
+    page = admin.get(row_url("patient", patient.pk))
+    form = page.context["adminform"].form
+    form_data = {name: form.initial.get(name) or "" for name in form.fields}
+    answer = admin.post(
+        row_url("patient", patient.pk), {**form_data, "family_name": "Weiß"}
+    )
+    assert "This field is required." in answer.content.decode()
+    assert Patient.objects.get(pk=patient.pk).family_name == patient.family_name
 
 
 def test_patients_and_studies_are_found_as_on_the_pages(admin: Client) -> None:
@@ -202,9 +228,10 @@ def test_a_study_can_be_assigned_and_the_assignment_undone(admin: Client) -> Non
     url = reverse("admin:patients_study_assign", args=[study.pk])
     assert url in admin.get(row_url("study", study.pk)).content.decode()
     assert admin.get(url).status_code == 200
-    wrong = admin.post(url, {"patient_id": "a\\b"})
+    wrong = admin.post(url, {"patient_id": "a\\b", "reason": "called"})
     assert "Remove backslashes" in wrong.content.decode()
-    assert admin.post(url, {"patient_id": "P-9"}).status_code == 302
+    right = {"patient_id": "P-9", "reason": "called"}
+    assert admin.post(url, right).status_code == 302
     study.refresh_from_db()
     assert study.patient.patient_id == "P-9"
 
@@ -265,7 +292,7 @@ def test_conflicts_can_be_listed_and_resolved(admin: Client) -> None:
     assert "1 copy discarded" in choose(admin, "upload", "discard", conflicts[1])
     assert "still not accepted" in choose(admin, "upload", "send_again", conflicts[2])
     assign = reverse("admin:patients_study_assign", args=[first.study.pk])
-    admin.post(assign, {"patient_id": "P-9"})
+    admin.post(assign, {"patient_id": "P-9", "reason": "called"})
     page = choose(admin, "upload", "send_again", *conflicts)
     assert "1 file accepted" in page
     assert "already resolved" in page

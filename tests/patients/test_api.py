@@ -107,11 +107,11 @@ def test_a_study_has_words_for_its_coded_values() -> None:
 
 
 def test_only_a_single_instance_includes_its_header() -> None:
-    instance = InstanceFactory(header={"00100020": {"vr": "LO", "Value": ["77"]}})
+    instance = InstanceFactory(header={"00080070": {"vr": "LO", "Value": ["Maker"]}})
     client = program()
     assert "header" not in rows(client, "instances")[0]
     alone = client.get(f"/api/v1/instances/{instance.pk}/").json()
-    assert alone["header"]["00100020"]["Value"] == ["77"]
+    assert alone["header"]["00080070"]["Value"] == ["Maker"]
     assert alone["study"] == str(instance.series.study_id)
 
 

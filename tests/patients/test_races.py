@@ -11,10 +11,13 @@ from django.db import OperationalError, connections
 from pydicom.uid import generate_uid
 
 from accounts.errors import InvalidInput
+from accounts.models import Role
+from patients.identity.assignments import assign_study, undo_assignment
 from patients.ingest import IngestResult
 from patients.models import (
     Instance,
     Patient,
+    PatientAssignment,
     Series,
     Study,
     StudyFlag,
@@ -22,6 +25,7 @@ from patients.models import (
 )
 from patients.signals import instance_stored
 from tests.dicom_factory import grey_pixels, image_bytes
+from tests.factories import UserFactory
 from tests.patients.sending import send
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
@@ -129,3 +133,55 @@ def test_a_refusal_is_written_after_the_rollback() -> None:
     assert result.reason_code == "unknown_model"
     assert [m.objects.count() for m in (Patient, Study, Series, Instance)] == [0] * 4
     assert Upload.objects.get().outcome == Upload.Outcome.REFUSED
+
+
+def test_an_assignment_while_images_arrive_loses_and_refuses_nothing() -> None:
+    """Images of the study, and of its accession number, arrive meanwhile."""
+    uid, admin = generate_uid(), UserFactory(role=Role.ADMIN)
+    same = {"PatientID": "WRONG", "AccessionNumber": "A-1"}
+    study = send(image_bytes(StudyInstanceUID=uid, **same)).study
+
+    def assign() -> IngestResult:
+        assign_study(study, patient_id="RIGHT", reason="called", actor=admin)
+        return send(image_bytes(StudyInstanceUID=uid, pixels=grey_pixels(90), **same))
+
+    arriving = [
+        image_bytes(StudyInstanceUID=uid, pixels=grey_pixels(n), **same)
+        for n in range(3)
+    ] + [image_bytes(pixels=grey_pixels(50 + n), **same) for n in range(3)]
+    results = at_once([assign, *(partial(send, content) for content in arriving)])
+
+    assert Counter(result.reason_code for result in results) == {"": len(results)}
+    assert Study.objects.get(pk=study.pk).patient.patient_id == "RIGHT"
+
+
+def test_two_assignments_at_once_leave_the_study_with_the_later_patient() -> None:
+    admin = UserFactory(role=Role.ADMIN)
+    study = send(image_bytes(PatientID=None)).study
+
+    def assign(number: int) -> IngestResult:
+        assign_study(study, patient_id=f"P-{number}", reason="called", actor=admin)
+        return send(image_bytes(pixels=grey_pixels(number)))
+
+    at_once([partial(assign, number) for number in range(10, 14)])
+
+    newest = PatientAssignment.objects.first()
+    assert PatientAssignment.objects.count() == 4
+    assert Study.objects.get(pk=study.pk).patient_id == newest.to_patient_id
+
+
+def test_an_undo_while_an_image_arrives_takes_the_image_with_it() -> None:
+    uid, admin = generate_uid(), UserFactory(role=Role.ADMIN)
+    study = send(image_bytes(StudyInstanceUID=uid, PatientID=None)).study
+    former = study.patient_id
+    move = assign_study(study, patient_id="P-9", reason="called", actor=admin)
+
+    def undo() -> IngestResult:
+        undo_assignment(move, actor=admin)
+        return send(image_bytes(pixels=grey_pixels(60)))
+
+    content = image_bytes(StudyInstanceUID=uid, PatientID=None, pixels=grey_pixels(61))
+    results = at_once([undo, partial(send, content)])
+
+    assert Counter(str(result.outcome) for result in results) == {"stored": 2}
+    assert Study.objects.get(pk=study.pk).patient_id == former
