@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.core.files.uploadedfile import UploadedFile
 from django.db import InterfaceError, OperationalError, connection
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -76,6 +76,26 @@ class TakenFiles:
     def any_conflict(self) -> bool:
         """Whether at least one file contradicts the record."""
         return any(f.result.outcome == Upload.Outcome.CONFLICT for f in self.files)
+
+
+def refuse_repeated_fields(form: QueryDict) -> None:
+    """Refuse a form that gives one field two values: which of them is meant?
+
+    Raises:
+        InvalidInput: invalid_fields, naming each field that is there more than once.
+    """
+    repeated = {
+        name: [gettext("Send this field once.")]
+        for name, values in form.lists()
+        if name != "file" and len(values) > 1
+    }
+    if repeated:
+        raise InvalidInput(
+            _("These fields have more than one value: %(names)s. Send each once."),
+            params={"names": ", ".join(sorted(repeated))},
+            reason_code="invalid_fields",
+            fields=repeated,
+        )
 
 
 def take_files(

@@ -7,7 +7,7 @@ same submitted identity, are skipped.
 import csv
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -87,6 +87,7 @@ def read_manifest(manifest: Path, *, folder: Path) -> dict[Path, SubmittedIdenti
                     params={"manifest": str(manifest), "column": PATH_COLUMN},
                     reason_code="invalid_manifest",
                 )
+            _refuse_repeated_columns(reader.fieldnames or (), manifest)
             for row in reader:
                 submitted_identity = _submitted_identity(
                     row, line=reader.line_num, manifest=manifest
@@ -110,6 +111,16 @@ def read_manifest(manifest: Path, *, folder: Path) -> dict[Path, SubmittedIdenti
             reason_code="invalid_manifest",
         ) from error
     return by_path
+
+
+def _refuse_repeated_columns(columns: Sequence[str], manifest: Path) -> None:
+    for column in (PATH_COLUMN, *IDENTITY_COLUMNS):
+        if list(columns).count(column) > 1:
+            raise InvalidInput(
+                _("%(manifest)s has two columns named '%(column)s'. Keep one."),
+                params={"manifest": str(manifest), "column": column},
+                reason_code="invalid_manifest",
+            )
 
 
 def import_files(

@@ -142,10 +142,14 @@ def _ingest(file: IO[bytes], sending: Sending, receipt: Receipt) -> IngestResult
         sending = replace(
             sending, submitted_identity=submitted.checked(sending.submitted_identity)
         )
-        with incoming.opened(
-            file, receipt=receipt, submitted_identity=sending.submitted_identity
-        ) as image:
-            identity = submitted.identify(image.header, sending.submitted_identity)
+        usable = submitted.without_hidden_patient(
+            sending.submitted_identity, sending.actor
+        )
+        with incoming.opened(file, receipt=receipt, submitted_identity=usable) as image:
+            identity = submitted.identify_claimed(
+                image.header, sending.submitted_identity, usable
+            )
+            _refuse_disagreeing_form(image, identity, sending)
             return _settle(image, identity, sending, receipt)
     except Conflicting as conflict:
         return _conflict(sending, receipt, conflict, file=file)
@@ -199,6 +203,23 @@ def record_refusal(
     )
     receipt = Receipt(sha256=sha256, size_bytes=size_bytes, too_large=False)
     return _refused(sending, receipt, error)
+
+
+def _refuse_disagreeing_form(
+    image: IncomingImage, identity: Identity, sending: Sending
+) -> None:
+    """Refuse a form that disagrees with a known patient whom the sender may see."""
+    known = Patient.objects.none()
+    if identity.patient_id is not None:
+        known = Patient.objects.filter(
+            patient_id=identity.patient_id, issuer=identity.issuer
+        )
+    if sending.actor is not None:
+        known = known.visible_to(sending.actor)
+    for patient in known:
+        submitted.refuse_disagreeing_form(
+            sending.submitted_identity, image.header, patient
+        )
 
 
 def _settle(

@@ -298,6 +298,31 @@ LONG_IDENTIFIER = Message(
     _("%(attribute)s in the header is longer than %(limit)d characters."),
     "invalid_header",
 )
+REPEATED_ATTRIBUTE = Message(
+    "invalid_header.repeated",
+    _(
+        "The header has more than one value for: %(attributes)s. Correct the file "
+        "where it was made, and send it again."
+    ),
+    "invalid_header",
+)
+SEVERAL_IDENTIFIERS = Message(
+    "invalid_header.several_identifiers",
+    _(
+        "%(attribute)s in the header has several values. Correct the file where it "
+        "was made, and send it again."
+    ),
+    "invalid_header",
+)
+UNREADABLE_IDENTIFIER = Message(
+    "invalid_header.unreadable_identifier",
+    _(
+        "%(attribute)s in the header has characters that its character set does not "
+        "define. Correct Specific Character Set where the file was made, and send it "
+        "again."
+    ),
+    "invalid_header",
+)
 UNSTORABLE_HEADER = Message(
     "invalid_header.unstorable",
     _("The header contains a value that cannot be stored."),
@@ -410,6 +435,15 @@ DIFFERS_FROM_RECORD = Message(
         "This image is already stored, and the form and the record disagree: "
         "%(fields)s. Nothing was stored. Check which patient the image belongs to, "
         "correct or clear these fields, and send the file again."
+    ),
+    "identity_mismatch",
+)
+DIFFERS_FROM_PATIENT = Message(
+    "identity_mismatch.patient",
+    _(
+        "The form and the record of this patient disagree: %(fields)s. Nothing was "
+        "stored. Check the patient ID, correct or clear these fields, and send the "
+        "file again."
     ),
     "identity_mismatch",
 )

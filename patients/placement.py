@@ -74,6 +74,8 @@ def place(image: Placing) -> Series:
         raise_priority(study, image.priority)
         _fill_patient(study.patient, image.identity)
     discrepancies.record(study, image.identity)
+    if not image.header.name_is_certain:
+        flag([study], StudyFlag.CHARACTER_SET_UNCERTAIN)
     return _series(image, study)
 
 
@@ -220,8 +222,8 @@ def _new_study(image: Placing) -> Study:
     study = Study.objects.create(
         patient=patient,
         study_instance_uid=image.header.study_instance_uid,
-        received_patient_id=identity.patient_id,
-        received_issuer=identity.issuer,
+        received_patient_id=identity.received_key[0],
+        received_issuer=identity.received_key[1],
         received_name=names.text_of(identity.name)[:1024],
         received_birth_date=identity.birth_date,
         received_sex=identity.sex,
@@ -236,6 +238,8 @@ def _new_study(image: Placing) -> Study:
         department=image.department,
     )
     _flag_shared_accession(study, identity)
+    if identity.claimed:
+        flag([study], StudyFlag.IDENTITY_TO_CONFIRM)
     return study
 
 

@@ -15,7 +15,7 @@ from rest_framework.request import Request
 
 from accounts.errors import InvalidInput
 from diagnoses.models import Finding, Prediction
-from diagnoses.uploads import TakenFile, no_file
+from diagnoses.uploads import TakenFile, no_file, refuse_repeated_fields
 from patients.api.serializers import DiscrepancySerializer
 from patients.identity.submitted import SubmittedIdentity, checked
 from patients.models import Priority, Upload
@@ -106,6 +106,7 @@ class UploadRequestSerializer(serializers.Serializer):
                 reason_code="unknown_fields",
                 fields={name: [gettext("There is no such field.")] for name in unknown},
             )
+        refuse_repeated_fields(form)
         if "file" not in form:
             raise no_file()
         if any(isinstance(part, str) for part in form.getlist("file")):

@@ -7,7 +7,7 @@ from typing import IO, Any
 
 from django.conf import settings
 from pydicom import config, valuerep
-from pydicom.datadict import dictionary_description
+from pydicom.datadict import dictionary_description, dictionary_has_tag
 from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
 from accounts.errors import InvalidInput
@@ -91,7 +91,8 @@ class Header:
     Texts are clean: no NUL, no unpaired surrogate, no longer than the columns they
     go to. `rows` … `bits_stored` are None where the object has no pixels. `json` is
     the DICOM JSON model (PS3.18 F) with binary values by length, at most
-    HEADER_JSON_LIMIT_BYTES.
+    HEADER_JSON_LIMIT_BYTES. `name_is_certain` is False where the character set of the
+    patient's name is not declared, or does not define its bytes.
     """
 
     sop_instance_uid: str
@@ -123,6 +124,7 @@ class Header:
     lossy: bool
     has_pixels: bool
     json: dict[str, Any]
+    name_is_certain: bool = True
 
 
 def read_header(file: IO[bytes]) -> Header:
@@ -180,6 +182,7 @@ def parse_time(text: str) -> time | None:
 
 
 def _header(elements: Elements, transfer_syntax_uid: str) -> Header:
+    _refuse_contradictions(elements)
     has_pixels = any(tag in elements for tag in PIXEL_DATA_TAGS)
     uids = _uids(elements)
     _check_class(uids["sop_class_uid"], has_pixels=has_pixels)
@@ -193,12 +196,26 @@ def _header(elements: Elements, transfer_syntax_uid: str) -> Header:
         **_series(elements),
         transfer_syntax_uid=one_line(transfer_syntax_uid, 64),
         patient=_patient(elements),
+        name_is_certain=elements.is_certain(tags.PATIENT_NAME),
         instance_number=_integer(elements, tags.INSTANCE_NUMBER),
         pixel_spacing=_pixel_spacing(elements),
         lossy=_is_lossy(elements, transfer_syntax_uid),
         has_pixels=has_pixels,
         json=header_json(elements, limit_bytes=settings.HEADER_JSON_LIMIT_BYTES),
     )
+
+
+def _refuse_contradictions(elements: Elements) -> None:
+    """Refuse an element that stands there twice: readers disagree which one counts."""
+    contradictions = elements.contradictions()
+    if contradictions:
+        listed = ", ".join(
+            dictionary_description(tag)
+            if dictionary_has_tag(tag)
+            else f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+            for tag in contradictions
+        )
+        raise InvalidInput(messages.REPEATED_ATTRIBUTE, params={"attributes": listed})
 
 
 def _uids(elements: Elements) -> dict[str, str]:
@@ -292,8 +309,17 @@ def _patient(elements: Elements) -> PatientIdentity:
 
 
 def _identifier(elements: Elements, tag: int) -> str:
-    """Return a complete identifier: a cut one could be another patient's."""
-    text = one_line(elements.text(tag), 1024)
+    """Return a complete identifier as it stands: another form is another patient's.
+
+    Raises:
+        InvalidInput: It has several values, does not decode, or is too long.
+    """
+    text = elements.text(tag)
+    name = dictionary_description(tag)
+    if len(elements.texts(tag)) > 1:
+        raise InvalidInput(messages.SEVERAL_IDENTIFIERS, params={"attribute": name})
+    if not (elements.is_certain(tag) and text.isprintable()):
+        raise InvalidInput(messages.UNREADABLE_IDENTIFIER, params={"attribute": name})
     if len(text) > LONGEST_IDENTIFIER:
         raise InvalidInput(
             messages.LONG_IDENTIFIER,

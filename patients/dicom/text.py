@@ -41,6 +41,25 @@ def encodings_of(specific_character_set: bytes) -> list[str]:
     return [_encoding(term.strip(" \0")) for term in terms]
 
 
+def is_known(term: bytes) -> bool:
+    """Return whether a value of (0008,0005) names a character set that is known."""
+    text = term.decode("ascii", "replace").strip(" \0")
+    return bool(text) and (
+        _encoding(text) != _FALLBACK or python_encoding.get(text) == _FALLBACK
+    )
+
+
+def is_utf_8(value: bytes) -> bool:
+    """Return whether bytes are valid UTF-8 and not ASCII alone."""
+    if value.isascii():
+        return False
+    try:
+        value.decode("utf_8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def decode_text(
     value: bytes, encodings: list[str], *, person_name: bool = False
 ) -> str:

@@ -24,7 +24,14 @@ from patients.dicom.structure import (
     public_vr,
     walk,
 )
-from patients.dicom.text import clean, decode_text, encodings_of
+from patients.dicom.text import (
+    REPLACEMENT,
+    clean,
+    decode_text,
+    encodings_of,
+    is_known,
+    is_utf_8,
+)
 
 SPECIFIC_CHARACTER_SET = 0x00080005
 BINARY_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
@@ -69,6 +76,7 @@ class Elements:
         self._dicom = dicom
         self._parent = parent
         self._by_tag: dict[int, Element] = {}
+        self._repeated: list[Element] = []
 
     def __contains__(self, tag: int) -> bool:
         return tag in self._by_tag
@@ -79,13 +87,50 @@ class Elements:
 
     def add(self, element: Element) -> None:
         """Add an element; of two with the same tag the first is kept."""
-        self._by_tag.setdefault(element.tag, element)
+        if self._by_tag.setdefault(element.tag, element) is not element:
+            self._repeated.append(element)
+
+    def contradictions(self) -> list[int]:
+        """Return the public tags that stand here more than once with other values.
+
+        An element occurs at most once in a dataset (PS3.5 7.1).
+        """
+        return sorted(
+            {
+                element.tag
+                for element in self._repeated
+                if not element.tag >> 16 & 1
+                and self._bytes(element) != self._bytes(self._by_tag[element.tag])
+            }
+        )
 
     def raw(self, tag: int) -> bytes:
         """Return the bytes of a value, b"" if there is none."""
         element = self._by_tag.get(tag)
         if element is None or element.vr == "SQ":
             return b""
+        return self._bytes(element)
+
+    def declares_character_set(self) -> bool:
+        """Return whether Specific Character Set (0008,0005) has a known value."""
+        return any(
+            is_known(term) for term in self.raw(SPECIFIC_CHARACTER_SET).split(b"\\")
+        )
+
+    def is_certain(self, tag: int) -> bool:
+        """Return whether the characters of a text are known without a guess.
+
+        ASCII is, and what the declared character set defines.
+        """
+        raw = self.raw(tag)
+        if raw.isascii() and b"\x1b" not in raw:
+            return True
+        escaped = b"\x1b" in raw
+        return (escaped or self.declares_character_set()) and (
+            REPLACEMENT not in self.text(tag)
+        )
+
+    def _bytes(self, element: Element) -> bytes:
         return self._dicom.data[element.start : element.start + element.length]
 
     def texts(self, tag: int) -> list[str]:
@@ -93,11 +138,12 @@ class Elements:
         element = self._by_tag.get(tag)
         if element is None or element.vr not in TEXT_VRS | {"UN"}:
             return []
-        value = decode_text(
-            self.raw(tag),
-            self._encodings() if element.vr in CUSTOMIZABLE_CHARSET_VR else [],
-            person_name=element.vr == "PN",
-        )
+        raw, encodings = self.raw(tag), self._encodings()
+        if element.vr not in CUSTOMIZABLE_CHARSET_VR:
+            encodings = []
+        elif not encodings and is_utf_8(raw):
+            encodings = ["utf_8"]  # written by systems that declare nothing
+        value = decode_text(raw, encodings, person_name=element.vr == "PN")
         value = clean(value.rstrip("\0 ").replace("\r\n", "\n"))
         if not value:
             return []
@@ -160,8 +206,9 @@ class Elements:
         return _AMBIGUOUS.get(vr, vr)
 
     def _encodings(self) -> list[str]:
-        if SPECIFIC_CHARACTER_SET in self._by_tag:
-            return encodings_of(self.raw(SPECIFIC_CHARACTER_SET))
+        declared = self.raw(SPECIFIC_CHARACTER_SET)
+        if declared.strip(b" \0"):
+            return encodings_of(declared)
         return self._parent._encodings() if self._parent else []
 
 

@@ -17,8 +17,9 @@ from accounts.errors import Conflict, InvalidInput
 from accounts.models import User
 from patients.identity import names
 from patients.identity.discrepancies import recheck
+from patients.identity.flags import flag, unflag
 from patients.identity.submitted import SubmittedIdentity, checked
-from patients.models import Patient, PatientAssignment, Study
+from patients.models import Patient, PatientAssignment, Study, StudyFlag
 from patients.signals import record_changed
 
 _Result = TypeVar("_Result")
@@ -165,6 +166,10 @@ def _locked(study: Study) -> Study:
 def _move(study: Study, patient: Patient) -> None:
     study.patient = patient
     study.save(update_fields=["patient"])
+    if patient.identified:
+        unflag(study, StudyFlag.IDENTITY_TO_CONFIRM)
+    elif study.received_patient_id:
+        flag([study], StudyFlag.IDENTITY_TO_CONFIRM)
     recheck(study)
     record_changed.send(sender=Study, patient=patient, study=study)
 

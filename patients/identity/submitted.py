@@ -6,7 +6,7 @@ Stored bytes never change: what a form adds is kept in the record.
 import math
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -16,10 +16,11 @@ from django.utils.translation import gettext
 
 from accounts.errors import InvalidInput
 from accounts.messages import Message
+from accounts.models import User
 from patients import messages
 from patients.dicom.header import LONGEST_IDENTIFIER, Header, PersonName
 from patients.identity import names
-from patients.models import Priority, Sex, Study
+from patients.models import Patient, Priority, Sex, Study
 
 LONGEST_ACCESSION_NUMBER = 16
 EARLIEST_BIRTH_YEAR = 1850
@@ -79,7 +80,12 @@ class SubmittedIdentity:
 
 @dataclass(frozen=True)
 class Identity:
-    """The patient and accession number of an image, from header and form together."""
+    """The patient and accession number of an image, from header and form together.
+
+    Attributes:
+        claimed: (patient_id, issuer) of a form whose sender may not see that patient;
+            patient_id is None then.
+    """
 
     patient_id: str | None
     issuer: str
@@ -88,6 +94,12 @@ class Identity:
     sex: str
     accession_number: str
     accession_issuer: str
+    claimed: tuple[str, str] | None = None
+
+    @property
+    def received_key(self) -> tuple[str | None, str]:
+        """The identifier that was sent, also where it is only claimed."""
+        return self.claimed or self.key
 
     @property
     def key(self) -> tuple[str | None, str]:
@@ -163,6 +175,80 @@ def identify(header: Header, submitted_identity: SubmittedIdentity) -> Identity:
     )
 
 
+def without_hidden_patient(
+    submitted_identity: SubmittedIdentity, actor: User | None
+) -> SubmittedIdentity:
+    """Return what a form states, without a patient whom the sender may not see.
+
+    Nothing of such a patient is told to the sender, or used.
+
+    Args:
+        submitted_identity: As `checked` returned it.
+        actor: The sender; None for a program of ChestX, which sees everyone.
+    """
+    if actor is None or not submitted_identity.patient_id:
+        return submitted_identity
+    named = Patient.objects.filter(
+        patient_id=submitted_identity.patient_id,
+        issuer=submitted_identity.issuer or settings.DEFAULT_ISSUER,
+    )
+    if not named.exists() or named.visible_to(actor).exists():
+        return submitted_identity
+    return replace(submitted_identity, patient_id="", issuer="", accession_number="")
+
+
+def identify_claimed(
+    header: Header, submitted: SubmittedIdentity, usable: SubmittedIdentity
+) -> Identity:
+    """Return the identity of an image, with a claim that only others may confirm.
+
+    Args:
+        header: Of the file.
+        submitted: All that the form states.
+        usable: The same from `without_hidden_patient`.
+
+    Raises:
+        InvalidInput: As `identify`.
+    """
+    if header.patient.patient_id or usable == submitted:
+        return identify(header, submitted)
+    claim = identify(header, submitted).key
+    return replace(identify(header, usable), claimed=(claim[0] or "", claim[1]))
+
+
+def refuse_disagreeing_form(
+    submitted_identity: SubmittedIdentity, header: Header, patient: Patient
+) -> None:
+    """Refuse a form that disagrees with the record of a patient.
+
+    Only what the header lacks counts; a header that disagrees is stored and flagged.
+
+    Args:
+        submitted_identity: As `checked` returned it.
+        header: Of the file.
+        patient: Whom the sender may see.
+
+    Raises:
+        InvalidInput: identity_mismatch, naming the fields.
+    """
+    stated = header.patient
+    differing = []
+    if stated.name == PersonName() and not names.agree(
+        names.parse(submitted_identity.patient_name), names.name_of(patient)
+    ):
+        differing.append("patient_name")
+    for field in ("birth_date", "sex"):
+        submitted, recorded = (
+            getattr(one, field) for one in (submitted_identity, patient)
+        )
+        if getattr(stated, field) or not (submitted and recorded):
+            continue
+        if submitted != recorded:
+            differing.append(field)
+    if differing:
+        raise _mismatch(messages.DIFFERS_FROM_PATIENT, differing)
+
+
 def refuse_other_patient(
     submitted_identity: SubmittedIdentity, study: Study, *, identity: Identity
 ) -> None:
@@ -177,7 +263,7 @@ def refuse_other_patient(
     Raises:
         InvalidInput: identity_mismatch.
     """
-    if not submitted_identity.patient_id:
+    if not submitted_identity.patient_id or identity.claimed:
         return
     patient = study.patient
     known = (

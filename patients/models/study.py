@@ -42,6 +42,14 @@ class StudyFlag(models.TextChoices):
         "accession_shared",
         _("Another study of this patient has the same accession number"),
     )
+    CHARACTER_SET_UNCERTAIN = (
+        "character_set_uncertain",
+        _("The name has no valid character set: check how it is written"),
+    )
+    IDENTITY_TO_CONFIRM = (
+        "identity_to_confirm",
+        _("The patient that the sender named is not confirmed"),
+    )
     SAME_PIXELS_OTHER_PATIENT = (
         "same_pixels_other_patient",
         _("The same image is stored under another patient"),
@@ -149,10 +157,11 @@ class Patient(models.Model):
 
     @property
     def display_name(self) -> str:
-        """`FAMILY, Given`, or a mark for an unidentified patient."""
+        """`FAMILY, Given`, else an ideographic or phonetic name, else an identifier."""
         name = ", ".join(p for p in (self.family_name.upper(), self.given_name) if p)
-        if name or self.patient_id:
-            return name or str(self.patient_id)
+        shown = name or self.ideographic_name or self.phonetic_name or self.patient_id
+        if shown:
+            return shown
         return gettext("Unidentified %(mark)s") % {"mark": str(self.id)[:4].upper()}
 
 

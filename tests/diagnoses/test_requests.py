@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import InterfaceError, OperationalError
 from django.http import HttpResponseBase
 from django.test import Client
@@ -384,3 +385,25 @@ def test_a_lost_database_is_503_with_the_results_so_far(fault: type[Exception]) 
     assert answer.json()["reason_code"] == "database_unavailable"
     assert [sent["name"] for sent in answer.json()["files"]] == ["a"]
     assert rows() == [("a", "stored", "")]
+
+
+@pytest.mark.parametrize(
+    "field", ["patient_id", "patient_name", "birth_date", "sex", "model"]
+)
+@pytest.mark.parametrize("values", [("A1", "B2"), ("A1", "A1"), ("", "B2")])
+def test_a_field_with_two_values_refuses_the_request(
+    field: str, values: tuple[str, str]
+) -> None:
+    form = {"file": SimpleUploadedFile("x.png", png()), field: list(values)}
+    answer = program().post("/api/v1/uploads/", form)
+    assert answer.status_code == 400
+    assert answer.json()["reason_code"] == "invalid_fields"
+    assert list(answer.json()["fields"]) == [field]
+    assert not Instance.objects.exists()
+
+
+def test_a_field_with_two_values_on_the_page_stores_nothing() -> None:
+    form = {"file": SimpleUploadedFile("x.png", png()), "patient_id": ["A1", "B2"]}
+    page = person(Role.TECHNOLOGIST).post("/upload/", form).content.decode()
+    assert "patient_id" in page
+    assert not Instance.objects.exists()

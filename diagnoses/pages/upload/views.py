@@ -21,7 +21,13 @@ from diagnoses.pages.request import PageRequest
 from diagnoses.pages.upload.rows import FileResult, file_result, refused_row, result_of
 from diagnoses.pages.upload.texts import script_texts
 from diagnoses.pages.words.signs import PRIORITIES
-from diagnoses.uploads import TakenFile, receive, refusing_all, take_files
+from diagnoses.uploads import (
+    TakenFile,
+    receive,
+    refuse_repeated_fields,
+    refusing_all,
+    take_files,
+)
 from patients.identity.submitted import SubmittedIdentity
 from patients.models import Instance, Priority, Sex, Upload
 
@@ -66,6 +72,7 @@ def _take(request: PageRequest) -> HttpResponse:
     try:
         with refusing_all(request, source=source, actor=actor, refused=refused):
             _refuse_other_parts(request)
+            refuse_repeated_fields(request.POST)
             taken = take_files(
                 files,
                 submitted_identity=submitted_identity,

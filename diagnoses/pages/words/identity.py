@@ -15,6 +15,8 @@ from patients.models import IdentityDiscrepancy, Patient, Series, Study, StudyFl
 FLAG_LABELS = {
     StudyFlag.DEMOGRAPHICS_MISMATCH: _("name, birth date or sex differs"),
     StudyFlag.ACCESSION_SHARED: _("accession number shared"),
+    StudyFlag.CHARACTER_SET_UNCERTAIN: _("characters of the name uncertain"),
+    StudyFlag.IDENTITY_TO_CONFIRM: _("patient to confirm"),
     StudyFlag.SAME_PIXELS_OTHER_PATIENT: _("same image under another patient"),
 }
 FLAG_SENTENCES = {
@@ -24,6 +26,13 @@ FLAG_SENTENCES = {
     ),
     StudyFlag.ACCESSION_SHARED: _(
         "Another study of this patient has the same accession number."
+    ),
+    StudyFlag.CHARACTER_SET_UNCERTAIN: _(
+        "The name has no valid character set. Check how the patient writes it."
+    ),
+    StudyFlag.IDENTITY_TO_CONFIRM: _(
+        "The sender named a patient that only others may see. An administrator "
+        "confirms to whom the study belongs."
     ),
     StudyFlag.SAME_PIXELS_OTHER_PATIENT: _(
         "The same image is also stored under another patient. "
@@ -64,6 +73,12 @@ def patient_facts(
     facts = [identifier_text(patient)]
     if patient.identified and with_issuer:
         facts.append(gettext("issued by %(issuer)s") % {"issuer": patient.issuer})
+    shown = patient.display_name
+    facts += [
+        name
+        for name in (patient.ideographic_name, patient.phonetic_name)
+        if name and name != shown
+    ]
     if patient.sex:
         facts.append(str(patient.get_sex_display()))
     if patient.birth_date:

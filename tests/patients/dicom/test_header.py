@@ -398,12 +398,120 @@ def test_lossy_compression_is_recognised_by_syntax_or_header() -> None:
     assert read.lossy
 
 
-def test_the_first_of_two_elements_with_one_tag_is_used() -> None:
+def twice(element: bytes, other: bytes) -> bytes:
+    """Return an image in which another element follows this one."""
     content = image_bytes()
-    element = b"\x10\0\x20\0LO\x04\0P-1 "
     assert element in content
-    twice = content.replace(element, element + b"\x10\0\x20\0LO\x04\0P-2 ")
-    assert read_header(BytesIO(twice)).patient.patient_id == "P-1"
+    return content.replace(element, element + other)
+
+
+PATIENT_ID = b"\x10\0\x20\0LO\x04\0P-1 "
+ROWS = b"\x28\0\x10\0US\x02\0\x40\0"
+
+
+@pytest.mark.parametrize(
+    ("element", "other", "attribute"),
+    [
+        (PATIENT_ID, b"\x10\0\x20\0LO\x04\0P-2 ", "Patient ID"),
+        (ROWS, b"\x28\0\x10\0US\x02\0\x20\0", "Rows"),
+    ],
+)
+def test_two_elements_with_one_tag_and_other_values_are_refused(
+    element: bytes, other: bytes, attribute: str
+) -> None:
+    with pytest.raises(InvalidInput, match=attribute):
+        read_header(BytesIO(twice(element, other)))
+
+
+def test_two_equal_elements_with_one_tag_are_one() -> None:
+    content = twice(PATIENT_ID, PATIENT_ID)
+    assert read_header(BytesIO(content)).patient.patient_id == "P-1"
+
+
+def with_bytes(tag: bytes, vr: bytes, value: bytes, charset: bytes = b"") -> bytes:
+    """Return an image whose element has these bytes, with this character set."""
+    value += b" " * (len(value) % 2)
+    content = image_bytes(PatientID=None, PatientName=None)
+    at = content.index(b"\x10\0\x30\0DA")
+    content = (
+        content[:at] + tag + vr + struct.pack("<H", len(value)) + value + content[at:]
+    )
+    if charset:
+        charset += b" " * (len(charset) % 2)
+        at = content.index(b"\x08\0\x16\0UI")
+        head = b"\x08\0\x05\0CS" + struct.pack("<H", len(charset)) + charset
+        content = content[:at] + head + content[at:]
+    return content
+
+
+def id_of(value: bytes, charset: bytes = b"") -> str | None:
+    content = with_bytes(b"\x10\0\x20\0", b"LO", value, charset)
+    return read_header(BytesIO(content)).patient.patient_id
+
+
+@pytest.mark.parametrize(
+    ("value", "charset", "expected"),
+    [
+        (b"  A  B ", b"", "A  B"),
+        (b"a-1\0", b"", "a-1"),
+        (b"\xc4-1", b"ISO_IR 100", "Ä-1"),
+        ("Ä-1".encode(), b"ISO_IR 192", "Ä-1"),
+        ("\uff21".encode(), b"ISO_IR 192", "\uff21"),
+        (b"\x83\x5c-1", b"ISO_IR 13", None),
+    ],
+)
+def test_an_identifier_is_its_decoded_text_without_blanks_at_its_ends(
+    value: bytes, charset: bytes, expected: str | None
+) -> None:
+    if expected is None:
+        # In Shift JIS, the second byte of a character may be a backslash.
+        assert id_of(value, charset) == value.decode("shift_jis").strip()
+    else:
+        assert id_of(value, charset) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "charset"),
+    [
+        (b"\xc4-1", b""),
+        ("Ä-1".encode(), b""),
+        (b"\xff\xfe-1", b"ISO_IR 192"),
+        (b"\xc4-1", b"ISO_IR 9999"),
+        (b"A\t1", b""),
+        (b"A\r\n1", b""),
+        (b"P-1\\P-2", b""),
+    ],
+)
+def test_an_identifier_that_does_not_decode_or_has_two_values_is_refused(
+    value: bytes, charset: bytes
+) -> None:
+    with pytest.raises(InvalidInput, match="Patient ID"):
+        id_of(value, charset)
+
+
+@pytest.mark.parametrize("keyword", ["AccessionNumber", "IssuerOfPatientID"])
+def test_other_identifiers_with_two_values_are_refused(keyword: str) -> None:
+    with pytest.raises(InvalidInput, match="several values"):
+        read_header(BytesIO(image_bytes(**{keyword: ["A", "B"]})))
+
+
+@pytest.mark.parametrize(
+    ("value", "charset", "family", "certain"),
+    [
+        (b"Doe^J", b"", "Doe", True),
+        ("Müller^J".encode(), b"", "Müller", False),
+        (b"M\xfcller^J", b"ISO_IR 100", "Müller", True),
+        (b"M\xfcller^J", b"", "Müller", False),
+        (b"M\xfcller^J", b"ISO_IR 192", "M\ufffdller", False),
+        (b"M\xfcller^J", b"NONSENSE", "Müller", False),
+    ],
+)
+def test_a_name_is_kept_and_marked_where_its_characters_are_a_guess(
+    value: bytes, charset: bytes, family: str, certain: bool
+) -> None:
+    header = read_header(BytesIO(with_bytes(b"\x10\0\x10\0", b"PN", value, charset)))
+    assert header.patient.name.family == family
+    assert header.name_is_certain is certain
 
 
 def test_a_large_private_value_is_kept_by_its_length_only() -> None:
