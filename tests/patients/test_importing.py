@@ -317,6 +317,7 @@ def test_an_import_retries_temporary_faults_a_few_times(
         ("file,patient_id\na,1\n", "has no column named 'path'"),
         ("path,birth_date\na,soon\n", "line 2: Date of birth: Enter a date"),
         ("path\na.dcm\na.dcm\n", "line 3: "),
+        ("path,sex,sex\na.dcm,F,M\n", "two columns named 'sex'"),
         ("path\n\x00\n", "is not a CSV"),
         ("", "has no column named 'path'"),
     ],
