@@ -159,7 +159,8 @@ def _erase_study(study: Study, erased: Erased, person: Person) -> None:
     findings.delete()
     predictions.delete()
     _erase_uploads(instances, erased, person)
-    erased.objects |= set(instances.values_list("object_sha256", flat=True))
+    for stored in instances.values_list("object_sha256", "original_sha256"):
+        erased.objects |= set(stored) - {""}
     instances.delete()
     Series.objects.filter(study=study).delete()
     PatientAssignment.objects.filter(study=study).delete()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from django.conf import settings
+from pydicom.uid import ExplicitVRLittleEndian
 
 from accounts.errors import InvalidInput, TooLarge
 from patients import containers, decode, messages, storage
@@ -38,6 +39,7 @@ class IncomingImage:
         path: The DICOM object on disk: the file as sent, or the one made of a picture.
         object_sha256: Of the bytes at `path`.
         picture: Whether it was sent as PNG, JPEG, TIFF or BMP.
+        original: The picture as sent, where its pixels were encoded anew.
     """
 
     path: Path
@@ -45,6 +47,7 @@ class IncomingImage:
     size_bytes: int
     header: Header
     picture: bool
+    original: IO[bytes] | None = None
 
     @cached_property
     def hashes(self) -> ObjectHashes:
@@ -131,7 +134,10 @@ def opened(
         else nullcontext(file) as source,
         storage.on_disk(source) as path,
     ):
-        yield _image(path, sha256="" if picture else receipt.sha256, picture=picture)
+        image = _image(path, sha256="" if picture else receipt.sha256, picture=picture)
+        if picture and image.header.transfer_syntax_uid == ExplicitVRLittleEndian:
+            image.original = file
+        yield image
 
 
 def _image(path: Path, *, sha256: str, picture: bool) -> IncomingImage:

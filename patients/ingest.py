@@ -295,14 +295,18 @@ def _store(
         )
         with image.path.open("rb") as content:
             storage.put_object(content, sha256=image.object_sha256)
-        instance = _instance(image, series, sending)
+        if image.original is not None:
+            storage.put_object(image.original, sha256=receipt.sha256)
+        instance = _instance(image, series, sending, receipt)
         placement.flag_same_pixels(instance, series.study.patient)
         upload = uploads.record_kept(sending, receipt, instance, created=True)
         _notify(instance, created=True, sending=sending)
     return _kept(sending, upload, instance)
 
 
-def _instance(image: IncomingImage, series: Series, sending: Sending) -> Instance:
+def _instance(
+    image: IncomingImage, series: Series, sending: Sending, receipt: Receipt
+) -> Instance:
     header, spacing = image.header, image.header.pixel_spacing
     return Instance.objects.create(
         series=series,
@@ -326,6 +330,7 @@ def _instance(image: IncomingImage, series: Series, sending: Sending) -> Instanc
         colour=image.pixels.colour if image.pixels else None,
         size_bytes=image.size_bytes,
         object_sha256=image.object_sha256,
+        original_sha256=receipt.sha256 if image.original is not None else "",
         dataset_sha256=image.hashes.dataset_sha256,
         header_sha256=image.hashes.header_sha256,
         pixel_sha256=image.pixel_sha256,

@@ -17,6 +17,7 @@ from typing import IO
 from django.core.files import File
 from django.core.files.storage import FileSystemStorage, default_storage
 from django.db import connection, transaction
+from django.db.models import Q
 from django.utils._os import safe_makedirs
 
 from patients.files.temporary import (
@@ -155,6 +156,11 @@ def open_object(instance: Instance) -> File:
     return default_storage.open(object_key(instance.object_sha256), "rb")
 
 
+def open_original(instance: Instance) -> File:
+    """Open the picture as it was sent, for reading."""
+    return default_storage.open(object_key(instance.original_sha256), "rb")
+
+
 def open_quarantined(sha256: str) -> File:
     """Open the bytes of a conflict for reading."""
     return default_storage.open(quarantine_key(sha256), "rb")
@@ -233,8 +239,10 @@ def _is_young(key: str, end: datetime) -> bool:
 
 
 def _is_stored(sha256: str) -> bool:
-    """Return whether an Instance refers to the object."""
-    return Instance.objects.filter(object_sha256=sha256).exists()
+    """Return whether an Instance refers to the object, or to the picture as sent."""
+    return Instance.objects.filter(
+        Q(object_sha256=sha256) | Q(original_sha256=sha256)
+    ).exists()
 
 
 def _is_quarantined(sha256: str) -> bool:

@@ -34,3 +34,10 @@ class DicomRenderer(BinaryRenderer):
 
     media_type = "application/dicom"
     format = "dcm"
+
+
+class FileRenderer(BinaryRenderer):
+    """Lets a client accept application/octet-stream."""
+
+    media_type = "application/octet-stream"
+    format = "bin"

@@ -153,6 +153,7 @@ class InstanceSerializer(serializers.ModelSerializer):
             "colour",
             "size_bytes",
             "object_sha256",
+            "original_sha256",
             "dataset_sha256",
             "header_sha256",
             "pixel_sha256",

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 from django.http import FileResponse
+from django.utils.translation import gettext_lazy as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
@@ -15,8 +16,9 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts.access import Action, require
 from accounts.api.audited import AuditedReadMixin
-from accounts.api.renderers import DicomRenderer
+from accounts.api.renderers import DicomRenderer, FileRenderer
 from accounts.audit import AuditAction
+from accounts.errors import NotFound
 from patients.api.filters import (
     InstanceFilter,
     PatientFilter,
@@ -32,6 +34,7 @@ from patients.api.serializers import (
 )
 from patients.models import Instance, Patient, Series, Study
 from patients.output import open_dicom
+from patients.storage import open_original
 
 
 class ArchiveViewSet(
@@ -99,7 +102,7 @@ class InstanceViewSet(ArchiveViewSet):
     def get_queryset(self) -> QuerySet[Instance]:
         """Return the visible objects; lists leave out the headers, up to 1 MB each."""
         visible = super().get_queryset()
-        if self.action in ("retrieve", "file"):
+        if self.action in ("retrieve", "file", "original"):
             return visible.select_related("series__study__patient")
         return visible.defer("header")
 
@@ -115,6 +118,22 @@ class InstanceViewSet(ArchiveViewSet):
             as_attachment=True,
             filename=f"{instance.sop_instance_uid}.dcm",
             content_type="application/dicom",
+        )
+
+    @extend_schema(responses={(200, "application/octet-stream"): OpenApiTypes.BINARY})
+    @action(detail=True, renderer_classes=[FileRenderer, JSONRenderer])
+    def original(self, request: Request, pk: str | None = None) -> FileResponse:
+        """Return the picture as it was sent; 404 if the DICOM file holds its bytes."""
+        require(request, Action.READ_IMAGES)
+        instance = self.get_object()
+        if not instance.original_sha256:
+            raise NotFound(_("The picture as sent is not kept apart from the object."))
+        self.record_read(AuditAction.EXPORT, [instance], object_uuid=instance.pk)
+        return FileResponse(
+            open_original(instance),
+            as_attachment=True,
+            filename=instance.sop_instance_uid,
+            content_type="application/octet-stream",
         )
 
     def get_serializer_class(self) -> type[BaseSerializer]:

@@ -163,6 +163,13 @@ class Instance(models.Model):
         verbose_name=_("colour"),
     )
     size_bytes = models.PositiveBigIntegerField(verbose_name=_("size (bytes)"))
+    original_sha256 = models.CharField(
+        max_length=64,
+        blank=True,
+        db_index=True,
+        help_text=_("Of a picture as sent, where its pixels were encoded anew."),
+        verbose_name=_("SHA-256 of the original"),
+    )
     object_sha256 = models.CharField(
         max_length=64, db_index=True, verbose_name=_("SHA-256 of the object")
     )
@@ -203,6 +210,10 @@ class Instance(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(origin__in=Origin.values), name="instance_origin_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(original_sha256="") | Q(original_sha256__regex=SHA256_HEX),
+                name="instance_original_sha256_hex",
             ),
             models.CheckConstraint(
                 condition=Q(object_sha256__regex=SHA256_HEX)

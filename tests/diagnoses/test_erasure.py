@@ -18,11 +18,20 @@ from diagnoses.worker.read import LoadedModels, read_claimed
 from ml.model_output import ModelOutput
 from patients.conflicts import duplicates
 from patients.conflicts.duplicates import Recognised
+from patients.identity.corrections import correct_patient
 from patients.incoming import IncomingImage
-from patients.models import Instance, Patient, Series, Study, Upload
+from patients.models import (
+    IdentityDiscrepancy,
+    Instance,
+    Patient,
+    PatientCorrection,
+    Series,
+    Study,
+    Upload,
+)
 from patients.storage import object_key, quarantine_key
 from tests.diagnoses.fakes import stored_image
-from tests.dicom_factory import image_bytes
+from tests.dicom_factory import grey_pixels, image_bytes, png
 from tests.factories import UploadFactory, UserFactory
 from tests.patients.sending import send
 
@@ -150,3 +159,20 @@ def test_a_copy_of_an_image_erased_meanwhile_is_stored_as_new(
     assert again.outcome == Upload.Outcome.STORED
     assert Instance.objects.get().pk == again.instance.pk != first.instance.pk
     assert default_storage.exists(object_key(again.instance.object_sha256))
+
+
+def test_corrections_discrepancies_and_originals_are_erased_too(
+    admin: User, django_capture_on_commit_callbacks: Any
+) -> None:
+    picture = send(png(), patient_id="P-1").instance
+    send(image_bytes(PatientSex="F", pixels=grey_pixels(1)))
+    patient = Patient.objects.get(patient_id="P-1")
+    correct_patient(patient, {"sex": "M"}, actor=admin, reason="typo")
+    assert IdentityDiscrepancy.objects.exists()
+
+    with django_capture_on_commit_callbacks(execute=True):
+        erase_patient(patient, actor=admin, reason="court order")
+
+    assert not IdentityDiscrepancy.objects.exists()
+    assert not PatientCorrection.objects.exists()
+    assert not default_storage.exists(object_key(picture.original_sha256))

@@ -1,12 +1,16 @@
 """One file is one transaction: stored completely or not at all."""
 
 from collections.abc import Iterator
+from datetime import timedelta
+from hashlib import sha256
 from io import BytesIO
 from typing import Any
 
 import pytest
 from django.core.files.storage import default_storage
 from django.db import DatabaseError, OperationalError, connection
+from django.urls import reverse
+from PIL import Image
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless, generate_uid
 
 from accounts import audit
@@ -16,6 +20,7 @@ from patients import decode, ingest, storage
 from patients.ingest import ingest_instance, record_refusal
 from patients.models import Instance, Patient, Priority, Series, Study, Upload
 from patients.signals import instance_stored
+from tests.clients import program
 from tests.dicom_factory import encoded, grey_pixels, image, image_bytes, png, written
 from tests.factories import DepartmentFactory, UserFactory
 from tests.patients.sending import send
@@ -426,3 +431,49 @@ def test_the_audit_event_of_an_upload_lists_patients_without_names() -> None:
     result = send(image_bytes())
     assert AuditSubject.objects.get().patient_uuid == result.patient.pk
     assert "Doe" not in str(AuditEvent.objects.get().detail)
+
+
+def picture_of(kind: str) -> bytes:
+    content = BytesIO()
+    picture = Image.fromarray((grey_pixels(3) >> 4).astype("uint8"))
+    picture.save(content, kind)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
+def test_a_picture_that_is_encoded_anew_is_kept_as_sent(kind: str) -> None:
+    content = picture_of(kind)
+    instance = send(content, patient_id="P-1").instance
+    assert instance.original_sha256 == sha256(content).hexdigest()
+    with storage.open_original(instance) as original:
+        assert original.read() == content
+
+
+def test_a_jpeg_that_is_stored_unchanged_is_not_kept_twice() -> None:
+    assert send(picture_of("JPEG"), patient_id="P-1").instance.original_sha256 == ""
+
+
+def test_the_original_of_a_stored_picture_is_not_swept() -> None:
+    instance = send(picture_of("PNG"), patient_id="P-1").instance
+    storage.sweep_orphans(older_than=timedelta(0))
+    assert storage.open_original(instance).read()
+
+
+def test_the_original_is_given_to_those_who_may_see_the_image() -> None:
+    content = picture_of("PNG")
+    instance = send(content, patient_id="P-1").instance
+    url = reverse("instance-original", args=[instance.pk])
+    admin = program(user=UserFactory(role=Role.ADMIN))
+    assert b"".join(admin.get(url).streaming_content) == content
+    assert AuditEvent.objects.get(action="export").object_uuid == instance.pk
+    elsewhere = UserFactory(
+        role=Role.CLINICIAN, primary_department=DepartmentFactory(code="elsewhere")
+    )
+    assert program(user=elsewhere).get(url).status_code == 404
+
+
+def test_an_object_sent_as_dicom_has_no_other_original() -> None:
+    instance = send(image_bytes()).instance
+    url = reverse("instance-original", args=[instance.pk])
+    admin = program(user=UserFactory(role=Role.ADMIN))
+    assert admin.get(url).status_code == 404
