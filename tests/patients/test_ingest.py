@@ -456,7 +456,8 @@ def test_a_jpeg_that_is_stored_unchanged_is_not_kept_twice() -> None:
 def test_the_original_of_a_stored_picture_is_not_swept() -> None:
     instance = send(picture_of("PNG"), patient_id="P-1").instance
     storage.sweep_orphans(older_than=timedelta(0))
-    assert storage.open_original(instance).read()
+    with storage.open_original(instance) as original:
+        assert original.read()
 
 
 def test_the_original_is_given_to_those_who_may_see_the_image() -> None:
