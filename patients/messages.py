@@ -338,11 +338,6 @@ UNWRITABLE_IDENTIFIER = Message(
 )
 
 # The pixels.
-NO_IMAGE = Message(
-    "no_pixels.no_image",
-    _("The file is an image object without an image."),
-    "no_pixels",
-)
 NO_PIXELS = Message("no_pixels", _("The image has no pixels, no rows or no columns."))
 TOO_MANY_PIXELS = Message(
     "too_many_pixels",

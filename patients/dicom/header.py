@@ -18,7 +18,7 @@ from patients.decoder.refusals import pixel_refusal
 from patients.dicom import tags
 from patients.dicom.file import open_dicom
 from patients.dicom.json_model import header_json
-from patients.dicom.sop_classes import is_storage_class, must_have_pixels
+from patients.dicom.sop_classes import is_storage_class
 from patients.dicom.structure import PIXEL_DATA_TAGS
 from patients.dicom.text import one_line
 from patients.dicom.values import Elements, read_elements
@@ -185,7 +185,8 @@ def _header(elements: Elements, transfer_syntax_uid: str) -> Header:
     _refuse_contradictions(elements)
     has_pixels = any(tag in elements for tag in PIXEL_DATA_TAGS)
     uids = _uids(elements)
-    _check_class(uids["sop_class_uid"], has_pixels=has_pixels)
+    if not is_storage_class(uids["sop_class_uid"]):
+        raise InvalidInput(messages.UNSUPPORTED_SOP_CLASS)
     return Header(
         sop_class_uid=uids["sop_class_uid"],
         sop_instance_uid=uids["sop_instance_uid"],
@@ -236,13 +237,6 @@ def _uids(elements: Elements) -> dict[str, str]:
                 messages.INVALID_UID, params={"attribute": _UID_NAMES[key]}
             )
     return uids
-
-
-def _check_class(sop_class_uid: str, *, has_pixels: bool) -> None:
-    if not is_storage_class(sop_class_uid):
-        raise InvalidInput(messages.UNSUPPORTED_SOP_CLASS)
-    if must_have_pixels(sop_class_uid) and not has_pixels:
-        raise InvalidInput(messages.NO_IMAGE)
 
 
 def _shape(elements: Elements, *, has_pixels: bool) -> dict[str, Any]:
