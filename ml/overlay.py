@@ -94,6 +94,19 @@ def display_png(
     return _png(image if bits == 16 else to_eight_bits(image))
 
 
+def annotation_layer(mask: np.ndarray) -> np.ndarray:
+    """Return annotations as a layer, uint8 (H, W, 4): yellow with a dark edge.
+
+    Args:
+        mask: bool (H, W), where they draw.
+    """
+    edge = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+    layer = np.zeros((*mask.shape, 4), np.uint8)
+    layer[edge] = (0, 0, 0, 160)
+    layer[mask] = (255, 224, 102, 255)
+    return layer
+
+
 def layer_png(layer: np.ndarray) -> bytes:
     """Return a PNG of an RGBA layer, uint8 (H, W, 4)."""
     return _png(cv2.cvtColor(layer, cv2.COLOR_RGBA2BGRA))

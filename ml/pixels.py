@@ -37,6 +37,7 @@ from ml.images.codestreams import (
 )
 from ml.images.jpeg_extended import decode_jpeg_extended
 from ml.images.lookup_tables import palette_colours
+from ml.images.overlay_planes import overlay_mask
 from ml.images.pictures import (
     DECODER_ERRORS,
     MAX_PIXELS_PER_FRAME,
@@ -61,6 +62,7 @@ __all__ = [
     "frame_count",
     "is_colour",
     "iter_stored_frames",
+    "overlay_mask",
     "picture_display",
     "read_dataset",
     "read_display",

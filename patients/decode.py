@@ -94,6 +94,14 @@ def display(path: Path, frame: int = 0) -> np.ndarray:
     return _pixels(*_decode("display", path, frame=frame))
 
 
+def annotations(path: Path, frame: int = 0) -> np.ndarray:
+    """Return where the overlay planes of one frame draw: bool (rows, columns).
+
+    Raises: as `pixel_facts`; invalid_attribute where a plane is described wrongly.
+    """
+    return _pixels(*_decode("annotations", path, frame=frame))
+
+
 def greatest_difference(path_a: Path, path_b: Path) -> float:
     """Return the greatest difference of two objects in grey levels of 255.
 

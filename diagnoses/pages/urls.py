@@ -19,6 +19,11 @@ urlpatterns = [
     path("studies/<uuid:study_id>/changes/", study.changes, name="study-changes"),
     path("predictions/<uuid:prediction_id>/retry/", study.retry, name="retry"),
     path("images/<uuid:instance_id>/<int:frame>.png", pixels.image, name="image"),
+    path(
+        "images/<uuid:instance_id>/<int:frame>/annotations.png",
+        pixels.annotations,
+        name="annotations",
+    ),
     path("findings/<uuid:finding_id>/layer.png", pixels.heat_layer, name="heat-layer"),
     path("upload/", upload.upload, name="upload"),
     path("uploads/<uuid:upload_id>/result/", upload.result, name="upload-result"),

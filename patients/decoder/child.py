@@ -28,6 +28,7 @@ from ml.pixels import (
     frame_count,
     is_colour,
     iter_stored_frames,
+    overlay_mask,
     read_dataset,
     read_picture,
 )
@@ -65,6 +66,11 @@ def display(path: str, *, frame: int) -> Answer:
     return _array(display_frame(_read(path), frame))
 
 
+def annotations(path: str, *, frame: int) -> Answer:
+    """Return where the overlay planes of one frame draw."""
+    return _array(overlay_mask(_read(path), frame))
+
+
 def difference(path: str, *, other: str) -> Answer:
     """Return the greatest difference of display values, in grey levels of 255."""
     one, two = _read(path), _read(other)
@@ -92,6 +98,7 @@ def picture(path: str) -> Answer:
 _OPERATIONS: dict[str, Callable[..., Answer]] = {
     "facts": facts,
     "display": display,
+    "annotations": annotations,
     "difference": difference,
     "picture": picture,
 }

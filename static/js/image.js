@@ -1,7 +1,9 @@
-// The image: zoom, the heat map over it (show, fade, choose by finding), and panning.
+// The image: zoom, the heat map over it (show, fade, choose by finding), annotations, panning.
 const scroll = document.querySelector("[data-image]");
 const image = scroll?.querySelector(".image");
 const layer = scroll?.querySelector("[data-layer]");
+const annotations = scroll?.querySelector("[data-annotations]");
+const annotateButton = document.querySelector("[data-annotate]");
 const legend = document.querySelector("[data-legend]");
 const overlayButton = document.querySelector("[data-overlay]");
 const opacity = document.querySelector("[data-opacity]");
@@ -64,6 +66,18 @@ function toggleOverlay() {
   showLayer(layer.hidden);
 }
 
+function toggleAnnotations() {
+  if (!annotations || annotateButton.disabled) return;
+  annotations.hidden = !annotations.hidden;
+  annotateButton.setAttribute("aria-pressed", String(!annotations.hidden));
+}
+
+function annotationsCannotShow() {
+  annotations.hidden = true;
+  annotateButton.disabled = true;
+  annotateButton.setAttribute("aria-pressed", "false");
+}
+
 function offerOverlay() {
   const possible = firstFinding() !== null;
   overlayButton.disabled = !possible;
@@ -97,18 +111,21 @@ function drag(event) {
 function press(event) {
   const elsewhere = event.target.closest("input[type=search], input[type=text], select, textarea");
   if (elsewhere || event.ctrlKey || event.metaKey || event.altKey) return;
-  const keys = { f: () => setZoom("fit"), 1: () => setZoom("full"), o: toggleOverlay };
+  const keys = { f: () => setZoom("fit"), 1: () => setZoom("full"), o: toggleOverlay, a: toggleAnnotations };
   keys[event.key.toLowerCase()]?.();
 }
 
 if (scroll) {
-  for (const element of document.querySelectorAll("[data-scripted], [data-zoom], [data-overlay]")) {
+  for (const element of document.querySelectorAll("[data-scripted], [data-zoom], [data-overlay], [data-annotate]")) {
     element.hidden = false;
   }
   const fade = () => { layer.style.opacity = String(opacity.valueAsNumber / 100); };
   opacity.addEventListener("input", fade);
   fade();
   overlayButton.addEventListener("click", toggleOverlay);
+  annotateButton?.addEventListener("click", toggleAnnotations);
+  annotations?.addEventListener("error", annotationsCannotShow);
+  if (annotations?.complete && annotations.naturalWidth === 0) annotationsCannotShow();
   for (const button of document.querySelectorAll("[data-zoom]")) {
     button.addEventListener("click", () => setZoom(button.dataset.zoom));
   }

@@ -27,17 +27,7 @@ LONGEST_SIZE = 5
 def image(request: PageRequest, instance_id: UUID, frame: int) -> HttpResponse:
     """Return one frame, counted from 0, as a PNG; `size` is its longest side."""
     require(request, Action.READ_IMAGES)
-    instance = (
-        Instance.objects.visible_to(request.user)
-        .select_related("series__study")
-        .defer("header")
-        .filter(pk=instance_id)
-        .first()
-    )
-    if instance is None or frame >= (instance.frames or 1):
-        raise NotFound(
-            _("This image does not exist, or belongs to another department.")
-        )
+    instance = _visible(request, instance_id, frame)
     size = _size(request)
     with local_path(instance) as path:
         display = decode.display(path, frame)
@@ -50,6 +40,39 @@ def image(request: PageRequest, instance_id: UUID, frame: int) -> HttpResponse:
         detail={"frame": frame, "size": size},
     )
     return HttpResponse(picture, content_type="image/png")
+
+
+@require_safe
+def annotations(request: PageRequest, instance_id: UUID, frame: int) -> HttpResponse:
+    """Return the overlay planes of one frame as a transparent PNG of its size."""
+    require(request, Action.READ_IMAGES)
+    instance = _visible(request, instance_id, frame)
+    with local_path(instance) as path:
+        mask = decode.annotations(path, frame)
+    picture = overlay.layer_png(overlay.annotation_layer(mask))
+    record_read(
+        request,
+        object_kind="instance",
+        object_uuid=instance.pk,
+        patients=[instance.series.study.patient_id],
+        detail={"frame": frame, "annotations": True},
+    )
+    return HttpResponse(picture, content_type="image/png")
+
+
+def _visible(request: PageRequest, instance_id: UUID, frame: int) -> Instance:
+    instance = (
+        Instance.objects.visible_to(request.user)
+        .select_related("series__study")
+        .defer("header")
+        .filter(pk=instance_id)
+        .first()
+    )
+    if instance is None or frame >= (instance.frames or 1):
+        raise NotFound(
+            _("This image does not exist, or belongs to another department.")
+        )
+    return instance
 
 
 @require_safe

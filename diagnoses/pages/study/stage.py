@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.access import Action, may
 from accounts.models import User
+from ml.images.overlay_planes import GROUPS
 from patients.models import Instance
 
 # The longest side of the picture that is fitted into the window, in pixels.
@@ -29,6 +30,7 @@ class ImageView:
     shown: bool
     fit_url: str = ""
     full_url: str = ""
+    annotations_url: str = ""
     rows: int | None = None
     columns: int | None = None
     alt: str = ""
@@ -67,6 +69,9 @@ def image_view(instance: Instance | None, *, frame: int, user: User) -> ImageVie
         shown=True,
         fit_url=f"{url}?size={FIT_SIZE}",
         full_url=url,
+        annotations_url=reverse("annotations", args=[instance.pk, frame])
+        if has_annotations(instance.header)
+        else "",
         rows=instance.rows,
         columns=instance.columns,
         alt=gettext("%(image)s, %(columns)d by %(rows)d pixels")
@@ -106,6 +111,11 @@ def _corner(instance: Instance, frame: int) -> list[str]:
         place = {"number": frame + 1, "total": instance.frames}
         lines.append(gettext("Frame %(number)d of %(total)d") % place)
     return [line for line in lines if line]
+
+
+def has_annotations(header: Mapping[str, Any]) -> bool:
+    """Return whether the object has an overlay plane (60xx,3000; PS3.3 C.9.2)."""
+    return any(f"{group:04X}3000" in header for group in GROUPS)
 
 
 def left_marker(header: Mapping[str, Any]) -> str:

@@ -10,11 +10,12 @@ import cv2
 import numpy as np
 import pytest
 from django.test import Client
+from django.urls import reverse
 
 from accounts.models import AuditEvent, Role
 from diagnoses.models import Finding, Prediction
 from diagnoses.pages.study.stage import left_marker
-from patients.models import IdentityDiscrepancy, Study, StudyFlag
+from patients.models import IdentityDiscrepancy, Instance, Study, StudyFlag
 from tests.clients import html, person
 from tests.diagnoses.fakes import installed_model, stored_image
 from tests.diagnoses.pages.page_rows import (
@@ -24,6 +25,8 @@ from tests.diagnoses.pages.page_rows import (
     study_with_image,
     waiting,
 )
+from tests.dicom_factory import image as dicom_image
+from tests.dicom_factory import written
 from tests.factories import (
     DepartmentFactory,
     FindingFactory,
@@ -33,6 +36,7 @@ from tests.factories import (
     PredictionFactory,
     UserFactory,
 )
+from tests.patients.sending import send
 
 pytestmark = pytest.mark.django_db
 
@@ -385,3 +389,38 @@ def test_the_page_says_when_analysis_is_delayed(client: Client) -> None:
 
     assert "Analysis delayed since" in html(client, "/")
     assert "Analysis delayed since" in html(client, url(image))
+
+
+def with_annotations() -> Instance:
+    """Return a stored image with an overlay plane that draws its first row."""
+    dataset = dicom_image()
+    rows, columns = dataset.Rows, dataset.Columns
+    mask = np.zeros((rows, columns), bool)
+    mask[0] = True
+    data = np.packbits(mask.reshape(-1), bitorder="little").tobytes()
+    dataset.add_new((0x6000, 0x10), "US", rows)
+    dataset.add_new((0x6000, 0x11), "US", columns)
+    dataset.add_new((0x6000, 0x50), "SS", [1, 1])
+    dataset.add_new((0x6000, 0x100), "US", 1)
+    dataset.add_new((0x6000, 0x3000), "OW", data + b"\0" * (len(data) % 2))
+    instance = send(written(dataset)).instance
+    assert instance is not None
+    return instance
+
+
+def test_annotations_are_a_layer_that_can_be_switched_off(client: Client) -> None:
+    instance = with_annotations()
+    page = html(client, url(instance))
+    address = reverse("annotations", args=[instance.pk, 0])
+    assert f'src="{address}"' in page
+    assert "data-annotate" in page
+    answer = client.get(address)
+    layer = cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert layer[0, :, 3].min() == 255
+    assert layer[2:, :, 3].max() == 0
+    event = AuditEvent.objects.filter(object_uuid=instance.pk).latest("at")
+    assert event.detail == {"frame": 0, "annotations": True}
+
+
+def test_an_image_without_overlay_planes_offers_no_annotations(client: Client) -> None:
+    assert "data-annotate" not in html(client, url(stored_image()))
