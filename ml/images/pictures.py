@@ -9,10 +9,11 @@ import io
 import struct
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, MpoImagePlugin
+from PIL import Image, ImageOps, MpoImagePlugin, TiffImagePlugin
 
 from ml.errors import ImageError
 from ml.images.codestreams import exif_segment, read_jpeg_header
@@ -28,8 +29,23 @@ LOSSY_TIFF = frozenset({"jpeg", "tiff_jpeg", "webp", "lerc"})
 # TIFF 6.0 section 8: tags of a page, and what makes it no image of its own.
 NEW_SUBFILE_TYPE, SUBFILE_TYPE, BITS_PER_SAMPLE, PHOTOMETRIC = 254, 255, 258, 262
 REDUCED_IMAGE, TRANSPARENCY_MASK, OLD_REDUCED_IMAGE = 1, 4, 2
+PLANAR_CONFIGURATION, SEPARATE_PLANES = 284, 2
+SAMPLE_FORMAT, SIGNED_SAMPLES = 339, 2
 MPO_ENTRIES, MPO_THUMBNAIL = 0xB002, "Large Thumbnail"
 ORIENTATION = 0x0112
+
+# Deep grey TIFF that Pillow's decoders read, although its table lacks them: big-endian
+# files of 12 bits (samples under 16 bits are packed alike in both orders, TIFF 6.0
+# sections 2 and 8), and those that count from white, which `_pixels` inverts.
+for _order, _photometric, _bits_a_sample, _mode, _raw_mode in (
+    (TiffImagePlugin.MM, 0, 16, "I;16B", "I;16B"),
+    (TiffImagePlugin.MM, 0, 12, "I;16", "I;12"),
+    (TiffImagePlugin.MM, 1, 12, "I;16", "I;12"),
+    (TiffImagePlugin.II, 0, 12, "I;16", "I;12"),
+):
+    TiffImagePlugin.OPEN_INFO.setdefault(
+        (_order, _photometric, (1,), 1, (_bits_a_sample,), ()), (_mode, _raw_mode)
+    )
 
 # A deep picture that uses a smaller share of its range than this is stretched.
 LEAST_SHARE_OF_RANGE = 0.25
@@ -120,6 +136,7 @@ def read_picture(data: bytes) -> Picture:
         with Image.open(io.BytesIO(data), formats=PICTURE_FORMATS) as image:
             image.seek(_only_image(image))
             check_pixel_count(image.height, image.width)
+            _check_samples(image)
             pixels, bits = _spread_colours(*_pixels(image, data))
             return Picture(
                 pixels=np.ascontiguousarray(pixels),
@@ -269,6 +286,30 @@ def _pixels(image: Image.Image, data: bytes) -> tuple[np.ndarray, int]:
     if upright.mode == "F":
         raise ValueError("floating point pixels have no display range")
     return _grey_if_equal(np.asarray(upright.convert("RGB"))), 8
+
+
+def _check_samples(image: Image.Image) -> None:
+    """Refuse the forms of TIFF that Pillow opens and reads wrongly (TIFF 6.0).
+
+    It takes signed samples of 8 bits as unsigned, and channels of 16 bits that lie one
+    after the other as 8 bits. No display range says what is black in signed samples.
+
+    Raises:
+        ValueError: The form is not read.
+    """
+    tags = getattr(image, "tag_v2", {})
+    if SIGNED_SAMPLES in _listed(tags.get(SAMPLE_FORMAT)):
+        raise ValueError("signed samples have no display range")
+    deep = any(bits > 8 for bits in _listed(tags.get(BITS_PER_SAMPLE)))
+    if deep and tags.get(PLANAR_CONFIGURATION) == SEPARATE_PLANES:
+        raise ValueError("deep channels in planes of their own")
+
+
+def _listed(value: Any) -> tuple[int, ...]:
+    """Return the values of a tag; it has one, several or none."""
+    if value is None:
+        return ()
+    return tuple(value) if isinstance(value, tuple) else (value,)
 
 
 def _bits(image: Image.Image) -> int:
