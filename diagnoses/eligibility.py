@@ -35,6 +35,8 @@ _KEYWORDS = (
     "PatientOrientation",
     "PhotometricInterpretation",
     "PatientAge",
+    "PatientSpeciesDescription",
+    "PatientBreedDescription",
     "PatientBirthDate",
     "StudyDate",
     *DESCRIPTION_KEYWORDS,

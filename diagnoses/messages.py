@@ -68,6 +68,11 @@ WRONG_MODALITY_UNNAMED = Message(
     _("The model does not read images of this modality."),
     "wrong_modality",
 )
+WRONG_SPECIES = Message(
+    "prediction.wrong_species",
+    _("The patient is an animal (%(species)s); the model reads images of people."),
+    "wrong_species",
+)
 WRONG_BODY_PART = Message(
     "prediction.wrong_body_part",
     _("The body part is %(body_part)s; the model reads %(body_parts)s."),
@@ -271,6 +276,7 @@ MESSAGES: dict[str, Message] = {
         WRONG_MODALITY,
         WRONG_MODALITY_NOT_GIVEN,
         WRONG_MODALITY_UNNAMED,
+        WRONG_SPECIES,
         WRONG_BODY_PART,
         WRONG_BODY_PART_DESCRIBED,
         WRONG_BODY_PART_UNNAMED,
@@ -311,6 +317,7 @@ FORMER_REASON_CODES = {"unlike_training_films": "unlike_training_images"}
 
 # Why an image has no score, in two or three words for lists.
 REASON_WORDS: dict[str, Promise] = {
+    "wrong_species": _("Animal"),
     "wrong_body_part": _("Other body part"),
     "wrong_modality": _("Other modality"),
     "lateral_view": _("Lateral view"),

@@ -106,9 +106,9 @@ class ImageAttributeError(ImageError):
 class ImageRejected(MlError):  # noqa: N818 - an outcome, not a fault
     """The image may not be scored by this model.
 
-    reason_code: wrong_modality, wrong_body_part, lateral_view, colour_image,
-    blank_image, multi_frame, wrong_age, unlike_training_images, inverted, rotated,
-    cropped or no_model.
+    reason_code: wrong_species, wrong_modality, wrong_body_part, lateral_view,
+    colour_image, blank_image, multi_frame, wrong_age, unlike_training_images, inverted,
+    rotated, cropped or no_model.
     """
 
     default_reason_code = "no_model"

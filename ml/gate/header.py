@@ -1,7 +1,7 @@
 """Rules of a model card, applied to the DICOM header and the pixels of an image.
 
-Only clear cases are rejected: another modality or body part, a lateral view, an age
-that the card excludes, colour, a blank image, several frames.
+Only clear cases are rejected: an animal, another modality or body part, a lateral
+view, an age that the card excludes, colour, a blank image, several frames.
 `ml.gate.out_of_distribution` checks next what the network itself sees. Nothing here
 was tuned on phantoms.
 """
@@ -46,6 +46,9 @@ AGE_STRING = re.compile(r"(\d{3})([DWMY])")
 DAYS_A_YEAR = 365.25
 AGE_UNITS_A_YEAR = {"D": DAYS_A_YEAR, "W": DAYS_A_YEAR / 7, "M": 12.0, "Y": 1.0}
 
+# Patient Species Description (0010,2201) of a person (PS3.16 CID 7454).
+HUMAN = re.compile(r"homo sapiens|humans?|person", re.IGNORECASE)
+
 BLANK_THUMBNAIL = 64
 # Share of the full range between the 1st and 99th percentile of the thumbnail. Below
 # it the image is a uniform area, or noise that averages out.
@@ -65,6 +68,7 @@ class ImageFacts:
     picture: bool
     colour: bool | None = None
     age_years: float | None = None
+    species: str = ""
 
 
 def facts_of_dataset(dataset: Dataset, *, picture: bool = False) -> ImageFacts:
@@ -83,6 +87,7 @@ def facts_of_dataset(dataset: Dataset, *, picture: bool = False) -> ImageFacts:
         frames=frame_count(dataset),
         picture=picture,
         age_years=_age_years(dataset),
+        species=_species(dataset),
     )
 
 
@@ -96,6 +101,12 @@ def check_header(card: Card, facts: ImageFacts) -> ImageRejected | None:
         )
     if facts.colour:
         return _colour_rejection()
+    if facts.species:
+        return ImageRejected(
+            "The patient is an animal (%(species)s); the model reads images of people.",
+            params={"species": facts.species},
+            reason_code="wrong_species",
+        )
     if rejection := _check_age(card, facts.age_years):
         return rejection
     if facts.picture:
@@ -246,6 +257,14 @@ def _descriptions(dataset: Dataset) -> Iterable[str]:
 def _text(dataset: Dataset, keyword: str) -> str:
     value = dataset.get(keyword)
     return "" if value is None else str(value).strip()
+
+
+def _species(dataset: Dataset) -> str:
+    """Return the species of an animal (PS3.3 C.7.1.1), "" for a person."""
+    species = _text(dataset, "PatientSpeciesDescription")
+    if HUMAN.fullmatch(species):
+        return ""
+    return species or _text(dataset, "PatientBreedDescription")
 
 
 def _age_years(dataset: Dataset) -> float | None:

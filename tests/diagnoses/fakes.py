@@ -176,6 +176,7 @@ def header(**values: str) -> dict[str, Any]:
         "BodyPartExamined": ("00180015", "CS"),
         "ViewPosition": ("00185101", "CS"),
         "StudyDescription": ("00081030", "LO"),
+        "PatientSpeciesDescription": ("00102201", "LO"),
     }
     known = {"Modality": "DX", "BodyPartExamined": "CHEST"} | values
     return {

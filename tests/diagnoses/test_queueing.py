@@ -125,6 +125,7 @@ def test_every_matching_active_model_reads_the_image(
     [
         ({"Modality": "CT"}, "wrong_modality"),
         ({"BodyPartExamined": "KNEE"}, "wrong_body_part"),
+        ({"PatientSpeciesDescription": "Canine"}, "wrong_species"),
         ({"ViewPosition": "LL"}, "lateral_view"),
     ],
 )

@@ -55,6 +55,7 @@ def test_frontal_chest_images_are_accepted(
     [
         ("wrong_modality", {"modality": "CT"}),
         ("wrong_modality", {"modality": ""}),
+        ("wrong_species", {"species": "Canis lupus familiaris"}),
         ("wrong_body_part", {"body_part_examined": "HAND"}),
         ("wrong_body_part", {"body_part_examined": "RIBCAGE"}),
         ("wrong_body_part", {"body_part_examined": "", "descriptions": ("knee ap",)}),
@@ -70,6 +71,25 @@ def test_other_images_are_rejected_with_their_reason(
     plain_card: Card, code: str, changes: dict[str, Any]
 ) -> None:
     assert reason(plain_card, **changes) == code
+
+
+@pytest.mark.parametrize(
+    ("values", "species"),
+    [
+        ({}, ""),
+        ({"PatientSpeciesDescription": "Homo sapiens"}, ""),
+        ({"PatientSpeciesDescription": "HUMAN "}, ""),
+        ({"PatientSpeciesDescription": "Feline"}, "Feline"),
+        ({"PatientBreedDescription": "Beagle"}, "Beagle"),
+    ],
+)
+def test_an_animal_is_known_by_its_species_or_breed(
+    values: dict[str, str], species: str
+) -> None:
+    dataset = Dataset()
+    for keyword, value in values.items():
+        setattr(dataset, keyword, value)
+    assert facts_of_dataset(dataset).species == species
 
 
 def test_facts_are_read_from_a_header() -> None:
