@@ -23,7 +23,11 @@ from patients.search import patients_found
 class CorrectionForm(forms.ModelForm):
     """The data of a patient, and why they change."""
 
-    reason = forms.CharField(label=_("Reason for the correction"), max_length=1000)
+    reason = forms.CharField(
+        label=_("Reason for the correction"),
+        max_length=1000,
+        widget=forms.Textarea({"rows": 2}),
+    )
 
     class Meta:
         model = Patient

@@ -86,7 +86,9 @@ class AssignmentForm(forms.Form):
         required=False,
         help_text=_("Empty: this hospital."),
     )
-    reason = forms.CharField(label=_("Reason"), max_length=1000)
+    reason = forms.CharField(
+        label=_("Reason"), max_length=1000, widget=forms.Textarea({"rows": 2})
+    )
 
 
 class ReconciliationForm(forms.Form):
@@ -98,7 +100,9 @@ class ReconciliationForm(forms.Form):
         choices=FlagReconciliation.Choice.choices,
         widget=forms.RadioSelect,
     )
-    reason = forms.CharField(label=_("Reason"), max_length=1000)
+    reason = forms.CharField(
+        label=_("Reason"), max_length=1000, widget=forms.Textarea({"rows": 2})
+    )
 
     def __init__(self, study: Study, data: Any = None) -> None:
         super().__init__(data)
