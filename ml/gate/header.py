@@ -49,6 +49,13 @@ AGE_UNITS_A_YEAR = {"D": DAYS_A_YEAR, "W": DAYS_A_YEAR / 7, "M": 12.0, "Y": 1.0}
 # Patient Species Description (0010,2201) of a person (PS3.16 CID 7454).
 HUMAN = re.compile(r"homo sapiens|humans?|person", re.IGNORECASE)
 
+# Words of a study or series description that name an animal; "cat" would be a scan.
+ANIMAL = re.compile(
+    r"\b(canine|feline|equine|bovine|porcine|ovine|murine|avian|dog|veterinary)\b"
+    r"(?! (?:tooth|teeth|fossa))",
+    re.IGNORECASE,
+)
+
 BLANK_THUMBNAIL = 64
 # Share of the full range between the 1st and 99th percentile of the thumbnail. Below
 # it the image is a uniform area, or noise that averages out.
@@ -264,7 +271,9 @@ def _species(dataset: Dataset) -> str:
     species = _text(dataset, "PatientSpeciesDescription")
     if HUMAN.fullmatch(species):
         return ""
-    return species or _text(dataset, "PatientBreedDescription")
+    stated = species or _text(dataset, "PatientBreedDescription")
+    named = (ANIMAL.search(_text(dataset, keyword)) for keyword in DESCRIPTION_KEYWORDS)
+    return stated or next((match[0] for match in named if match), "")
 
 
 def _age_years(dataset: Dataset) -> float | None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.management import call_command
 from django.urls import reverse
 
 from accounts.models import Role
 from diagnoses.models import ModelVersion, Prediction
-from patients.models import Instance, Patient
+from patients.models import Instance, Patient, Upload
 from tests.clients import html, person, program
 from tests.diagnoses.fakes import installed_model
 
-pytestmark = [pytest.mark.django_db, pytest.mark.slow]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 WITHOUT_PIXELS = (
     "agfa_cr_chest_pa_japanese_name",
     "highdicom_sr_tid1500",
@@ -56,7 +59,30 @@ def test_the_thorax_of_a_dog_is_not_read(
 ) -> None:
     stored(chestx_data, "fuji_dx_dog_lateral_thorax_mono1")
     run = Prediction.objects.get()
-    assert (run.status, run.model_version) == ("rejected", None)
+    assert (run.status, run.reason_code) == ("rejected", "wrong_species")
+
+
+def test_every_file_is_answered_alike_by_every_source(
+    chestx_data: Path, model: ModelVersion, tmp_path: Path
+) -> None:
+    files = sorted((chestx_data / "dicom-more").glob("*.dcm"))
+    if not files:
+        pytest.skip("the folder of real data has no dicom-more")
+    rest, web = program(), person(Role.TECHNOLOGIST)
+    for path in files:
+        content = path.read_bytes()
+        sent = [SimpleUploadedFile(path.name, content) for _ in range(2)]
+        rest.post(reverse("upload-list"), {"file": sent[0]})
+        web.post("/upload/", {"file": sent[1]})
+        shutil.copyfile(path, tmp_path / path.name)
+    call_command("import_studies", str(tmp_path))
+
+    outcomes = Counter(Upload.objects.values_list("source", "outcome"))
+    assert outcomes == {
+        ("rest", "stored"): len(files),
+        ("web", "duplicate"): len(files),
+        ("folder", "duplicate"): len(files),
+    }
 
 
 def test_a_japanese_name_is_right_on_every_page(

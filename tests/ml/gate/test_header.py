@@ -212,3 +212,22 @@ def test_a_head_model_has_its_own_body_part_words(
     )
     slice_facts = {"modality": "MR", "body_part_examined": "", "view_position": ""}
     assert reason(brain, **{**slice_facts, **changes}) == code
+
+
+@pytest.mark.parametrize(
+    ("description", "species"),
+    [
+        ("CANINE Lateral Thorax 0-15cm", "CANINE"),
+        ("Thorax VD, feline", "feline"),
+        ("Chest PA", ""),
+        ("CAT chest", ""),
+        ("Canine tooth right", ""),
+        ("Canines", ""),
+    ],
+)
+def test_an_animal_is_known_by_a_word_of_a_description(
+    description: str, species: str
+) -> None:
+    dataset = Dataset()
+    dataset.SeriesDescription = description
+    assert facts_of_dataset(dataset).species == species
