@@ -10,6 +10,7 @@ import pytest
 from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
 from pydicom.uid import (
+    UID,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -64,7 +65,7 @@ def test_an_image_without_planes_has_no_annotations() -> None:
 @pytest.mark.parametrize(
     "syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian]
 )
-def test_planes_are_read_in_every_byte_order(syntax: str) -> None:
+def test_planes_are_read_in_every_byte_order(syntax: UID) -> None:
     dataset = with_plane(drawn())
     dataset.file_meta.TransferSyntaxUID = syntax
     if syntax == ExplicitVRBigEndian:
