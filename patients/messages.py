@@ -323,6 +323,13 @@ UNREADABLE_IDENTIFIER = Message(
     ),
     "invalid_header",
 )
+UNWRITABLE_HEADER = Message(
+    "unwritable_header",
+    _(
+        "The header of this object cannot be written with the corrected patient. The "
+        "object is stored unchanged."
+    ),
+)
 UNSTORABLE_HEADER = Message(
     "invalid_header.unstorable",
     _("The header contains a value that cannot be stored."),

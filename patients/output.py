@@ -15,7 +15,9 @@ import pydicom
 from django.conf import settings
 from pydicom.dataset import Dataset
 
-from patients import storage
+from accounts.errors import InvalidInput
+from ml.pixels import DICOM_ERRORS
+from patients import messages, storage
 from patients.dicom.header import PersonName, parse_date, parse_name
 from patients.identity import names
 from patients.models import Instance, Patient, PatientAssignment, PatientCorrection
@@ -90,14 +92,29 @@ def open_dicom(
     Args:
         instance: The instance.
         identity: Another identity, to recognise a copy that left with it.
+
+    Raises:
+        InvalidInput: unwritable_header: the header of the file cannot be written anew.
     """
     if identity is None:
         identity = RecordedIdentity.of(instance.series.study.patient)
     changes = _changes(_stated_in_json(instance.header), identity)
     if not changes:
         return storage.open_object(instance)
-    with storage.open_object(instance) as stored:
-        dataset = pydicom.dcmread(stored)
+    written = TemporaryFile()  # noqa: SIM115 (the caller closes it)
+    try:
+        with storage.open_object(instance) as stored:
+            dataset = pydicom.dcmread(stored)
+        _change_identity(dataset, changes)
+        dataset.save_as(written, enforce_file_format=True)
+    except DICOM_ERRORS as error:
+        written.close()
+        raise InvalidInput(messages.UNWRITABLE_HEADER) from error
+    written.seek(0)
+    return written
+
+
+def _change_identity(dataset: Dataset, changes: dict[int, str]) -> None:
     for tag in _STALE:
         if tag in dataset:
             del dataset[tag]
@@ -105,10 +122,6 @@ def open_dicom(
         dataset.decode()
         dataset.SpecificCharacterSet = _UTF_8
     _write_dataset(dataset, changes, nested=False)
-    written = TemporaryFile()  # noqa: SIM115 (the caller closes it)
-    dataset.save_as(written, enforce_file_format=True)
-    written.seek(0)
-    return written
 
 
 def former_identities(instance: Instance) -> list[RecordedIdentity]:

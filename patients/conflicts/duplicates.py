@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from accounts.errors import InvalidInput
 from accounts.messages import Message
 from patients import decode, messages, output, storage
 from patients.conflicts.quarantine import Conflicting
@@ -66,7 +67,11 @@ def _left_with_another_identity(image: IncomingImage, known: Instance) -> bool:
     It may have left before a later correction, so former identities count.
     """
     for identity in output.former_identities(known):
-        with output.open_dicom(known, identity=identity) as written:
+        try:
+            written = output.open_dicom(known, identity=identity)
+        except InvalidInput:
+            return False  # it has never left with another identity
+        with written:
             if hash_object(written).dataset_sha256 == image.hashes.dataset_sha256:
                 return True
     return False

@@ -1,19 +1,23 @@
 """What leaves ChestX has the identity of the record, and is recognised again."""
 
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pydicom
 import pytest
+from django.core.files.storage import default_storage
 from django.urls import reverse
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
+from accounts.errors import InvalidInput
 from accounts.models import AuditEvent, Role, User
 from patients.identity.assignments import assign_study
 from patients.identity.corrections import correct_patient
 from patients.models import Instance, Upload
 from patients.output import header_of, open_dicom
+from patients.storage import object_key
 from tests.clients import program
 from tests.dicom_factory import image, image_bytes, written
 from tests.factories import UserFactory
@@ -164,3 +168,14 @@ def test_rest_gives_header_and_file_with_the_identity_of_the_record(
     assert str(read(b"".join(answer.streaming_content)).PatientName) == "Roe^John"
     event = AuditEvent.objects.get(action="export")
     assert event.object_uuid == instance.pk
+
+
+def test_an_object_whose_file_is_damaged_is_refused_and_not_sent(
+    admin: User,
+) -> None:
+    instance = correct(stored(image_bytes()), admin, family_name="Roe")
+    path = Path(default_storage.path(object_key(instance.object_sha256)))
+    path.write_bytes(b"damaged")
+    with pytest.raises(InvalidInput) as raised:
+        open_dicom(instance)
+    assert raised.value.reason_code == "unwritable_header"
