@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from django.db.models import F, Func, JSONField, Value
+from django.db.models import F, Func, JSONField, QuerySet, Value
 
 from patients.dicom.header import PersonName, parse_date
 from patients.identity import names
@@ -104,14 +104,18 @@ def recheck(study: Study) -> None:
 
 def same_pixels_elsewhere(study: Study) -> list[Study]:
     """Return the studies of other patients that have an image of this study."""
+    return list(_with_pixels_of(study).exclude(patient=study.patient_id))
+
+
+def _with_pixels_of(study: Study) -> QuerySet[Study]:
+    """Return the studies that have an image of this study, itself among them."""
     hashes = (
         Instance.objects.filter(series__study=study, pixel_sha256__isnull=False)
         .exclude(pixel_sha256="")
         .values("pixel_sha256")
     )
-    return list(
+    return (
         Study.objects.filter(series__instances__pixel_sha256__in=hashes)
-        .exclude(patient=study.patient_id)
         .distinct()
         .order_by("pk")
     )
@@ -146,9 +150,15 @@ def _open(study: Study, found: Iterable[Difference]) -> None:
 
 
 def _recheck_pixels(study: Study) -> None:
-    """Flag the study again where it shares an image with another patient, or not."""
-    others = same_pixels_elsewhere(study)
+    """Flag the study again where it shares an image with another patient, or not.
+
+    The studies with which it shared images lose the flag where they share no more.
+    """
     kind = StudyFlag.SAME_PIXELS_OTHER_PATIENT
+    for one in _with_pixels_of(study).filter(flags__contains=[kind]):
+        if not same_pixels_elsewhere(one):
+            unflag(one, kind)
+    others = same_pixels_elsewhere(study)
     if not others:
         unflag(study, kind)
         return

@@ -169,6 +169,7 @@ def test_a_recheck_removes_the_flag_of_pixels_that_no_other_patient_has() -> Non
     Study.objects.filter(pk=second.pk).update(patient=first.patient)
     moved = Study.objects.get(pk=second.pk)
     recheck(moved)
+    assert Study.objects.get(pk=first.pk).flags == []
     assert Study.objects.get(pk=second.pk).flags == []
 
 
