@@ -49,6 +49,7 @@ def demo(browser: Browser) -> Generator[RunningDemo, None, None]:
         running = RunningDemo(folder / "var")
         try:
             running.wait_until_ready()
+            running.wait_until_read()
             yield running
         finally:
             running.end()

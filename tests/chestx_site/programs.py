@@ -112,6 +112,22 @@ class RunningDemo:
         assert self.process.poll() is None, self.output
         return time.monotonic() - self.began
 
+    def wait_until_read(self, *, timeout_s: float = 240) -> None:
+        """Wait until the demo's own images are loaded and read by all models.
+
+        An image that is sent earlier waits behind them, and for models to be loaded.
+        """
+        token = self.token("integration")
+        waiting = "/api/v1/predictions/?status=queued&status=running"
+
+        def all_read() -> bool:
+            if "Loaded: demo patients" not in self.output:
+                return False
+            status, body = self.get(waiting, token=token)
+            return status == 200 and not body["results"]
+
+        assert wait_until(all_read, timeout_s=timeout_s, interval_s=1), self.output
+
     def get(self, path: str, *, token: str | None = None) -> tuple[int, Any]:
         """Return status and body (JSON if it is any); 0 where nobody answers."""
         return self._ask("GET", path, token=token)
