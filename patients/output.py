@@ -6,7 +6,7 @@ that are equal stay as they are.
 """
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from tempfile import TemporaryFile
 from typing import IO, Any
@@ -32,6 +32,7 @@ _STALE = (
     *(0x00101002, 0x00101005, 0x00101010, 0x00101060),
 )
 _UTF_8 = "ISO_IR 192"
+_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class RecordedIdentity:
 def header_of(instance: Instance) -> dict[str, Any]:
     """Return the header as DICOM JSON (PS3.18 annex F), with the record's identity."""
     identity = RecordedIdentity.of(instance.series.study.patient)
-    changes = _changes(_stated_in_json(instance.header), identity)
+    changes = _changes(instance.header, identity)
     if not changes:
         return instance.header
     header = copy.deepcopy(instance.header)
@@ -98,7 +99,7 @@ def open_dicom(
     """
     if identity is None:
         identity = RecordedIdentity.of(instance.series.study.patient)
-    changes = _changes(_stated_in_json(instance.header), identity)
+    changes = _changes(instance.header, identity)
     if not changes:
         return storage.open_object(instance)
     written = TemporaryFile()  # noqa: SIM115 (the caller closes it)
@@ -143,31 +144,47 @@ def former_identities(instance: Instance) -> list[RecordedIdentity]:
     return list(dict.fromkeys(identities))
 
 
+def _first(header: dict[str, Any], tag: int) -> Any:
+    return next(iter(header.get(f"{tag:08X}", {}).get("Value") or ()), None)
+
+
 def _stated_in_json(header: dict[str, Any]) -> RecordedIdentity:
     """Return the identity that a stored header states."""
-
-    def first(tag: int) -> Any:
-        return next(iter(header.get(f"{tag:08X}", {}).get("Value") or ()), None)
-
-    groups = first(_NAME) or {}
-    text = "=".join(
-        groups.get(group) or "" for group in ("Alphabetic", "Ideographic", "Phonetic")
-    )
-    sex = str(first(_SEX) or "").strip().upper()
+    sex = str(_first(header, _SEX) or "").strip().upper()
     return RecordedIdentity(
-        str(first(_ID) or "").strip(),
-        str(first(_ISSUER) or "").strip(),
-        parse_name(text),
-        parse_date(str(first(_BIRTH_DATE) or "")),
+        str(_first(header, _ID) or "").strip(),
+        str(_first(header, _ISSUER) or "").strip(),
+        parse_name("=".join(_name_groups(header))),
+        parse_date(str(_first(header, _BIRTH_DATE) or "")),
         sex if sex in ("M", "F", "O") else "",
     )
 
 
-def _changes(stated: RecordedIdentity, record: RecordedIdentity) -> dict[int, str]:
+def _name_groups(header: dict[str, Any]) -> list[str]:
+    groups = _first(header, _NAME) or {}
+    return [groups.get(group) or "" for group in _GROUPS]
+
+
+def _name_text(header: dict[str, Any], stated: PersonName, name: PersonName) -> str:
+    """Return the recorded name; a group that is right stays as the file has it.
+
+    The record keeps the ideographic and phonetic groups without their components.
+    """
+    alphabetic = names.text_of(replace(name, ideographic="", phonetic=""))
+    groups = [alphabetic, name.ideographic, name.phonetic]
+    _alphabetic, ideographic, phonetic = _name_groups(header)
+    if name.ideographic == stated.ideographic:
+        groups[1] = ideographic
+    if name.phonetic == stated.phonetic:
+        groups[2] = phonetic
+    return "=".join(groups).rstrip("=")
+
+
+def _changes(header: dict[str, Any], record: RecordedIdentity) -> dict[int, str]:
     """Return the text of each element that the record has otherwise."""
-    changes = {}
+    changes, stated = {}, _stated_in_json(header)
     if stated.name != record.name:
-        changes[_NAME] = names.text_of(record.name)
+        changes[_NAME] = _name_text(header, stated.name, record.name)
     if stated.patient_id != record.patient_id:
         changes[_ID] = record.patient_id
     issuer = stated.issuer or (settings.DEFAULT_ISSUER if record.patient_id else "")
@@ -199,10 +216,8 @@ def _write_json(item: dict[str, Any], changes: dict[int, str], *, nested: bool) 
 
 
 def _name_json(text: str) -> dict[str, str]:
-    groups = zip(
-        ("Alphabetic", "Ideographic", "Phonetic"), text.split("="), strict=False
-    )
-    return {group: value for group, value in groups if value}
+    values = zip(_GROUPS, text.split("="), strict=False)
+    return {group: value for group, value in values if value}
 
 
 def _write_dataset(dataset: Dataset, changes: dict[int, str], *, nested: bool) -> None:

@@ -15,10 +15,10 @@ from accounts.errors import NotFound
 from diagnoses.models import WorklistEntry
 from diagnoses.pages.audit import record_read
 from diagnoses.pages.request import PageRequest
-from diagnoses.pages.words.identity import flag_sentences, patient_facts
+from diagnoses.pages.words.identity import FLAG_SENTENCES, patient_facts
 from diagnoses.pages.worklist.entries import Sort, page, position_of
 from diagnoses.pages.worklist.rows import rows_of
-from patients.models import Instance, Patient, Study
+from patients.models import Instance, Patient, Study, StudyFlag
 
 
 @require_safe
@@ -62,8 +62,10 @@ def history(request: PageRequest, patient_id: UUID) -> HttpResponse:
 
 def _warnings(studies: QuerySet[Study]) -> list[str]:
     """Return the warnings about any of the studies, each sentence once."""
-    flagged = studies.exclude(flags=[]).prefetch_related("discrepancies")
-    return sorted({text for study in flagged for text in flag_sentences(study)})
+    flags = studies.exclude(flags=[]).values_list("flags", flat=True)
+    return sorted(
+        {str(FLAG_SENTENCES[StudyFlag(flag)]) for listed in flags for flag in listed}
+    )
 
 
 def _older_url(patient: Patient, cursor: str) -> str:

@@ -3,6 +3,36 @@
 import django.contrib.postgres.fields
 from django.db import migrations, models
 
+from patients.dicom.header import parse_name
+from patients.identity import names
+
+
+def open_discrepancies(apps, schema_editor):
+    """Note both values for studies that were flagged before both were kept."""
+    discrepancies = apps.get_model("patients", "IdentityDiscrepancy").objects
+    flagged = apps.get_model("patients", "Study").objects.filter(
+        flags__contains=["demographics_mismatch"], discrepancies=None
+    )
+    for study in flagged.select_related("patient").iterator(chunk_size=1000):
+        patient = study.patient
+        recorded = names.name_of(patient)
+        received = parse_name(study.received_name)
+        pairs = [
+            ("birth_date", study.received_birth_date, patient.birth_date),
+            ("sex", study.received_sex, patient.sex),
+        ]
+        differing = [(what, a, b) for what, a, b in pairs if a and b and a != b]
+        if not names.agree(received, recorded):
+            texts = names.text_of(received), names.text_of(recorded)
+            differing.append(("patient_name", *texts))
+        for what, stated, on_record in differing:
+            discrepancies.create(
+                study=study,
+                attribute=what,
+                received=str(stated),
+                recorded=str(on_record),
+            )
+
 
 class Migration(migrations.Migration):
     dependencies = [
@@ -17,7 +47,7 @@ class Migration(migrations.Migration):
                 choices=[
                     (
                         "demographics_mismatch",
-                        "Name or date of birth differs from the record",
+                        "Name, date of birth or sex differs from the record",
                     ),
                     (
                         "accession_shared",
@@ -48,7 +78,7 @@ class Migration(migrations.Migration):
                     choices=[
                         (
                             "demographics_mismatch",
-                            "Name or date of birth differs from the record",
+                            "Name, date of birth or sex differs from the record",
                         ),
                         (
                             "accession_shared",
@@ -75,4 +105,5 @@ class Migration(migrations.Migration):
                 verbose_name="flags",
             ),
         ),
+        migrations.RunPython(open_discrepancies, migrations.RunPython.noop),
     ]

@@ -36,7 +36,7 @@ class StudyFlag(models.TextChoices):
 
     DEMOGRAPHICS_MISMATCH = (
         "demographics_mismatch",
-        _("Name or date of birth differs from the record"),
+        _("Name, date of birth or sex differs from the record"),
     )
     ACCESSION_SHARED = (
         "accession_shared",

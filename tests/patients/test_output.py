@@ -179,3 +179,11 @@ def test_an_object_whose_file_is_damaged_is_refused_and_not_sent(
     with pytest.raises(InvalidInput) as raised:
         open_dicom(instance)
     assert raised.value.reason_code == "unwritable_header"
+
+
+def test_a_corrected_family_name_leaves_the_other_groups_as_they_came(
+    admin: User,
+) -> None:
+    name = {"PatientName": "Doe^J=山田^太郎", "SpecificCharacterSet": "ISO_IR 192"}
+    instance = correct(stored(image_bytes(**name)), admin, family_name="Roe")
+    assert str(read(sent_out(instance)).PatientName) == "Roe^J=山田^太郎"

@@ -26,7 +26,7 @@ _Status = Prediction.Status
 _HEADINGS = {
     _Status.QUEUED: _("Waiting for the model"),
     _Status.RUNNING: _("The model is analysing the image"),
-    _Status.REJECTED: _("Stored and shown, not scored"),
+    _Status.REJECTED: _("Stored, not scored"),
     _Status.FAILED: _("The model could not analyse this image"),
 }
 

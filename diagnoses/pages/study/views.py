@@ -28,7 +28,7 @@ from diagnoses.pages.study.results import ModelOutput, layer_of, results_of
 from diagnoses.pages.study.stage import image_name, image_view
 from diagnoses.pages.words.identity import (
     accession_text,
-    flag_sentences,
+    flag_warnings,
     patient_facts,
     study_text,
 )
@@ -250,7 +250,7 @@ def _study_context(shown: Study, series: Sequence[Series]) -> dict[str, Any]:
         "patient_line": " · ".join([*facts, identifier]),
         "study_line": f"{study_text(shown, series)} · {accession_text(shown)}",
         "priority": PRIORITIES[Priority(shown.priority)],
-        "warnings": flag_sentences(shown),
+        "warnings": flag_warnings(shown),
     }
 
 

@@ -1,6 +1,7 @@
 """The lines that identify a patient and a study, and the warnings about them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date
 
 from django.utils import timezone
@@ -119,28 +120,33 @@ def accession_text(study: Study) -> str:
     return gettext("Acc. %(number)s") % {"number": study.accession_number}
 
 
+@dataclass(frozen=True)
+class FlagWarning:
+    """What a person must check, and both values where they differ."""
+
+    sentence: str
+    values: Sequence[str]
+
+
 def flag_labels(study: Study) -> list[str]:
     """Return the flags of a study in a few words each, with both values, for a row."""
     return [
-        text for flag in study.flags for text in _label_texts(study, StudyFlag(flag))
-    ]
-
-
-def flag_sentences(study: Study) -> list[str]:
-    """Return the flags of a study as sentences, with both values, for its page."""
-    return [
         text
-        for flag in study.flags
-        for text in (
-            str(FLAG_SENTENCES[StudyFlag(flag)]),
-            *(_both_values(one) for one in _discrepancies(study, StudyFlag(flag))),
-        )
+        for flag in map(StudyFlag, study.flags)
+        for text in _values(study, flag) or [str(FLAG_LABELS[flag])]
     ]
 
 
-def _label_texts(study: Study, flag: StudyFlag) -> list[str]:
-    values = [_both_values(one) for one in _discrepancies(study, flag)]
-    return values or [str(FLAG_LABELS[flag])]
+def flag_warnings(study: Study) -> list[FlagWarning]:
+    """Return a warning for each flag of a study, for its page."""
+    return [
+        FlagWarning(str(FLAG_SENTENCES[flag]), _values(study, flag))
+        for flag in map(StudyFlag, study.flags)
+    ]
+
+
+def _values(study: Study, flag: StudyFlag) -> list[str]:
+    return [_both_values(one) for one in _discrepancies(study, flag)]
 
 
 def _discrepancies(study: Study, flag: StudyFlag) -> list[IdentityDiscrepancy]:
@@ -150,9 +156,7 @@ def _discrepancies(study: Study, flag: StudyFlag) -> list[IdentityDiscrepancy]:
 
 
 def _both_values(one: IdentityDiscrepancy) -> str:
-    words = gettext(
-        "%(attribute)s in the image: %(received)s, in the record: %(recorded)s"
-    )
+    words = gettext("%(attribute)s sent: %(received)s; on record: %(recorded)s")
     return words % {
         "attribute": one.get_attribute_display(),
         "received": _value_text(one.attribute, one.received),

@@ -188,7 +188,7 @@ def test_both_values_of_a_discrepancy_are_shown_on_every_page_of_the_study(
     waiting(later)
     Study.objects.filter(pk=image.series.study_id).update(study_date=date(2020, 1, 1))
 
-    both = "Name in the image: Roe, Jane, in the record: Doe, Jane"
+    both = "Name sent: Roe, Jane; on record: Doe, Jane"
     patient = f"/patients/{image.series.study.patient_id}/"
     for address in ("/", patient, url(image), url(later)):
         assert both in html(client, address)
