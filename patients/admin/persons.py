@@ -105,16 +105,13 @@ class PatientAdmin(ArchiveAdmin):
             for name in form.changed_data
             if name in corrections.CORRECTABLE
         }
-        try:
-            corrections.correct_patient(
-                Patient.objects.get(pk=obj.pk),
-                changes,
-                actor=signed_in(request),
-                reason=form.cleaned_data["reason"],
-                request=request,
-            )
-        except ChestXError as error:
-            self.message_user(request, error.message, messages.ERROR)
+        corrections.correct_patient(
+            Patient.objects.get(pk=obj.pk),
+            changes,
+            actor=signed_in(request),
+            reason=form.cleaned_data["reason"],
+            request=request,
+        )
 
     def _record_change(
         self, request: HttpRequest, action: str, row: Model, message: Any

@@ -161,6 +161,19 @@ def test_a_corrected_name_is_searchable_and_audited(
     assert "Weiß" not in str(event.detail)
 
 
+def test_the_identifier_of_another_patient_is_refused_in_the_form(
+    admin: Client,
+) -> None:
+    other, patient = PatientFactory(), StudyFactory().patient
+    page = admin.get(row_url("patient", patient.pk))
+    form = page.context["adminform"].form
+    form_data = {name: form.initial.get(name) or "" for name in form.fields}
+    taken = {"patient_id": other.patient_id, "issuer": other.issuer, "reason": "typo"}
+    answer = admin.post(row_url("patient", patient.pk), {**form_data, **taken})
+    assert "already exists" in answer.content.decode()
+    assert Patient.objects.get(pk=patient.pk).patient_id == patient.patient_id
+
+
 def test_a_correction_is_listed_and_can_be_undone(admin: Client) -> None:
     patient = StudyFactory().patient
     former = patient.family_name
