@@ -209,10 +209,14 @@ def _refuse_disagreeing_form(
     image: IncomingImage, identity: Identity, sending: Sending
 ) -> None:
     """Refuse a form that disagrees with a known patient whom the sender may see."""
-    known = Patient.objects.none()
     if identity.patient_id is not None:
         known = Patient.objects.filter(
             patient_id=identity.patient_id, issuer=identity.issuer
+        )
+    else:
+        known = Patient.objects.filter(
+            patient_id__isnull=False,
+            studies__study_instance_uid=image.header.study_instance_uid,
         )
     if sending.actor is not None:
         known = known.visible_to(sending.actor)

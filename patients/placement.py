@@ -155,10 +155,11 @@ def _known_study(image: Placing) -> Study | None:
 
 
 def _of_accession(studies: QuerySet[Study], identity: Identity) -> QuerySet[Study]:
+    """Return studies with this accession number; an unconfirmed claim is none."""
     return studies.filter(
         accession_number=identity.accession_number,
         accession_issuer=identity.accession_issuer,
-    )
+    ).exclude(flags__contains=[StudyFlag.IDENTITY_TO_CONFIRM])
 
 
 def _refuse_other_patient(study: Study, identity: Identity) -> None:

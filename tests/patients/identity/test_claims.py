@@ -3,6 +3,7 @@
 from io import BytesIO
 
 import pytest
+from pydicom.uid import generate_uid
 
 from accounts.models import Department, Role, User
 from patients.identity.assignments import assign_study, undo_assignment
@@ -150,3 +151,39 @@ def test_a_name_in_ideographs_alone_is_shown() -> None:
         SpecificCharacterSet="ISO_IR 192", PatientName="=洪^吉洞", PatientID="IDEO"
     )
     assert send(content).patient.display_name == "洪 吉洞"
+
+
+@pytest.mark.parametrize("same_object", [True, False])
+def test_a_form_without_an_identifier_is_compared_with_the_patient_of_the_study(
+    insider: User, same_object: bool
+) -> None:
+    """The header states no patient; the study was assigned to one meanwhile."""
+    uid = generate_uid()
+    content = image_bytes(
+        StudyInstanceUID=uid, PatientID=None, PatientName=None, pixels=grey_pixels(1)
+    )
+    study = send(content, actor=insider).study
+    admin = UserFactory(role=Role.ADMIN)
+    assign_study(study, patient_id="P-1", reason="called", actor=admin)
+    other = image_bytes(
+        StudyInstanceUID=uid, PatientID=None, PatientName=None, pixels=grey_pixels(2)
+    )
+    again = send(
+        content if same_object else other, actor=insider, patient_name="Roe^Jane"
+    )
+    assert again.reason_code == "identity_mismatch"
+
+
+def test_an_unconfirmed_claim_takes_no_image_of_the_patient_by_accession_number(
+    insider: User, outsider: User
+) -> None:
+    content = image_bytes(PatientID=None, AccessionNumber="A-1", pixels=grey_pixels(1))
+    claimed = send(content, actor=outsider, patient_id="P-1").study
+    form = {"patient_id": "P-1", "accession_number": "A-1"}
+    own = send(picture(2), actor=insider, **form)
+    modality = send(
+        image_bytes(AccessionNumber="A-1", pixels=grey_pixels(3)), actor=insider
+    )
+    for result in (own, modality):
+        assert (result.reason_code, result.patient.patient_id) == ("", "P-1")
+        assert result.study != claimed
