@@ -121,8 +121,8 @@ DATABASES["default"] |= {
     "CONN_HEALTH_CHECKS": True,
     "ATOMIC_REQUESTS": False,
 }
-# The role that owns the tables, for `migrate` only. Every other program uses the role of
-# DATABASE_URL, whose rights `chestx_site/database/privileges.py` lists.
+# The role that owns the tables, for `migrate` only. Every other program uses the role
+# of DATABASE_URL, whose rights `chestx_site/database/privileges.py` lists.
 _owner_url = env.str("DATABASE_OWNER_URL", "")
 if not _owner_url and not env.str("DATABASE_URL", ""):
     _owner_url = embedded.database_owner_url(VAR_DIR)

@@ -1,8 +1,8 @@
 """Delete a study or a patient with all images, results and uploads.
 
-Nothing else deletes: the serving role has no right to. It calls functions of the tables'
-owner, which delete whole studies and patients only, and a transaction without the audit
-event is refused. The audit trail stays; it contains keys, no names.
+Nothing else deletes: the serving role has no right to. It calls functions of the
+tables' owner, which delete whole studies and patients only. A transaction without the
+audit event is refused. The audit trail stays; it contains keys, no names.
 """
 
 from __future__ import annotations

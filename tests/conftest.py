@@ -14,6 +14,7 @@ from pytest_django import DjangoDbBlocker
 
 from accounts.models import AuditEvent
 from tests.brackets import bracketed
+from tests.owner import create_run_as_owner
 
 WHOLLY_SLOW = re.compile(r"^pytestmark = .*\bmark\.slow\b", re.MULTILINE)
 
@@ -57,6 +58,7 @@ def django_db_setup(
 ) -> Generator[None, None, None]:
     """Run the tests as the role that serves, and remove the database as its owner."""
     with django_db_blocker.unblock():
+        create_run_as_owner()
         connection.close()
         connection.settings_dict = settings.DATABASES["default"]
     yield

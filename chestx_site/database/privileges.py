@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
@@ -52,15 +51,17 @@ PRIVILEGES = {
 FUNCTIONS = ("erase_study(uuid)", "erase_patient(uuid)", "erase_uploads(uuid[])")
 
 
-def grant_privileges() -> None:
-    """Grant the serving role what `PRIVILEGES` says, and nothing else.
+def grant_privileges(serving: str) -> None:
+    """Grant a role what `PRIVILEGES` says, and nothing else.
 
     The connection is the owner's.
+
+    Args:
+        serving: Name of the role of DATABASE_URL.
 
     Raises:
         ImproperlyConfigured: A role is a superuser, or one role is both.
     """
-    serving = str(settings.DATABASES["default"]["USER"])
     role = sql.Identifier(serving)
     with transaction.atomic(), connection.cursor() as cursor:
         _refuse_unfit_roles(cursor, serving)
@@ -81,7 +82,12 @@ def grant_privileges() -> None:
             )
             for privileges, names in tables.items()
         ]
-        for function in FUNCTIONS:
+        cursor.execute(
+            "SELECT name FROM unnest(%s::text[]) AS name "
+            "WHERE to_regprocedure(name) IS NOT NULL",
+            [list(FUNCTIONS)],
+        )
+        for (function,) in cursor.fetchall():
             name = sql.SQL(function)
             statements += [
                 sql.SQL("REVOKE ALL ON FUNCTION {} FROM PUBLIC").format(name),
@@ -104,7 +110,7 @@ def _refuse_unfit_roles(cursor: CursorWrapper, serving: str) -> None:
         if name == serving and is_owner:
             raise ImproperlyConfigured(
                 gettext(
-                    "DATABASE_URL and DATABASE_OWNER_URL must name different roles: the "
-                    "role that serves must not own the tables."
+                    "DATABASE_URL and DATABASE_OWNER_URL must name different roles: "
+                    "the role that serves must not own the tables."
                 )
             )

@@ -40,7 +40,7 @@ ACCESS_RULES = f"""\
 # ChestX wrote this file. Only these two roles may connect, by the socket.
 local all {DATABASE_OWNER},{DATABASE_USER} trust
 """
-# Up to version 0.1 the one role `chestx` owned everything and was the superuser.
+# In earlier versions one role, `chestx`, owned everything and was the superuser.
 ROLES = f"""\
 DO $$ BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{DATABASE_OWNER}') THEN
@@ -65,7 +65,7 @@ BEGIN
     END LOOP;
 END $$;
 
-"""
+"""  # noqa: S608 - names of our own roles
 # For tests: each test process has a database of its own.
 ROLES_FOR_TESTS = f"ALTER ROLE {DATABASE_OWNER} CREATEDB;\n\n"
 # For tests: data survive a crash of the server, but not a power cut.

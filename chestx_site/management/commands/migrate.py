@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 from django.core.management.commands import migrate
@@ -19,6 +20,6 @@ class Command(migrate.Command):
             with as_owner():
                 super().handle(*args, **options)
                 if not (options["plan"] or options["check_unapplied"]):
-                    grant_privileges()
+                    grant_privileges(settings.DATABASES["default"]["USER"])
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from error
