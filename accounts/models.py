@@ -132,11 +132,26 @@ class Token(AbstractAuthToken):
         verbose_name_plural = _("tokens")
 
 
-class AuditEvent(models.Model):
-    """An event of the audit trail. A trigger refuses UPDATE and DELETE.
+class DatabaseTimeField(models.DateTimeField):
+    """A time that the database alone writes: Django leaves it out of INSERT.
 
-    Actor and object are stored as kind and UUID, without a foreign key and without a
-    patient's name, so that the event outlives them.
+    The serving role has no right to insert it, not even as DEFAULT.
+    """
+
+    generated = True
+
+    def deconstruct(self) -> Any:
+        """Return a usual time field: for migrations there is no difference."""
+        name, _path, args, kwargs = super().deconstruct()
+        return name, "django.db.models.DateTimeField", args, kwargs
+
+
+class AuditEvent(models.Model):
+    """An event of the audit trail: the serving role may insert and read events only.
+
+    The database gives each event its number and its time. A rolled back transaction
+    leaves a gap in the numbers. Actor and object are stored as kind and UUID, without a
+    foreign key and without a patient's name, so that the event outlives them.
     """
 
     class Outcome(models.TextChoices):
@@ -144,8 +159,7 @@ class AuditEvent(models.Model):
         REFUSED = "refused", _("Refused")
         FAILURE = "failure", _("Failure")
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    at = models.DateTimeField(_("time"), db_default=Now(), editable=False)
+    at = DatabaseTimeField(_("time"), db_default=Now(), editable=False)
     actor_uuid = models.UUIDField(
         _("user key"), null=True, blank=True, help_text=_("Empty for an unknown user.")
     )

@@ -59,11 +59,13 @@ def refuse_unfit_settings() -> None:
                 "share one password. For production, see docs/deployment.md."
             )
         )
-    if os.environ.get("DATABASE_URL") or os.environ.get("REDIS_URL"):
+    own_servers = ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL")
+    if any(os.environ.get(name) for name in own_servers):
         raise DemoError(
             gettext(
-                "The demo starts its own PostgreSQL and Redis. Unset DATABASE_URL and "
-                "REDIS_URL, or follow docs/deployment.md to use your own servers."
+                "The demo starts its own PostgreSQL and Redis. Unset DATABASE_URL, "
+                "DATABASE_OWNER_URL and REDIS_URL, or follow docs/deployment.md to use "
+                "your own servers."
             )
         )
 

@@ -110,7 +110,7 @@ TEMPLATES = [
 ]
 
 # --- Database, sessions, cache -----------------------------------------------
-# None of them in Redis, so that pages work while the broker is down.
+# Sessions and cache are not in Redis, so that pages work while the broker is down.
 DATABASES = {
     "default": env.db_url_config(
         env.str("DATABASE_URL", "") or embedded.database_url(VAR_DIR)
@@ -121,6 +121,16 @@ DATABASES["default"] |= {
     "CONN_HEALTH_CHECKS": True,
     "ATOMIC_REQUESTS": False,
 }
+# The role that owns the tables, for `migrate` only. Every other program uses the role
+# of DATABASE_URL, whose rights `chestx_site/database/privileges.py` lists.
+_owner_url = env.str("DATABASE_OWNER_URL", "")
+if not _owner_url and not env.str("DATABASE_URL", ""):
+    _owner_url = embedded.database_owner_url(VAR_DIR)
+DATABASE_OWNER = env.db_url_config(_owner_url) if _owner_url else {}
+if DATABASE_OWNER and DATABASE_OWNER["NAME"] != DATABASES["default"]["NAME"]:
+    raise ImproperlyConfigured(
+        "DATABASE_URL and DATABASE_OWNER_URL name different databases."
+    )
 SESSION_ENGINE = "django.contrib.sessions.backends.db"
 SESSION_COOKIE_AGE = env.int("SESSION_HOURS", 10) * 3600
 SESSION_COOKIE_SAMESITE = "Lax"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from chestx_site.embedded import database_url, redis_url
+from chestx_site.embedded import database_owner_url, database_url, redis_url
 from chestx_site.embedded.services import EmbeddedServices
 
 _SESSION_DIR = "CHESTX_TEST_SESSION_DIR"
@@ -65,7 +65,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def point_at_servers(session_dir: Path, *, worker_number: int) -> None:
-    """Set DATABASE_URL, REDIS_URL and VAR_DIR for one test process.
+    """Set the URLs of the servers and VAR_DIR for one test process.
 
     Args:
         session_dir: The folder of this test session.
@@ -77,6 +77,7 @@ def point_at_servers(session_dir: Path, *, worker_number: int) -> None:
         (var_dir / name).mkdir(mode=0o700, exist_ok=True)
     os.environ["VAR_DIR"] = str(var_dir)
     os.environ["DATABASE_URL"] = database_url(services)
+    os.environ["DATABASE_OWNER_URL"] = database_owner_url(services)
     os.environ["REDIS_URL"] = redis_url(services, database=worker_number)
 
 

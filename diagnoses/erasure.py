@@ -1,7 +1,8 @@
 """Delete a study or a patient with all images, results and uploads.
 
-Nothing else deletes. The audit trail stays; it contains keys, no names. The trigger
-that refuses deletions allows them in this transaction.
+Nothing else deletes: the serving role has no right to. It calls functions of the
+tables' owner, which delete whole studies and patients only. A transaction without the
+audit event is refused. The audit trail stays; it contains keys, no names.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from django.db.models import QuerySet
 
 from accounts import audit
 from accounts.models import User
-from diagnoses.models import Finding, HeatMap, Prediction, WorklistEntry
+from diagnoses.models import Finding, Prediction
 from diagnoses.worklist import lock_study
 from patients.identity.traces import (
     Person,
@@ -22,17 +23,7 @@ from patients.identity.traces import (
     erase_conflicts_with,
     erase_traces,
 )
-from patients.models import (
-    FlagReconciliation,
-    IdentityDiscrepancy,
-    Instance,
-    Patient,
-    PatientAssignment,
-    PatientCorrection,
-    Series,
-    Study,
-    Upload,
-)
+from patients.models import Instance, Patient, Study, Upload
 from patients.storage import discard_quarantined, remove_object_if_orphan
 
 DELETE = audit.AuditAction.DELETE
@@ -88,7 +79,6 @@ def erase_study(
     """
     erased = Erased()
     with transaction.atomic():
-        _allow_deletion()
         patient_id = study.patient_id
         _erase_study(study, erased, Person.of(study.patient))
         audit.record(
@@ -114,16 +104,12 @@ def erase_patient(
     """
     erased = Erased()
     with transaction.atomic():
-        _allow_deletion()
         locked = Patient.objects.select_for_update().get(pk=patient.pk)
         person = Person.of(locked)
         for study in locked.studies.all():
             _erase_study(study, erased, person)
-        PatientAssignment.objects.filter(from_patient=locked).delete()
-        PatientAssignment.objects.filter(to_patient=locked).delete()
-        FlagReconciliation.objects.filter(patient=locked).delete()
-        PatientCorrection.objects.filter(patient=locked).delete()
-        Patient.objects.filter(pk=locked.pk).delete()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT erase_patient(%s)", [locked.pk])
         erased.add(erase_traces(person, objects=erased.objects | erased.sent))
         audit.record(
             action=DELETE,
@@ -138,14 +124,8 @@ def erase_patient(
     return erased
 
 
-def _allow_deletion() -> None:
-    """Let the triggers allow deletions in this transaction."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('chestx.erasure', 'on', true)")
-
-
 def _erase_study(study: Study, erased: Erased, person: Person) -> None:
-    """Delete the rows that refer to a study, then the study."""
+    """Count what belongs to a study, then delete it."""
     lock_study(study.pk)
     instances = Instance.objects.filter(series__study=study)
     predictions = Prediction.objects.filter(instance__in=instances)
@@ -154,29 +134,20 @@ def _erase_study(study: Study, erased: Erased, person: Person) -> None:
     erased.instances += instances.count()
     erased.predictions += predictions.count()
     erased.findings += findings.count()
-    WorklistEntry.objects.filter(study=study).delete()
-    HeatMap.objects.filter(finding__in=findings).delete()
-    findings.delete()
-    predictions.delete()
     _erase_uploads(instances, erased, person)
     for stored in instances.values_list("object_sha256", "original_sha256"):
         erased.objects |= set(stored) - {""}
-    instances.delete()
-    Series.objects.filter(study=study).delete()
-    PatientAssignment.objects.filter(study=study).delete()
-    IdentityDiscrepancy.objects.filter(study=study).delete()
-    FlagReconciliation.objects.filter(study=study).delete()
-    Study.objects.filter(pk=study.pk).delete()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT erase_study(%s)", [study.pk])
 
 
 def _erase_uploads(
     instances: QuerySet[Instance], erased: Erased, person: Person
 ) -> None:
-    """Delete the uploads of these images, and the uploads in conflict with them."""
+    """Count the uploads of these images; delete the uploads in conflict with them."""
     sent = Upload.objects.filter(instance__in=instances)
     erased.uploads += sent.count()
     erased.sent |= set(sent.exclude(sha256="").values_list("sha256", flat=True))
-    sent.delete()
     erased.add(erase_conflicts_with(instances, person))
 
 

@@ -186,8 +186,13 @@ def complete_prediction(claimed: Claimed, *, run: RunResult) -> bool:
     """
     model_output = run.model_output
     with transaction.atomic():
-        finished = _finish(
-            claimed,
+        held_row = _lock_held(claimed)
+        if held_row is None:
+            return _is_finished_by(claimed)
+        # First: the database refuses findings of a finished run.
+        _save_findings(held_row, run)
+        _finish(
+            held_row,
             status=Status.SUCCEEDED,
             milliseconds=model_output.milliseconds,
             input_sha256=model_output.input_sha256,
@@ -195,10 +200,6 @@ def complete_prediction(claimed: Claimed, *, run: RunResult) -> bool:
             geometry=model_output.geometry.to_json(),
             provenance=_provenance(claimed, run),
         )
-        if finished is None:
-            return _is_finished_by(claimed)
-        _save_findings(finished, run)
-        _announce(finished)
     return True
 
 
@@ -281,15 +282,15 @@ def _end_without_result(
     params: Mapping[str, object] | None,
 ) -> bool:
     with transaction.atomic():
-        finished = _finish(claimed, status=status, **stored_reason(reason_code, params))
-        if finished is None:
+        held_row = _lock_held(claimed)
+        if held_row is None:
             return _is_finished_by(claimed)
-        _announce(finished)
+        _finish(held_row, status=status, **stored_reason(reason_code, params))
     return True
 
 
-def _finish(claimed: Claimed, **values: object) -> Prediction | None:
-    """Finish a row if the claim still holds it; else return None."""
+def _lock_held(claimed: Claimed) -> Prediction | None:
+    """Lock a row and its study if the claim still holds it; else return None."""
     study_id = (
         Prediction.objects.filter(pk=claimed.prediction_id)
         .values_list("instance__series__study", flat=True)
@@ -298,17 +299,30 @@ def _finish(claimed: Claimed, **values: object) -> Prediction | None:
     if study_id is None:
         return None  # erased in the meantime
     lock_study(study_id)
-    changed = held(claimed).update(finished_at=Now(), lease_expires_at=None, **values)
-    if not changed:
+    row = (
+        held(claimed)
+        .select_related("instance__series")
+        .select_for_update(of=("self",), no_key=True)
+        .first()
+    )
+    if row is None:
         logger.warning(
             "The result of prediction %s, attempt %d, came late and was thrown away",
             claimed.prediction_id,
             claimed.attempt,
         )
-        return None
-    return Prediction.objects.select_related("instance__series").get(
-        pk=claimed.prediction_id
-    )
+    return row
+
+
+def _finish(held_row: Prediction, **values: object) -> None:
+    """Finish a locked row; unless it is a shadow run, tell the worklist and others."""
+    row = Prediction.objects.filter(pk=held_row.pk)
+    row.update(finished_at=Now(), lease_expires_at=None, **values)
+    if held_row.shadow:
+        return
+    refresh_entry(held_row.instance.series.study_id)
+    finished = row.select_related("instance__series").get()
+    prediction_finished.send(sender=Prediction, prediction=finished)
 
 
 def _is_finished_by(claimed: Claimed) -> bool:
@@ -318,14 +332,6 @@ def _is_finished_by(claimed: Claimed) -> bool:
         attempt=claimed.attempt,
         status__in=Prediction.FINISHED,
     ).exists()
-
-
-def _announce(prediction: Prediction) -> None:
-    """Update the worklist and send the signal; not for shadow runs."""
-    if prediction.shadow:
-        return
-    refresh_entry(prediction.instance.series.study_id)
-    prediction_finished.send(sender=Prediction, prediction=prediction)
 
 
 def _save_findings(prediction: Prediction, run: RunResult) -> None:

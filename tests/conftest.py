@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.test import override_settings
+from pytest_django import DjangoDbBlocker
 
 from accounts.models import AuditEvent
 from tests.brackets import bracketed
+from tests.owner import create_run_as_owner
 
 WHOLLY_SLOW = re.compile(r"^pytestmark = .*\bmark\.slow\b", re.MULTILINE)
 
@@ -40,6 +42,34 @@ def _quick_settings() -> Generator[None, None, None]:
         WHITENOISE_AUTOREFRESH=True,
     ):
         yield
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(
+    django_db_modify_db_settings_parallel_suffix: None,
+) -> None:
+    """Let the owner of the tables create the test database."""
+    _connect_as(settings.DATABASE_OWNER["USER"])
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    django_db_setup: None, django_db_blocker: DjangoDbBlocker
+) -> Generator[None, None, None]:
+    """Run the tests as the role that serves, and remove the database as its owner."""
+    with django_db_blocker.unblock():
+        create_run_as_owner()
+        connection.close()
+        connection.settings_dict = settings.DATABASES["default"]
+    yield
+    with django_db_blocker.unblock():
+        connection.close()
+        _connect_as(settings.DATABASE_OWNER["USER"])
+
+
+def _connect_as(user: str) -> None:
+    """Use another role from the next connection on, in this thread only."""
+    connection.settings_dict = {**connection.settings_dict, "USER": user}
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 import factory
 import numpy as np
+from django.db.models import Model
 from factory.django import DjangoModelFactory
 
 from accounts.access import STAFF_ROLES
@@ -14,6 +15,7 @@ from accounts.models import Department, Role, User
 from diagnoses.models import Finding, HeatMap, ModelVersion, Prediction
 from patients.identity.names import fold
 from patients.models import Instance, Patient, Series, Study, Upload
+from tests.owner import by_owner
 
 PASSWORD = "a-Password-of-tests-4711"
 _Row = TypeVar("_Row")
@@ -198,7 +200,19 @@ class _PredictionFactory(DjangoModelFactory):
     model_version = factory.SubFactory(_ModelVersionFactory)
 
 
-class _FindingFactory(DjangoModelFactory):
+class _ResultFactory(DjangoModelFactory):
+    """A row of a run that may have ended: only the owner of the tables can add it."""
+
+    class Meta:
+        abstract = True
+
+    @classmethod
+    def _create(cls, model_class: type[Model], *args: Any, **kwargs: Any) -> Model:
+        with by_owner():
+            return super()._create(model_class, *args, **kwargs)
+
+
+class _FindingFactory(_ResultFactory):
     class Meta:
         model = Finding
 
@@ -212,7 +226,7 @@ class _FindingFactory(DjangoModelFactory):
     positive = factory.LazyAttribute(lambda made: made.probability >= made.threshold)
 
 
-class _HeatMapFactory(DjangoModelFactory):
+class _HeatMapFactory(_ResultFactory):
     class Meta:
         model = HeatMap
 

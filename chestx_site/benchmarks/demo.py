@@ -35,7 +35,12 @@ def running_demo(say: Callable[[str], None]) -> Iterator[Site]:
         site = Site(
             folder / "var",
             # Empty: the demo starts its own servers.
-            {"DATABASE_URL": "", "REDIS_URL": "", "SIGN_IN_FAILURES": "100"},
+            {
+                "DATABASE_URL": "",
+                "DATABASE_OWNER_URL": "",
+                "REDIS_URL": "",
+                "SIGN_IN_FAILURES": "100",
+            },
         )
         say(gettext("Starting a demo on port %(port)d") % {"port": site.port})
         demo = site.program("demo", "manage.py", "demo", log=folder / "demo.log")

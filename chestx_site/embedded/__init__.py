@@ -2,6 +2,7 @@
 
 from chestx_site.embedded.places import (
     EmbeddedServiceError,
+    database_owner_url,
     database_url,
     redis_socket,
     redis_url,
@@ -10,6 +11,7 @@ from chestx_site.embedded.places import (
 
 __all__ = [
     "EmbeddedServiceError",
+    "database_owner_url",
     "database_url",
     "redis_socket",
     "redis_url",

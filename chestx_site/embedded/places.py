@@ -18,7 +18,9 @@ from django.utils.translation import gettext
 LONGEST_SOCKET_PATH = 100
 POSTGRESQL_SOCKET_NAME = ".s.PGSQL.5432"
 DATABASE_NAME = "chestx"
-DATABASE_USER = "chestx"
+# Migrates and owns the tables; serves. Neither is a superuser.
+DATABASE_OWNER = "chestx_owner"
+DATABASE_USER = "chestx_app"
 # Data of servers started by root if their unprivileged user cannot enter VAR_DIR,
 # for example below /root.
 ROOT_STATE_DIR = Path("/var/lib/chestx")
@@ -61,10 +63,15 @@ def redis_socket(var_dir: Path) -> Path:
     return socket_dir(var_dir) / "redis" / "redis.sock"
 
 
-def database_url(var_dir: Path) -> str:
+def database_url(var_dir: Path, *, user: str = DATABASE_USER) -> str:
     """Return the URL of the embedded PostgreSQL (libpq and django-environ read it)."""
     host = quote(str(postgresql_socket_dir(var_dir)))
-    return f"postgresql://{DATABASE_USER}@/{DATABASE_NAME}?host={host}"
+    return f"postgresql://{user}@/{DATABASE_NAME}?host={host}"
+
+
+def database_owner_url(var_dir: Path) -> str:
+    """Return the URL for the role that migrates."""
+    return database_url(var_dir, user=DATABASE_OWNER)
 
 
 def redis_url(var_dir: Path, *, database: int = 0) -> str:

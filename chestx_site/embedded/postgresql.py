@@ -17,6 +17,7 @@ from django.utils.translation import gettext
 
 from chestx_site.embedded.places import (
     DATABASE_NAME,
+    DATABASE_OWNER,
     DATABASE_USER,
     EmbeddedServiceError,
     others_may_enter,
@@ -33,6 +34,40 @@ INSTALLATION = f"pginstall{MAJOR}"
 # Keep the values of failed statements (patient names) out of the log. Statements fail
 # regularly, for example when two images create the same patient at once.
 DISCREET_OPTIONS = ("log_min_error_statement=panic", "log_error_verbosity=terse")
+# Only in single-user mode; the server lets no superuser in.
+SUPERUSER = "postgres"
+ACCESS_RULES = f"""\
+# ChestX wrote this file. Only these two roles may connect, by the socket.
+local all {DATABASE_OWNER},{DATABASE_USER} trust
+"""
+# In earlier versions one role, `chestx`, owned everything and was the superuser.
+ROLES = f"""\
+DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{DATABASE_OWNER}') THEN
+        CREATE ROLE {DATABASE_OWNER} LOGIN;
+        CREATE ROLE {DATABASE_USER} LOGIN;
+    END IF;
+END $$;
+
+ALTER DATABASE {DATABASE_NAME} OWNER TO {DATABASE_OWNER};
+
+DO $$ DECLARE statement text;
+BEGIN
+    FOR statement IN
+        SELECT format('ALTER TABLE %s OWNER TO {DATABASE_OWNER}', oid::regclass)
+        FROM pg_class
+        WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v')
+        UNION ALL
+        SELECT format('ALTER ROUTINE %s OWNER TO {DATABASE_OWNER}', oid::regprocedure)
+        FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+    LOOP
+        EXECUTE statement;
+    END LOOP;
+END $$;
+
+"""  # noqa: S608 - names of our own roles
+# For tests: each test process has a database of its own.
+ROLES_FOR_TESTS = f"ALTER ROLE {DATABASE_OWNER} CREATEDB;\n\n"
 # For tests: data survive a crash of the server, but not a power cut.
 HASTY_OPTIONS = ("fsync=off", "full_page_writes=off")
 
@@ -41,8 +76,8 @@ HASTY_OPTIONS = ("fsync=off", "full_page_writes=off")
 class EmbeddedPostgreSQL:
     """A PostgreSQL cluster in a state folder, and its server.
 
-    With `trust`, everyone who reaches the socket is superuser, so there is no TCP and
-    the folder of the socket is closed to other users.
+    With `trust`, everyone who reaches the socket may be either role, so there is no TCP
+    and the folder of the socket is closed to other users. No superuser may connect.
 
     Attributes:
         var_dir: The state folder, VAR_DIR.
@@ -88,6 +123,9 @@ class EmbeddedPostgreSQL:
         if not self._data_dir.exists():
             self._create_cluster(owner)
         self._refuse_other_major()
+        if not self._has_roles():
+            self._remove_stale_pid_file()
+            self._create_roles(owner)
         self.server.command = self._command()
 
     def answers(self) -> bool:
@@ -147,7 +185,7 @@ class EmbeddedPostgreSQL:
             shutil.rmtree(unfinished)
         prepare_dir(unfinished, owner=owner)
         options = [
-            f"--username={DATABASE_USER}",
+            f"--username={SUPERUSER}",
             "--auth=trust",
             "--encoding=UTF8",
             # The same order of names on every system, regardless of its locales.
@@ -159,18 +197,42 @@ class EmbeddedPostgreSQL:
         if not self.durable:
             options.append("--no-sync")
         self._run("initdb", "-D", str(unfinished), *options)
-        self._run(
-            "postgres",
-            "--single",
-            "-F",
-            "-D",
-            str(unfinished),
-            "postgres",
-            given=f"CREATE DATABASE {DATABASE_NAME};\n",
-        )
+        self._run_alone(unfinished, "postgres", f"CREATE DATABASE {DATABASE_NAME};\n\n")
         unfinished.rename(self._data_dir)
 
-    def _run(self, program: str, *arguments: str, given: str = "") -> None:
+    @property
+    def _access_rules(self) -> Path:
+        return self._data_dir / "pg_hba.conf"
+
+    def _has_roles(self) -> bool:
+        return self._access_rules.read_text(encoding="utf-8") == ACCESS_RULES
+
+    def _create_roles(self, owner: int) -> None:
+        """Create both roles and give all tables to the owner.
+
+        The access rules are written last: until then this is done again.
+        """
+        sql = ROLES if self.durable else ROLES + ROLES_FOR_TESTS
+        self._run_alone(self._data_dir, DATABASE_NAME, sql)
+        unfinished = self._access_rules.with_suffix(".unfinished")
+        unfinished.write_text(ACCESS_RULES, encoding="utf-8")
+        unfinished.chmod(0o600)
+        os.chown(unfinished, owner, -1)
+        unfinished.rename(self._access_rules)
+
+    def _run_alone(self, data_dir: Path, database: str, sql: str) -> None:
+        """Run statements as superuser without a server; an empty line ends each."""
+        options = ["--single", "-F", "-j", "-D", str(data_dir)]
+        output = self._run("postgres", *options, database, given=sql)
+        # A failed statement does not change the status of the program.
+        if "ERROR:" in output:
+            raise EmbeddedServiceError(
+                gettext("The database could not be prepared:\n%(output)s")
+                % {"output": output.strip()}
+            )
+
+    def _run(self, program: str, *arguments: str, given: str = "") -> str:
+        """Run a program of PostgreSQL and return what it wrote to stderr."""
         account = self._account
         done = subprocess.run(  # noqa: S603 - our own commands
             [str(self._programs / program), *arguments],
@@ -193,6 +255,7 @@ class EmbeddedPostgreSQL:
                     "output": done.stderr.strip(),
                 }
             )
+        return done.stderr
 
     def _refuse_other_major(self) -> None:
         version_file = self._data_dir / "PG_VERSION"

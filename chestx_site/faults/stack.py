@@ -13,7 +13,12 @@ from django.conf import settings
 from django.utils.translation import gettext
 
 from chestx_site.demo import CELERY, GUNICORN
-from chestx_site.embedded.places import database_url, redis_url, state_dir
+from chestx_site.embedded.places import (
+    database_owner_url,
+    database_url,
+    redis_url,
+    state_dir,
+)
 from chestx_site.embedded.services import EmbeddedServices
 from chestx_site.supervision.processes import wait_until
 from chestx_site.supervision.supervisor import Supervisor
@@ -55,6 +60,7 @@ class FaultStack:
             var_dir,
             {
                 "DATABASE_URL": self.database_url,
+                "DATABASE_OWNER_URL": database_owner_url(var_dir),
                 "REDIS_URL": redis_url(var_dir),
                 "SECRET_KEY": secrets.token_urlsafe(48),
                 "INFERENCE_LEASE_S": str(lease_s),

@@ -10,6 +10,7 @@ from datetime import date
 from typing import Any
 
 from django.conf import settings
+from django.db import connection
 
 from accounts.errors import InvalidInput
 from patients import storage
@@ -172,7 +173,8 @@ def _delete(upload: Upload, traces: Traces) -> None:
     traces.deleted += 1
     if upload.sha256:
         traces.quarantined.add(upload.sha256)
-    upload.delete()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT erase_uploads(ARRAY[%s])", [upload.pk])
 
 
 def _clear(upload: Upload, person: Person, *, stated: bool) -> bool:

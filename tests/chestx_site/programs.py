@@ -26,6 +26,7 @@ PASSWORD = "Test-4711-password"
 # Variables of the test session that other programs must not inherit.
 SESSION_ONLY = (
     "DATABASE_URL",
+    "DATABASE_OWNER_URL",
     "REDIS_URL",
     "PYTEST_PLUGINS",
     "SECRET_KEY",

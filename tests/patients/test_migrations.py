@@ -7,9 +7,12 @@ from datetime import date
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
+from chestx_site.database.owner import as_owner
+from chestx_site.database.privileges import grant_privileges
 from patients.models import Study
 from tests.dicom_factory import image_bytes
 from tests.patients.sending import send
@@ -19,9 +22,11 @@ BEFORE_IDENTITY_WAS_KEPT = ("patients", "0005_names_for_people")
 
 
 def migrate(*targets: tuple[str, str]) -> Any:
-    """Migrate and return the historical apps."""
-    executor = MigrationExecutor(connection)
-    executor.migrate(list(targets))
+    """Migrate as the owner of the tables, and return the historical apps."""
+    with as_owner():
+        executor = MigrationExecutor(connection)
+        executor.migrate(list(targets))
+        grant_privileges(settings.DATABASES["default"]["USER"])
     return executor.loader.project_state(list(targets)).apps
 
 

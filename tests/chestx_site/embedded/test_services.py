@@ -16,7 +16,7 @@ import psycopg
 import pytest
 import redis
 
-from chestx_site.embedded import places
+from chestx_site.embedded import places, postgresql
 from chestx_site.embedded.postgresql import MAJOR, EmbeddedPostgreSQL
 from chestx_site.embedded.services import EmbeddedServices
 from chestx_site.supervision.processes import wait_until
@@ -224,8 +224,50 @@ def test_the_socket_folder_is_closed_to_others(holder: Holder, var_dir: Path) ->
         assert folder.stat().st_mode & 0o077 == 0
 
 
+def test_no_superuser_may_connect(var_dir: Path) -> None:
+    with EmbeddedServices(var_dir, say=lambda _: None):
+        for role in ("postgres", "chestx"):
+            with pytest.raises(
+                psycopg.OperationalError, match=r"no pg_hba\.conf entry"
+            ):
+                psycopg.connect(places.database_url(var_dir, user=role))
+        with _connect(var_dir) as client:
+            roles = client.execute(
+                "SELECT rolname, rolsuper FROM pg_roles WHERE rolname LIKE 'chestx%'"
+            ).fetchall()
+    assert sorted(roles) == [("chestx_app", False), ("chestx_owner", False)]
+
+
+def test_a_cluster_of_one_role_gets_two(
+    var_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As version 0.1 made it: the superuser `chestx` owns the tables."""
+    with monkeypatch.context() as earlier:
+        earlier.setattr(postgresql, "SUPERUSER", "chestx")
+        earlier.setattr(EmbeddedPostgreSQL, "_create_roles", lambda self, owner: None)
+        with (
+            EmbeddedServices(var_dir, say=lambda _: None),
+            psycopg.connect(places.database_url(var_dir, user="chestx")) as client,
+        ):
+            client.execute(
+                "CREATE TABLE kept (id bigint GENERATED ALWAYS AS IDENTITY);"
+                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+                "'BEGIN RETURN NULL; END';"
+                "INSERT INTO kept DEFAULT VALUES;"
+            )
+    with EmbeddedServices(var_dir, say=lambda _: None):
+        with _connect(var_dir) as client:
+            client.execute("INSERT INTO kept DEFAULT VALUES; DROP FUNCTION refuse")
+            assert client.execute("SELECT count(*) FROM kept").fetchone() == (2,)
+        with (
+            psycopg.connect(places.database_url(var_dir)) as client,
+            pytest.raises(psycopg.errors.InsufficientPrivilege),
+        ):
+            client.execute("SELECT FROM kept")
+
+
 def _connect(var_dir: Path) -> psycopg.Connection:
-    return psycopg.connect(places.database_url(var_dir), autocommit=True)
+    return psycopg.connect(places.database_owner_url(var_dir), autocommit=True)
 
 
 def _both_answer(var_dir: Path) -> bool:

@@ -19,7 +19,7 @@ from chestx_site.testing import _worker_number, point_at_servers
 from tests.chestx_site.programs import ROOT, processes_of
 
 # A session in a session starts as from a shell.
-OUTER_ONLY = ("PYTEST_", "CHESTX_TEST_", "DATABASE_URL", "REDIS_URL", "VAR_DIR")
+OUTER_ONLY = ("PYTEST_", "CHESTX_TEST_", "DATABASE_", "REDIS_URL", "VAR_DIR")
 
 
 def shell_environment(**variables: str) -> dict[str, str]:
@@ -43,7 +43,7 @@ def test_a_test_session_has_its_own_servers() -> None:
 def test_a_statement_that_fails_leaves_no_value_in_the_log() -> None:
     """Two images that make one patient at once fail so, as a matter of course."""
     log = Path(os.environ["CHESTX_TEST_SESSION_DIR"]) / "services/log/postgresql.log"
-    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as client:
+    with psycopg.connect(os.environ["DATABASE_OWNER_URL"], autocommit=True) as client:
         client.execute("CREATE TEMP TABLE person (name text UNIQUE, sex char(1))")
         insert = "INSERT INTO person VALUES ('Wachtmeister', 'F')"
         client.execute(insert)
@@ -56,7 +56,7 @@ def test_a_statement_that_fails_leaves_no_value_in_the_log() -> None:
 def test_each_worker_has_a_redis_database_and_a_state_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("DATABASE_URL", "REDIS_URL", "VAR_DIR"):
+    for name in ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL", "VAR_DIR"):
         monkeypatch.setenv(name, "")  # given back after the test
     seen = set()
     for worker in (None, "gw0", "gw1"):

@@ -25,6 +25,7 @@ from diagnoses.models import ModelVersion, SiteAcceptance, StateChange
 from diagnoses.runs import queue_predictions
 from tests.diagnoses.fakes import card_json, default_model, image_row
 from tests.factories import ModelVersionFactory, UserFactory
+from tests.owner import by_owner
 
 pytestmark = pytest.mark.django_db
 NAME = "chestx6-resnet50"
@@ -221,7 +222,8 @@ def test_stored_decisions_and_measurements_cannot_be_changed(model: type) -> Non
     )
     row = model.objects.get()
     for change in (row.save, row.delete):
-        with pytest.raises(DatabaseError, match="is refused"), transaction.atomic():
+        refused = pytest.raises(DatabaseError, match="is refused")
+        with refused, transaction.atomic(), by_owner():
             change()
 
 

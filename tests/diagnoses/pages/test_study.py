@@ -277,16 +277,7 @@ def test_a_page_makes_the_same_number_of_queries_for_any_findings(
     with django_assert_max_num_queries(30) as few:
         html(client, url(image))
     for number in range(20):
-        finding = Finding.objects.create(
-            prediction=run,
-            position=number + 20,
-            label=f"Label {number}",
-            probability=0.1,
-            calibrated=False,
-            threshold=0.5,
-            threshold_source="card",
-            positive=False,
-        )
+        finding = FindingFactory(prediction=run, position=number + 20, probability=0.1)
         HeatMapFactory(finding=finding)
 
     with django_assert_max_num_queries(len(few.captured_queries)):

@@ -1,0 +1,1 @@
+"""The two roles of the database: one owns the tables, one serves."""
