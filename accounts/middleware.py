@@ -59,7 +59,8 @@ def problem_json(error: ChestXError) -> JsonResponse:
 
 def is_api(request: HttpRequest) -> bool:
     """Return whether the request goes to the REST interface."""
-    return request.path.startswith(API_PREFIX)
+    # The path that chooses the view; `path` begins with SCRIPT_NAME.
+    return request.path_info.startswith(API_PREFIX)
 
 
 class SignInRequiredMiddleware:
@@ -84,7 +85,7 @@ class SignInRequiredMiddleware:
         return self._to_sign_in(request)
 
     def _is_open(self, request: HttpRequest) -> bool:
-        path = request.path
+        path = request.path_info
         return path.startswith(settings.STATIC_URL) or path in {
             reverse(name) for name in OPEN_NAMES
         }
@@ -103,7 +104,7 @@ class SignInRequiredMiddleware:
             return HttpResponse(
                 status=HTTPStatus.UNAUTHORIZED, headers={"HX-Redirect": sign_in}
             )
-        if request.method == "GET" and request.path != "/":
+        if request.method == "GET" and request.path_info != "/":
             sign_in += "?" + urlencode({"next": request.get_full_path()})
         return redirect(sign_in)
 

@@ -28,7 +28,10 @@ PRODUCTION = CHESTX_ENV == "production"
 if PRODUCTION:
     missing = [
         name
-        for name in ("SECRET_KEY", "ALLOWED_HOSTS", "DATABASE_URL", "REDIS_URL")
+        for name in (
+            *("SECRET_KEY", "ALLOWED_HOSTS", "DATABASE_URL", "REDIS_URL"),
+            "PROXY_COUNT",
+        )
         if not env.str(name, "")
     ]
     if missing:
@@ -49,7 +52,19 @@ PORT = env.int("PORT", 8000)
 DEBUG = False
 # Development uses a new key at each start; the demo keeps one in VAR_DIR.
 SECRET_KEY = env.str("SECRET_KEY", "") or secrets.token_urlsafe(48)
+SHORTEST_SECRET_KEY = 50
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+if PRODUCTION and len(SECRET_KEY) < SHORTEST_SECRET_KEY:
+    raise ImproperlyConfigured(
+        f"SECRET_KEY has {len(SECRET_KEY)} characters; production needs at least "
+        f"{SHORTEST_SECRET_KEY} random ones. Make one: "
+        "python -c 'import secrets; print(secrets.token_urlsafe(64))'"
+    )
+if PRODUCTION and any("*" in host for host in ALLOWED_HOSTS):
+    raise ImproperlyConfigured(
+        "ALLOWED_HOSTS has a '*'; production needs the host names of the site, "
+        "separated by commas."
+    )
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 ROOT_URLCONF = "chestx_site.urls"
 WSGI_APPLICATION = "chestx_site.wsgi.application"
