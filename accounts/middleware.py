@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
-from django.urls import reverse
+from django.urls import get_script_prefix, reverse
 from django.utils.translation import gettext_lazy as _
 
 from accounts.errors import ChestXError, NotSignedIn
@@ -63,6 +63,12 @@ def is_api(request: HttpRequest) -> bool:
     return request.path_info.startswith(API_PREFIX)
 
 
+def _open_paths() -> set[str]:
+    """Return the paths that need no sign-in, without SCRIPT_NAME before them."""
+    prefix = get_script_prefix().rstrip("/")
+    return {reverse(name).removeprefix(prefix) for name in OPEN_NAMES}
+
+
 class SignInRequiredMiddleware:
     """Send every user who is not signed in to the sign-in page.
 
@@ -86,9 +92,7 @@ class SignInRequiredMiddleware:
 
     def _is_open(self, request: HttpRequest) -> bool:
         path = request.path_info
-        return path.startswith(settings.STATIC_URL) or path in {
-            reverse(name) for name in OPEN_NAMES
-        }
+        return path.startswith(settings.STATIC_URL) or path in _open_paths()
 
     def _unauthorised(self) -> HttpResponse:
         answer = problem_json(

@@ -99,6 +99,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
+    "chestx_site.web.bodies.SmallBodyMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -236,9 +237,12 @@ SPECTACULAR_SETTINGS = {
 # --- Uploads -----------------------------------------------------------------
 MAX_FILE_BYTES = env.int("MAX_FILE_MB", 512) * 1024 * 1024
 MAX_REQUEST_BYTES = env.int("MAX_REQUEST_MB", 4096) * 1024 * 1024
-DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+# Of all forms without files, and of JSON documents. The web server receives so much
+# before it starts a thread.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
 DATA_UPLOAD_MAX_NUMBER_FILES = env.int("MAX_FILES_A_REQUEST", 500)
-FILE_UPLOAD_HANDLERS = ["patients.files.upload_handler.LimitedUploadHandler"]
+# The upload routes take files by a handler of their own.
+FILE_UPLOAD_HANDLERS = ["patients.files.upload_handler.FieldsOnlyHandler"]
 # Files during their upload (created by the upload handler), on the file system of the
 # objects.
 INCOMING_DIR = VAR_DIR / "incoming"

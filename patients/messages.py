@@ -82,6 +82,9 @@ MALFORMED_REQUEST = Message(
         "Correct the program that sends it."
     ),
 )
+UNEXPECTED_FILE = Message(
+    "unexpected_file", _("Send files to the upload page or to POST /api/v1/uploads/.")
+)
 NAMELESS_PART = Message(
     "malformed_request.nameless_part",
     _(

@@ -112,7 +112,9 @@ class ClientSocket:
         if not rest:
             return
         if self._unsent is None:
-            self._unsent = tempfile.SpooledTemporaryFile(_SPOOLED_IN_MEMORY)
+            self._unsent = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - see flush
+                _SPOOLED_IN_MEMORY
+            )
         self._unsent.seek(self._unsent_to)
         self._unsent.write(rest)
         self._unsent_to += len(rest)

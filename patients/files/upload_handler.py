@@ -173,6 +173,21 @@ class LimitedUploadHandler(FileUploadHandler):
         self.file.close()
 
 
+class FieldsOnlyHandler(LimitedUploadHandler):
+    """Read a form of fields in memory; refuse one with a file.
+
+    Every route but those that take uploads reads its forms with it.
+    """
+
+    def new_file(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse the file, before any of it is written.
+
+        Raises:
+            InvalidInput: unexpected_file.
+        """
+        raise InvalidInput(messages.UNEXPECTED_FILE)
+
+
 class _ReceivedForm:
     """The fields and files of a form, as they arrive."""
 
@@ -315,8 +330,19 @@ def safe_file_name(name: str) -> str:
     return NAMELESS if shown.strip(". ") == "" else shown
 
 
+def take_files_of(request: HttpRequest) -> None:
+    """Let the form of a request bring files, unless it has been read already.
+
+    The caller has checked that the user may send files.
+    """
+    if not hasattr(request, "_files"):
+        request.upload_handlers = [LimitedUploadHandler(request)]
+
+
 def read_body(request: HttpRequest) -> None:
     """Receive the whole form, so that `request.POST` and `request.FILES` have it.
+
+    The caller has checked that the user may send files.
 
     Raises:
         RefusedBodyError: It has no Content-Length, is too large, incomplete or
@@ -326,6 +352,7 @@ def read_body(request: HttpRequest) -> None:
     size = int(length) if length and length.isdecimal() else None
     try:
         _check_length(request)
+        take_files_of(request)
         _ = request.FILES
         check_request_size(request)
     except RefusedBodyError:
