@@ -86,7 +86,6 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "knox",
-    "chestx_site.web.sign_in_config.FailedSignInsConfig",
     "django_htmx",
     "accounts",
     "patients",
@@ -107,7 +106,6 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "accounts.middleware.SignInRequiredMiddleware",
     "accounts.middleware.ErrorPagesMiddleware",
-    "axes.middleware.AxesMiddleware",
 ]
 TEMPLATES = [
     {
@@ -170,7 +168,7 @@ LOGIN_URL = "sign-in"
 LOGIN_REDIRECT_URL = "worklist"
 LOGOUT_REDIRECT_URL = "sign-in"
 AUTHENTICATION_BACKENDS = [
-    "axes.backends.AxesStandaloneBackend",
+    "accounts.backends.LockOutBackend",
     "django.contrib.auth.backends.ModelBackend",
 ]
 AUTH_PASSWORD_VALIDATORS = [
@@ -183,20 +181,18 @@ AUTH_PASSWORD_VALIDATORS = [
         ".UserAttributeSimilarityValidator"
     },
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "accounts.passwords.OwnNameValidator"},
+    {"NAME": "accounts.passwords.GuessesValidator"},
 ]
-AXES_FAILURE_LIMIT = env.int("SIGN_IN_FAILURES", 10)
-AXES_COOLOFF_TIME = timedelta(minutes=env.int("SIGN_IN_COOLOFF_MINUTES", 10))
-AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_RESET_ON_SUCCESS = True
-AXES_VERBOSE = False
+SIGN_IN_FAILURES = env.int("SIGN_IN_FAILURES", 10)
+SIGN_IN_FAILURES_OF_AN_ADDRESS = env.int("SIGN_IN_FAILURES_OF_AN_ADDRESS", 50)
+SIGN_IN_COOLOFF_MINUTES = env.int("SIGN_IN_COOLOFF_MINUTES", 15)
 # Number of trusted proxies that report the client's address.
-AXES_IPWARE_PROXY_COUNT = env.int("PROXY_COUNT", 0)
-TRUSTED_PROXY_COUNT = AXES_IPWARE_PROXY_COUNT
-AXES_CLIENT_IP_CALLABLE = "accounts.audit.client_address"
-# The audit trail has every sign-in; ChestX's own admin lists lock-outs.
-AXES_DISABLE_ACCESS_LOG = True
-AXES_ENABLE_ADMIN = False
-AXES_LOCKOUT_CALLABLE = "accounts.views.locked_out"
+TRUSTED_PROXY_COUNT = env.int("PROXY_COUNT", 0)
+if TRUSTED_PROXY_COUNT < 0:
+    raise ImproperlyConfigured(
+        f"PROXY_COUNT is {TRUSTED_PROXY_COUNT}; it must be 0 or the number of proxies."
+    )
 KNOX_TOKEN_MODEL = "accounts.Token"  # noqa: S105 - the name of a model
 # knox's own table would stay empty beside ours and break every flush.
 MIGRATION_MODULES = {"knox": None}
@@ -319,7 +315,7 @@ if PRODUCTION:
     SECURE_HSTS_PRELOAD = True
     SESSION_COOKIE_SECURE = True
     CSRF_COOKIE_SECURE = True
-    if AXES_IPWARE_PROXY_COUNT:
+    if TRUSTED_PROXY_COUNT:
         SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 # --- Log: one line per event, never a patient's name -------------------------
