@@ -14,9 +14,9 @@ from django.http import HttpRequest
 from accounts import audit
 from accounts.audit import AuditAction, AuditSource, Outcome
 from accounts.errors import AuditUnavailable
-from accounts.lock_out import forget, name_digest
 from accounts.middleware import is_api
 from accounts.models import User
+from accounts.sign_in.lock_out import forget, name_digest
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from django.urls import reverse_lazy
 from accounts import audit
 from accounts.audit import AuditAction, AuditSource, Outcome
 from accounts.errors import AuditUnavailable, TooManyTries
-from accounts.forms import PasswordForm, SignInForm
 from accounts.models import Token
+from accounts.sign_in.forms import PasswordForm, SignInForm
 
 
 class SignInView(auth_views.LoginView):

@@ -168,7 +168,7 @@ LOGIN_URL = "sign-in"
 LOGIN_REDIRECT_URL = "worklist"
 LOGOUT_REDIRECT_URL = "sign-in"
 AUTHENTICATION_BACKENDS = [
-    "accounts.backends.LockOutBackend",
+    "accounts.sign_in.backends.LockOutBackend",
     "django.contrib.auth.backends.ModelBackend",
 ]
 AUTH_PASSWORD_VALIDATORS = [
@@ -181,8 +181,8 @@ AUTH_PASSWORD_VALIDATORS = [
         ".UserAttributeSimilarityValidator"
     },
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
-    {"NAME": "accounts.passwords.OwnNameValidator"},
-    {"NAME": "accounts.passwords.GuessesValidator"},
+    {"NAME": "accounts.sign_in.passwords.OwnNameValidator"},
+    {"NAME": "accounts.sign_in.passwords.GuessesValidator"},
 ]
 SIGN_IN_FAILURES = env.int("SIGN_IN_FAILURES", 10)
 SIGN_IN_FAILURES_OF_AN_ADDRESS = env.int("SIGN_IN_FAILURES_OF_AN_ADDRESS", 50)
@@ -242,6 +242,9 @@ FILE_UPLOAD_HANDLERS = ["patients.files.upload_handler.FieldsOnlyHandler"]
 # Files during their upload (created by the upload handler), on the file system of the
 # objects.
 INCOMING_DIR = VAR_DIR / "incoming"
+# Quotas of this folder: for the uploads of a user at a time, and in total.
+INCOMING_USER_BYTES = env.int("INCOMING_USER_MB", 8192) * 1024 * 1024
+INCOMING_BYTES = env.int("INCOMING_MB", 32_768) * 1024 * 1024
 FILE_UPLOAD_PERMISSIONS = 0o600
 DECODE_TIMEOUT_S = env.float("DECODE_TIMEOUT_S", 20)
 DECODE_MEMORY_BYTES = env.int("DECODE_MEMORY_MB", 2048) * 1024 * 1024

@@ -45,6 +45,13 @@ REQUEST_TOO_LARGE = Message(
         "requests."
     ),
 )
+QUOTA_TOO_SMALL = Message(
+    "quota_too_small",
+    _(
+        "At most %(limit_mb)d MB may be received at once. Send the files in several "
+        "requests."
+    ),
+)
 INFLATED_TOO_LARGE = Message(
     "too_large.inflated",
     _("The compressed header unpacks to more than %(limit_mb)d MB."),

@@ -9,8 +9,8 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from accounts import lock_out
 from accounts.models import AuditEvent, FailedSignIns, Role
+from accounts.sign_in import lock_out
 from tests.clients import person
 from tests.factories import PASSWORD, UserFactory
 

@@ -6,9 +6,10 @@ import pytest
 from django.test import Client, override_settings
 from django.urls import reverse
 
-from accounts import audit, lock_out
+from accounts import audit
 from accounts.errors import AuditUnavailable
 from accounts.models import AuditEvent, Role, Token
+from accounts.sign_in import lock_out
 from accounts.tokens import issue_token
 from tests.clients import person
 from tests.factories import PASSWORD, UserFactory

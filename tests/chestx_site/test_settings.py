@@ -145,7 +145,10 @@ def test_sessions_cache_and_lock_out_do_not_use_redis() -> None:
     assert settings.SESSION_ENGINE == "django.contrib.sessions.backends.db"
     backends = [cache["BACKEND"] for cache in settings.CACHES.values()]
     assert not [backend for backend in backends if "redis" in backend.lower()]
-    assert settings.AUTHENTICATION_BACKENDS[0] == "accounts.backends.LockOutBackend"
+    assert (
+        settings.AUTHENTICATION_BACKENDS[0]
+        == "accounts.sign_in.backends.LockOutBackend"
+    )
     assert FailedSignIns.objects.db == "default"
 
 

@@ -6,9 +6,9 @@ from django.contrib.auth.backends import BaseBackend
 from django.contrib.auth.signals import user_login_failed
 from django.http import HttpRequest
 
-from accounts import lock_out
 from accounts.errors import TooManyTries
 from accounts.models import User
+from accounts.sign_in import lock_out
 
 
 class LockOutBackend(BaseBackend):

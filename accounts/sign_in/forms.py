@@ -10,8 +10,8 @@ from django.contrib.auth.forms import (
 )
 from django.http import HttpRequest
 
-from accounts import lock_out
 from accounts.models import User
+from accounts.sign_in import lock_out
 
 
 class SignInForm(AuthenticationForm):
