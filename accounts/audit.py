@@ -75,7 +75,7 @@ def record(
         patients: Keys of the patients whose data are shown or changed.
         outcome: Success, refused or failure.
         detail: Facts for the reader of the audit trail. Never a patient's name.
-        actor_name: The user name as typed, if there is no actor.
+        actor_name: A user name as typed, if there is no actor.
 
     Raises:
         AuditUnavailable: The event cannot be written: do not answer.

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
-from django.urls import reverse
+from django.urls import get_script_prefix, reverse
 from django.utils.translation import gettext_lazy as _
 
 from accounts.errors import ChestXError, NotSignedIn
@@ -59,7 +59,14 @@ def problem_json(error: ChestXError) -> JsonResponse:
 
 def is_api(request: HttpRequest) -> bool:
     """Return whether the request goes to the REST interface."""
-    return request.path.startswith(API_PREFIX)
+    # The path that chooses the view; `path` begins with SCRIPT_NAME.
+    return request.path_info.startswith(API_PREFIX)
+
+
+def _open_paths() -> set[str]:
+    """Return the paths that need no sign-in, without SCRIPT_NAME before them."""
+    prefix = get_script_prefix().rstrip("/")
+    return {reverse(name).removeprefix(prefix) for name in OPEN_NAMES}
 
 
 class SignInRequiredMiddleware:
@@ -84,10 +91,8 @@ class SignInRequiredMiddleware:
         return self._to_sign_in(request)
 
     def _is_open(self, request: HttpRequest) -> bool:
-        path = request.path
-        return path.startswith(settings.STATIC_URL) or path in {
-            reverse(name) for name in OPEN_NAMES
-        }
+        path = request.path_info
+        return path.startswith(settings.STATIC_URL) or path in _open_paths()
 
     def _unauthorised(self) -> HttpResponse:
         answer = problem_json(
@@ -103,7 +108,7 @@ class SignInRequiredMiddleware:
             return HttpResponse(
                 status=HTTPStatus.UNAUTHORIZED, headers={"HX-Redirect": sign_in}
             )
-        if request.method == "GET" and request.path != "/":
+        if request.method == "GET" and request.path_info != "/":
             sign_in += "?" + urlencode({"next": request.get_full_path()})
         return redirect(sign_in)
 

@@ -8,6 +8,7 @@ from django.contrib.auth.models import UserManager as DjangoUserManager
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from knox.models import AbstractAuthToken, AuthTokenManager
 from knox.settings import CONSTANTS
@@ -167,7 +168,7 @@ class AuditEvent(models.Model):
         _("user name"),
         max_length=150,
         blank=True,
-        help_text=_("The user name as it was typed."),
+        help_text=_("Empty for an unknown user: its keyed hash is in the details."),
     )
     action = models.CharField(_("action"), max_length=48)
     object_kind = models.CharField(_("object"), max_length=32, blank=True)
@@ -224,3 +225,41 @@ class AuditSubject(models.Model):
 
     def __str__(self) -> str:
         return str(self.patient_uuid)
+
+
+class FailedSignIns(models.Model):
+    """Failed sign-ins that count towards a lock-out; deleting the row ends it.
+
+    Attributes:
+        name_digest: Keyed hash of the user name; "" in the row of an address, which
+            counts the failures of all names.
+        user: The user of this name, if there is one.
+        failures: They become fewer with time.
+    """
+
+    name_digest = models.CharField(max_length=64, blank=True, editable=False)
+    user = models.ForeignKey(
+        User, on_delete=models.CASCADE, null=True, blank=True, verbose_name=_("user")
+    )
+    address = models.GenericIPAddressField(_("address"), null=True, blank=True)
+    failures = models.FloatField(_("failures"), default=0)
+    last_at = models.DateTimeField(_("last failure"), default=timezone.now)
+    locked_until = models.DateTimeField(_("locked until"), null=True, blank=True)
+
+    class Meta:
+        ordering = ("-last_at",)
+        verbose_name = _("failed sign-ins")
+        verbose_name_plural = _("failed sign-ins")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("name_digest", "address"),
+                nulls_distinct=False,
+                name="failed_sign_ins_once",
+            ),
+        )
+        indexes = (models.Index(fields=("last_at",), name="failed_sign_ins_by_time"),)
+
+    def __str__(self) -> str:
+        if self.user is not None:
+            return f"{self.user.get_username()} · {self.address or '–'}"
+        return f"{self.name_digest[:8] or '–'} · {self.address or '–'}"

@@ -1,5 +1,6 @@
 """Write audit events for sign-in, failed sign-in and sign-out."""
 
+import logging
 from typing import Any
 
 from django.contrib.auth.signals import (
@@ -12,15 +13,19 @@ from django.http import HttpRequest
 
 from accounts import audit
 from accounts.audit import AuditAction, AuditSource, Outcome
+from accounts.errors import AuditUnavailable
 from accounts.middleware import is_api
 from accounts.models import User
+from accounts.sign_in.lock_out import forget, name_digest
+
+logger = logging.getLogger(__name__)
 
 
 @receiver(user_logged_in)
 def record_sign_in(
     sender: type[User], request: HttpRequest, user: User, **kwargs: Any
 ) -> None:
-    """Record a sign-in. If this fails, the user is not signed in."""
+    """Record a sign-in and forget failed ones. If this fails, nobody is signed in."""
     audit.record(
         action=AuditAction.SIGN_IN,
         actor=user,
@@ -29,6 +34,7 @@ def record_sign_in(
         object_kind="user",
         object_uuid=user.pk,
     )
+    forget(request, user.get_username())
 
 
 @receiver(user_login_failed)
@@ -36,17 +42,25 @@ def record_failed_sign_in(
     sender: str,
     credentials: dict[str, Any],
     request: HttpRequest | None = None,
+    locked_out: bool = False,
     **kwargs: Any,
 ) -> None:
-    """Record a failed sign-in under the name as typed, also while locked out."""
+    """Record a failed sign-in, also while locked out.
+
+    The name of a user is kept, of an unknown name only the keyed hash: it may be a
+    password that was typed into the wrong field.
+    """
+    name = str(credentials.get(User.USERNAME_FIELD) or "")
+    is_known = User.objects.filter(username=name).exists()
+    detail: dict[str, object] = {"locked_out": locked_out}
     audit.record(
         action=AuditAction.SIGN_IN,
         actor=None,
-        actor_name=str(credentials.get(User.USERNAME_FIELD) or ""),
+        actor_name=name if is_known else "",
         request=request,
         source=_source(request),
         outcome=Outcome.REFUSED,
-        detail={"locked_out": bool(getattr(request, "axes_locked_out", False))},
+        detail=detail if is_known else detail | {"name_digest": name_digest(name)},
     )
 
 
@@ -54,8 +68,10 @@ def record_failed_sign_in(
 def record_sign_out(
     sender: type[User], request: HttpRequest, user: User | None, **kwargs: Any
 ) -> None:
-    """Record a sign-out."""
-    if user is not None:
+    """Record a sign-out. It works without the audit trail too: it shows nothing."""
+    if user is None:
+        return
+    try:
         audit.record(
             action=AuditAction.SIGN_OUT,
             actor=user,
@@ -64,6 +80,8 @@ def record_sign_out(
             object_kind="user",
             object_uuid=user.pk,
         )
+    except AuditUnavailable:
+        logger.error("the sign-out of user %s is not in the audit trail", user.pk)
 
 
 def _source(request: HttpRequest | None) -> str:

@@ -1,22 +1,19 @@
 """Pages for sign-in, sign-out and password change."""
 
-from http import HTTPStatus
+from typing import Any
 
-from django.conf import settings
 from django.contrib.auth import views as auth_views
 from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse_lazy
-from django.utils.translation import ngettext
 
 from accounts import audit
 from accounts.audit import AuditAction, AuditSource, Outcome
 from accounts.errors import AuditUnavailable, TooManyTries
-from accounts.forms import SignInForm
-from accounts.middleware import is_api, problem_json
 from accounts.models import Token
+from accounts.sign_in.forms import PasswordForm, SignInForm
 
 
 class SignInView(auth_views.LoginView):
@@ -25,6 +22,20 @@ class SignInView(auth_views.LoginView):
     template_name = "accounts/sign_in.html"
     authentication_form = SignInForm
     redirect_authenticated_user = True
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Sign in; show the form with the waiting time after too many failures."""
+        try:
+            return super().post(request, *args, **kwargs)
+        except TooManyTries as error:
+            # The template needs no more; a real form would check the password again.
+            form = {"non_field_errors": [error.message], "is_bound": True}
+            answer = render(
+                request, self.template_name, {"form": form}, status=error.status
+            )
+            for name, value in error.headers.items():
+                answer[name] = value
+            return answer
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
         """Sign in, unless the audit event cannot be written."""
@@ -43,7 +54,12 @@ class PasswordView(auth_views.PasswordChangeView):
     """Change the user's own password; other sessions of the user end."""
 
     template_name = "accounts/password_change.html"
+    form_class = PasswordForm
     success_url = reverse_lazy("worklist")
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        """Give the form the request, for the address of the tries."""
+        return super().get_form_kwargs() | {"request": self.request}
 
     def form_valid(self, form: PasswordChangeForm) -> HttpResponse:
         """Change the password and delete the user's tokens."""
@@ -69,36 +85,3 @@ class PasswordView(auth_views.PasswordChangeView):
             object_uuid=user.pk,
             outcome=outcome,
         )
-
-
-def locked_out(
-    request: HttpRequest,
-    original_response: HttpResponse | None = None,
-    credentials: dict[str, object] | None = None,
-) -> HttpResponse:
-    """Answer a locked-out user (AXES_LOCKOUT_CALLABLE)."""
-    wait_s = int(settings.AXES_COOLOFF_TIME.total_seconds())
-    minutes = wait_s // 60
-    error = TooManyTries(
-        ngettext(
-            "Too many failed sign-ins for this user name. "
-            "Try again in %(minutes)d minute.",
-            "Too many failed sign-ins for this user name. "
-            "Try again in %(minutes)d minutes.",
-            minutes,
-        ),
-        params={"minutes": minutes},
-        retry_after=wait_s,
-    )
-    if is_api(request):
-        return problem_json(error)
-    answer = render(
-        request,
-        SignInView.template_name,
-        # The template needs no more; a real form would check the password again.
-        {"form": {"non_field_errors": [error.message], "is_bound": True}},
-        status=HTTPStatus.TOO_MANY_REQUESTS,
-    )
-    for name, value in error.headers.items():
-        answer[name] = value
-    return answer

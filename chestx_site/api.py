@@ -2,6 +2,7 @@
 
 from django.urls import URLPattern, URLResolver, path
 from django.utils.translation import gettext
+from drf_spectacular.authentication import SessionScheme
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.routers import SimpleRouter
@@ -25,6 +26,13 @@ class ScopedTokenScheme(OpenApiAuthenticationExtension):
             "name": "Authorization",
             "description": gettext("`Token …`, from `POST /api/v1/auth/token/`."),
         }
+
+
+class UploadSessionScheme(SessionScheme):
+    """Session authentication of the uploads, the same as elsewhere for a client."""
+
+    target_class = "diagnoses.api.uploads.SessionAfterRoleCheck"
+    name = "uploadCookieAuth"
 
 
 router = SimpleRouter()

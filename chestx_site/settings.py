@@ -28,7 +28,10 @@ PRODUCTION = CHESTX_ENV == "production"
 if PRODUCTION:
     missing = [
         name
-        for name in ("SECRET_KEY", "ALLOWED_HOSTS", "DATABASE_URL", "REDIS_URL")
+        for name in (
+            *("SECRET_KEY", "ALLOWED_HOSTS", "DATABASE_URL", "REDIS_URL"),
+            "PROXY_COUNT",
+        )
         if not env.str(name, "")
     ]
     if missing:
@@ -49,7 +52,19 @@ PORT = env.int("PORT", 8000)
 DEBUG = False
 # Development uses a new key at each start; the demo keeps one in VAR_DIR.
 SECRET_KEY = env.str("SECRET_KEY", "") or secrets.token_urlsafe(48)
+SHORTEST_SECRET_KEY = 50
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+if PRODUCTION and len(SECRET_KEY) < SHORTEST_SECRET_KEY:
+    raise ImproperlyConfigured(
+        f"SECRET_KEY has {len(SECRET_KEY)} characters; production needs at least "
+        f"{SHORTEST_SECRET_KEY} random ones. Make one: "
+        "python -c 'import secrets; print(secrets.token_urlsafe(64))'"
+    )
+if PRODUCTION and any("*" in host for host in ALLOWED_HOSTS):
+    raise ImproperlyConfigured(
+        "ALLOWED_HOSTS has a '*'; production needs the host names of the site, "
+        "separated by commas."
+    )
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 ROOT_URLCONF = "chestx_site.urls"
 WSGI_APPLICATION = "chestx_site.wsgi.application"
@@ -71,7 +86,6 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "knox",
-    "chestx_site.web.sign_in_config.FailedSignInsConfig",
     "django_htmx",
     "accounts",
     "patients",
@@ -84,6 +98,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
+    "chestx_site.web.bodies.SmallBodyMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -91,7 +106,6 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "accounts.middleware.SignInRequiredMiddleware",
     "accounts.middleware.ErrorPagesMiddleware",
-    "axes.middleware.AxesMiddleware",
 ]
 TEMPLATES = [
     {
@@ -164,7 +178,7 @@ LOGIN_URL = "sign-in"
 LOGIN_REDIRECT_URL = "worklist"
 LOGOUT_REDIRECT_URL = "sign-in"
 AUTHENTICATION_BACKENDS = [
-    "axes.backends.AxesStandaloneBackend",
+    "accounts.sign_in.backends.LockOutBackend",
     "django.contrib.auth.backends.ModelBackend",
 ]
 AUTH_PASSWORD_VALIDATORS = [
@@ -177,20 +191,18 @@ AUTH_PASSWORD_VALIDATORS = [
         ".UserAttributeSimilarityValidator"
     },
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "accounts.sign_in.passwords.OwnNameValidator"},
+    {"NAME": "accounts.sign_in.passwords.GuessesValidator"},
 ]
-AXES_FAILURE_LIMIT = env.int("SIGN_IN_FAILURES", 10)
-AXES_COOLOFF_TIME = timedelta(minutes=env.int("SIGN_IN_COOLOFF_MINUTES", 10))
-AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_RESET_ON_SUCCESS = True
-AXES_VERBOSE = False
+SIGN_IN_FAILURES = env.int("SIGN_IN_FAILURES", 10)
+SIGN_IN_FAILURES_OF_AN_ADDRESS = env.int("SIGN_IN_FAILURES_OF_AN_ADDRESS", 50)
+SIGN_IN_COOLOFF_MINUTES = env.int("SIGN_IN_COOLOFF_MINUTES", 15)
 # Number of trusted proxies that report the client's address.
-AXES_IPWARE_PROXY_COUNT = env.int("PROXY_COUNT", 0)
-TRUSTED_PROXY_COUNT = AXES_IPWARE_PROXY_COUNT
-AXES_CLIENT_IP_CALLABLE = "accounts.audit.client_address"
-# The audit trail has every sign-in; ChestX's own admin lists lock-outs.
-AXES_DISABLE_ACCESS_LOG = True
-AXES_ENABLE_ADMIN = False
-AXES_LOCKOUT_CALLABLE = "accounts.views.locked_out"
+TRUSTED_PROXY_COUNT = env.int("PROXY_COUNT", 0)
+if TRUSTED_PROXY_COUNT < 0:
+    raise ImproperlyConfigured(
+        f"PROXY_COUNT is {TRUSTED_PROXY_COUNT}; it must be 0 or the number of proxies."
+    )
 KNOX_TOKEN_MODEL = "accounts.Token"  # noqa: S105 - the name of a model
 # knox's own table would stay empty beside ours and break every flush.
 MIGRATION_MODULES = {"knox": None}
@@ -231,12 +243,18 @@ SPECTACULAR_SETTINGS = {
 # --- Uploads -----------------------------------------------------------------
 MAX_FILE_BYTES = env.int("MAX_FILE_MB", 512) * 1024 * 1024
 MAX_REQUEST_BYTES = env.int("MAX_REQUEST_MB", 4096) * 1024 * 1024
-DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+# Of all forms without files, and of JSON documents. The web server receives so much
+# before it starts a thread.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
 DATA_UPLOAD_MAX_NUMBER_FILES = env.int("MAX_FILES_A_REQUEST", 500)
-FILE_UPLOAD_HANDLERS = ["patients.files.upload_handler.LimitedUploadHandler"]
+# The upload routes take files by a handler of their own.
+FILE_UPLOAD_HANDLERS = ["patients.files.upload_handler.FieldsOnlyHandler"]
 # Files during their upload (created by the upload handler), on the file system of the
 # objects.
 INCOMING_DIR = VAR_DIR / "incoming"
+# Quotas of this folder: for the uploads of a user at a time, and in total.
+INCOMING_USER_BYTES = env.int("INCOMING_USER_MB", 8192) * 1024 * 1024
+INCOMING_BYTES = env.int("INCOMING_MB", 32_768) * 1024 * 1024
 FILE_UPLOAD_PERMISSIONS = 0o600
 DECODE_TIMEOUT_S = env.float("DECODE_TIMEOUT_S", 20)
 DECODE_MEMORY_BYTES = env.int("DECODE_MEMORY_MB", 2048) * 1024 * 1024
@@ -310,7 +328,7 @@ if PRODUCTION:
     SECURE_HSTS_PRELOAD = True
     SESSION_COOKIE_SECURE = True
     CSRF_COOKIE_SECURE = True
-    if AXES_IPWARE_PROXY_COUNT:
+    if TRUSTED_PROXY_COUNT:
         SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 # --- Log: one line per event, never a patient's name -------------------------

@@ -49,22 +49,29 @@ class PixelFacts:
 
 
 @dataclass(frozen=True)
-class DecodedPicture:
-    """Pixels of a PNG, JPEG, TIFF or BMP as they are seen.
+class EncodedPicture:
+    """A PNG, JPEG, TIFF or BMP as it is seen, upright, without loss.
 
     Attributes:
-        pixels: uint8 or uint16, (H, W) or (H, W, 3) RGB, upright.
+        samples: 1 (grey) or 3 (RGB).
         bits: Bits of a sample.
         lossy: Whether its format loses information.
-        format: PNG, JPEG, TIFF or BMP.
+        native_bytes: Size of its pixels, uncompressed.
         shown_range: The values that are black and white; None for colours.
+        jpeg_ls: Whether the data are JPEG-LS; if not, they are native pixels, Little
+            Endian, colours by pixel, since JPEG-LS would be larger.
+        data: The pixels.
     """
 
-    pixels: np.ndarray
+    rows: int
+    columns: int
+    samples: int
     bits: int
     lossy: bool
-    format: str
+    native_bytes: int
     shown_range: tuple[int, int] | None
+    jpeg_ls: bool
+    data: bytes
 
 
 def warm_up() -> None:
@@ -113,20 +120,31 @@ def greatest_difference(path_a: Path, path_b: Path) -> float:
     return float(head["difference"])
 
 
-def read_picture(path: Path) -> DecodedPicture:
-    """Decode a PNG, JPEG, TIFF or BMP file.
+def encode_picture(path: Path) -> EncodedPicture:
+    """Decode a PNG, JPEG, TIFF or BMP file and encode its pixels without loss.
 
     Raises: as `pixel_facts`.
     """
     head, payload = _decode("picture", path)
-    low_and_high = head.get("range")
-    return DecodedPicture(
-        pixels=_pixels(head, payload),
-        bits=head["bits"],
-        lossy=head["lossy"],
-        format=head["format"],
-        shown_range=tuple(low_and_high) if low_and_high else None,
-    )
+    if head["shown_range"] is not None:
+        head["shown_range"] = tuple(head["shown_range"])
+    return EncodedPicture(**head, data=bytes(payload))
+
+
+def inflate(path: Path, to: Path, *, start: int) -> None:
+    """Inflate the dataset of a deflated DICOM file (PS3.5 A.5) into another file.
+
+    Args:
+        path: The deflated file.
+        to: An empty file.
+        start: Where the dataset begins.
+
+    Raises:
+        InvalidInput: truncated_file, damaged_file, too_large (more than its header
+            announces) or decoder_killed.
+        Unavailable: decoder_busy.
+    """
+    _decode("inflate", path, to=str(Path(to).resolve()), start=start)
 
 
 def _pixels(head: dict[str, Any], payload: bytearray) -> np.ndarray:

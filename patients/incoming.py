@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from django.conf import settings
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless
 
 from accounts.errors import InvalidInput, TooLarge
 from patients import containers, decode, messages, storage
@@ -20,6 +20,9 @@ from patients.dicom.header import Header, PatientIdentity, read_header
 from patients.files.temporary import sha256_of
 from patients.identity.submitted import SubmittedIdentity
 from patients.secondary_capture import wrap_picture
+
+# What `wrap_picture` writes where it does not keep a JPEG as it is.
+_ENCODED_ANEW = frozenset({ExplicitVRLittleEndian, JPEGLSLossless})
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,7 @@ def opened(
         storage.on_disk(source) as path,
     ):
         image = _image(path, sha256="" if picture else receipt.sha256, picture=picture)
-        if picture and image.header.transfer_syntax_uid == ExplicitVRLittleEndian:
+        if picture and image.header.transfer_syntax_uid in _ENCODED_ANEW:
             image.original = file
         yield image
 

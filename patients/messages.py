@@ -45,6 +45,13 @@ REQUEST_TOO_LARGE = Message(
         "requests."
     ),
 )
+QUOTA_TOO_SMALL = Message(
+    "quota_too_small",
+    _(
+        "At most %(limit_mb)d MB may be received at once. Send the files in several "
+        "requests."
+    ),
+)
 INFLATED_TOO_LARGE = Message(
     "too_large.inflated",
     _("The compressed header unpacks to more than %(limit_mb)d MB."),
@@ -81,6 +88,9 @@ MALFORMED_REQUEST = Message(
         "The request is not valid multipart/form-data: %(detail)s. Nothing was stored. "
         "Correct the program that sends it."
     ),
+)
+UNEXPECTED_FILE = Message(
+    "unexpected_file", _("Send files to the upload page or to POST /api/v1/uploads/.")
 )
 NAMELESS_PART = Message(
     "malformed_request.nameless_part",

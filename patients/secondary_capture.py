@@ -23,10 +23,11 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
+    JPEGLSLossless,
     SecondaryCaptureImageStorage,
 )
 
-from accounts.errors import InvalidInput
+from accounts.errors import InvalidInput, TooLarge
 from patients import decode, messages
 from patients.containers import Kind
 from patients.dicom import tags
@@ -76,7 +77,8 @@ def wrap_picture(
     the same picture sent again with another spelling would be a conflict otherwise.
 
     A baseline or extended sequential grey or YBR JPEG is kept unchanged. Everything
-    else is decoded, its EXIF orientation applied, and stored uncompressed.
+    else is decoded, its EXIF orientation applied, and stored as JPEG-LS Lossless, or
+    uncompressed where that is smaller.
 
     Returns:
         An open temporary file at its start; `.name` is its path, closing deletes it.
@@ -84,6 +86,7 @@ def wrap_picture(
     Raises:
         InvalidInput: unreadable_pixels, too_many_pixels, decoder_killed or
             invalid_header (an identifier that a DICOM header cannot hold).
+        TooLarge: The object would be larger than a file may be.
         Unavailable: decoder_busy.
     """
     issuer = identity.issuer or settings.DEFAULT_ISSUER
@@ -122,22 +125,22 @@ def _pixels(file: IO[bytes], kind: Kind) -> _Pixels:
             if _is_legal(jpeg):
                 return _unchanged(jpeg, data[: jpeg.length])
     with on_disk(file) as path:
-        decoded = decode.read_picture(path)
+        encoded = decode.encode_picture(path)
         size_bytes = path.stat().st_size
-    values = decoded.pixels
-    bits = decoded.bits
-    data = values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
-    samples = 3 if values.ndim == 3 else 1
     return _Pixels(
-        rows=values.shape[0],
-        columns=values.shape[1],
-        samples=samples,
-        bits=bits,
-        photometric_interpretation="RGB" if samples == 3 else "MONOCHROME2",
-        data=data + b"\0" * (len(data) % 2),
-        transfer_syntax_uid=ExplicitVRLittleEndian,
-        lossy_ratio=len(data) / size_bytes if decoded.lossy else None,
-        shown_range=decoded.shown_range,
+        rows=encoded.rows,
+        columns=encoded.columns,
+        samples=encoded.samples,
+        bits=encoded.bits,
+        photometric_interpretation="RGB" if encoded.samples == 3 else "MONOCHROME2",
+        data=encapsulate([encoded.data])
+        if encoded.jpeg_ls
+        else encoded.data + b"\0" * (len(encoded.data) % 2),
+        transfer_syntax_uid=JPEGLSLossless
+        if encoded.jpeg_ls
+        else ExplicitVRLittleEndian,
+        lossy_ratio=encoded.native_bytes / size_bytes if encoded.lossy else None,
+        shown_range=encoded.shown_range,
     )
 
 
@@ -222,6 +225,11 @@ def _write(dataset: Dataset, transfer_syntax_uid: UID) -> IO[bytes]:
     dataset.file_meta = meta
     memory = io.BytesIO()
     dcmwrite(memory, dataset, enforce_file_format=True)
+    if memory.tell() > settings.MAX_FILE_BYTES:
+        raise TooLarge(
+            messages.FILE_TOO_LARGE,
+            params={"limit_mb": settings.MAX_FILE_BYTES // (1024 * 1024)},
+        )
     out = new_temporary_file()
     out.write(memory.getbuffer())
     out.flush()

@@ -5,14 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from axes.models import AccessAttempt
 from django.contrib import admin
 from django.contrib.admindocs.views import simplify_regex
 from django.urls import URLPattern, URLResolver, get_resolver
-from django.utils import timezone
 
 from accounts import audit
-from accounts.models import User
+from accounts.models import FailedSignIns, User
 from accounts.tokens import issue_token
 from diagnoses.models import Finding, Prediction, SiteAcceptance, StateChange
 from diagnoses.worklist import refresh_entry
@@ -120,9 +118,7 @@ def make_record(user: User) -> Record:
         reason="tests",
         reconciled_by=user,
     )
-    AccessAttempt.objects.create(
-        username="x", failures_since_start=1, attempt_time=timezone.now()
-    )
+    FailedSignIns.objects.create(name_digest="0" * 64, user=user, failures=1)
     issue_token(UserFactory())
     audit.record(action="view", actor=user, source="web", patients=[patient.pk])
     record = Record(user, study, instance, prediction, finding)

@@ -79,7 +79,6 @@ DATA = {
 ADMIN_DATA = {
     r"Normal|Bacterial pneumonia|Tuberculosis": "labels, as a model names them",
     r"^\s*[a-z_]+(, [a-z_]+)+\s*$": "scopes of a token",
-    r"Attempted Access: [\d .:+-]+": "a row of django-axes, which has no translation",
     r"\b(True|False|None)\b": "alternative texts that Django does not translate",
     r"\brotated\b": "a reason code",
     r"\bmd5\b|\b\w\w\*+": "the hash of a password",

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from axes.models import AccessAttempt
 from django import forms
 from django.apps import apps
 from django.contrib import admin
@@ -21,7 +20,14 @@ from django.utils.translation import gettext_lazy as _
 from accounts.access import STAFF_ROLES, Action
 from accounts.admin.audited import AuditedAdmin
 from accounts.audit import AuditAction, AuditSource
-from accounts.models import AuditEvent, AuditSubject, Department, Token, User
+from accounts.models import (
+    AuditEvent,
+    AuditSubject,
+    Department,
+    FailedSignIns,
+    Token,
+    User,
+)
 
 if TYPE_CHECKING:
     from django_stubs_ext import WithAnnotations
@@ -135,21 +141,15 @@ class TokenAdmin(AuditedAdmin):
         return ", ".join(names)
 
 
-@admin.register(AccessAttempt)
-class AccessAttemptAdmin(AuditedAdmin):
-    """Failed sign-ins that count towards a lock-out; deleting one ends it."""
+@admin.register(FailedSignIns)
+class FailedSignInsAdmin(AuditedAdmin):
+    """Failed sign-ins that count towards a lock-out; deleting a row ends it."""
 
     deletable = True
-    list_display = ("username", "ip_address", "failures_since_start", "attempt_time")
-    search_fields = ("username", "ip_address")
-    fields = (
-        "username",
-        "ip_address",
-        "user_agent",
-        "path_info",
-        "failures_since_start",
-        "attempt_time",
-    )
+    list_display = ("user", "address", "failures", "last_at", "locked_until")
+    list_select_related = ("user",)
+    search_fields = ("user__username", "address")
+    fields = list_display
     readonly_fields = fields
 
 

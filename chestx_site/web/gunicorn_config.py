@@ -9,17 +9,24 @@ from typing import Any
 from chestx_site.supervision.processes import die_with_parent
 
 bind = f"127.0.0.1:{os.environ.get('PORT', '8000')}"
-# Threads: uploads mostly wait for the network, the disk and the decoder.
-worker_class = "gthread"
+worker_class = "chestx_site.web.gunicorn_worker.BufferingWorker"
 workers = 2
-threads = 4
+# Of the pages; uploads have their own.
+threads = 8
+worker_connections = 400
 preload_app = True
-# Large uploads take minutes; threads keep the worker's heartbeat going meanwhile.
+# The main loop of a worker sends the heartbeat, however long a request takes.
 timeout = 60
 graceful_timeout = 3
 # The heartbeat is a file: on a busy disk it would come late.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 control_socket_disable = True
+# No header changes SCRIPT_NAME or PATH_INFO, and none the scheme: Django reads
+# X-Forwarded-Proto itself where PROXY_COUNT says so.
+forwarder_headers = ""
+forwarded_allow_ips = ""
+# Would write answers past the buffer of the client's connection.
+sendfile = False
 accesslog = None
 # Access logs would contain search terms, which may be patient names.
 errorlog = "-"

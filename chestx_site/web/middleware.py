@@ -104,10 +104,10 @@ class SecurityHeadersMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Add the headers to the answer."""
         response = self.get_response(request)
-        policy = _DOCS if request.path == DOCS_PATH else _STRICT
+        policy = _DOCS if request.path_info == DOCS_PATH else _STRICT
         response.headers.setdefault("Content-Security-Policy", _header(policy))
         response.headers.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
-        if not request.path.startswith(settings.STATIC_URL):
+        if not request.path_info.startswith(settings.STATIC_URL):
             # Every page behind the sign-in may show a patient.
             response.headers.setdefault("Cache-Control", "no-store, private")
         return response

@@ -10,6 +10,7 @@ from django.db.models import Exists, OuterRef
 from django.utils.translation import gettext
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework.authentication import SessionAuthentication
 from rest_framework.exceptions import ValidationError
 from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
 from rest_framework.parsers import MultiPartParser
@@ -22,6 +23,7 @@ from accounts.api.audited import AuditedReadMixin
 from accounts.api.validation import invalid_input
 from accounts.errors import ChestXError, Conflict, InvalidInput, TooLarge
 from accounts.middleware import PROBLEM_JSON, problem
+from accounts.tokens import ScopedTokenAuthentication
 from diagnoses.api.serializers import (
     TakenFilesSerializer,
     UploadRequestSerializer,
@@ -35,6 +37,7 @@ from diagnoses.uploads import (
     refusing_all,
     take_files,
 )
+from patients.files.upload_handler import take_files_of
 from patients.models import Instance, Upload
 
 
@@ -71,6 +74,16 @@ class UploadFilter(filters.FilterSet):
         return uploads.filter(models.Q(image_visible=True), **{path: key})
 
 
+class SessionAfterRoleCheck(SessionAuthentication):
+    """Session authentication that leaves the CSRF check to the view.
+
+    The check reads the form with its files, so the role is checked before.
+    """
+
+    def enforce_csrf(self, request: Request) -> None:
+        """Leave the check to `create`, the only method that changes something."""
+
+
 class UploadViewSet(
     AuditedReadMixin, ListModelMixin, RetrieveModelMixin, GenericViewSet
 ):
@@ -78,6 +91,7 @@ class UploadViewSet(
 
     queryset = Upload.objects.none()
     serializer_class = UploadSerializer
+    authentication_classes = (ScopedTokenAuthentication, SessionAfterRoleCheck)
     parser_classes = (MultiPartParser,)
     required_action = Action.READ_PATIENTS
     required_actions: ClassVar = {"create": Action.UPLOAD}
@@ -150,6 +164,9 @@ def _take(
         ChestXError: The whole request is refused, or nothing can be stored now.
     """
     sent, actor, source = request._request, signed_in_user(request), Upload.Source.REST
+    if isinstance(request.successful_authenticator, SessionAfterRoleCheck):
+        take_files_of(sent)
+        SessionAuthentication().enforce_csrf(request)
     receive(sent, source=source, actor=actor, refused=refused)
     with refusing_all(sent, source=source, actor=actor, refused=refused):
         form = _checked_form(request)

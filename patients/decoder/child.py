@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import cv2
+import jpeg_ls
 import numpy as np
 from pydicom.dataset import Dataset
 
@@ -32,11 +33,15 @@ from ml.pixels import (
     read_dataset,
     read_picture,
 )
+from patients.decoder.inflating import inflate
 
 _PR_SET_PDEATHSIG = 1
 _FLOAT_PIXELS = {"FloatPixelData": "<f4", "DoubleFloatPixelData": "<f8"}
 
-Answer = tuple[dict[str, Any], bytes | memoryview]
+# Interleave mode of JPEG-LS (ISO/IEC 14495-1, C.2.3), as Planar Configuration 0.
+_BY_PIXEL = 2
+
+Answer = tuple[dict[str, Any], bytes | bytearray | memoryview]
 
 
 def facts(path: str, *, budget_s: float) -> Answer:
@@ -86,13 +91,56 @@ def difference(path: str, *, other: str) -> Answer:
 
 
 def picture(path: str) -> Answer:
-    """Decode a PNG, JPEG, TIFF or BMP."""
+    """Decode a PNG, JPEG, TIFF or BMP, and encode it without loss if it shrinks.
+
+    A small file may have 400 MB of pixels: those never leave this process.
+    """
     decoded = read_picture(Path(path).read_bytes())
-    head, payload = _array(decoded.pixels)
-    head |= {"bits": decoded.bits, "lossy": decoded.lossy, "format": decoded.format}
-    if decoded.pixels.ndim == 2:
-        head["range"] = display_range(decoded.pixels, bits=decoded.bits)
-    return head, payload
+    pixels = decoded.pixels
+    rows, columns = pixels.shape[:2]
+    samples = 3 if pixels.ndim == 3 else 1
+    head = {
+        "rows": rows,
+        "columns": columns,
+        "samples": samples,
+        "bits": decoded.bits,
+        "lossy": decoded.lossy,
+        "native_bytes": pixels.nbytes,
+        "shown_range": None,
+    }
+    if samples == 1:
+        head["shown_range"] = display_range(pixels, bits=decoded.bits)
+    native = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<"))
+    codestream = _jpeg_ls(native, samples, decoded.bits)
+    head["jpeg_ls"] = codestream is not None
+    return head, native.tobytes() if codestream is None else codestream
+
+
+def _jpeg_ls(native: np.ndarray, samples: int, bits: int) -> bytearray | None:
+    """Encode pixels without loss (ISO/IEC 14495-1); None if they would not shrink."""
+    try:
+        codestream = jpeg_ls.encode_buffer(
+            native.tobytes(),
+            rows=native.shape[0],
+            columns=native.shape[1],
+            samples_per_pixel=samples,
+            bits_stored=bits,
+            interleave_mode=_BY_PIXEL if samples > 1 else None,
+        )
+    except RuntimeError as error:
+        # The encoder has room for the size of the pixels.
+        if "destination buffer is too small" not in str(error):
+            raise
+        return None
+    return codestream if len(codestream) < native.nbytes else None
+
+
+def inflate_dataset(path: str, *, to: str, start: int) -> Answer:
+    """Inflate the dataset of a deflated DICOM file into another file."""
+    with Path(path).open("rb") as deflated, Path(to).open("wb") as out:
+        deflated.seek(start)
+        inflate(deflated, out)
+    return {}, b""
 
 
 _OPERATIONS: dict[str, Callable[..., Answer]] = {
@@ -101,6 +149,7 @@ _OPERATIONS: dict[str, Callable[..., Answer]] = {
     "annotations": annotations,
     "difference": difference,
     "picture": picture,
+    "inflate": inflate_dataset,
 }
 
 
@@ -145,7 +194,9 @@ def _own_stdout() -> IO[bytes]:
     return own
 
 
-def _answer(out: IO[bytes], head: dict[str, Any], payload: bytes | memoryview) -> None:
+def _answer(
+    out: IO[bytes], head: dict[str, Any], payload: bytes | bytearray | memoryview
+) -> None:
     line = json.dumps({**head, "payload_bytes": len(payload)}, default=str)
     out.write(line.encode() + b"\n")
     out.write(payload)

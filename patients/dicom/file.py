@@ -1,10 +1,10 @@
 """An open DICOM file: the start and the encoding of its dataset (PS3.10)."""
 
 import struct
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Protocol
 
 from pydicom.uid import (
@@ -15,20 +15,18 @@ from pydicom.uid import (
 )
 
 from accounts.errors import InvalidInput
-from patients import messages
+from patients import decode, messages
 from patients.files.mapped import Bytes, mapped
-from patients.files.temporary import new_temporary_file
+from patients.files.temporary import new_temporary_file, on_disk
 
 PREAMBLE_BYTES = 128
 MEDIA_STORAGE_SOP_CLASS_UID = 0x00020002
 TRANSFER_SYNTAX_UID = 0x00020010
-MAX_INFLATED_BYTES = 512 * 1024 * 1024
 # VRs whose explicit length has four bytes (PS3.5 table 7.1-1).
 LONG_VRS = frozenset(
     {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN"}
     | {b"UR", b"UT", b"UV"}
 )
-_INFLATE_STEP = 256 * 1024
 
 
 class _Extent(Protocol):
@@ -64,13 +62,15 @@ def open_dicom(file: IO[bytes]) -> Iterator[DicomBytes]:
     """Open a DICOM file (PS3.10 section 7); a deflated dataset is inflated to disk.
 
     Raises:
-        InvalidInput: not_dicom, truncated_file, or too_large (a deflated dataset).
+        InvalidInput: not_dicom, or for a deflated dataset truncated_file, too_large or
+            decoder_killed.
+        Unavailable: The decoder, which inflates, is busy for too long.
     """
     with mapped(file) as data:
         syntax, _sop_class, start = _read_file_meta(data)
         if syntax == DeflatedExplicitVRLittleEndian:
-            with new_temporary_file() as inflated:
-                _inflate(data, start, inflated)
+            with on_disk(file) as path, new_temporary_file() as inflated:
+                decode.inflate(path, Path(inflated.name), start=start)
                 with mapped(inflated) as dataset:
                     yield DicomBytes(dataset, 0, False, True, syntax)
             return
@@ -116,27 +116,3 @@ def _read_file_meta(data: Bytes) -> tuple[str, str, int]:
     if not uids.get(TRANSFER_SYNTAX_UID):
         raise InvalidInput(messages.NO_TRANSFER_SYNTAX)
     return uids[TRANSFER_SYNTAX_UID], uids[MEDIA_STORAGE_SOP_CLASS_UID], pos
-
-
-def _inflate(data: Bytes, start: int, out: IO[bytes]) -> None:
-    """Inflate a dataset (PS3.5 A.5), at most MAX_INFLATED_BYTES."""
-    unpacker, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
-    try:
-        for pos in range(start, len(data), _INFLATE_STEP):
-            packed = data[pos : pos + _INFLATE_STEP]
-            while packed and not unpacker.eof:
-                chunk = unpacker.decompress(packed, 4 * _INFLATE_STEP)
-                total += len(chunk)
-                if total > MAX_INFLATED_BYTES:
-                    raise InvalidInput(
-                        messages.INFLATED_TOO_LARGE,
-                        params={"limit_mb": MAX_INFLATED_BYTES // (1024 * 1024)},
-                    )
-                out.write(chunk)
-                packed = unpacker.unconsumed_tail
-            if unpacker.eof:
-                break
-    except zlib.error as error:
-        raise InvalidInput(messages.DAMAGED_DEFLATED) from error
-    if not unpacker.eof:
-        raise InvalidInput(messages.TRUNCATED_DEFLATED)

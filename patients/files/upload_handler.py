@@ -31,12 +31,18 @@ from patients.files.multipart import (
     Part,
     decoded_text,
 )
-from patients.files.temporary import new_temporary_file, storage_unavailable
+from patients.files.temporary import (
+    check_quota,
+    new_temporary_file,
+    storage_unavailable,
+)
 
 logger = logging.getLogger(__name__)
 
 # The name of a file whose name is empty without its folders.
 NAMELESS = "unnamed"
+# How much is written between two looks at the quota.
+_QUOTA_STEP_BYTES = 4 * 1024 * 1024
 
 
 class LimitedUploadedFile(UploadedFile):
@@ -113,6 +119,8 @@ class LimitedUploadHandler(FileUploadHandler):
 
     chunk_size = 256 * 1024
     file: LimitedUploadedFile
+    _unchecked_bytes = 0
+    _written_bytes = 0
 
     def handle_raw_input(
         self,
@@ -130,6 +138,7 @@ class LimitedUploadHandler(FileUploadHandler):
             TooManyFilesSent, TooManyFieldsSent, RequestDataTooBig: Over a limit.
         """
         if content_length <= settings.MAX_REQUEST_BYTES:
+            self._unchecked_bytes = content_length
             return _ReceivedForm(self).parse(input_data.read, boundary)
         if self.request is not None:
             cast("LimitedRequest", self.request).too_large = True
@@ -138,8 +147,9 @@ class LimitedUploadHandler(FileUploadHandler):
     def new_file(self, *args: Any, **kwargs: Any) -> None:
         """Open a temporary file for the next file of the form."""
         super().new_file(*args, **kwargs)
+        self._check_quota(self._unchecked_bytes)
         self.file = LimitedUploadedFile(
-            new_temporary_file(),
+            new_temporary_file(self._owner),
             self.file_name,
             self.content_type,
             self.charset,
@@ -159,6 +169,22 @@ class LimitedUploadHandler(FileUploadHandler):
             self.file.content.truncate()
             return
         self.file.write(raw_data)
+        self._written_bytes += len(raw_data)
+        if self._written_bytes > _QUOTA_STEP_BYTES:
+            self._check_quota(0)
+
+    def _check_quota(self, more_bytes: int) -> None:
+        """Check the whole request before its first file, and what is there later.
+
+        Requests that start together may each fit: what they write is counted too.
+        """
+        self._written_bytes = self._unchecked_bytes = 0
+        check_quota(self._owner, more_bytes=more_bytes)
+
+    @property
+    def _owner(self) -> str:
+        user = getattr(self.request, "user", None)
+        return str(user.pk) if user is not None and user.pk else ""
 
     def file_complete(self, file_size: int) -> LimitedUploadedFile:
         """Return the file with its hash and size, at its start."""
@@ -171,6 +197,21 @@ class LimitedUploadHandler(FileUploadHandler):
     def upload_interrupted(self) -> None:
         """Close the temporary file of an interrupted upload, which deletes it."""
         self.file.close()
+
+
+class FieldsOnlyHandler(LimitedUploadHandler):
+    """Read a form of fields in memory; refuse one with a file.
+
+    Every route but those that take uploads reads its forms with it.
+    """
+
+    def new_file(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse the file, before any of it is written.
+
+        Raises:
+            InvalidInput: unexpected_file.
+        """
+        raise InvalidInput(messages.UNEXPECTED_FILE)
 
 
 class _ReceivedForm:
@@ -315,8 +356,19 @@ def safe_file_name(name: str) -> str:
     return NAMELESS if shown.strip(". ") == "" else shown
 
 
+def take_files_of(request: HttpRequest) -> None:
+    """Let the form of a request bring files, unless it has been read already.
+
+    The caller has checked that the user may send files.
+    """
+    if not hasattr(request, "_files"):
+        request.upload_handlers = [LimitedUploadHandler(request)]
+
+
 def read_body(request: HttpRequest) -> None:
     """Receive the whole form, so that `request.POST` and `request.FILES` have it.
+
+    The caller has checked that the user may send files.
 
     Raises:
         RefusedBodyError: It has no Content-Length, is too large, incomplete or
@@ -326,6 +378,7 @@ def read_body(request: HttpRequest) -> None:
     size = int(length) if length and length.isdecimal() else None
     try:
         _check_length(request)
+        take_files_of(request)
         _ = request.FILES
         check_request_size(request)
     except RefusedBodyError:

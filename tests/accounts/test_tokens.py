@@ -120,7 +120,7 @@ def test_token_requests_are_audited_also_failed_ones() -> None:
 
 def test_the_lock_out_applies_to_token_requests() -> None:
     user = UserFactory()
-    for _ in range(settings.AXES_FAILURE_LIMIT):
+    for _ in range(settings.SIGN_IN_FAILURES):
         _ask(user.username, "wrong")
     status, body = _ask(user.username)
     assert status == 429

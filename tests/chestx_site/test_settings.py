@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pydicom.config
 import pytest
-from axes.handlers.database import AxesDatabaseHandler
-from axes.handlers.proxy import AxesProxyHandler
 from django.conf import settings
 
+from accounts.models import FailedSignIns
 from tests.chestx_site.programs import ROOT, environment
 
 PRODUCTION = {
@@ -24,6 +23,7 @@ PRODUCTION = {
     "ALLOWED_HOSTS": "chestx.example.org",
     "DATABASE_URL": "postgresql://chestx:made-up@database.example.org/chestx",
     "REDIS_URL": "redis://queue.example.org:6379/0",
+    "PROXY_COUNT": "0",
 }
 
 
@@ -56,13 +56,31 @@ def setting(name: str, **variables: str) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["SECRET_KEY", "ALLOWED_HOSTS", "DATABASE_URL", "REDIS_URL"]
+    "name", ["SECRET_KEY", "ALLOWED_HOSTS", "DATABASE_URL", "REDIS_URL", "PROXY_COUNT"]
 )
 def test_production_refuses_to_start_without_required_settings(name: str) -> None:
     half = {key: value for key, value in PRODUCTION.items() if key != name}
     refused = manage("check", **half)
     assert refused.returncode != 0
     assert f"CHESTX_ENV=production needs {name}" in refused.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("SECRET_KEY", "x" * 49, "SECRET_KEY has 49 characters"),
+        ("ALLOWED_HOSTS", "*", "ALLOWED_HOSTS has a '*'"),
+        ("ALLOWED_HOSTS", "chestx.example.org,*", "ALLOWED_HOSTS has a '*'"),
+        ("PROXY_COUNT", "-1", "PROXY_COUNT is -1"),
+    ],
+)
+def test_production_refuses_to_start_with_weak_settings(
+    name: str, value: str, sentence: str
+) -> None:
+    refused = manage("check", **(PRODUCTION | {name: value}))
+    assert refused.returncode != 0
+    assert sentence in refused.stderr
 
 
 @pytest.mark.slow
@@ -127,8 +145,11 @@ def test_sessions_cache_and_lock_out_do_not_use_redis() -> None:
     assert settings.SESSION_ENGINE == "django.contrib.sessions.backends.db"
     backends = [cache["BACKEND"] for cache in settings.CACHES.values()]
     assert not [backend for backend in backends if "redis" in backend.lower()]
-    handler = AxesProxyHandler.get_implementation()
-    assert isinstance(handler, AxesDatabaseHandler)
+    assert (
+        settings.AUTHENTICATION_BACKENDS[0]
+        == "accounts.sign_in.backends.LockOutBackend"
+    )
+    assert FailedSignIns.objects.db == "default"
 
 
 def test_messages_of_pydicom_about_headers_are_not_logged() -> None:

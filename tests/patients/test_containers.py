@@ -242,11 +242,17 @@ def png_of(header: bytes, data: bytes) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunks
 
 
-def test_a_deflated_dataset_is_unpacked_up_to_a_limit(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("size_mb", [20, 600])
+def test_a_deflated_dataset_larger_than_its_header_announces_is_refused(
+    size_mb: int,
 ) -> None:
-    monkeypatch.setattr(dicom_file, "MAX_INFLATED_BYTES", 5000)
-    assert reason(deflated()) == "too_large"
+    """64 x 48 pixels by its header; zeros deflate to a thousandth."""
+    dataset = image(pixels=grey_pixels())
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.DataSetTrailingPadding = bytes(size_mb * 1024 * 1024)
+    content = written(dataset)
+    assert len(content) < size_mb * 1024 * 1024 / 500
+    assert reason(content) == "too_large"
 
 
 def nested(depth: int, *, undefined: bool) -> bytes:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jpeg_ls
 import numpy as np
 import pytest
 from pydicom.uid import (
@@ -142,10 +143,14 @@ def test_a_lossy_copy_is_close(stored: Store) -> None:
     assert decode.greatest_difference(lossless, lossy) <= 2
 
 
-def test_a_picture_is_decoded(stored: Store) -> None:
-    picture = decode.read_picture(stored(png(grey_pixels())))
-    np.testing.assert_array_equal(picture.pixels, grey_pixels())
-    assert not picture.lossy
+def test_a_picture_is_encoded_without_loss(stored: Store) -> None:
+    picture = decode.encode_picture(stored(png(grey_pixels())))
+    assert (picture.rows, picture.columns) == grey_pixels().shape
+    assert (picture.samples, picture.bits, picture.lossy) == (1, 16, False)
+    assert picture.jpeg_ls
+    assert picture.native_bytes == grey_pixels().nbytes
+    pixels = jpeg_ls.decode(np.frombuffer(picture.data, np.uint8))
+    np.testing.assert_array_equal(pixels, grey_pixels())
 
 
 def test_damaged_pixels_are_refused(stored: Store) -> None:

@@ -15,12 +15,13 @@ from pydicom import dcmread
 from pydicom.dataset import FileDataset
 from pydicom.encaps import get_frame
 from pydicom.uid import (
-    ExplicitVRLittleEndian,
     JPEGBaseline8Bit,
+    JPEGLSLossless,
     SecondaryCaptureImageStorage,
 )
+from pytest_django import Settings
 
-from accounts.errors import InvalidInput
+from accounts.errors import InvalidInput, TooLarge
 from ml.pixels import display_frame, picture_display, read_picture
 from patients.containers import Kind, check_whole, sniff
 from patients.dicom.header import PatientIdentity, PersonName, read_header
@@ -118,8 +119,36 @@ def test_a_baseline_jpeg_is_kept_as_it_is(name: str) -> None:
 @pytest.mark.parametrize("name", ["progressive jpeg", "cmyk jpeg", "exif-rotated jpeg"])
 def test_other_jpegs_are_decoded_and_stay_lossy(name: str) -> None:
     dataset = wrapped(PICTURES[name]())
-    assert dataset.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+    assert dataset.file_meta.TransferSyntaxUID == JPEGLSLossless
     assert dataset.LossyImageCompression == "01"
+
+
+def test_a_large_uniform_picture_stays_small() -> None:
+    """A bomb in storage: 32 MB of pixels in a PNG of 33 kB."""
+    content = png(np.zeros((4096, 4096), np.uint16))
+    stored = wrapped_bytes(content, NOBODY, "")
+    assert len(content) < 100_000
+    assert len(stored) < 100_000
+
+
+def test_an_object_over_the_limit_of_a_file_is_refused(settings: Settings) -> None:
+    settings.MAX_FILE_BYTES = 2000
+    with pytest.raises(TooLarge) as refused:
+        wrapped(png())
+    assert refused.value.reason_code == "file_too_large"
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (9, 1), (3, 5, 3), (90, 70)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_pixels_of_every_shape_are_kept_without_loss(
+    shape: tuple[int, ...], dtype: type
+) -> None:
+    values = np.random.default_rng(1).integers(0, np.iinfo(dtype).max, shape)
+    pixels = values.astype(dtype)
+    dataset = wrapped(png(pixels))
+    assert dataset.pixel_array.dtype == dtype
+    shown = pixels[..., ::-1] if pixels.ndim == 3 else pixels
+    np.testing.assert_array_equal(dataset.pixel_array.reshape(shape), shown)
 
 
 def test_a_rotated_picture_is_turned_upright() -> None:
@@ -133,7 +162,7 @@ def test_an_rgb_jpeg_is_not_taken_for_ycbcr() -> None:
     content = pillow(Image.fromarray(COLOURS), "JPEG", keep_rgb=True, quality=95)
     dataset = wrapped(content)
     assert dataset.PhotometricInterpretation == "RGB"
-    assert dataset.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+    assert dataset.file_meta.TransferSyntaxUID == JPEGLSLossless
 
 
 def test_sixteen_bit_pictures_keep_their_depth() -> None:

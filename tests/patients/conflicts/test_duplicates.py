@@ -1,13 +1,23 @@
 """Duplicates: which files are the same object."""
 
+import io
 from typing import Any
 
 import numpy as np
 import pytest
-from pydicom.uid import JPEG2000, ImplicitVRLittleEndian
+from pydicom import dcmread
+from pydicom.uid import (
+    JPEG2000,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGLSLossless,
+)
 
 from patients import decode
+from patients.containers import Kind
+from patients.dicom.header import PatientIdentity
 from patients.models import Instance, Upload
+from patients.secondary_capture import wrap_picture
 from tests.dicom_factory import (
     encoded,
     grey_pixels,
@@ -21,6 +31,7 @@ from tests.patients.sending import send
 
 pytestmark = pytest.mark.django_db
 Outcome = Upload.Outcome
+NOBODY = PatientIdentity()
 UIDS = {
     "SOPInstanceUID": "1.2.3.1",
     "StudyInstanceUID": "1.2.3.2",
@@ -124,3 +135,22 @@ def test_a_jpeg_with_one_flipped_bit_is_a_conflict() -> None:
     send(bytes(compressed))
     compressed[compressed.rfind(b"\xff\xd9") - 40] ^= 1
     assert send(bytes(compressed)).outcome == Outcome.CONFLICT
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("colours", [False, True])
+def test_a_picture_stored_uncompressed_is_known_again(
+    dtype: type, colours: bool
+) -> None:
+    """As a former version stored it: Explicit VR Little Endian, the same UIDs."""
+    shape = (40, 30, 3) if colours else (40, 30)
+    picture = png(np.arange(np.prod(shape)).reshape(shape).astype(dtype))
+    with wrap_picture(io.BytesIO(picture), Kind.PNG, identity=NOBODY) as wrapped:
+        former = dcmread(wrapped)
+    assert former.file_meta.TransferSyntaxUID == JPEGLSLossless
+    former.decompress(generate_instance_uid=False)
+    first = send(written(former))
+    assert first.instance.transfer_syntax_uid == ExplicitVRLittleEndian
+    second = send(picture, name="a.png")
+    assert (second.outcome, second.reason_code) == (Outcome.DUPLICATE, "")
+    assert second.instance == first.instance

@@ -14,7 +14,12 @@ from pytest_django import Settings
 
 from accounts.errors import TooLarge
 from patients.files.temporary import new_temporary_file, on_disk
-from patients.files.upload_handler import LimitedUploadedFile, check_request_size
+from patients.files.upload_handler import (
+    LimitedUploadedFile,
+    RefusedBodyError,
+    check_request_size,
+    take_files_of,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +42,13 @@ REQUESTS: list[HttpRequest] = []
 def posted(*files: tuple[str, bytes]) -> HttpRequest:
     uploads = [SimpleUploadedFile(name, content) for name, content in files]
     request = RequestFactory().post("/", {"file": uploads, "patient_id": "P-1"})
+    return taking_files(request)
+
+
+def taking_files(request: HttpRequest) -> HttpRequest:
+    """Return a request as the upload routes read it."""
     REQUESTS.append(request)
+    take_files_of(request)
     return request
 
 
@@ -88,7 +99,7 @@ def test_an_empty_file_is_kept_as_an_empty_file() -> None:
     request = RequestFactory().post(
         "/", body, content_type="multipart/form-data; boundary=b"
     )
-    REQUESTS.append(request)
+    taking_files(request)
     (file,) = request.FILES.getlist("file")
     assert (file.size, file.received_bytes) == (0, 0)
     assert file.sha256 == hashlib.sha256(b"").hexdigest()
@@ -105,7 +116,7 @@ def test_a_file_without_a_usable_name_is_kept(name: str) -> None:
     request = RequestFactory().post(
         "/", f"{parts}--b--\r\n", content_type="multipart/form-data; boundary=b"
     )
-    REQUESTS.append(request)
+    taking_files(request)
     files = request.FILES.getlist("file")
     assert [file.read() for file in files] == [b"first", b"second", b"third"]
     assert [file.name for file in files] == ["a.png", "unnamed", "c.png"]
@@ -147,3 +158,18 @@ def test_an_open_file_has_a_path(tmp_path: Path) -> None:
         temporary.write(b"ghi")
         with on_disk(temporary) as path:
             assert path.read_bytes() == b"ghi"
+
+
+def test_a_form_that_may_not_bring_files_writes_none(tmp_path: Path) -> None:
+    """What every route does that is not for uploads."""
+    file = SimpleUploadedFile("a.dcm", b"x" * 1000)
+    request = RequestFactory().post("/", {"file": file, "patient_id": "P-1"})
+    with pytest.raises(RefusedBodyError) as refused:
+        _ = request.POST
+    assert refused.value.refusal.reason_code == "unexpected_file"
+    assert not (tmp_path / "incoming").exists()
+
+
+def test_a_form_of_fields_needs_no_permission_for_files() -> None:
+    request = RequestFactory().post("/", {"username": "a"})
+    assert request.POST["username"] == "a"
