@@ -87,6 +87,10 @@ class User(AbstractUser):  # type: ignore[django-manager-missing]
         help_text=_("Studies that this user uploads go to this department."),
     )
 
+    # The scopes of the token that the user signed in with; None for a session. Set by
+    # the authentication of each request, never stored.
+    token_scopes: frozenset[str] | None = None
+
     objects: ClassVar[UserManager] = UserManager()
 
     class Meta(AbstractUser.Meta):

@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from accounts.access import Action, require, scopes_of, signed_in_user
+from accounts.access import Action, require, signed_in_user
 from accounts.api.audited import AuditedReadMixin
 from accounts.api.renderers import PngRenderer
 from accounts.audit import AuditAction, AuditSource
@@ -86,9 +86,7 @@ class PredictionViewSet(
     def get_queryset(self) -> models.QuerySet[Prediction]:
         """Return the runs that the user may see, without their grids."""
         return (
-            Prediction.objects.visible_to(
-                self.request.user, scopes=scopes_of(self.request)
-            )
+            Prediction.objects.visible_to(self.request.user)
             .select_related("model_version", "instance__series__study")
             .defer("geometry", "model_version__card", "instance__header")
             .prefetch_related("findings", "instance__series__study__discrepancies")

@@ -16,7 +16,6 @@ from accounts.access import (
 )
 from accounts.errors import NotAllowed
 from accounts.models import Role, User
-from accounts.tokens import issue_token
 from patients.models import Patient, Study
 from tests.factories import DepartmentFactory, StudyFactory, UserFactory
 
@@ -70,7 +69,7 @@ def test_require_reads_the_scopes_of_the_requests_token() -> None:
     request = RequestFactory().get("/")
     request.user = UserFactory()
     require(request, Action.READ_PATIENTS)
-    request.auth, _ = issue_token(request.user, scopes=[Action.READ_MODELS])
+    request.user.token_scopes = frozenset({Action.READ_MODELS})
     with pytest.raises(NotAllowed):
         require(request, Action.READ_PATIENTS)
 
