@@ -194,6 +194,35 @@ class AuditEvent(models.Model):
         return f"{self.at:%Y-%m-%d %H:%M:%S} {self.actor_name or '–'}"
 
 
+class RefusalCount(models.Model):
+    """Refusals of one address, beyond the one that the trail has an event of.
+
+    `accounts.refusals.counted` writes and removes the rows. The trail gets the number.
+    """
+
+    # An IPv6 address as its network; "" if it is unknown.
+    address = models.CharField(max_length=45, blank=True)
+    action = models.CharField(max_length=48)
+    actor_name = models.CharField(max_length=150, blank=True)
+    source = models.CharField(max_length=16)
+    reason = models.CharField(max_length=32, blank=True)
+    since = models.DateTimeField(db_index=True)
+    further = models.PositiveBigIntegerField()
+
+    class Meta:
+        verbose_name = _("count of refusals")
+        verbose_name_plural = _("counts of refusals")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("address", "action", "actor_name", "source", "reason"),
+                name="refusal_count_once",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.address} {self.action}: {self.further}"
+
+
 class AuditSubject(models.Model):
     """A patient whose data the event showed or changed; a worklist page has fifty."""
 

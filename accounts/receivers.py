@@ -11,9 +11,10 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 
 from accounts import audit
-from accounts.audit import AuditAction, AuditSource, Outcome
+from accounts.audit import AuditAction, AuditSource
 from accounts.middleware import is_api
 from accounts.models import User
+from accounts.refusals.counted import record_or_count
 
 
 @receiver(user_logged_in)
@@ -38,16 +39,21 @@ def record_failed_sign_in(
     request: HttpRequest | None = None,
     **kwargs: Any,
 ) -> None:
-    """Record a failed sign-in under the name as typed, also while locked out."""
-    audit.record(
+    """Record or count a failed sign-in, also while locked out."""
+    name = str(credentials.get(User.USERNAME_FIELD) or "").replace("\x00", "")[:150]
+    locked_out = bool(getattr(request, "axes_locked_out", False))
+    record_or_count(
+        request,
         action=AuditAction.SIGN_IN,
-        actor=None,
-        actor_name=str(credentials.get(User.USERNAME_FIELD) or ""),
-        request=request,
         source=_source(request),
-        outcome=Outcome.REFUSED,
-        detail={"locked_out": bool(getattr(request, "axes_locked_out", False))},
+        detail={"locked_out": locked_out},
+        reason="locked_out" if locked_out else "",
+        actor_name=name,
+        known_name=User.objects.filter(username=name).exists(),
     )
+    if request is not None:
+        # The middleware writes no second event.
+        setattr(request, "sign_in_failed", True)  # noqa: B010 (no attribute of the type)
 
 
 @receiver(user_logged_out)
