@@ -1,21 +1,24 @@
 """Access decisions: by action, role, token scope and department.
 
-This module does not know patients: each model names the path to its department in
-`department_path`, and `visible_to(user)` follows it.
+`visible` decides which rows a user may see, `require` what a user may do, and to which
+row. Nothing else decides. This module does not know patients: each model with rows of
+a department declares its `Visibility`.
 """
 
-from collections.abc import Iterable
-from typing import Generic, Self, TypeVar
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Self, TypeVar
 
 from django.contrib.auth.models import AnonymousUser
 from django.db import models
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from accounts.errors import NotAllowed, NotSignedIn
-from accounts.models import Department, Role, Token, User
+from accounts.errors import NotAllowed, NotFound, NotSignedIn
+from accounts.models import Department, Role, User
 
 _Model = TypeVar("_Model", bound=models.Model)
+_Rows = TypeVar("_Rows", bound=models.QuerySet[Any])
 
 
 class Action(models.TextChoices):
@@ -55,32 +58,120 @@ ALLOWED: dict[str, frozenset[Action]] = {
 }
 UNLIMITED_ROLES = frozenset({Role.ADMIN, Role.AUDITOR})
 # Roles that may open the admin site; `User.is_staff` follows them.
-STAFF_ROLES = frozenset({Role.ADMIN, Role.AUDITOR})
+STAFF_ROLES = frozenset(role for role in Role if Action.READ_AUDIT in ALLOWED[role])
+
+
+@dataclass(frozen=True)
+class Visibility:
+    """Who sees the rows of a model; the model declares it as `visibility`.
+
+    Attributes:
+        action: What seeing a row needs of the role and the token.
+        department: The lookup to the department of the row.
+        through: Instead of a department: the relation to another model. A row is seen
+            by those who see one of the related rows.
+        owner: The lookup to the user who sees the row whatever its department.
+        withheld: Values of the rows that only users with `withheld_for` see.
+        withheld_for: The action that shows them.
+    """
+
+    action: Action
+    department: str = ""
+    through: str = ""
+    owner: str = ""
+    withheld: Mapping[str, object] = field(default_factory=dict)
+    withheld_for: Action = Action.ADMINISTER
 
 
 def may(
     user: User | AnonymousUser, action: Action, *, scopes: Iterable[str] | None = None
 ) -> bool:
-    """Return whether the role and the token's scopes, if any, allow the action."""
-    if not user.is_authenticated or not user.is_active:
+    """Return whether the role and the token's scopes, if any, allow the action.
+
+    Args:
+        user: The user; one who signed in by a token carries its scopes.
+        action: What the user wants to do.
+        scopes: Scopes instead of those of the user's token.
+    """
+    if not isinstance(user, User) or not user.is_active:
         return False
-    return action in ALLOWED[user.role] and (scopes is None or action in set(scopes))
+    limits = user.token_scopes if scopes is None else frozenset(scopes)
+    return action in ALLOWED[user.role] and (limits is None or action in limits)
 
 
-class DepartmentQuerySet(models.QuerySet[_Model], Generic[_Model]):
-    """Rows that belong to the department at `department_path`."""
+def visible(
+    rows: _Rows, user: User | AnonymousUser, scopes: Iterable[str] | None = None
+) -> _Rows:
+    """Return those of the rows that the user may see.
 
-    department_path: str
+    Args:
+        rows: Of a model that declares its `Visibility`.
+        user: The user; one who signed in by a token carries its scopes.
+        scopes: Scopes instead of those of the user's token.
+    """
+    return _limited(rows, user, scopes)
 
-    def visible_to(self, user: User | AnonymousUser) -> Self:
-        """Return the rows of the user's departments, or all for unlimited roles."""
-        if not user.is_authenticated or not user.is_active:
-            return self.none()
-        if user.role in UNLIMITED_ROLES:
-            return self
-        return self.filter(
-            **{f"{self.department_path}__in": user.departments.order_by().values("pk")}
+
+def writable(rows: _Rows, user: User | None, *, department: Department) -> _Rows:
+    """Return those of the rows that a received file may be added to, or may change.
+
+    Writing needs the right to read what is written to. A token that may only upload
+    writes where its owner reads.
+
+    Args:
+        rows: Of a model that declares its `Visibility`.
+        user: The sender; None for a program of ChestX, which writes everywhere.
+        department: Of the sender's new studies.
+    """
+    if user is None:
+        return rows
+    return _limited(rows, user, Action, also=department)
+
+
+def _limited(
+    rows: _Rows,
+    user: User | AnonymousUser,
+    scopes: Iterable[str] | None,
+    *,
+    also: Department | None = None,
+) -> _Rows:
+    rule: Visibility = rows.model.visibility
+    if not isinstance(user, User) or not may(user, rule.action, scopes=scopes):
+        return rows.none()
+    limited = user.role not in UNLIMITED_ROLES
+    condition = models.Q()
+    if limited and rule.through:
+        relation: Any = rows.model._meta.get_field(rule.through)
+        others = relation.related_model._base_manager
+        seen = _limited(others.all(), user, scopes, also=also)
+        back, key = (
+            (relation.field.name, "pk")
+            if relation.one_to_many
+            else ("pk", relation.attname)
         )
+        condition &= models.Q(
+            models.Exists(seen.filter(**{back: models.OuterRef(key)}))
+        )
+    elif limited:
+        own = user.departments.order_by().values("pk")
+        condition &= models.Q(**{f"{rule.department}__in": own})
+        if also is not None:
+            condition |= models.Q(**{rule.department: also})
+    if rule.withheld and not may(user, rule.withheld_for, scopes=scopes):
+        condition &= ~models.Q(**rule.withheld)
+    if rule.owner and condition:
+        condition |= models.Q(**{rule.owner: user})
+    return rows.filter(condition) if condition else rows
+
+
+class VisibleQuerySet(models.QuerySet[_Model], Generic[_Model]):
+    """Rows of a model that declares its `Visibility`."""
+
+    def visible_to(
+        self, user: User | AnonymousUser, *, scopes: Iterable[str] | None = None
+    ) -> Self:
+        """Return those of the rows that the user may see: `visible` decides."""
+        return visible(self, user, scopes)
 
 
 def actions_of(user: User, *, scopes: Iterable[str] | None = None) -> frozenset[Action]:
@@ -88,27 +179,31 @@ def actions_of(user: User, *, scopes: Iterable[str] | None = None) -> frozenset[
     return frozenset(action for action in Action if may(user, action, scopes=scopes))
 
 
-def scopes_of(request: HttpRequest) -> frozenset[str] | None:
-    """Return the scopes of the request's token, or None without a token."""
-    token = getattr(request, "auth", None)
-    return frozenset(token.scopes) if isinstance(token, Token) else None
+def require(
+    subject: HttpRequest | User, action: Action, obj: models.Model | None = None
+) -> None:
+    """Check that the user may do the action, and may see the row that it is done to.
 
-
-def require(subject: HttpRequest | User, action: Action) -> None:
-    """Check that the user of the request may do the action.
+    Args:
+        subject: The user, or the request of the user.
+        action: What the user wants to do.
+        obj: The row, of a model that declares its `Visibility`.
 
     Raises:
         NotAllowed: The role or the token's scopes do not allow the action.
+        NotFound: The user may not see the row, or it does not exist any more.
     """
-    if isinstance(subject, User):
-        allowed = may(subject, action)
-    else:
-        allowed = may(subject.user, action, scopes=scopes_of(subject))
-    if not allowed:
+    user = subject if isinstance(subject, User) else subject.user
+    if not may(user, action):
         raise NotAllowed(
             _("Your role does not have the permission “%(action)s”."),
             params={"action": action.label},
         )
+    if obj is None:
+        return
+    rows = type(obj)._base_manager.filter(pk=obj.pk)
+    if not visible(rows, user).exists():
+        raise NotFound(_("Not found, or you do not have access to it."))
 
 
 def signed_in_user(request: HttpRequest) -> User:
@@ -123,8 +218,8 @@ def signed_in_user(request: HttpRequest) -> User:
 
 
 def visible_departments(user: User | AnonymousUser) -> models.QuerySet[Department]:
-    """Return the departments whose studies the user may see."""
-    if not user.is_authenticated or not user.is_active:
+    """Return the departments whose rows the user may see, for queries in SQL."""
+    if not isinstance(user, User) or not user.is_active:
         return Department.objects.none()
     if user.role in UNLIMITED_ROLES:
         return Department.objects.all()
@@ -133,4 +228,9 @@ def visible_departments(user: User | AnonymousUser) -> models.QuerySet[Departmen
 
 def may_open_admin(user: User | AnonymousUser) -> bool:
     """Return whether the user's role may open the admin site."""
-    return user.is_authenticated and user.is_active and user.role in STAFF_ROLES
+    return may(user, Action.READ_AUDIT)
+
+
+def is_staff_role(role: str) -> bool:
+    """Return whether users of the role may open the admin site."""
+    return role in STAFF_ROLES

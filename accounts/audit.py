@@ -21,6 +21,7 @@ from accounts.models import AuditEvent, AuditSubject, User
 class AuditAction(models.TextChoices):
     """What the user did."""
 
+    ACCESS = "access", _("Access")
     SIGN_IN = "sign_in", _("Sign in")
     SIGN_OUT = "sign_out", _("Sign out")
     CHANGE_PASSWORD = "change_password", _("Change password")
@@ -62,6 +63,7 @@ def record(
     outcome: str = Outcome.SUCCESS,
     detail: Mapping[str, object] | None = None,
     actor_name: str = "",
+    address: str | None = None,
 ) -> AuditEvent:
     """Write one audit event with the patients whose data it shows or changes.
 
@@ -76,6 +78,7 @@ def record(
         outcome: Success, refused or failure.
         detail: Facts for the reader of the audit trail. Never a patient's name.
         actor_name: A user name as typed, if there is no actor.
+        address: Where it came from, if there is no request.
 
     Raises:
         AuditUnavailable: The event cannot be written: do not answer.
@@ -91,7 +94,7 @@ def record(
                 object_kind=object_kind,
                 object_uuid=object_uuid,
                 source=source,
-                address=client_address(request) if request is not None else None,
+                address=client_address(request) if request is not None else address,
                 outcome=outcome,
                 detail=dict(detail or {}),
             )
@@ -100,13 +103,18 @@ def record(
                 for patient in sorted({p for p in patients if p is not None})
             )
     except (DatabaseError, InterfaceError) as error:
-        raise AuditUnavailable(
-            _(
-                "The audit trail cannot be written at the moment, so ChestX shows "
-                "nothing. Try again in a few seconds."
-            )
-        ) from error
+        raise unavailable() from error
     return event
+
+
+def unavailable() -> AuditUnavailable:
+    """Return the answer to a request whose event cannot be written."""
+    return AuditUnavailable(
+        _(
+            "The audit trail cannot be written at the moment, so ChestX shows "
+            "nothing. Try again in a few seconds."
+        )
+    )
 
 
 def client_address(request: HttpRequest) -> str | None:

@@ -3,7 +3,7 @@
 from django.contrib.auth.hashers import check_password, make_password
 from django.db import transaction
 
-from accounts.access import STAFF_ROLES
+from accounts.access import is_staff_role
 from accounts.models import Department, Role, User
 
 # Names of rows in the database: not translated.
@@ -51,7 +51,7 @@ def _create(role: Role, departments: list[Department]) -> User:
         role=role,
         first_name="Demo",
         last_name=str(role.label),
-        is_staff=role in STAFF_ROLES,
+        is_staff=is_staff_role(role),
         primary_department=departments[0],
     )
     user.departments.set(departments)

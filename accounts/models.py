@@ -88,6 +88,10 @@ class User(AbstractUser):  # type: ignore[django-manager-missing]
         help_text=_("Studies that this user uploads go to this department."),
     )
 
+    # The scopes of the token that the user signed in with; None for a session. Set by
+    # the authentication of each request, never stored.
+    token_scopes: frozenset[str] | None = None
+
     objects: ClassVar[UserManager] = UserManager()
 
     class Meta(AbstractUser.Meta):
@@ -203,6 +207,35 @@ class AuditEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.at:%Y-%m-%d %H:%M:%S} {self.actor_name or '–'}"
+
+
+class RefusalCount(models.Model):
+    """Refusals of one address, beyond the one that the trail has an event of.
+
+    `accounts.refusals.counted` writes and removes the rows. The trail gets the number.
+    """
+
+    # An IPv6 address as its network; "" if it is unknown.
+    address = models.CharField(max_length=45, blank=True)
+    action = models.CharField(max_length=48)
+    actor_name = models.CharField(max_length=150, blank=True)
+    source = models.CharField(max_length=16)
+    reason = models.CharField(max_length=32, blank=True)
+    since = models.DateTimeField(db_index=True)
+    further = models.PositiveBigIntegerField()
+
+    class Meta:
+        verbose_name = _("count of refusals")
+        verbose_name_plural = _("counts of refusals")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("address", "action", "actor_name", "source", "reason"),
+                name="refusal_count_once",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.address} {self.action}: {self.further}"
 
 
 class AuditSubject(models.Model):

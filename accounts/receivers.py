@@ -12,10 +12,11 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 
 from accounts import audit
-from accounts.audit import AuditAction, AuditSource, Outcome
+from accounts.audit import AuditAction, AuditSource
 from accounts.errors import AuditUnavailable
 from accounts.middleware import is_api
 from accounts.models import User
+from accounts.refusals.counted import record_or_count
 from accounts.sign_in.lock_out import forget, name_digest
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ def record_failed_sign_in(
     locked_out: bool = False,
     **kwargs: Any,
 ) -> None:
-    """Record a failed sign-in, also while locked out.
+    """Record or count a failed sign-in, also while locked out.
 
     The name of a user is kept, of an unknown name only the keyed hash: it may be a
     password that was typed into the wrong field.
@@ -53,15 +54,18 @@ def record_failed_sign_in(
     name = str(credentials.get(User.USERNAME_FIELD) or "")
     is_known = User.objects.filter(username=name).exists()
     detail: dict[str, object] = {"locked_out": locked_out}
-    audit.record(
+    record_or_count(
+        request,
         action=AuditAction.SIGN_IN,
-        actor=None,
-        actor_name=name if is_known else "",
-        request=request,
         source=_source(request),
-        outcome=Outcome.REFUSED,
         detail=detail if is_known else detail | {"name_digest": name_digest(name)},
+        reason="locked_out" if locked_out else "",
+        actor_name=name if is_known else "",
+        known_name=is_known,
     )
+    if request is not None:
+        # The middleware writes no second event.
+        setattr(request, "sign_in_failed", True)  # noqa: B010 (no attribute of the type)
 
 
 @receiver(user_logged_out)

@@ -14,7 +14,13 @@ from accounts.models import Token, User
 
 
 class ScopedTokenAuthentication(TokenAuthentication):
-    """Token authentication; `request.auth` is the token with its scopes."""
+    """Token authentication; the user carries the scopes of the token."""
+
+    def authenticate_credentials(self, token: bytes) -> tuple[User, Token]:
+        """Return the user, limited to the scopes of the token, and the token."""
+        user, found = super().authenticate_credentials(token)
+        user.token_scopes = frozenset(found.scopes)
+        return user, found
 
     def _cleanup_token(self, auth_token: Token) -> bool:
         """Return whether the token has expired, without deleting any token.

@@ -16,6 +16,7 @@ from django.http import HttpRequest, QueryDict
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from accounts.access import Action, may
 from accounts.errors import (
     ChestXError,
     InvalidInput,
@@ -41,7 +42,8 @@ class TakenFile:
     Attributes:
         result: The result of the ingest.
         visible: Whether the sender may see the study of the file. Not visible: a
-            duplicate of an image of another department.
+            duplicate of an image of another department, and everything that is sent by
+            a token that may not read.
         predictions: The latest run of each model, the default model's first.
     """
 
@@ -254,7 +256,7 @@ def no_file() -> InvalidInput:
 
 def _with_runs(results: Sequence[IngestResult], actor: User) -> tuple[TakenFile, ...]:
     visible = _visible_instances(results, actor)
-    runs = latest_runs(visible)
+    runs = latest_runs(visible) if may(actor, Action.READ_RESULTS) else {}
     taken = []
     for result in results:
         instance = result.instance
@@ -264,12 +266,14 @@ def _with_runs(results: Sequence[IngestResult], actor: User) -> tuple[TakenFile,
             # Those runs read the stored image, not this file.
             taken.append(TakenFile(result, visible=True))
         else:
-            taken.append(TakenFile(result, True, tuple(runs[instance.pk])))
+            taken.append(TakenFile(result, True, tuple(runs.get(instance.pk, ()))))
     return tuple(taken)
 
 
 def _visible_instances(results: Sequence[IngestResult], actor: User) -> set[UUID]:
     """Return the keys of the kept instances that the sender may see."""
+    if not may(actor, Action.READ_PATIENTS):
+        return set()
     kept = {
         result.instance.pk: result.outcome
         for result in results

@@ -143,11 +143,14 @@ def _ingest(file: IO[bytes], sending: Sending, receipt: Receipt) -> IngestResult
             sending, submitted_identity=submitted.checked(sending.submitted_identity)
         )
         usable = submitted.without_hidden_patient(
-            sending.submitted_identity, sending.actor
+            sending.submitted_identity, sending.actor, department=sending.department
         )
         with incoming.opened(file, receipt=receipt, submitted_identity=usable) as image:
             identity = submitted.identify_claimed(
-                image.header, sending.submitted_identity, usable
+                image.header,
+                sending.submitted_identity,
+                sending.actor,
+                department=sending.department,
             )
             _refuse_disagreeing_form(image, identity, sending)
             return _settle(image, identity, sending, receipt)
@@ -261,16 +264,24 @@ def _keep_duplicate(
 ) -> IngestResult | None:
     """Record a copy of a stored object as a duplicate.
 
+    If the sender may not see the stored object, nothing of it is compared with the
+    form, changed or returned.
+
     Returns:
         None if the object was erased meanwhile, so that the copy is new.
     """
     recognised: Recognised = duplicates.recognise(image, known)
     study = known.series.study
-    submitted.refuse_other_patient(sending.submitted_identity, study, identity=identity)
+    own = placement.is_writable(study, sending.actor, department=sending.department)
+    if own:
+        submitted.refuse_other_patient(
+            sending.submitted_identity, study, identity=identity
+        )
     with transaction.atomic(durable=True):
         if not placement.lock_study(study):
             return None
-        placement.raise_priority(study, sending.submitted_identity.checked_priority)
+        if own:
+            placement.raise_priority(study, sending.submitted_identity.checked_priority)
         upload = uploads.record_kept(
             sending,
             receipt,
@@ -278,8 +289,9 @@ def _keep_duplicate(
             created=False,
             note=recognised.note,
         )
-        _notify(known, created=False, sending=sending)
-    return _kept(sending, upload, known)
+        if own:
+            _notify(known, created=False, sending=sending)
+    return _kept(sending, upload, known) if own else _result(sending, upload)
 
 
 def _store(
@@ -295,6 +307,7 @@ def _store(
                 picture=image.picture,
                 priority=sending.submitted_identity.checked_priority,
                 department=sending.department,
+                actor=sending.actor,
             )
         )
         with image.path.open("rb") as content:

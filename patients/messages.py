@@ -482,6 +482,11 @@ SERIES_OF_OTHER_PATIENT = Message(
     _("The series of this image is already stored under another patient."),
     "conflict_patient",
 )
+STUDY_OF_OTHER_DEPARTMENT = Message(
+    "conflict_study.department",
+    _("The study of this image is already stored in another department."),
+    "conflict_study",
+)
 SERIES_OF_OTHER_STUDY = Message(
     "conflict_study",
     _("The series of this image is already stored under another study."),

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import Q, QuerySet
 
+from accounts.access import writable
 from accounts.models import Department, User
 from patients import messages
 from patients.conflicts.quarantine import Conflicting
@@ -35,6 +36,7 @@ class Placing:
         picture: Has no study of its own and joins the study of its accession number.
         priority: None if not submitted.
         department: Of a new study.
+        actor: The sender; None for a program of ChestX.
     """
 
     header: Header
@@ -42,6 +44,7 @@ class Placing:
     picture: bool
     priority: Priority | None
     department: Department
+    actor: User | None = None
 
 
 def department_of(actor: User | None) -> Department:
@@ -60,7 +63,8 @@ def place(image: Placing) -> Series:
     """Find or create the series of an image, with its study and patient.
 
     Raises:
-        Conflicting: conflict_patient, conflict_study or conflict_accession.
+        Conflicting: conflict_patient, conflict_study or conflict_accession; also if
+            the sender may not see the study.
         IntegrityError: Another image created the same patient, study or series.
     """
     _lock_accession(image.identity)
@@ -69,6 +73,7 @@ def place(image: Placing) -> Series:
         _refuse_accession_of_another(image.identity, patient=None)
         study = _new_study(image)
     else:
+        _refuse_other_department(study, image)
         _refuse_other_patient(study, image.identity)
         _set_accession(study, image.identity)
         raise_priority(study, image.priority)
@@ -82,8 +87,11 @@ def place(image: Placing) -> Series:
 def belongs_to(study: Study, identity: Identity) -> bool:
     """Return whether the study belongs to this patient.
 
-    A study keeps the identity that it was received with, also after an assignment.
+    A study keeps the identity that it was received with, also after an assignment. A
+    claimed identifier belongs only to studies that were received with it.
     """
+    if identity.claimed:
+        return identity.claimed == (study.received_patient_id, study.received_issuer)
     return identity.key in (
         (study.patient.patient_id, study.patient.issuer),
         (study.received_patient_id, study.received_issuer),
@@ -93,6 +101,18 @@ def belongs_to(study: Study, identity: Identity) -> bool:
 def lock_study(study: Study) -> bool:
     """Lock a study against erasure; return False if it is already erased."""
     return Study.objects.select_for_update(no_key=True).filter(pk=study.pk).exists()
+
+
+def is_writable(study: Study, actor: User | None, *, department: Department) -> bool:
+    """Return whether files of the sender may be added to the study, or change it.
+
+    Args:
+        study: The study.
+        actor: The sender; None for a program of ChestX.
+        department: Of the sender's new studies.
+    """
+    rows = Study.objects.filter(pk=study.pk)
+    return writable(rows, actor, department=department).exists()
 
 
 def raise_priority(study: Study, priority: Priority | None) -> None:
@@ -162,9 +182,18 @@ def _of_accession(studies: QuerySet[Study], identity: Identity) -> QuerySet[Stud
     ).exclude(flags__contains=[StudyFlag.IDENTITY_TO_CONFIRM])
 
 
+def _refuse_other_department(study: Study, image: Placing) -> None:
+    """Leave a study that the sender may not see as it is: others decide."""
+    if not is_writable(study, image.actor, department=image.department):
+        raise Conflicting(
+            messages.STUDY_OF_OTHER_DEPARTMENT,
+            conflicts_with=_some_instance(Q(series__study=study)),
+        )
+
+
 def _refuse_other_patient(study: Study, identity: Identity) -> None:
-    """Refuse another patient; without PatientID the patient of the study holds."""
-    if identity.patient_id is not None and not belongs_to(study, identity):
+    """Refuse another patient; without an identifier the patient of the study holds."""
+    if identity.received_key[0] is not None and not belongs_to(study, identity):
         raise Conflicting(
             messages.STUDY_OF_OTHER_PATIENT,
             conflicts_with=_some_instance(Q(series__study=study)),
@@ -180,7 +209,7 @@ def _refuse_accession_of_another(
         identity: Of the image.
         patient: Of the known study; None for a new study.
     """
-    if not identity.accession_number:
+    if not identity.accession_number or identity.claimed:
         return
     for study in _of_accession(Study.objects.select_related("patient"), identity):
         same = (
@@ -209,7 +238,7 @@ def _set_accession(study: Study, identity: Identity) -> None:
 
 
 def _flag_shared_accession(study: Study, identity: Identity) -> None:
-    if not identity.accession_number:
+    if not identity.accession_number or identity.claimed:
         return
     shared = list(_of_accession(_studies(), identity).order_by("pk"))
     if len(shared) > 1:
@@ -320,11 +349,13 @@ def _known_series(image: Placing, *, study: Study | None) -> Series | None:
     if series is None or (study is not None and series.study_id == study.pk):
         return series
     identity = image.identity
-    same_patient = (
-        series.study.patient_id == study.patient_id
-        if study is not None
-        else identity.patient_id is None or belongs_to(series.study, identity)
-    )
+    if study is not None:
+        same_patient = series.study.patient_id == study.patient_id
+    else:
+        same_patient = identity.patient_id is None or belongs_to(series.study, identity)
+    if not is_writable(series.study, image.actor, department=image.department):
+        # Whose study it is, is not told.
+        same_patient = True
     raise Conflicting(
         messages.SERIES_OF_OTHER_STUDY
         if same_patient

@@ -9,6 +9,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts import audit
+from accounts.access import Action, require
 from accounts.audit import AuditAction, AuditSource
 from accounts.errors import Conflict, InvalidInput, NotFound
 from accounts.models import User
@@ -28,8 +29,10 @@ def keep_stored(
     """Keep the stored object; the other copy stays in quarantine.
 
     Raises:
+        NotAllowed, NotFound: The user may not resolve conflicts, or not see this one.
         Conflict: It is already resolved.
     """
+    require(actor, Action.RESOLVE_CONFLICT, upload)
     with transaction.atomic():
         _resolve(upload, Upload.Resolution.KEPT_STORED, actor=actor, request=request)
 
@@ -38,8 +41,10 @@ def discard(upload: Upload, *, actor: User, request: HttpRequest | None = None) 
     """Keep the stored object and delete the other copy.
 
     Raises:
+        NotAllowed, NotFound: The user may not resolve conflicts, or not see this one.
         Conflict: It is already resolved.
     """
+    require(actor, Action.RESOLVE_CONFLICT, upload)
     with transaction.atomic():
         _resolve(upload, Upload.Resolution.DISCARDED, actor=actor, request=request)
         _delete_bytes_after_commit(upload)
@@ -53,10 +58,12 @@ def send_again(
     Source, submitted identity and department stay those of the first time.
 
     Raises:
+        NotAllowed: The user may not resolve conflicts.
         Conflict: It is already resolved, or the file still contradicts the record.
-        NotFound: The bytes are gone.
+        NotFound: The bytes are gone, or the user may not see the conflict.
         Unavailable: A passing fault.
     """
+    require(actor, Action.RESOLVE_CONFLICT, upload)
     if upload.outcome != Upload.Outcome.CONFLICT or upload.resolution:
         raise _already_resolved()
     submitted = dict(upload.submitted_identity)
@@ -116,8 +123,10 @@ def reconcile(
         Whether the flag was there.
 
     Raises:
+        NotAllowed, NotFound: The user may not reconcile flags, or not see the study.
         InvalidInput: The reason is empty.
     """
+    require(actor, Action.RESOLVE_CONFLICT, study)
     if not reason.strip():
         raise InvalidInput(
             _("Enter a reason."),

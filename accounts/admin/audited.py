@@ -11,14 +11,15 @@ from uuid import UUID
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
 from django.db import models
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.http import urlencode
 
 from accounts import audit
-from accounts.access import Action, may
+from accounts.access import Action, may, visible
 from accounts.api.audited import patient_keys
 from accounts.audit import AuditAction, AuditSource
 
@@ -70,6 +71,11 @@ class AuditedAdmin(admin.ModelAdmin):
         """Return whether the user may delete rows."""
         return self.deletable and may(request.user, Action.ADMINISTER)
 
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet:
+        """Return the rows that the user may see."""
+        rows = super().get_queryset(request)
+        return visible(rows, request.user) if self.patient_path else rows
+
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
         """Write the audit event with the listed patients, then return the list."""
         if any("\x00" in value for value in request.GET.values()):
@@ -102,15 +108,23 @@ class AuditedAdmin(admin.ModelAdmin):
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
     ) -> models.Model | None:
-        """Write the audit event, then return the row that the page shows."""
+        """Write the audit event, then return the row that the page shows.
+
+        Raises:
+            PermissionDenied: The user may not view rows, be there this one or not.
+            Http404: There is no such row, or the user may not see it.
+        """
+        if not self.has_view_permission(request):
+            raise PermissionDenied
         shown = super().get_object(request, object_id, from_field)
-        if shown is not None:
-            self._record(
-                request,
-                AuditAction.VIEW,
-                shown=shown,
-                patients=self.patients_of([shown]),
-            )
+        if shown is None:
+            raise Http404
+        self._record(
+            request,
+            AuditAction.VIEW,
+            shown=shown,
+            patients=self.patients_of([shown]),
+        )
         return shown
 
     def patients_of(self, rows: Sequence[models.Model]) -> set[UUID]:

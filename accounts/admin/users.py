@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from accounts.access import STAFF_ROLES, Action
+from accounts.access import Action, is_staff_role
 from accounts.admin.audited import AuditedAdmin
 from accounts.audit import AuditAction, AuditSource
 from accounts.models import (
@@ -97,7 +97,7 @@ class UserAdmin(AuditedAdmin, DjangoUserAdmin):
         self, request: HttpRequest, obj: User, form: forms.ModelForm, change: bool
     ) -> None:
         """Keep Django's `is_staff` in step with the role."""
-        obj.is_staff = obj.role in STAFF_ROLES
+        obj.is_staff = is_staff_role(obj.role)
         super().save_model(request, obj, form, change)
 
 

@@ -12,6 +12,9 @@ from rest_framework.viewsets import GenericViewSet
 from accounts import audit
 from accounts.audit import AuditAction, AuditSource
 
+# With other parameters a list is a search: its answer tells whether a row exists.
+PAGING_PARAMETERS = frozenset({"cursor", "page_size", "ordering"})
+
 
 class AuditedReadMixin(GenericViewSet):
     """Viewset mixin: `list` and `retrieve` write an audit event, then answer.
@@ -22,9 +25,6 @@ class AuditedReadMixin(GenericViewSet):
 
     object_kind: str
     patient_path: str | None = None
-    audited_search_parameters: frozenset[str] = frozenset(
-        {"search", "name", "patient_name", "patient_id", "accession_number"}
-    )
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Write the audit event with the listed patients, then answer one page."""
@@ -33,7 +33,7 @@ class AuditedReadMixin(GenericViewSet):
         parameters = sorted(
             name for name, value in request.query_params.items() if value
         )
-        searched = self.audited_search_parameters & set(parameters)
+        searched = set(parameters) - PAGING_PARAMETERS
         self.record_read(
             AuditAction.SEARCH if searched else AuditAction.LIST,
             page,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from django.utils.translation import gettext_lazy as _
 from rest_framework.permissions import BasePermission
 
-from accounts.access import Action, may, scopes_of
+from accounts.access import Action, may
 
 if TYPE_CHECKING:
     # The views' own module reads this class from the settings while it is imported.
@@ -31,9 +31,7 @@ class ActionPermission(BasePermission):
         if not request.user.is_authenticated:
             return False
         action = required_action(view)
-        return action is not None and may(
-            request.user, action, scopes=scopes_of(request)
-        )
+        return action is not None and may(request.user, action)
 
 
 def required_action(view: APIView) -> Action | None:

@@ -1,5 +1,7 @@
 """The admin site, with ChestX's name and sign-in page."""
 
+from collections.abc import Callable
+from functools import update_wrapper
 from typing import Any
 
 from django.contrib import admin
@@ -29,11 +31,24 @@ class ChestXAdminSite(admin.AdminSite):
         """Return whether the user's role may open the admin site."""
         return may_open_admin(request.user)
 
+    def admin_view(
+        self, view: Callable[..., HttpResponse], cacheable: bool = False
+    ) -> Callable[..., HttpResponse]:
+        """Refuse users whose role has no access, on every page alike."""
+        page = super().admin_view(view, cacheable)
+
+        def refusing(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            if not self.has_permission(request):
+                raise PermissionDenied
+            return page(request, *args, **kwargs)
+
+        return update_wrapper(refusing, page)
+
     def login(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Redirect to the sign-in page; refuse users whose role has no access."""
-        if request.user.is_authenticated and not self.has_permission(request):
+        if not self.has_permission(request):
             raise PermissionDenied
         next_url = request.GET.get("next", reverse("admin:index"))
         return redirect(f"{reverse('sign-in')}?{urlencode({'next': next_url})}")

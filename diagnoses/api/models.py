@@ -8,7 +8,6 @@ from django.db import models
 from django.db.models import Case, Value, When
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
-from django_filters import rest_framework as filters
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
 from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
@@ -20,6 +19,7 @@ from rest_framework.viewsets import GenericViewSet
 from accounts import audit
 from accounts.access import Action, signed_in_user
 from accounts.api.audited import AuditedReadMixin
+from accounts.api.filters import KeyFilterSet
 from accounts.audit import AuditAction, AuditSource
 from accounts.errors import InvalidInput, NotFound
 from diagnoses.api.model_serializers import (
@@ -49,7 +49,7 @@ from diagnoses.models import ModelVersion
 State = ModelVersion.State
 
 
-class ModelFilter(filters.FilterSet):
+class ModelFilter(KeyFilterSet):
     """Which versions to list."""
 
     class Meta:

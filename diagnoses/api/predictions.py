@@ -2,6 +2,7 @@
 
 from http import HTTPStatus
 from typing import Any, ClassVar
+from uuid import UUID
 
 from django.db import models
 from django.http import HttpResponse
@@ -16,12 +17,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from accounts.access import Action, require, scopes_of, signed_in_user
+from accounts.access import Action, may, require, signed_in_user
 from accounts.api.audited import AuditedReadMixin
+from accounts.api.filters import KeyFilterSet
 from accounts.api.renderers import PngRenderer
 from accounts.audit import AuditAction, AuditSource
 from accounts.errors import InvalidInput
-from diagnoses.api.serializers import PredictionSerializer
+from diagnoses.api.serializers import NO_PATIENT, PredictionSerializer
 from diagnoses.heat_maps import SIZES, finding_to_show, overlay_picture
 from diagnoses.messages import FIELD_PROBLEM
 from diagnoses.models import Prediction
@@ -31,13 +33,17 @@ from patients.models import Priority
 _SIZES = {str(size): size for size in SIZES}
 
 
-class PredictionFilter(filters.FilterSet):
+class PredictionFilter(KeyFilterSet):
     """Which predictions to list."""
 
     model = filters.CharFilter(field_name="model_version__name")
     version = filters.CharFilter(field_name="model_version__version")
-    study = filters.UUIDFilter(field_name="instance__series__study")
-    patient = filters.UUIDFilter(field_name="instance__series__study__patient")
+    study = filters.UUIDFilter(
+        field_name="instance__series__study", method="of_patient"
+    )
+    patient = filters.UUIDFilter(
+        field_name="instance__series__study__patient", method="of_patient"
+    )
     instance = filters.UUIDFilter(field_name="instance")
     status = filters.MultipleChoiceFilter(choices=Prediction.Status.choices)
     priority = filters.TypedChoiceFilter(
@@ -53,6 +59,14 @@ class PredictionFilter(filters.FilterSet):
     class Meta:
         model = Prediction
         fields = ("reason_code", "shadow")
+
+    def of_patient(
+        self, queryset: models.QuerySet[Prediction], path: str, key: UUID
+    ) -> models.QuerySet[Prediction]:
+        """Keep the runs of a study or patient, for callers who may read patients."""
+        if not may(self.request.user, Action.READ_PATIENTS):
+            return queryset.none()
+        return queryset.filter(**{path: key})
 
     def with_positive(
         self, queryset: models.QuerySet[Prediction], name: str, label: str
@@ -86,9 +100,7 @@ class PredictionViewSet(
     def get_queryset(self) -> models.QuerySet[Prediction]:
         """Return the runs that the user may see, without their grids."""
         return (
-            Prediction.objects.visible_to(
-                self.request.user, scopes=scopes_of(self.request)
-            )
+            Prediction.objects.visible_to(self.request.user)
             .select_related("model_version", "instance__series__study")
             .defer("geometry", "model_version__card", "instance__header")
             .prefetch_related("findings", "instance__series__study__discrepancies")
@@ -98,12 +110,8 @@ class PredictionViewSet(
         """Return one run. While it waits, it names no patient and records no event."""
         prediction = self.get_object()
         if not prediction.finished:
-            waiting: dict[str, Any] = {
-                "patient": None,
-                "flags": [],
-                "discrepancies": [],
-            }
-            return Response({**self.get_serializer(prediction).data, **waiting})
+            data = self.get_serializer(prediction).data
+            return Response({**data, **NO_PATIENT})
         self.record_read(AuditAction.VIEW, [prediction], object_uuid=prediction.pk)
         return Response(self.get_serializer(prediction).data)
 

@@ -1,6 +1,7 @@
 """JSON of uploads and predictions, and the form of an upload."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from django.http import QueryDict
@@ -13,6 +14,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 
+from accounts.access import Action, may
 from accounts.errors import InvalidInput
 from diagnoses.models import Finding, Prediction
 from diagnoses.uploads import TakenFile, no_file, refuse_repeated_fields
@@ -282,8 +284,18 @@ class FindingSerializer(serializers.ModelSerializer):
         return str(words.get(finding.label, ""))
 
 
+# What replaces everything about the patient for callers who may not read patients, and
+# while a run is waiting.
+NO_PATIENT: Mapping[str, Any] = MappingProxyType(
+    {"patient": None, "flags": [], "discrepancies": []}
+)
+
+
 class PredictionSerializer(serializers.ModelSerializer):
-    """One run of one model on one image. Decision support, not for diagnosis."""
+    """One run of one model on one image. Decision support, not for diagnosis.
+
+    A token that may not read patients gets no study, patient, flags or discrepancies.
+    """
 
     model = serializers.CharField(
         source="model_version.name", allow_null=True, default=None
@@ -292,7 +304,11 @@ class PredictionSerializer(serializers.ModelSerializer):
         source="model_version.version", allow_null=True, default=None
     )
     reason = serializers.CharField(source="reason_text", read_only=True)
-    study = serializers.UUIDField(source="instance.series.study_id")
+    study = serializers.UUIDField(
+        source="instance.series.study_id",
+        allow_null=True,
+        help_text="Null for a token that may not read patients.",
+    )
     patient = serializers.UUIDField(
         source="instance.series.study.patient_id",
         allow_null=True,
@@ -347,6 +363,13 @@ class PredictionSerializer(serializers.ModelSerializer):
             "provenance",
         )
         read_only_fields = fields
+
+    def to_representation(self, prediction: Any) -> dict[str, Any]:
+        """Return the run, without what the caller may not read."""
+        shown = super().to_representation(prediction)
+        if may(self.context["request"].user, Action.READ_PATIENTS):
+            return shown
+        return {**shown, "study": None, **NO_PATIENT}
 
     def get_label_set(self, prediction: Prediction) -> list[str]:
         """Return the label set stored with the run."""

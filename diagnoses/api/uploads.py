@@ -20,6 +20,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts.access import Action, signed_in_user
 from accounts.api.audited import AuditedReadMixin
+from accounts.api.filters import KeyFilterSet
 from accounts.api.validation import invalid_input
 from accounts.errors import ChestXError, Conflict, InvalidInput, TooLarge
 from accounts.middleware import PROBLEM_JSON, problem
@@ -41,7 +42,7 @@ from patients.files.upload_handler import take_files_of
 from patients.models import Instance, Upload
 
 
-class UploadFilter(filters.FilterSet):
+class UploadFilter(KeyFilterSet):
     """Which uploads to list."""
 
     created_after = filters.IsoDateTimeFilter(

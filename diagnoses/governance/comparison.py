@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from accounts.access import UNLIMITED_ROLES, visible_departments
+from accounts.access import visible_departments
 from accounts.models import User
 from diagnoses.models import Finding, ModelVersion
 
@@ -37,7 +37,7 @@ WITH chosen AS (
     JOIN patients_series AS series ON series.id = instance.series_id
     JOIN patients_study AS study ON study.id = series.study_id
     WHERE one.model_version_id = %(first)s AND other.model_version_id = %(second)s
-        AND (%(everywhere)s OR study.department_id = ANY(%(departments)s))
+        AND study.department_id = ANY(%(departments)s)
 ), pairs AS (
     SELECT images.*, one.label, one.position, one.positive AS first_positive,
         other.positive AS second_positive,
@@ -223,13 +223,10 @@ def agreement_of(table: Mapping[tuple[object, object], int]) -> Agreement:
 def _values(
     first: ModelVersion, second: ModelVersion, user: User, *, image: UUID | None = None
 ) -> dict[str, Any]:
-    everywhere = user.role in UNLIMITED_ROLES
-    departments = visible_departments(user).values_list("pk", flat=True)
     return {
         "first": first.pk,
         "second": second.pk,
-        "everywhere": everywhere,
-        "departments": [] if everywhere else list(departments),
+        "departments": list(visible_departments(user).values_list("pk", flat=True)),
         "image": image,
         "most": MOST_IMAGES,
     }

@@ -1,37 +1,24 @@
 """Runs of models on images, with their findings and heat maps."""
 
 import uuid
-from collections.abc import Iterable
-from typing import Self
 
 from django.conf import settings
-from django.contrib.auth.models import AnonymousUser
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from accounts.access import Action, DepartmentQuerySet, may
+from accounts.access import Action, Visibility, VisibleQuerySet
 from accounts.messages import reason_text
-from accounts.models import User
 from diagnoses.labels import label_name
 from diagnoses.messages import MESSAGES
 from diagnoses.models.version import ModelVersion, OperatingPoint
 from patients.models import SHA256_HEX, Instance, Priority
 
 
-class PredictionQuerySet(DepartmentQuerySet["Prediction"]):
-    department_path = "instance__series__study__department"
-
-    def visible_to(
-        self, user: User | AnonymousUser, *, scopes: Iterable[str] | None = None
-    ) -> Self:
-        """Runs of the user's departments; those in shadow only for READ_SHADOW."""
-        seen = super().visible_to(user)
-        if may(user, Action.READ_SHADOW, scopes=scopes):
-            return seen
-        return seen.filter(shadow=False)
+class PredictionQuerySet(VisibleQuerySet["Prediction"]):
+    """Predictions."""
 
 
 class Prediction(models.Model):
@@ -49,6 +36,13 @@ class Prediction(models.Model):
         FAILED = "failed", _("Failed")
 
     FINISHED = (Status.SUCCEEDED, Status.REJECTED, Status.FAILED)
+
+    visibility = Visibility(
+        Action.READ_RESULTS,
+        department="instance__series__study__department",
+        withheld={"shadow": True},
+        withheld_for=Action.READ_SHADOW,
+    )
 
     id = models.UUIDField(
         primary_key=True, default=uuid.uuid4, editable=False, verbose_name=_("key")
@@ -241,17 +235,8 @@ class Prediction(models.Model):
         return self.status == self.Status.FAILED
 
 
-class FindingQuerySet(DepartmentQuerySet["Finding"]):
-    department_path = "prediction__instance__series__study__department"
-
-    def visible_to(
-        self, user: User | AnonymousUser, *, scopes: Iterable[str] | None = None
-    ) -> Self:
-        """Findings of the user's departments; those in shadow only for READ_SHADOW."""
-        seen = super().visible_to(user)
-        if may(user, Action.READ_SHADOW, scopes=scopes):
-            return seen
-        return seen.filter(prediction__shadow=False)
+class FindingQuerySet(VisibleQuerySet["Finding"]):
+    """Findings."""
 
 
 class Finding(models.Model):
@@ -260,6 +245,13 @@ class Finding(models.Model):
     class ThresholdSource(models.TextChoices):
         CARD = "card", _("Card")
         OPERATING_POINT = "operating_point", _("Operating point")
+
+    visibility = Visibility(
+        Action.READ_RESULTS,
+        department="prediction__instance__series__study__department",
+        withheld={"prediction__shadow": True},
+        withheld_for=Action.READ_SHADOW,
+    )
 
     id = models.UUIDField(
         primary_key=True, default=uuid.uuid4, editable=False, verbose_name=_("key")
@@ -321,6 +313,13 @@ class HeatMap(models.Model):
     `values` are rows x columns float16, little-endian, row by row, in 0..1;
     times `scale` they are the gradient-weighted activations.
     """
+
+    visibility = Visibility(
+        Action.READ_RESULTS,
+        department="finding__prediction__instance__series__study__department",
+        withheld={"finding__prediction__shadow": True},
+        withheld_for=Action.READ_SHADOW,
+    )
 
     finding = models.OneToOneField(
         Finding,

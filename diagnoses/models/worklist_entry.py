@@ -4,14 +4,14 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
-from accounts.access import DepartmentQuerySet
+from accounts.access import Action, Visibility, VisibleQuerySet
 from accounts.models import Department
 from diagnoses.models.prediction import Finding, Prediction
 from patients.models import Priority, Study
 
 
-class WorklistEntryQuerySet(DepartmentQuerySet["WorklistEntry"]):
-    department_path = "department"
+class WorklistEntryQuerySet(VisibleQuerySet["WorklistEntry"]):
+    """Worklist entries."""
 
 
 class WorklistEntry(models.Model):
@@ -20,6 +20,8 @@ class WorklistEntry(models.Model):
     Written only by `diagnoses.worklist.refresh_entry`, in the transaction that changes
     the study or its predictions.
     """
+
+    visibility = Visibility(Action.READ_PATIENTS, department="department")
 
     study = models.OneToOneField(
         Study,

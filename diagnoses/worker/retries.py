@@ -8,6 +8,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from accounts import audit
+from accounts.access import Action, require
 from accounts.audit import AuditAction
 from accounts.errors import Conflict
 from accounts.models import User
@@ -111,15 +112,18 @@ def retry_for(
     """Queue another run on behalf of a user, with an audit event.
 
     Args:
-        actor: The user; the caller has checked the permission.
+        actor: The user.
         prediction: The failed run.
         source: An `AuditSource`.
         request: The HTTP request, for the audit trail.
 
     Raises:
+        NotAllowed: The user may not run predictions again.
+        NotFound: The user may not see the prediction.
         Conflict: It cannot be run again; see `retry_prediction`.
         AuditUnavailable: The event could not be written; nothing was queued.
     """
+    require(actor, Action.RETRY_PREDICTION, prediction)
     with transaction.atomic():
         again = retry_prediction(prediction, actor=actor)
         audit.record(

@@ -1,5 +1,7 @@
 """Recover lost work: queue rows with expired leases again, repeat lost hints.
 
+It also lets the audit trail have the refusals that were counted.
+
 It only asks the broker how many hints wait, so it also recovers from an emptied broker.
 Any number of sweepers may run.
 """
@@ -17,6 +19,8 @@ from django.db import connection, transaction
 from django.db.models import Min, Q, QuerySet
 from django.db.models.functions import Greatest, Now
 
+from accounts.errors import AuditUnavailable
+from accounts.refusals import counted
 from diagnoses.hints import BROKER_ERRORS, hints_waiting, send_hints_to
 from diagnoses.leases import DATABASE_GONE, Claimed
 from diagnoses.models import Prediction
@@ -156,7 +160,8 @@ def keep_sweeping(stop: threading.Event) -> None:
     while not stop.wait(settings.SWEEP_INTERVAL_S):
         try:
             sweep = sweep_once()
-        except DATABASE_GONE + BROKER_ERRORS as error:
+            counted.flush()
+        except (AuditUnavailable, *DATABASE_GONE, *BROKER_ERRORS) as error:
             logger.warning("Nothing swept for now: %s", type(error).__name__)
             connection.close()
             continue

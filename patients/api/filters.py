@@ -4,13 +4,14 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 from django_filters import rest_framework as filters
 
+from accounts.api.filters import KeyFilterSet
 from patients.models import Instance, Patient, Priority, Series, Study, StudyFlag
 from patients.search import patients_found, patients_named, studies_found
 
 LONGEST_SEARCH = 128
 
 
-class PatientFilter(filters.FilterSet):
+class PatientFilter(KeyFilterSet):
     """Filter patients by identity."""
 
     search = filters.CharFilter(
@@ -41,7 +42,7 @@ class PatientFilter(filters.FilterSet):
         return patients.filter(pk__in=patients_named(text).order_by().values("pk"))
 
 
-class StudyFilter(filters.FilterSet):
+class StudyFilter(KeyFilterSet):
     """Filter studies by patient, accession number, time, priority and content."""
 
     search = filters.CharFilter(
@@ -91,7 +92,7 @@ class StudyFilter(filters.FilterSet):
         )
 
 
-class SeriesFilter(filters.FilterSet):
+class SeriesFilter(KeyFilterSet):
     """Filter series by study, patient and kind."""
 
     patient = filters.UUIDFilter(field_name="study__patient")
@@ -101,7 +102,7 @@ class SeriesFilter(filters.FilterSet):
         fields = ("study", "series_instance_uid", "modality", "body_part_examined")
 
 
-class InstanceFilter(filters.FilterSet):
+class InstanceFilter(KeyFilterSet):
     """Filter instances by study, patient and kind."""
 
     study = filters.UUIDFilter(field_name="series__study")

@@ -12,6 +12,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts import audit
+from accounts.access import Action, require
 from accounts.audit import AuditAction, AuditSource
 from accounts.errors import Conflict, InvalidInput
 from accounts.models import User
@@ -51,9 +52,12 @@ def assign_study(
         request: For the audit event.
 
     Raises:
+        NotAllowed, NotFound: The user may not assign studies, or not see the study or
+            the patient.
         InvalidInput: The identifier is not valid, the reason is empty, or the study
             already belongs to the patient.
     """
+    require(actor, Action.RESOLVE_CONFLICT, study)
     wanted = checked(SubmittedIdentity(patient_id=patient_id, issuer=issuer))
     if not wanted.patient_id:
         raise InvalidInput(
@@ -69,9 +73,11 @@ def assign_study(
     def assign() -> PatientAssignment:
         locked = _locked(study)
         former = locked.patient
-        patient = _patient(
+        patient, created = _patient(
             wanted.patient_id, wanted.issuer or settings.DEFAULT_ISSUER, template=former
         )
+        if not created:
+            require(actor, Action.RESOLVE_CONFLICT, patient)
         if patient == former:
             raise InvalidInput(
                 _("The study already belongs to this patient."),
@@ -99,8 +105,10 @@ def undo_assignment(
     Studies that arrived meanwhile and followed the assignment go back with it.
 
     Raises:
+        NotAllowed, NotFound: The user may not assign studies, or not see the study.
         Conflict: It is already undone, or the study was moved again.
     """
+    require(actor, Action.RESOLVE_CONFLICT, assignment)
 
     def undo() -> None:
         study = _locked(assignment.study)
@@ -174,9 +182,11 @@ def _move(study: Study, patient: Patient) -> None:
     record_changed.send(sender=Study, patient=patient, study=study)
 
 
-def _patient(patient_id: str, issuer: str, *, template: Patient) -> Patient:
-    """Find the patient, or create one with the data of another."""
-    patient, _ = Patient.objects.get_or_create(
+def _patient(
+    patient_id: str, issuer: str, *, template: Patient
+) -> tuple[Patient, bool]:
+    """Find the patient, or create one with the data of another, and say which."""
+    return Patient.objects.get_or_create(
         patient_id=patient_id,
         issuer=issuer,
         defaults={
@@ -185,7 +195,6 @@ def _patient(patient_id: str, issuer: str, *, template: Patient) -> Patient:
             **names.columns_of(names.name_of(template)),
         },
     )
-    return patient
 
 
 def _record(

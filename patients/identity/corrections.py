@@ -11,6 +11,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts import audit
+from accounts.access import Action, require
 from accounts.audit import AuditAction, AuditSource
 from accounts.errors import Conflict, InvalidInput
 from accounts.models import User
@@ -44,9 +45,11 @@ def correct_patient(
         request: For the audit event.
 
     Raises:
+        NotAllowed, NotFound: The user may not correct patients, or not see this one.
         InvalidInput: Without a reason, without a change, or with an empty identifier.
         Conflict: Another patient has the identifier.
     """
+    require(actor, Action.RESOLVE_CONFLICT, patient)
     if not reason.strip():
         raise InvalidInput(
             _("Enter a reason."),
@@ -85,9 +88,11 @@ def undo_correction(
     """Give a patient the values from before a correction.
 
     Raises:
+        NotAllowed, NotFound: The user may not correct patients, or not see this one.
         Conflict: It is already undone, the patient was corrected again, or another
             patient has the former identifier.
     """
+    require(actor, Action.RESOLVE_CONFLICT, correction)
     with transaction.atomic():
         patient = Patient.objects.select_for_update().get(pk=correction.patient_id)
         newest = patient.corrections.filter(undone_at=None).first()

@@ -14,9 +14,10 @@ from django.conf import settings
 from django.utils import timezone
 from django.utils.translation import gettext
 
+from accounts.access import writable
 from accounts.errors import InvalidInput
 from accounts.messages import Message
-from accounts.models import User
+from accounts.models import Department, User
 from patients import messages
 from patients.dicom.header import LONGEST_IDENTIFIER, Header, PersonName
 from patients.identity import names
@@ -83,8 +84,8 @@ class Identity:
     """The patient and accession number of an image, from header and form together.
 
     Attributes:
-        claimed: (patient_id, issuer) of a form whose sender may not see that patient;
-            patient_id is None then.
+        claimed: (patient_id, issuer) of a header or form whose sender may not see that
+            patient; patient_id is None then.
     """
 
     patient_id: str | None
@@ -176,7 +177,7 @@ def identify(header: Header, submitted_identity: SubmittedIdentity) -> Identity:
 
 
 def without_hidden_patient(
-    submitted_identity: SubmittedIdentity, actor: User | None
+    submitted_identity: SubmittedIdentity, actor: User | None, *, department: Department
 ) -> SubmittedIdentity:
     """Return what a form states, without a patient whom the sender may not see.
 
@@ -185,35 +186,60 @@ def without_hidden_patient(
     Args:
         submitted_identity: As `checked` returned it.
         actor: The sender; None for a program of ChestX, which sees everyone.
+        department: Of the sender's new studies.
     """
-    if actor is None or not submitted_identity.patient_id:
-        return submitted_identity
-    named = Patient.objects.filter(
-        patient_id=submitted_identity.patient_id,
-        issuer=submitted_identity.issuer or settings.DEFAULT_ISSUER,
+    key = (
+        submitted_identity.patient_id,
+        submitted_identity.issuer or settings.DEFAULT_ISSUER,
     )
-    if not named.exists() or named.visible_to(actor).exists():
+    if not _is_hidden(key, actor, department=department):
         return submitted_identity
     return replace(submitted_identity, patient_id="", issuer="", accession_number="")
 
 
 def identify_claimed(
-    header: Header, submitted: SubmittedIdentity, usable: SubmittedIdentity
+    header: Header,
+    submitted: SubmittedIdentity,
+    actor: User | None,
+    *,
+    department: Department,
 ) -> Identity:
     """Return the identity of an image, with a claim that only others may confirm.
 
     Args:
         header: Of the file.
-        submitted: All that the form states.
-        usable: The same from `without_hidden_patient`.
+        submitted: Of the form, as `checked` returned it.
+        actor: The sender; None for a program of ChestX, which sees everyone.
+        department: Of the sender's new studies.
 
     Raises:
         InvalidInput: As `identify`.
     """
-    if header.patient.patient_id or usable == submitted:
-        return identify(header, submitted)
-    claim = identify(header, submitted).key
-    return replace(identify(header, usable), claimed=(claim[0] or "", claim[1]))
+    identity = identify(header, submitted)
+    if not _is_hidden(identity.key, actor, department=department):
+        return identity
+    issuer = settings.DEFAULT_ISSUER
+    return replace(
+        identity,
+        patient_id=None,
+        issuer=issuer,
+        accession_number=header.accession_number,
+        accession_issuer=(header.accession_issuer or issuer)
+        if header.accession_number
+        else "",
+        claimed=(identity.patient_id or "", identity.issuer),
+    )
+
+
+def _is_hidden(
+    key: tuple[str | None, str], actor: User | None, *, department: Department
+) -> bool:
+    """Return whether it identifies a patient whom the sender may not see."""
+    patient_id, issuer = key
+    if actor is None or not patient_id:
+        return False
+    named = Patient.objects.filter(patient_id=patient_id, issuer=issuer)
+    return named.exists() and not writable(named, actor, department=department).exists()
 
 
 def refuse_disagreeing_form(

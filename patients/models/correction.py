@@ -8,11 +8,14 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
+from accounts.access import Action, Visibility
 from patients.models.study import Patient
 
 
 class PatientCorrection(models.Model):
     """A change of a patient's data, kept with the old values so it can be undone."""
+
+    visibility = Visibility(Action.READ_PATIENTS, through="patient")
 
     id = models.UUIDField(
         primary_key=True, default=uuid.uuid4, editable=False, verbose_name=_("ID")

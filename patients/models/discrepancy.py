@@ -7,6 +7,7 @@ from django.db import models
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
+from accounts.access import Action, Visibility
 from patients.models.study import Patient, Study, StudyFlag
 
 
@@ -20,6 +21,8 @@ class IdentityDiscrepancy(models.Model):
         PATIENT_NAME = "patient_name", _("Name")
         BIRTH_DATE = "birth_date", _("Date of birth")
         SEX = "sex", _("Sex")
+
+    visibility = Visibility(Action.READ_PATIENTS, department="study__department")
 
     id = models.UUIDField(
         primary_key=True, default=uuid.uuid4, editable=False, verbose_name=_("ID")
@@ -72,6 +75,8 @@ class FlagReconciliation(models.Model):
             _("Both mean the same person; the difference does not matter"),
         )
         NO_ERROR = "no_error", _("Checked; there is no error")
+
+    visibility = Visibility(Action.READ_PATIENTS, department="study__department")
 
     id = models.UUIDField(
         primary_key=True, default=uuid.uuid4, editable=False, verbose_name=_("ID")

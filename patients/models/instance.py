@@ -7,18 +7,20 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
-from accounts.access import DepartmentQuerySet
+from accounts.access import Action, Visibility, VisibleQuerySet
 from patients.models.study import Study
 
 SHA256_HEX = r"^[0-9a-f]{64}$"
 
 
-class SeriesQuerySet(DepartmentQuerySet["Series"]):
-    department_path = "study__department"
+class SeriesQuerySet(VisibleQuerySet["Series"]):
+    """Series."""
 
 
 class Series(models.Model):
     """Images of one study made by one machine in one way."""
+
+    visibility = Visibility(Action.READ_PATIENTS, department="study__department")
 
     id = models.UUIDField(
         primary_key=True, default=uuid.uuid4, editable=False, verbose_name=_("ID")
@@ -81,8 +83,8 @@ class Origin(models.TextChoices):
     OURS = "ours", _("Made by ChestX")
 
 
-class InstanceQuerySet(DepartmentQuerySet["Instance"]):
-    department_path = "series__study__department"
+class InstanceQuerySet(VisibleQuerySet["Instance"]):
+    """Instances."""
 
 
 class Instance(models.Model):
@@ -90,6 +92,10 @@ class Instance(models.Model):
 
     Its bytes are in the storage under `object_sha256` and never change.
     """
+
+    visibility = Visibility(
+        Action.READ_PATIENTS, department="series__study__department"
+    )
 
     id = models.UUIDField(
         primary_key=True, default=uuid.uuid4, editable=False, verbose_name=_("ID")

@@ -1,7 +1,6 @@
 """Patients, their studies, and assignments of studies to patients."""
 
 import uuid
-from typing import Self
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
@@ -11,8 +10,8 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from accounts.access import DepartmentQuerySet
-from accounts.models import Department, User
+from accounts.access import Action, Visibility, VisibleQuerySet
+from accounts.models import Department
 
 
 class Priority(models.IntegerChoices):
@@ -56,11 +55,8 @@ class StudyFlag(models.TextChoices):
     )
 
 
-class PatientQuerySet(models.QuerySet["Patient"]):
-    def visible_to(self, user: User) -> Self:
-        """Return the patients with at least one study that the user may see."""
-        studies = Study.objects.visible_to(user).filter(patient=models.OuterRef("pk"))
-        return self.filter(models.Exists(studies))
+class PatientQuerySet(VisibleQuerySet["Patient"]):
+    """Patients."""
 
 
 class Patient(models.Model):
@@ -68,6 +64,8 @@ class Patient(models.Model):
 
     Without a patient_id: one unidentified person per study.
     """
+
+    visibility = Visibility(Action.READ_PATIENTS, through="studies")
 
     id = models.UUIDField(
         primary_key=True, default=uuid.uuid4, editable=False, verbose_name=_("ID")
@@ -165,8 +163,8 @@ class Patient(models.Model):
         return gettext("Unidentified %(mark)s") % {"mark": str(self.id)[:4].upper()}
 
 
-class StudyQuerySet(DepartmentQuerySet["Study"]):
-    department_path = "department"
+class StudyQuerySet(VisibleQuerySet["Study"]):
+    """Studies."""
 
 
 class Study(models.Model):
@@ -174,6 +172,8 @@ class Study(models.Model):
 
     `received_*` is the identity of the first image, kept through assignments.
     """
+
+    visibility = Visibility(Action.READ_PATIENTS, department="department")
 
     id = models.UUIDField(
         primary_key=True, default=uuid.uuid4, editable=False, verbose_name=_("ID")
@@ -281,6 +281,8 @@ class Study(models.Model):
 
 class PatientAssignment(models.Model):
     """The move of a study to another patient, kept so that it can be undone."""
+
+    visibility = Visibility(Action.READ_PATIENTS, department="study__department")
 
     id = models.UUIDField(
         primary_key=True, default=uuid.uuid4, editable=False, verbose_name=_("ID")

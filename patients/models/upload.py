@@ -1,36 +1,23 @@
 """Every received file and its outcome."""
 
 import uuid
-from typing import Self
 
 from django.conf import settings
-from django.contrib.auth.models import AnonymousUser
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from accounts.access import DepartmentQuerySet
+from accounts.access import Action, Visibility, VisibleQuerySet
 from accounts.messages import reason_text
-from accounts.models import Department, User
+from accounts.models import Department
 from patients.messages import MESSAGES, readable_params
 from patients.models.instance import Instance
 
 
-class UploadQuerySet(DepartmentQuerySet["Upload"]):
-    department_path = "department"
-
-    def visible_to(self, user: User | AnonymousUser) -> Self:
-        """Return the uploads of the user and of the user's departments.
-
-        Only the sender and administrators see conflicts.
-        """
-        if isinstance(user, AnonymousUser):
-            return self.none()
-        seen = super().visible_to(user).exclude(outcome=Upload.Outcome.CONFLICT)
-        everything = self.filter(pk__in=seen.values("pk")) | self.filter(user=user)
-        return super().visible_to(user) if user.role == "admin" else everything
+class UploadQuerySet(VisibleQuerySet["Upload"]):
+    """Uploads."""
 
 
 class Upload(models.Model):
@@ -60,6 +47,15 @@ class Upload(models.Model):
             "ingested",
             _("Sent again after the record was corrected, and stored"),
         )
+
+    # Only the sender, and those who resolve conflicts, see a conflict.
+    visibility = Visibility(
+        Action.READ_PATIENTS,
+        department="department",
+        owner="user",
+        withheld={"outcome": Outcome.CONFLICT},
+        withheld_for=Action.RESOLVE_CONFLICT,
+    )
 
     id = models.UUIDField(
         primary_key=True, default=uuid.uuid4, editable=False, verbose_name=_("ID")

@@ -206,8 +206,11 @@ def test_a_study_without_an_actor_goes_to_the_default_department(settings: Any) 
 def test_an_image_of_a_known_study_stays_in_its_department() -> None:
     uid = generate_uid()
     first = send(image_bytes(StudyInstanceUID=uid), actor=UserFactory())
-    stranger = UserFactory(primary_department=DepartmentFactory(code="emergency"))
-    second = send(image_bytes(StudyInstanceUID=uid), actor=stranger)
+    colleague = UserFactory(
+        primary_department=DepartmentFactory(code="emergency"),
+        departments=[first.study.department],
+    )
+    second = send(image_bytes(StudyInstanceUID=uid), actor=colleague)
     assert second.study.department == first.study.department
     assert second.upload.department == first.study.department
 

@@ -7,10 +7,10 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
-from accounts.access import Action, require
+from accounts.access import Action, require, visible
 from accounts.errors import InvalidInput, NotFound
 from diagnoses.heat_maps import SIZES, grid_of
-from diagnoses.models import Finding, HeatMap
+from diagnoses.models import HeatMap
 from diagnoses.pages.audit import record_read
 from diagnoses.pages.request import PageRequest
 from ml import overlay
@@ -81,13 +81,13 @@ def heat_layer(request: PageRequest, finding_id: UUID) -> HttpResponse:
     require(request, Action.READ_IMAGES)
     require(request, Action.READ_RESULTS)
     heat_map = (
-        HeatMap.objects.filter(finding_id=finding_id)
+        visible(HeatMap.objects.filter(finding_id=finding_id), request.user)
         .select_related("finding__prediction__instance__series__study")
         .defer("finding__prediction__instance__header")
         .first()
     )
     geometry = heat_map.finding.prediction.geometry if heat_map else None
-    if heat_map is None or geometry is None or not _is_visible(heat_map, request):
+    if heat_map is None or geometry is None:
         raise NotFound(
             _("This heat map does not exist, or belongs to another department.")
         )
@@ -103,11 +103,6 @@ def heat_layer(request: PageRequest, finding_id: UUID) -> HttpResponse:
         patients=[prediction.instance.series.study.patient_id],
     )
     return HttpResponse(picture, content_type="image/png")
-
-
-def _is_visible(heat_map: HeatMap, request: PageRequest) -> bool:
-    visible = Finding.objects.visible_to(request.user)
-    return visible.filter(pk=heat_map.finding_id).exists()
 
 
 def _size(request: PageRequest) -> int | None:

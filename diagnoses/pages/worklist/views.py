@@ -48,8 +48,13 @@ class ListParameters:
     cursor: str
 
     @classmethod
-    def of(cls, request: PageRequest) -> "ListParameters":
+    def of(cls, request: PageRequest, *, searches: bool) -> "ListParameters":
         """Read the address.
+
+        Args:
+            request: The request.
+            searches: Whether search words are used. They are only where the request
+                leaves an event.
 
         Raises:
             InvalidInput: The page does not exist.
@@ -58,7 +63,8 @@ class ListParameters:
         chosen = filter_of(parameters.get("show", ""))
         if chosen.of_results and not may(request.user, Action.READ_RESULTS):
             chosen = FILTERS[0]
-        query = parameters.get("q", "").replace("\x00", "").strip()[:LONGEST_QUERY]
+        words = parameters.get("q", "") if searches else ""
+        query = words.replace("\x00", "").strip()[:LONGEST_QUERY]
         # A search is for looking something up: the newest study is the likely one.
         newest = bool(query) or parameters.get("sort") == Sort.NEWEST
         sort = Sort.NEWEST if newest else Sort.PRIORITY
@@ -104,7 +110,7 @@ def worklist(request: PageRequest) -> HttpResponse:
         # Users who work with models only start there after signing in.
         require(request, Action.READ_MODELS)
         return redirect("models")
-    parameters = ListParameters.of(request)
+    parameters = ListParameters.of(request, searches=True)
     visible = WorklistEntry.objects.visible_to(request.user)
     entries = parameters.entries(visible)
     shown = page(entries, sort=parameters.sort, after=parameters.after)
@@ -175,9 +181,12 @@ def _page_context(
 
 @require_safe
 def changes(request: PageRequest) -> HttpResponse:
-    """Answer whether a page of the worklist has changed, without patient data."""
+    """Answer whether a page of the worklist has changed, without patient data.
+
+    This leaves no event, so it does not search.
+    """
     require(request, Action.READ_PATIENTS)
-    parameters = ListParameters.of(request)
+    parameters = ListParameters.of(request, searches=False)
     visible = WorklistEntry.objects.visible_to(request.user)
     entries = parameters.entries(visible)
     shown = page(entries, sort=parameters.sort, after=parameters.after)
@@ -191,7 +200,6 @@ def _changes_url(parameters: ListParameters, state: str) -> str:
     return address(
         "worklist-changes",
         {
-            "q": parameters.query,
             "show": parameters.filter.key,
             "sort": parameters.sort.value,
             "after": parameters.cursor,

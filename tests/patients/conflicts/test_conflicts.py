@@ -245,8 +245,11 @@ def test_retrying_a_conflict_after_a_correction_stores_the_copy(
     django_capture_on_commit_callbacks: Any,
 ) -> None:
     uid = generate_uid()
-    sender = UserFactory(primary_department=DepartmentFactory(code="emergency"))
     first = send(image_bytes(StudyInstanceUID=uid, PatientID=None))
+    sender = UserFactory(
+        primary_department=DepartmentFactory(code="emergency"),
+        departments=[first.study.department],
+    )
     content = image_bytes(StudyInstanceUID=uid, PatientID=None)
     upload = send(content, actor=sender, patient_id="P-9").upload
     assert upload.reason_code == "conflict_patient"

@@ -114,10 +114,40 @@ def test_an_object_without_identifier_is_claimed_by_a_form_too(outsider: User) -
     assert result.study.received_patient_id == "P-1"
 
 
-def test_the_header_of_an_object_needs_no_confirmation(outsider: User) -> None:
-    """A modality states whom it examined; its department then sees the patient."""
+def test_a_header_with_a_patient_of_others_is_an_unidentified_patient(
+    outsider: User,
+) -> None:
+    content = image_bytes(AccessionNumber="A-1", pixels=grey_pixels(1))
+    study = Study.objects.get(pk=send(content, actor=outsider).study.pk)
+    assert not study.patient.identified
+    assert study.flags == [CONFIRM]
+    assert (study.received_patient_id, study.accession_number) == ("P-1", "A-1")
+
+
+def test_the_images_of_a_claimed_study_stay_together(outsider: User) -> None:
+    uid = generate_uid()
+    first, second = (
+        send(
+            image_bytes(StudyInstanceUID=uid, pixels=grey_pixels(seed)), actor=outsider
+        )
+        for seed in (1, 2)
+    )
+    assert second.outcome == Upload.Outcome.STORED
+    assert second.study == first.study
+
+
+def test_a_claim_does_not_join_a_study_of_another_patient(outsider: User) -> None:
+    uid = generate_uid()
+    send(image_bytes(StudyInstanceUID=uid, PatientID="P-2"), actor=outsider)
+    content = image_bytes(StudyInstanceUID=uid, pixels=grey_pixels(1))
+    assert send(content, actor=outsider).reason_code == "conflict_patient"
+
+
+def test_a_header_of_a_known_patient_of_the_sender_needs_no_confirmation(
+    insider: User,
+) -> None:
     content = image_bytes(pixels=grey_pixels(1))
-    assert send(content, actor=outsider).patient.patient_id == "P-1"
+    assert send(content, actor=insider).patient.patient_id == "P-1"
 
 
 def test_an_assignment_confirms_a_claim_and_its_undo_opens_it_again(

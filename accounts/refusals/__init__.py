@@ -1,0 +1,1 @@
+"""Refused access in the audit trail; refusals of unknown callers are counted."""
