@@ -81,6 +81,7 @@ MIDDLEWARE = [
     "chestx_site.web.middleware.DatabaseDownMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "chestx_site.web.middleware.SecurityHeadersMiddleware",
+    "chestx_site.web.malformed.MalformedRequestMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -198,6 +199,11 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.api.permissions.ActionPermission"],
+    "DEFAULT_PARSER_CLASSES": [
+        "accounts.api.parsers.StrictJSONParser",
+        "rest_framework.parsers.FormParser",
+        "rest_framework.parsers.MultiPartParser",
+    ],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_FILTER_BACKENDS": [
         "django_filters.rest_framework.DjangoFilterBackend",

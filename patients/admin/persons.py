@@ -144,6 +144,7 @@ class PatientCorrectionAdmin(ArchiveAdmin):
     """Corrections of patients; the newest of a patient can be undone."""
 
     patient_path = "patient_id"
+    link_lookups = ("patient__id__exact",)
     list_display = (
         "corrected_at",
         "patient_link",
