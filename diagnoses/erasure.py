@@ -1,7 +1,8 @@
 """Delete a study or a patient with all images, results and uploads.
 
-Nothing else deletes. The audit trail stays; it contains keys, no names. The trigger
-that refuses deletions allows them in this transaction.
+Nothing else deletes. The audit trail stays; it contains keys, no names. Only the old
+and new values of the patient's data are deleted from it. The triggers that refuse
+deletions allow them in this transaction.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 
 from accounts import audit
-from accounts.models import User
+from accounts.models import AuditChange, User
 from diagnoses.models import Finding, HeatMap, Prediction, WorklistEntry
 from diagnoses.worklist import lock_study
 from patients.identity.traces import (
@@ -123,6 +124,7 @@ def erase_patient(
         PatientAssignment.objects.filter(to_patient=locked).delete()
         FlagReconciliation.objects.filter(patient=locked).delete()
         PatientCorrection.objects.filter(patient=locked).delete()
+        AuditChange.objects.filter(patient_uuid=locked.pk).delete()
         Patient.objects.filter(pk=locked.pk).delete()
         erased.add(erase_traces(person, objects=erased.objects | erased.sent))
         audit.record(

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
+from django import forms
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db import models
@@ -19,8 +20,12 @@ from django.utils.http import urlencode
 from accounts import audit
 from accounts.access import Action, may
 from accounts.api.audited import patient_keys
-from accounts.audit import AuditAction, AuditSource
+from accounts.audit import AuditAction, AuditSource, Change
 
+# Fields of which an event keeps only that they were changed.
+SECRET_FIELDS = frozenset(
+    {"password", "password1", "password2", "usable_password", "old_password"}
+)
 # How Django's filters of fields name their parameters.
 _FILTER_ENDINGS = (
     "",
@@ -45,6 +50,7 @@ class AuditedAdmin(admin.ModelAdmin):
         search_keys: Lookups of keys, searched if the term is a UUID.
         link_lookups: Lookups that links from other pages use, besides those of the
             filters.
+        kept_of_deleted: The fields of a deleted row whose values the event keeps.
     """
 
     patient_path: str | None = None
@@ -53,6 +59,7 @@ class AuditedAdmin(admin.ModelAdmin):
     deletable = False
     search_keys: Sequence[str] = ()
     link_lookups: Sequence[str] = ()
+    kept_of_deleted: Sequence[str] = ()
     list_per_page = 50
     # The full count is a second query over a hundred thousand rows.
     show_full_result_count = False
@@ -138,9 +145,13 @@ class AuditedAdmin(admin.ModelAdmin):
                 request,
                 AuditAction.VIEW,
                 shown=shown,
-                patients=self.patients_of([shown]),
+                patients=self.patients_on_page(shown),
             )
         return shown
+
+    def patients_on_page(self, row: models.Model) -> set[UUID]:
+        """Return the keys of the patients whose data the page of a row shows."""
+        return self.patients_of([row])
 
     def patients_of(self, rows: Sequence[models.Model]) -> set[UUID]:
         """Return the patients' keys of these rows, in one query."""
@@ -149,6 +160,26 @@ class AuditedAdmin(admin.ModelAdmin):
         if self.patient_path == "pk":
             return {row.pk for row in rows}
         return patient_keys(list(rows), self.patient_path)
+
+    def construct_change_message(  # type: ignore[override]
+        self,
+        request: HttpRequest,
+        form: forms.ModelForm,
+        formsets: Any,
+        add: bool = False,
+    ) -> list[Change]:
+        """Return the changed fields with their old and new values."""
+        return [
+            Change(name, None, None)
+            if name in SECRET_FIELDS
+            else Change(
+                name,
+                None if add else _former_value(form, name),
+                form.cleaned_data.get(name),
+            )
+            for name in form.changed_data
+            if name in form.cleaned_data or name in SECRET_FIELDS
+        ]
 
     # The audit trail replaces Django's log entries, so these three return none.
     def log_addition(  # type: ignore[override]
@@ -160,7 +191,7 @@ class AuditedAdmin(admin.ModelAdmin):
     def log_change(  # type: ignore[override]
         self, request: HttpRequest, obj: models.Model, message: Any
     ) -> None:
-        """Record a changed row in the audit trail, with the names of its fields."""
+        """Record a changed row in the audit trail, with old and new values."""
         self._record_change(request, AuditAction.CHANGE, obj, message)
 
     def log_deletions(  # type: ignore[override]
@@ -168,7 +199,10 @@ class AuditedAdmin(admin.ModelAdmin):
     ) -> None:
         """Record each deleted row in the audit trail."""
         for row in queryset:
-            self._record_change(request, AuditAction.DELETE, row, "")
+            kept = [
+                Change(name, getattr(row, name), None) for name in self.kept_of_deleted
+            ]
+            self._record_change(request, AuditAction.DELETE, row, kept)
 
     def history_view(
         self,
@@ -181,14 +215,18 @@ class AuditedAdmin(admin.ModelAdmin):
         return redirect(f"{url}?{urlencode({'q': object_id})}")
 
     def _record_change(
-        self, request: HttpRequest, action: str, row: models.Model, message: Any
+        self,
+        request: HttpRequest,
+        action: str,
+        row: models.Model,
+        changes: Sequence[Change],
     ) -> None:
         self._record(
             request,
             action,
             shown=row,
             patients=self.patients_of([row]),
-            detail={"changed": _changed_fields(message)},
+            changes=changes,
         )
 
     def _record(
@@ -199,6 +237,7 @@ class AuditedAdmin(admin.ModelAdmin):
         patients: Iterable[UUID],
         shown: models.Model | None = None,
         detail: dict[str, object] | None = None,
+        changes: Sequence[Change] = (),
     ) -> None:
         key = shown.pk if shown is not None else None
         audit.record(
@@ -210,18 +249,15 @@ class AuditedAdmin(admin.ModelAdmin):
             object_uuid=key if isinstance(key, UUID) else None,
             patients=patients,
             detail=detail,
+            changes=changes,
         )
 
 
-def _changed_fields(message: Any) -> list[str]:
-    """Return the field names of Django's change message, never the values."""
-    if not isinstance(message, list):
-        return []
-    return sorted(
-        {
-            field
-            for part in message
-            for change in part.values()
-            for field in change.get("fields", ())
-        }
-    )
+def _former_value(form: forms.ModelForm, name: str) -> Any:
+    """Return the value from before a form was sent; a related row, not its key."""
+    former, field = form.initial.get(name), form.fields[name]
+    if isinstance(field, forms.ModelMultipleChoiceField) or not isinstance(
+        field, forms.ModelChoiceField
+    ):
+        return former
+    return field.to_python(former)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypedDict
+from uuid import UUID
 
 from axes.models import AccessAttempt
 from django import forms
@@ -21,7 +22,14 @@ from django.utils.translation import gettext_lazy as _
 from accounts.access import STAFF_ROLES, Action
 from accounts.admin.audited import AuditedAdmin
 from accounts.audit import AuditAction, AuditSource
-from accounts.models import AuditEvent, AuditSubject, Department, Token, User
+from accounts.models import (
+    AuditChange,
+    AuditEvent,
+    AuditSubject,
+    Department,
+    Token,
+    User,
+)
 
 if TYPE_CHECKING:
     from django_stubs_ext import WithAnnotations
@@ -118,6 +126,7 @@ class TokenAdmin(AuditedAdmin):
     """Tokens in use. Users create their own; deleting one here revokes it."""
 
     deletable = True
+    kept_of_deleted = ("user", "name", "scopes", "created", "expiry")
     list_display = ("token_key", "user", "name", "created", "expiry")
     list_filter = ("user__role",)
     list_select_related = ("user",)
@@ -140,6 +149,8 @@ class AccessAttemptAdmin(AuditedAdmin):
     """Failed sign-ins that count towards a lock-out; deleting one ends it."""
 
     deletable = True
+    # The name may be a password that was typed into the wrong field.
+    kept_of_deleted = ("ip_address", "failures_since_start", "attempt_time")
     list_display = ("username", "ip_address", "failures_since_start", "attempt_time")
     search_fields = ("username", "ip_address")
     fields = (
@@ -205,6 +216,48 @@ class AuditSubjectInline(admin.TabularInline):
         return False
 
 
+class AuditChangeInline(admin.TabularInline):
+    """What an event changed, old and new."""
+
+    model = AuditChange
+    fields = ("field", "old_value", "new_value")
+    readonly_fields = fields
+    extra = 0
+    can_delete = False
+    verbose_name_plural = _("changes")
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Show the changes to everyone who may read the event."""
+        return True
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Let nobody add rows to the audit trail by hand."""
+        return False
+
+    @admin.display(description=_("old value"))
+    def old_value(self, change: AuditChange) -> str:
+        """Return the old value as text."""
+        return _as_text(change.old)
+
+    @admin.display(description=_("new value"))
+    def new_value(self, change: AuditChange) -> str:
+        """Return the new value as text."""
+        return _as_text(change.new)
+
+
+def _as_text(value: Any) -> str:
+    """Return a recorded value as a person reads it."""
+    if value in (None, "", []):
+        return "–"
+    if isinstance(value, bool):
+        return gettext("yes") if value else gettext("no")
+    if isinstance(value, list):
+        return ", ".join(map(_as_text, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {_as_text(part)}" for name, part in value.items())
+    return str(value)
+
+
 @admin.register(AuditEvent)
 class AuditEventAdmin(AuditedAdmin):
     """Audit events. Search by user name or by the key of a user, object or patient."""
@@ -231,7 +284,7 @@ class AuditEventAdmin(AuditedAdmin):
     search_keys = ("object_uuid", "actor_uuid", "subjects__patient_uuid")
     search_fields = ("actor_name",)
     search_help_text = _("A user name, or the key of a user, object or patient.")
-    inlines = (AuditSubjectInline,)
+    inlines = (AuditChangeInline, AuditSubjectInline)
     fields = (
         "at",
         "actor_name",
@@ -251,6 +304,11 @@ class AuditEventAdmin(AuditedAdmin):
         subjects = AuditSubject.objects.filter(event=OuterRef("pk")).order_by()
         counted = subjects.values("event").annotate(count=Count("pk")).values("count")
         return super().get_queryset(request).annotate(count=Subquery(counted))
+
+    def patients_on_page(self, row: models.Model) -> set[UUID]:
+        """Return the patients whose old and new values the page of an event shows."""
+        changes = AuditChange.objects.filter(event=row.pk, patient_uuid__isnull=False)
+        return set(changes.values_list("patient_uuid", flat=True))
 
     @admin.display(description=_("time"), ordering="at")
     def moment(self, event: AuditEvent) -> str:

@@ -12,7 +12,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts import audit
-from accounts.audit import AuditAction, AuditSource
+from accounts.audit import AuditAction, AuditSource, Change
 from accounts.errors import Conflict, InvalidInput
 from accounts.models import User
 from patients.identity import names
@@ -195,6 +195,9 @@ def _record(
     request: HttpRequest | None,
     undone: bool,
 ) -> None:
+    former, present = assignment.from_patient_id, assignment.to_patient_id
+    if undone:
+        former, present = present, former
     audit.record(
         action=AuditAction.ASSIGN_PATIENT,
         actor=actor,
@@ -204,4 +207,6 @@ def _record(
         object_uuid=assignment.study_id,
         patients=(assignment.from_patient_id, assignment.to_patient_id),
         detail={"assignment": str(assignment.pk), "undone": undone},
+        # Keys, no names: they stay when a patient is erased.
+        changes=[Change("patient", former, present)],
     )
