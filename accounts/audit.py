@@ -6,6 +6,9 @@ cannot be written, `AuditUnavailable` is raised and the caller answers 503 inste
 
 import ipaddress
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -15,7 +18,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from accounts.errors import AuditUnavailable
-from accounts.models import AuditEvent, AuditSubject, User
+from accounts.models import AuditChange, AuditEvent, AuditSubject, User
 
 
 class AuditAction(models.TextChoices):
@@ -49,6 +52,49 @@ class AuditSource(models.TextChoices):
 
 
 Outcome = AuditEvent.Outcome
+LONGEST_VALUE = 1000
+
+
+@dataclass(frozen=True)
+class Change:
+    """A changed field with its old and new value.
+
+    Attributes:
+        field: The name of the field.
+        old: The value before; None where there was none, or where it is a secret.
+        new: The value after; likewise.
+        patient: The patient whose data the values are. They are erased with the
+            patient.
+    """
+
+    field: str
+    old: Any
+    new: Any
+    patient: UUID | None = None
+
+
+def changes_between(
+    before: Mapping[str, Any], after: Mapping[str, Any], *, patient: UUID | None = None
+) -> list[Change]:
+    """Return the fields whose values differ."""
+    return [
+        Change(field, before.get(field), value, patient)
+        for field, value in after.items()
+        if before.get(field) != value
+    ]
+
+
+def recorded_value(value: Any) -> Any:
+    """Return a value as JSON that a person can read."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return {str(key): recorded_value(part) for key, part in value.items()}
+    if isinstance(value, list | tuple | set | frozenset | models.QuerySet):
+        return [recorded_value(part) for part in value]
+    return str(value)[:LONGEST_VALUE]
 
 
 def record(
@@ -64,6 +110,7 @@ def record(
     detail: Mapping[str, object] | None = None,
     actor_name: str = "",
     address: str | None = None,
+    changes: Iterable[Change] = (),
 ) -> AuditEvent:
     """Write one audit event with the patients whose data it shows or changes.
 
@@ -79,6 +126,7 @@ def record(
         detail: Facts for the reader of the audit trail. Never a patient's name.
         actor_name: A user name as typed, if there is no actor.
         address: Where it came from, if there is no request.
+        changes: The fields that were changed.
 
     Raises:
         AuditUnavailable: The event cannot be written: do not answer.
@@ -101,6 +149,16 @@ def record(
             AuditSubject.objects.bulk_create(
                 AuditSubject(event=event, patient_uuid=patient)
                 for patient in sorted({p for p in patients if p is not None})
+            )
+            AuditChange.objects.bulk_create(
+                AuditChange(
+                    event=event,
+                    patient_uuid=change.patient,
+                    field=change.field,
+                    old=recorded_value(change.old),
+                    new=recorded_value(change.new),
+                )
+                for change in changes
             )
     except (DatabaseError, InterfaceError) as error:
         raise unavailable() from error

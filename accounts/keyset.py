@@ -3,6 +3,9 @@
 Rows that arrive meanwhile neither repeat nor hide others, and page 1,000 costs as much
 as page 1. REST framework's own cursor counts offsets among equal values and loses rows
 without a value; this one orders by every field, then by the key, nulls last.
+
+Cursors stand in addresses, which proxies and browsers keep, and a value may be a name
+or a date. So they are encrypted, and belong to one user and one list.
 """
 
 from __future__ import annotations
@@ -15,17 +18,35 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self, TypeVar, cast
 
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import FieldDoesNotExist, ValidationError
 from django.db.models import F, Field, Model, Q, QuerySet
 from django.db.models.expressions import OrderBy
+from django.utils.crypto import salted_hmac
 from django.utils.timezone import is_naive
 
 _Model = TypeVar("_Model", bound=Model)
 _FORWARDS, _BACKWARDS = "n", "p"
+# A shorter ciphertext has no text behind its tag; AES-SIV reports that in its own way.
+_TAG_BYTES = 16
+
+
+Reader = AbstractBaseUser | AnonymousUser
 
 
 class CursorError(ValueError):
-    """The text is no cursor of this ordering."""
+    """The text is no cursor of this ordering, list and user."""
+
+
+def _cipher() -> AESSIV:
+    """Return AES-SIV (RFC 5297) with a key made of SECRET_KEY.
+
+    It needs no nonce, so that cursors stay short and equal for equal rows.
+    """
+    return AESSIV(salted_hmac(__name__, b"cursor", algorithm="sha512").digest())
 
 
 @dataclass(frozen=True)
@@ -149,8 +170,13 @@ class Position:
 
 @dataclass(frozen=True)
 class Ordering:
-    """A total order of a model's rows: its last column is the key."""
+    """A total order of a model's rows: its last column is the key.
 
+    Attributes:
+        model: The label of the model, "patients.Study".
+    """
+
+    model: str
     columns: tuple[Column, ...]
 
     @classmethod
@@ -164,35 +190,52 @@ class Ordering:
         if not any(column.path in ("pk", "id") for column in columns):
             descending = bool(columns) and columns[-1].descending
             columns.append(Column.of(model, "-pk" if descending else "pk"))
-        return cls(tuple(columns))
+        return cls(model._meta.label, tuple(columns))
 
-    def cursor(self, row: Model, *, backwards: bool = False) -> str:
-        """Return the cursor of the page that begins after (or ends before) a row."""
+    def cursor(
+        self, row: Model, *, reader: Reader, list_name: str, backwards: bool = False
+    ) -> str:
+        """Return the cursor of the page that begins after (or ends before) a row.
+
+        Args:
+            row: The row.
+            reader: The user who may go on reading with the cursor.
+            list_name: The list that it belongs to; another list refuses it.
+            backwards: Whether the page ends before the row.
+        """
         way = _BACKWARDS if backwards else _FORWARDS
-        text = json.dumps([way, *(column.write(row) for column in self.columns)])
-        return base64.urlsafe_b64encode(text.encode()).decode()
+        text = json.dumps(
+            [way, *(column.write(row) for column in self.columns)],
+            ensure_ascii=False,
+            separators=(",", ":"),
+        )
+        sealed = _cipher().encrypt(text.encode(), self._bound_to(reader, list_name))
+        return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
 
-    def position(self, cursor: str) -> Position:
+    def position(self, cursor: str, *, reader: Reader, list_name: str) -> Position:
         """Read a cursor.
 
         Raises:
-            CursorError: It is none of this ordering.
+            CursorError: It was not made for this ordering, list and user.
         """
         try:
-            way, *texts = json.loads(base64.urlsafe_b64decode(cursor.encode("ascii")))
-            if way not in (_FORWARDS, _BACKWARDS):
+            padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+            sealed = base64.b64decode(padded, altchars=b"-_", validate=True)
+            if len(sealed) <= _TAG_BYTES:
                 raise CursorError
+            text = _cipher().decrypt(sealed, self._bound_to(reader, list_name))
+            way, *texts = json.loads(text)
             pairs = zip(self.columns, texts, strict=True)
-            values = tuple(column.read(text) for column, text in pairs)
-        except (
-            binascii.Error,
-            ValueError,
-            TypeError,
-            RecursionError,
-            ValidationError,
-        ) as error:
+            values = tuple(column.read(value) for column, value in pairs)
+        except (binascii.Error, InvalidTag, ValueError, ValidationError) as error:
             raise CursorError from error
         return Position(values, backwards=way == _BACKWARDS)
+
+    def _bound_to(self, reader: Reader, list_name: str) -> list[bytes]:
+        """Return what a cursor is bound to, the associated data of AES-SIV."""
+        terms = [("-" if c.descending else "") + c.path for c in self.columns]
+        bound = [str(reader.pk), list_name, self.model, *terms]
+        return [part.encode("utf-8", "surrogatepass") for part in bound]
 
     def rows(
         self, queryset: QuerySet[_Model], position: Position | None, *, limit: int

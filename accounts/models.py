@@ -296,3 +296,40 @@ class FailedSignIns(models.Model):
         if self.user is not None:
             return f"{self.user.get_username()} · {self.address or '–'}"
         return f"{self.name_digest[:8] or '–'} · {self.address or '–'}"
+
+
+class AuditChange(models.Model):
+    """A field that an event changed, with its old and new value.
+
+    The values stand here and not in the event, because they may be a patient's: the
+    erasure of a patient deletes the rows with the patient's key. A trigger refuses
+    every other change of this table.
+    """
+
+    event = models.ForeignKey(
+        AuditEvent, on_delete=models.PROTECT, related_name="changes"
+    )
+    patient_uuid = models.UUIDField(
+        _("patient key"),
+        null=True,
+        blank=True,
+        help_text=_("Of the patient whose data the values are; else empty."),
+    )
+    field = models.CharField(_("field"), max_length=64)
+    old = models.JSONField(_("old value"), null=True)
+    new = models.JSONField(_("new value"), null=True)
+
+    class Meta:
+        ordering = ("pk",)
+        verbose_name = _("changed field")
+        verbose_name_plural = _("changed fields")
+        indexes = (
+            models.Index(
+                fields=("patient_uuid",),
+                name="audit_change_by_patient",
+                condition=models.Q(patient_uuid__isnull=False),
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.field

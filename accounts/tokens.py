@@ -7,6 +7,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from knox.auth import TokenAuthentication
 from knox.settings import knox_settings
+from rest_framework.exceptions import AuthenticationFailed
 
 from accounts.access import Action, actions_of
 from accounts.errors import InvalidInput
@@ -20,6 +21,18 @@ class ScopedTokenAuthentication(TokenAuthentication):
         """Return the user, limited to the scopes of the token, and the token."""
         user, found = super().authenticate_credentials(token)
         user.token_scopes = frozenset(found.scopes)
+        return user, found
+
+    def authenticate_credentials(self, token: bytes) -> tuple[User, Token]:
+        """Return the user and the token of a text.
+
+        Raises:
+            AuthenticationFailed: There is no such token. Knox itself fails on a text
+                that is not UTF-8.
+        """
+        if not token.isalnum():
+            raise AuthenticationFailed(_("Invalid token."))
+        user, found = super().authenticate_credentials(token)
         return user, found
 
     def _cleanup_token(self, auth_token: Token) -> bool:

@@ -2,7 +2,8 @@
 
 Nothing else deletes: the serving role has no right to. It calls functions of the
 tables' owner, which delete whole studies and patients only. A transaction without the
-audit event is refused. The audit trail stays; it contains keys, no names.
+audit event is refused. The audit trail stays; it contains keys, no names. Only the old
+and new values of the patient's data are deleted from it.
 """
 
 from __future__ import annotations

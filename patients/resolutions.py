@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts import audit
 from accounts.access import Action, require
-from accounts.audit import AuditAction, AuditSource
+from accounts.audit import AuditAction, AuditSource, Change
 from accounts.errors import Conflict, InvalidInput, NotFound
 from accounts.models import User
 from patients import storage
@@ -160,6 +160,7 @@ def reconcile(
             object_uuid=study.pk,
             patients=(study.patient_id,),
             detail={"reconciled": what.value, "choice": choice.value},
+            changes=[Change("flags", [*study.flags, what.value], study.flags)],
         )
         record_changed.send(sender=Study, patient=study.patient, study=study)
     return True
@@ -188,6 +189,7 @@ def _resolve(
         object_uuid=upload.pk,
         patients=(other.series.study.patient_id,) if other else (),
         detail={"resolution": resolution.value, "reason_code": upload.reason_code},
+        changes=[Change("resolution", "", resolution.value)],
     )
     upload.refresh_from_db()
 

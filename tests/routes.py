@@ -139,11 +139,26 @@ def make_record(user: User) -> Record:
 
 @dataclass(frozen=True)
 class Route:
-    """A route: its name, its pattern and a path for it."""
+    """A route: its name, its pattern, and values for the parameters of its path."""
 
     name: str
     pattern: str
-    path: str
+    values: dict[str, str]
+
+    @property
+    def path(self) -> str:
+        """A path of the route that exists."""
+        return self.path_with({})
+
+    @property
+    def parameters(self) -> list[str]:
+        """The names of the parameters of the path."""
+        return re.findall(r"<(\w+)>", self.pattern)
+
+    def path_with(self, values: dict[str, str]) -> str:
+        """Return a path with other values for some parameters."""
+        merged = self.values | values
+        return "/" + re.sub(r"<(\w+)>", lambda match: merged[match[1]], self.pattern)
 
 
 def routes(record: Record) -> list[Route]:
@@ -154,7 +169,7 @@ def routes(record: Record) -> list[Route]:
             `make_record`.
     """
     return [
-        Route(name, pattern, _filled(pattern, record))
+        Route(name, pattern, _values(pattern, record))
         for name, pattern in _walk(get_resolver().url_patterns)
     ]
 
@@ -178,13 +193,13 @@ def _plain(pattern: URLPattern | URLResolver) -> str:
     return re.sub(r"<\w+:(\w+)>", r"<\1>", written)
 
 
-def _filled(pattern: str, record: Record) -> str:
-    values = {
+def _values(pattern: str, record: Record) -> dict[str, str]:
+    known = {
         **record.values,
         **_keys_of_rest(pattern, record),
         **_keys_of_admin(pattern, record),
     }
-    return "/" + re.sub(r"<(\w+)>", lambda match: values[match[1]], pattern)
+    return {name: known[name] for name in re.findall(r"<(\w+)>", pattern)}
 
 
 def _keys_of_rest(pattern: str, record: Record) -> dict[str, str]:

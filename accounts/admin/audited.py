@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
+from django import forms
 from django.contrib import admin
-from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db import models
@@ -21,7 +21,22 @@ from django.utils.http import urlencode
 from accounts import audit
 from accounts.access import Action, may, visible
 from accounts.api.audited import patient_keys
-from accounts.audit import AuditAction, AuditSource
+from accounts.audit import AuditAction, AuditSource, Change
+
+# Fields of which an event keeps only that they were changed.
+SECRET_FIELDS = frozenset(
+    {"password", "password1", "password2", "usable_password", "old_password"}
+)
+# How Django's filters of fields name their parameters.
+_FILTER_ENDINGS = (
+    "",
+    "__exact",
+    "__id__exact",
+    "__isnull",
+    "__isempty",
+    "__gte",
+    "__lt",
+)
 
 
 class AuditedAdmin(admin.ModelAdmin):
@@ -34,6 +49,9 @@ class AuditedAdmin(admin.ModelAdmin):
         editable: Whether administrators may add and change rows.
         deletable: Whether administrators may delete rows.
         search_keys: Lookups of keys, searched if the term is a UUID.
+        link_lookups: Lookups that links from other pages use, besides those of the
+            filters.
+        kept_of_deleted: The fields of a deleted row whose values the event keeps.
     """
 
     patient_path: str | None = None
@@ -41,6 +59,8 @@ class AuditedAdmin(admin.ModelAdmin):
     editable = False
     deletable = False
     search_keys: Sequence[str] = ()
+    link_lookups: Sequence[str] = ()
+    kept_of_deleted: Sequence[str] = ()
     list_per_page = 50
     # The full count is a second query over a hundred thousand rows.
     show_full_result_count = False
@@ -76,10 +96,25 @@ class AuditedAdmin(admin.ModelAdmin):
         rows = super().get_queryset(request)
         return visible(rows, request.user) if self.patient_path else rows
 
+    def lookup_allowed(
+        self, lookup: str, value: str, request: HttpRequest | None = None
+    ) -> bool:
+        """Return whether a list may be filtered so: by its filters and by links.
+
+        Django allows every lookup of every column: a slow regular expression, or a
+        value that the database refuses.
+        """
+        allowed = {*self.link_lookups}
+        for declared in self.list_filter:
+            if isinstance(declared, type):
+                allowed.add(declared.parameter_name)  # type: ignore[attr-defined]
+            else:
+                name = declared if isinstance(declared, str) else declared[0]
+                allowed |= {f"{name}{ending}" for ending in _FILTER_ENDINGS}
+        return lookup in allowed
+
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
         """Write the audit event with the listed patients, then return the list."""
-        if any("\x00" in value for value in request.GET.values()):
-            raise IncorrectLookupParameters("PostgreSQL text cannot hold NUL.")
         changes = super().get_changelist_instance(request)
         rows = list(changes.result_list)
         changes.result_list = rows
@@ -116,16 +151,21 @@ class AuditedAdmin(admin.ModelAdmin):
         """
         if not self.has_view_permission(request):
             raise PermissionDenied
-        shown = super().get_object(request, object_id, from_field)
+        # Django passes an empty `_to_field` on as the name of a field.
+        shown = super().get_object(request, object_id, from_field or None)
         if shown is None:
             raise Http404
         self._record(
             request,
             AuditAction.VIEW,
             shown=shown,
-            patients=self.patients_of([shown]),
+            patients=self.patients_on_page(shown),
         )
         return shown
+
+    def patients_on_page(self, row: models.Model) -> set[UUID]:
+        """Return the keys of the patients whose data the page of a row shows."""
+        return self.patients_of([row])
 
     def patients_of(self, rows: Sequence[models.Model]) -> set[UUID]:
         """Return the patients' keys of these rows, in one query."""
@@ -134,6 +174,26 @@ class AuditedAdmin(admin.ModelAdmin):
         if self.patient_path == "pk":
             return {row.pk for row in rows}
         return patient_keys(list(rows), self.patient_path)
+
+    def construct_change_message(  # type: ignore[override]
+        self,
+        request: HttpRequest,
+        form: forms.ModelForm,
+        formsets: Any,
+        add: bool = False,
+    ) -> list[Change]:
+        """Return the changed fields with their old and new values."""
+        return [
+            Change(name, None, None)
+            if name in SECRET_FIELDS
+            else Change(
+                name,
+                None if add else _former_value(form, name),
+                form.cleaned_data.get(name),
+            )
+            for name in form.changed_data
+            if name in form.cleaned_data or name in SECRET_FIELDS
+        ]
 
     # The audit trail replaces Django's log entries, so these three return none.
     def log_addition(  # type: ignore[override]
@@ -145,7 +205,7 @@ class AuditedAdmin(admin.ModelAdmin):
     def log_change(  # type: ignore[override]
         self, request: HttpRequest, obj: models.Model, message: Any
     ) -> None:
-        """Record a changed row in the audit trail, with the names of its fields."""
+        """Record a changed row in the audit trail, with old and new values."""
         self._record_change(request, AuditAction.CHANGE, obj, message)
 
     def log_deletions(  # type: ignore[override]
@@ -153,7 +213,10 @@ class AuditedAdmin(admin.ModelAdmin):
     ) -> None:
         """Record each deleted row in the audit trail."""
         for row in queryset:
-            self._record_change(request, AuditAction.DELETE, row, "")
+            kept = [
+                Change(name, getattr(row, name), None) for name in self.kept_of_deleted
+            ]
+            self._record_change(request, AuditAction.DELETE, row, kept)
 
     def history_view(
         self,
@@ -166,14 +229,18 @@ class AuditedAdmin(admin.ModelAdmin):
         return redirect(f"{url}?{urlencode({'q': object_id})}")
 
     def _record_change(
-        self, request: HttpRequest, action: str, row: models.Model, message: Any
+        self,
+        request: HttpRequest,
+        action: str,
+        row: models.Model,
+        changes: Sequence[Change],
     ) -> None:
         self._record(
             request,
             action,
             shown=row,
             patients=self.patients_of([row]),
-            detail={"changed": _changed_fields(message)},
+            changes=changes,
         )
 
     def _record(
@@ -184,6 +251,7 @@ class AuditedAdmin(admin.ModelAdmin):
         patients: Iterable[UUID],
         shown: models.Model | None = None,
         detail: dict[str, object] | None = None,
+        changes: Sequence[Change] = (),
     ) -> None:
         key = shown.pk if shown is not None else None
         audit.record(
@@ -195,18 +263,15 @@ class AuditedAdmin(admin.ModelAdmin):
             object_uuid=key if isinstance(key, UUID) else None,
             patients=patients,
             detail=detail,
+            changes=changes,
         )
 
 
-def _changed_fields(message: Any) -> list[str]:
-    """Return the field names of Django's change message, never the values."""
-    if not isinstance(message, list):
-        return []
-    return sorted(
-        {
-            field
-            for part in message
-            for change in part.values()
-            for field in change.get("fields", ())
-        }
-    )
+def _former_value(form: forms.ModelForm, name: str) -> Any:
+    """Return the value from before a form was sent; a related row, not its key."""
+    former, field = form.initial.get(name), form.fields[name]
+    if isinstance(field, forms.ModelMultipleChoiceField) or not isinstance(
+        field, forms.ModelChoiceField
+    ):
+        return former
+    return field.to_python(former)

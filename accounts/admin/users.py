@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypedDict
+from uuid import UUID
 
 from django import forms
 from django.apps import apps
@@ -21,6 +22,7 @@ from accounts.access import Action, is_staff_role
 from accounts.admin.audited import AuditedAdmin
 from accounts.audit import AuditAction, AuditSource
 from accounts.models import (
+    AuditChange,
     AuditEvent,
     AuditSubject,
     Department,
@@ -124,6 +126,7 @@ class TokenAdmin(AuditedAdmin):
     """Tokens in use. Users create their own; deleting one here revokes it."""
 
     deletable = True
+    kept_of_deleted = ("user", "name", "scopes", "created", "expiry")
     list_display = ("token_key", "user", "name", "created", "expiry")
     list_filter = ("user__role",)
     list_select_related = ("user",)
@@ -146,6 +149,7 @@ class FailedSignInsAdmin(AuditedAdmin):
     """Failed sign-ins that count towards a lock-out; deleting a row ends it."""
 
     deletable = True
+    kept_of_deleted = ("address", "failures", "last_at")
     list_display = ("user", "address", "failures", "last_at", "locked_until")
     list_select_related = ("user",)
     search_fields = ("user__username", "address")
@@ -205,6 +209,48 @@ class AuditSubjectInline(admin.TabularInline):
         return False
 
 
+class AuditChangeInline(admin.TabularInline):
+    """What an event changed, old and new."""
+
+    model = AuditChange
+    fields = ("field", "old_value", "new_value")
+    readonly_fields = fields
+    extra = 0
+    can_delete = False
+    verbose_name_plural = _("changes")
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Show the changes to everyone who may read the event."""
+        return True
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Let nobody add rows to the audit trail by hand."""
+        return False
+
+    @admin.display(description=_("old value"))
+    def old_value(self, change: AuditChange) -> str:
+        """Return the old value as text."""
+        return _as_text(change.old)
+
+    @admin.display(description=_("new value"))
+    def new_value(self, change: AuditChange) -> str:
+        """Return the new value as text."""
+        return _as_text(change.new)
+
+
+def _as_text(value: Any) -> str:
+    """Return a recorded value as a person reads it."""
+    if value in (None, "", []):
+        return "–"
+    if isinstance(value, bool):
+        return gettext("yes") if value else gettext("no")
+    if isinstance(value, list):
+        return ", ".join(map(_as_text, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {_as_text(part)}" for name, part in value.items())
+    return str(value)
+
+
 @admin.register(AuditEvent)
 class AuditEventAdmin(AuditedAdmin):
     """Audit events. Search by user name or by the key of a user, object or patient."""
@@ -231,7 +277,7 @@ class AuditEventAdmin(AuditedAdmin):
     search_keys = ("object_uuid", "actor_uuid", "subjects__patient_uuid")
     search_fields = ("actor_name",)
     search_help_text = _("A user name, or the key of a user, object or patient.")
-    inlines = (AuditSubjectInline,)
+    inlines = (AuditChangeInline, AuditSubjectInline)
     fields = (
         "at",
         "actor_name",
@@ -251,6 +297,11 @@ class AuditEventAdmin(AuditedAdmin):
         subjects = AuditSubject.objects.filter(event=OuterRef("pk")).order_by()
         counted = subjects.values("event").annotate(count=Count("pk")).values("count")
         return super().get_queryset(request).annotate(count=Subquery(counted))
+
+    def patients_on_page(self, row: models.Model) -> set[UUID]:
+        """Return the patients whose old and new values the page of an event shows."""
+        changes = AuditChange.objects.filter(event=row.pk, patient_uuid__isnull=False)
+        return set(changes.values_list("patient_uuid", flat=True))
 
     @admin.display(description=_("time"), ordering="at")
     def moment(self, event: AuditEvent) -> str:

@@ -26,12 +26,14 @@ _AUDIT_EVENT = (
     "address, outcome, detail)"
 )
 _AUDIT_SUBJECT = "SELECT, INSERT (event_id, patient_uuid)"
+_AUDIT_CHANGE = "SELECT, INSERT (event_id, patient_uuid, field, old, new)"
 
 # Tables that are not named here, such as sessions, may be changed.
 PRIVILEGES = {
     "django_migrations": _READ,
     "accounts_auditevent": _AUDIT_EVENT,
     "accounts_auditsubject": _AUDIT_SUBJECT,
+    "accounts_auditchange": _AUDIT_CHANGE,
     "patients_patient": _KEEP,
     "patients_study": _KEEP,
     "patients_series": _KEEP,

@@ -69,10 +69,9 @@ class CursorPagination(BasePagination):
         Raises:
             InvalidInput: The cursor or the page size is not one.
         """
-        self._url = request.build_absolute_uri()
         size = _page_size(request.query_params.get("page_size"))
         ordering = _ordering(queryset)
-        position = _position(ordering, request.query_params.get("cursor"))
+        position = _position(ordering, request)
         rows = ordering.rows(queryset, position, limit=size + 1)
         more = len(rows) > size
         backwards = position is not None and position.backwards
@@ -82,13 +81,23 @@ class CursorPagination(BasePagination):
         has_previous = more if backwards else position is not None
         self._next = self._previous = None
         if rows and has_next:
-            self._next = self._link(ordering.cursor(rows[-1]))
+            self._next = self._link(request, ordering, rows[-1])
         if rows and has_previous:
-            self._previous = self._link(ordering.cursor(rows[0], backwards=True))
+            self._previous = self._link(request, ordering, rows[0], backwards=True)
         return rows
 
-    def _link(self, cursor: str) -> str:
-        return replace_query_param(self._url, "cursor", cursor)
+    def _link(
+        self,
+        request: Request,
+        ordering: Ordering,
+        row: Model,
+        *,
+        backwards: bool = False,
+    ) -> str:
+        cursor = ordering.cursor(
+            row, reader=request.user, list_name=request.path, backwards=backwards
+        )
+        return replace_query_param(request.build_absolute_uri(), "cursor", cursor)
 
     def get_paginated_response(self, data: Any) -> Response:
         """Return the page with the links to its neighbours."""
@@ -146,11 +155,12 @@ def _ordering(queryset: QuerySet[_Model]) -> Ordering:
     return Ordering.of(queryset.model, cast("tuple[str, ...]", tuple(terms)))
 
 
-def _position(ordering: Ordering, cursor: str | None) -> Position | None:
+def _position(ordering: Ordering, request: Request) -> Position | None:
+    cursor = request.query_params.get("cursor")
     if cursor is None:
         return None
     try:
-        return ordering.position(cursor)
+        return ordering.position(cursor, reader=request.user, list_name=request.path)
     except CursorError as error:
         sentence = gettext(
             "The cursor does not belong to this list and ordering. "

@@ -14,10 +14,10 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts import audit
-from accounts.audit import AuditAction
+from accounts.audit import AuditAction, changes_between
 from accounts.errors import InvalidInput
 from diagnoses.governance.transitions import Decision, checked_reason
-from diagnoses.governance.versions import card_of
+from diagnoses.governance.versions import card_of, thresholds_of
 from diagnoses.messages import FIELD_PROBLEM, one_of
 from diagnoses.models import ModelVersion, OperatingPoint
 
@@ -79,6 +79,10 @@ def _set(
     for label, value in values.items():
         _check(label, value, known)
     with transaction.atomic():
+        former = {
+            label: threshold.value
+            for label, threshold in thresholds_of(model_version).items()
+        }
         points = [
             OperatingPoint.objects.create(
                 model_version=model_version,
@@ -103,6 +107,7 @@ def _set(
                 "method": method,
                 "reason": reason,
             },
+            changes=changes_between(former, values),
         )
     return points
 

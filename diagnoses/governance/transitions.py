@@ -19,7 +19,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts import audit
-from accounts.audit import AuditAction
+from accounts.audit import AuditAction, Change
 from accounts.errors import Conflict, InvalidInput
 from accounts.models import User
 from diagnoses.messages import FIELD_PROBLEM
@@ -312,4 +312,5 @@ def _record(change: StateChange, decision: Decision) -> None:
             "acceptance": str(change.acceptance_id or ""),
             "without_acceptance": change.without_acceptance,
         },
+        changes=[Change("state", change.from_state, change.to_state)],
     )

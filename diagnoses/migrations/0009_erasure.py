@@ -47,6 +47,9 @@ BEGIN
     DELETE FROM patients_flagreconciliation WHERE patient_id = erased;
     DELETE FROM patients_patientcorrection WHERE patient_id = erased;
     DELETE FROM patients_patient WHERE id = erased;
+    PERFORM set_config('chestx.erasure', 'on', true);
+    DELETE FROM accounts_auditchange WHERE patient_uuid = erased;
+    PERFORM set_config('chestx.erasure', 'off', true);
 END $$;
 
 ALTER TABLE diagnoses_finding ENABLE ROW LEVEL SECURITY;
@@ -81,6 +84,7 @@ class Migration(migrations.Migration):
     dependencies = (
         ("diagnoses", "0008_texts"),
         ("patients", "0010_erasure"),
+        ("accounts", "0008_audit_changes"),
     )
 
     operations = (migrations.RunSQL(_FORWARD, _BACKWARD),)

@@ -30,10 +30,21 @@ def history(request: PageRequest, patient_id: UUID) -> HttpResponse:
         raise NotFound(
             _("This patient does not exist, or belongs to another department.")
         )
-    after = position_of(request.GET.get("after", ""), sort=Sort.NEWEST)
+    after = position_of(
+        request.GET.get("after", ""),
+        sort=Sort.NEWEST,
+        reader=request.user,
+        list_name=str(patient.pk),
+    )
     visible = WorklistEntry.objects.visible_to(request.user)
     entries = visible.filter(study__patient=patient)
-    shown = page(entries, sort=Sort.NEWEST, after=after)
+    shown = page(
+        entries,
+        sort=Sort.NEWEST,
+        after=after,
+        reader=request.user,
+        list_name=str(patient.pk),
+    )
     rows = rows_of(shown.keys, user=request.user)
     record_read(
         request,

@@ -12,7 +12,7 @@ import h5py
 
 from ml.errors import ModelError
 from ml.exchange.legacy import modernise
-from ml.networks.weights_file import check_configuration, open_weights
+from ml.networks.weights_file import UNREADABLE, check_configuration, open_weights
 
 if TYPE_CHECKING:
     import keras
@@ -53,7 +53,7 @@ def _open_h5(file: Path, scratch: Path) -> keras.Model:
             check_configuration(config, file_name=file.name)
             stored.attrs[CONFIGURATION] = json.dumps(config)
         network = keras.saving.load_model(copy, compile=False, safe_mode=True)
-    except (ValueError, TypeError, KeyError, OSError, AttributeError) as error:
+    except (*UNREADABLE, TypeError, AttributeError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(
             "%(file)s cannot be loaded: %(reason)s",

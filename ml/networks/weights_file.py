@@ -1,8 +1,8 @@
 """Weights files: `.keras` in float16, verified by the sha256 in the card.
 
 A `.keras` file can contain code. Therefore it is opened only if its sha256 matches the
-card, only built-in layers are allowed, Lambda layers are refused by name and by Keras'
-safe mode, and only arrays are used: they are assigned to a float32 network that this
+card, only the classes of `ml.networks.allowed_classes` are allowed, and Keras' safe
+mode is on. Only arrays are used: they are assigned to a float32 network that this
 project builds itself.
 """
 
@@ -18,13 +18,15 @@ from typing import TYPE_CHECKING, Any
 from ml.architectures.build import build
 from ml.cards.card import IMPORTED, Card
 from ml.errors import ModelError
+from ml.networks.allowed_classes import is_allowed
 
 if TYPE_CHECKING:
     import keras
 
 CHUNK_BYTES = 1 << 20
-# Built-in layers that can run code of their own.
-CODE_LAYERS = frozenset({"FlaxLayer", "JaxLayer", "TFSMLayer", "TorchModuleWrapper"})
+# The configuration of ResNet-152 has 1 MB.
+LARGEST_CONFIGURATION_BYTES = 64 << 20
+UNREADABLE = (OSError, KeyError, ValueError, RecursionError, zipfile.BadZipFile)
 
 
 def file_sha256(path: Path) -> str:
@@ -168,7 +170,7 @@ def open_weights(weights: Path) -> keras.Model:
     """
     import keras
 
-    _refuse_foreign_layers(weights)
+    _refuse_other_classes(weights)
     try:
         return keras.saving.load_model(weights, compile=False, safe_mode=True)
     except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
@@ -192,12 +194,14 @@ def _copy(source: keras.Model, target: keras.Model) -> None:
             variable.assign(array.astype(str(variable.dtype)))
 
 
-def _refuse_foreign_layers(weights: Path) -> None:
-    """Check that a file's configuration has only Keras' own layers."""
+def _refuse_other_classes(weights: Path) -> None:
+    """Check that a file's configuration has only allowed classes."""
     try:
         with zipfile.ZipFile(weights) as archive:
+            if archive.getinfo("config.json").file_size > LARGEST_CONFIGURATION_BYTES:
+                raise ValueError("the configuration is too large")
             config = json.loads(archive.read("config.json"))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise ModelError(
             "%(file)s is not a .keras file.", params={"file": weights.name}
         ) from error
@@ -205,29 +209,20 @@ def _refuse_foreign_layers(weights: Path) -> None:
 
 
 def check_configuration(config: Any, *, file_name: str) -> None:
-    """Check that a network's configuration has only Keras' own layers.
+    """Check that a network's configuration has only allowed classes.
 
     Args:
         config: The configuration, parsed from JSON.
         file_name: Name of the file, for the error.
 
     Raises:
-        ModelError: It has a custom class, or one that runs code.
+        ModelError: It has another class.
     """
     for part in _objects(config):
-        name, module = str(part.get("class_name")), str(part.get("module") or "")
-        # Keras registers a name only for its own Functional class.
-        registered = part.get("registered_name")
-        foreign = (
-            module.split(".")[0] not in ("keras", "builtins", "")
-            or registered not in (None, name)
-            or "lambda" in name.lower()
-            or name in CODE_LAYERS
-        )
-        if foreign:
+        if not is_allowed(part):
             raise ModelError(
                 "%(file)s contains %(layer)s, which is not an allowed layer.",
-                params={"file": file_name, "layer": name},
+                params={"file": file_name, "layer": str(part["class_name"])},
                 reason_code="weights_refused",
             )
 

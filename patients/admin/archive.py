@@ -16,6 +16,7 @@ class SeriesAdmin(ArchiveAdmin):
     """Images of one study made in one way."""
 
     patient_path = "study__patient_id"
+    link_lookups = ("study__id__exact",)
     list_display = (
         "__str__",
         "study_link",
@@ -62,6 +63,7 @@ class InstanceAdmin(ArchiveAdmin):
     """Stored instances with their headers; the bytes are never changed."""
 
     patient_path = "series__study__patient_id"
+    link_lookups = ("series__id__exact",)
     list_display = (
         "received_at",
         "sop_instance_uid",

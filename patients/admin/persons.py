@@ -1,5 +1,6 @@
 """Patients in the admin."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
@@ -13,6 +14,7 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
+from accounts.audit import Change
 from accounts.errors import ChestXError
 from patients.admin.common import ArchiveAdmin, link_to, list_link, signed_in
 from patients.identity import corrections, names
@@ -114,7 +116,7 @@ class PatientAdmin(ArchiveAdmin):
         )
 
     def _record_change(
-        self, request: HttpRequest, action: str, row: Model, message: Any
+        self, request: HttpRequest, action: str, row: Model, changes: Sequence[Change]
     ) -> None:
         """Write nothing more: the correction has its audit event."""
 
@@ -144,6 +146,7 @@ class PatientCorrectionAdmin(ArchiveAdmin):
     """Corrections of patients; the newest of a patient can be undone."""
 
     patient_path = "patient_id"
+    link_lookups = ("patient__id__exact",)
     list_display = (
         "corrected_at",
         "patient_link",

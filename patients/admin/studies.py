@@ -115,6 +115,7 @@ class StudyAdmin(ArchiveAdmin):
     """Studies; flags are reconciled and patients assigned here."""
 
     patient_path = "patient_id"
+    link_lookups = ("patient__id__exact",)
     list_display = (
         "received_at",
         "patient_link",

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts import audit
 from accounts.access import Action, require
-from accounts.audit import AuditAction, AuditSource
+from accounts.audit import AuditAction, AuditSource, Change
 from accounts.errors import Conflict, InvalidInput
 from accounts.models import User
 from patients.identity import names
@@ -204,6 +204,9 @@ def _record(
     request: HttpRequest | None,
     undone: bool,
 ) -> None:
+    former, present = assignment.from_patient_id, assignment.to_patient_id
+    if undone:
+        former, present = present, former
     audit.record(
         action=AuditAction.ASSIGN_PATIENT,
         actor=actor,
@@ -213,4 +216,6 @@ def _record(
         object_uuid=assignment.study_id,
         patients=(assignment.from_patient_id, assignment.to_patient_id),
         detail={"assignment": str(assignment.pk), "undone": undone},
+        # Keys, no names: they stay when a patient is erased.
+        changes=[Change("patient", former, present)],
     )

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts import audit
 from accounts.access import Action, require
-from accounts.audit import AuditAction, AuditSource
+from accounts.audit import AuditAction, AuditSource, changes_between
 from accounts.errors import Conflict, InvalidInput
 from accounts.models import User
 from patients.identity import names
@@ -150,6 +150,9 @@ def _changed(
     undone: bool,
 ) -> None:
     patient = Patient.objects.get(pk=correction.patient_id)
+    old, new = correction.before, correction.after
+    if undone:
+        old, new = new, old
     for study in patient.studies.select_for_update(no_key=True).order_by("pk"):
         recheck(study)
     audit.record(
@@ -165,5 +168,6 @@ def _changed(
             "changed": correction.changed,
             "undone": undone,
         },
+        changes=changes_between(old, new, patient=patient.pk),
     )
     record_changed.send(sender=Patient, patient=patient, study=None)

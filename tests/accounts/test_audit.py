@@ -1,14 +1,15 @@
 """The audit trail: content of events, source, append-only."""
 
 import uuid
+from datetime import date
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.test import RequestFactory, override_settings
 
 from accounts import audit
 from accounts.errors import AuditUnavailable
-from accounts.models import AuditEvent, AuditSubject
+from accounts.models import AuditChange, AuditEvent, AuditSubject
 from tests.factories import UserFactory
 from tests.owner import by_owner
 
@@ -101,3 +102,43 @@ def test_only_the_configured_number_of_proxies_is_trusted(
 
 def test_a_request_over_a_unix_socket_has_no_address() -> None:
     assert audit.client_address(RequestFactory().get("/", REMOTE_ADDR="")) is None
+
+
+@pytest.mark.django_db
+def test_changes_are_kept_beside_the_event() -> None:
+    patient = uuid.uuid4()
+    event = audit.record(
+        action="change",
+        actor=None,
+        source="web",
+        changes=[
+            audit.Change("birth_date", date(1961, 4, 5), None, patient),
+            audit.Change("scopes", ["upload"], []),
+        ],
+    )
+    rows = event.changes.values_list("field", "old", "new", "patient_uuid")
+    assert list(rows) == [
+        ("birth_date", "1961-04-05", None, patient),
+        ("scopes", ["upload"], [], None),
+    ]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("patient", [None, uuid.UUID(int=1)])
+def test_only_an_erasure_deletes_a_change_and_only_of_a_patient(
+    patient: uuid.UUID | None,
+) -> None:
+    change = audit.Change("x", "old", "new", patient)
+    audit.record(action="change", actor=None, source="web", changes=[change])
+    rows = AuditChange.objects.all()
+    for refused in (rows.delete, lambda: rows.update(new="other")):
+        with pytest.raises(IntegrityError), transaction.atomic():
+            refused()
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('chestx.erasure', 'on', true)")
+        if patient is None:
+            with pytest.raises(IntegrityError), transaction.atomic():
+                rows.delete()
+        else:
+            rows.delete()
+    assert AuditChange.objects.exists() == (patient is None)

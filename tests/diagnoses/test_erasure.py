@@ -9,7 +9,7 @@ import pytest
 from django.core.files.storage import default_storage
 from django.core.management import CommandError, call_command
 
-from accounts.models import AuditEvent, AuditSubject, Role, User
+from accounts.models import AuditChange, AuditEvent, AuditSubject, Role, User
 from diagnoses.erasure import erase_patient, erase_study
 from diagnoses.leases import claim
 from diagnoses.models import Finding, HeatMap, ModelVersion, Prediction, WorklistEntry
@@ -175,4 +175,5 @@ def test_corrections_discrepancies_and_originals_are_erased_too(
 
     assert not IdentityDiscrepancy.objects.exists()
     assert not PatientCorrection.objects.exists()
+    assert not AuditChange.objects.exists()
     assert not default_storage.exists(object_key(picture.original_sha256))

@@ -12,7 +12,7 @@ from uuid import UUID
 from django.utils.translation import gettext_lazy as _
 
 from accounts.errors import InvalidInput
-from accounts.keyset import CursorError, Ordering, Position
+from accounts.keyset import CursorError, Ordering, Position, Reader
 from diagnoses.models import WorklistEntry
 from diagnoses.models import WorklistEntryQuerySet as Entries
 from patients.models import Priority
@@ -52,34 +52,34 @@ class Page:
     state: str
 
 
-def position_of(cursor: str, *, sort: Sort) -> Position | None:
+def position_of(
+    cursor: str, *, sort: Sort, reader: Reader, list_name: str
+) -> Position | None:
     """Read where a page begins; "" is the first page.
 
     Raises:
-        InvalidInput: It is no cursor of this sort.
+        InvalidInput: It is no cursor of this sort, list and user.
     """
     if not cursor:
         return None
     try:
-        position = _ORDERINGS[sort].position(cursor)
+        return _ORDERINGS[sort].position(cursor, reader=reader, list_name=list_name)
     except CursorError as error:
-        raise _no_such_page() from error
-    if position.backwards:
-        raise _no_such_page()
-    if sort == Sort.PRIORITY and position.values[0] not in Priority.values:
-        raise _no_such_page()
-    return position
+        raise InvalidInput(
+            _("This page of the list does not exist. Start at the first page."),
+            reason_code="invalid_cursor",
+        ) from error
 
 
-def _no_such_page() -> InvalidInput:
-    return InvalidInput(
-        _("This page of the list does not exist. Start at the first page."),
-        reason_code="invalid_cursor",
-    )
-
-
-def page(entries: Entries, *, sort: Sort, after: Position | None) -> Page:
-    """Return the keys of one page of entries."""
+def page(
+    entries: Entries,
+    *,
+    sort: Sort,
+    after: Position | None,
+    reader: Reader,
+    list_name: str,
+) -> Page:
+    """Return the keys of one page of entries, with a cursor for the reader."""
     limit = ROWS_A_PAGE + 1
     entries = entries.only(*_STATE_FIELDS)
     if sort == Sort.NEWEST:
@@ -88,9 +88,14 @@ def page(entries: Entries, *, sort: Sort, after: Position | None) -> Page:
         rows = _by_priority(entries, after, limit=limit)
     shown = rows[:ROWS_A_PAGE]
     more = len(rows) > ROWS_A_PAGE
+    next_cursor = ""
+    if more:
+        next_cursor = _ORDERINGS[sort].cursor(
+            shown[-1], reader=reader, list_name=list_name
+        )
     return Page(
         keys=tuple(row.study_id for row in shown),
-        next_cursor=_ORDERINGS[sort].cursor(shown[-1]) if more else "",
+        next_cursor=next_cursor,
         state=_state_of(rows),
     )
 

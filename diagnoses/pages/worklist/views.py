@@ -35,6 +35,8 @@ _ORDER_SENTENCES = {
     Sort.NEWEST: _("Sorted by time of receipt, newest first"),
 }
 LONGEST_QUERY = 128
+# What the cursors of these pages belong to.
+LIST_NAME = "worklist"
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,9 @@ class ListParameters:
             query=query,
             filter=chosen,
             sort=sort,
-            after=position_of(cursor, sort=sort),
+            after=position_of(
+                cursor, sort=sort, reader=request.user, list_name=LIST_NAME
+            ),
             cursor=cursor,
         )
 
@@ -113,7 +117,13 @@ def worklist(request: PageRequest) -> HttpResponse:
     parameters = ListParameters.of(request, searches=True)
     visible = WorklistEntry.objects.visible_to(request.user)
     entries = parameters.entries(visible)
-    shown = page(entries, sort=parameters.sort, after=parameters.after)
+    shown = page(
+        entries,
+        sort=parameters.sort,
+        after=parameters.after,
+        reader=request.user,
+        list_name=LIST_NAME,
+    )
     rows = rows_of(shown.keys, user=request.user)
     record_read(
         request,
@@ -189,7 +199,13 @@ def changes(request: PageRequest) -> HttpResponse:
     parameters = ListParameters.of(request, searches=False)
     visible = WorklistEntry.objects.visible_to(request.user)
     entries = parameters.entries(visible)
-    shown = page(entries, sort=parameters.sort, after=parameters.after)
+    shown = page(
+        entries,
+        sort=parameters.sort,
+        after=parameters.after,
+        reader=request.user,
+        list_name=LIST_NAME,
+    )
     answer = HttpResponse(status=204)
     if shown.state != request.GET.get("state"):
         answer["HX-Trigger"] = "worklist-changed"

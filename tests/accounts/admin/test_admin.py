@@ -10,11 +10,19 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from accounts.models import AuditEvent, AuditSubject, RefusalCount, Role, Token, User
+from accounts.models import (
+    AuditChange,
+    AuditEvent,
+    AuditSubject,
+    RefusalCount,
+    Role,
+    Token,
+    User,
+)
 from accounts.tokens import issue_token
 from diagnoses.models import Prediction
 from diagnoses.worklist import refresh_entry
-from tests.clients import person
+from tests.clients import html, person
 from tests.diagnoses.fakes import installed_model
 from tests.factories import (
     PASSWORD,
@@ -62,8 +70,9 @@ def test_signing_out_of_the_admin_site_ends_the_session() -> None:
 
 def test_every_model_of_the_apps_is_registered() -> None:
     ours = {m for app in OURS for m in apps.get_app_config(app).get_models()}
-    # An event's patients are shown inside their event; counts become events.
-    assert ours - set(admin.site._registry) == {AuditSubject, RefusalCount}
+    # An event's patients and changes are shown inside their event; counts become events.
+    shown_elsewhere = {AuditChange, AuditSubject, RefusalCount}
+    assert ours - set(admin.site._registry) == shown_elsewhere
 
 
 def _fill() -> None:
@@ -204,7 +213,7 @@ def test_a_change_is_audited_with_the_names_of_its_fields(
     user.refresh_from_db()
     assert user.role == "radiologist"
     event = AuditEvent.objects.get(action="change", object_uuid=user.pk)
-    assert event.detail == {"changed": ["Role"]}
+    assert _changes(event) == {"role": ("clinician", "radiologist")}
 
 
 def test_setting_the_password_of_a_user_revokes_their_tokens(
@@ -219,7 +228,64 @@ def test_setting_the_password_of_a_user_revokes_their_tokens(
     user.refresh_from_db()
     assert user.check_password(new)
     assert not Token.objects.filter(user=user).exists()
-    assert AuditEvent.objects.filter(action="change", object_uuid=user.pk).exists()
+    event = AuditEvent.objects.get(action="change", object_uuid=user.pk)
+    assert _changes(event) == {"password": (None, None)}
+
+
+def test_changed_departments_are_kept_by_name(administrator: Client) -> None:
+    user = UserFactory(role=Role.CLINICIAN)
+    old, new = (
+        user.primary_department,
+        DepartmentFactory(code="neuro", name="Neurology"),
+    )
+    sent = {"username": user.username, "role": "clinician", "is_active": "on"}
+    administrator.post(
+        _change(user), {**sent, "departments": [new.pk], "primary_department": new.pk}
+    )
+    event = AuditEvent.objects.get(action="change", object_uuid=user.pk)
+    assert _changes(event) == {
+        "departments": ([old.name], ["Neurology"]),
+        "primary_department": (old.name, "Neurology"),
+    }
+
+
+def test_the_page_of_an_event_shows_old_and_new_values(administrator: Client) -> None:
+    department = DepartmentFactory(code="before", name="Before")
+    administrator.post(_change(department), {"name": "After", "code": department.code})
+    event = AuditEvent.objects.get(action="change")
+    for role in (Role.ADMIN, Role.AUDITOR):
+        page = html(person(role), _change(event))
+        assert "Before" in page
+        assert "After" in page
+
+
+def test_a_new_row_is_kept_with_its_values(administrator: Client) -> None:
+    administrator.post(
+        reverse("admin:accounts_department_add"), {"name": "Neurology", "code": "neuro"}
+    )
+    event = AuditEvent.objects.get(action="create")
+    assert _changes(event) == {"name": (None, "Neurology"), "code": (None, "neuro")}
+
+
+def test_a_new_users_password_is_not_kept(administrator: Client) -> None:
+    secret = "a-Password-of-tests-0815"
+    administrator.post(
+        reverse("admin:accounts_user_add"),
+        {
+            "username": "new",
+            "usable_password": "true",
+            "password1": secret,
+            "password2": secret,
+            "role": "clinician",
+        },
+    )
+    event = AuditEvent.objects.get(action="create")
+    assert _changes(event)["username"] == (None, "new")
+    assert secret not in str(list(AuditChange.objects.values()))
+
+
+def _changes(event: AuditEvent) -> dict[str, tuple[object, object]]:
+    return {one.field: (one.old, one.new) for one in event.changes.all()}
 
 
 def test_deleting_a_token_revokes_it(administrator: Client) -> None:
@@ -230,7 +296,10 @@ def test_deleting_a_token_revokes_it(administrator: Client) -> None:
     assert not Token.objects.exists()
     program = Client(headers={"Authorization": f"Token {text}"})
     assert program.get("/api/v1/models/").status_code == 401
-    assert AuditEvent.objects.filter(action="delete", object_kind="token").exists()
+    event = AuditEvent.objects.get(action="delete", object_kind="token")
+    assert _changes(event)["user"] == (token.user.username, None)
+    assert text not in str(list(AuditChange.objects.values()))
+    assert token.digest not in str(list(AuditChange.objects.values()))
 
 
 def test_activating_a_model_needs_a_reason_and_keeps_it(administrator: Client) -> None:
@@ -253,6 +322,7 @@ def test_activating_a_model_needs_a_reason_and_keeps_it(administrator: Client) -
     event = AuditEvent.objects.get(action="change")
     assert (event.detail["state"], event.detail["reason"]) == ("active", "validated")
     assert event.detail["without_acceptance"] == "elsewhere"
+    assert _changes(event) == {"state": ("installed", "active")}
     for action, state in (
         ("shadow_versions", "shadow"),
         ("retire_versions", "retired"),
@@ -275,3 +345,7 @@ def test_a_threshold_needs_a_label_of_the_card(
     point = version.operating_points.get(label="Normal")
     assert (point.value, point.set_by) == (0.4, administrator.user)
     assert point.reason == "Youden on val"
+    event = AuditEvent.objects.get(action="change", object_kind="operating_point")
+    old, new = _changes(event)["Normal"]
+    assert isinstance(old, float)
+    assert new == 0.4

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from accounts.errors import Conflict, InvalidInput
-from accounts.models import AuditEvent, Role, User
+from accounts.models import AuditChange, AuditEvent, Role, User
 from patients.identity.corrections import correct_patient, undo_correction
 from patients.models import Patient, PatientCorrection, Study, StudyFlag
 from patients.signals import record_changed
@@ -36,7 +36,7 @@ def test_a_correction_keeps_old_and_new_values_who_and_why(admin: User) -> None:
     assert (correction.corrected_by, correction.reason) == (admin, "passport seen")
 
 
-def test_a_correction_is_audited_without_values(admin: User) -> None:
+def test_old_and_new_values_stand_beside_the_event_and_not_in_it(admin: User) -> None:
     patient = send(image_bytes()).patient
     correction = corrected(patient, admin, family_name="Roe")
     event = AuditEvent.objects.get(action="change", object_kind="patient")
@@ -45,6 +45,12 @@ def test_a_correction_is_audited_without_values(admin: User) -> None:
         "changed": ["family_name"],
         "undone": False,
     }
+    change = event.changes.get()
+    assert (change.field, change.old, change.new) == ("family_name", "Doe", "Roe")
+    assert change.patient_uuid == patient.pk
+    undo_correction(correction, actor=admin)
+    undone = AuditChange.objects.latest("pk")
+    assert (undone.old, undone.new) == ("Roe", "Doe")
 
 
 def test_a_corrected_patient_is_compared_anew_with_the_images(admin: User) -> None:
