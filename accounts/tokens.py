@@ -18,13 +18,7 @@ class ScopedTokenAuthentication(TokenAuthentication):
     """Token authentication; the user carries the scopes of the token."""
 
     def authenticate_credentials(self, token: bytes) -> tuple[User, Token]:
-        """Return the user, limited to the scopes of the token, and the token."""
-        user, found = super().authenticate_credentials(token)
-        user.token_scopes = frozenset(found.scopes)
-        return user, found
-
-    def authenticate_credentials(self, token: bytes) -> tuple[User, Token]:
-        """Return the user and the token of a text.
+        """Return the user, limited to the scopes of the token, and the token.
 
         Raises:
             AuthenticationFailed: There is no such token. Knox itself fails on a text
@@ -33,6 +27,7 @@ class ScopedTokenAuthentication(TokenAuthentication):
         if not token.isalnum():
             raise AuthenticationFailed(_("Invalid token."))
         user, found = super().authenticate_credentials(token)
+        user.token_scopes = frozenset(found.scopes)
         return user, found
 
     def _cleanup_token(self, auth_token: Token) -> bool:

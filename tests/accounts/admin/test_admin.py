@@ -70,7 +70,7 @@ def test_signing_out_of_the_admin_site_ends_the_session() -> None:
 
 def test_every_model_of_the_apps_is_registered() -> None:
     ours = {m for app in OURS for m in apps.get_app_config(app).get_models()}
-    # An event's patients and changes are shown inside their event; counts become events.
+    # The parts of an event are shown inside it; counts become events.
     shown_elsewhere = {AuditChange, AuditSubject, RefusalCount}
     assert ours - set(admin.site._registry) == shown_elsewhere
 
