@@ -6,6 +6,8 @@ from accounts.models import Role, User
 from accounts.tokens import issue_token
 from tests.factories import UserFactory
 
+MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
+
 
 class UserClient(Client):
     """A client that knows its user."""
@@ -18,7 +20,7 @@ def person(role: Role = Role.RADIOLOGIST, *, user: User | None = None) -> UserCl
     client = UserClient()
     user = user or UserFactory(role=role)
     # Quicker than the form; the tests of sign-in use the form.
-    client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+    client.force_login(user, backend=MODEL_BACKEND)
     client.user = user
     return client
 

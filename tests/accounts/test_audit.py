@@ -132,9 +132,9 @@ def test_only_an_erasure_deletes_a_change_and_only_of_a_patient(
     audit.record(action="change", actor=None, source="web", changes=[change])
     rows = AuditChange.objects.all()
     for refused in (rows.delete, lambda: rows.update(new="other")):
-        with pytest.raises(IntegrityError), transaction.atomic():
+        with pytest.raises(IntegrityError), transaction.atomic(), by_owner():
             refused()
-    with transaction.atomic(), connection.cursor() as cursor:
+    with transaction.atomic(), by_owner(), connection.cursor() as cursor:
         cursor.execute("SELECT set_config('chestx.erasure', 'on', true)")
         if patient is None:
             with pytest.raises(IntegrityError), transaction.atomic():

@@ -42,17 +42,15 @@ def test_a_failed_sign_in_is_audited_under_the_name_of_the_user() -> None:
 
 def test_an_unknown_name_is_audited_as_a_keyed_hash() -> None:
     """It may be a password that was typed into the wrong field."""
-    for name in ("my-Password-4711", "my-Password-4711", "another"):
-        assert _try(Client(), name, "wrong") == 200
-    events = AuditEvent.objects.filter(action="sign_in", outcome="refused")
-    assert {event.actor_name for event in events} == {""}
-    assert len({event.detail["name_digest"] for event in events}) == 2
-    plain = hashlib.sha256(b"my-Password-4711").hexdigest()
-    assert not events.filter(detail__name_digest=plain).exists()
+    name = "my-Password-4711"
+    assert _try(Client(), name, "wrong") == 200
+    event = AuditEvent.objects.get(action="sign_in", outcome="refused")
+    assert event.actor_name == ""
+    digest = event.detail["name_digest"]
+    assert digest == lock_out.name_digest(name)
+    assert digest != hashlib.sha256(name.encode()).hexdigest()
     with override_settings(SECRET_KEY="another key"):
-        assert lock_out.name_digest("another") not in {
-            event.detail["name_digest"] for event in events
-        }
+        assert digest != lock_out.name_digest(name)
 
 
 def test_signing_out_works_while_the_trail_cannot_be_written(
@@ -61,7 +59,7 @@ def test_signing_out_works_while_the_trail_cannot_be_written(
     client = person()
     request.getfixturevalue("broken_trail")
     assert client.post("/sign-out/").status_code == 302
-    assert client.get("/models/").headers["Location"].startswith("/sign-in/")
+    assert "_auth_user_id" not in client.session
     assert str(client.user.pk) in caplog.text
 
 

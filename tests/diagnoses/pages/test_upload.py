@@ -16,7 +16,7 @@ from diagnoses.pages.upload import views as uploads
 from diagnoses.worker.read import LoadedModels, read_claimed
 from patients.models import Instance, Priority, Study, Upload
 from tests import dicom_factory
-from tests.clients import html, person
+from tests.clients import MODEL_BACKEND, html, person
 from tests.factories import UploadFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -170,7 +170,7 @@ def test_a_missing_file_and_an_unknown_model_are_errors_on_the_page(
 
 def test_a_form_without_the_csrf_token_is_refused() -> None:
     client = Client(enforce_csrf_checks=True)
-    client.force_login(UserFactory(role=Role.TECHNOLOGIST))
+    client.force_login(UserFactory(role=Role.TECHNOLOGIST), backend=MODEL_BACKEND)
 
     assert client.post("/upload/", {"file": image_file()}).status_code == 403
     assert not Upload.objects.exists()

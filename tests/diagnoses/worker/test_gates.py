@@ -8,10 +8,8 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from django.test import Client
 from django.urls import reverse
 
-from accounts.models import Role
 from diagnoses.leases import claim
 from diagnoses.models import Finding, HeatMap, ModelVersion, Prediction
 from diagnoses.runs import queue_predictions
@@ -24,8 +22,8 @@ from ml.model_output import ModelOutput
 from patients.ingest import ingest_instance
 from patients.models import Instance, Upload
 from patients.phantom.dataset import phantom_dataset
+from tests.clients import person
 from tests.diagnoses.fakes import FakeModel, stored_image
-from tests.factories import UserFactory
 
 REFUSED = GateResult(score=2.5, threshold=1.0, reason_code="unlike_training_images")
 
@@ -107,7 +105,7 @@ def test_the_provenance_records_a_missing_gate(chest_model: ModelVersion) -> Non
 
 
 def test_a_synthetic_demo_image_is_scored_with_a_note(
-    chest_model: ModelVersion, client: Client
+    chest_model: ModelVersion,
 ) -> None:
     image = stored_image(synthetic=True)
     row = read(image)
@@ -115,8 +113,7 @@ def test_a_synthetic_demo_image_is_scored_with_a_note(
     assert row.provenance["gate"]["note"] == GATE_NOT_APPLIED
     assert row.provenance["gate"]["refused"]
     assert not row.provenance["gate"]["applied"]
-    client.force_login(UserFactory(role=Role.RADIOLOGIST))
-    page = client.get(reverse("study", args=[image.series.study_id]))
+    page = person().get(reverse("study", args=[image.series.study_id]))
     assert b"gate not applied: synthetic" in page.content.lower()
 
 
