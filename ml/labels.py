@@ -61,7 +61,8 @@ CHEST_LABELS = (
 # Labels of data sets, with the name that models use.
 SYNONYMS = {"No Finding": "Normal"}
 
-# The general label of each specific one: 'Pneumonia|Bacterial pneumonia' is bacterial.
+# The general label of each specific one, as in SNOMED CT: 53084003 and 75570004 are
+# kinds of 233604007. 'Pneumonia|Bacterial pneumonia' is bacterial.
 PARENTS = {
     "Bacterial pneumonia": "Pneumonia",
     "Viral pneumonia": "Pneumonia",
@@ -83,6 +84,11 @@ class Resolution:
 
     label: str | None
     reason: str = ""
+
+
+def counts_for(label: str) -> tuple[str, ...]:
+    """Return the labels that a finding counts for: its own, then the general one."""
+    return (label, PARENTS[label]) if label in PARENTS else (label,)
 
 
 def known_labels(labels: Iterable[str], names: Sequence[str]) -> list[str]:
