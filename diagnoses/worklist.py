@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -23,7 +24,7 @@ from django.db.models import Q
 
 from diagnoses.latest_runs import default_rank
 from diagnoses.models import Finding, ModelVersion, Prediction, WorklistEntry
-from ml.labels import NOTHING_FOUND_LABELS, counts_for
+from ml.labels import counts_for, is_flagged
 from ml.views import is_lateral
 from patients.models import Instance, Origin, Study
 
@@ -123,6 +124,12 @@ def refresh_entry(study_id: UUID) -> None:
         )
 
 
+def result_of_image(instance: Instance) -> WorklistEntry:
+    """Return the row, not stored, of a study that had this image only."""
+    study = Study.objects.get(series__pk=instance.series_id)
+    return _entry(study, {instance.pk: instance.view_position})
+
+
 def lock_study(study_id: UUID) -> Study:
     """Lock a study to change its predictions; needs a transaction."""
     return Study.objects.select_for_update(no_key=True).get(pk=study_id)
@@ -148,7 +155,9 @@ def rebuild_worklist(*, most: int | None = None) -> int:
     )
     studies = list(outdated.values_list("study_id", flat=True)[:most])
     for study_id in studies:
-        refresh_entry(study_id)
+        # A study that is erased meanwhile has no row to write.
+        with suppress(Study.DoesNotExist):
+            refresh_entry(study_id)
     return len(studies)
 
 
@@ -245,15 +254,6 @@ def _highest_claimed(
         if finding.label in runs[finding.prediction_id].claimed_labels
     )
     return max(claimed, key=lambda finding: finding.probability, default=None)
-
-
-def is_flagged(label: str, *, positive: bool, claimed_labels: Collection[str]) -> bool:
-    """Return whether a finding is a flag.
-
-    It is above its threshold, does not mean that nothing was found, and the card claims
-    an accuracy for its label.
-    """
-    return positive and label in claimed_labels and label not in NOTHING_FOUND_LABELS
 
 
 def rejection_reasons(study_ids: Collection[UUID]) -> dict[UUID, str]:

@@ -17,7 +17,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from ml.cards.card import Card, get_card
+from ml.cards.card import Card, member_cards
 from ml.errors import ModelError
 from ml.model_output import ModelOutput, scores_of
 from ml.preprocessing import Geometry
@@ -150,14 +150,7 @@ def load_ensemble(card: Card, load: Callable[[Card], ReadsImages]) -> EnsembleMo
     Raises:
         ModelError: A member is missing or has other weights.
     """
-    models = card.weights_file.parents[2]
-    return EnsembleModel(
-        card,
-        [
-            load(get_card(member.name, member.version, weights_dir=models))
-            for member in card.members
-        ],
-    )
+    return EnsembleModel(card, [load(member) for member in member_cards(card)])
 
 
 def mean_grid(grids: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:

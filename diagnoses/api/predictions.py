@@ -26,6 +26,7 @@ from diagnoses.heat_maps import SIZES, finding_to_show, overlay_picture
 from diagnoses.messages import FIELD_PROBLEM
 from diagnoses.models import Prediction
 from diagnoses.worker.retries import retry_for
+from ml.labels import NOTHING_FOUND_LABELS
 from patients.models import Priority
 
 _SIZES = {str(size): size for size in SIZES}
@@ -47,6 +48,9 @@ class PredictionFilter(filters.FilterSet):
     positive = filters.CharFilter(
         method="with_positive", help_text="A label that the run found positive."
     )
+    flagged = filters.CharFilter(
+        method="with_flagged", help_text="A label that the run flagged."
+    )
     queued_after = filters.IsoDateTimeFilter(field_name="queued_at", lookup_expr="gte")
     queued_before = filters.IsoDateTimeFilter(field_name="queued_at", lookup_expr="lt")
 
@@ -62,6 +66,16 @@ class PredictionFilter(filters.FilterSet):
             pk__in=Prediction.objects.filter(
                 findings__label=label, findings__positive=True
             ).values("pk")
+        )
+
+    def with_flagged(
+        self, queryset: models.QuerySet[Prediction], name: str, label: str
+    ) -> models.QuerySet[Prediction]:
+        """Keep the runs with a flagged finding of this label."""
+        if label in NOTHING_FOUND_LABELS:
+            return queryset.none()
+        return self.with_positive(queryset, name, label).filter(
+            model_version__claimed_labels__contains=[label]
         )
 
 

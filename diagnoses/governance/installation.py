@@ -24,7 +24,6 @@ from accounts.models import User
 from diagnoses.governance.card_forms import take_present_form
 from diagnoses.governance.versions import card_of, installed_member, members_of
 from diagnoses.models import ModelVersion, OperatingPoint
-from diagnoses.worklist import rebuild_worklist
 from ml.cards.card import Card, list_cards
 from ml.cards.claims import claimed_labels
 from ml.errors import ModelError
@@ -52,7 +51,6 @@ def sync_models(actor: User | None = None) -> list[ModelVersion]:
     installed = [_install(card, actor=actor) for card in cards]
     for model_version in ModelVersion.objects.exclude(weights_sha256=""):
         _keep_claims(model_version)
-    rebuild_worklist()
     return [model_version for model_version in installed if model_version]
 
 

@@ -1,5 +1,7 @@
 """Recover lost work: queue rows with expired leases again, repeat lost hints.
 
+It also writes the worklist rows again that another model in use has outdated.
+
 It only asks the broker how many hints wait, so it also recovers from an emptied broker.
 Any number of sweepers may run.
 """
@@ -21,6 +23,7 @@ from diagnoses.hints import BROKER_ERRORS, hints_waiting, send_hints_to
 from diagnoses.leases import DATABASE_GONE, Claimed
 from diagnoses.models import Prediction
 from diagnoses.runs import count_lost_worker
+from diagnoses.worklist import rebuild_worklist
 from patients.storage import sweep_orphans
 
 logger = logging.getLogger(__name__)
@@ -34,6 +37,8 @@ STALLED_AFTER_S = 30.0
 DELAY = timedelta(seconds=60)
 ORPHAN_SWEEP_INTERVAL_S = 24 * 3600.0
 _MOST_AT_ONCE = 500
+# A sweep must not hold up the next one: leases wait for it.
+_MOST_WORKLIST_ROWS = 200
 
 
 @dataclass(frozen=True)
@@ -42,17 +47,19 @@ class Sweep:
 
     given_back: int
     hints: int
+    worklist_rows: int = 0
 
 
 def sweep_once() -> Sweep:
-    """Queue rows of lost workers again, then repeat lost hints.
+    """Queue rows of lost workers again, write outdated worklist rows, repeat hints.
 
     Raises:
         OperationalError, InterfaceError: The database is away.
         KombuError, RedisError, OSError: The broker is away; rows were given back.
     """
     given_back = give_back_expired()
-    return Sweep(given_back=given_back, hints=repeat_lost_hints())
+    worklist_rows = rebuild_worklist(most=_MOST_WORKLIST_ROWS)
+    return Sweep(given_back, hints=repeat_lost_hints(), worklist_rows=worklist_rows)
 
 
 def give_back_expired() -> int:
@@ -160,11 +167,13 @@ def keep_sweeping(stop: threading.Event) -> None:
             logger.warning("Nothing swept for now: %s", type(error).__name__)
             connection.close()
             continue
-        if sweep.given_back or sweep.hints:
+        if any((sweep.given_back, sweep.hints, sweep.worklist_rows)):
             logger.info(
-                "%d rows returned to the queue, %d hints repeated",
+                "%d rows returned to the queue, %d hints repeated, "
+                "%d worklist rows written again",
                 sweep.given_back,
                 sweep.hints,
+                sweep.worklist_rows,
             )
 
 

@@ -98,6 +98,11 @@ def results_of(
     ]
 
 
+def claimed_labels_of(run: Prediction) -> Sequence[str]:
+    """Return the labels for which the card of a run's model claims an accuracy."""
+    return run.model_version.claimed_labels if run.model_version else ()
+
+
 def layer_of(results: Sequence[ModelOutput]) -> FindingLine | None:
     """Return the finding whose heat map lies over the image."""
     return next(
@@ -115,7 +120,13 @@ def _findings_of(runs: Sequence[Prediction]) -> dict[UUID, list[Finding]]:
     findings: dict[UUID, list[Finding]] = {}
     for finding in Finding.objects.filter(prediction__in=[run.pk for run in runs]):
         findings.setdefault(finding.prediction_id, []).append(finding)
-    return {key: in_reading_order(listed) for key, listed in findings.items()}
+    return {
+        run.pk: in_reading_order(
+            findings[run.pk], claimed_labels=claimed_labels_of(run)
+        )
+        for run in runs
+        if run.pk in findings
+    }
 
 
 def _heat_maps_of(runs: Sequence[Prediction]) -> frozenset[UUID]:
@@ -150,7 +161,8 @@ def _strongest_marked(
     """Return the first marked finding of the first model that has one."""
     for run in runs:
         for finding in findings.get(run.pk, ()):
-            if finding_line(finding).marked:
+            line = finding_line(finding, claimed_labels=claimed_labels_of(run))
+            if line.marked:
                 return finding.pk
     return None
 
@@ -211,6 +223,7 @@ def _line(
     chosen = urlencode({"image": run.instance_id, "finding": finding.pk})
     return finding_line(
         finding,
+        claimed_labels=claimed_labels_of(run),
         display=texts.displays.get(finding.label, ""),
         certainty=certainty.word(finding.label, positive=finding.positive),
         url=f"?{chosen}",

@@ -35,6 +35,7 @@ from diagnoses.pages.words.identity import (
 from diagnoses.pages.words.signs import PRIORITIES
 from diagnoses.worker.retries import retry_for
 from diagnoses.worker.sweeper import delayed_since
+from diagnoses.worklist import result_of_image
 from patients.models import Instance, Origin, Priority, Series, Study
 
 _Status = Prediction.Status
@@ -216,10 +217,18 @@ def _results_context(
     query = {"image": str(image.pk)} if image else {}
     return {
         "results": outputs,
+        "summary": _summary(request, image),
         "results_hidden": not may(request.user, Action.READ_RESULTS),
         "watch": _watch(shown, image, runs, times=0),
         "results_url": _url("study-results", shown, query),
     }
+
+
+def _summary(request: PageRequest, image: Instance | None) -> str:
+    """Return what the models in use found in an image, in one sentence."""
+    if image is None or not may(request.user, Action.READ_RESULTS):
+        return ""
+    return result_of_image(image).result_sentence
 
 
 def _watch(

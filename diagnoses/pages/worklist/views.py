@@ -31,7 +31,7 @@ from patients.search import studies_found
 
 _SORT_WORDS = {Sort.PRIORITY: _("Priority"), Sort.NEWEST: _("Newest")}
 _ORDER_SENTENCES = {
-    Sort.PRIORITY: _("Sorted by priority, then newest first"),
+    Sort.PRIORITY: _("Sorted by priority, then longest waiting first"),
     Sort.NEWEST: _("Sorted by time of receipt, newest first"),
 }
 LONGEST_QUERY = 128
