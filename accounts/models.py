@@ -87,6 +87,17 @@ class User(AbstractUser):  # type: ignore[django-manager-missing]
         help_text=_("Studies that this user uploads go to this department."),
     )
 
+    heat_map_shown = models.BooleanField(
+        _("heat map shown"),
+        default=False,
+        help_text=_("Study pages open with the heat map over the image."),
+    )
+    heat_map_cells = models.BooleanField(
+        _("heat map in cells"),
+        default=False,
+        help_text=_("Heat maps are drawn in flat cells."),
+    )
+
     objects: ClassVar[UserManager] = UserManager()
 
     class Meta(AbstractUser.Meta):

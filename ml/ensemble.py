@@ -154,13 +154,14 @@ def load_ensemble(card: Card, load: Callable[[Card], ReadsImages]) -> EnsembleMo
 
 
 def mean_grid(grids: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:
-    """Return the mean of heat-map grids, each scaled to at most 1.
+    """Return the mean of heat-map grids.
 
     Args:
-        grids: float (rows, columns) each, of one geometry; enlarged to the finest.
+        grids: float (rows, columns) each, contributions to the logit, of one geometry;
+            enlarged to the finest.
 
     Returns:
-        float16 (rows, columns) scaled to at most 1, and the largest value before; one
+        float16 (rows, columns) scaled to at most 1, and the largest contribution; one
         cell of zero where there is no grid.
     """
     if not grids:
@@ -182,23 +183,19 @@ def _of_member(
 ) -> tuple[float, np.ndarray]:
     """Return a member's probability and grid of a label that it knows by these names.
 
-    The grid of several labels is their mean, weighted by their probabilities, as the
-    gradient of the logarithm of their sum is.
+    The grid has the contributions to the logit. That of several labels is their mean,
+    weighted by their probabilities, as the gradient of the logarithm of their sum is.
     """
     parts = {score.label: score for score in model_output.scores}
     chosen = [parts[name] for name in names]
     if len(chosen) == 1:
-        return chosen[0].probability, chosen[0].grid
+        return chosen[0].probability, chosen[0].contributions
     total = sum(score.probability for score in chosen)
     weighted = np.sum(
-        [
-            score.grid.astype(np.float32) * (score.scale * score.probability)
-            for score in chosen
-        ],
+        [score.contributions * score.probability for score in chosen],
         axis=0,
     )
-    largest = float(weighted.max(initial=0.0))
-    return total, weighted / (largest or 1.0)
+    return total, weighted / (total or 1.0)
 
 
 def _box(geometry: Geometry) -> Geometry:

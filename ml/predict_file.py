@@ -18,7 +18,7 @@ from ml.gate.header import ImageFacts, check_header, check_image, facts_of_datas
 from ml.images.pictures import channels_differ
 from ml.labels import is_flagged
 from ml.model_output import ModelOutput, Score
-from ml.overlay import overlay_png
+from ml.overlay import heat_scale, overlay_png
 from ml.pixels import (
     DICOM_ERRORS,
     PREAMBLE_LENGTH,
@@ -140,9 +140,11 @@ def write_overlay(outcome: FileResult, folder: Path, *, size: int = 1024) -> Pat
     folder.mkdir(parents=True, exist_ok=True)
     label = best.label.lower().replace(" ", "-")
     target = _free_name(folder, f"{outcome.path.stem}.{label}")
+    scores = outcome.model_output.scores
     png = overlay_png(
         outcome.display,
-        best.grid,
+        best.contributions,
+        scale=heat_scale((score.probability, score.scale) for score in scores),
         geometry_json=outcome.model_output.geometry.to_json(),
         size=size,
     )

@@ -1,7 +1,7 @@
 """The model results of one image: findings, or why there are none."""
 
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -15,10 +15,16 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.access import Action, may
 from accounts.models import User
+from diagnoses.heat_maps import RunHeatMaps, heat_maps_of
 from diagnoses.latest_runs import latest_runs, latest_shadow_runs
-from diagnoses.models import Finding, HeatMap, ModelVersion, Prediction
+from diagnoses.models import Finding, ModelVersion, Prediction
 from diagnoses.pages.words.certainty import RunCertainty, certainties_of
-from diagnoses.pages.words.findings import FindingLine, finding_line, in_reading_order
+from diagnoses.pages.words.findings import (
+    FindingLine,
+    Legend,
+    finding_line,
+    in_reading_order,
+)
 from diagnoses.pages.words.signs import Sign, status_sign
 from patients.models import Instance
 
@@ -78,7 +84,9 @@ def results_of(
     in_shadow = latest_shadow_runs(instance.pk) if may(user, Action.READ_SHADOW) else []
     runs = [*shown_to_readers, *in_shadow]
     findings = _findings_of(runs)
-    heat_maps = _heat_maps_of(runs) if may(user, Action.READ_IMAGES) else frozenset()
+    heat_maps = (
+        heat_maps_of(run.pk for run in runs) if may(user, Action.READ_IMAGES) else {}
+    )
     card_texts = _card_texts_of(runs)
     certainties = certainties_of(runs)
     gate_notes = _gate_notes_of(runs)
@@ -87,7 +95,7 @@ def results_of(
         _model_output(
             run,
             findings=findings.get(run.pk, []),
-            heat_maps=heat_maps,
+            heat_maps=heat_maps.get(run.pk),
             texts=card_texts.get(run.model_version_id, _CardTexts()),
             certainty=certainties.get(run.pk, RunCertainty()),
             gate_note=gate_notes.get(run.pk, ""),
@@ -129,12 +137,6 @@ def _findings_of(runs: Sequence[Prediction]) -> dict[UUID, list[Finding]]:
     }
 
 
-def _heat_maps_of(runs: Sequence[Prediction]) -> frozenset[UUID]:
-    """Return the keys of the findings that have a heat map."""
-    heat_maps = HeatMap.objects.filter(finding__prediction__in=[run.pk for run in runs])
-    return frozenset(heat_maps.values_list("finding_id", flat=True))
-
-
 def _card_texts_of(runs: Sequence[Prediction]) -> dict[UUID | None, _CardTexts]:
     rows = ModelVersion.objects.filter(
         pk__in=[run.model_version_id for run in runs if run.model_version_id]
@@ -171,7 +173,7 @@ def _model_output(
     run: Prediction,
     *,
     findings: Sequence[Finding],
-    heat_maps: Set[UUID],
+    heat_maps: RunHeatMaps | None,
     texts: _CardTexts,
     certainty: RunCertainty,
     gate_note: str,
@@ -196,7 +198,7 @@ def _model_output(
                 run,
                 texts=texts,
                 certainty=certainty,
-                has_layer=finding.pk in heat_maps,
+                heat_maps=heat_maps,
                 current=current,
             )
             for finding in findings
@@ -217,11 +219,12 @@ def _line(
     *,
     texts: _CardTexts,
     certainty: RunCertainty,
-    has_layer: bool,
+    heat_maps: RunHeatMaps | None,
     current: UUID | None,
 ) -> FindingLine:
     chosen = urlencode({"image": run.instance_id, "finding": finding.pk})
-    return finding_line(
+    has_layer = heat_maps is not None and finding.pk in heat_maps.shapes
+    line = finding_line(
         finding,
         claimed_labels=claimed_labels_of(run),
         display=texts.displays.get(finding.label, ""),
@@ -229,6 +232,38 @@ def _line(
         url=f"?{chosen}",
         layer_url=reverse("heat-layer", args=[finding.pk]) if has_layer else "",
         current=finding.pk == current,
+    )
+    if heat_maps is None or not has_layer:
+        return line
+    return replace(line, legend=_legend(line, run, heat_maps))
+
+
+def _legend(line: FindingLine, run: Prediction, heat_maps: RunHeatMaps) -> Legend:
+    rows, columns = heat_maps.shapes[line.key]
+    scale = heat_maps.scale
+    return Legend(
+        finding=f"{line.display} {line.score}",
+        model=str(run.model_version),
+        cells=gettext("%(rows)d × %(columns)d cells")
+        % {"rows": rows, "columns": columns},
+        strongest=f"{scale.strongest:.2f}",
+        floor=_floor_sentence(heat_maps, painted=line.key in heat_maps.painted),
+    )
+
+
+def _floor_sentence(heat_maps: RunHeatMaps, *, painted: bool) -> str:
+    """Return the unit of the scale, and what is not painted."""
+    floor = {"floor": f"{heat_maps.scale.floor:.2f}"}
+    if not painted:
+        return gettext("Nothing to paint: no cell reaches %(floor)s.") % floor
+    if heat_maps.in_logits:
+        return gettext("Added to the logit; transparent below %(floor)s.") % floor
+    return (
+        gettext(
+            "Relative scale of an older result, unit not known; transparent below "
+            "%(floor)s."
+        )
+        % floor
     )
 
 

@@ -79,6 +79,10 @@ def study(request: PageRequest, study_id: UUID) -> HttpResponse:
             "image": image_view(image, frame=frame, user=request.user),
             "images": _steps(images, image, frame=frame),
             "layer": layer_of(results),
+            # A finding that is chosen in the address is asked for with its heat map.
+            "heat_map_shown": request.user.heat_map_shown
+            or bool(request.GET.get("finding")),
+            "heat_map_cells": request.user.heat_map_cells,
             "priors": earlier,
             "priors_all_url": reverse("patient", args=[shown.patient_id]),
             **_results_context(request, shown, image, results),

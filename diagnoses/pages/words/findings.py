@@ -1,4 +1,4 @@
-"""A finding as it is shown: a number, and a bar with the threshold as a tick."""
+"""A finding as it is shown: a number, a bar with its threshold, a heat map's legend."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -9,6 +9,17 @@ from diagnoses.models import Finding
 from ml.labels import is_flagged
 
 DIGITS = (2, 3, 4)
+
+
+@dataclass(frozen=True)
+class Legend:
+    """What the legend of a heat map tells: whose it is, its grid and its scale."""
+
+    finding: str
+    model: str
+    cells: str
+    strongest: str
+    floor: str
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,7 @@ class FindingLine:
     url: str = ""
     layer_url: str = ""
     current: bool = False
+    legend: Legend | None = None
 
     @property
     def score(self) -> str:
