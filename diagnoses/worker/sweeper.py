@@ -20,7 +20,7 @@ from django.db.models import Min, Q, QuerySet
 from django.db.models.functions import Greatest, Now
 
 from diagnoses.hints import BROKER_ERRORS, hints_waiting, send_hints_to
-from diagnoses.leases import DATABASE_GONE, Claimed
+from diagnoses.leases import DATABASE_GONE, Claimed, is_a_worker_busy
 from diagnoses.models import Prediction
 from diagnoses.runs import count_lost_worker
 from diagnoses.worklist import rebuild_worklist
@@ -114,25 +114,28 @@ def repeat_lost_hints() -> int:
 def stalled(*, for_s: float = STALLED_AFTER_S) -> bool:
     """Return whether images and hints wait, but no worker has claimed any for a while.
 
-    A worker with a valid lease is working, however long one image takes.
-
     Raises:
         OperationalError, InterfaceError: The database is away.
         KombuError, RedisError, OSError: The broker is away.
     """
     since = Now() - timedelta(seconds=for_s)
     waiting = _claimable().filter(queued_at__lt=since, not_before__lt=since)
-    at_work = Prediction.objects.filter(
-        status=Status.RUNNING, lease_expires_at__gt=Now()
-    )
-    if not waiting.exists() or at_work.exists():
+    if not waiting.exists() or is_a_worker_busy():
         return False
     claimed_lately = Prediction.objects.filter(started_at__gt=since)
     return not claimed_lately.exists() and any(hints_waiting().values())
 
 
-def delayed_since() -> datetime | None:
-    """Return since when the oldest image waits, or None if the delay is short.
+@dataclass(frozen=True)
+class Delay:
+    """Since when the oldest image waits; `busy`: workers are analysing others."""
+
+    since: datetime
+    busy: bool
+
+
+def analysis_delay() -> Delay | None:
+    """Return the delay of the analysis, or None if it is short.
 
     Shadow runs do not count.
     """
@@ -147,7 +150,7 @@ def delayed_since() -> datetime | None:
         )
     )
     since: datetime | None = waiting["since"]
-    return since
+    return None if since is None else Delay(since, busy=is_a_worker_busy())
 
 
 def _claimable() -> QuerySet[Prediction]:

@@ -35,11 +35,20 @@ _HEADINGS = {
     _Status.REJECTED: _("Stored, not scored"),
     _Status.FAILED: _("The model could not analyse this image"),
 }
+# By the tone of the status; for more than one model.
+_HEADINGS_OF_SEVERAL = {
+    "queued": _("Waiting for %(models)d models"),
+    "running": _("%(models)d models are analysing the image"),
+    "failed": _("%(models)d models could not analyse this image"),
+}
 
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """The result of one model's latest run, or its state."""
+    """The result of one model's latest run, or its state.
+
+    `others`: outputs without findings that say the same, told together.
+    """
 
     key: UUID
     status: Sign
@@ -56,6 +65,7 @@ class ModelOutput:
     sentence: str = ""
     retry_url: str = ""
     shadow: bool = False
+    others: Sequence["ModelOutput"] = ()
 
 
 @dataclass(frozen=True)
@@ -91,7 +101,7 @@ def results_of(
     certainties = certainties_of(runs)
     gate_notes = _gate_notes_of(runs)
     current = chosen_finding or _strongest_marked(shown_to_readers, findings)
-    return [
+    outputs = [
         _model_output(
             run,
             findings=findings.get(run.pk, []),
@@ -104,6 +114,30 @@ def results_of(
         )
         for run in runs
     ]
+    return _told_once(outputs)
+
+
+def _told_once(outputs: Sequence[ModelOutput]) -> list[ModelOutput]:
+    """Join the outputs that give the same reason for having no findings."""
+    joined: dict[object, list[ModelOutput]] = {}
+    for each in outputs:
+        alone = bool(each.findings) or each.shadow
+        same = each.key if alone else (each.status.tone, each.sentence)
+        joined.setdefault(same, []).append(each)
+    return [
+        replace(first, others=others, heading=_heading(first, 1 + len(others)))
+        for first, *others in joined.values()
+    ]
+
+
+def _heading(model_output: ModelOutput, models: int) -> Promise | str:
+    """Return the heading of an output, with the number of models if several."""
+    if models == 1:
+        return model_output.heading
+    several = _HEADINGS_OF_SEVERAL.get(model_output.status.tone)
+    if several is None:
+        return model_output.heading
+    return several % {"models": models}
 
 
 def claimed_labels_of(run: Prediction) -> Sequence[str]:

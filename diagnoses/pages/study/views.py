@@ -34,7 +34,7 @@ from diagnoses.pages.words.identity import (
 )
 from diagnoses.pages.words.signs import PRIORITIES
 from diagnoses.worker.retries import retry_for
-from diagnoses.worker.sweeper import delayed_since
+from diagnoses.worker.sweeper import analysis_delay
 from diagnoses.worklist import result_of_image
 from patients.models import Instance, Origin, Priority, Series, Study
 
@@ -74,7 +74,7 @@ def study(request: PageRequest, study_id: UUID) -> HttpResponse:
         "study/page.html",
         {
             "section": "worklist",
-            "analysis_delayed_since": delayed_since(),
+            "analysis_delay": analysis_delay(),
             "study": _study_context(shown, series),
             "image": image_view(image, frame=frame, user=request.user),
             "images": _steps(images, image, frame=frame),

@@ -26,7 +26,7 @@ from diagnoses.pages.worklist.filters import (
     filter_of,
 )
 from diagnoses.pages.worklist.rows import Row, rows_of
-from diagnoses.worker.sweeper import delayed_since
+from diagnoses.worker.sweeper import analysis_delay
 from patients.search import studies_found
 
 _SORT_WORDS = {Sort.PRIORITY: _("Priority"), Sort.NEWEST: _("Newest")}
@@ -129,7 +129,7 @@ def worklist(request: PageRequest) -> HttpResponse:
             "page": _page_context(request, parameters, visible, shown, rows),
             "query": parameters.query,
             "section": "worklist",
-            "analysis_delayed_since": delayed_since(),
+            "analysis_delay": analysis_delay(),
         },
     )
 

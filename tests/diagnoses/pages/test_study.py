@@ -13,9 +13,10 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import AuditEvent, Role
+from diagnoses.leases import claim
 from diagnoses.models import Finding, Prediction
 from diagnoses.pages.study.stage import left_marker
-from patients.models import IdentityDiscrepancy, Instance, Study, StudyFlag
+from patients.models import IdentityDiscrepancy, Instance, Priority, Study, StudyFlag
 from tests.clients import html, person
 from tests.diagnoses.fakes import installed_model, stored_image
 from tests.diagnoses.pages.page_rows import (
@@ -468,6 +469,38 @@ def test_the_page_says_when_analysis_is_delayed(client: Client) -> None:
 
     assert "Analysis delayed since" in html(client, "/")
     assert "Analysis delayed since" in html(client, url(image))
+
+
+def test_the_page_says_that_the_workers_are_busy(client: Client) -> None:
+    run = waiting(study_with_image())
+    before = run.queued_at - timedelta(minutes=5)
+    Prediction.objects.filter(pk=run.pk).update(queued_at=before, not_before=before)
+    busy = PredictionFactory(model_version=run.model_version, priority=Priority.STAT)
+    assert claim("worker-1")[0].prediction_id == busy.pk
+
+    page = html(client, "/")
+
+    assert "The workers are busy" in page
+    assert "Analysis delayed since" not in page
+
+
+def test_models_that_fail_for_the_same_reason_are_told_once(client: Client) -> None:
+    image = study_with_image()
+    for name in ("chestx6-resnet50", "pneumonia-cnn"):
+        PredictionFactory(
+            instance=image,
+            model_version=installed_model(name),
+            failed=True,
+            reason_code="unreadable_pixels",
+            reason="",
+            reason_message="prediction.unreadable_pixels",
+        )
+
+    page = html(client, url(image))
+
+    assert page.count("the file may be damaged") == 1
+    assert "2 models could not analyse this image" in page
+    assert "Try pneumonia-cnn again" in page
 
 
 def with_annotations() -> Instance:
