@@ -57,13 +57,32 @@ function choose(finding) {
   showLayer(true);
 }
 
-// The choice is kept for the next page; the present one does not wait for it.
-function remember() {
+// The choice is kept for the next page. One request after the other, so that the last choice stays.
+let unsaved = false;
+let saving = false;
+
+function choices() {
   const values = new URLSearchParams();
   if (overlayButton.getAttribute("aria-pressed") === "true") values.set("shown", "1");
   if (cellsButton.getAttribute("aria-pressed") === "true") values.set("cells", "1");
-  const token = document.querySelector("[name=csrfmiddlewaretoken]").value;
-  fetch(overlayButton.dataset.preference, { method: "POST", body: values, headers: { "X-CSRFToken": token }, keepalive: true });
+  values.set("csrfmiddlewaretoken", document.querySelector("[name=csrfmiddlewaretoken]").value);
+  return values;
+}
+
+async function remember() {
+  unsaved = true;
+  if (saving) return;
+  saving = true;
+  while (unsaved) {
+    unsaved = false;
+    // Without the server the choice holds for this page only.
+    await fetch(overlayButton.dataset.preference, { method: "POST", body: choices(), keepalive: true }).catch(() => null);
+  }
+  saving = false;
+}
+
+function rememberAtTheEnd() {
+  if (unsaved) navigator.sendBeacon(overlayButton.dataset.preference, choices());
 }
 
 function toggleCells() {
@@ -158,6 +177,7 @@ if (scroll) {
   image.addEventListener("error", cannotShow);
   if (image.complete && image.naturalWidth === 0) cannotShow();
   scroll.addEventListener("pointerdown", (event) => { if (event.pointerType === "mouse") drag(event); });
+  window.addEventListener("pagehide", rememberAtTheEnd);
   new ResizeObserver(showZoom).observe(scroll);
   document.addEventListener("keydown", press);
   document.addEventListener("click", (event) => {
