@@ -49,8 +49,9 @@ def heat_maps_of(run_ids: Iterable[UUID]) -> dict[UUID, RunHeatMaps]:
         "scale",
         "finding__probability",
     )
-    for run, *values in stored:
-        rows.setdefault(run, []).append(tuple(values))
+    for run, finding, height, width, strongest, probability in stored:
+        of_run = rows.setdefault(run, [])
+        of_run.append((finding, height, width, strongest, probability))
     in_logits = _runs_in_logits(rows)
     return {
         run: _run_heat_maps(maps, in_logits=run in in_logits)

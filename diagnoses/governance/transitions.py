@@ -3,7 +3,8 @@
 installed → shadow (reads every eligible image, hidden from readers) → active →
 retired; any state may follow any other. At most one version of a model is active. A
 decision is one transaction: the state, a row of its history, an audit event. It
-applies to new images; queued images are still read as they were queued.
+applies to new images; queued images are still read as they were queued. The worklist
+shows what the models in use found: the sweeper writes its rows again.
 """
 
 from __future__ import annotations
