@@ -124,9 +124,8 @@ def refresh_entry(study_id: UUID) -> None:
         )
 
 
-def result_of_image(instance: Instance) -> WorklistEntry:
-    """Return the row, not stored, of a study that had this image only."""
-    study = Study.objects.get(series__pk=instance.series_id)
+def result_of_image(instance: Instance, *, study: Study) -> WorklistEntry:
+    """Return the row, not stored, that a study would have with this image only."""
     return _entry(study, {instance.pk: instance.view_position})
 
 

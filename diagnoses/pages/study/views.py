@@ -221,18 +221,18 @@ def _results_context(
     query = {"image": str(image.pk)} if image else {}
     return {
         "results": outputs,
-        "summary": _summary(request, image),
+        "summary": _summary(request, shown, image),
         "results_hidden": not may(request.user, Action.READ_RESULTS),
         "watch": _watch(shown, image, runs, times=0),
         "results_url": _url("study-results", shown, query),
     }
 
 
-def _summary(request: PageRequest, image: Instance | None) -> str:
+def _summary(request: PageRequest, shown: Study, image: Instance | None) -> str:
     """Return what the models in use found in an image, in one sentence."""
     if image is None or not may(request.user, Action.READ_RESULTS):
         return ""
-    return result_of_image(image).result_sentence
+    return result_of_image(image, study=shown).result_sentence
 
 
 def _watch(

@@ -97,7 +97,7 @@ def file_result(
     study: Study = instance.series.study
     patient: Patient = study.patient
     run = _leading_run(instance)
-    entry = result_of_image(instance)
+    entry = result_of_image(instance, study=study)
     shows_results = may(user, Action.READ_RESULTS)
     return FileResult(
         name=name,
