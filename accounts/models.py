@@ -88,6 +88,17 @@ class User(AbstractUser):  # type: ignore[django-manager-missing]
         help_text=_("Studies that this user uploads go to this department."),
     )
 
+    heat_map_shown = models.BooleanField(
+        _("heat map shown"),
+        default=False,
+        help_text=_("Study pages open with the heat map over the image."),
+    )
+    heat_map_cells = models.BooleanField(
+        _("heat map in cells"),
+        default=False,
+        help_text=_("Heat maps are drawn in flat cells."),
+    )
+
     # The scopes of the token that the user signed in with; None for a session. Set by
     # the authentication of each request, never stored.
     token_scopes: frozenset[str] | None = None

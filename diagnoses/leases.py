@@ -18,6 +18,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
+from django.db.models.functions import Now
 
 from diagnoses.latest_runs import default_names
 from diagnoses.models import Prediction
@@ -99,6 +100,17 @@ def claim(worker: str, *, count: int = 1, device: str = "cpu") -> list[Claimed]:
     with connection.cursor() as cursor:
         cursor.execute(_CLAIM, values)
         return [Claimed(row[0], row[1]) for row in cursor.fetchall()]
+
+
+def is_a_worker_busy() -> bool:
+    """Return whether a worker holds a valid lease.
+
+    It is working, however long one image takes, and may be too busy to answer the
+    broker.
+    """
+    return Prediction.objects.filter(
+        status=Prediction.Status.RUNNING, lease_expires_at__gt=Now()
+    ).exists()
 
 
 def renew_lease(claimed: Claimed) -> bool:

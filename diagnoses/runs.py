@@ -28,6 +28,7 @@ from django.db.models.functions import Now
 from accounts.models import User
 from diagnoses.eligibility import Verdict, judge
 from diagnoses.governance.versions import Threshold
+from diagnoses.heat_maps import LOGIT
 from diagnoses.hints import send_hints
 from diagnoses.leases import Claimed
 from diagnoses.messages import stored_reason
@@ -378,6 +379,7 @@ def _provenance(claimed: Claimed, run: RunResult) -> dict[str, object]:
         "preprocessing_version": model_output.preprocessing_version,
         "backend": model_output.backend,
         "precision": model_output.precision,
+        "heat_map_unit": LOGIT,
         "library_versions": dict(model_output.library_versions),
         "python": platform.python_version(),
         "machine": platform.machine(),

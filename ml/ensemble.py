@@ -17,7 +17,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from ml.cards.card import Card, get_card
+from ml.cards.card import Card, member_cards
 from ml.errors import ModelError
 from ml.model_output import ModelOutput, scores_of
 from ml.preprocessing import Geometry
@@ -150,24 +150,18 @@ def load_ensemble(card: Card, load: Callable[[Card], ReadsImages]) -> EnsembleMo
     Raises:
         ModelError: A member is missing or has other weights.
     """
-    models = card.weights_file.parents[2]
-    return EnsembleModel(
-        card,
-        [
-            load(get_card(member.name, member.version, weights_dir=models))
-            for member in card.members
-        ],
-    )
+    return EnsembleModel(card, [load(member) for member in member_cards(card)])
 
 
 def mean_grid(grids: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:
-    """Return the mean of heat-map grids, each scaled to at most 1.
+    """Return the mean of heat-map grids.
 
     Args:
-        grids: float (rows, columns) each, of one geometry; enlarged to the finest.
+        grids: float (rows, columns) each, contributions to the logit, of one geometry;
+            enlarged to the finest.
 
     Returns:
-        float16 (rows, columns) scaled to at most 1, and the largest value before; one
+        float16 (rows, columns) scaled to at most 1, and the largest contribution; one
         cell of zero where there is no grid.
     """
     if not grids:
@@ -189,23 +183,19 @@ def _of_member(
 ) -> tuple[float, np.ndarray]:
     """Return a member's probability and grid of a label that it knows by these names.
 
-    The grid of several labels is their mean, weighted by their probabilities, as the
-    gradient of the logarithm of their sum is.
+    The grid has the contributions to the logit. That of several labels is their mean,
+    weighted by their probabilities, as the gradient of the logarithm of their sum is.
     """
     parts = {score.label: score for score in model_output.scores}
     chosen = [parts[name] for name in names]
     if len(chosen) == 1:
-        return chosen[0].probability, chosen[0].grid
+        return chosen[0].probability, chosen[0].contributions
     total = sum(score.probability for score in chosen)
     weighted = np.sum(
-        [
-            score.grid.astype(np.float32) * (score.scale * score.probability)
-            for score in chosen
-        ],
+        [score.contributions * score.probability for score in chosen],
         axis=0,
     )
-    largest = float(weighted.max(initial=0.0))
-    return total, weighted / (largest or 1.0)
+    return total, weighted / (total or 1.0)
 
 
 def _box(geometry: Geometry) -> Geometry:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -61,7 +61,8 @@ CHEST_LABELS = (
 # Labels of data sets, with the name that models use.
 SYNONYMS = {"No Finding": "Normal"}
 
-# The general label of each specific one: 'Pneumonia|Bacterial pneumonia' is bacterial.
+# The general label of each specific one, as in SNOMED CT: 53084003 and 75570004 are
+# kinds of 233604007. 'Pneumonia|Bacterial pneumonia' is bacterial.
 PARENTS = {
     "Bacterial pneumonia": "Pneumonia",
     "Viral pneumonia": "Pneumonia",
@@ -83,6 +84,20 @@ class Resolution:
 
     label: str | None
     reason: str = ""
+
+
+def counts_for(label: str) -> tuple[str, ...]:
+    """Return the labels that a finding counts for: its own, then the general one."""
+    return (label, PARENTS[label]) if label in PARENTS else (label,)
+
+
+def is_flagged(label: str, *, positive: bool, claimed_labels: Collection[str]) -> bool:
+    """Return whether a finding is a flag.
+
+    It is above its threshold, does not mean that nothing was found, and the card claims
+    an accuracy for its label (`ml.cards.claims`).
+    """
+    return positive and label in claimed_labels and label not in NOTHING_FOUND_LABELS
 
 
 def known_labels(labels: Iterable[str], names: Sequence[str]) -> list[str]:

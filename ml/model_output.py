@@ -23,8 +23,8 @@ class Score:
 
     `probability` is only a score unless `calibrated`. `grid` is float16 (rows,
     columns), scaled to at most 1, and empty if the model has no heat maps; `scale` is
-    its largest value before scaling. `certainty` is confident, borderline, not sure,
-    or "" if the card has no uncertainty for the label.
+    its largest value before scaling, a contribution to the logit. `certainty` is
+    confident, borderline, not sure, or "" if the card has no uncertainty for the label.
     """
 
     label: str
@@ -35,6 +35,11 @@ class Score:
     grid: np.ndarray
     scale: float
     certainty: str = ""
+
+    @property
+    def contributions(self) -> np.ndarray:
+        """The grid in contributions to the logit, float32 (rows, columns)."""
+        return self.grid.astype(np.float32) * self.scale
 
 
 @dataclass(frozen=True)

@@ -2,70 +2,137 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from ml.errors import ImageError
 
-# The opacity of a cell is its value to this power, so that weak cells are transparent.
+# The opacity of a cell is its share of the strongest to this power.
 OPACITY_EXPONENT = 0.8
+# Contributions to the logit below these are not painted: a share of the strongest of
+# the model's findings, and a value that changes no probability by more than 0.0125.
+FLOOR_SHARE = 0.1
+FLOOR_LOGIT = 0.05
+# A probability below this is shown as 0.00, so its heat map paints nothing.
+LEAST_PROBABILITY = 0.005
+
+
+@dataclass(frozen=True)
+class HeatScale:
+    """The colour scale of all heat maps of one run of a model.
+
+    `strongest` is the largest contribution to the logit of any cell for any finding.
+    """
+
+    strongest: float
+
+    @property
+    def floor(self) -> float:
+        """Contributions below this are transparent."""
+        return max(FLOOR_LOGIT, FLOOR_SHARE * self.strongest)
+
+    def shares(self, contributions: np.ndarray) -> np.ndarray:
+        """Return each contribution as a share of the strongest, 0 below the floor."""
+        values = np.nan_to_num(contributions.astype(np.float32), posinf=0.0, neginf=0.0)
+        if self.strongest < self.floor:
+            return np.zeros_like(values)
+        shown = np.where(values >= self.floor, values, 0.0)
+        return np.clip(shown / self.strongest, 0.0, 1.0)
+
+
+def heat_scale(findings: Iterable[tuple[float, float]]) -> HeatScale:
+    """Return the colour scale of a run.
+
+    Args:
+        findings: The probability of each finding, and its largest contribution to the
+            logit.
+    """
+    painted = (
+        strongest
+        for probability, strongest in findings
+        if paints(probability) and np.isfinite(strongest)
+    )
+    return HeatScale(max(painted, default=0.0))
+
+
+def paints(probability: float) -> bool:
+    """Return whether the heat map of a finding is painted at all."""
+    return probability >= LEAST_PROBABILITY
 
 
 def heat_layer(
-    grid: np.ndarray, *, geometry_json: Mapping[str, int], size: int | None = None
+    contributions: np.ndarray,
+    *,
+    scale: HeatScale,
+    geometry_json: Mapping[str, int],
+    size: int | None = None,
+    cells: bool = False,
 ) -> np.ndarray:
     """Draw a heat-map grid as a layer over its image.
 
     Args:
-        grid: float (rows, columns), 0 to at most 1.
+        contributions: float (rows, columns), what each cell adds to the logit.
+        scale: The colour scale of the run.
         geometry_json: The result of `Geometry.to_json` for the image.
         size: Longest side of the result; without it, that of the image.
+        cells: Draw flat cells, as they were computed, instead of interpolated values.
 
     Returns:
-        RGBA uint8 (H, W, 4) in the geometry of the image, transparent outside the box
-        that was the input of the network.
+        RGBA uint8 (H, W, 4) in the geometry of the image. It is transparent below the
+        floor of the scale, and outside the box that was the input of the network: no
+        value is interpolated over the edge of the box.
     """
     box = {name: int(value) for name, value in geometry_json.items()}
     source = (box["source_height"], box["source_width"])
     height, width = _fitted(*source, size)
-    down, across = height / source[0], width / source[1]
-    top, left = round(box["top"] * down), round(box["left"] * across)
-    bottom = max(top + 1, round((box["top"] + box["height"]) * down))
-    right = max(left + 1, round((box["left"] + box["width"]) * across))
-    values = np.clip(np.nan_to_num(grid.astype(np.float32)), 0.0, 1.0)
+    layer = np.zeros((height, width, 4), np.uint8)
+    rows = _inside(box["top"], box["height"], height / source[0])
+    columns = _inside(box["left"], box["width"], width / source[1])
+    part = layer[rows, columns]
     # Cubic, since linear interpolation of few cells would show stars and squares.
     heat = cv2.resize(
-        values, (right - left, bottom - top), interpolation=cv2.INTER_CUBIC
+        np.clip(np.nan_to_num(contributions.astype(np.float32)), 0.0, None),
+        (part.shape[1], part.shape[0]),
+        interpolation=cv2.INTER_NEAREST if cells else cv2.INTER_CUBIC,
     )
-    levels = np.rint(np.clip(heat, 0.0, 1.0) * 255).astype(np.uint8)
-    colours = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)
-    layer = np.zeros((height, width, 4), np.uint8)
-    part = layer[top:bottom, left:right]
-    rows, columns = part.shape[:2]
-    part[..., :3] = colours[:rows, :columns, ::-1]
-    opacity = np.power(levels / 255.0, OPACITY_EXPONENT) * 255
-    part[..., 3] = np.rint(opacity[:rows, :columns]).astype(np.uint8)
+    shares = scale.shares(heat)
+    levels = np.rint(shares * 255).astype(np.uint8)
+    part[..., :3] = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)[..., ::-1]
+    part[..., 3] = np.rint(np.power(shares, OPACITY_EXPONENT) * 255).astype(np.uint8)
+    layer[layer[..., 3] == 0] = 0
     return layer
+
+
+def _inside(begin: int, length: int, share: float) -> slice:
+    """Return the pixels that lie wholly in a span of the source, at least one."""
+    first, last = math.ceil(begin * share), math.floor((begin + length) * share)
+    return slice(first, last) if last > first else slice(first - 1, first)
 
 
 def overlay_png(
     display: np.ndarray,
-    grid: np.ndarray,
+    contributions: np.ndarray,
     *,
+    scale: HeatScale,
     geometry_json: Mapping[str, int],
     opacity: float = 0.5,
     size: int | None = None,
+    cells: bool = False,
 ) -> bytes:
     """Return a PNG (RGB, 8 bits) of an image with a heat map over it.
 
     Args:
         display: uint16 (H, W), the image of the grid.
-        grid: float (rows, columns), 0 to at most 1.
+        contributions: float (rows, columns), what each cell adds to the logit.
+        scale: The colour scale of the run.
         geometry_json: The result of `Geometry.to_json` for the image.
-        opacity: Opacity of the hottest cell, 0 to 1.
+        opacity: Opacity of the strongest cell, 0 to 1.
         size: Longest side of the picture; without it, that of the image.
+        cells: Draw flat cells.
 
     Raises:
         ImageError: The size of the image differs from that of the geometry.
@@ -73,7 +140,13 @@ def overlay_png(
     expected = (geometry_json["source_height"], geometry_json["source_width"])
     if display.shape != tuple(expected):
         raise ImageError("The heat map belongs to an image of another size.")
-    layer = heat_layer(grid, geometry_json=geometry_json, size=size)
+    layer = heat_layer(
+        contributions,
+        scale=scale,
+        geometry_json=geometry_json,
+        size=size,
+        cells=cells,
+    )
     image = to_eight_bits(_resized(display, size))[..., None].astype(np.float32)
     share = layer[..., 3:].astype(np.float32) / 255.0 * float(np.clip(opacity, 0, 1))
     mixed = image * (1.0 - share) + layer[..., :3].astype(np.float32) * share

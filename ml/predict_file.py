@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
+from ml.cards.card import member_cards
+from ml.cards.claims import claimed_labels
 from ml.ensemble import ReadsImages
 from ml.errors import ImageError, ImageRejected, MlError, ModelError
 from ml.gate.header import ImageFacts, check_header, check_image, facts_of_dataset
 from ml.images.pictures import channels_differ
-from ml.model_output import ModelOutput
-from ml.overlay import overlay_png
+from ml.labels import is_flagged
+from ml.model_output import ModelOutput, Score
+from ml.overlay import heat_scale, overlay_png
 from ml.pixels import (
     DICOM_ERRORS,
     PREAMBLE_LENGTH,
@@ -52,6 +55,13 @@ class FileResult:
     model_output: ModelOutput | None = None
     display: np.ndarray | None = field(default=None, repr=False)
     milliseconds: float = 0.0
+    claimed_labels: tuple[str, ...] = ()
+
+    def is_flagged(self, score: Score) -> bool:
+        """Return whether a score is a flag."""
+        return is_flagged(
+            score.label, positive=score.positive, claimed_labels=self.claimed_labels
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object that `predict --json` prints."""
@@ -71,7 +81,11 @@ class FileResult:
                     "threshold": score.threshold,
                     "threshold_source": "card",
                     "positive": score.positive,
-                    "certainty": score.certainty,
+                    "accuracy_claimed": score.label in self.claimed_labels,
+                    "flagged": self.is_flagged(score),
+                    "certainty": score.certainty
+                    if score.label in self.claimed_labels
+                    else "",
                 }
                 for score in scores
             ],
@@ -84,7 +98,12 @@ def read_file(model: ReadsImages, path: Path) -> FileResult:
     """Score a DICOM file or picture; errors are reported in the result."""
     began = time.perf_counter()
     card = model.card
-    outcome = FileResult(path=path, model=card.name, version=card.version)
+    outcome = FileResult(
+        path=path,
+        model=card.name,
+        version=card.version,
+        claimed_labels=claimed_labels(card, members=member_cards(card)),
+    )
     try:
         outcome.display = _checked_display(model, path.read_bytes())
         outcome.model_output = model.read(outcome.display)
@@ -121,9 +140,11 @@ def write_overlay(outcome: FileResult, folder: Path, *, size: int = 1024) -> Pat
     folder.mkdir(parents=True, exist_ok=True)
     label = best.label.lower().replace(" ", "-")
     target = _free_name(folder, f"{outcome.path.stem}.{label}")
+    scores = outcome.model_output.scores
     png = overlay_png(
         outcome.display,
-        best.grid,
+        best.contributions,
+        scale=heat_scale((score.probability, score.scale) for score in scores),
         geometry_json=outcome.model_output.geometry.to_json(),
         size=size,
     )

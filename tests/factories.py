@@ -13,10 +13,14 @@ from factory.django import DjangoModelFactory
 from accounts.access import STAFF_ROLES
 from accounts.models import Department, Role, User
 from diagnoses.models import Finding, HeatMap, ModelVersion, Prediction
+from ml.labels import BRAIN_TUMOUR_LABELS, CHEST_LABELS, CHESTX6_LABELS
 from patients.identity.names import fold
 from patients.models import Instance, Patient, Series, Study, Upload
 from tests.owner import by_owner
 
+ALL_LABELS = sorted(
+    {label.name for label in (*CHEST_LABELS, *CHESTX6_LABELS, *BRAIN_TUMOUR_LABELS)}
+)
 PASSWORD = "a-Password-of-tests-4711"
 _Row = TypeVar("_Row")
 
@@ -165,6 +169,7 @@ class _ModelVersionFactory(DjangoModelFactory):
     version = "1"
     weights_sha256 = factory.Sequence(lambda n: _sha256(n + 4_000_000))
     card = factory.LazyFunction(dict)
+    claimed_labels = factory.LazyFunction(lambda: list(ALL_LABELS))
     state = ModelVersion.State.ACTIVE
 
 

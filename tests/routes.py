@@ -213,6 +213,7 @@ def _keys_of_rest(pattern: str, record: Record) -> dict[str, str]:
         "instances": record.instance.pk,
         "uploads": record.values["upload_id"],
         "predictions": record.prediction.pk,
+        "worklist": record.study.pk,
     }
     return {"pk": str(keys[match[1]])}
 

@@ -34,6 +34,8 @@ SHOW_A_PATIENT = {
     "prediction-list",
     "prediction-detail",
     "prediction-heatmap",
+    "worklist-entry-list",
+    "worklist-entry-detail",
     "admin:patients_patient_changelist",
     "admin:patients_patient_change",
     "admin:patients_study_changelist",

@@ -15,6 +15,8 @@ from django.utils.translation import gettext
 
 from accounts.models import Department
 from diagnoses.models import Finding, ModelVersion, Prediction, WorklistEntry
+from diagnoses.worklist import models_in_use
+from ml.labels import NOTHING_FOUND_LABELS
 from patients.dicom.header import PersonName
 from patients.identity import names
 from patients.models import Instance, Patient, Priority, Series, Study
@@ -83,10 +85,13 @@ def _batch(
 ) -> _Batch:
     rng = random.Random(first)  # noqa: S311 - made-up records, the same in every run
     batch = _Batch([], [], [], [], [], [], [])
+    in_use = models_in_use().key
     for number in range(first, first + count):
         if not batch.patients or number % STUDIES_A_PATIENT == 0:
             batch.patients.append(_patient(number, rng))
-        _add_study(batch, number, rng, department=department, model=model)
+        _add_study(
+            batch, number, rng, department=department, model=model, in_use=in_use
+        )
     return batch
 
 
@@ -108,6 +113,7 @@ def _add_study(
     *,
     department: Department,
     model: ModelVersion,
+    in_use: str,
 ) -> None:
     at = datetime(2024, 1, 1, tzinfo=UTC) + timedelta(minutes=7 * number)
     patient = batch.patients[-1]
@@ -126,11 +132,14 @@ def _add_study(
     batch.studies.append(study)
     prediction = _add_image(batch, study, number, model=model)
     leading = _add_leading(batch, prediction, rng, labels=_labels(model))
-    batch.entries.append(_entry(study, prediction, leading))
+    batch.entries.append(_entry(study, prediction, leading, models_in_use=in_use))
 
 
-def _entry(study: Study, prediction: Prediction, leading: Finding) -> WorklistEntry:
-    """Return the worklist entry as `refresh_entry` writes it."""
+def _entry(
+    study: Study, prediction: Prediction, leading: Finding, *, models_in_use: str
+) -> WorklistEntry:
+    """Return the worklist entry of one model that claims the label of the finding."""
+    flagged = leading.positive and leading.label not in NOTHING_FOUND_LABELS
     return WorklistEntry(
         study=study,
         department=study.department,
@@ -142,7 +151,12 @@ def _entry(study: Study, prediction: Prediction, leading: Finding) -> WorklistEn
         images_unread=0,
         prediction=prediction,
         finding=leading,
-        flagged=leading.positive,
+        flagged=flagged,
+        label=leading.label,
+        models_flagging=int(flagged),
+        models_reading=1,
+        highest=leading.probability,
+        models_in_use=models_in_use,
     )
 
 

@@ -15,6 +15,7 @@ from django.views.decorators.http import require_safe
 from kombu.exceptions import OperationalError as BrokerError
 
 from chestx_site.celery import app
+from diagnoses.leases import is_a_worker_busy
 
 OK = "ok"
 DEGRADED = "degraded"
@@ -37,14 +38,15 @@ def readyz(request: HttpRequest) -> JsonResponse:
     503 if uploads would be lost (database, storage). Without the broker or workers,
     uploads are stored and wait: the status is `degraded` with 200.
     """
+    database = _database_answers()
     needed = {
-        "database": OK if _database_answers() else UNAVAILABLE,
+        "database": OK if database else UNAVAILABLE,
         "storage": OK if _storage_takes_files() else UNAVAILABLE,
     }
     broker = _broker_answers()
     helpful = {
         "broker": OK if broker else DEGRADED,
-        "worker": OK if broker and _worker_answers() else DEGRADED,
+        "worker": OK if broker and _a_worker_runs(database) else DEGRADED,
     }
     if UNAVAILABLE in needed.values():
         status, code = UNAVAILABLE, 503
@@ -85,6 +87,11 @@ def _broker_answers() -> bool:
     except (BrokerError, *app.connection_for_write().connection_errors):
         return False
     return True
+
+
+def _a_worker_runs(database: bool) -> bool:
+    """Return whether a worker analyses images, or answers if none does."""
+    return (database and is_a_worker_busy()) or _worker_answers()
 
 
 def _worker_answers() -> bool:

@@ -267,6 +267,7 @@ class WorklistEntryAdmin(AuditedAdmin):
         "images_waiting",
         "images_unread",
         "flagged",
+        "label",
         "received_at",
     )
     list_filter = ("status", "priority", "flagged", "department")
@@ -283,8 +284,14 @@ class WorklistEntryAdmin(AuditedAdmin):
         "images",
         "images_waiting",
         "images_unread",
+        "flagged",
+        "label",
+        "models_flagging",
+        "models_reading",
+        "highest",
         "prediction",
         "finding",
-        "flagged",
+        "image_number",
+        "models_in_use",
     )
     readonly_fields = fields

@@ -15,6 +15,7 @@ from diagnoses.models import (
     StateChange,
 )
 from ml.cards.former_keys import with_former_keys
+from ml.labels import is_flagged
 
 
 class ModelVersionSerializer(serializers.ModelSerializer):
@@ -40,6 +41,7 @@ class ModelVersionSerializer(serializers.ModelSerializer):
             "installed_at",
             "has_weights",
             "weights_sha256",
+            "claimed_labels",
             "card",
         )
         read_only_fields: tuple[str, ...] = fields
@@ -267,7 +269,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
             }
             for label in comparison.labels
         ],
-        "differing": [_image(image) for image in comparison.differing],
+        "differing": [_image(image, comparison) for image in comparison.differing],
     }
 
 
@@ -275,7 +277,7 @@ def _agreement(agreement: Agreement) -> dict[str, Any]:
     return {"agreement": agreement.share, "cohens_kappa": agreement.kappa}
 
 
-def _image(image: ImageComparison) -> dict[str, Any]:
+def _image(image: ImageComparison, comparison: Comparison) -> dict[str, Any]:
     return {
         "instance": str(image.instance_id),
         "frame": image.frame,
@@ -285,8 +287,18 @@ def _image(image: ImageComparison) -> dict[str, Any]:
                 "label": label.label,
                 "first": label.first.probability,
                 "first_positive": label.first.positive,
+                "first_flagged": is_flagged(
+                    label.label,
+                    positive=label.first.positive,
+                    claimed_labels=comparison.first.claimed_labels,
+                ),
                 "second": label.second.probability,
                 "second_positive": label.second.positive,
+                "second_flagged": is_flagged(
+                    label.label,
+                    positive=label.second.positive,
+                    claimed_labels=comparison.second.claimed_labels,
+                ),
             }
             for label in image.labels
             if label.differs

@@ -24,10 +24,17 @@ from accounts.api.renderers import PngRenderer
 from accounts.audit import AuditAction, AuditSource
 from accounts.errors import InvalidInput
 from diagnoses.api.serializers import NO_PATIENT, PredictionSerializer
-from diagnoses.heat_maps import SIZES, finding_to_show, overlay_picture
+from diagnoses.heat_maps import (
+    LOGIT,
+    SIZES,
+    finding_to_show,
+    heat_maps_of,
+    overlay_picture,
+)
 from diagnoses.messages import FIELD_PROBLEM
 from diagnoses.models import Prediction
 from diagnoses.worker.retries import retry_for
+from ml.labels import NOTHING_FOUND_LABELS
 from patients.models import Priority
 
 _SIZES = {str(size): size for size in SIZES}
@@ -53,6 +60,9 @@ class PredictionFilter(KeyFilterSet):
     positive = filters.CharFilter(
         method="with_positive", help_text="A label that the run found positive."
     )
+    flagged = filters.CharFilter(
+        method="with_flagged", help_text="A label that the run flagged."
+    )
     queued_after = filters.IsoDateTimeFilter(field_name="queued_at", lookup_expr="gte")
     queued_before = filters.IsoDateTimeFilter(field_name="queued_at", lookup_expr="lt")
 
@@ -76,6 +86,16 @@ class PredictionFilter(KeyFilterSet):
             pk__in=Prediction.objects.filter(
                 findings__label=label, findings__positive=True
             ).values("pk")
+        )
+
+    def with_flagged(
+        self, queryset: models.QuerySet[Prediction], name: str, label: str
+    ) -> models.QuerySet[Prediction]:
+        """Keep the runs with a flagged finding of this label."""
+        if label in NOTHING_FOUND_LABELS:
+            return queryset.none()
+        return self.with_positive(queryset, name, label).filter(
+            model_version__claimed_labels__contains=[label]
         )
 
 
@@ -126,12 +146,24 @@ class PredictionViewSet(
                 description="Longest side in pixels. Default: that of the image, at "
                 f"most {SIZES[-1]}.",
             ),
+            OpenApiParameter(
+                "cells",
+                bool,
+                description="Draw the flat cells of the grid. Default: interpolated.",
+            ),
         ],
         responses={(200, "image/png"): OpenApiTypes.BINARY},
     )
     @action(detail=True, renderer_classes=[PngRenderer, JSONRenderer])
     def heatmap(self, request: Request, pk: str | None = None) -> HttpResponse:
-        """Return the image with the heat map of one label over it, as a PNG."""
+        """Return the image with the heat map of one label over it, as a PNG.
+
+        A cell shows what it adds to the logit of the label. All labels of a run share
+        one colour scale. Headers of the answer state its unit (ChestX-Heat-Map-Unit;
+        "relative" for ensembles of former versions), the value below which it is
+        transparent (ChestX-Heat-Map-Floor) and the brightest one
+        (ChestX-Heat-Map-Strongest). A probability below 0.005 paints nothing.
+        """
         require(request, Action.READ_RESULTS)
         prediction = self.get_object()
         size = _size(request.query_params.get("size"))
@@ -143,8 +175,15 @@ class PredictionViewSet(
             object_kind="heat_map",
             detail={"label": finding.label},
         )
-        picture = overlay_picture(finding, size=size)
-        return HttpResponse(picture, content_type="image/png")
+        cells = request.query_params.get("cells", "").lower() in ("1", "true")
+        picture = overlay_picture(finding, size=size, cells=cells)
+        maps = heat_maps_of([prediction.pk])[prediction.pk]
+        headers = {
+            "ChestX-Heat-Map-Unit": LOGIT if maps.in_logits else "relative",
+            "ChestX-Heat-Map-Floor": f"{maps.scale.floor:.4g}",
+            "ChestX-Heat-Map-Strongest": f"{maps.scale.strongest:.4g}",
+        }
+        return HttpResponse(picture, content_type="image/png", headers=headers)
 
     @extend_schema(request=None, responses={202: PredictionSerializer})
     @action(detail=True, methods=["post"])

@@ -18,6 +18,7 @@ from accounts.access import Action, may
 from accounts.errors import InvalidInput
 from diagnoses.models import Finding, Prediction
 from diagnoses.uploads import TakenFile, no_file, refuse_repeated_fields
+from ml.labels import is_flagged
 from patients.api.serializers import DiscrepancySerializer
 from patients.identity.submitted import SubmittedIdentity, checked
 from patients.models import Priority, Upload
@@ -261,8 +262,15 @@ class UploadSerializer(serializers.ModelSerializer):
 class FindingSerializer(serializers.ModelSerializer):
     """The result of a run for one label: a score, or a calibrated probability."""
 
+    accuracy_claimed = serializers.SerializerMethodField(
+        help_text="Whether the card claims an accuracy for the label."
+    )
+    flagged = serializers.SerializerMethodField(
+        help_text="Positive, not Normal, and its accuracy is claimed."
+    )
     certainty = serializers.SerializerMethodField(
-        help_text='confident, borderline or not sure; "" if the card states none.'
+        help_text='confident, borderline or not sure; "" if the card states none or '
+        "claims no accuracy for the label."
     )
 
     class Meta:
@@ -274,14 +282,35 @@ class FindingSerializer(serializers.ModelSerializer):
             "threshold",
             "threshold_source",
             "positive",
+            "accuracy_claimed",
+            "flagged",
             "certainty",
         )
         read_only_fields = fields
 
+    def get_accuracy_claimed(self, finding: Finding) -> bool:
+        """Return whether the card claims an accuracy for the label."""
+        return finding.label in _claimed_labels(finding)
+
+    def get_flagged(self, finding: Finding) -> bool:
+        """Return whether the finding is a flag."""
+        return is_flagged(
+            finding.label,
+            positive=finding.positive,
+            claimed_labels=_claimed_labels(finding),
+        )
+
     def get_certainty(self, finding: Finding) -> str:
-        """Return the certainty stored with the run."""
+        """Return the certainty stored with the run, if an accuracy is claimed."""
+        if not self.get_accuracy_claimed(finding):
+            return ""
         words = finding.prediction.provenance.get("certainty") or {}
         return str(words.get(finding.label, ""))
+
+
+def _claimed_labels(finding: Finding) -> Sequence[str]:
+    version = finding.prediction.model_version
+    return version.claimed_labels if version else ()
 
 
 # What replaces everything about the patient for callers who may not read patients, and

@@ -22,10 +22,10 @@ from django.utils.translation import gettext_lazy as _
 from accounts.errors import Conflict
 from accounts.models import User
 from diagnoses.governance.card_forms import take_present_form
-from diagnoses.governance.versions import card_of, installed_member
+from diagnoses.governance.versions import card_of, installed_member, members_of
 from diagnoses.models import ModelVersion, OperatingPoint
-from diagnoses.worklist import rebuild_worklist
 from ml.cards.card import Card, list_cards
+from ml.cards.claims import claimed_labels
 from ml.errors import ModelError
 
 logger = logging.getLogger(__name__)
@@ -49,8 +49,18 @@ def sync_models(actor: User | None = None) -> list[ModelVersion]:
     # Ensembles last: their members must be installed first.
     cards = sorted(list_cards(), key=lambda card: bool(card.members))
     installed = [_install(card, actor=actor) for card in cards]
-    rebuild_worklist()
+    for model_version in ModelVersion.objects.exclude(weights_sha256=""):
+        _keep_claims(model_version)
     return [model_version for model_version in installed if model_version]
+
+
+def _keep_claims(model_version: ModelVersion) -> None:
+    """Store which labels the installed card claims; the rules come with the code."""
+    members = [card_of(member) for member in members_of(model_version)]
+    claimed = list(claimed_labels(card_of(model_version), members=members))
+    if model_version.claimed_labels != claimed:
+        model_version.claimed_labels = claimed
+        model_version.save(update_fields=("claimed_labels",))
 
 
 def _install(card: Card, *, actor: User | None) -> ModelVersion | None:

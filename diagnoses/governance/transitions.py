@@ -3,7 +3,8 @@
 installed → shadow (reads every eligible image, hidden from readers) → active →
 retired; any state may follow any other. At most one version of a model is active. A
 decision is one transaction: the state, a row of its history, an audit event. It
-applies to new images; queued images are still read as they were queued.
+applies to new images; queued images are still read as they were queued. The worklist
+shows what the models in use found: the sweeper writes its rows again.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from accounts import audit
 from accounts.audit import AuditAction, Change
 from accounts.errors import Conflict, InvalidInput
 from accounts.models import User
+from diagnoses.governance.versions import card_of
 from diagnoses.messages import FIELD_PROBLEM
 from diagnoses.models import ModelVersion, SiteAcceptance, StateChange
+from ml.cards.claims import measurement_at_chance
 
 State = ModelVersion.State
 DEMO_REASON = "demo"
@@ -175,7 +178,9 @@ def latest_acceptance(model_version: ModelVersion) -> SiteAcceptance | None:
 def activate_for_demo(*, only: str = "") -> list[ModelVersion]:
     """Activate the newest version of each model that nobody has decided about.
 
-    Imported models are left out: nothing about them was measured.
+    Imported models are left out: nothing about them was measured. So are models whose
+    card shows them to be no better than chance; those that a demo activated before are
+    retired.
 
     Args:
         only: The one model to activate; without it, all.
@@ -194,7 +199,13 @@ def activate_for_demo(*, only: str = "") -> list[ModelVersion]:
             for version in versions
         )
         newest = max(ours.filter(name=name), key=lambda version: version.installed_at)
-        if not decided and newest.state != State.ACTIVE:
+        if decided:
+            continue
+        if measurement_at_chance(card_of(newest)):
+            for version in versions:
+                if version.state == State.ACTIVE:
+                    retire(version, decision=decision)
+        elif newest.state != State.ACTIVE:
             activate(newest, decision=decision, without_acceptance=DEMO_REASON)
             activated.append(newest)
     return activated

@@ -311,7 +311,7 @@ class HeatMap(models.Model):
     """The Grad-CAM grid of one finding; pictures are drawn from it on request.
 
     `values` are rows x columns float16, little-endian, row by row, in 0..1;
-    times `scale` they are the gradient-weighted activations.
+    times `scale` they are what each cell adds to the logit (`ml.networks.gradcam`).
     """
 
     visibility = Visibility(

@@ -3,6 +3,7 @@
 import uuid
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -38,6 +39,13 @@ class ModelVersion(models.Model):
         verbose_name=_("SHA-256 of the weights"),
     )
     card = models.JSONField(verbose_name=_("card"))
+    claimed_labels = ArrayField(
+        models.CharField(max_length=64),
+        default=list,
+        blank=True,
+        help_text=_("The labels for which the card claims an accuracy."),
+        verbose_name=_("labels with a claimed accuracy"),
+    )
     state = models.CharField(
         max_length=9, choices=State, default=State.INSTALLED, verbose_name=_("state")
     )

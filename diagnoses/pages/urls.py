@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from diagnoses.pages import patients
+from diagnoses.pages import patients, preferences
 from diagnoses.pages.model import comparison
 from diagnoses.pages.model import views as model
 from diagnoses.pages.study import pixels
@@ -25,6 +25,7 @@ urlpatterns = [
         name="annotations",
     ),
     path("findings/<uuid:finding_id>/layer.png", pixels.heat_layer, name="heat-layer"),
+    path("preferences/heat-map/", preferences.heat_map, name="heat-map-preference"),
     path("upload/", upload.upload, name="upload"),
     path("uploads/<uuid:upload_id>/result/", upload.result, name="upload-result"),
     path("models/", model.models, name="models"),

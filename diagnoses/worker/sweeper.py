@@ -1,6 +1,7 @@
 """Recover lost work: queue rows with expired leases again, repeat lost hints.
 
-It also lets the audit trail have the refusals that were counted.
+It also writes the worklist rows again that another model in use has outdated, and lets
+the audit trail have the refusals that were counted.
 
 It only asks the broker how many hints wait, so it also recovers from an emptied broker.
 Any number of sweepers may run.
@@ -22,9 +23,10 @@ from django.db.models.functions import Greatest, Now
 from accounts.errors import AuditUnavailable
 from accounts.refusals import counted
 from diagnoses.hints import BROKER_ERRORS, hints_waiting, send_hints_to
-from diagnoses.leases import DATABASE_GONE, Claimed
+from diagnoses.leases import DATABASE_GONE, Claimed, is_a_worker_busy
 from diagnoses.models import Prediction
 from diagnoses.runs import count_lost_worker
+from diagnoses.worklist import rebuild_worklist
 from patients.storage import sweep_orphans
 
 logger = logging.getLogger(__name__)
@@ -38,6 +40,8 @@ STALLED_AFTER_S = 30.0
 DELAY = timedelta(seconds=60)
 ORPHAN_SWEEP_INTERVAL_S = 24 * 3600.0
 _MOST_AT_ONCE = 500
+# A sweep must not hold up the next one: leases wait for it.
+_MOST_WORKLIST_ROWS = 200
 
 
 @dataclass(frozen=True)
@@ -46,17 +50,19 @@ class Sweep:
 
     given_back: int
     hints: int
+    worklist_rows: int = 0
 
 
 def sweep_once() -> Sweep:
-    """Queue rows of lost workers again, then repeat lost hints.
+    """Queue rows of lost workers again, write outdated worklist rows, repeat hints.
 
     Raises:
         OperationalError, InterfaceError: The database is away.
         KombuError, RedisError, OSError: The broker is away; rows were given back.
     """
     given_back = give_back_expired()
-    return Sweep(given_back=given_back, hints=repeat_lost_hints())
+    worklist_rows = rebuild_worklist(most=_MOST_WORKLIST_ROWS)
+    return Sweep(given_back, hints=repeat_lost_hints(), worklist_rows=worklist_rows)
 
 
 def give_back_expired() -> int:
@@ -111,25 +117,28 @@ def repeat_lost_hints() -> int:
 def stalled(*, for_s: float = STALLED_AFTER_S) -> bool:
     """Return whether images and hints wait, but no worker has claimed any for a while.
 
-    A worker with a valid lease is working, however long one image takes.
-
     Raises:
         OperationalError, InterfaceError: The database is away.
         KombuError, RedisError, OSError: The broker is away.
     """
     since = Now() - timedelta(seconds=for_s)
     waiting = _claimable().filter(queued_at__lt=since, not_before__lt=since)
-    at_work = Prediction.objects.filter(
-        status=Status.RUNNING, lease_expires_at__gt=Now()
-    )
-    if not waiting.exists() or at_work.exists():
+    if not waiting.exists() or is_a_worker_busy():
         return False
     claimed_lately = Prediction.objects.filter(started_at__gt=since)
     return not claimed_lately.exists() and any(hints_waiting().values())
 
 
-def delayed_since() -> datetime | None:
-    """Return since when the oldest image waits, or None if the delay is short.
+@dataclass(frozen=True)
+class Delay:
+    """Since when the oldest image waits; `busy`: workers are analysing others."""
+
+    since: datetime
+    busy: bool
+
+
+def analysis_delay() -> Delay | None:
+    """Return the delay of the analysis, or None if it is short.
 
     Shadow runs do not count.
     """
@@ -144,7 +153,7 @@ def delayed_since() -> datetime | None:
         )
     )
     since: datetime | None = waiting["since"]
-    return since
+    return None if since is None else Delay(since, busy=is_a_worker_busy())
 
 
 def _claimable() -> QuerySet[Prediction]:
@@ -165,11 +174,13 @@ def keep_sweeping(stop: threading.Event) -> None:
             logger.warning("Nothing swept for now: %s", type(error).__name__)
             connection.close()
             continue
-        if sweep.given_back or sweep.hints:
+        if any((sweep.given_back, sweep.hints, sweep.worklist_rows)):
             logger.info(
-                "%d rows returned to the queue, %d hints repeated",
+                "%d rows returned to the queue, %d hints repeated, "
+                "%d worklist rows written again",
                 sweep.given_back,
                 sweep.hints,
+                sweep.worklist_rows,
             )
 
 

@@ -218,6 +218,21 @@ def _newest(cards: list[Card]) -> Card:
     return (usable or cards)[-1]
 
 
+def member_cards(card: Card) -> list[Card]:
+    """Return the cards of an ensemble's members, which lie beside its own.
+
+    Raises:
+        ModelError: A member is missing.
+    """
+    if not card.members:
+        return []
+    folder = card.weights_file.parents[2]
+    return [
+        get_card(member.name, member.version, weights_dir=folder)
+        for member in card.members
+    ]
+
+
 def default_card(*, weights_dir: Path | None = None) -> Card:
     """Return the newest card of the model that reads chest images by default.
 

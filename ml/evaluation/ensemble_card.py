@@ -34,7 +34,7 @@ from ml.training.recipes import RECIPES
 
 RULE = (
     "mean of the members' calibrated probabilities for each label that at least two "
-    "of them know; heat map: mean of the members' scaled grids"
+    "of them know; heat map: mean of the members' contributions to their logits"
 )
 UNFITTED_THRESHOLD = 0.5
 UNFITTED_METHOD = "0.5 for every label: not fitted yet"

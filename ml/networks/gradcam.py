@@ -28,8 +28,11 @@ def grids(maps: np.ndarray, head: Head) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
         float16 (labels, rows, columns) scaled to at most 1, and float32 (labels,), the
-        largest value of each grid before scaling. A label without any positive value
-        has a grid of zeros and the scale 0.
+        largest value of each grid before scaling. Grid times scale is what a cell adds
+        to the logit: behind global average pooling and one dense layer, all cells (also
+        the negative ones, which are left out here) and the bias add up to the logit;
+        behind other heads it is the first-order estimate. A label without any positive
+        value has a grid of zeros and the scale 0.
     """
     rows, columns, features = maps.shape
     weights = head.weights(maps)

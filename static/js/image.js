@@ -6,6 +6,7 @@ const annotations = scroll?.querySelector("[data-annotations]");
 const annotateButton = document.querySelector("[data-annotate]");
 const legend = document.querySelector("[data-legend]");
 const overlayButton = document.querySelector("[data-overlay]");
+const cellsButton = document.querySelector("button[data-cells]");
 const opacity = document.querySelector("[data-opacity]");
 const zoomText = document.querySelector("[data-zoom-text]");
 const fitUrl = image?.getAttribute("src");
@@ -47,9 +48,51 @@ function choose(finding) {
     other.removeAttribute("aria-current");
   }
   finding.setAttribute("aria-current", "true");
-  layer.src = finding.dataset.layerUrl;
-  legend.querySelector("[data-legend-name]").textContent = finding.dataset.name;
+  const inCells = cellsButton.getAttribute("aria-pressed") === "true";
+  layer.classList.toggle("cells", inCells);
+  layer.src = finding.dataset.layerUrl + (inCells ? "?cells=1" : "");
+  for (const part of ["finding", "model", "cells", "strongest", "floor"]) {
+    legend.querySelector(`[data-legend-${part}]`).textContent = finding.dataset[part];
+  }
   showLayer(true);
+}
+
+// The choice is kept for the next page. One request after the other, so that the last choice stays.
+let unsaved = false;
+let saving = false;
+
+function choices() {
+  const values = new URLSearchParams();
+  if (overlayButton.getAttribute("aria-pressed") === "true") values.set("shown", "1");
+  if (cellsButton.getAttribute("aria-pressed") === "true") values.set("cells", "1");
+  values.set("csrfmiddlewaretoken", document.querySelector("[name=csrfmiddlewaretoken]").value);
+  return values;
+}
+
+async function remember() {
+  unsaved = true;
+  if (saving) return;
+  saving = true;
+  while (unsaved) {
+    unsaved = false;
+    // Without the server the choice holds for this page only.
+    await fetch(overlayButton.dataset.preference, { method: "POST", body: choices(), keepalive: true }).catch(() => null);
+  }
+  saving = false;
+}
+
+function rememberAtTheEnd() {
+  if (unsaved) navigator.sendBeacon(overlayButton.dataset.preference, choices());
+}
+
+function toggleCells() {
+  if (cellsButton.disabled) return;
+  const inCells = cellsButton.getAttribute("aria-pressed") !== "true";
+  cellsButton.setAttribute("aria-pressed", String(inCells));
+  const finding = firstFinding();
+  if (finding && !layer.hidden) choose(finding);
+  else layer.removeAttribute("src");
+  remember();
 }
 
 function firstFinding() {
@@ -58,12 +101,10 @@ function firstFinding() {
 }
 
 function toggleOverlay() {
-  if (!layer.getAttribute("src")) {
-    const finding = firstFinding();
-    if (finding) choose(finding);
-    return;
-  }
-  showLayer(layer.hidden);
+  if (overlayButton.disabled) return;
+  if (layer.getAttribute("src")) showLayer(layer.hidden);
+  else choose(firstFinding());
+  remember();
 }
 
 function toggleAnnotations() {
@@ -81,6 +122,7 @@ function annotationsCannotShow() {
 function offerOverlay() {
   const possible = firstFinding() !== null;
   overlayButton.disabled = !possible;
+  cellsButton.disabled = !possible;
   opacity.disabled = !possible;
 }
 
@@ -111,18 +153,19 @@ function drag(event) {
 function press(event) {
   const elsewhere = event.target.closest("input[type=search], input[type=text], select, textarea");
   if (elsewhere || event.ctrlKey || event.metaKey || event.altKey) return;
-  const keys = { f: () => setZoom("fit"), 1: () => setZoom("full"), o: toggleOverlay, a: toggleAnnotations };
+  const keys = { f: () => setZoom("fit"), 1: () => setZoom("full"), o: toggleOverlay, c: toggleCells, a: toggleAnnotations };
   keys[event.key.toLowerCase()]?.();
 }
 
 if (scroll) {
-  for (const element of document.querySelectorAll("[data-scripted], [data-zoom], [data-overlay], [data-annotate]")) {
+  for (const element of document.querySelectorAll("[data-scripted], [data-zoom], [data-overlay], button[data-cells], [data-annotate]")) {
     element.hidden = false;
   }
   const fade = () => { layer.style.opacity = String(opacity.valueAsNumber / 100); };
   opacity.addEventListener("input", fade);
   fade();
   overlayButton.addEventListener("click", toggleOverlay);
+  cellsButton.addEventListener("click", toggleCells);
   annotateButton?.addEventListener("click", toggleAnnotations);
   annotations?.addEventListener("error", annotationsCannotShow);
   if (annotations?.complete && annotations.naturalWidth === 0) annotationsCannotShow();
@@ -134,6 +177,7 @@ if (scroll) {
   image.addEventListener("error", cannotShow);
   if (image.complete && image.naturalWidth === 0) cannotShow();
   scroll.addEventListener("pointerdown", (event) => { if (event.pointerType === "mouse") drag(event); });
+  window.addEventListener("pagehide", rememberAtTheEnd);
   new ResizeObserver(showZoom).observe(scroll);
   document.addEventListener("keydown", press);
   document.addEventListener("click", (event) => {
@@ -142,12 +186,12 @@ if (scroll) {
     event.preventDefault();
     choose(finding);
   });
-  // A result that has just arrived shows what the model looked at without a click.
+  // A result that has just arrived is laid over the image only if heat maps are shown.
   document.addEventListener("htmx:afterSwap", (event) => {
     if (event.detail.target.id !== "results") return;
     offerOverlay();
     const finding = document.querySelector(".findings a[aria-current][data-layer-url]");
-    if (finding && !layer.getAttribute("src")) choose(finding);
+    if (finding && overlayButton.dataset.shown !== undefined && !layer.getAttribute("src")) choose(finding);
   });
   offerOverlay();
 }

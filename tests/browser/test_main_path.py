@@ -78,7 +78,7 @@ def test_the_overlay_covers_the_image_and_can_be_hidden_and_faded(
 
     page.keyboard.press("o")
     expect(overlay_of(page)).to_be_hidden()
-    page.get_by_role("button", name="Overlay").click()
+    page.get_by_role("button", name="Heat map").click()
     expect(overlay_of(page)).to_be_visible()
 
     page.get_by_role("button", name="1:1").click()

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ml.overlay import heat_layer
+from ml.overlay import HeatScale, heat_layer
 from ml.preprocessing import (
     Geometry,
     crop,
@@ -106,7 +106,7 @@ def test_a_hot_cell_is_drawn_at_its_place_in_the_image() -> None:
     grid = np.zeros((8, 8), np.float16)
     grid[2, 5] = 1.0
     x, y = geometry.to_source((5 + 0.5) * 8, (2 + 0.5) * 8)
-    layer = heat_layer(grid, geometry_json=geometry.to_json())
+    layer = heat_layer(grid, scale=HeatScale(1.0), geometry_json=geometry.to_json())
     assert layer.shape == (*image.shape, 4)
     hot_rows, hot_columns = np.nonzero(layer[..., 3] > 200)
     assert abs(hot_rows.mean() - y) < 3

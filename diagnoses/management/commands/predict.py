@@ -126,8 +126,9 @@ def summary(outcome: FileResult) -> str:
     scores = sorted(
         outcome.model_output.scores, key=lambda s: s.probability, reverse=True
     )
+    marks = [" +" if outcome.is_flagged(score) else "" for score in scores]
     labels = ", ".join(
-        f"{score.label} {score.probability:.2f}{' +' if score.positive else ''}"
-        for score in scores
+        f"{score.label} {score.probability:.2f}{mark}"
+        for score, mark in zip(scores, marks, strict=True)
     )
     return f"{outcome.path}: {labels}"

@@ -30,6 +30,7 @@ from diagnoses.pages.model.metrics import (
 from diagnoses.pages.words.signs import MODEL_STATES, NO_WEIGHTS, Sign
 from diagnoses.pages.words.times import moment_words
 from ml.cards.card import Card
+from ml.cards.claims import measurement_at_chance
 from ml.cards.contents import TrainingSource
 
 METRICS_NOTE = _(
@@ -47,11 +48,50 @@ def card_summary(version: ModelVersion) -> dict[str, Any]:
         "url": reverse("model", args=[version.name]),
         "state": state_sign(version),
         "no_weights_reason": _no_weights_reason(version, card),
+        "at_chance": _at_chance_sentence(card),
         "intended_use": card.intended_use,
         "labels": [
             label_name(label.name, display=label.display) for label in card.labels
         ],
     }
+
+
+def _at_chance_sentence(card: Card) -> str:
+    """Return why the demo does not use a model that is no better than chance, or ""."""
+    measurement = measurement_at_chance(card)
+    metric = measurement.metric("mean_auc") if measurement else None
+    if measurement is None or metric is None or metric.value is None:
+        return ""
+    return gettext(
+        "No better than chance by its own card: mean AUC %(value)s (95 %% interval "
+        "%(low)s to %(high)s; chance is 0.50) on %(datasets)s. The demo does not use "
+        "this model."
+    ) % {
+        "value": f"{metric.value:.2f}",
+        "low": _two_digits(metric.low),
+        "high": _two_digits(metric.high),
+        "datasets": ", ".join(measurement.datasets),
+    }
+
+
+def _two_digits(value: float | None) -> str:
+    return NO_VALUE if value is None else f"{value:.2f}"
+
+
+def _claims_sentence(version: ModelVersion, card: Card) -> str:
+    """Return the labels whose accuracy the card claims: only these can be flagged."""
+    claimed = [
+        label_name(label.name, display=label.display)
+        for label in card.labels
+        if label.name in version.claimed_labels
+    ]
+    if not claimed:
+        return gettext(
+            "The card claims no accuracy for any label: this model flags nothing."
+        )
+    return gettext(
+        "The card claims an accuracy for: %(labels)s. Other labels are never flagged."
+    ) % {"labels": ", ".join(claimed)}
 
 
 def card_page(
@@ -77,6 +117,8 @@ def card_page(
         "version": version.version,
         "state": state_sign(version),
         "no_weights_reason": _no_weights_reason(version, card),
+        "at_chance": _at_chance_sentence(card),
+        "claims": _claims_sentence(version, card),
         "versions": _links_to(versions, shown=version),
         "intended_use": card.intended_use,
         "ages": card.ages,

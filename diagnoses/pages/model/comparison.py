@@ -28,6 +28,7 @@ from diagnoses.governance.versions import active_models, shadow_models
 from diagnoses.labels import label_name
 from diagnoses.models import Finding, ModelVersion
 from diagnoses.pages.audit import record_read
+from ml.labels import is_flagged
 
 _SEPARATOR = "@"
 
@@ -50,9 +51,9 @@ class ScoreLine:
 
     display: str
     first: str
-    first_positive: bool
+    first_flagged: bool
     second: str
-    second_positive: bool
+    second_flagged: bool
     differs: bool
 
 
@@ -117,6 +118,7 @@ def _compared(request: HttpRequest, result: Comparison) -> dict[str, Any]:
     return {
         "images": result.images,
         "labels": [_label_line(label) for label in result.labels],
+        "unclaimed": _unclaimed_sentence(result),
         "highest": _agreement_words(result.highest) if result.highest else "",
         "images_differing": result.images_differing,
         "differing": [
@@ -169,6 +171,21 @@ def _label_line(label: LabelComparison) -> LabelLine:
     )
 
 
+def _unclaimed_sentence(result: Comparison) -> str:
+    """Return which labels have no mark because a card claims no accuracy, or ""."""
+    versions = (result.first, result.second)
+    names = [
+        label_name(label.label)
+        for label in result.labels
+        if any(label.label not in version.claimed_labels for version in versions)
+    ]
+    if not names:
+        return ""
+    return gettext("A card claims no accuracy for: %(labels)s.") % {
+        "labels": ", ".join(names)
+    }
+
+
 def _agreement_words(agreement: Agreement) -> str:
     return gettext(
         "Both versions give the same label the highest score on %(agreed)d of "
@@ -202,14 +219,20 @@ def _image_line(
             ScoreLine(
                 display=label_name(label.label),
                 first=_score(label.first),
-                first_positive=label.first.positive,
+                first_flagged=_is_flagged(label.first, first),
                 second=_score(label.second),
-                second_positive=label.second.positive,
+                second_flagged=_is_flagged(label.second, second),
                 differs=label.differs,
             )
             for label in image.labels
             if everything or label.differs
         ),
+    )
+
+
+def _is_flagged(finding: Finding, version: ModelVersion) -> bool:
+    return is_flagged(
+        finding.label, positive=finding.positive, claimed_labels=version.claimed_labels
     )
 
 

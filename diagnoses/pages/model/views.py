@@ -109,7 +109,10 @@ def decide(request: HttpRequest, name: str) -> HttpResponse:
             raise InvalidInput(_("There is no such decision."))
     except ChestXError as error:
         return _back(request, shown, error)
-    result = gettext("%(version)s is now %(state)s. This applies to new images.") % {
+    result = gettext(
+        "%(version)s is now %(state)s. This applies to new images. The worklist "
+        "follows within minutes."
+    ) % {
         "version": shown,
         "state": shown.get_state_display(),
     }

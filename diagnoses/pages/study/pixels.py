@@ -9,7 +9,8 @@ from django.views.decorators.http import require_safe
 
 from accounts.access import Action, require, visible
 from accounts.errors import InvalidInput, NotFound
-from diagnoses.heat_maps import SIZES, grid_of
+from diagnoses import heat_maps
+from diagnoses.heat_maps import SIZES
 from diagnoses.models import HeatMap
 from diagnoses.pages.audit import record_read
 from diagnoses.pages.request import PageRequest
@@ -77,7 +78,10 @@ def _visible(request: PageRequest, instance_id: UUID, frame: int) -> Instance:
 
 @require_safe
 def heat_layer(request: PageRequest, finding_id: UUID) -> HttpResponse:
-    """Return the heat map of a finding as a transparent PNG of the image's geometry."""
+    """Return the heat map of a finding as a transparent PNG of the image's geometry.
+
+    `?cells=1` draws flat cells.
+    """
     require(request, Action.READ_IMAGES)
     require(request, Action.READ_RESULTS)
     heat_map = (
@@ -92,10 +96,8 @@ def heat_layer(request: PageRequest, finding_id: UUID) -> HttpResponse:
             _("This heat map does not exist, or belongs to another department.")
         )
     prediction = heat_map.finding.prediction
-    layer = overlay.heat_layer(
-        grid_of(heat_map), geometry_json=geometry, size=LAYER_SIZE
-    )
-    picture = overlay.layer_png(layer)
+    cells = request.GET.get("cells") == "1"
+    picture = heat_maps.heat_layer(heat_map, size=LAYER_SIZE, cells=cells)
     record_read(
         request,
         object_kind="finding",

@@ -61,9 +61,7 @@ def earlier_studies(study: Study, *, user: User) -> list[EarlierStudy]:
 
 
 def _result(row: Row) -> str:
-    if row.finding:
-        return f"{row.finding.display} {row.finding.score}"
-    return str(row.status.word)
+    return row.result or str(row.status.word)
 
 
 def _thumbnail_url(instance_key: object) -> str:

@@ -1,7 +1,7 @@
 """The model results of one image: findings, or why there are none."""
 
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -15,10 +15,16 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.access import Action, may
 from accounts.models import User
+from diagnoses.heat_maps import RunHeatMaps, heat_maps_of
 from diagnoses.latest_runs import latest_runs, latest_shadow_runs
-from diagnoses.models import Finding, HeatMap, ModelVersion, Prediction
+from diagnoses.models import Finding, ModelVersion, Prediction
 from diagnoses.pages.words.certainty import RunCertainty, certainties_of
-from diagnoses.pages.words.findings import FindingLine, finding_line, in_reading_order
+from diagnoses.pages.words.findings import (
+    FindingLine,
+    Legend,
+    finding_line,
+    in_reading_order,
+)
 from diagnoses.pages.words.signs import Sign, status_sign
 from patients.models import Instance
 
@@ -29,11 +35,20 @@ _HEADINGS = {
     _Status.REJECTED: _("Stored, not scored"),
     _Status.FAILED: _("The model could not analyse this image"),
 }
+# By the tone of the status; for more than one model.
+_HEADINGS_OF_SEVERAL = {
+    "queued": _("Waiting for %(models)d models"),
+    "running": _("%(models)d models are analysing the image"),
+    "failed": _("%(models)d models could not analyse this image"),
+}
 
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """The result of one model's latest run, or its state."""
+    """The result of one model's latest run, or its state.
+
+    `others`: outputs without findings that say the same, told together.
+    """
 
     key: UUID
     status: Sign
@@ -50,6 +65,7 @@ class ModelOutput:
     sentence: str = ""
     retry_url: str = ""
     shadow: bool = False
+    others: Sequence["ModelOutput"] = ()
 
 
 @dataclass(frozen=True)
@@ -78,16 +94,18 @@ def results_of(
     in_shadow = latest_shadow_runs(instance.pk) if may(user, Action.READ_SHADOW) else []
     runs = [*shown_to_readers, *in_shadow]
     findings = _findings_of(runs)
-    heat_maps = _heat_maps_of(runs) if may(user, Action.READ_IMAGES) else frozenset()
+    heat_maps = (
+        heat_maps_of(run.pk for run in runs) if may(user, Action.READ_IMAGES) else {}
+    )
     card_texts = _card_texts_of(runs)
     certainties = certainties_of(runs)
     gate_notes = _gate_notes_of(runs)
     current = chosen_finding or _strongest_marked(shown_to_readers, findings)
-    return [
+    outputs = [
         _model_output(
             run,
             findings=findings.get(run.pk, []),
-            heat_maps=heat_maps,
+            heat_maps=heat_maps.get(run.pk),
             texts=card_texts.get(run.model_version_id, _CardTexts()),
             certainty=certainties.get(run.pk, RunCertainty()),
             gate_note=gate_notes.get(run.pk, ""),
@@ -96,6 +114,35 @@ def results_of(
         )
         for run in runs
     ]
+    return _told_once(outputs)
+
+
+def _told_once(outputs: Sequence[ModelOutput]) -> list[ModelOutput]:
+    """Join the outputs that give the same reason for having no findings."""
+    joined: dict[object, list[ModelOutput]] = {}
+    for each in outputs:
+        alone = bool(each.findings) or each.shadow
+        same = each.key if alone else (each.status.tone, each.sentence)
+        joined.setdefault(same, []).append(each)
+    return [
+        replace(first, others=others, heading=_heading(first, 1 + len(others)))
+        for first, *others in joined.values()
+    ]
+
+
+def _heading(model_output: ModelOutput, models: int) -> Promise | str:
+    """Return the heading of an output, with the number of models if several."""
+    if models == 1:
+        return model_output.heading
+    several = _HEADINGS_OF_SEVERAL.get(model_output.status.tone)
+    if several is None:
+        return model_output.heading
+    return several % {"models": models}
+
+
+def claimed_labels_of(run: Prediction) -> Sequence[str]:
+    """Return the labels for which the card of a run's model claims an accuracy."""
+    return run.model_version.claimed_labels if run.model_version else ()
 
 
 def layer_of(results: Sequence[ModelOutput]) -> FindingLine | None:
@@ -115,13 +162,13 @@ def _findings_of(runs: Sequence[Prediction]) -> dict[UUID, list[Finding]]:
     findings: dict[UUID, list[Finding]] = {}
     for finding in Finding.objects.filter(prediction__in=[run.pk for run in runs]):
         findings.setdefault(finding.prediction_id, []).append(finding)
-    return {key: in_reading_order(listed) for key, listed in findings.items()}
-
-
-def _heat_maps_of(runs: Sequence[Prediction]) -> frozenset[UUID]:
-    """Return the keys of the findings that have a heat map."""
-    heat_maps = HeatMap.objects.filter(finding__prediction__in=[run.pk for run in runs])
-    return frozenset(heat_maps.values_list("finding_id", flat=True))
+    return {
+        run.pk: in_reading_order(
+            findings[run.pk], claimed_labels=claimed_labels_of(run)
+        )
+        for run in runs
+        if run.pk in findings
+    }
 
 
 def _card_texts_of(runs: Sequence[Prediction]) -> dict[UUID | None, _CardTexts]:
@@ -150,7 +197,8 @@ def _strongest_marked(
     """Return the first marked finding of the first model that has one."""
     for run in runs:
         for finding in findings.get(run.pk, ()):
-            if finding_line(finding).marked:
+            line = finding_line(finding, claimed_labels=claimed_labels_of(run))
+            if line.marked:
                 return finding.pk
     return None
 
@@ -159,7 +207,7 @@ def _model_output(
     run: Prediction,
     *,
     findings: Sequence[Finding],
-    heat_maps: Set[UUID],
+    heat_maps: RunHeatMaps | None,
     texts: _CardTexts,
     certainty: RunCertainty,
     gate_note: str,
@@ -184,7 +232,7 @@ def _model_output(
                 run,
                 texts=texts,
                 certainty=certainty,
-                has_layer=finding.pk in heat_maps,
+                heat_maps=heat_maps,
                 current=current,
             )
             for finding in findings
@@ -205,17 +253,51 @@ def _line(
     *,
     texts: _CardTexts,
     certainty: RunCertainty,
-    has_layer: bool,
+    heat_maps: RunHeatMaps | None,
     current: UUID | None,
 ) -> FindingLine:
     chosen = urlencode({"image": run.instance_id, "finding": finding.pk})
-    return finding_line(
+    has_layer = heat_maps is not None and finding.pk in heat_maps.shapes
+    line = finding_line(
         finding,
+        claimed_labels=claimed_labels_of(run),
         display=texts.displays.get(finding.label, ""),
         certainty=certainty.word(finding.label, positive=finding.positive),
         url=f"?{chosen}",
         layer_url=reverse("heat-layer", args=[finding.pk]) if has_layer else "",
         current=finding.pk == current,
+    )
+    if heat_maps is None or not has_layer:
+        return line
+    return replace(line, legend=_legend(line, run, heat_maps))
+
+
+def _legend(line: FindingLine, run: Prediction, heat_maps: RunHeatMaps) -> Legend:
+    rows, columns = heat_maps.shapes[line.key]
+    scale = heat_maps.scale
+    return Legend(
+        finding=f"{line.display} {line.score}",
+        model=str(run.model_version),
+        cells=gettext("%(rows)d × %(columns)d cells")
+        % {"rows": rows, "columns": columns},
+        strongest=f"{scale.strongest:.2f}",
+        floor=_floor_sentence(heat_maps, painted=line.key in heat_maps.painted),
+    )
+
+
+def _floor_sentence(heat_maps: RunHeatMaps, *, painted: bool) -> str:
+    """Return the unit of the scale, and what is not painted."""
+    floor = {"floor": f"{heat_maps.scale.floor:.2f}"}
+    if not painted:
+        return gettext("Nothing to paint: no cell reaches %(floor)s.") % floor
+    if heat_maps.in_logits:
+        return gettext("Added to the logit; transparent below %(floor)s.") % floor
+    return (
+        gettext(
+            "Relative scale of an older result, unit not known; transparent below "
+            "%(floor)s."
+        )
+        % floor
     )
 
 

@@ -34,7 +34,8 @@ from diagnoses.pages.words.identity import (
 )
 from diagnoses.pages.words.signs import PRIORITIES
 from diagnoses.worker.retries import retry_for
-from diagnoses.worker.sweeper import delayed_since
+from diagnoses.worker.sweeper import analysis_delay
+from diagnoses.worklist import result_of_image
 from patients.models import Instance, Origin, Priority, Series, Study
 
 _Status = Prediction.Status
@@ -73,11 +74,15 @@ def study(request: PageRequest, study_id: UUID) -> HttpResponse:
         "study/page.html",
         {
             "section": "worklist",
-            "analysis_delayed_since": delayed_since(),
+            "analysis_delay": analysis_delay(),
             "study": _study_context(shown, series),
             "image": image_view(image, frame=frame, user=request.user),
             "images": _steps(images, image, frame=frame),
             "layer": layer_of(results),
+            # A finding that is chosen in the address is asked for with its heat map.
+            "heat_map_shown": request.user.heat_map_shown
+            or bool(request.GET.get("finding")),
+            "heat_map_cells": request.user.heat_map_cells,
             "priors": earlier,
             "priors_all_url": reverse("patient", args=[shown.patient_id]),
             **_results_context(request, shown, image, results),
@@ -216,10 +221,18 @@ def _results_context(
     query = {"image": str(image.pk)} if image else {}
     return {
         "results": outputs,
+        "summary": _summary(request, shown, image),
         "results_hidden": not may(request.user, Action.READ_RESULTS),
         "watch": _watch(shown, image, runs, times=0),
         "results_url": _url("study-results", shown, query),
     }
+
+
+def _summary(request: PageRequest, shown: Study, image: Instance | None) -> str:
+    """Return what the models in use found in an image, in one sentence."""
+    if image is None or not may(request.user, Action.READ_RESULTS):
+        return ""
+    return result_of_image(image, study=shown).result_sentence
 
 
 def _watch(

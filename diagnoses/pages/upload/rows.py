@@ -12,12 +12,12 @@ from django.utils.translation import gettext_lazy as _
 from accounts.access import Action, may
 from accounts.models import User
 from diagnoses.latest_runs import latest_runs
-from diagnoses.models import Prediction
+from diagnoses.models import Prediction, WorklistEntry
 from diagnoses.pages.polling import Watch
-from diagnoses.pages.words.findings import FindingLine, finding_line, in_reading_order
 from diagnoses.pages.words.identity import flag_labels, study_text
 from diagnoses.pages.words.signs import OUTCOMES, Sign, status_sign
 from diagnoses.uploads import TakenFile
+from diagnoses.worklist import result_of_image
 from patients.models import Instance, Patient, Study, Upload
 
 _RECORD_DECIDED = _(
@@ -34,6 +34,7 @@ _ADVICE = {
     "conflict_header": _COPY_DECIDED,
     "conflict_pixels": _COPY_DECIDED,
 }
+_STORED = OUTCOMES[Upload.Outcome.STORED]
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class FileResult:
     url: str = ""
     duplicate: bool = False
     flags: Sequence[str] = ()
-    finding: FindingLine | None = None
+    result: str = ""
+    flagged: bool = False
     sentence: str = ""
     advice: Promise | str = ""
     watch: Watch | None = None
@@ -95,20 +97,23 @@ def file_result(
     study: Study = instance.series.study
     patient: Patient = study.patient
     run = _leading_run(instance)
+    entry = result_of_image(instance, study=study)
+    shows_results = may(user, Action.READ_RESULTS)
     return FileResult(
         name=name,
         size=upload.size_bytes,
         outcome=upload.outcome,
-        status=_status(run, user),
+        status=_status(entry, run) if shows_results else _STORED,
         patient=patient.display_name,
         patient_key=patient.pk,
         study=study_text(study, [instance.series]),
         url=f"{reverse('study', args=[study.pk])}?{urlencode({'image': instance.pk})}",
         duplicate=upload.outcome == Upload.Outcome.DUPLICATE,
         flags=flag_labels(study),
-        finding=_leading_finding(run, user),
+        result=entry.result_sentence if shows_results else "",
+        flagged=shows_results and entry.flagged,
         sentence=run.reason_text if run is not None and run.finished else "",
-        watch=_watch(upload, run, times=times),
+        watch=_watch(upload, times=times) if entry.images_waiting else None,
     )
 
 
@@ -128,21 +133,12 @@ def _leading_run(instance: Instance) -> Prediction | None:
     return runs[0] if runs else None
 
 
-def _status(run: Prediction | None, user: User) -> Sign:
-    if run is None or not may(user, Action.READ_RESULTS):
-        return OUTCOMES[Upload.Outcome.STORED]
-    return status_sign(run.status, reason_code=run.reason_code)
+def _status(entry: WorklistEntry, run: Prediction | None) -> Sign:
+    if run is None:
+        return _STORED
+    return status_sign(entry.status, reason_code=run.reason_code)
 
 
-def _leading_finding(run: Prediction | None, user: User) -> FindingLine | None:
-    if run is None or not may(user, Action.READ_RESULTS):
-        return None
-    listed = in_reading_order(run.findings.all())
-    return finding_line(listed[0]) if listed else None
-
-
-def _watch(upload: Upload, run: Prediction | None, *, times: int) -> Watch | None:
-    if run is None or run.finished:
-        return None
+def _watch(upload: Upload, *, times: int) -> Watch:
     query = urlencode({"times": times + 1})
     return Watch(f"{reverse('upload-result', args=[upload.pk])}?{query}", times)

@@ -1,21 +1,34 @@
-"""A finding as it is shown: a number, and a bar with the threshold as a tick."""
+"""A finding as it is shown: a number, a bar with its threshold, a heat map's legend."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
 from diagnoses.labels import label_name
 from diagnoses.models import Finding
-from ml.labels import NOTHING_FOUND_LABELS
+from ml.labels import is_flagged
 
 DIGITS = (2, 3, 4)
+
+
+@dataclass(frozen=True)
+class Legend:
+    """What the legend of a heat map tells: whose it is, its grid and its scale."""
+
+    finding: str
+    model: str
+    cells: str
+    strongest: str
+    floor: str
 
 
 @dataclass(frozen=True)
 class FindingLine:
     """What is shown of a finding.
 
-    `marked`: above its threshold, and not Normal. `certainty`: how sure, in a word.
+    `claimed`: the card claims an accuracy for the label; otherwise the finding has no
+    mark and no certainty. `marked`: a flag (`ml.labels.is_flagged`). `certainty`: how
+    sure, in a word.
     """
 
     key: UUID
@@ -24,11 +37,13 @@ class FindingLine:
     threshold: float
     positive: bool
     calibrated: bool
+    claimed: bool
     marked: bool
     certainty: str = ""
     url: str = ""
     layer_url: str = ""
     current: bool = False
+    legend: Legend | None = None
 
     @property
     def score(self) -> str:
@@ -63,13 +78,25 @@ class FindingLine:
 def finding_line(
     finding: Finding,
     *,
+    claimed_labels: Collection[str],
     display: str = "",
     certainty: str = "",
     url: str = "",
     layer_url: str = "",
     current: bool = False,
 ) -> FindingLine:
-    """Return what is shown of a finding; `display` is the card's name of the label."""
+    """Return what is shown of a finding.
+
+    Args:
+        finding: The finding.
+        claimed_labels: Those of the model version that made it.
+        display: The card's name of the label.
+        certainty: How sure, in a word.
+        url: The page with this finding chosen.
+        layer_url: The heat map.
+        current: Whether it is the chosen one.
+    """
+    claimed = finding.label in claimed_labels
     return FindingLine(
         key=finding.pk,
         display=label_name(finding.label, display=display),
@@ -77,20 +104,28 @@ def finding_line(
         threshold=finding.threshold,
         positive=finding.positive,
         calibrated=finding.calibrated,
-        marked=finding.positive and finding.label not in NOTHING_FOUND_LABELS,
-        certainty=certainty,
+        claimed=claimed,
+        marked=is_flagged(
+            finding.label, positive=finding.positive, claimed_labels=claimed_labels
+        ),
+        certainty=certainty if claimed else "",
         url=url,
         layer_url=layer_url,
         current=current,
     )
 
 
-def in_reading_order(findings: Iterable[Finding]) -> list[Finding]:
-    """Sort findings for display: marked ones first, then by score."""
+def in_reading_order(
+    findings: Iterable[Finding], *, claimed_labels: Collection[str]
+) -> list[Finding]:
+    """Sort findings for display: flags, other claimed labels, the rest; by score."""
     return sorted(
         findings,
         key=lambda finding: (
-            not (finding.positive and finding.label not in NOTHING_FOUND_LABELS),
+            not is_flagged(
+                finding.label, positive=finding.positive, claimed_labels=claimed_labels
+            ),
+            finding.label not in claimed_labels,
             -finding.probability,
             finding.position,
         ),

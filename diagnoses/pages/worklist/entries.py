@@ -26,6 +26,10 @@ _STATE_FIELDS = (
     "images_waiting",
     "images_unread",
     "finding_id",
+    "flagged",
+    "label",
+    "models_flagging",
+    "models_reading",
 )
 
 
@@ -37,8 +41,9 @@ class Sort(StrEnum):
 
 
 _NEWEST_FIRST = Ordering.of(WorklistEntry, ("-received_at", "-pk"))
+_LONGEST_WAITING_FIRST = Ordering.of(WorklistEntry, ("received_at", "pk"))
 _ORDERINGS = {
-    Sort.PRIORITY: Ordering.of(WorklistEntry, ("-priority", "-received_at", "-pk")),
+    Sort.PRIORITY: Ordering.of(WorklistEntry, ("-priority", "received_at", "pk")),
     Sort.NEWEST: _NEWEST_FIRST,
 }
 
@@ -111,7 +116,7 @@ def _by_priority(
         begin = Position(tuple(rest))
     rows: list[WorklistEntry] = []
     for priority in range(highest, min(Priority.values) - 1, -1):
-        rows += _NEWEST_FIRST.rows(
+        rows += _LONGEST_WAITING_FIRST.rows(
             entries.filter(priority=priority), begin, limit=limit - len(rows)
         )
         if len(rows) == limit:

@@ -31,13 +31,13 @@ _NO_FINDING = {
     _Status.RUNNING: _("waiting for the model"),
     _Status.REJECTED: _("stored and shown, not scored"),
     _Status.FAILED: _("the model could not analyse it"),
-    _Status.SUCCEEDED: _("no frontal image for the default model"),
+    _Status.SUCCEEDED: _("no frontal image that a model in use analysed"),
 }
 
 
 @dataclass(frozen=True)
 class Row:
-    """The texts of one row. `no_finding` says why there is no finding to show."""
+    """The texts of one row. `no_finding` says why there is no result to show."""
 
     url: str
     patient_key: UUID
@@ -48,6 +48,7 @@ class Row:
     study: str
     study_line: str
     finding: FindingLine | None
+    result: str
     no_finding: Promise | str
     image: str
     status: Sign
@@ -61,8 +62,14 @@ def rows_of(study_ids: Sequence[UUID], *, user: User) -> list[Row]:
         WorklistEntry.objects.visible_to(user)
         .filter(study_id__in=study_ids)
         .order_by()
-        .select_related("study__patient", "finding", "prediction__instance__series")
+        .select_related(
+            "study__patient",
+            "finding",
+            "prediction__instance",
+            "prediction__model_version",
+        )
         .defer(
+            "prediction__model_version__card",
             "prediction__geometry",
             "prediction__provenance",
             "prediction__instance__header",
@@ -90,7 +97,6 @@ def _row(
     shows_results: bool,
 ) -> Row:
     study = entry.study
-    shown = entry.finding if shows_results else None
     reason = reasons.get(entry.study_id, "")
     return Row(
         url=reverse("study", args=[study.pk]),
@@ -101,13 +107,14 @@ def _row(
         flags=flag_labels(study),
         study=study_text(study, study.series.all()),
         study_line=_study_line(entry),
-        finding=finding_line(shown) if shown else None,
+        finding=_finding_line(entry) if shows_results else None,
+        result=entry.result_sentence if shows_results else "",
         no_finding=(
             _NO_FINDING[_Status(entry.status)]
             if shows_results
             else _("your role does not show results")
         ),
-        image=_image_text(entry) if shown else "",
+        image=_image_text(entry) if shows_results else "",
         status=status_sign(entry.status, reason_code=reason),
         received_at=entry.received_at,
         synthetic=bool(entry.prediction and entry.prediction.instance.synthetic),
@@ -127,13 +134,20 @@ def _study_line(entry: WorklistEntry) -> str:
     return " · ".join(parts)
 
 
+def _finding_line(entry: WorklistEntry) -> FindingLine | None:
+    if entry.finding is None or entry.prediction is None:
+        return None
+    version = entry.prediction.model_version
+    return finding_line(
+        entry.finding, claimed_labels=version.claimed_labels if version else ()
+    )
+
+
 def _image_text(entry: WorklistEntry) -> str:
-    """Return which image the finding is on, if a study has several."""
+    """Return which image the finding is on, if a study has several.
+
+    It is the image that opens with the study, by its number there.
+    """
     if entry.images <= 1 or entry.prediction is None:
         return ""
-    instance = entry.prediction.instance
-    view = instance.view_position or instance.series.view_position
-    if view:
-        return gettext("on %(view)s") % {"view": view}
-    number = instance.instance_number or 1
-    return gettext("on image %(number)d") % {"number": number}
+    return gettext("on image %(number)d") % {"number": entry.image_number}

@@ -26,12 +26,12 @@ from diagnoses.pages.worklist.filters import (
     filter_of,
 )
 from diagnoses.pages.worklist.rows import Row, rows_of
-from diagnoses.worker.sweeper import delayed_since
+from diagnoses.worker.sweeper import analysis_delay
 from patients.search import studies_found
 
 _SORT_WORDS = {Sort.PRIORITY: _("Priority"), Sort.NEWEST: _("Newest")}
 _ORDER_SENTENCES = {
-    Sort.PRIORITY: _("Sorted by priority, then newest first"),
+    Sort.PRIORITY: _("Sorted by priority, then longest waiting first"),
     Sort.NEWEST: _("Sorted by time of receipt, newest first"),
 }
 LONGEST_QUERY = 128
@@ -145,7 +145,7 @@ def worklist(request: PageRequest) -> HttpResponse:
             "page": _page_context(request, parameters, visible, shown, rows),
             "query": parameters.query,
             "section": "worklist",
-            "analysis_delayed_since": delayed_since(),
+            "analysis_delay": analysis_delay(),
         },
     )
 

@@ -12,6 +12,8 @@ from pytest_django import DjangoDbBlocker
 
 from chestx_site.celery import app
 from chestx_site.web import health
+from diagnoses.leases import claim
+from tests.factories import PredictionFactory
 
 pytestmark = pytest.mark.slow
 
@@ -38,6 +40,15 @@ def test_without_a_worker_readyz_is_ready_but_degraded(client: Client) -> None:
         "broker": "ok",
         "worker": "degraded",
     }
+
+
+@pytest.mark.django_db
+def test_a_worker_that_is_busy_is_there_although_it_does_not_answer(
+    client: Client,
+) -> None:
+    PredictionFactory()
+    assert claim("worker-1")
+    assert client.get("/readyz").json()["worker"] == "ok"
 
 
 @pytest.mark.django_db

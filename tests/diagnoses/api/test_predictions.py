@@ -59,6 +59,8 @@ def test_a_result_has_the_documented_keys(chest_model: ModelVersion) -> None:
             "threshold": 0.5,
             "threshold_source": "card",
             "positive": value >= 0.5,
+            "accuracy_claimed": True,
+            "flagged": value >= 0.5,
             "certainty": "",
         }
         for label, value in [("Normal", 0.1), ("Bacterial pneumonia", 0.9)]

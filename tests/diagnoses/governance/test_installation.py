@@ -19,7 +19,9 @@ from diagnoses.models import ModelVersion, OperatingPoint
 from ml.cards import card as registry
 from ml.errors import ModelError
 from tests.diagnoses.fakes import LABELS, card_json, default_model
-from tests.factories import UserFactory
+from tests.factories import ModelVersionFactory, UserFactory
+
+SHIPPED = registry.WEIGHTS_DIR
 
 
 class Library:
@@ -173,6 +175,39 @@ def test_the_demo_activates_the_newest_version(library: Library) -> None:
     library.add("2", b"better network")
     call_command("sync_models", activate_for_demo=True, stdout=output)
     assert default_model().version == "2"
+
+
+@pytest.mark.django_db
+def test_the_demo_does_not_use_a_model_that_is_no_better_than_chance() -> None:
+    for name in ("nih15-cnn", "nih15-xception"):
+        card = registry.get_card(name)
+        ModelVersionFactory(name=name, card=dict(card.raw), state="installed")
+    assert [version.name for version in activate_for_demo()] == ["nih15-xception"]
+
+
+@pytest.mark.django_db
+def test_the_demo_retires_a_model_at_chance_that_it_activated_before() -> None:
+    card = dict(registry.get_card("nih15-cnn").raw)
+    before = ModelVersionFactory(name="nih15-cnn", card=card, state_reason="demo")
+    assert activate_for_demo() == []
+    before.refresh_from_db()
+    assert before.state == "retired"
+    assert activate_for_demo() == []
+
+
+def test_the_claimed_labels_are_stored_with_the_version(library: Library) -> None:
+    library.add("1", b"network")
+    [version] = sync_models()
+    assert version.claimed_labels == []
+    raw = registry.get_card("chestx6-resnet50", weights_dir=SHIPPED).raw
+    ModelVersion.objects.update(card={**raw, "schema_version": 2})
+    sync_models()
+    version.refresh_from_db()
+    assert version.claimed_labels == [
+        "Normal",
+        "Bacterial pneumonia",
+        "Viral pneumonia",
+    ]
 
 
 def test_the_demo_keeps_the_decision_of_a_person(library: Library) -> None:

@@ -19,7 +19,7 @@ from diagnoses.signals import prediction_finished
 from diagnoses.worker.read import LoadedModels, read_claimed
 from diagnoses.worker.reproduction import Verdict, reproduce
 from diagnoses.worker.retries import retry_prediction
-from diagnoses.worker.sweeper import delayed_since
+from diagnoses.worker.sweeper import analysis_delay
 from diagnoses.worklist import refresh_entry
 from patients.models import Instance, Priority
 from tests.clients import html, person, program
@@ -110,7 +110,7 @@ def test_the_worklist_never_shows_shadow_results(read_image: Instance) -> None:
     refresh_entry(image.series.study_id)
     entry = WorklistEntry.objects.get(study=image.series.study_id)
     assert (entry.images_waiting, entry.status, entry.finding) == (0, "rejected", None)
-    assert delayed_since() is None
+    assert analysis_delay() is None
 
 
 def test_no_signal_is_sent_for_a_finished_shadow_run(

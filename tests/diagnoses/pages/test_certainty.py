@@ -49,6 +49,22 @@ def test_the_page_shows_certainty_in_words() -> None:
     assert f"cannot rule out: {LABELS[1]} or {LABELS[2]}." in shown
 
 
+def test_a_label_without_a_claimed_accuracy_has_no_certainty_anywhere() -> None:
+    run = sure_run()
+    ModelVersion.objects.update(claimed_labels=[LABELS[1]])
+    client = person(Role.RADIOLOGIST)
+    shown = html(client, f"/studies/{run.instance.series.study_id}/")
+    assert shown.count('class="certainty"') == 1
+    answer = client.get(f"/api/v1/predictions/{run.pk}/").json()
+    findings = {finding["label"]: finding for finding in answer["findings"]}
+    assert [findings[label]["certainty"] for label in LABELS] == ["", "borderline", ""]
+    assert [findings[label]["accuracy_claimed"] for label in LABELS] == [
+        False,
+        True,
+        False,
+    ]
+
+
 def test_the_api_has_the_same_certainty() -> None:
     run = sure_run()
     answer = person(Role.RADIOLOGIST).get(f"/api/v1/predictions/{run.pk}/").json()

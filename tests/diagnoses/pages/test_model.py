@@ -57,6 +57,23 @@ def test_every_shipped_card_is_shown_completely() -> None:
         assert (card.weights_sha256 or "No weights shipped") in page
 
 
+def test_the_page_says_why_the_demo_does_not_use_a_model() -> None:
+    shipped_models()
+    client = person(Role.DATA_SCIENTIST)
+    sentence = "mean AUC 0.48 (95 % interval 0.43 to 0.63; chance is 0.50) on nih"
+    assert sentence in html(client, "/models/nih15-cnn/")
+    assert "No better than chance" not in html(client, "/models/nih15-xception/")
+
+
+def test_the_page_names_the_labels_that_can_be_flagged() -> None:
+    ModelVersionFactory(card=card_json(), claimed_labels=["Normal"])
+    page = html(person(Role.DATA_SCIENTIST), "/models/chestx6-resnet50/")
+    assert "The card claims an accuracy for: Normal." in page
+    ModelVersion.objects.update(claimed_labels=[])
+    page = html(person(Role.DATA_SCIENTIST), "/models/chestx6-resnet50/")
+    assert "claims no accuracy for any label" in page
+
+
 def test_metrics_have_their_intervals_and_name_their_images() -> None:
     raw = card_json()
     raw["labels"] = [

@@ -13,9 +13,10 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import AuditEvent, Role
+from diagnoses.leases import claim
 from diagnoses.models import Finding, Prediction
 from diagnoses.pages.study.stage import left_marker
-from patients.models import IdentityDiscrepancy, Instance, Study, StudyFlag
+from patients.models import IdentityDiscrepancy, Instance, Priority, Study, StudyFlag
 from tests.clients import html, person
 from tests.diagnoses.fakes import installed_model, stored_image
 from tests.diagnoses.pages.page_rows import (
@@ -45,7 +46,7 @@ def url(image: object) -> str:
     return f"/studies/{image.series.study_id}/"
 
 
-def test_the_strongest_positive_finding_is_first_with_its_heat_map(
+def test_the_strongest_flagged_finding_is_first_and_its_heat_map_is_off(
     client: Client,
 ) -> None:
     image = study_with_image()
@@ -54,10 +55,11 @@ def test_the_strongest_positive_finding_is_first_with_its_heat_map(
 
     page = html(client, url(image))
 
-    order = re.findall(r'data-name="([^"]+)"', page)
-    assert order == ["Tuberculosis", "Bacterial pneumonia", "Normal"]
+    order = re.findall(r'data-finding="([^"]+)"', page)
+    assert order == ["Tuberculosis 0.80", "Bacterial pneumonia 0.70", "Normal 0.90"]
     assert page.count('class="mark positive"') == 2
-    assert f'src="/findings/{leading.pk}/layer.png"' in page
+    assert f'data-layer-url="/findings/{leading.pk}/layer.png"' in page
+    assert "data-layer\n       hidden>" in page
     assert "chestx6-resnet50" in page
     assert "Analysed in 41 ms" in page
     assert "Decision support, not for diagnosis" in page
@@ -70,8 +72,86 @@ def test_an_image_without_positive_findings_has_no_overlay(client: Client) -> No
 
     page = html(client, url(image))
 
-    assert '<img class="layer" alt="" data-layer hidden>' in page
+    assert "data-layer\n       hidden>" in page
     assert 'class="mark positive"' not in page
+
+
+def test_the_heat_map_is_shown_to_a_user_who_chose_so_before(client: Client) -> None:
+    image = study_with_image()
+    read(image, Tuberculosis=0.8)
+    layer = f'src="/findings/{Finding.objects.get(label="Tuberculosis").pk}/layer.png'
+    events = AuditEvent.objects.count()
+
+    answer = client.post("/preferences/heat-map/", {"shown": "1", "cells": "1"})
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert AuditEvent.objects.count() == events, "no patient data, no event"
+    assert f'{layer}?cells=1"' in html(client, url(image))
+
+    client.post("/preferences/heat-map/", {"shown": "1"})
+    assert f'{layer}"' in html(client, url(image))
+
+    client.post("/preferences/heat-map/")
+    assert layer not in html(client, url(image))
+
+
+def test_the_legend_names_model_label_score_and_grid(client: Client) -> None:
+    image = study_with_image()
+    read(image, Tuberculosis=0.8)
+    finding = Finding.objects.get(label="Tuberculosis")
+
+    legend = html(client, f"{url(image)}?finding={finding.pk}").split("data-legend ")[1]
+
+    for part in (
+        "Tuberculosis 0.80",
+        "chestx6-resnet50 1",
+        "7 × 7 cells",
+        "Added to the logit; transparent below 0.10.",
+    ):
+        assert part in legend
+
+
+def test_the_legend_of_an_older_ensemble_says_that_its_unit_is_not_known(
+    client: Client,
+) -> None:
+    image = study_with_image()
+    run = read(image, Tuberculosis=0.8)
+    version = run.model_version
+    version.card = {**version.card, "members": [{"name": "a"}]}
+    version.save()
+
+    assert "Relative scale of an older result" in html(client, url(image))
+
+
+def test_a_finding_at_zero_paints_nothing_and_its_legend_says_so(
+    client: Client,
+) -> None:
+    image = study_with_image()
+    read(image, Tuberculosis=0.004, Normal=0.9)
+    finding = Finding.objects.get(label="Tuberculosis")
+
+    answer = client.get(f"/findings/{finding.pk}/layer.png")
+    page = html(client, f"{url(image)}?finding={finding.pk}")
+
+    layer = cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert not layer.any()
+    assert "Nothing to paint: no cell reaches 0.10." in page
+
+
+def test_labels_without_a_claimed_accuracy_have_a_sentence_and_no_mark(
+    client: Client,
+) -> None:
+    image = study_with_image()
+    run = read(image, Tuberculosis=0.99, Normal=0.1)
+    run.model_version.claimed_labels = ["Normal"]
+    run.model_version.save()
+
+    page = html(client, url(image))
+
+    order = re.findall(r'data-finding="(\w+)', page)
+    assert order[0] == "Normal"
+    assert "claims no accuracy for the labels below" in page
+    assert 'class="mark positive"' not in page
+    assert 'class="bar positive"' not in page
 
 
 def test_a_finding_can_be_selected_without_scripts(client: Client) -> None:
@@ -342,7 +422,7 @@ def test_a_heat_map_layer_is_transparent_outside_the_crop(
     # The factory's geometry crops 8 rows off at the top and at the bottom.
     assert not layer[:8, :, 3].any()
     assert not layer[56:, :, 3].any()
-    assert layer[50, 47, 3] > 200
+    assert layer[50, 47, 3] > 150
     assert AuditEvent.objects.filter(object_uuid=finding.pk).count() == 1
 
 
@@ -380,6 +460,38 @@ def test_the_page_says_when_analysis_is_delayed(client: Client) -> None:
 
     assert "Analysis delayed since" in html(client, "/")
     assert "Analysis delayed since" in html(client, url(image))
+
+
+def test_the_page_says_that_the_workers_are_busy(client: Client) -> None:
+    run = waiting(study_with_image())
+    before = run.queued_at - timedelta(minutes=5)
+    Prediction.objects.filter(pk=run.pk).update(queued_at=before, not_before=before)
+    busy = PredictionFactory(model_version=run.model_version, priority=Priority.STAT)
+    assert claim("worker-1")[0].prediction_id == busy.pk
+
+    page = html(client, "/")
+
+    assert "The workers are busy" in page
+    assert "Analysis delayed since" not in page
+
+
+def test_models_that_fail_for_the_same_reason_are_told_once(client: Client) -> None:
+    image = study_with_image()
+    for name in ("chestx6-resnet50", "pneumonia-cnn"):
+        PredictionFactory(
+            instance=image,
+            model_version=installed_model(name),
+            failed=True,
+            reason_code="unreadable_pixels",
+            reason="",
+            reason_message="prediction.unreadable_pixels",
+        )
+
+    page = html(client, url(image))
+
+    assert page.count("the file may be damaged") == 1
+    assert "2 models could not analyse this image" in page
+    assert "Try pneumonia-cnn again" in page
 
 
 def with_annotations() -> Instance:

@@ -66,7 +66,7 @@ def test_the_upload_row_becomes_the_finding_and_is_then_audited(
     done = html(client, address)
 
     assert "Analysed" in done
-    assert "<b>Bacterial pneumonia</b>" in done
+    assert "<b>Bacterial pneumonia flagged by 1 of 1 · highest 0.70</b>" in done
     assert "hx-get" not in done
     assert views.count() == seen + 1
 

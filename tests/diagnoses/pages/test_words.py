@@ -54,7 +54,7 @@ def test_a_study_time_is_converted_only_where_its_time_zone_is_known() -> None:
 def line(probability: float, threshold: float) -> FindingLine:
     positive = probability >= threshold
     return FindingLine(
-        uuid4(), "Label", probability, threshold, positive, False, positive
+        uuid4(), "Label", probability, threshold, positive, False, True, positive
     )
 
 

@@ -15,13 +15,14 @@ from diagnoses.leases import Claimed, claim
 from diagnoses.models import ModelVersion, Prediction
 from diagnoses.worker import sweeper
 from diagnoses.worker.sweeper import (
-    delayed_since,
+    analysis_delay,
     give_back_expired,
     keep_sweeping,
     repeat_lost_hints,
     stalled,
     sweep_once,
 )
+from patients.models import Priority
 from tests.diagnoses.conftest import QUEUE
 from tests.factories import PredictionFactory
 
@@ -182,12 +183,22 @@ class TestStalled:
 
 
 def test_a_delay_has_a_start_time(chest_model: ModelVersion) -> None:
-    assert delayed_since() is None
+    assert analysis_delay() is None
     row = PredictionFactory(model_version=chest_model)
-    assert delayed_since() is None
+    assert analysis_delay() is None
     Prediction.objects.update(queued_at=ago(300), not_before=ago(200))
     row.refresh_from_db()
-    assert delayed_since() == row.not_before
+    assert analysis_delay() == sweeper.Delay(row.not_before, busy=False)
+    busy = PredictionFactory(model_version=chest_model, priority=Priority.STAT)
+    assert claim("worker-1")[0].prediction_id == busy.pk
+    assert analysis_delay() == sweeper.Delay(row.not_before, busy=True)
+
+
+def test_a_sweep_writes_worklist_rows_of_other_models_in_use(
+    queued: Prediction, empty_broker: None
+) -> None:
+    ModelVersion.objects.update(claimed_labels=["Normal"])
+    assert [sweep_once().worklist_rows for _ in range(2)] == [1, 0]
 
 
 @pytest.mark.django_db(transaction=True)

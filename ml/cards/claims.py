@@ -1,0 +1,113 @@
+"""What a card claims: labels with a known accuracy, and a model better than chance.
+
+The rules use the card's own measurements on images as they are; measurements of changed
+images do not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ml.cards.card import Card
+from ml.cards.measurements import LabelMetrics, Measurement, Metric
+
+# The area under the curve of a model that guesses.
+CHANCE = 0.5
+# Data sets of images that were cropped to the lungs before they were published.
+CROPPED_DATASETS = frozenset({"nih-emphysema"})
+
+
+def claimed_labels(card: Card, *, members: Sequence[Card] = ()) -> tuple[str, ...]:
+    """Return the labels for which a card claims an accuracy, in the card's order.
+
+    A label is claimed if its area under the curve was measured on enough images, its
+    interval is above chance, and no measurement finds that the border-and-histogram
+    baseline reads it as well as the model. Without a baseline only a measurement within
+    one source counts: between sources, the source may tell the label.
+
+    A label of an ensemble is claimed if the ensemble reads it better than chance and a
+    member claims a label that makes it.
+
+    Args:
+        card: The card.
+        members: The cards of an ensemble's members.
+    """
+    if card.members:
+        by_member = {member.name: claimed_labels(member) for member in members}
+        return tuple(
+            name
+            for name in card.label_names
+            if _is_claimed_by_a_member(card, name, by_member)
+            and any(_is_above_chance(label) for _, label in _measured(card, name))
+        )
+    return tuple(name for name in card.label_names if _is_claimed(card, name))
+
+
+def measurement_at_chance(card: Card) -> Measurement | None:
+    """Return the measurement that shows a model to be no better than chance, or None.
+
+    One mean area under the curve with its interval above chance is enough. Measurements
+    on whole images decide; a card without them is judged by the others. A card without
+    measurements shows nothing.
+    """
+    measured = [
+        measurement
+        for measurement in card.measurements
+        if measurement.change is None and measurement.metric("mean_auc") is not None
+    ]
+    whole = [
+        measurement
+        for measurement in measured
+        if not CROPPED_DATASETS.intersection(measurement.datasets)
+    ]
+    deciding = whole or measured
+    if any(_exceeds_chance(each.metric("mean_auc")) for each in deciding):
+        return None
+    return next(iter(deciding), None)
+
+
+def _is_claimed(card: Card, name: str) -> bool:
+    measured = _measured(card, name)
+    if any(_is_separable(label) is False for _, label in measured):
+        return False
+    return any(
+        _is_above_chance(label)
+        for measurement, label in measured
+        if _is_separable(label) or len(measurement.datasets) == 1
+    )
+
+
+def _is_claimed_by_a_member(
+    card: Card, name: str, by_member: Mapping[str, Sequence[str]]
+) -> bool:
+    sources = card.label_sources.get(name, {})
+    return any(
+        source in by_member.get(member, ())
+        for member, labels in sources.items()
+        for source in labels
+    )
+
+
+def _measured(card: Card, name: str) -> list[tuple[Measurement, LabelMetrics]]:
+    """Return the measurements of a label on enough unchanged images."""
+    return [
+        (measurement, label)
+        for measurement in card.measurements
+        if measurement.change is None
+        and (label := measurement.label(name)) is not None
+        and label.claimed
+    ]
+
+
+def _is_separable(label: LabelMetrics) -> bool | None:
+    """Return whether the model leads the baseline; None if it was not compared."""
+    compared = [metric.baseline for metric in label.metrics if metric.baseline]
+    return all(each.separable for each in compared) if compared else None
+
+
+def _is_above_chance(label: LabelMetrics) -> bool:
+    return _exceeds_chance(label.metric("auc"))
+
+
+def _exceeds_chance(metric: Metric | None) -> bool:
+    return metric is not None and metric.low is not None and metric.low > CHANCE

@@ -1,0 +1,120 @@
+"""What a card claims: computed from its own measurements."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from ml.cards.card import list_cards
+from ml.cards.claims import claimed_labels, measurement_at_chance
+from ml.cards.measurements import (
+    BaselineValue,
+    Estimate,
+    LabelMetrics,
+    Measurement,
+    Metric,
+)
+
+BASELINE = BaselineValue(value=0.7, lead=Estimate(0.1))
+AS_GOOD = replace(BASELINE, separable=False)
+
+
+@dataclass
+class ACard:
+    """The parts of a card that the rules read."""
+
+    measurements: tuple[Measurement, ...]
+    label_names: tuple[str, ...] = ("Pneumonia",)
+    members: tuple[Any, ...] = ()
+
+
+def measured(
+    *,
+    low: float = 0.8,
+    baseline: BaselineValue | None = None,
+    enough: bool = True,
+    datasets: tuple[str, ...] = ("kermany",),
+    change: str | None = None,
+) -> Measurement:
+    auc = Metric("auc", 0.9, low, 0.95, baseline=baseline)
+    return Measurement(
+        key="val",
+        split="val",
+        datasets=datasets,
+        images=100,
+        patients=100,
+        command=(),
+        metrics=(Metric("mean_auc", 0.9, low, 0.95),),
+        change=change,
+        labels=(LabelMetrics("Pneumonia", (auc,), claimed=enough),),
+    )
+
+
+@pytest.mark.parametrize(
+    ("measurements", "claimed"),
+    [
+        ([measured()], True),
+        ([measured(baseline=BASELINE)], True),
+        ([measured(baseline=BASELINE, datasets=("a", "b"))], True),
+        ([], False),
+        ([measured(low=0.5)], False),
+        ([measured(enough=False)], False),
+        ([measured(change="cropped")], False),
+        ([measured(baseline=AS_GOOD)], False),
+        ([measured(datasets=("a", "b"))], False),
+        ([measured(), measured(baseline=AS_GOOD, datasets=("a", "b"))], False),
+    ],
+)
+def test_an_accuracy_is_claimed_where_it_is_shown_within_or_beyond_the_source(
+    measurements: list[Measurement], claimed: bool
+) -> None:
+    card: Any = ACard(tuple(measurements))
+    assert claimed_labels(card) == (("Pneumonia",) if claimed else ())
+
+
+@pytest.mark.parametrize(
+    ("measurements", "at_chance"),
+    [
+        ([measured(low=0.51)], False),
+        ([measured(low=0.5)], True),
+        ([measured(low=0.43), measured(low=0.6)], False),
+        ([measured(low=0.43), measured(low=0.6, datasets=("nih-emphysema",))], True),
+        ([measured(low=0.43), measured(low=0.6, change="cropped")], True),
+        ([measured(low=0.6, datasets=("nih", "nih-emphysema"))], False),
+        ([], False),
+    ],
+)
+def test_a_model_is_at_chance_if_no_measurement_of_whole_images_exceeds_it(
+    measurements: list[Measurement], at_chance: bool
+) -> None:
+    card: Any = ACard(tuple(measurements))
+    assert (measurement_at_chance(card) is not None) == at_chance
+
+
+def test_the_shipped_cards_claim_what_their_texts_say() -> None:
+    cards = {card.name: card for card in list_cards()}
+    claims = {
+        name: claimed_labels(card, members=[cards[m.name] for m in card.members])
+        for name, card in cards.items()
+    }
+    assert claims == {
+        "brain-tumour-xception": (
+            "Glioma",
+            "Meningioma",
+            "Pituitary tumour",
+            "No tumour",
+        ),
+        "chest-ensemble": ("Normal", "Pneumonia"),
+        "chestx6-resnet50": ("Normal", "Bacterial pneumonia", "Viral pneumonia"),
+        "nih15-cnn": (),
+        "nih15-xception": (),
+        "pneumonia-cnn": ("Pneumonia",),
+        "tuberculosis-resnet50": (),
+    }
+
+
+def test_of_the_shipped_models_one_is_no_better_than_chance() -> None:
+    at_chance = {card.name for card in list_cards() if measurement_at_chance(card)}
+    assert at_chance == {"nih15-cnn"}
