@@ -1,6 +1,7 @@
 """All routes of the URL configuration, with the keys of a made-up record."""
 
 import re
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,6 +40,7 @@ from tests.factories import (
 # No answer may contain these without an audit event. They occur nowhere else.
 FAMILY_NAME, MRN, ACCESSION_NUMBER = "Wanderweg", "MRN-4711-WALK", "ACC-4711-WALK"
 FILE_NAME = "wanderweg-image.dcm"
+UNKNOWN_KEY = uuid.UUID("00000000-0000-4000-8000-000000000000")
 
 
 @dataclass
@@ -148,6 +150,8 @@ class Route:
     name: str
     pattern: str
     path: str
+    # The same with keys that do not exist.
+    unknown_path: str
 
 
 def routes(record: Record) -> list[Route]:
@@ -158,7 +162,7 @@ def routes(record: Record) -> list[Route]:
             `make_record`.
     """
     return [
-        Route(name, pattern, _filled(pattern, record))
+        Route(name, pattern, _filled(pattern, record), _filled(pattern, None))
         for name, pattern in _walk(get_resolver().url_patterns)
     ]
 
@@ -182,7 +186,13 @@ def _plain(pattern: URLPattern | URLResolver) -> str:
     return re.sub(r"<\w+:(\w+)>", r"<\1>", written)
 
 
-def _filled(pattern: str, record: Record) -> str:
+def _filled(pattern: str, record: Record | None) -> str:
+    """Return a path with the keys of the record; without one, with unknown keys."""
+    if record is None:
+        known = {"frame": "0", "app_label": "no_app", "name": "no-such-model"}
+        return "/" + re.sub(
+            r"<(\w+)>", lambda match: known.get(match[1], str(UNKNOWN_KEY)), pattern
+        )
     values = {
         **record.values,
         **_keys_of_rest(pattern, record),
