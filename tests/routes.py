@@ -17,6 +17,7 @@ from accounts.models import User
 from accounts.tokens import issue_token
 from diagnoses.models import Finding, Prediction, SiteAcceptance, StateChange
 from diagnoses.worklist import refresh_entry
+from patients.identity.corrections import CORRECTABLE
 from patients.models import (
     FlagReconciliation,
     IdentityDiscrepancy,
@@ -104,10 +105,15 @@ def make_record(user: User) -> Record:
     PatientAssignment.objects.create(
         study=study, from_patient=PatientFactory(), to_patient=patient, assigned_by=user
     )
+    values = dict.fromkeys(CORRECTABLE, "") | {
+        "patient_id": MRN,
+        "birth_date": None,
+        "family_name": FAMILY_NAME,
+    }
     PatientCorrection.objects.create(
         patient=patient,
-        before={"family_name": ""},
-        after={"family_name": FAMILY_NAME},
+        before=values | {"family_name": ""},
+        after=values,
         reason="tests",
         corrected_by=user,
     )
