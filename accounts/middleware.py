@@ -5,12 +5,13 @@ from http import HTTPStatus
 from urllib.parse import urlencode
 
 from django.conf import settings
+from django.core.exceptions import ObjectDoesNotExist
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import get_script_prefix, reverse
 from django.utils.translation import gettext_lazy as _
 
-from accounts.errors import ChestXError, NotSignedIn
+from accounts.errors import ChestXError, NotFound, NotSignedIn
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 API_PREFIX = "/api/"
@@ -129,7 +130,12 @@ class ErrorPagesMiddleware:
     def process_exception(
         self, request: HttpRequest, exception: Exception
     ) -> HttpResponse | None:
-        """Answer an error of the application; leave all others to Django."""
+        """Answer an error of the application; leave all others to Django.
+
+        A row that was found and is gone was erased meanwhile: 404.
+        """
+        if isinstance(exception, ObjectDoesNotExist):
+            return error_answer(request, NotFound(DETAILS[HTTPStatus.NOT_FOUND]))
         if not isinstance(exception, ChestXError):
             return None
         return error_answer(request, exception)

@@ -1,6 +1,7 @@
 """All routes of the URL configuration, with the keys of a made-up record."""
 
 import re
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from accounts.models import FailedSignIns, User
 from accounts.tokens import issue_token
 from diagnoses.models import Finding, Prediction, SiteAcceptance, StateChange
 from diagnoses.worklist import refresh_entry
+from patients.identity.corrections import CORRECTABLE
 from patients.models import (
     FlagReconciliation,
     IdentityDiscrepancy,
@@ -37,6 +39,7 @@ from tests.factories import (
 # No answer may contain these without an audit event. They occur nowhere else.
 FAMILY_NAME, MRN, ACCESSION_NUMBER = "Wanderweg", "MRN-4711-WALK", "ACC-4711-WALK"
 FILE_NAME = "wanderweg-image.dcm"
+UNKNOWN_KEY = uuid.UUID("00000000-0000-4000-8000-000000000000")
 
 
 @dataclass
@@ -100,10 +103,15 @@ def make_record(user: User) -> Record:
     PatientAssignment.objects.create(
         study=study, from_patient=PatientFactory(), to_patient=patient, assigned_by=user
     )
+    values = dict.fromkeys(CORRECTABLE, "") | {
+        "patient_id": MRN,
+        "birth_date": None,
+        "family_name": FAMILY_NAME,
+    }
     PatientCorrection.objects.create(
         patient=patient,
-        before={"family_name": ""},
-        after={"family_name": FAMILY_NAME},
+        before=values | {"family_name": ""},
+        after=values,
         reason="tests",
         corrected_by=user,
     )
@@ -154,6 +162,14 @@ class Route:
     def parameters(self) -> list[str]:
         """The names of the parameters of the path."""
         return re.findall(r"<(\w+)>", self.pattern)
+
+    @property
+    def unknown_path(self) -> str:
+        """The same with keys that do not exist."""
+        known = {"frame": "0", "app_label": "no_app", "name": "no-such-model"}
+        return self.path_with(
+            {name: known.get(name, str(UNKNOWN_KEY)) for name in self.parameters}
+        )
 
     def path_with(self, values: dict[str, str]) -> str:
         """Return a path with other values for some parameters."""

@@ -163,6 +163,37 @@ class AuditedAdmin(admin.ModelAdmin):
         )
         return shown
 
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Show or change a row; refuse a change before the row is sought.
+
+        Raises:
+            PermissionDenied: The user may not change rows.
+        """
+        if request.method == "POST" and not self.has_change_permission(request):
+            raise PermissionDenied
+        return super().change_view(request, object_id, form_url, extra_context)
+
+    def delete_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Delete a row; refuse before the row is sought.
+
+        Raises:
+            PermissionDenied: The user may not delete rows.
+        """
+        if not self.has_delete_permission(request):
+            raise PermissionDenied
+        return super().delete_view(request, object_id, extra_context)
+
     def patients_on_page(self, row: models.Model) -> set[UUID]:
         """Return the keys of the patients whose data the page of a row shows."""
         return self.patients_of([row])

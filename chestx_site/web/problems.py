@@ -6,6 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import (
+    ObjectDoesNotExist,
     PermissionDenied,
     RequestDataTooBig,
     SuspiciousOperation,
@@ -65,7 +66,8 @@ def as_chestx_error(error: Exception) -> ChestXError | None:
         return invalid_input(error)
     if isinstance(error, exceptions.APIException):
         return _of_rest_framework(error)
-    if isinstance(error, Http404):
+    # A row that was found and is gone was erased meanwhile.
+    if isinstance(error, Http404 | ObjectDoesNotExist):
         return NotFound(_("Not found, or you do not have access to it."))
     if isinstance(error, PermissionDenied):
         return NotAllowed(_("Your role does not have permission for this."))

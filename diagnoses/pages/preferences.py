@@ -3,6 +3,7 @@
 from django.http import HttpResponse
 from django.views.decorators.http import require_POST
 
+from accounts.access import Action, require
 from diagnoses.pages.request import PageRequest
 
 
@@ -12,6 +13,7 @@ def heat_map(request: PageRequest) -> HttpResponse:
 
     No audit event: it is about the user's own pages and shows nothing.
     """
+    require(request, Action.READ_IMAGES)
     user = request.user
     user.heat_map_shown = request.POST.get("shown") == "1"
     user.heat_map_cells = request.POST.get("cells") == "1"
