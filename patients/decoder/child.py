@@ -21,6 +21,8 @@ import cv2
 import jpeg_ls
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGLSLossless, RLELossless
+from rle.utils import encode_pixel_data
 
 from ml.errors import ImageError
 from ml.pixels import (
@@ -40,6 +42,7 @@ _FLOAT_PIXELS = {"FloatPixelData": "<f4", "DoubleFloatPixelData": "<f8"}
 
 # Interleave mode of JPEG-LS (ISO/IEC 14495-1, C.2.3), as Planar Configuration 0.
 _BY_PIXEL = 2
+_LARGEST_FOR_JPEG_LS = 150_000_000
 
 Answer = tuple[dict[str, Any], bytes | bytearray | memoryview]
 
@@ -110,29 +113,57 @@ def picture(path: str) -> Answer:
     }
     if samples == 1:
         head["shown_range"] = display_range(pixels, bits=decoded.bits)
-    native = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<"))
-    codestream = _jpeg_ls(native, samples, decoded.bits)
-    head["jpeg_ls"] = codestream is not None
-    return head, native.tobytes() if codestream is None else codestream
+    native = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False).tobytes()
+    del decoded, pixels  # the encoders need the memory
+    syntax, data = _smallest(native, head)
+    head["transfer_syntax_uid"] = syntax
+    return head, data
 
 
-def _jpeg_ls(native: np.ndarray, samples: int, bits: int) -> bytearray | None:
-    """Encode pixels without loss (ISO/IEC 14495-1); None if they would not shrink."""
+def _smallest(native: bytes, head: dict[str, Any]) -> tuple[UID, bytes | bytearray]:
+    """Return pixels without loss, and their transfer syntax.
+
+    JPEG-LS shrinks more, but its encoder takes five times the memory of the pixels.
+    """
+    encode = _rle if len(native) > _LARGEST_FOR_JPEG_LS else _jpeg_ls
+    encoded = encode(native, head)
+    if encoded is None or len(encoded[1]) >= len(native):
+        return ExplicitVRLittleEndian, native
+    return encoded
+
+
+def _jpeg_ls(native: bytes, head: dict[str, Any]) -> tuple[UID, bytearray] | None:
+    """Encode as JPEG-LS (ISO/IEC 14495-1); None if the encoder has no room for it."""
     try:
-        codestream = jpeg_ls.encode_buffer(
-            native.tobytes(),
-            rows=native.shape[0],
-            columns=native.shape[1],
-            samples_per_pixel=samples,
-            bits_stored=bits,
-            interleave_mode=_BY_PIXEL if samples > 1 else None,
+        return JPEGLSLossless, jpeg_ls.encode_buffer(
+            native,
+            rows=head["rows"],
+            columns=head["columns"],
+            samples_per_pixel=head["samples"],
+            bits_stored=head["bits"],
+            interleave_mode=_BY_PIXEL if head["samples"] > 1 else None,
         )
     except RuntimeError as error:
-        # The encoder has room for the size of the pixels.
+        # It has room for twice the pixels: noise of a few pixels is larger.
         if "destination buffer is too small" not in str(error):
             raise
         return None
-    return codestream if len(codestream) < native.nbytes else None
+
+
+def _rle(native: bytes, head: dict[str, Any]) -> tuple[UID, bytes]:
+    """Encode as RLE (PS3.5 annex G)."""
+    return RLELossless, encode_pixel_data(
+        native,
+        rows=head["rows"],
+        columns=head["columns"],
+        samples_per_pixel=head["samples"],
+        bits_allocated=8 if head["bits"] == 8 else 16,
+        bits_stored=head["bits"],
+        photometric_interpretation="RGB" if head["samples"] > 1 else "MONOCHROME2",
+        pixel_representation=0,
+        number_of_frames=1,
+        byteorder="<",
+    )
 
 
 def inflate_dataset(path: str, *, to: str, start: int) -> Answer:
