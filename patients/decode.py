@@ -58,8 +58,8 @@ class EncodedPicture:
         lossy: Whether its format loses information.
         native_bytes: Size of its pixels, uncompressed.
         shown_range: The values that are black and white; None for colours.
-        transfer_syntax_uid: JPEG-LS Lossless or RLE Lossless; Explicit VR Little
-            Endian where these would be larger.
+        transfer_syntax_uid: JPEG-LS Lossless, or Explicit VR Little Endian where that
+            is smaller.
         data: The pixels in this transfer syntax: the one frame, colours by pixel.
     """
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from django.conf import settings
-from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless, RLELossless
+from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless
 
 from accounts.errors import InvalidInput, TooLarge
 from patients import containers, decode, messages, storage
@@ -22,7 +22,7 @@ from patients.identity.submitted import SubmittedIdentity
 from patients.secondary_capture import wrap_picture
 
 # What `wrap_picture` writes where it does not keep a JPEG as it is.
-_ENCODED_ANEW = frozenset({ExplicitVRLittleEndian, JPEGLSLossless, RLELossless})
+_ENCODED_ANEW = frozenset({ExplicitVRLittleEndian, JPEGLSLossless})
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,7 @@ import cv2
 import jpeg_ls
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGLSLossless, RLELossless
-from rle.utils import encode_pixel_data
+from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGLSLossless
 
 from ml.errors import ImageError
 from ml.pixels import (
@@ -42,7 +41,6 @@ _FLOAT_PIXELS = {"FloatPixelData": "<f4", "DoubleFloatPixelData": "<f8"}
 
 # Interleave mode of JPEG-LS (ISO/IEC 14495-1, C.2.3), as Planar Configuration 0.
 _BY_PIXEL = 2
-_LARGEST_FOR_JPEG_LS = 150_000_000
 
 Answer = tuple[dict[str, Any], bytes | bytearray | memoryview]
 
@@ -65,6 +63,7 @@ def facts(path: str, *, budget_s: float) -> Answer:
             hashed = digest.hexdigest()
         elif time.monotonic() > end:
             break
+        del frame, values  # before the next one, which needs the memory
     colour = is_colour(dataset)
     return _facts(hashed, shape[:2], frames, colour=colour), b""
 
@@ -114,28 +113,16 @@ def picture(path: str) -> Answer:
     if samples == 1:
         head["shown_range"] = display_range(pixels, bits=decoded.bits)
     native = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False).tobytes()
-    del decoded, pixels  # the encoders need the memory
+    del decoded, pixels  # the encoder needs the memory
     syntax, data = _smallest(native, head)
     head["transfer_syntax_uid"] = syntax
     return head, data
 
 
 def _smallest(native: bytes, head: dict[str, Any]) -> tuple[UID, bytes | bytearray]:
-    """Return pixels without loss, and their transfer syntax.
-
-    JPEG-LS shrinks more, but its encoder takes five times the memory of the pixels.
-    """
-    encode = _rle if len(native) > _LARGEST_FOR_JPEG_LS else _jpeg_ls
-    encoded = encode(native, head)
-    if encoded is None or len(encoded[1]) >= len(native):
-        return ExplicitVRLittleEndian, native
-    return encoded
-
-
-def _jpeg_ls(native: bytes, head: dict[str, Any]) -> tuple[UID, bytearray] | None:
-    """Encode as JPEG-LS (ISO/IEC 14495-1); None if the encoder has no room for it."""
+    """Return pixels without loss as JPEG-LS (ISO/IEC 14495-1), or native if smaller."""
     try:
-        return JPEGLSLossless, jpeg_ls.encode_buffer(
+        encoded = jpeg_ls.encode_buffer(
             native,
             rows=head["rows"],
             columns=head["columns"],
@@ -144,26 +131,13 @@ def _jpeg_ls(native: bytes, head: dict[str, Any]) -> tuple[UID, bytearray] | Non
             interleave_mode=_BY_PIXEL if head["samples"] > 1 else None,
         )
     except RuntimeError as error:
-        # It has room for twice the pixels: noise of a few pixels is larger.
+        # The encoder has room for twice the pixels: noise of a few pixels is larger.
         if "destination buffer is too small" not in str(error):
             raise
-        return None
-
-
-def _rle(native: bytes, head: dict[str, Any]) -> tuple[UID, bytes]:
-    """Encode as RLE (PS3.5 annex G)."""
-    return RLELossless, encode_pixel_data(
-        native,
-        rows=head["rows"],
-        columns=head["columns"],
-        samples_per_pixel=head["samples"],
-        bits_allocated=8 if head["bits"] == 8 else 16,
-        bits_stored=head["bits"],
-        photometric_interpretation="RGB" if head["samples"] > 1 else "MONOCHROME2",
-        pixel_representation=0,
-        number_of_frames=1,
-        byteorder="<",
-    )
+        return ExplicitVRLittleEndian, native
+    if len(encoded) >= len(native):
+        return ExplicitVRLittleEndian, native
+    return JPEGLSLossless, encoded
 
 
 def inflate_dataset(path: str, *, to: str, start: int) -> Answer:

@@ -423,13 +423,11 @@ def test_real_files_are_decoded(chestx_data: Path) -> None:
 
 
 @pytest.mark.slow
-def test_pixels_of_a_very_large_picture_are_encoded_in_little_memory(
-    stored: Store,
-) -> None:
-    """400 MB of pixels in 400 kB: the encoder of JPEG-LS would need 2 GB."""
+def test_the_largest_picture_is_stored_small(stored: Store) -> None:
+    """400 MB of pixels in a file of 400 kB."""
     bomb = np.zeros((8192, 8192, 3), np.uint16)
     bomb[1000:3000, 2000:5000] = (40_000, 50_000, 12_000)
     picture = decode.encode_picture(stored(png(bomb)))
-    assert picture.transfer_syntax_uid == RLELossless
+    assert picture.transfer_syntax_uid == JPEGLSLossless
     assert picture.native_bytes == bomb.nbytes
-    assert len(picture.data) < bomb.nbytes / 50
+    assert len(picture.data) < bomb.nbytes / 500
