@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 _RETRY_AFTER_S = 10
 # Share of the time limit: hashing many frames ends before the child would be killed.
 _HASHING_SHARE = 0.6
+# Pictures are decoded and encoded, which takes three times as long.
+_ENCODING_TIMES = 3
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,9 @@ def _decode(
     return head, payload
 
 
-def _with_child(action: Callable[[DecoderProcess], Any]) -> Any:
+def _with_child(
+    action: Callable[[DecoderProcess], Any], *, limit_s: float | None = None
+) -> Any:
     """Run an action with the child locked; replace a child that dies."""
     slot = _slot
     if not slot.lock.acquire(timeout=settings.DECODE_TIMEOUT_S / 2):
@@ -184,7 +188,7 @@ def _with_child(action: Callable[[DecoderProcess], Any]) -> Any:
     except DecoderHungError as error:
         raise InvalidInput(
             messages.DECODING_TOO_SLOW,
-            params={"limit_s": settings.DECODE_TIMEOUT_S},
+            params={"limit_s": limit_s or settings.DECODE_TIMEOUT_S},
         ) from error
     except DecoderDiedError as error:
         raise InvalidInput(messages.DECODER_CRASHED) from error

@@ -42,7 +42,9 @@ def decoded(syntax: UID, data: bytes, pixels: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_pixels_come_back_without_loss(shape: tuple[int, ...], dtype: type) -> None:
-    pixels = (np.arange(np.prod(shape)) // 200 * 77).astype(dtype).reshape(shape)
+    pixels: np.ndarray = (
+        (np.arange(np.prod(shape)) // 200 * 77).astype(dtype).reshape(shape)
+    )
     chosen, data = child._smallest(pixels.tobytes(), described(pixels))
     assert chosen == JPEGLSLossless
     assert len(data) < pixels.nbytes
