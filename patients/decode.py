@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 _RETRY_AFTER_S = 10
 # Share of the time limit: hashing many frames ends before the child would be killed.
 _HASHING_SHARE = 0.6
+# Pictures are decoded and encoded, which takes three times as long.
+_ENCODING_TIMES = 3
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,9 @@ class EncodedPicture:
         lossy: Whether its format loses information.
         native_bytes: Size of its pixels, uncompressed.
         shown_range: The values that are black and white; None for colours.
-        jpeg_ls: Whether the data are JPEG-LS; if not, they are native pixels, Little
-            Endian, colours by pixel, since JPEG-LS would be larger.
-        data: The pixels.
+        transfer_syntax_uid: JPEG-LS Lossless, or Explicit VR Little Endian where that
+            is smaller.
+        data: The pixels in this transfer syntax: the one frame, colours by pixel.
     """
 
     rows: int
@@ -70,7 +72,7 @@ class EncodedPicture:
     lossy: bool
     native_bytes: int
     shown_range: tuple[int, int] | None
-    jpeg_ls: bool
+    transfer_syntax_uid: str
     data: bytes
 
 
@@ -125,7 +127,7 @@ def encode_picture(path: Path) -> EncodedPicture:
 
     Raises: as `pixel_facts`.
     """
-    head, payload = _decode("picture", path)
+    head, payload = _decode("picture", path, timeout_s=2 * settings.DECODE_TIMEOUT_S)
     if head["shown_range"] is not None:
         head["shown_range"] = tuple(head["shown_range"])
     return EncodedPicture(**head, data=bytes(payload))
@@ -152,17 +154,16 @@ def _pixels(head: dict[str, Any], payload: bytearray) -> np.ndarray:
 
 
 def _decode(
-    operation: str, path: Path, **arguments: Any
+    operation: str, path: Path, *, timeout_s: float | None = None, **arguments: Any
 ) -> tuple[dict[str, Any], bytearray]:
     """Run one operation in the child and raise its refusals here."""
+    limit_s = timeout_s or settings.DECODE_TIMEOUT_S
     request = {
         "operation": operation,
         "path": str(Path(path).resolve()),
         **arguments,
     }
-    head, payload = _with_child(
-        lambda decoder: decoder.ask(request, timeout_s=settings.DECODE_TIMEOUT_S)
-    )
+    head, payload = _with_child(lambda decoder: decoder.ask(request, timeout_s=limit_s))
     if head.get("out_of_memory"):
         raise InvalidInput(messages.DECODING_TOO_LARGE)
     if "reason_code" in head:
@@ -171,7 +172,9 @@ def _decode(
     return head, payload
 
 
-def _with_child(action: Callable[[DecoderProcess], Any]) -> Any:
+def _with_child(
+    action: Callable[[DecoderProcess], Any], *, limit_s: float | None = None
+) -> Any:
     """Run an action with the child locked; replace a child that dies."""
     slot = _slot
     if not slot.lock.acquire(timeout=settings.DECODE_TIMEOUT_S / 2):
@@ -185,7 +188,7 @@ def _with_child(action: Callable[[DecoderProcess], Any]) -> Any:
     except DecoderHungError as error:
         raise InvalidInput(
             messages.DECODING_TOO_SLOW,
-            params={"limit_s": settings.DECODE_TIMEOUT_S},
+            params={"limit_s": limit_s or settings.DECODE_TIMEOUT_S},
         ) from error
     except DecoderDiedError as error:
         raise InvalidInput(messages.DECODER_CRASHED) from error

@@ -20,10 +20,8 @@ from pydicom.encaps import encapsulate
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import (
     UID,
-    ExplicitVRLittleEndian,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
-    JPEGLSLossless,
     SecondaryCaptureImageStorage,
 )
 
@@ -77,8 +75,8 @@ def wrap_picture(
     the same picture sent again with another spelling would be a conflict otherwise.
 
     A baseline or extended sequential grey or YBR JPEG is kept unchanged. Everything
-    else is decoded, its EXIF orientation applied, and stored as JPEG-LS Lossless, or
-    uncompressed where that is smaller.
+    else is decoded, its EXIF orientation applied, and stored without loss in
+    the transfer syntax that `decode.encode_picture` chooses.
 
     Returns:
         An open temporary file at its start; `.name` is its path, closing deletes it.
@@ -127,6 +125,7 @@ def _pixels(file: IO[bytes], kind: Kind) -> _Pixels:
     with on_disk(file) as path:
         encoded = decode.encode_picture(path)
         size_bytes = path.stat().st_size
+    syntax = UID(encoded.transfer_syntax_uid)
     return _Pixels(
         rows=encoded.rows,
         columns=encoded.columns,
@@ -134,11 +133,9 @@ def _pixels(file: IO[bytes], kind: Kind) -> _Pixels:
         bits=encoded.bits,
         photometric_interpretation="RGB" if encoded.samples == 3 else "MONOCHROME2",
         data=encapsulate([encoded.data])
-        if encoded.jpeg_ls
+        if syntax.is_encapsulated
         else encoded.data + b"\0" * (len(encoded.data) % 2),
-        transfer_syntax_uid=JPEGLSLossless
-        if encoded.jpeg_ls
-        else ExplicitVRLittleEndian,
+        transfer_syntax_uid=syntax,
         lossy_ratio=encoded.native_bytes / size_bytes if encoded.lossy else None,
         shown_range=encoded.shown_range,
     )

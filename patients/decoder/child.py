@@ -21,6 +21,7 @@ import cv2
 import jpeg_ls
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGLSLossless
 
 from ml.errors import ImageError
 from ml.pixels import (
@@ -62,6 +63,7 @@ def facts(path: str, *, budget_s: float) -> Answer:
             hashed = digest.hexdigest()
         elif time.monotonic() > end:
             break
+        del frame, values  # before the next one, which needs the memory
     colour = is_colour(dataset)
     return _facts(hashed, shape[:2], frames, colour=colour), b""
 
@@ -110,29 +112,32 @@ def picture(path: str) -> Answer:
     }
     if samples == 1:
         head["shown_range"] = display_range(pixels, bits=decoded.bits)
-    native = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<"))
-    codestream = _jpeg_ls(native, samples, decoded.bits)
-    head["jpeg_ls"] = codestream is not None
-    return head, native.tobytes() if codestream is None else codestream
+    native = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False).tobytes()
+    del decoded, pixels  # the encoder needs the memory
+    syntax, data = _smallest(native, head)
+    head["transfer_syntax_uid"] = syntax
+    return head, data
 
 
-def _jpeg_ls(native: np.ndarray, samples: int, bits: int) -> bytearray | None:
-    """Encode pixels without loss (ISO/IEC 14495-1); None if they would not shrink."""
+def _smallest(native: bytes, head: dict[str, Any]) -> tuple[UID, bytes | bytearray]:
+    """Return pixels without loss as JPEG-LS (ISO/IEC 14495-1), or native if smaller."""
     try:
-        codestream = jpeg_ls.encode_buffer(
-            native.tobytes(),
-            rows=native.shape[0],
-            columns=native.shape[1],
-            samples_per_pixel=samples,
-            bits_stored=bits,
-            interleave_mode=_BY_PIXEL if samples > 1 else None,
+        encoded = jpeg_ls.encode_buffer(
+            native,
+            rows=head["rows"],
+            columns=head["columns"],
+            samples_per_pixel=head["samples"],
+            bits_stored=head["bits"],
+            interleave_mode=_BY_PIXEL if head["samples"] > 1 else None,
         )
     except RuntimeError as error:
-        # The encoder has room for the size of the pixels.
+        # The encoder has room for twice the pixels: noise of a few pixels is larger.
         if "destination buffer is too small" not in str(error):
             raise
-        return None
-    return codestream if len(codestream) < native.nbytes else None
+        return ExplicitVRLittleEndian, native
+    if len(encoded) >= len(native):
+        return ExplicitVRLittleEndian, native
+    return JPEGLSLossless, encoded
 
 
 def inflate_dataset(path: str, *, to: str, start: int) -> Answer:

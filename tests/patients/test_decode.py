@@ -147,7 +147,7 @@ def test_a_picture_is_encoded_without_loss(stored: Store) -> None:
     picture = decode.encode_picture(stored(png(grey_pixels())))
     assert (picture.rows, picture.columns) == grey_pixels().shape
     assert (picture.samples, picture.bits, picture.lossy) == (1, 16, False)
-    assert picture.jpeg_ls
+    assert picture.transfer_syntax_uid == JPEGLSLossless
     assert picture.native_bytes == grey_pixels().nbytes
     pixels = jpeg_ls.decode(np.frombuffer(picture.data, np.uint8))
     np.testing.assert_array_equal(pixels, grey_pixels())
@@ -420,3 +420,14 @@ def test_real_files_are_decoded(chestx_data: Path) -> None:
     assert facts["us_rgb.dcm"].colour
     assert facts["sc_rgb_2frame.dcm"].frames == 2
     assert not facts["ct_jpeg2000.dcm"].colour
+
+
+@pytest.mark.slow
+def test_the_largest_picture_is_stored_small(stored: Store) -> None:
+    """400 MB of pixels in a file of 400 kB."""
+    bomb = np.zeros((8192, 8192, 3), np.uint16)
+    bomb[1000:3000, 2000:5000] = (40_000, 50_000, 12_000)
+    picture = decode.encode_picture(stored(png(bomb)))
+    assert picture.transfer_syntax_uid == JPEGLSLossless
+    assert picture.native_bytes == bomb.nbytes
+    assert len(picture.data) < bomb.nbytes / 500

@@ -144,7 +144,7 @@ def test_pixels_of_every_shape_are_kept_without_loss(
     shape: tuple[int, ...], dtype: type
 ) -> None:
     values = np.random.default_rng(1).integers(0, np.iinfo(dtype).max, shape)
-    pixels = values.astype(dtype)
+    pixels: np.ndarray = values.astype(dtype)
     dataset = wrapped(png(pixels))
     assert dataset.pixel_array.dtype == dtype
     shown = pixels[..., ::-1] if pixels.ndim == 3 else pixels

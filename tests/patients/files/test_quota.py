@@ -85,7 +85,7 @@ def test_requests_that_start_together_stay_within_the_quota(
         others.truncate(8 * MB)
         return reading(size)
 
-    request.read = read
+    setattr(request, "read", read)  # noqa: B010 - Django's type is narrower
     with others, pytest.raises(RefusedBodyError) as refused:
         _ = request.FILES
     assert refused.value.refusal.reason_code == "quota_used"
