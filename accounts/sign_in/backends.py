@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.contrib.auth.backends import BaseBackend
 from django.contrib.auth.signals import user_login_failed
 from django.http import HttpRequest
 
@@ -11,10 +10,11 @@ from accounts.models import User
 from accounts.sign_in import lock_out
 
 
-class LockOutBackend(BaseBackend):
+class LockOutBackend:
     """Count every try before another backend checks the password.
 
-    It stands first in AUTHENTICATION_BACKENDS, so that no sign-in can pass it by.
+    It stands first in AUTHENTICATION_BACKENDS, so that no sign-in can pass it by. No
+    session is its own: it has no `get_user`.
     """
 
     def authenticate(
