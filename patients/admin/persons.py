@@ -14,7 +14,14 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.errors import ChestXError
-from patients.admin.common import ArchiveAdmin, link_to, list_link, signed_in
+from patients.admin.common import (
+    SEARCH_HELP,
+    ArchiveAdmin,
+    link_to,
+    list_link,
+    signed_in,
+    warn_of_more,
+)
 from patients.identity import corrections, names
 from patients.models import Patient, PatientCorrection, Study
 from patients.search import patients_found
@@ -62,7 +69,7 @@ class PatientAdmin(ArchiveAdmin):
     )
     list_filter = ("issuer", "sex", ("patient_id", admin.EmptyFieldListFilter))
     search_fields = ("name_folded",)
-    search_help_text = _("Beginnings of names, a patient ID or an accession number.")
+    search_help_text = SEARCH_HELP
     fields = (
         "patient_id",
         "issuer",
@@ -92,9 +99,8 @@ class PatientAdmin(ArchiveAdmin):
         """Find by name, identifier or accession number, as the pages do."""
         if not search_term.strip():
             return queryset, False
-        return queryset.filter(
-            pk__in=patients_found(search_term).order_by().values("pk")
-        ), False
+        found = warn_of_more(self, request, patients_found(search_term))
+        return queryset.filter(found.of("pk")), False
 
     def save_model(
         self, request: HttpRequest, obj: Patient, form: forms.ModelForm, change: bool

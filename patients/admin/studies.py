@@ -20,7 +20,14 @@ from django.utils.translation import gettext_lazy as _
 from accounts.access import Action, require
 from accounts.errors import ChestXError
 from patients import resolutions
-from patients.admin.common import ArchiveAdmin, link_to, list_link, signed_in
+from patients.admin.common import (
+    SEARCH_HELP,
+    ArchiveAdmin,
+    link_to,
+    list_link,
+    signed_in,
+    warn_of_more,
+)
 from patients.identity import assignments
 from patients.models import (
     FlagReconciliation,
@@ -135,7 +142,7 @@ class StudyAdmin(ArchiveAdmin):
     )
     list_select_related = ("patient", "department")
     search_fields = ("accession_number",)
-    search_help_text = _("Beginnings of names, a patient ID or an accession number.")
+    search_help_text = SEARCH_HELP
     fields = (
         "patient_link",
         "assign_link",
@@ -169,7 +176,8 @@ class StudyAdmin(ArchiveAdmin):
         """Find by patient or accession number, as the pages do."""
         if not search_term.strip():
             return queryset, False
-        return queryset.filter(pk__in=studies_found(search_term)), False
+        found = warn_of_more(self, request, studies_found(search_term))
+        return queryset.filter(found.of("pk")), False
 
     def get_urls(self) -> list[URLPattern]:
         """Return the pages, with those that assign a patient and reconcile flags."""

@@ -16,12 +16,15 @@ class PatientFilter(filters.FilterSet):
     search = filters.CharFilter(
         method="matching",
         max_length=LONGEST_SEARCH,
-        help_text=_("Beginnings of names, a patient ID or an accession number."),
+        help_text=_(
+            "Parts of a name, of a patient ID or of an accession number, or a date of "
+            "birth. 400 if very many rows match."
+        ),
     )
     name = filters.CharFilter(
         method="named",
         max_length=LONGEST_SEARCH,
-        help_text=_("Beginnings of its words."),
+        help_text=_("Parts of its words. 400 if very many rows match."),
     )
 
     class Meta:
@@ -32,13 +35,13 @@ class PatientFilter(filters.FilterSet):
         self, patients: QuerySet[Patient], name: str, text: str
     ) -> QuerySet[Patient]:
         """Keep the patients that match a search."""
-        return patients.filter(pk__in=patients_found(text).order_by().values("pk"))
+        return patients.filter(patients_found(text).all_of("pk"))
 
     def named(
         self, patients: QuerySet[Patient], name: str, text: str
     ) -> QuerySet[Patient]:
         """Keep the patients of this name."""
-        return patients.filter(pk__in=patients_named(text).order_by().values("pk"))
+        return patients.filter(patients_named(text).all_of("pk"))
 
 
 class StudyFilter(filters.FilterSet):
@@ -47,7 +50,10 @@ class StudyFilter(filters.FilterSet):
     search = filters.CharFilter(
         method="matching",
         max_length=LONGEST_SEARCH,
-        help_text=_("Beginnings of names, a patient ID or an accession number."),
+        help_text=_(
+            "Parts of a name, of a patient ID or of an accession number, or a date of "
+            "birth. 400 if very many rows match."
+        ),
     )
     patient_id = filters.CharFilter(field_name="patient__patient_id")
     study_date_after = filters.DateFilter(field_name="study_date", lookup_expr="gte")
@@ -74,7 +80,7 @@ class StudyFilter(filters.FilterSet):
         self, studies: QuerySet[Study], name: str, text: str
     ) -> QuerySet[Study]:
         """Keep the studies that match a search."""
-        return studies.filter(pk__in=studies_found(text))
+        return studies.filter(studies_found(text).all_of("pk"))
 
     def flagged(
         self, studies: QuerySet[Study], name: str, flag: str

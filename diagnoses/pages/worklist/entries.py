@@ -16,8 +16,11 @@ from accounts.keyset import CursorError, Ordering, Position
 from diagnoses.models import WorklistEntry
 from diagnoses.models import WorklistEntryQuerySet as Entries
 from patients.models import Priority
+from patients.search import studies_among, studies_found
 
 ROWS_A_PAGE = 50
+# The entries that one page of a search looks at, if very many studies match.
+ENTRIES_LOOKED_AT = 1000
 _STATE_FIELDS = (
     "priority",
     "received_at",
@@ -45,11 +48,16 @@ _ORDERINGS = {
 
 @dataclass(frozen=True)
 class Page:
-    """The keys of one page, the cursor of the next, and a mark of the rows' state."""
+    """The keys of one page, the cursor of the next, and a mark of the rows' state.
+
+    `partial`: very many studies match a search, and only ENTRIES_LOOKED_AT of them were
+    looked at; the next page goes on behind them.
+    """
 
     keys: tuple[UUID, ...]
     next_cursor: str
     state: str
+    partial: bool = False
 
 
 def position_of(cursor: str, *, sort: Sort) -> Position | None:
@@ -92,6 +100,27 @@ def page(entries: Entries, *, sort: Sort, after: Position | None) -> Page:
         keys=tuple(row.study_id for row in shown),
         next_cursor=_ORDERINGS[sort].cursor(shown[-1]) if more else "",
         state=_state_of(rows),
+    )
+
+
+def found_page(entries: Entries, text: str, *, after: Position | None) -> Page:
+    """Return one page of the entries that match a search, the newest first."""
+    found = studies_found(text)
+    if not found.more:
+        return page(entries.filter(found.of("study")), sort=Sort.NEWEST, after=after)
+    looked_at = _NEWEST_FIRST.rows(
+        entries.only(*_STATE_FIELDS), after, limit=ENTRIES_LOOKED_AT
+    )
+    matching = studies_among((row.study_id for row in looked_at), text)
+    rows = [row for row in looked_at if row.study_id in matching]
+    shown = rows[:ROWS_A_PAGE]
+    last = shown[-1:] if len(rows) > ROWS_A_PAGE else looked_at[-1:]
+    more = len(rows) > ROWS_A_PAGE or len(looked_at) == ENTRIES_LOOKED_AT
+    return Page(
+        keys=tuple(row.study_id for row in shown),
+        next_cursor=_NEWEST_FIRST.cursor(last[0]) if more else "",
+        state=_state_of(rows[: ROWS_A_PAGE + 1]),
+        partial=len(rows) <= ROWS_A_PAGE and more,
     )
 
 

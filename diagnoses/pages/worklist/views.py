@@ -17,7 +17,14 @@ from diagnoses.models import WorklistEntry
 from diagnoses.models import WorklistEntryQuerySet as Entries
 from diagnoses.pages.audit import record_read
 from diagnoses.pages.request import PageRequest
-from diagnoses.pages.worklist.entries import Page, Sort, page, position_of
+from diagnoses.pages.worklist.entries import (
+    ENTRIES_LOOKED_AT,
+    Page,
+    Sort,
+    found_page,
+    page,
+    position_of,
+)
 from diagnoses.pages.worklist.filters import (
     FILTERS,
     BoundedCount,
@@ -27,7 +34,6 @@ from diagnoses.pages.worklist.filters import (
 )
 from diagnoses.pages.worklist.rows import Row, rows_of
 from diagnoses.worker.sweeper import delayed_since
-from patients.search import studies_found
 
 _SORT_WORDS = {Sort.PRIORITY: _("Priority"), Sort.NEWEST: _("Newest")}
 _ORDER_SENTENCES = {
@@ -71,11 +77,12 @@ class ListParameters:
             cursor=cursor,
         )
 
-    def entries(self, visible: Entries) -> Entries:
-        """Return the entries that match the search or the filter."""
+    def page(self, visible: Entries) -> Page:
+        """Return the page of the entries that match the search or the filter."""
         if self.query:
-            return visible.filter(study__in=studies_found(self.query))
-        return visible.filter(self.filter.condition())
+            return found_page(visible, self.query, after=self.after)
+        entries = visible.filter(self.filter.condition())
+        return page(entries, sort=self.sort, after=self.after)
 
     def url(self, **changed: str) -> str:
         """Return the address of the first page with these parameters changed."""
@@ -106,8 +113,7 @@ def worklist(request: PageRequest) -> HttpResponse:
         return redirect("models")
     parameters = ListParameters.of(request)
     visible = WorklistEntry.objects.visible_to(request.user)
-    entries = parameters.entries(visible)
-    shown = page(entries, sort=parameters.sort, after=parameters.after)
+    shown = parameters.page(visible)
     rows = rows_of(shown.keys, user=request.user)
     record_read(
         request,
@@ -161,6 +167,7 @@ def _page_context(
             for sort, word in _SORT_WORDS.items()
         ],
         "order_sentence": _ORDER_SENTENCES[parameters.sort],
+        "looked_at": ENTRIES_LOOKED_AT if shown.partial else 0,
         "first_url": parameters.url() if parameters.after else "",
         "older_url": (
             parameters.url(after=shown.next_cursor) if shown.next_cursor else ""
@@ -179,8 +186,7 @@ def changes(request: PageRequest) -> HttpResponse:
     require(request, Action.READ_PATIENTS)
     parameters = ListParameters.of(request)
     visible = WorklistEntry.objects.visible_to(request.user)
-    entries = parameters.entries(visible)
-    shown = page(entries, sort=parameters.sort, after=parameters.after)
+    shown = parameters.page(visible)
     answer = HttpResponse(status=204)
     if shown.state != request.GET.get("state"):
         answer["HX-Trigger"] = "worklist-changed"
