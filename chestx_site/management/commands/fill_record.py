@@ -1,0 +1,33 @@
+"""Fill the record with made-up studies: `manage.py fill_record N`."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import gettext
+
+from chestx_site.benchmarks.records import NotMadeUp, fill
+
+
+class Command(BaseCommand):
+    """Fill a record for development, to see and measure it at any size."""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add the number of studies."""
+        parser.description = gettext(
+            "Fill a record for development with made-up studies, without files."
+        )
+        parser.add_argument(
+            "studies",
+            type=int,
+            metavar="N",
+            help=gettext("Made-up studies that the record has at the end"),
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Fill the record, and say how many studies were added."""
+        try:
+            added = fill(options["studies"], self.stdout.write)
+        except NotMadeUp as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(gettext("%(count)d studies added.") % {"count": added})
