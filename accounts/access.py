@@ -6,6 +6,7 @@ This module does not know patients: each model names the path to its department 
 
 from collections.abc import Iterable
 from typing import Generic, Self, TypeVar
+from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser
 from django.db import models
@@ -78,9 +79,29 @@ class DepartmentQuerySet(models.QuerySet[_Model], Generic[_Model]):
             return self.none()
         if user.role in UNLIMITED_ROLES:
             return self
-        return self.filter(
-            **{f"{self.department_path}__in": user.departments.order_by().values("pk")}
-        )
+        return self.filter(**{f"{self.department_path}__in": _department_keys(user)})
+
+    def visible_parts(self, user: User | AnonymousUser) -> list[Self]:
+        """Return the visible rows in parts, each of which an index has in its order.
+
+        For unlimited roles there is one part, for others one for each department.
+        """
+        if user.is_authenticated and user.is_active and user.role in UNLIMITED_ROLES:
+            return [self]
+        if not user.is_authenticated or not user.is_active:
+            return []
+        return [
+            self.filter(**{self.department_path: key}) for key in _department_keys(user)
+        ]
+
+
+def _department_keys(user: User) -> list[UUID]:
+    """Return the keys of the user's departments.
+
+    They are written into queries: in a subquery the planner could not see whether a
+    department is large or small.
+    """
+    return list(user.departments.order_by("pk").values_list("pk", flat=True))
 
 
 def actions_of(user: User, *, scopes: Iterable[str] | None = None) -> frozenset[Action]:

@@ -198,11 +198,29 @@ class Ordering:
         self, queryset: QuerySet[_Model], position: Position | None, *, limit: int
     ) -> list[_Model]:
         """Return the first rows after a position, or the last ones before it."""
+        return self.rows_of_parts([queryset], position, limit=limit)
+
+    def rows_of_parts(
+        self,
+        parts: Sequence[QuerySet[_Model]],
+        position: Position | None,
+        *,
+        limit: int,
+    ) -> list[_Model]:
+        """Return what `rows` does, of several querysets without rows in common.
+
+        Each is read in the order of its own index, and no further than `limit`.
+        """
+        if not parts:
+            return []
         backwards = position is not None and position.backwards
         if position is not None:
-            queryset = queryset.filter(self._beyond(position))
+            parts = [part.filter(self._beyond(position)) for part in parts]
         terms = [column.order(backwards=backwards) for column in self.columns]
-        rows = list(queryset.order_by(*terms)[:limit])
+        first, *others = (part.order_by(*terms)[:limit] for part in parts)
+        if others:
+            first = first.union(*others, all=True).order_by(*terms)[:limit]
+        rows = list(first)
         return rows[::-1] if backwards else rows
 
     def _beyond(self, position: Position) -> Q:

@@ -41,8 +41,9 @@ MOST_FOUND = 5000
 # A patient has several rows, one for each study.
 _MOST_ROWS = 4 * MOST_FOUND
 _SAMPLE = 1000
-# If so many of the sample match, the search is not made.
-_MOST_OF_SAMPLE = 50
+# Fewer of the sample say nothing.
+_FEWEST_OF_SAMPLE = 10
+_MOST_LOOKUPS = 32
 _SHORTEST_PART = 3
 # Ideographs and kana: one of them is already a part of a word.
 _FIRST_WIDE = "\u2e80"
@@ -80,10 +81,25 @@ class Search:
         """Return the rows that match, by the index."""
         if not self.words:
             return SearchText.objects.none()
-        every = Q()
+        matching = _any(_has_grams(grams) for grams in self._grams())
         for word in self.words:
-            every &= _any(_every(map(_has, way)) for way in word)
-        return SearchText.objects.filter(every)
+            matching &= _any(_every(map(_has, way)) for way in word)
+        return SearchText.objects.filter(matching)
+
+    def _grams(self) -> list[frozenset[str]]:
+        """Return sets of n-grams: a text that matches has one of the sets.
+
+        Each is a single look-up. A word with so many ways that they would become very
+        many is left to the comparison of the texts that are found.
+        """
+        sets = [frozenset[str]()]
+        for word in sorted(self.words, key=len):
+            ways = [
+                frozenset(gram for part in way for gram in _grams(part)) for way in word
+            ]
+            if len(sets) * len(ways) <= _MOST_LOOKUPS:
+                sets = [one | way for one in sets for way in ways]
+        return sets
 
 
 @dataclass(frozen=True)
@@ -131,13 +147,13 @@ class Found:
 
 def patients_found(text: str) -> Found:
     """Find patients by name, identifier, date of birth or accession number."""
-    return _found(Search.of(text), SearchText.objects.all(), "patient_id")
+    return _found(Search.of(text), SearchText.objects.all(), "patient_id", _MOST_ROWS)
 
 
 def studies_found(text: str) -> Found:
     """Find studies by name, identifier, date of birth or accession number."""
     studies = SearchText.objects.exclude(study=None)
-    return _found(Search.of(text), studies, "study_id")
+    return _found(Search.of(text), studies, "study_id", MOST_FOUND)
 
 
 def patients_named(text: str) -> Found:
@@ -145,7 +161,7 @@ def patients_named(text: str) -> Found:
     persons = SearchText.objects.filter(study=None)
     for word in names.fold(text).split()[:MOST_WORDS]:
         persons = persons.filter(patient__name_folded__contains=word)
-    return _found(Search.of(text), persons, "patient_id")
+    return _found(Search.of(text), persons, "patient_id", MOST_FOUND)
 
 
 def studies_among(studies: Iterable[UUID], text: str) -> set[UUID]:
@@ -156,33 +172,35 @@ def studies_among(studies: Iterable[UUID], text: str) -> set[UUID]:
     return {study for study, text in rows if study and search.matches(text)}
 
 
-def _found(search: Search, rows: QuerySet[SearchText], column: str) -> Found:
+def _found(
+    search: Search, rows: QuerySet[SearchText], column: str, most_rows: int
+) -> Found:
     """Find the keys of the rows that match, if they are not very many."""
     if not search.words:
         return Found((), more=False)
-    if _is_common(search):
+    if _estimate(search) > 2 * most_rows:
         return Found((), more=True)
     matching = (rows & search.rows()).values_list(column, flat=True)
-    keys = set(_first(matching, _MOST_ROWS + 1))
-    return Found(keys, more=False) if len(keys) <= MOST_FOUND else Found((), more=True)
+    keys = _first(matching, most_rows + 1)
+    if len(keys) > most_rows or len(set(keys)) > MOST_FOUND:
+        return Found((), more=True)
+    return Found(set(keys), more=False)
 
 
-def _is_common(search: Search) -> bool:
-    """Return whether many rows of a sample match.
+def _estimate(search: Search) -> float:
+    """Estimate how many rows match, from a sample; 0 if only few of it match.
 
-    The keys of the rows are random, so the first ones are a fair sample. Few rows need
-    none.
+    The keys of the rows are random, so the first ones are a fair sample.
     """
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT reltuples FROM pg_class WHERE oid = %s::regclass",
             [SearchText._meta.db_table],
         )
-        (estimated,) = cursor.fetchone()
-    if estimated * _MOST_OF_SAMPLE < 2 * _MOST_ROWS * _SAMPLE:
-        return False
+        (rows,) = cursor.fetchone()
     sample = SearchText.objects.order_by("pk").values_list("text", flat=True)[:_SAMPLE]
-    return sum(map(search.matches, sample)) >= _MOST_OF_SAMPLE
+    matching = sum(map(search.matches, sample))
+    return rows * matching / _SAMPLE if matching >= _FEWEST_OF_SAMPLE else 0
 
 
 def _first(keys: QuerySet[SearchText, UUID | None], number: int) -> list[UUID]:
@@ -254,16 +272,30 @@ def _possible(*written: tuple[str, str, str]) -> list[date]:
 
 
 def _has(part: str) -> Q:
-    """Return the condition for a text to have a part: by its n-grams, then itself."""
-    grams = NGrams(Value(part, output_field=TextField()))
-    has_grams = Func(
-        NGrams("text"),
-        grams,
-        template="(%(expressions)s)",
-        arg_joiner=" @> ",
-        output_field=BooleanField(),
+    return Q(text__contains=part)
+
+
+def _has_grams(grams: Iterable[str]) -> Q:
+    """Return the condition for a text to have all of these n-grams."""
+    return Q(
+        Func(
+            NGrams("text"),
+            Value(sorted(grams), output_field=ArrayField(TextField())),
+            template="(%(expressions)s)",
+            arg_joiner=" @> ",
+            output_field=BooleanField(),
+        )
     )
-    return Q(has_grams) & Q(text__contains=part)
+
+
+def _grams(part: str) -> list[str]:
+    """Return the n-grams of a part by which it is looked up, as `NGrams` has them."""
+    if wide := [character for character in part if character >= _FIRST_WIDE]:
+        return wide
+    length = 5 if len(part) >= 5 else 3
+    return [
+        part[start : start + length] for start in range(max(1, len(part) - length + 1))
+    ]
 
 
 def _every(conditions: Iterable[Q]) -> Q:

@@ -33,7 +33,7 @@ def history(request: PageRequest, patient_id: UUID) -> HttpResponse:
     after = position_of(request.GET.get("after", ""), sort=Sort.NEWEST)
     visible = WorklistEntry.objects.visible_to(request.user)
     entries = visible.filter(study__patient=patient)
-    shown = page(entries, sort=Sort.NEWEST, after=after)
+    shown = page([entries], sort=Sort.NEWEST, after=after)
     rows = rows_of(shown.keys, user=request.user)
     record_read(
         request,

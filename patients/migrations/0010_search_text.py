@@ -14,23 +14,37 @@ from django.db import migrations, models
 import patients.models.search_text
 from patients.identity import names
 
+# Five characters in a row are n-grams for identifiers: MRN-00000011 has no rare three.
 # Characters from U+2E80 on (ideographs, kana) are n-grams of their own: names in them
 # have one or two. The cost keeps the planner from computing n-grams row by row.
 NGRAMS = """
 CREATE FUNCTION patients_ngrams(given text) RETURNS text[]
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE COST 10000 AS $$
-    SELECT coalesce(array_agg(gram), '{}') FROM (
-        SELECT substr(given, start, 3) AS gram
-        FROM generate_series(1, length(given) - 2) AS start
-        WHERE substr(given, start + 1, 2) NOT LIKE '% %'
-        UNION ALL
-        SELECT substr(given, start, 2)
-        FROM generate_series(1, length(given) - 1) AS start
-        WHERE substr(given, start, 1) = ' ' AND substr(given, start + 1, 1) <> ' '
-        UNION ALL
-        SELECT character FROM string_to_table(given, NULL) AS character
-        WHERE ascii(character) >= 11904
-    ) AS grams
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE COST 10000 AS $$
+DECLARE
+    grams text[] := '{}';
+    gram text;
+BEGIN
+    FOR start IN 1 .. length(given) - 1 LOOP
+        gram := substr(given, start, 3);
+        IF gram LIKE ' %' THEN
+            grams := grams || left(gram, 2);
+        END IF;
+        IF length(gram) = 3 AND substr(gram, 2) NOT LIKE '% %' THEN
+            grams := grams || gram;
+        END IF;
+        gram := substr(given, start, 5);
+        IF length(gram) = 5 AND gram NOT LIKE '% %' THEN
+            grams := grams || gram;
+        END IF;
+    END LOOP;
+    IF octet_length(given) > length(given) THEN
+        grams := grams || array(
+            SELECT character FROM string_to_table(given, NULL) AS character
+            WHERE ascii(character) >= 11904
+        );
+    END IF;
+    RETURN grams;
+END
 $$
 """
 # A person without name and identifier is shown by the beginning of the key.

@@ -11,7 +11,7 @@ from patients.models.study import Patient, Study
 
 
 class NGrams(Func):
-    """The n-grams of a text: all of three characters within a word, and its beginning.
+    """The n-grams of a text: three and five characters of a word, and its beginning.
 
     `patients_ngrams` in the database returns them; an index holds them.
     """

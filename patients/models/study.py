@@ -233,6 +233,7 @@ class Study(models.Model):
         Department,
         on_delete=models.PROTECT,
         related_name="studies",
+        db_index=False,
         verbose_name=_("department"),
     )
     flags = ArrayField(
@@ -268,6 +269,7 @@ class Study(models.Model):
             models.Index(
                 fields=("department", "-received_at", "-id"), name="study_of_department"
             ),
+            models.Index(fields=("department", "id"), name="study_in_department"),
             models.Index(
                 fields=("accession_number",),
                 name="study_accession_prefix",

@@ -86,14 +86,14 @@ def _no_such_page() -> InvalidInput:
     )
 
 
-def page(entries: Entries, *, sort: Sort, after: Position | None) -> Page:
-    """Return the keys of one page of entries."""
+def page(parts: Sequence[Entries], *, sort: Sort, after: Position | None) -> Page:
+    """Return the keys of one page of entries, given in the parts of `visible_parts`."""
     limit = ROWS_A_PAGE + 1
-    entries = entries.only(*_STATE_FIELDS)
+    parts = [part.only(*_STATE_FIELDS) for part in parts]
     if sort == Sort.NEWEST:
-        rows = _NEWEST_FIRST.rows(entries, after, limit=limit)
+        rows = _NEWEST_FIRST.rows_of_parts(parts, after, limit=limit)
     else:
-        rows = _by_priority(entries, after, limit=limit)
+        rows = _by_priority(parts, after, limit=limit)
     shown = rows[:ROWS_A_PAGE]
     more = len(rows) > ROWS_A_PAGE
     return Page(
@@ -103,13 +103,14 @@ def page(entries: Entries, *, sort: Sort, after: Position | None) -> Page:
     )
 
 
-def found_page(entries: Entries, text: str, *, after: Position | None) -> Page:
+def found_page(parts: Sequence[Entries], text: str, *, after: Position | None) -> Page:
     """Return one page of the entries that match a search, the newest first."""
     found = studies_found(text)
     if not found.more:
-        return page(entries.filter(found.of("study")), sort=Sort.NEWEST, after=after)
-    looked_at = _NEWEST_FIRST.rows(
-        entries.only(*_STATE_FIELDS), after, limit=ENTRIES_LOOKED_AT
+        matching_parts = [part.filter(found.of("study")) for part in parts]
+        return page(matching_parts, sort=Sort.NEWEST, after=after)
+    looked_at = _NEWEST_FIRST.rows_of_parts(
+        [part.only(*_STATE_FIELDS) for part in parts], after, limit=ENTRIES_LOOKED_AT
     )
     matching = studies_among((row.study_id for row in looked_at), text)
     rows = [row for row in looked_at if row.study_id in matching]
@@ -125,7 +126,7 @@ def found_page(entries: Entries, text: str, *, after: Position | None) -> Page:
 
 
 def _by_priority(
-    entries: Entries, after: Position | None, *, limit: int
+    parts: Sequence[Entries], after: Position | None, *, limit: int
 ) -> list[WorklistEntry]:
     """Read the priorities from the highest down: each one is a range of the index."""
     begin = None
@@ -135,9 +136,8 @@ def _by_priority(
         begin = Position(tuple(rest))
     rows: list[WorklistEntry] = []
     for priority in range(highest, min(Priority.values) - 1, -1):
-        rows += _NEWEST_FIRST.rows(
-            entries.filter(priority=priority), begin, limit=limit - len(rows)
-        )
+        of_priority = [part.filter(priority=priority) for part in parts]
+        rows += _NEWEST_FIRST.rows_of_parts(of_priority, begin, limit=limit - len(rows))
         if len(rows) == limit:
             break
         begin = None

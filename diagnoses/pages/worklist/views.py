@@ -1,5 +1,6 @@
 """The worklist: the studies to read, the most urgent first."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -77,12 +78,12 @@ class ListParameters:
             cursor=cursor,
         )
 
-    def page(self, visible: Entries) -> Page:
+    def page(self, visible: Sequence[Entries]) -> Page:
         """Return the page of the entries that match the search or the filter."""
         if self.query:
             return found_page(visible, self.query, after=self.after)
-        entries = visible.filter(self.filter.condition())
-        return page(entries, sort=self.sort, after=self.after)
+        shown = [part.filter(self.filter.condition()) for part in visible]
+        return page(shown, sort=self.sort, after=self.after)
 
     def url(self, **changed: str) -> str:
         """Return the address of the first page with these parameters changed."""
@@ -112,7 +113,7 @@ def worklist(request: PageRequest) -> HttpResponse:
         require(request, Action.READ_MODELS)
         return redirect("models")
     parameters = ListParameters.of(request)
-    visible = WorklistEntry.objects.visible_to(request.user)
+    visible = WorklistEntry.objects.visible_parts(request.user)
     shown = parameters.page(visible)
     rows = rows_of(shown.keys, user=request.user)
     record_read(
@@ -143,7 +144,7 @@ def worklist(request: PageRequest) -> HttpResponse:
 def _page_context(
     request: PageRequest,
     parameters: ListParameters,
-    visible: Entries,
+    visible: Sequence[Entries],
     shown: Page,
     rows: list[Row],
 ) -> dict[str, object]:
@@ -185,7 +186,7 @@ def changes(request: PageRequest) -> HttpResponse:
     """Answer whether a page of the worklist has changed, without patient data."""
     require(request, Action.READ_PATIENTS)
     parameters = ListParameters.of(request)
-    visible = WorklistEntry.objects.visible_to(request.user)
+    visible = WorklistEntry.objects.visible_parts(request.user)
     shown = parameters.page(visible)
     answer = HttpResponse(status=204)
     if shown.state != request.GET.get("state"):
@@ -206,10 +207,12 @@ def _changes_url(parameters: ListParameters, state: str) -> str:
     )
 
 
-def _counts(visible: Entries, *, shows_results: bool) -> dict[str, BoundedCount]:
+def _counts(
+    visible: Sequence[Entries], *, shows_results: bool
+) -> dict[str, BoundedCount]:
     """Count the studies of each filter that the user may choose."""
     return {
-        one.key: bounded_count(visible.filter(one.condition()))
+        one.key: bounded_count([part.filter(one.condition()) for part in visible])
         for one in FILTERS
         if shows_results or not one.of_results
     }
