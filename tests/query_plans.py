@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from itertools import islice
 from typing import Any
 from urllib.parse import urlencode
@@ -17,12 +18,19 @@ from django.test import Client
 from django.urls import reverse
 
 from chestx_site.api import router
+from diagnoses.models import Prediction
 from diagnoses.pages.worklist.filters import FILTERS
+from patients.models import Study
 
 # A table with more rows is large, and a plan may neither read all of it nor remove more
 # rows than this by a filter.
 LARGE = 10_000
 MOST_REMOVED = 1_000
+# Filters that do not name their field.
+_PATHS = {
+    (Study, "modality"): "series__modality",
+    (Prediction, "positive"): "findings__label",
+}
 _REMOVED = (
     "Rows Removed by Filter",
     "Rows Removed by Join Filter",
@@ -134,9 +142,7 @@ def _values(viewset: Any, name: str, one: Any, searches: list[str]) -> list[obje
     if isinstance(one, django_filters.BooleanFilter):
         return ["true", "false"]
     model = viewset.filterset_class._meta.model
-    path = {"modality": "series__modality", "positive": "findings__label"}.get(
-        name, one.field_name
-    )
+    path = _PATHS.get((model, name), one.field_name)
     rows = model._base_manager.exclude(**{path: None}).values_list(path, flat=True)
     some = list(islice(dict.fromkeys(rows.order_by()[:300]), 3))
     values = [v.isoformat() if hasattr(v, "isoformat") else v for v in some]
@@ -149,32 +155,25 @@ def admin_addresses(client: Client, searches: list[str]) -> list[str]:
     """Return each list of the admin with each filter, order and search."""
     addresses = []
     for model, page in admin.site._registry.items():
-        url = reverse(
-            f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist"
-        )
-        answer = client.get(url)
-        if answer.status_code != 200:
+        name = f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist"
+        answer = client.get(reverse(name))
+        if answer.status_code != HTTPStatus.OK:
             continue
         shown = answer.context["cl"]
         queries = [
             choice["query_string"]
-            for spec in shown.filter_specs
-            for choice in spec.choices(shown)
-        ]
-        queries += [
-            f"?o={way}{column}"
-            for column in shown.get_ordering_field_columns()
-            for way in ("", "-")
+            for chosen in shown.filter_specs
+            for choice in chosen.choices(shown)
         ]
         queries += [
             f"?o={way}{number}"
-            for number, name in enumerate(shown.list_display)
+            for number, column in enumerate(shown.list_display)
+            if shown.get_ordering_field(column)
+            and column in (page.get_sortable_by(answer.wsgi_request))
             for way in ("", "-")
-            if shown.get_ordering_field(name)
         ]
-        queries += [
-            "?" + urlencode({"q": text}) for text in searches if page.search_fields
-        ]
-        queries += ["", "?p=20"]
-        addresses += [url + query for query in dict.fromkeys(queries)]
+        if page.search_fields:
+            queries += ["?" + urlencode({"q": text}) for text in searches]
+        queries += ["", "?p=5"]
+        addresses += [reverse(name) + query for query in dict.fromkeys(queries)]
     return addresses

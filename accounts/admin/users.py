@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.access import STAFF_ROLES, Action
 from accounts.admin.audited import AuditedAdmin
+from accounts.admin.lists import StoredValuesFilter
 from accounts.audit import AuditAction, AuditSource
 from accounts.models import AuditEvent, AuditSubject, Department, Token, User
 
@@ -174,7 +175,7 @@ def _kind_names() -> dict[str, str]:
     }
 
 
-class NamedValuesFilter(admin.AllValuesFieldListFilter):
+class NamedValuesFilter(StoredValuesFilter):
     """A filter of audit events that shows the stored values in words."""
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
@@ -229,7 +230,8 @@ class AuditEventAdmin(AuditedAdmin):
         ("object_kind", NamedValuesFilter),
     )
     search_keys = ("object_uuid", "actor_uuid", "subjects__patient_uuid")
-    search_fields = ("actor_name",)
+    search_fields = ("actor_name__exact",)
+    sortable_by = ("moment",)
     search_help_text = _("A user name, or the key of a user, object or patient.")
     inlines = (AuditSubjectInline,)
     fields = (

@@ -42,13 +42,13 @@ Evans Thomas O'Neill Murphy Kelly García Fernández López Martínez Sánchez R
 Ferrari Esposito Silva Santos Oliveira Kowalski Nowak Wiśniewski Novák Horváth Nagy
 Jensen Sørensen Hansen Åkerlund Lindström Virtanen Okafor Adeyemi Mwangi Abdullah Yılmaz
 Öztürk Demir Ivanova Petrov Popescu Papadopoulos Dubois Lefèvre Moreau Van-der-Berg
-""".split()
+""".split()  # noqa: SIM905 - as a text
 _GIVEN = """
 Johanna Maria Anna Lena Emma Mia Sophie Laura Julia Katharina Ingrid Ursula Renate Helga
 Fatima Aisha Zeynep Priya Mei Yuki Olga Elena Chiara Lucía Carmen Camille Astrid Agnieszka
 Peter Michael Thomas Andreas Stefan Jürgen Jörg Günther Lukas Paul Felix Noah Karl Heinz
 Mohammed Ahmed Mehmet Raj Wei Hiroshi Ivan Dmitri Marco José Luis Pierre Lars Søren Piotr
-""".split()
+""".split()  # noqa: SIM905 - as a text
 
 # Every value of a study that more than one table needs; `number` counts from 0.
 _STUDIES = """
@@ -265,7 +265,10 @@ def fill(total: int, say: Callable[[str], None]) -> int:
         for statement in (_PATIENTS, *_TABLES):
             table = statement.split()[2]
             cursor.execute(statement, values)
-            say(gettext("%(table)s: %(rows)d rows") % {"table": table, "rows": cursor.rowcount})
+            say(
+                gettext("%(table)s: %(rows)d rows")
+                % {"table": table, "rows": cursor.rowcount}
+            )
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         for _name, definition in indexes:
             cursor.execute(definition)

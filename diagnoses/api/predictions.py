@@ -24,7 +24,7 @@ from accounts.errors import InvalidInput
 from diagnoses.api.serializers import PredictionSerializer
 from diagnoses.heat_maps import SIZES, finding_to_show, overlay_picture
 from diagnoses.messages import FIELD_PROBLEM
-from diagnoses.models import Prediction
+from diagnoses.models import ModelVersion, Prediction
 from diagnoses.worker.retries import retry_for
 from patients.models import Priority
 
@@ -34,8 +34,8 @@ _SIZES = {str(size): size for size in SIZES}
 class PredictionFilter(filters.FilterSet):
     """Which predictions to list."""
 
-    model = filters.CharFilter(field_name="model_version__name")
-    version = filters.CharFilter(field_name="model_version__version")
+    model = filters.CharFilter(field_name="name", method="of_versions")
+    version = filters.CharFilter(field_name="version", method="of_versions")
     study = filters.UUIDFilter(field_name="instance__series__study")
     patient = filters.UUIDFilter(field_name="instance__series__study__patient")
     instance = filters.UUIDFilter(field_name="instance")
@@ -53,6 +53,13 @@ class PredictionFilter(filters.FilterSet):
     class Meta:
         model = Prediction
         fields = ("reason_code", "shadow")
+
+    def of_versions(
+        self, queryset: models.QuerySet[Prediction], name: str, text: str
+    ) -> models.QuerySet[Prediction]:
+        """Keep the runs of the versions with this name or number."""
+        versions = ModelVersion.objects.filter(**{name: text})
+        return queryset.filter(model_version__in=list(versions))
 
     def with_positive(
         self, queryset: models.QuerySet[Prediction], name: str, label: str

@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
+from accounts.admin.lists import StoredValuesFilter
 from accounts.errors import ChestXError
 from patients.admin.common import (
     SEARCH_HELP,
@@ -52,6 +53,25 @@ class CorrectionForm(forms.ModelForm):
         return values
 
 
+class IdentifiedFilter(admin.SimpleListFilter):
+    """Filter patients by whether they are identified."""
+
+    title = _("patient")
+    parameter_name = "identified"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> Any:
+        """Return the choices."""
+        return (("no", _("unidentified")), ("yes", _("identified")))
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[Patient]
+    ) -> QuerySet[Patient]:
+        """Keep the patients of one kind."""
+        if self.value() not in ("yes", "no"):
+            return queryset
+        return queryset.filter(patient_id__isnull=self.value() == "no")
+
+
 @admin.register(Patient)
 class PatientAdmin(ArchiveAdmin):
     """Patients; each correction has a reason, keeps the old values, can be undone."""
@@ -67,7 +87,8 @@ class PatientAdmin(ArchiveAdmin):
         "sex",
         "studies_link",
     )
-    list_filter = ("issuer", "sex", ("patient_id", admin.EmptyFieldListFilter))
+    list_filter = (("issuer", StoredValuesFilter), "sex", IdentifiedFilter)
+    sortable_by = ("patient_id", "birth_date")
     search_fields = ("name_folded",)
     search_help_text = SEARCH_HELP
     fields = (

@@ -141,6 +141,7 @@ class StudyAdmin(ArchiveAdmin):
         "received_at",
     )
     list_select_related = ("patient", "department")
+    sortable_by = ("received_at", "accession_number", "study_date")
     search_fields = ("accession_number",)
     search_help_text = SEARCH_HELP
     fields = (

@@ -4,6 +4,7 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 from django_filters import rest_framework as filters
 
+from accounts.models import Department
 from patients.models import Instance, Patient, Priority, Series, Study, StudyFlag
 from patients.search import patients_found, patients_named, studies_found
 
@@ -68,7 +69,7 @@ class StudyFilter(filters.FilterSet):
         choices=[(p.name.lower(), p.label) for p in Priority],
         coerce=lambda word: Priority[word.upper()],
     )
-    department = filters.CharFilter(field_name="department__code")
+    department = filters.CharFilter(method="of_department")
     flag = filters.ChoiceFilter(choices=StudyFlag.choices, method="flagged")
     modality = filters.CharFilter(method="with_modality")
 
@@ -81,6 +82,13 @@ class StudyFilter(filters.FilterSet):
     ) -> QuerySet[Study]:
         """Keep the studies that match a search."""
         return studies.filter(studies_found(text).all_of("pk"))
+
+    def of_department(
+        self, studies: QuerySet[Study], name: str, code: str
+    ) -> QuerySet[Study]:
+        """Keep the studies of the department with this code."""
+        department = Department.objects.filter(code=code).first()
+        return studies.filter(department=department) if department else studies.none()
 
     def flagged(
         self, studies: QuerySet[Study], name: str, flag: str
