@@ -70,6 +70,11 @@ class Column:
             return term.desc(**nulls)
         return term.asc(**nulls)
 
+    def order_of_known(self, *, backwards: bool) -> OrderBy:
+        """Return the ORDER BY term for rows with a value, as an index has it."""
+        term = F(self.path)
+        return term.desc() if self.descending != backwards else term.asc()
+
     def beyond(self, value: Any, *, backwards: bool) -> Q:
         """Return the condition for rows strictly after a row with this value."""
         if value is None:
@@ -216,12 +221,32 @@ class Ordering:
         backwards = position is not None and position.backwards
         if position is not None:
             parts = [part.filter(self._beyond(position)) for part in parts]
-        terms = [column.order(backwards=backwards) for column in self.columns]
-        first, *others = (part.order_by(*terms)[:limit] for part in parts)
-        if others:
-            first = first.union(*others, all=True).order_by(*terms)[:limit]
-        rows = list(first)
+        rows: list[_Model] = []
+        for known in self._with_and_without_value(backwards=backwards):
+            left = limit - len(rows)
+            if not left:
+                break
+            terms = [column.order(backwards=backwards) for column in self.columns]
+            if self.columns[0].nullable:
+                terms[0] = self.columns[0].order_of_known(backwards=backwards)
+            first, *others = (
+                part.filter(known).order_by(*terms)[:left] for part in parts
+            )
+            if others:
+                first = first.union(*others, all=True).order_by(*terms)[:left]
+            rows += first
         return rows[::-1] if backwards else rows
+
+    def _with_and_without_value(self, *, backwards: bool) -> list[Q]:
+        """Return the conditions for the rows with, then without the first value.
+
+        Together in one order, nulls last, an index serves one direction only.
+        """
+        first = self.columns[0]
+        if not first.nullable:
+            return [Q()]
+        without = [Q(**{f"{first.path}__isnull": null}) for null in (False, True)]
+        return without[::-1] if backwards else without
 
     def _beyond(self, position: Position) -> Q:
         """Return the condition for the rows after a position (a row comparison)."""

@@ -32,7 +32,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.errors import InvalidInput
 from patients.identity import names
-from patients.models import SearchText
+from patients.models import Patient, SearchText
 from patients.models.search_text import NGrams
 
 MOST_WORDS = 8
@@ -147,21 +147,23 @@ class Found:
 
 def patients_found(text: str) -> Found:
     """Find patients by name, identifier, date of birth or accession number."""
-    return _found(Search.of(text), SearchText.objects.all(), "patient_id", _MOST_ROWS)
+    return _found(Search.of(text), "patient_id", _MOST_ROWS)
 
 
 def studies_found(text: str) -> Found:
     """Find studies by name, identifier, date of birth or accession number."""
-    studies = SearchText.objects.exclude(study=None)
-    return _found(Search.of(text), studies, "study_id", MOST_FOUND)
+    return _found(Search.of(text), "study_id", 2 * MOST_FOUND)
 
 
 def patients_named(text: str) -> Found:
     """Find patients by the words of their name only."""
-    persons = SearchText.objects.filter(study=None)
-    for word in names.fold(text).split()[:MOST_WORDS]:
-        persons = persons.filter(patient__name_folded__contains=word)
-    return _found(Search.of(text), persons, "patient_id", MOST_FOUND)
+    search = Search.of(text)
+    found = _found(search, "patient_id", _MOST_ROWS)
+    names_found = Patient.objects.filter(found.of("pk")).values_list(
+        "pk", "name_folded"
+    )
+    of_name = {key for key, name in names_found if search.matches(f" {name}")}
+    return Found(of_name, more=found.more)
 
 
 def studies_among(studies: Iterable[UUID], text: str) -> set[UUID]:
@@ -172,19 +174,18 @@ def studies_among(studies: Iterable[UUID], text: str) -> set[UUID]:
     return {study for study, text in rows if study and search.matches(text)}
 
 
-def _found(
-    search: Search, rows: QuerySet[SearchText], column: str, most_rows: int
-) -> Found:
+def _found(search: Search, column: str, most_rows: int) -> Found:
     """Find the keys of the rows that match, if they are not very many."""
     if not search.words:
         return Found((), more=False)
     if _estimate(search) > 2 * most_rows:
         return Found((), more=True)
-    matching = (rows & search.rows()).values_list(column, flat=True)
-    keys = _first(matching, most_rows + 1)
-    if len(keys) > most_rows or len(set(keys)) > MOST_FOUND:
+    rows = _first(search.rows().values_list(column, flat=True), most_rows + 1)
+    # A row of a patient has no study.
+    keys = {key for key in rows if key is not None}
+    if len(rows) > most_rows or len(keys) > MOST_FOUND:
         return Found((), more=True)
-    return Found(set(keys), more=False)
+    return Found(keys, more=False)
 
 
 def _estimate(search: Search) -> float:
@@ -203,7 +204,7 @@ def _estimate(search: Search) -> float:
     return rows * matching / _SAMPLE if matching >= _FEWEST_OF_SAMPLE else 0
 
 
-def _first(keys: QuerySet[SearchText, UUID | None], number: int) -> list[UUID]:
+def _first(keys: QuerySet[SearchText, UUID | None], number: int) -> list[UUID | None]:
     """Return the first keys of a query, planned as if all of them were wanted.
 
     Otherwise the planner reads the table for them, row by row. A bitmap in less memory

@@ -159,7 +159,7 @@ def admin_addresses(client: Client, searches: list[str]) -> list[str]:
         answer = client.get(reverse(name))
         if answer.status_code != HTTPStatus.OK:
             continue
-        shown = answer.context["cl"]
+        shown = answer.context_data["cl"]
         queries = [
             choice["query_string"]
             for chosen in shown.filter_specs

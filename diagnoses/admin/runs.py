@@ -248,8 +248,8 @@ class HeatMapAdmin(AuditedAdmin):
     list_display = ("finding", "rows", "columns", "scale")
     list_select_related = ("finding",)
     search_keys = ("finding", "finding__prediction")
-    # The search is by key; Django shows its form only if there are search fields.
-    search_fields = ("finding__pk__exact",)
+    # By key only; without search fields Django shows no form.
+    search_fields = search_keys
     search_help_text = _("The key of a finding or a run.")
     ordering = ("finding_id",)
     sortable_by = ()
@@ -277,7 +277,7 @@ class WorklistEntryAdmin(AuditedAdmin):
         "flagged",
         "received_at",
     )
-    list_filter = ("status", "priority", "flagged", "department")
+    list_filter = ("status", "priority", "department")
     list_select_related = ("study", "department")
     search_keys = ("study", "study__patient")
     search_fields = (

@@ -34,8 +34,10 @@ _SIZES = {str(size): size for size in SIZES}
 class PredictionFilter(filters.FilterSet):
     """Which predictions to list."""
 
-    model = filters.CharFilter(field_name="name", method="of_versions")
-    version = filters.CharFilter(field_name="version", method="of_versions")
+    model = filters.CharFilter(field_name="model_version__name", method="of_versions")
+    version = filters.CharFilter(
+        field_name="model_version__version", method="of_versions"
+    )
     study = filters.UUIDFilter(field_name="instance__series__study")
     patient = filters.UUIDFilter(field_name="instance__series__study__patient")
     instance = filters.UUIDFilter(field_name="instance")
@@ -55,10 +57,11 @@ class PredictionFilter(filters.FilterSet):
         fields = ("reason_code", "shadow")
 
     def of_versions(
-        self, queryset: models.QuerySet[Prediction], name: str, text: str
+        self, queryset: models.QuerySet[Prediction], path: str, text: str
     ) -> models.QuerySet[Prediction]:
         """Keep the runs of the versions with this name or number."""
-        versions = ModelVersion.objects.filter(**{name: text})
+        field = path.removeprefix("model_version__")
+        versions = ModelVersion.objects.filter(**{field: text})
         return queryset.filter(model_version__in=list(versions))
 
     def with_positive(

@@ -140,7 +140,7 @@ class StudyAdmin(ArchiveAdmin):
         "department",
         "received_at",
     )
-    list_select_related = ("patient", "department")
+    list_select_related = ("patient",)
     sortable_by = ("received_at", "accession_number", "study_date")
     search_fields = ("accession_number",)
     search_help_text = SEARCH_HELP
@@ -170,6 +170,10 @@ class StudyAdmin(ArchiveAdmin):
         "series_link",
     )
     readonly_fields = fields
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Study]:
+        """Return the studies; the few departments are read once for a page."""
+        return super().get_queryset(request).prefetch_related("department")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Study], search_term: str
@@ -325,8 +329,14 @@ class IdentityDiscrepancyAdmin(ArchiveAdmin):
     list_display = ("created_at", "study_link", "attribute", "received", "recorded")
     list_filter = ("attribute", "created_at")
     list_select_related = ("study",)
-    search_fields = ("received__startswith", "recorded__startswith")
-    search_help_text = _("The beginning of a value.")
+    ordering = ("-created_at", "-id")
+    sortable_by = ("created_at",)
+    search_keys = ("study",)
+    search_fields = (
+        "study__accession_number__exact",
+        "study__patient__patient_id__exact",
+    )
+    search_help_text = _("The key of a study, an accession number or an MRN.")
     fields = ("study_link", "attribute", "received", "recorded", "created_at")
     readonly_fields = fields
 

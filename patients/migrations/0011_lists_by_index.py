@@ -263,4 +263,17 @@ class Migration(migrations.Migration):
                 opclasses=("text_pattern_ops",),
             ),
         ),
+        migrations.AddIndex(
+            model_name="identitydiscrepancy",
+            index=models.Index(
+                fields=["-created_at", "-id"], name="discrepancy_newest"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="identitydiscrepancy",
+            index=models.Index(
+                fields=["attribute", "-created_at", "-id"],
+                name="discrepancy_of_attribute",
+            ),
+        ),
     ]
