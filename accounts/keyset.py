@@ -60,6 +60,11 @@ class Column:
         """Whether rows may lack a value; those come last in either direction."""
         return self.field.null
 
+    @property
+    def distinguishes(self) -> bool:
+        """Whether no two rows have the same value, so that no key need follow."""
+        return self.path in ("pk", self.field.name) and self.field.unique
+
     def order(self, *, backwards: bool) -> OrderBy:
         """Return the ORDER BY term; it names nulls only if there can be any."""
         nulls: dict[str, bool] = {}
@@ -166,7 +171,7 @@ class Ordering:
             FieldDoesNotExist: A term is no field that rows can be paged by.
         """
         columns = [Column.of(model, term) for term in terms]
-        if not any(column.path in ("pk", "id") for column in columns):
+        if not any(column.distinguishes for column in columns):
             descending = bool(columns) and columns[-1].descending
             columns.append(Column.of(model, "-pk" if descending else "pk"))
         return cls(tuple(columns))

@@ -121,6 +121,12 @@ DATABASES["default"] |= {
     "CONN_HEALTH_CHECKS": True,
     "ATOMIC_REQUESTS": False,
 }
+# Every query reads few rows by an index: parallel plans and compilation only cost time,
+# and a random page costs little more than the next one (memory or a solid-state disk).
+DATABASES["default"].setdefault("OPTIONS", {}).setdefault(
+    "options",
+    "-c max_parallel_workers_per_gather=0 -c jit=off -c random_page_cost=1.1",
+)
 SESSION_ENGINE = "django.contrib.sessions.backends.db"
 SESSION_COOKIE_AGE = env.int("SESSION_HOURS", 10) * 3600
 SESSION_COOKIE_SAMESITE = "Lax"

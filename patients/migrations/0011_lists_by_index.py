@@ -276,4 +276,10 @@ class Migration(migrations.Migration):
                 name="discrepancy_of_attribute",
             ),
         ),
+        migrations.AddIndex(
+            model_name="study",
+            index=models.Index(
+                fields=["patient", "department"], name="study_of_patient_in"
+            ),
+        ),
     ]

@@ -284,6 +284,7 @@ class Study(models.Model):
                 fields=("department", "-received_at", "-id"), name="study_of_department"
             ),
             models.Index(fields=("department", "id"), name="study_in_department"),
+            models.Index(fields=("patient", "department"), name="study_of_patient_in"),
             # Each order and each filter of the lists.
             models.Index(fields=("accession_number", "id"), name="study_by_accession"),
             models.Index(fields=("study_date", "id"), name="study_by_date"),
