@@ -20,6 +20,7 @@ from patients.identity import names
 from patients.models import Instance, Study
 
 STUDIES_A_PATIENT = 4
+_WORDS = 100
 # Of patient IDs, accession numbers and the names of files.
 ISSUER = "MADE-UP"
 _THRESHOLD = 0.5
@@ -275,6 +276,30 @@ def fill(total: int, say: Callable[[str], None]) -> int:
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE")
     return total - first
+
+
+def some_words() -> dict[str, list[str]]:
+    """Return names, numbers and keys of a hundred studies, to search for."""
+    total = Study.objects.filter(accession_issuer=ISSUER).count()
+    step = max(1, total // STUDIES_A_PATIENT // _WORDS)
+    identifiers = [f"MRN-{step * number:08d}" for number in range(_WORDS)]
+    of_persons = Study.objects.filter(
+        patient__patient_id__in=identifiers, accession_issuer=ISSUER
+    )
+    studies = list(
+        of_persons.select_related("patient")
+        .order_by("patient_id", "pk")
+        .distinct("patient_id")
+    )
+    persons = [study.patient for study in studies]
+    return {
+        "names": [f"{p.given_name} {p.family_name}" for p in persons],
+        "identifiers": [str(p.patient_id) for p in persons],
+        "birth_dates": [str(p.birth_date) for p in persons],
+        "patients": [str(p.pk) for p in persons],
+        "accession_numbers": [study.accession_number for study in studies],
+        "studies": [str(study.pk) for study in studies],
+    }
 
 
 def _values(first: int, total: int) -> dict[str, object]:
