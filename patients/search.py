@@ -231,7 +231,8 @@ def _ways(word: str) -> tuple[tuple[str, ...], ...]:
     # No value in the record has NUL, and PostgreSQL refuses it.
     word = word.replace("\x00", "\ufffd")
     ways = [[word.translate(_ASCII_LOWER)]]
-    if any(character.isalpha() for character in word):
+    # A word with digits is no name: the parts of MRN-1 would be found apart.
+    if not any(character.isdigit() for character in word):
         ways += [names.fold(spelling).split() for spelling in names.spellings(word)]
     ways += [[born.isoformat()] for born in dates_written(word)]
     parts = (tuple(_part(part) for part in way[:MOST_WORDS]) for way in ways if way)

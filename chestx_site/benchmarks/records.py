@@ -45,10 +45,12 @@ Jensen Sørensen Hansen Åkerlund Lindström Virtanen Okafor Adeyemi Mwangi Abdu
 Öztürk Demir Ivanova Petrov Popescu Papadopoulos Dubois Lefèvre Moreau Van-der-Berg
 """.split()  # noqa: SIM905 - as a text
 _GIVEN = """
-Johanna Maria Anna Lena Emma Mia Sophie Laura Julia Katharina Ingrid Ursula Renate Helga
-Fatima Aisha Zeynep Priya Mei Yuki Olga Elena Chiara Lucía Carmen Camille Astrid Agnieszka
+Johanna Maria Anna Lena Emma Mia Sophie Laura Julia Katharina Ingrid Ursula Renate
+Helga Fatima Aisha Zeynep Priya Mei Yuki Olga Elena Chiara Lucía Carmen Camille Astrid
+Agnieszka
 Peter Michael Thomas Andreas Stefan Jürgen Jörg Günther Lukas Paul Felix Noah Karl Heinz
-Mohammed Ahmed Mehmet Raj Wei Hiroshi Ivan Dmitri Marco José Luis Pierre Lars Søren Piotr
+Mohammed Ahmed Mehmet Raj Wei Hiroshi Ivan Dmitri Marco José Luis Pierre Lars Søren
+Piotr
 """.split()  # noqa: SIM905 - as a text
 
 # Every value of a study that more than one table needs; `number` counts from 0.
@@ -88,7 +90,8 @@ INSERT INTO patients_patient (id, patient_id, issuer, family_name, given_name,
     birth_date, sex)
 SELECT patient, 'MRN-' || lpad(person::text, 8, '0'), %(issuer)s,
     coalesce(rare, common.family), common.given, '', '', '', '', '',
-    CASE WHEN rare IS NULL THEN common.folded ELSE lower(rare) || ' ' || common.folded_given END,
+    CASE WHEN rare IS NULL THEN common.folded
+        ELSE lower(rare) || ' ' || common.folded_given END,
     date '1930-01-01' + floor(random() * 32000)::int,
     (ARRAY['M', 'F'])[1 + floor(random() * 2)::int]
 FROM (
@@ -96,7 +99,9 @@ FROM (
         SELECT initcap(string_agg(
             (ARRAY['ba','re','li','mo','tu','ka','ze','vi','no','su','da','ge','pi','fo',
                 'ru','sha','the','ri','ko','ul'])[1 + floor(random() * 20)::int]
-            || CASE WHEN syllable = 3 THEN (ARRAY['n','r','s','','k'])[1 + floor(random() * 5)::int] ELSE '' END, ''))
+            || CASE WHEN syllable = 3
+                THEN (ARRAY['n','r','s','','k'])[1 + floor(random() * 5)::int]
+                ELSE '' END, ''))
         FROM generate_series(1, 3) AS syllable WHERE person IS NOT NULL
     ) END AS rare, 1 + floor(power(random(), 2) * %(names)s)::int AS name
     FROM (SELECT DISTINCT person, patient FROM made_up) AS persons
@@ -115,8 +120,9 @@ INSERT INTO patients_study (id, patient_id, study_instance_uid, received_patient
     received_issuer, received_name, received_sex, accession_number, accession_issuer,
     study_date, timezone_offset, description, referring_physician, priority,
     department_id, flags, received_at)
-SELECT study, patient, '2.25.' || (%(uid)s + number), 'MRN-' || lpad(person::text, 8, '0'),
-    %(issuer)s, '', '', 'ACC' || lpad((number * 7919 %% 100000000)::text, 8, '0'), %(issuer)s, at::date, '',
+SELECT study, patient, '2.25.' || (%(uid)s + number),
+    'MRN-' || lpad(person::text, 8, '0'), %(issuer)s, '', '',
+    'ACC' || lpad((number * 7919 %% 100000000)::text, 8, '0'), %(issuer)s, at::date, '',
     CASE WHEN modality = 'MR' THEN 'MR brain' ELSE 'Chest PA' END, '', priority,
     department, CASE WHEN flag IS NULL THEN '{}' ELSE ARRAY[flag] END, at
 FROM made_up
@@ -136,15 +142,16 @@ INSERT INTO patients_instance (id, series_id, sop_instance_uid, sop_class_uid,
     pixel_sha256, hash_rule, header, received_at)
 SELECT instance, series, '2.25.' || (3 * %(uid)s + number),
     '1.2.840.10008.5.1.4.1.1.1.1', '1.2.840.10008.1.2.1', 1, 'PA', 2000, 2000, 1,
-    'MONOCHROME2', '', 'received', true, number %% 50 = 0, number %% 20 = 0, 8000000, '', digest, digest, digest,
-    digest, 1, '{}', at
+    'MONOCHROME2', '', 'received', true, number %% 50 = 0, number %% 20 = 0, 8000000, '',
+    digest, digest, digest, digest, 1, '{}', at
 FROM made_up
 """,
     """
 INSERT INTO patients_upload (id, user_id, source, original_name, sha256, size_bytes,
     outcome, reason_code, reason_message, reason_params, reason, instance_id,
     department_id, conflicts_with_id, submitted_identity, resolution, created_at)
-SELECT gen_random_uuid(), %(user)s, CASE WHEN number %% 3 = 0 THEN 'web' ELSE 'rest' END,
+SELECT gen_random_uuid(), %(user)s,
+    CASE WHEN number %% 3 = 0 THEN 'web' ELSE 'rest' END,
     'image-' || number || '.dcm', digest, 8000000, outcome, reason, reason, '{}', '',
     CASE WHEN outcome IN ('stored', 'duplicate') THEN instance END, department,
     CASE WHEN outcome = 'conflict' THEN instance END, '{}', '', at
@@ -169,7 +176,8 @@ SELECT CASE WHEN label.number = strongest + 1 THEN finding ELSE gen_random_uuid(
 FROM made_up
     CROSS JOIN unnest(%(labels)s::text[]) WITH ORDINALITY AS label(name, number)
     CROSS JOIN LATERAL (
-        SELECT CASE WHEN label.number = strongest + 1 THEN probability ELSE 0.01 END AS score
+        SELECT CASE WHEN label.number = strongest + 1 THEN probability
+            ELSE 0.01 END AS score
     ) AS scores
 WHERE status = 'succeeded'
 """,
@@ -185,7 +193,8 @@ INSERT INTO diagnoses_prediction (id, instance_id, frame, model_version_id, run,
     lost_workers, worker, queued_at, not_before, started_at, finished_at, milliseconds,
     pixel_sha256, input_sha256, provenance)
 SELECT prediction, instance, 0, %(model)s, 1, false, status,
-    CASE status WHEN 'failed' THEN 'worker_lost' WHEN 'rejected' THEN 'not_a_chest' ELSE '' END,
+    CASE status WHEN 'failed' THEN 'worker_lost' WHEN 'rejected' THEN 'not_a_chest'
+        ELSE '' END,
     '', '{}', '', priority, 1, 0, 'made up', at, at + interval '100 years', at,
     CASE WHEN status <> 'queued' THEN at END, 20, digest, digest, '{}'
 FROM made_up
@@ -226,7 +235,7 @@ WHERE NOT indisunique AND indrelid = ANY(%s::regclass[]) ORDER BY 1
 _UID = 10**30
 
 
-class NotMadeUp(Exception):
+class NotMadeUpError(Exception):
     """The record has images of patients, or is in production."""
 
 
@@ -241,10 +250,10 @@ def fill(total: int, say: Callable[[str], None]) -> int:
         How many were added.
 
     Raises:
-        NotMadeUp: In production, or where an image is not synthetic.
+        NotMadeUpError: In production, or where an image is not synthetic.
     """
     if settings.PRODUCTION or Instance.objects.filter(synthetic=False).exists():
-        raise NotMadeUp(
+        raise NotMadeUpError(
             gettext(
                 "Only a record for development with made-up images can be filled: this "
                 "one is in production or has images of patients."

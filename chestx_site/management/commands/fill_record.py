@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.translation import gettext
 
-from chestx_site.benchmarks.records import NotMadeUp, fill, some_words
+from chestx_site.benchmarks.records import NotMadeUpError, fill, some_words
 
 
 class Command(BaseCommand):
@@ -36,7 +36,7 @@ class Command(BaseCommand):
         """Fill the record, and say how many studies were added."""
         try:
             added = fill(options["studies"], self.stdout.write)
-        except NotMadeUp as error:
+        except NotMadeUpError as error:
             raise CommandError(str(error)) from error
         if options["words"]:
             text = json.dumps(some_words())
