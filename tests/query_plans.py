@@ -122,7 +122,7 @@ def rest_addresses(searches: list[str]) -> list[str]:
     """Return each REST list with each filter and each order."""
     addresses = []
     for prefix, viewset, _name in router.registry:
-        lists = [{}]
+        lists: list[dict[str, object]] = [{}]
         terms = getattr(viewset, "ordering_fields", ())
         lists += [{"ordering": f"{way}{term}"} for term in terms for way in ("", "-")]
         chosen = getattr(viewset, "filterset_class", None)

@@ -99,7 +99,7 @@ class AuditedAdmin(admin.ModelAdmin):
             search_term,
             keys=self.search_keys,
             lookups=tuple(self.get_search_fields(request)),
-            ordering=tuple(self.get_ordering(request) or self.opts.ordering),
+            ordering=self.get_ordering(request) or self.opts.ordering or (),
         )
         return found, False
 

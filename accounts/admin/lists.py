@@ -1,7 +1,7 @@
 """Lists of the admin over very large tables: filters, counts and searches by index."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django.contrib import admin
@@ -41,7 +41,10 @@ class StoredValuesFilter(admin.AllValuesFieldListFilter):
         field_path: str,
     ) -> None:
         super().__init__(field, request, params, model, model_admin, field_path)
-        self.lookup_choices = _values(model._base_manager.all(), field_path)
+        # Django's are a query for all rows; its pages only iterate over them.
+        self.lookup_choices = cast(
+            "QuerySet[Any, Any]", _values(model._base_manager.all(), field_path)
+        )
 
 
 def _values(rows: QuerySet[Any], name: str) -> list[Any]:
@@ -66,7 +69,7 @@ def found_rows(
     *,
     keys: Sequence[str],
     lookups: Sequence[str],
-    ordering: Sequence[str],
+    ordering: Sequence[Any],
 ) -> QuerySet[Any]:
     """Return the rows that a term finds, at most MOST_LISTED for each lookup.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -142,8 +143,8 @@ INSERT INTO patients_instance (id, series_id, sop_instance_uid, sop_class_uid,
     pixel_sha256, hash_rule, header, received_at)
 SELECT instance, series, '2.25.' || (3 * %(uid)s + number),
     '1.2.840.10008.5.1.4.1.1.1.1', '1.2.840.10008.1.2.1', 1, 'PA', 2000, 2000, 1,
-    'MONOCHROME2', '', 'received', true, number %% 50 = 0, number %% 20 = 0, 8000000, '',
-    digest, digest, digest, digest, 1, '{}', at
+    'MONOCHROME2', '', 'received', true, number %% 50 = 0, number %% 20 = 0, 8000000,
+    '', digest, digest, digest, digest, 1, '{}', at
 FROM made_up
 """,
     """
@@ -311,7 +312,7 @@ def some_words() -> dict[str, list[str]]:
     }
 
 
-def _values(first: int, total: int) -> dict[str, object]:
+def _values(first: int, total: int) -> dict[str, Any]:
     """Return the values of the statements."""
     model = ModelVersion.objects.get(
         name=settings.DEFAULT_MODEL, state=ModelVersion.State.ACTIVE
