@@ -231,7 +231,7 @@ class AuditEventAdmin(AuditedAdmin):
     )
     search_keys = ("object_uuid", "actor_uuid", "subjects__patient_uuid")
     search_fields = ("actor_name__exact",)
-    sortable_by = ("moment",)
+    sortable_by = ()
     search_help_text = _("A user name, or the key of a user, object or patient.")
     inlines = (AuditSubjectInline,)
     fields = (

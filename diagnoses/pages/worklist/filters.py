@@ -73,7 +73,7 @@ def bounded_count(parts: Sequence[Entries]) -> BoundedCount:
     counted = 0
     for part in parts:
         # In an order that an index has: without one, the table itself would be read.
-        newest = part.order_by("-received_at", "-study")
+        newest = part.order_by("-received_at", "-study_id")
         counted += newest[: MOST_COUNTED - counted].count()
         if counted >= MOST_COUNTED:
             break
