@@ -113,8 +113,8 @@ JOIN unnest(%(families)s::text[], %(given)s::text[], %(folded)s::text[],
     ON common.number = persons.name
 ON CONFLICT DO NOTHING
 """
-# In this order: a finding may be refused once its run has ended, so it comes first. The
-# database checks references at the end of the transaction.
+# In this order: a finding may be refused once its run has ended, so it comes first.
+# References are checked at the end.
 _TABLES = (
     """
 INSERT INTO patients_study (id, patient_id, study_instance_uid, received_patient_id,
@@ -223,7 +223,8 @@ SELECT event.id, patient
 FROM made_up JOIN accounts_auditevent AS event ON event.object_uuid = study
 """,
 )
-# Indexes that are no constraints are built anew at the end: faster than row by row.
+# Indexes that are no constraints are built anew at the end, and references are checked
+# then: faster than row by row.
 _FILLED = [
     "patients_searchtext",
     *(statement.split()[2] for statement in (_PATIENTS, *_TABLES)),
@@ -231,6 +232,11 @@ _FILLED = [
 _PLAIN_INDEXES = """
 SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index
 WHERE NOT indisunique AND indrelid = ANY(%s::regclass[]) ORDER BY 1
+"""
+_FOREIGN_KEYS = """
+SELECT conrelid::regclass::text, quote_ident(conname), pg_get_constraintdef(oid)
+FROM pg_constraint
+WHERE contype = 'f' AND conrelid = ANY(%s::regclass[]) ORDER BY 1, 2
 """
 # UIDs are numbers: one range for each kind.
 _UID = 10**30
@@ -269,6 +275,10 @@ def fill(total: int, say: Callable[[str], None]) -> int:
         cursor.execute("SET LOCAL maintenance_work_mem = '512MB'")
         cursor.execute("SELECT setseed(0.5)")
         cursor.execute(_STUDIES, values)
+        cursor.execute(_FOREIGN_KEYS, [_FILLED])
+        references = cursor.fetchall()
+        for table, name, _definition in references:
+            cursor.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}")
         cursor.execute(_PLAIN_INDEXES, [_FILLED])
         indexes = cursor.fetchall()
         for name, _definition in indexes:
@@ -280,9 +290,10 @@ def fill(total: int, say: Callable[[str], None]) -> int:
                 gettext("%(table)s: %(rows)d rows")
                 % {"table": table, "rows": cursor.rowcount}
             )
-        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         for _name, definition in indexes:
             cursor.execute(definition)
+        for table, name, definition in references:
+            cursor.execute(f"ALTER TABLE {table} ADD CONSTRAINT {name} {definition}")
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE")
     return total - first
