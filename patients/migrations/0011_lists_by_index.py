@@ -282,4 +282,10 @@ class Migration(migrations.Migration):
                 fields=["patient", "department"], name="study_of_patient_in"
             ),
         ),
+        migrations.AddIndex(
+            model_name="study",
+            index=models.Index(
+                fields=["study_date", "-received_at", "-id"], name="study_of_date"
+            ),
+        ),
     ]

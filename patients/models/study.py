@@ -288,6 +288,9 @@ class Study(models.Model):
             # Each order and each filter of the lists.
             models.Index(fields=("accession_number", "id"), name="study_by_accession"),
             models.Index(fields=("study_date", "id"), name="study_by_date"),
+            models.Index(
+                fields=("study_date", "-received_at", "-id"), name="study_of_date"
+            ),
             *(
                 models.Index(
                     fields=("-received_at", "-id"),

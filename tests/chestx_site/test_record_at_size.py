@@ -27,7 +27,7 @@ from tests.query_plans import (
 
 pytestmark = pytest.mark.slow
 
-STUDIES = 20_000
+STUDIES = 200_000
 SEARCHES = [
     "m",
     "mu",
