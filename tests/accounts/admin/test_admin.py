@@ -14,6 +14,7 @@ from accounts.models import AuditEvent, AuditSubject, Role, Token, User
 from accounts.tokens import issue_token
 from diagnoses.models import Prediction
 from diagnoses.worklist import refresh_entry
+from patients.models import SearchText
 from tests.clients import person
 from tests.diagnoses.fakes import installed_model
 from tests.factories import (
@@ -62,8 +63,8 @@ def test_signing_out_of_the_admin_site_ends_the_session() -> None:
 
 def test_every_model_of_the_apps_is_registered() -> None:
     ours = {m for app in OURS for m in apps.get_app_config(app).get_models()}
-    # An event's patients are shown inside their event.
-    assert ours - set(admin.site._registry) == {AuditSubject}
+    # An event's patients are shown inside their event; search texts are an index.
+    assert ours - set(admin.site._registry) == {AuditSubject, SearchText}
 
 
 def _fill() -> None:
