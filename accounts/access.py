@@ -8,6 +8,7 @@ a department declares its `Visibility`.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Self, TypeVar
+from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser
 from django.db import models
@@ -153,8 +154,7 @@ def _limited(
             models.Exists(seen.filter(**{back: models.OuterRef(key)}))
         )
     elif limited:
-        own = user.departments.order_by().values("pk")
-        condition &= models.Q(**{f"{rule.department}__in": own})
+        condition &= models.Q(**{f"{rule.department}__in": _department_keys(user)})
         if also is not None:
             condition |= models.Q(**{rule.department: also})
     if rule.withheld and not may(user, rule.withheld_for, scopes=scopes):
@@ -172,6 +172,26 @@ class VisibleQuerySet(models.QuerySet[_Model], Generic[_Model]):
     ) -> Self:
         """Return those of the rows that the user may see: `visible` decides."""
         return visible(self, user, scopes)
+
+    def visible_parts(self, user: User | AnonymousUser) -> list[Self]:
+        """Return the visible rows in parts, each of which an index has in its order.
+
+        For unlimited roles there is one part, for others one for each department.
+        """
+        seen = self.visible_to(user)
+        if not isinstance(user, User) or user.role in UNLIMITED_ROLES:
+            return [seen]
+        department = self.model.visibility.department
+        return [seen.filter(**{department: key}) for key in _department_keys(user)]
+
+
+def _department_keys(user: User) -> list[UUID]:
+    """Return the keys of the user's departments.
+
+    They are written into queries: in a subquery the planner could not see whether a
+    department is large or small.
+    """
+    return list(user.departments.order_by("pk").values_list("pk", flat=True))
 
 
 def actions_of(user: User, *, scopes: Iterable[str] | None = None) -> frozenset[Action]:

@@ -81,6 +81,11 @@ class Column:
         """Whether rows may lack a value; those come last in either direction."""
         return self.field.null
 
+    @property
+    def distinguishes(self) -> bool:
+        """Whether no two rows have the same value, so that no key need follow."""
+        return self.path in ("pk", self.field.name) and self.field.unique
+
     def order(self, *, backwards: bool) -> OrderBy:
         """Return the ORDER BY term; it names nulls only if there can be any."""
         nulls: dict[str, bool] = {}
@@ -90,6 +95,11 @@ class Column:
         if self.descending != backwards:
             return term.desc(**nulls)
         return term.asc(**nulls)
+
+    def order_of_known(self, *, backwards: bool) -> OrderBy:
+        """Return the ORDER BY term for rows with a value, as an index has it."""
+        term = F(self.path)
+        return term.desc() if self.descending != backwards else term.asc()
 
     def beyond(self, value: Any, *, backwards: bool) -> Q:
         """Return the condition for rows strictly after a row with this value."""
@@ -187,7 +197,7 @@ class Ordering:
             FieldDoesNotExist: A term is no field that rows can be paged by.
         """
         columns = [Column.of(model, term) for term in terms]
-        if not any(column.path in ("pk", "id") for column in columns):
+        if not any(column.distinguishes for column in columns):
             descending = bool(columns) and columns[-1].descending
             columns.append(Column.of(model, "-pk" if descending else "pk"))
         return cls(model._meta.label, tuple(columns))
@@ -241,12 +251,50 @@ class Ordering:
         self, queryset: QuerySet[_Model], position: Position | None, *, limit: int
     ) -> list[_Model]:
         """Return the first rows after a position, or the last ones before it."""
+        return self.rows_of_parts([queryset], position, limit=limit)
+
+    def rows_of_parts(
+        self,
+        parts: Sequence[QuerySet[_Model]],
+        position: Position | None,
+        *,
+        limit: int,
+    ) -> list[_Model]:
+        """Return what `rows` does, of several querysets without rows in common.
+
+        Each is read in the order of its own index, and no further than `limit`.
+        """
+        if not parts:
+            return []
         backwards = position is not None and position.backwards
         if position is not None:
-            queryset = queryset.filter(self._beyond(position))
-        terms = [column.order(backwards=backwards) for column in self.columns]
-        rows = list(queryset.order_by(*terms)[:limit])
+            parts = [part.filter(self._beyond(position)) for part in parts]
+        rows: list[_Model] = []
+        for known in self._with_and_without_value(backwards=backwards):
+            left = limit - len(rows)
+            if not left:
+                break
+            terms = [column.order(backwards=backwards) for column in self.columns]
+            if self.columns[0].nullable:
+                terms[0] = self.columns[0].order_of_known(backwards=backwards)
+            first, *others = (
+                part.filter(known).order_by(*terms)[:left] for part in parts
+            )
+            if others:
+                first = first.union(*others, all=True).order_by(*terms)[:left]
+            rows += first
         return rows[::-1] if backwards else rows
+
+    def _with_and_without_value(self, *, backwards: bool) -> list[Q]:
+        """Return the conditions for the rows with, then without the first value.
+
+        Together in one order, nulls last, an index serves one direction only.
+        """
+        first = self.columns[0]
+        if not first.nullable:
+            return [Q()]
+        without = [Q(**{f"{first.path}__isnull": null}) for null in (False, True)]
+        return without[::-1] if backwards else without
 
     def _beyond(self, position: Position) -> Q:
         """Return the condition for the rows after a position (a row comparison)."""

@@ -208,6 +208,12 @@ class AuditEvent(models.Model):
             models.Index(fields=("-at", "-id"), name="audit_newest"),
             models.Index(fields=("actor_uuid", "-at"), name="audit_by_actor"),
             models.Index(fields=("object_uuid", "-at"), name="audit_by_object"),
+            # Each filter of the list, and the search by name.
+            models.Index(fields=("action", "-at", "-id"), name="audit_of_action"),
+            models.Index(fields=("outcome", "-at", "-id"), name="audit_of_outcome"),
+            models.Index(fields=("source", "-at", "-id"), name="audit_of_source"),
+            models.Index(fields=("object_kind", "-at", "-id"), name="audit_of_kind"),
+            models.Index(fields=("actor_name", "-at", "-id"), name="audit_of_name"),
         )
         constraints = (
             models.CheckConstraint(

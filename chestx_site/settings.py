@@ -137,6 +137,12 @@ DATABASES["default"] |= {
     "CONN_HEALTH_CHECKS": True,
     "ATOMIC_REQUESTS": False,
 }
+# Every query reads few rows by an index: parallel plans and compilation only cost time,
+# and a random page costs little more than the next one (memory or a solid-state disk).
+DATABASES["default"].setdefault("OPTIONS", {}).setdefault(
+    "options",
+    "-c max_parallel_workers_per_gather=0 -c jit=off -c random_page_cost=1.1",
+)
 # The role that owns the tables, for `migrate` only. Every other program uses the role
 # of DATABASE_URL, whose rights `chestx_site/database/privileges.py` lists.
 _owner_url = env.str("DATABASE_OWNER_URL", "")

@@ -20,6 +20,7 @@ from django.utils.http import urlencode
 
 from accounts import audit
 from accounts.access import Action, may, visible
+from accounts.admin.lists import BoundedPaginator, found_rows
 from accounts.api.audited import patient_keys
 from accounts.audit import AuditAction, AuditSource, Change
 
@@ -62,8 +63,10 @@ class AuditedAdmin(admin.ModelAdmin):
     link_lookups: Sequence[str] = ()
     kept_of_deleted: Sequence[str] = ()
     list_per_page = 50
-    # The full count is a second query over a hundred thousand rows.
+    paginator = BoundedPaginator
+    # Both would count whole tables.
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         """Return whether the index lists the model."""
@@ -130,15 +133,16 @@ class AuditedAdmin(admin.ModelAdmin):
         self, request: HttpRequest, queryset: models.QuerySet, search_term: str
     ) -> tuple[models.QuerySet, bool]:
         """Search by key if the term is a UUID, else by the model's search fields."""
-        try:
-            key = UUID(search_term.strip())
-        except ValueError:
-            return super().get_search_results(request, queryset, search_term)
-        matches = models.Q(pk__in=())
-        for lookup in self.search_keys:
-            matches |= models.Q(**{lookup: key})
-        # A lookup over many rows (an event's patients) may return a row many times.
-        return queryset.filter(matches), any("__" in path for path in self.search_keys)
+        if not search_term.strip():
+            return queryset, False
+        found = found_rows(
+            queryset,
+            search_term,
+            keys=self.search_keys,
+            lookups=tuple(self.get_search_fields(request)),
+            ordering=self.get_ordering(request) or self.opts.ordering or (),
+        )
+        return found, False
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None

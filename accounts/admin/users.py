@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.access import Action, is_staff_role
 from accounts.admin.audited import AuditedAdmin
+from accounts.admin.lists import StoredValuesFilter
 from accounts.audit import AuditAction, AuditSource
 from accounts.models import (
     AuditChange,
@@ -178,7 +179,7 @@ def _kind_names() -> dict[str, str]:
     }
 
 
-class NamedValuesFilter(admin.AllValuesFieldListFilter):
+class NamedValuesFilter(StoredValuesFilter):
     """A filter of audit events that shows the stored values in words."""
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
@@ -275,7 +276,8 @@ class AuditEventAdmin(AuditedAdmin):
         ("object_kind", NamedValuesFilter),
     )
     search_keys = ("object_uuid", "actor_uuid", "subjects__patient_uuid")
-    search_fields = ("actor_name",)
+    search_fields = ("actor_name__exact",)
+    sortable_by = ()
     search_help_text = _("A user name, or the key of a user, object or patient.")
     inlines = (AuditChangeInline, AuditSubjectInline)
     fields = (

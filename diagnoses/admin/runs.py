@@ -13,6 +13,7 @@ from django.utils.translation import ngettext
 
 from accounts.access import Action, may, signed_in_user
 from accounts.admin.audited import AuditedAdmin
+from accounts.admin.lists import StoredValuesFilter
 from accounts.audit import AuditSource
 from accounts.errors import ChestXError
 from diagnoses.models import Finding, HeatMap, Prediction, WorklistEntry
@@ -96,15 +97,16 @@ class PredictionAdmin(OfAImage):
         "shadow",
         "priority",
         "model_version",
-        "reason_code",
+        ("reason_code", StoredValuesFilter),
         "queued_at",
     )
+    sortable_by = ("queued_at", "finished_at")
     list_select_related = ("model_version", "instance__series__study")
     search_keys = ("id", "instance", "instance__series__study")
     search_fields = (
-        "=instance__sop_instance_uid",
-        "=instance__series__study__accession_number",
-        "=instance__series__study__patient__patient_id",
+        "instance__sop_instance_uid__exact",
+        "instance__series__study__accession_number__exact",
+        "instance__series__study__patient__patient_id__exact",
     )
     search_help_text = _("A key, a SOP Instance UID, an accession number or an MRN.")
     fields = (
@@ -193,15 +195,18 @@ class FindingAdmin(OfAImage):
         "run",
         "study",
     )
-    list_filter = ("positive", "calibrated", "label", "prediction__model_version")
+    # Without filters: there are many findings for each image, and an index for each
+    # filter would cost more than it gives. REST lists runs by positive findings.
+    ordering = ("prediction_id", "position")
+    sortable_by = ()
     list_select_related = (
         "prediction__model_version",
         "prediction__instance__series__study",
     )
     search_keys = ("prediction", "prediction__instance__series__study")
     search_fields = (
-        "=prediction__instance__series__study__accession_number",
-        "=prediction__instance__series__study__patient__patient_id",
+        "prediction__instance__series__study__accession_number__exact",
+        "prediction__instance__series__study__patient__patient_id__exact",
     )
     search_help_text = _("The key of a run, an accession number or an MRN.")
     fields = (
@@ -243,8 +248,11 @@ class HeatMapAdmin(AuditedAdmin):
     list_display = ("finding", "rows", "columns", "scale")
     list_select_related = ("finding",)
     search_keys = ("finding", "finding__prediction")
-    search_fields = ("=finding__label",)
-    search_help_text = _("The key of a finding or a run, or a label.")
+    # By key only; without search fields Django shows no form.
+    search_fields = search_keys
+    search_help_text = _("The key of a finding or a run.")
+    ordering = ("finding_id",)
+    sortable_by = ()
     fields = ("finding", "rows", "columns", "scale")
     readonly_fields = fields
 
@@ -270,10 +278,15 @@ class WorklistEntryAdmin(AuditedAdmin):
         "label",
         "received_at",
     )
-    list_filter = ("status", "priority", "flagged", "department")
+    list_filter = ("status", "priority", "department")
     list_select_related = ("study", "department")
     search_keys = ("study", "study__patient")
-    search_fields = ("=study__accession_number", "=study__patient__patient_id")
+    search_fields = (
+        "study__accession_number__exact",
+        "study__patient__patient_id__exact",
+    )
+    ordering = ("-received_at", "-study_id")
+    sortable_by = ("received_at",)
     search_help_text = _("An accession number or an MRN.")
     fields = (
         "study",

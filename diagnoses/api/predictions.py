@@ -32,7 +32,7 @@ from diagnoses.heat_maps import (
     overlay_picture,
 )
 from diagnoses.messages import FIELD_PROBLEM
-from diagnoses.models import Prediction
+from diagnoses.models import ModelVersion, Prediction
 from diagnoses.worker.retries import retry_for
 from ml.labels import NOTHING_FOUND_LABELS
 from patients.models import Priority
@@ -43,8 +43,10 @@ _SIZES = {str(size): size for size in SIZES}
 class PredictionFilter(KeyFilterSet):
     """Which predictions to list."""
 
-    model = filters.CharFilter(field_name="model_version__name")
-    version = filters.CharFilter(field_name="model_version__version")
+    model = filters.CharFilter(field_name="model_version__name", method="of_versions")
+    version = filters.CharFilter(
+        field_name="model_version__version", method="of_versions"
+    )
     study = filters.UUIDFilter(
         field_name="instance__series__study", method="of_patient"
     )
@@ -77,6 +79,14 @@ class PredictionFilter(KeyFilterSet):
         if not may(self.request.user, Action.READ_PATIENTS):
             return queryset.none()
         return queryset.filter(**{path: key})
+
+    def of_versions(
+        self, queryset: models.QuerySet[Prediction], path: str, text: str
+    ) -> models.QuerySet[Prediction]:
+        """Keep the runs of the versions with this name or number."""
+        field = path.removeprefix("model_version__")
+        versions = ModelVersion.objects.filter(**{field: text})
+        return queryset.filter(model_version__in=list(versions))
 
     def with_positive(
         self, queryset: models.QuerySet[Prediction], name: str, label: str

@@ -254,7 +254,7 @@ class UploadSerializer(serializers.ModelSerializer):
             upload: An `Upload`, annotated with `image_visible`.
         """
         shown = super().to_representation(upload)
-        if not upload.image_visible:
+        if not upload.visible_image:
             shown |= dict.fromkeys(("patient", "study", "instance"))
         return shown
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 from uuid import UUID
 
 from django.db import models
-from django.db.models import Exists, OuterRef
+from django.db.models import OuterRef, Subquery
 from django.utils.translation import gettext
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import OpenApiResponse, extend_schema
@@ -72,7 +72,7 @@ class UploadFilter(KeyFilterSet):
         self, uploads: models.QuerySet[Upload], path: str, key: UUID
     ) -> models.QuerySet[Upload]:
         """Keep the uploads whose image the caller may see."""
-        return uploads.filter(models.Q(image_visible=True), **{path: key})
+        return uploads.filter(models.Q(visible_image__isnull=False), **{path: key})
 
 
 class SessionAfterRoleCheck(SessionAuthentication):
@@ -103,7 +103,9 @@ class UploadViewSet(
     ordering = ("-created_at",)
 
     def get_queryset(self) -> models.QuerySet[Upload]:
-        """Return the visible uploads, each with whether its image is visible, too.
+        """Return the visible uploads, each with the key of its image if visible, too.
+
+        As a subquery with a limit, for each row shown: EXISTS reads all images first.
 
         A user who sent a copy of another department's image sees the upload, but not
         the patient.
@@ -112,7 +114,7 @@ class UploadViewSet(
         images = Instance.objects.visible_to(user).filter(pk=OuterRef("instance_id"))
         return (
             Upload.objects.visible_to(user)
-            .annotate(image_visible=Exists(images))
+            .annotate(visible_image=Subquery(images.values("pk")[:1]))
             .select_related("user", "instance__series__study")
             .defer("instance__header")
         )

@@ -208,6 +208,26 @@ class Prediction(models.Model):
                 condition=Q(status="running"),
             ),
             models.Index(fields=("-queued_at", "-id"), name="prediction_newest"),
+            # Each order and each filter of the lists.
+            models.Index(
+                fields=("status", "-queued_at", "-id"), name="prediction_of_status"
+            ),
+            models.Index(
+                fields=("reason_code", "-queued_at", "-id"), name="prediction_of_reason"
+            ),
+            models.Index(
+                fields=("priority", "-queued_at", "-id"), name="prediction_of_priority"
+            ),
+            models.Index(
+                fields=("shadow", "-queued_at", "-id"), name="prediction_of_shadow"
+            ),
+            models.Index(
+                fields=("model_version", "-queued_at", "-id"),
+                name="prediction_of_version",
+            ),
+            models.Index(fields=("finished_at", "id"), name="prediction_by_end"),
+            models.Index(fields=("priority", "id"), name="prediction_by_priority"),
+            models.Index(fields=("status", "id"), name="prediction_by_status"),
         )
 
     def __str__(self) -> str:
@@ -287,7 +307,7 @@ class Finding(models.Model):
     class Meta:
         verbose_name = _("finding")
         verbose_name_plural = _("findings")
-        ordering = ("prediction", "position")
+        ordering = ("prediction_id", "position")
         constraints = (
             models.UniqueConstraint(
                 fields=("prediction", "label"), name="finding_once_per_label"
@@ -300,6 +320,13 @@ class Finding(models.Model):
                 condition=Q(positive=True, probability__gte=F("threshold"))
                 | Q(positive=False, probability__lt=F("threshold")),
                 name="finding_positive_at_threshold",
+            ),
+        )
+        indexes = (
+            models.Index(
+                fields=("label", "prediction"),
+                name="finding_positive",
+                condition=Q(positive=True),
             ),
         )
 

@@ -36,6 +36,7 @@ class WorklistEntry(models.Model):
         Department,
         on_delete=models.PROTECT,
         related_name="+",
+        db_index=False,
         verbose_name=_("department"),
     )
     priority = models.PositiveSmallIntegerField(
@@ -146,6 +147,36 @@ class WorklistEntry(models.Model):
                 condition=Q(images_waiting__gt=0),
             ),
             models.Index(fields=("models_in_use",), name="worklist_models_in_use"),
+            models.Index(
+                fields=("-received_at", "-study"),
+                name="worklist_unread",
+                condition=Q(status__in=("rejected", "failed")),
+            ),
+            # The same for each department, and the studies that a search found.
+            models.Index(fields=("department", "study"), name="worklist_department"),
+            models.Index(
+                fields=("department", "-received_at", "-study"),
+                name="worklist_department_newest",
+            ),
+            models.Index(
+                fields=("department", "-priority", "received_at", "study"),
+                name="worklist_department_priority",
+            ),
+            models.Index(
+                fields=("department", "-received_at", "-study"),
+                name="worklist_department_flagged",
+                condition=Q(flagged=True),
+            ),
+            models.Index(
+                fields=("department", "-received_at", "-study"),
+                name="worklist_department_waiting",
+                condition=Q(images_waiting__gt=0),
+            ),
+            models.Index(
+                fields=("department", "-received_at", "-study"),
+                name="worklist_department_unread",
+                condition=Q(status__in=("rejected", "failed")),
+            ),
         )
 
     def __str__(self) -> str:

@@ -39,7 +39,7 @@ def history(request: PageRequest, patient_id: UUID) -> HttpResponse:
     visible = WorklistEntry.objects.visible_to(request.user)
     entries = visible.filter(study__patient=patient)
     shown = page(
-        entries,
+        [entries],
         sort=Sort.NEWEST,
         after=after,
         reader=request.user,

@@ -7,6 +7,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from accounts.admin.lists import StoredValuesFilter
 from patients.admin.common import ArchiveAdmin, link_to, list_link
 from patients.models import Instance, Series
 
@@ -25,8 +26,10 @@ class SeriesAdmin(ArchiveAdmin):
         "view_position",
         "series_number",
     )
-    list_filter = ("modality",)
+    list_filter = (("modality", StoredValuesFilter),)
     list_select_related = ("study",)
+    ordering = ("series_instance_uid",)
+    sortable_by = ()
     search_fields = ("series_instance_uid__startswith",)
     search_help_text = _("The beginning of a Series Instance UID.")
     fields = (
@@ -79,6 +82,8 @@ class InstanceAdmin(ArchiveAdmin):
     list_display_links = ("received_at", "sop_instance_uid")
     list_filter = ("origin", "synthetic", "picture", "lossy", "received_at")
     list_select_related = ("series",)
+    ordering = ("-received_at", "-id")
+    sortable_by = ("received_at", "sop_instance_uid")
     search_fields = ("sop_instance_uid__startswith", "object_sha256__startswith")
     search_help_text = _(
         "The beginning of a SOP Instance UID or of the SHA-256 of the object."

@@ -2,16 +2,24 @@
 
 from uuid import UUID
 
+from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts.access import Action, may
 from accounts.admin.audited import AuditedAdmin
 from accounts.models import User
+from patients.search import MOST_FOUND, Found
+
+SEARCH_HELP = _(
+    "Parts of a name, of a patient ID or of an accession number, or a date of birth."
+)
 
 
 def link_to(row: Model | None) -> str | SafeString:
@@ -26,6 +34,16 @@ def list_link(model: type[Model], lookup: str, key: UUID, words: str) -> SafeStr
     """Return a link to an admin list, filtered by a lookup."""
     name = f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist"
     return format_html('<a href="{}?{}={}">{}</a>', reverse(name), lookup, key, words)
+
+
+def warn_of_more(page: admin.ModelAdmin, request: HttpRequest, found: Found) -> Found:
+    """Tell the user if more rows match a search than it found."""
+    if found.more:
+        sentence = gettext(
+            "More than %(most)d rows match. Search for more or longer words."
+        )
+        page.message_user(request, sentence % {"most": MOST_FOUND}, messages.WARNING)
+    return found
 
 
 def signed_in(request: HttpRequest) -> User:

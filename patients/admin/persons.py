@@ -14,9 +14,17 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
+from accounts.admin.lists import StoredValuesFilter
 from accounts.audit import Change
 from accounts.errors import ChestXError
-from patients.admin.common import ArchiveAdmin, link_to, list_link, signed_in
+from patients.admin.common import (
+    SEARCH_HELP,
+    ArchiveAdmin,
+    link_to,
+    list_link,
+    signed_in,
+    warn_of_more,
+)
 from patients.identity import corrections, names
 from patients.models import Patient, PatientCorrection, Study
 from patients.search import patients_found
@@ -47,6 +55,25 @@ class CorrectionForm(forms.ModelForm):
         return values
 
 
+class IdentifiedFilter(admin.SimpleListFilter):
+    """Filter patients by whether they are identified."""
+
+    title = _("patient")
+    parameter_name = "identified"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> Any:
+        """Return the choices."""
+        return (("no", _("unidentified")), ("yes", _("identified")))
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[Patient]
+    ) -> QuerySet[Patient]:
+        """Keep the patients of one kind."""
+        if self.value() not in ("yes", "no"):
+            return queryset
+        return queryset.filter(patient_id__isnull=self.value() == "no")
+
+
 @admin.register(Patient)
 class PatientAdmin(ArchiveAdmin):
     """Patients; each correction has a reason, keeps the old values, can be undone."""
@@ -62,9 +89,10 @@ class PatientAdmin(ArchiveAdmin):
         "sex",
         "studies_link",
     )
-    list_filter = ("issuer", "sex", ("patient_id", admin.EmptyFieldListFilter))
+    list_filter = (("issuer", StoredValuesFilter), "sex", IdentifiedFilter)
+    sortable_by = ("patient_id", "birth_date")
     search_fields = ("name_folded",)
-    search_help_text = _("Beginnings of names, a patient ID or an accession number.")
+    search_help_text = SEARCH_HELP
     fields = (
         "patient_id",
         "issuer",
@@ -94,9 +122,8 @@ class PatientAdmin(ArchiveAdmin):
         """Find by name, identifier or accession number, as the pages do."""
         if not search_term.strip():
             return queryset, False
-        return queryset.filter(
-            pk__in=patients_found(search_term).order_by().values("pk")
-        ), False
+        found = warn_of_more(self, request, patients_found(search_term))
+        return queryset.filter(found.of("pk")), False
 
     def save_model(
         self, request: HttpRequest, obj: Patient, form: forms.ModelForm, change: bool

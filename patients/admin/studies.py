@@ -20,7 +20,14 @@ from django.utils.translation import gettext_lazy as _
 from accounts.access import Action, require
 from accounts.errors import ChestXError
 from patients import resolutions
-from patients.admin.common import ArchiveAdmin, link_to, list_link, signed_in
+from patients.admin.common import (
+    SEARCH_HELP,
+    ArchiveAdmin,
+    link_to,
+    list_link,
+    signed_in,
+    warn_of_more,
+)
 from patients.identity import assignments
 from patients.models import (
     FlagReconciliation,
@@ -134,9 +141,10 @@ class StudyAdmin(ArchiveAdmin):
         "department",
         "received_at",
     )
-    list_select_related = ("patient", "department")
+    list_select_related = ("patient",)
+    sortable_by = ("received_at", "accession_number", "study_date")
     search_fields = ("accession_number",)
-    search_help_text = _("Beginnings of names, a patient ID or an accession number.")
+    search_help_text = SEARCH_HELP
     fields = (
         "patient_link",
         "assign_link",
@@ -164,13 +172,18 @@ class StudyAdmin(ArchiveAdmin):
     )
     readonly_fields = fields
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Study]:
+        """Return the studies; the few departments are read once for a page."""
+        return super().get_queryset(request).prefetch_related("department")
+
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Study], search_term: str
     ) -> tuple[QuerySet[Study], bool]:
         """Find by patient or accession number, as the pages do."""
         if not search_term.strip():
             return queryset, False
-        return queryset.filter(pk__in=studies_found(search_term)), False
+        found = warn_of_more(self, request, studies_found(search_term))
+        return queryset.filter(found.of("pk")), False
 
     def get_urls(self) -> list[URLPattern]:
         """Return the pages, with those that assign a patient and reconcile flags."""
@@ -317,8 +330,14 @@ class IdentityDiscrepancyAdmin(ArchiveAdmin):
     list_display = ("created_at", "study_link", "attribute", "received", "recorded")
     list_filter = ("attribute", "created_at")
     list_select_related = ("study",)
-    search_fields = ("received__startswith", "recorded__startswith")
-    search_help_text = _("The beginning of a value.")
+    ordering = ("-created_at", "-id")
+    sortable_by = ("created_at",)
+    search_keys = ("study",)
+    search_fields = (
+        "study__accession_number__exact",
+        "study__patient__patient_id__exact",
+    )
+    search_help_text = _("The key of a study, an accession number or an MRN.")
     fields = ("study_link", "attribute", "received", "recorded", "created_at")
     readonly_fields = fields
 

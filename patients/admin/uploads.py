@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext_lazy
 
+from accounts.admin.lists import StoredValuesFilter
 from accounts.api.audited import patient_keys
 from accounts.errors import ChestXError
 from patients import resolutions
@@ -96,10 +97,17 @@ class UploadAdmin(ArchiveAdmin):
         "instance_link",
         "conflicts_with_link",
     )
-    list_filter = (ConflictFilter, "outcome", "source", "reason_code", "created_at")
+    list_filter = (
+        ConflictFilter,
+        "outcome",
+        "source",
+        ("reason_code", StoredValuesFilter),
+        "created_at",
+    )
+    sortable_by = ("created_at", "original_name")
     list_select_related = ("user", "department", "instance", "conflicts_with")
-    search_fields = ("original_name", "sha256__startswith")
-    search_help_text = _("Part of the file name, or the beginning of the SHA-256.")
+    search_fields = ("original_name__startswith", "sha256__startswith")
+    search_help_text = _("The beginning of the file name or of the SHA-256.")
     actions = ("keep_stored", "discard", "send_again")
     fields = (
         "created_at",

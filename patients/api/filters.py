@@ -5,6 +5,7 @@ from django.utils.translation import gettext_lazy as _
 from django_filters import rest_framework as filters
 
 from accounts.api.filters import KeyFilterSet
+from accounts.models import Department
 from patients.models import Instance, Patient, Priority, Series, Study, StudyFlag
 from patients.search import patients_found, patients_named, studies_found
 
@@ -17,12 +18,15 @@ class PatientFilter(KeyFilterSet):
     search = filters.CharFilter(
         method="matching",
         max_length=LONGEST_SEARCH,
-        help_text=_("Beginnings of names, a patient ID or an accession number."),
+        help_text=_(
+            "Parts of a name, of a patient ID or of an accession number, or a date of "
+            "birth. 400 if very many rows match."
+        ),
     )
     name = filters.CharFilter(
         method="named",
         max_length=LONGEST_SEARCH,
-        help_text=_("Beginnings of its words."),
+        help_text=_("Parts of its words. 400 if very many rows match."),
     )
 
     class Meta:
@@ -33,13 +37,13 @@ class PatientFilter(KeyFilterSet):
         self, patients: QuerySet[Patient], name: str, text: str
     ) -> QuerySet[Patient]:
         """Keep the patients that match a search."""
-        return patients.filter(pk__in=patients_found(text).order_by().values("pk"))
+        return patients.filter(patients_found(text).all_of("pk"))
 
     def named(
         self, patients: QuerySet[Patient], name: str, text: str
     ) -> QuerySet[Patient]:
         """Keep the patients of this name."""
-        return patients.filter(pk__in=patients_named(text).order_by().values("pk"))
+        return patients.filter(patients_named(text).all_of("pk"))
 
 
 class StudyFilter(KeyFilterSet):
@@ -48,7 +52,10 @@ class StudyFilter(KeyFilterSet):
     search = filters.CharFilter(
         method="matching",
         max_length=LONGEST_SEARCH,
-        help_text=_("Beginnings of names, a patient ID or an accession number."),
+        help_text=_(
+            "Parts of a name, of a patient ID or of an accession number, or a date of "
+            "birth. 400 if very many rows match."
+        ),
     )
     patient_id = filters.CharFilter(field_name="patient__patient_id")
     study_date_after = filters.DateFilter(field_name="study_date", lookup_expr="gte")
@@ -63,7 +70,7 @@ class StudyFilter(KeyFilterSet):
         choices=[(p.name.lower(), p.label) for p in Priority],
         coerce=lambda word: Priority[word.upper()],
     )
-    department = filters.CharFilter(field_name="department__code")
+    department = filters.CharFilter(method="of_department")
     flag = filters.ChoiceFilter(choices=StudyFlag.choices, method="flagged")
     modality = filters.CharFilter(method="with_modality")
 
@@ -75,7 +82,14 @@ class StudyFilter(KeyFilterSet):
         self, studies: QuerySet[Study], name: str, text: str
     ) -> QuerySet[Study]:
         """Keep the studies that match a search."""
-        return studies.filter(pk__in=studies_found(text))
+        return studies.filter(studies_found(text).all_of("pk"))
+
+    def of_department(
+        self, studies: QuerySet[Study], name: str, code: str
+    ) -> QuerySet[Study]:
+        """Keep the studies of the department with this code."""
+        department = Department.objects.filter(code=code).first()
+        return studies.filter(department=department) if department else studies.none()
 
     def flagged(
         self, studies: QuerySet[Study], name: str, flag: str

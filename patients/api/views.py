@@ -65,15 +65,19 @@ class PatientViewSet(ArchiveViewSet):
 class StudyViewSet(ArchiveViewSet):
     """Examinations."""
 
-    queryset = Study.objects.select_related("department").prefetch_related(
-        "discrepancies"
-    )
+    queryset = Study.objects.prefetch_related("department", "discrepancies")
     serializer_class = StudySerializer
     object_kind = "study"
     patient_path = "patient_id"
     filterset_class = StudyFilter
     ordering_fields = ("received_at", "priority", "study_date", "accession_number")
-    ordering = ("-received_at",)
+    ordering: tuple[str, ...] = ("-received_at",)
+
+    def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Filter; studies of a range of dates are listed by date, as an index is."""
+        if {"study_date_after", "study_date_before"} & set(self.request.query_params):
+            self.ordering = ("-study_date",)
+        return super().filter_queryset(queryset)
 
 
 class SeriesViewSet(ArchiveViewSet):

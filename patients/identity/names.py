@@ -14,6 +14,19 @@ LONGEST_GROUP = 64
 LONGEST_FOLDED = 1024
 # PostgreSQL's lexemes hold 2046 bytes; one letter may decompose into many.
 LONGEST_WORD = 128
+# Letters that are also written as two: Müller, Mueller.
+_TWO_LETTERS = {"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa", "æ": "ae"}
+_IN_TWO_LETTERS = str.maketrans(
+    _TWO_LETTERS | {letter.upper(): two for letter, two in _TWO_LETTERS.items()}
+)
+# Also as a letter and a combining mark.
+WRITTEN_WITH_TWO_LETTERS = tuple(
+    sorted(
+        unicodedata.normalize(form, letter)
+        for form in ("NFC", "NFD")
+        for letter in map(chr, _IN_TWO_LETTERS)
+    )
+)
 COLUMNS = {
     "family": "family_name",
     "given": "given_name",
@@ -59,10 +72,22 @@ def fold(text: str) -> str:
     return " ".join("".join(c if _of_a_word(c) else " " for c in bare).split())
 
 
+def spellings(text: str) -> list[str]:
+    """Return a text as it is, and with `ue` for `ü` and the like if that differs."""
+    composed = unicodedata.normalize("NFC", text)
+    return list(dict.fromkeys((composed, composed.translate(_IN_TWO_LETTERS))))
+
+
 def folded(name: PersonName) -> str:
-    """Return the search column of a name: its folded words, family name first."""
-    words = (word for part in astuple(name) for word in fold(part).split())
-    return " ".join(word[:LONGEST_WORD] for word in words)[:LONGEST_FOLDED].strip()
+    """Return the search column of a name: its folded words, family name first.
+
+    A word with `ü` and the like follows once more with two letters: `Müller` is found
+    as `muller` and as `mueller`.
+    """
+    whole = " ".join(part for part in astuple(name) if part)
+    words = (word for text in spellings(whole) for word in fold(text).split())
+    distinct = dict.fromkeys(word[:LONGEST_WORD] for word in words)
+    return " ".join(distinct)[:LONGEST_FOLDED].strip()
 
 
 def agree(one: PersonName, other: PersonName) -> bool:

@@ -11,6 +11,7 @@ from patients.models.instance import (
     Series,
     SeriesQuerySet,
 )
+from patients.models.search_text import SearchText
 from patients.models.study import (
     Patient,
     PatientAssignment,
@@ -36,6 +37,7 @@ __all__ = [
     "PatientQuerySet",
     "PixelSpacingKind",
     "Priority",
+    "SearchText",
     "Series",
     "SeriesQuerySet",
     "Sex",

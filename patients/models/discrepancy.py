@@ -60,6 +60,13 @@ class IdentityDiscrepancy(models.Model):
                 name="discrepancy_once_per_value",
             ),
         )
+        indexes = (
+            models.Index(fields=("-created_at", "-id"), name="discrepancy_newest"),
+            models.Index(
+                fields=("attribute", "-created_at", "-id"),
+                name="discrepancy_of_attribute",
+            ),
+        )
 
     def __str__(self) -> str:
         return f"{self.study_id}: {self.get_attribute_display()}"

@@ -26,7 +26,11 @@ class Series(models.Model):
         primary_key=True, default=uuid.uuid4, editable=False, verbose_name=_("ID")
     )
     study = models.ForeignKey(
-        Study, on_delete=models.PROTECT, related_name="series", verbose_name=_("study")
+        Study,
+        on_delete=models.PROTECT,
+        related_name="series",
+        db_index=False,
+        verbose_name=_("study"),
     )
     series_instance_uid = models.CharField(
         max_length=64, unique=True, verbose_name=_("Series Instance UID")
@@ -59,6 +63,20 @@ class Series(models.Model):
                 condition=~Q(series_instance_uid=""),
                 name="series_instance_uid_not_empty",
             ),
+        )
+        indexes = (
+            models.Index(fields=("study", "modality"), name="series_of_study"),
+            # Each order and each filter of the lists.
+            models.Index(fields=("modality", "study"), name="series_study_of_modality"),
+            models.Index(fields=("modality", "id"), name="series_by_modality"),
+            models.Index(
+                fields=("modality", "series_instance_uid"), name="series_of_modality"
+            ),
+            models.Index(
+                fields=("body_part_examined", "series_instance_uid"),
+                name="series_of_body_part",
+            ),
+            models.Index(fields=("series_number", "id"), name="series_by_number"),
         )
 
     def __str__(self) -> str:
@@ -240,6 +258,28 @@ class Instance(models.Model):
                     pixel_spacing_column_mm__gt=0,
                 ),
                 name="instance_pixel_spacing_whole",
+            ),
+        )
+        indexes = (
+            # Each order and each filter of the lists.
+            models.Index(fields=("-received_at", "-id"), name="instance_newest"),
+            models.Index(fields=("instance_number", "id"), name="instance_by_number"),
+            models.Index(
+                fields=("sop_class_uid", "-received_at", "-id"),
+                name="instance_of_sop_class",
+            ),
+            models.Index(
+                fields=("origin", "-received_at", "-id"), name="instance_of_origin"
+            ),
+            models.Index(
+                fields=("synthetic", "-received_at", "-id"),
+                name="instance_of_synthetic",
+            ),
+            models.Index(
+                fields=("picture", "-received_at", "-id"), name="instance_of_picture"
+            ),
+            models.Index(
+                fields=("lossy", "-received_at", "-id"), name="instance_of_lossy"
             ),
         )
 

@@ -143,6 +143,19 @@ class Patient(models.Model):
                 opclasses=("text_pattern_ops",),
             ),
             models.Index(fields=("name_folded", "id"), name="patient_by_name"),
+            # Each order and each filter of the lists.
+            models.Index(fields=("patient_id", "id"), name="patient_by_identifier"),
+            models.Index(fields=("birth_date", "id"), name="patient_by_birth_date"),
+            models.Index(fields=("created_at", "id"), name="patient_by_creation"),
+            models.Index(
+                fields=("issuer", "name_folded", "id"), name="patient_of_issuer"
+            ),
+            models.Index(fields=("sex", "name_folded", "id"), name="patient_of_sex"),
+            models.Index(
+                fields=("name_folded", "id"),
+                name="patient_unidentified",
+                condition=Q(patient_id__isnull=True),
+            ),
         )
 
     def __str__(self) -> str:
@@ -182,6 +195,7 @@ class Study(models.Model):
         Patient,
         on_delete=models.PROTECT,
         related_name="studies",
+        db_index=False,
         verbose_name=_("patient"),
     )
     study_instance_uid = models.CharField(
@@ -233,6 +247,7 @@ class Study(models.Model):
         Department,
         on_delete=models.PROTECT,
         related_name="studies",
+        db_index=False,
         verbose_name=_("department"),
     )
     flags = ArrayField(
@@ -268,10 +283,27 @@ class Study(models.Model):
             models.Index(
                 fields=("department", "-received_at", "-id"), name="study_of_department"
             ),
+            models.Index(fields=("department", "id"), name="study_in_department"),
+            models.Index(fields=("patient", "department"), name="study_of_patient_in"),
+            # Each order and each filter of the lists.
+            models.Index(fields=("accession_number", "id"), name="study_by_accession"),
+            models.Index(fields=("study_date", "id"), name="study_by_date"),
             models.Index(
-                fields=("accession_number",),
-                name="study_accession_prefix",
-                opclasses=("text_pattern_ops",),
+                fields=("study_date", "-received_at", "-id"), name="study_of_date"
+            ),
+            *(
+                models.Index(
+                    fields=("-received_at", "-id"),
+                    name=f"flag_{flag}",
+                    condition=Q(flags__contains=[flag]),
+                )
+                for flag in (
+                    "demographics_mismatch",
+                    "accession_shared",
+                    "character_set_uncertain",
+                    "identity_to_confirm",
+                    "same_pixels_other_patient",
+                )
             ),
         )
 

@@ -189,6 +189,28 @@ class Upload(models.Model):
                 name="upload_open_conflicts",
                 condition=Q(outcome="conflict", resolution=""),
             ),
+            # Each order and each filter of the lists.
+            models.Index(
+                fields=("outcome", "-created_at", "-id"), name="upload_of_outcome"
+            ),
+            models.Index(
+                fields=("source", "-created_at", "-id"), name="upload_of_source"
+            ),
+            models.Index(
+                fields=("reason_code", "-created_at", "-id"), name="upload_of_reason"
+            ),
+            models.Index(fields=("user", "-created_at", "-id"), name="upload_of_user"),
+            models.Index(
+                fields=("department", "-created_at", "-id"), name="upload_of_department"
+            ),
+            models.Index(fields=("outcome", "id"), name="upload_by_outcome"),
+            models.Index(fields=("original_name", "id"), name="upload_by_name"),
+            models.Index(fields=("size_bytes", "id"), name="upload_by_size"),
+            models.Index(
+                fields=("original_name",),
+                name="upload_name_prefix",
+                opclasses=("text_pattern_ops",),
+            ),
         )
 
     def __str__(self) -> str:

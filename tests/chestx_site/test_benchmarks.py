@@ -12,7 +12,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
-from chestx_site.benchmarks import images, inference, records
+from chestx_site.benchmarks import images, inference
 from chestx_site.benchmarks.figures import (
     GOALS,
     BenchmarkError,
@@ -24,13 +24,9 @@ from chestx_site.benchmarks.figures import (
 )
 from chestx_site.benchmarks.inference import Compared, WayProcess
 from chestx_site.management.commands import bench
-from diagnoses.models import Finding, WorklistEntry
 from patients.containers import Kind, check_whole
 from patients.dicom.header import read_header
-from patients.models import Patient, Study
-from patients.search import studies_found
 from tests.brackets import outside_brackets
-from tests.factories import ModelVersionFactory, UserFactory
 from tests.ml.conftest import install, tiny_network
 from tests.ml.image_factory import chest_like, encoded
 
@@ -174,28 +170,6 @@ def test_an_unknown_or_failing_benchmark_is_an_error(
     monkeypatch.setitem(bench.BENCHMARKS, "upload", broken)
     with pytest.raises(CommandError, match="upload: the demo did not start"):
         call_command("bench", "upload")
-
-
-@pytest.mark.slow
-@pytest.mark.django_db
-def test_generated_records_can_be_searched_like_real_ones(tmp_path: Path) -> None:
-    user = UserFactory()
-    ModelVersionFactory(
-        state="active", card={"labels": [{"name": "Normal"}, {"name": "Other"}]}
-    )
-    path = tmp_path / "addresses.json"
-    records.fill(30, str(path))
-    records.fill(50, str(path))
-    lookups = json.loads(path.read_text())
-    assert Study.objects.count() == WorklistEntry.objects.count() == 50
-    assert Finding.objects.count() == 100
-    assert WorklistEntry.objects.visible_to(user).count() == 50
-    for words in ("names", "identifiers", "accession_numbers"):
-        assert lookups[words]
-        assert all(studies_found(word).exists() for word in lookups[words])
-    assert Patient.objects.filter(pk__in=lookups["patients"]).count() == len(
-        lookups["patients"]
-    )
 
 
 @pytest.mark.slow

@@ -219,7 +219,7 @@ def test_patients_and_studies_are_found_as_on_the_pages(admin: Client) -> None:
         ("study", {"flag": "accession_shared"}),
         ("study", {"identified": "no"}),
         ("study", {"priority__exact": "0"}),
-        ("patient", {"patient_id__isempty": "1"}),
+        ("patient", {"identified": "no"}),
         ("upload", {"conflict": "open"}),
         ("upload", {"conflict": "resolved"}),
         ("upload", {"q": "image"}),

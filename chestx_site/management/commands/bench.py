@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -21,7 +22,7 @@ from chestx_site.benchmarks.figures import (
 from chestx_site.supervision.supervisor import StopRequested, stop_requests
 from chestx_site.testbed.site import SiteError
 
-BENCHMARKS = {
+BENCHMARKS: dict[str, Callable[..., Figures]] = {
     "inference": inference.measure,
     "upload": upload.measure,
     "throughput": throughput.measure,
@@ -50,6 +51,14 @@ class Command(BaseCommand):
             % {"names": names},
         )
         parser.add_argument(
+            "--studies",
+            type=int,
+            default=pages.STUDIES,
+            metavar="N",
+            help=gettext("Studies of the benchmark of pages; default: %(studies)d")
+            % {"studies": pages.STUDIES},
+        )
+        parser.add_argument(
             "--json", action="store_true", help=gettext("Print JSON instead of a table")
         )
 
@@ -69,6 +78,7 @@ class Command(BaseCommand):
             )
         machine = this_machine(settings.BASE_DIR)
         figures = {}
+        self._sizes = {"pages": {"studies": options["studies"]}}
         for name in chosen:
             figures[name] = self._measure(name)
             keep(RESULTS, {name: figures[name]}, machine)
@@ -83,7 +93,7 @@ class Command(BaseCommand):
         """Run one benchmark and stop its processes, also after a signal."""
         try:
             with stop_requests():
-                return BENCHMARKS[name](self._say)
+                return BENCHMARKS[name](self._say, **self._sizes.get(name, {}))
         except SiteError as error:
             raise CommandError(f"{name}: {error}") from error
         except StopRequested as request:

@@ -1,5 +1,6 @@
 """The worklist: the studies to read, the most urgent first."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -13,11 +14,19 @@ from django.views.decorators.http import require_safe
 from accounts.access import Action, may, require
 from accounts.audit import AuditAction
 from accounts.keyset import Position
+from accounts.models import User
 from diagnoses.models import WorklistEntry
 from diagnoses.models import WorklistEntryQuerySet as Entries
 from diagnoses.pages.audit import record_read
 from diagnoses.pages.request import PageRequest
-from diagnoses.pages.worklist.entries import Page, Sort, page, position_of
+from diagnoses.pages.worklist.entries import (
+    ENTRIES_LOOKED_AT,
+    Page,
+    Sort,
+    found_page,
+    page,
+    position_of,
+)
 from diagnoses.pages.worklist.filters import (
     FILTERS,
     BoundedCount,
@@ -27,7 +36,6 @@ from diagnoses.pages.worklist.filters import (
 )
 from diagnoses.pages.worklist.rows import Row, rows_of
 from diagnoses.worker.sweeper import analysis_delay
-from patients.search import studies_found
 
 _SORT_WORDS = {Sort.PRIORITY: _("Priority"), Sort.NEWEST: _("Newest")}
 _ORDER_SENTENCES = {
@@ -81,11 +89,23 @@ class ListParameters:
             cursor=cursor,
         )
 
-    def entries(self, visible: Entries) -> Entries:
-        """Return the entries that match the search or the filter."""
+    def page(self, visible: Sequence[Entries], *, reader: User) -> Page:
+        """Return the page of the entries that match the search or the filter."""
         if self.query:
-            return visible.filter(study__in=studies_found(self.query))
-        return visible.filter(self.filter.condition())
+            return found_page(
+                visible,
+                self.query,
+                after=self.after,
+                reader=reader,
+                list_name=LIST_NAME,
+            )
+        return page(
+            [part.filter(self.filter.condition()) for part in visible],
+            sort=self.sort,
+            after=self.after,
+            reader=reader,
+            list_name=LIST_NAME,
+        )
 
     def url(self, **changed: str) -> str:
         """Return the address of the first page with these parameters changed."""
@@ -115,15 +135,8 @@ def worklist(request: PageRequest) -> HttpResponse:
         require(request, Action.READ_MODELS)
         return redirect("models")
     parameters = ListParameters.of(request, searches=True)
-    visible = WorklistEntry.objects.visible_to(request.user)
-    entries = parameters.entries(visible)
-    shown = page(
-        entries,
-        sort=parameters.sort,
-        after=parameters.after,
-        reader=request.user,
-        list_name=LIST_NAME,
-    )
+    visible = WorklistEntry.objects.visible_parts(request.user)
+    shown = parameters.page(visible, reader=request.user)
     rows = rows_of(shown.keys, user=request.user)
     record_read(
         request,
@@ -153,7 +166,7 @@ def worklist(request: PageRequest) -> HttpResponse:
 def _page_context(
     request: PageRequest,
     parameters: ListParameters,
-    visible: Entries,
+    visible: Sequence[Entries],
     shown: Page,
     rows: list[Row],
 ) -> dict[str, object]:
@@ -177,6 +190,7 @@ def _page_context(
             for sort, word in _SORT_WORDS.items()
         ],
         "order_sentence": _ORDER_SENTENCES[parameters.sort],
+        "looked_at": ENTRIES_LOOKED_AT if shown.partial else 0,
         "first_url": parameters.url() if parameters.after else "",
         "older_url": (
             parameters.url(after=shown.next_cursor) if shown.next_cursor else ""
@@ -197,15 +211,8 @@ def changes(request: PageRequest) -> HttpResponse:
     """
     require(request, Action.READ_PATIENTS)
     parameters = ListParameters.of(request, searches=False)
-    visible = WorklistEntry.objects.visible_to(request.user)
-    entries = parameters.entries(visible)
-    shown = page(
-        entries,
-        sort=parameters.sort,
-        after=parameters.after,
-        reader=request.user,
-        list_name=LIST_NAME,
-    )
+    visible = WorklistEntry.objects.visible_parts(request.user)
+    shown = parameters.page(visible, reader=request.user)
     answer = HttpResponse(status=204)
     if shown.state != request.GET.get("state"):
         answer["HX-Trigger"] = "worklist-changed"
@@ -224,10 +231,12 @@ def _changes_url(parameters: ListParameters, state: str) -> str:
     )
 
 
-def _counts(visible: Entries, *, shows_results: bool) -> dict[str, BoundedCount]:
+def _counts(
+    visible: Sequence[Entries], *, shows_results: bool
+) -> dict[str, BoundedCount]:
     """Count the studies of each filter that the user may choose."""
     return {
-        one.key: bounded_count(visible.filter(one.condition()))
+        one.key: bounded_count([part.filter(one.condition()) for part in visible])
         for one in FILTERS
         if shows_results or not one.of_results
     }

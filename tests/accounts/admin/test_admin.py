@@ -22,6 +22,7 @@ from accounts.models import (
 from accounts.tokens import issue_token
 from diagnoses.models import Prediction
 from diagnoses.worklist import refresh_entry
+from patients.models import SearchText
 from tests.clients import html, person
 from tests.diagnoses.fakes import installed_model
 from tests.factories import (
@@ -70,8 +71,9 @@ def test_signing_out_of_the_admin_site_ends_the_session() -> None:
 
 def test_every_model_of_the_apps_is_registered() -> None:
     ours = {m for app in OURS for m in apps.get_app_config(app).get_models()}
-    # The parts of an event are shown inside it; counts become events.
-    shown_elsewhere = {AuditChange, AuditSubject, RefusalCount}
+    # The parts of an event are shown inside it; counts become events; search texts are
+    # an index.
+    shown_elsewhere = {AuditChange, AuditSubject, RefusalCount, SearchText}
     assert ours - set(admin.site._registry) == shown_elsewhere
 
 

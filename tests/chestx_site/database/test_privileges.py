@@ -142,7 +142,11 @@ def test_nothing_is_erased_without_an_audit_event(
 @pytest.mark.django_db
 def test_rows_about_patients_are_not_deleted_by_the_serving_role() -> None:
     """Except rows that are computed from others."""
-    computed = {"diagnoses_worklistentry", "patients_identitydiscrepancy"}
+    computed = {
+        "diagnoses_worklistentry",
+        "patients_identitydiscrepancy",
+        "patients_searchtext",
+    }
     tables = {
         model._meta.db_table
         for label in ("patients", "diagnoses")
