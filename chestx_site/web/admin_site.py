@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import update_wrapper
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
@@ -13,6 +13,8 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 
 from accounts.access import may_open_admin
+
+_View = TypeVar("_View", bound=Callable[..., Any])
 
 
 class ChestXAdminSite(admin.AdminSite):
@@ -31,9 +33,7 @@ class ChestXAdminSite(admin.AdminSite):
         """Return whether the user's role may open the admin site."""
         return may_open_admin(request.user)
 
-    def admin_view(
-        self, view: Callable[..., HttpResponse], cacheable: bool = False
-    ) -> Callable[..., HttpResponse]:
+    def admin_view(self, view: _View, cacheable: bool = False) -> _View:
         """Refuse users whose role has no access, on every page alike."""
         page = super().admin_view(view, cacheable)
 
@@ -42,7 +42,7 @@ class ChestXAdminSite(admin.AdminSite):
                 raise PermissionDenied
             return page(request, *args, **kwargs)
 
-        return update_wrapper(refusing, page)
+        return cast("_View", update_wrapper(refusing, page))
 
     def login(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

@@ -4,15 +4,15 @@ import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.cookies import SimpleCookie
+from typing import Any
 
 import pytest
 from django.db import connection, transaction
-from django.http import HttpResponse
 from django.test.utils import CaptureQueriesContext
 
 from accounts.access import ALLOWED, UNLIMITED_ROLES
 from accounts.models import AuditEvent, Role
-from tests.access_table import (
+from tests.access.table import (
     FORMER_ADDRESS,
     METHODS,
     NO_PAGE,
@@ -65,7 +65,7 @@ def row_of(route: Route) -> Row:
     return TABLE[row_name(route)]
 
 
-def send(client: UserClient, method: str, path: str) -> tuple[HttpResponse, bytes]:
+def send(client: UserClient, method: str, path: str) -> tuple[Any, bytes]:
     """Send a request, return the answer with its content, and undo what it did."""
     cookies = client.cookies.output(header="", sep=";")
     try:
@@ -100,7 +100,7 @@ def _plain(text: str) -> str:
 
 def test_the_table_has_a_row_for_every_route_and_no_other(record: Record) -> None:
     names = {row_name(route) for route in routes(record)}
-    assert names - set(TABLE) == set(), "say in tests/access_table.py what is allowed"
+    assert names - set(TABLE) == set(), "say in tests/access/table.py what is allowed"
     assert set(TABLE) - names == set(), "these routes do not exist"
 
 

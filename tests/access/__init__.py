@@ -1,0 +1,1 @@
+"""Who may do what at which route, and what is answered about the rest."""
