@@ -11,10 +11,12 @@ from datetime import date
 from typing import Any
 from uuid import UUID
 
+from django.apps import apps
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.db import DatabaseError, InterfaceError, models, transaction
 from django.http import HttpRequest
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.errors import AuditUnavailable
@@ -183,3 +185,24 @@ def client_address(request: HttpRequest) -> str | None:
         return str(ipaddress.ip_address(address))
     except ValueError:
         return None
+
+
+def value_name(field: str, value: str) -> str:
+    """Return a value of an audit event in words; an unknown value is its own name.
+
+    Args:
+        field: "action", "source" or "object_kind".
+        value: As it is stored.
+    """
+    if field == "object_kind":
+        return _kind_names().get(value.replace("_", ""), value)
+    choices = AuditAction if field == "action" else AuditSource
+    return str(choices(value).label) if value in choices.values else value
+
+
+def _kind_names() -> dict[str, str]:
+    """Return the names of the kinds of objects: models and comparisons of them."""
+    return {"comparison": gettext("comparison")} | {
+        str(model._meta.model_name): str(model._meta.verbose_name)
+        for model in apps.get_models()
+    }

@@ -1,6 +1,7 @@
 """Pages for sign-in, sign-out and password change."""
 
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib.auth import views as auth_views
@@ -25,6 +26,11 @@ class SignInView(auth_views.LoginView):
     template_name = "accounts/sign_in.html"
     authentication_form = SignInForm
     redirect_authenticated_user = True
+
+    def get_redirect_url(self) -> str:
+        """Return where to go on; never back to this page, which would go on too."""
+        onward: str = super().get_redirect_url()
+        return "" if urlsplit(onward).path == self.request.path else onward
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
         """Sign in, unless the audit event cannot be written."""

@@ -34,6 +34,13 @@ for prefix, viewset, basename in (*patients_routes, *diagnoses_routes):
 urlpatterns: list[URLPattern | URLResolver] = [
     path("auth/token/", TokenView.as_view(), name="auth-token"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
+    path(
+        "docs/",
+        # OPTIONS would ask the page's renderer for a template that it does not have.
+        SpectacularSwaggerSplitView.as_view(
+            url_name="schema", http_method_names=["get", "head"]
+        ),
+        name="docs",
+    ),
     *router.urls,
 ]

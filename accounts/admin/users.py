@@ -7,7 +7,6 @@ from uuid import UUID
 
 from axes.models import AccessAttempt
 from django import forms
-from django.apps import apps
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
@@ -21,7 +20,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.access import STAFF_ROLES, Action
 from accounts.admin.audited import AuditedAdmin
-from accounts.audit import AuditAction, AuditSource
+from accounts.audit import value_name
 from accounts.models import (
     AuditChange,
     AuditEvent,
@@ -162,27 +161,6 @@ class AccessAttemptAdmin(AuditedAdmin):
         "attempt_time",
     )
     readonly_fields = fields
-
-
-def value_name(field: str, value: str) -> str:
-    """Return a value of an audit event in words; an unknown value is its own name.
-
-    Args:
-        field: "action", "source" or "object_kind".
-        value: As it is stored.
-    """
-    if field == "object_kind":
-        return _kind_names().get(value.replace("_", ""), value)
-    choices = AuditAction if field == "action" else AuditSource
-    return str(choices(value).label) if value in choices.values else value
-
-
-def _kind_names() -> dict[str, str]:
-    """Return the names of the kinds of objects: models and comparisons of them."""
-    return {"comparison": gettext("comparison")} | {
-        str(model._meta.model_name): str(model._meta.verbose_name)
-        for model in apps.get_models()
-    }
 
 
 class NamedValuesFilter(admin.AllValuesFieldListFilter):

@@ -242,7 +242,8 @@ def test_changed_departments_are_kept_by_name(administrator: Client) -> None:
 
 def test_the_page_of_an_event_shows_old_and_new_values(administrator: Client) -> None:
     department = DepartmentFactory(code="before", name="Before")
-    administrator.post(_change(department), {"name": "After", "code": department.code})
+    sent = {"name": "After", "code": department.code}
+    administrator.post(_change(department), sent)
     event = AuditEvent.objects.get(action="change")
     for role in (Role.ADMIN, Role.AUDITOR):
         page = html(person(role), _change(event))
