@@ -121,7 +121,6 @@ def of_patient(request: PageRequest, patient_id: UUID) -> HttpResponse:
     record_read(
         request,
         object_kind="audit_event",
-        object_uuid=patient_id,
         patients=[patient_id],
         detail={"rows": len(shown), "show": chosen.key},
     )
