@@ -206,3 +206,14 @@ def _kind_names() -> dict[str, str]:
         str(model._meta.model_name): str(model._meta.verbose_name)
         for model in apps.get_models()
     }
+
+
+def field_name(object_kind: str, field: str) -> str:
+    """Return a changed field in words; an unknown field is its own name."""
+    kind = object_kind.replace("_", "")
+    for model in apps.get_models():
+        if model._meta.model_name == kind:
+            names = {one.name: one for one in model._meta.fields}
+            names |= {one.name: one for one in model._meta.many_to_many}
+            return str(names[field].verbose_name) if field in names else field
+    return field

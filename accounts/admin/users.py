@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.access import STAFF_ROLES, Action
 from accounts.admin.audited import AuditedAdmin
-from accounts.audit import value_name
+from accounts.audit import field_name, value_name
 from accounts.models import (
     AuditChange,
     AuditEvent,
@@ -198,7 +198,7 @@ class AuditChangeInline(admin.TabularInline):
     """What an event changed, old and new."""
 
     model = AuditChange
-    fields = ("field", "old_value", "new_value")
+    fields = ("field_name", "old_value", "new_value")
     readonly_fields = fields
     extra = 0
     can_delete = False
@@ -211,6 +211,11 @@ class AuditChangeInline(admin.TabularInline):
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Let nobody add rows to the audit trail by hand."""
         return False
+
+    @admin.display(description=_("field"))
+    def field_name(self, change: AuditChange) -> str:
+        """Return the field as the forms name it."""
+        return field_name(change.event.object_kind, change.field)
 
     @admin.display(description=_("old value"))
     def old_value(self, change: AuditChange) -> str:

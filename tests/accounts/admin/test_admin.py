@@ -276,6 +276,16 @@ def test_a_new_users_password_is_not_kept(administrator: Client) -> None:
     assert secret not in str(list(AuditChange.objects.values()))
 
 
+def test_a_changed_field_has_the_name_of_its_form(administrator: Client) -> None:
+    user = UserFactory(role=Role.CLINICIAN, first_name="Ada")
+    sent = {"username": user.username, "role": "clinician", "is_active": "on"}
+    administrator.post(_change(user), {**sent, "first_name": "Grace"})
+    event = AuditEvent.objects.get(action="change", object_uuid=user.pk)
+    page = html(administrator, _change(event))
+    assert "<p>first name</p>" in page
+    assert "first_name" not in page
+
+
 def _changes(event: AuditEvent) -> dict[str, tuple[object, object]]:
     return {one.field: (one.old, one.new) for one in event.changes.all()}
 
