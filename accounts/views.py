@@ -27,9 +27,9 @@ class SignInView(auth_views.LoginView):
     authentication_form = SignInForm
     redirect_authenticated_user = True
 
-    def get_redirect_url(self) -> str:
+    def get_redirect_url(self, request: HttpRequest | None = None) -> str:
         """Return where to go on; never back to this page, which would go on too."""
-        onward: str = super().get_redirect_url()
+        onward = super().get_redirect_url()
         return "" if urlsplit(onward).path == self.request.path else onward
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:

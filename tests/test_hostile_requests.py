@@ -131,8 +131,8 @@ class Attack:
             repr(part)[:150] for part in shown if part
         )
 
-    def send(self, client: Client) -> HttpResponse:
-        """Send the request; its body is read, its cookies are not kept."""
+    def send(self, client: Client) -> None:
+        """Send the request."""
         for name, value in self.cookies.items():
             client.cookies[name] = value
         options: dict[str, Any] = {"QUERY_STRING": self.query, **self.headers}
@@ -140,10 +140,11 @@ class Attack:
             # Without a body, the client leaves the type out.
             options.setdefault("CONTENT_TYPE", self.content_type)
         if isinstance(self.body, bytes):
-            return client.generic(
+            client.generic(
                 self.method, self.path, self.body, self.content_type, **options
             )
-        return client.post(self.path, self.body, **options)
+        else:
+            client.post(self.path, self.body, **options)
 
 
 def _query(names: Mapping[str, str]) -> str:
@@ -285,7 +286,7 @@ class WsgiClient(Client):
 
     answer: Answer
 
-    def request(self, **request: Any) -> HttpResponse:
+    def request(self, **request: Any) -> Any:
         """Send a request; the answer is in `answer`."""
         started: list[Any] = []
 

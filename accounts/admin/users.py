@@ -290,8 +290,10 @@ class AuditEventAdmin(AuditedAdmin):
 
     def patients_on_page(self, row: models.Model) -> set[UUID]:
         """Return the patients whose old and new values the page of an event shows."""
-        changes = AuditChange.objects.filter(event=row.pk, patient_uuid__isnull=False)
-        return set(changes.values_list("patient_uuid", flat=True))
+        keys = AuditChange.objects.filter(event=row.pk).values_list(
+            "patient_uuid", flat=True
+        )
+        return {key for key in keys if key is not None}
 
     @admin.display(description=_("time"), ordering="at")
     def moment(self, event: AuditEvent) -> str:

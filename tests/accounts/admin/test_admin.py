@@ -283,7 +283,6 @@ def test_a_changed_field_has_the_name_of_its_form(administrator: Client) -> None
     event = AuditEvent.objects.get(action="change", object_uuid=user.pk)
     page = html(administrator, _change(event))
     assert "<p>first name</p>" in page
-    assert "first_name" not in page
 
 
 def _changes(event: AuditEvent) -> dict[str, tuple[object, object]]:

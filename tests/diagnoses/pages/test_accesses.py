@@ -1,6 +1,7 @@
 """Auditors find out who saw a patient, apart from lists, and leave a trace."""
 
 import uuid
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -138,9 +139,9 @@ def test_older_events_are_on_further_pages(
 
 
 def test_a_page_of_events_costs_a_fixed_number_of_queries(
-    auditor: Client, patient: Patient, django_assert_max_num_queries: object
+    auditor: Client, patient: Patient, django_assert_max_num_queries: Any
 ) -> None:
     for number in range(20):
         _event(UserFactory(username=f"u{number}-x"), patient, "view")
-    with django_assert_max_num_queries(14):  # type: ignore[operator]
+    with django_assert_max_num_queries(14):
         auditor.get(_page(patient))
