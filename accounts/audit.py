@@ -11,10 +11,12 @@ from datetime import date
 from typing import Any
 from uuid import UUID
 
+from django.apps import apps
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.db import DatabaseError, InterfaceError, models, transaction
 from django.http import HttpRequest
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.errors import AuditUnavailable
@@ -191,3 +193,35 @@ def client_address(request: HttpRequest) -> str | None:
         return str(ipaddress.ip_address(address))
     except ValueError:
         return None
+
+
+def value_name(field: str, value: str) -> str:
+    """Return a value of an audit event in words; an unknown value is its own name.
+
+    Args:
+        field: "action", "source" or "object_kind".
+        value: As it is stored.
+    """
+    if field == "object_kind":
+        return _kind_names().get(value.replace("_", ""), value)
+    choices = AuditAction if field == "action" else AuditSource
+    return str(choices(value).label) if value in choices.values else value
+
+
+def _kind_names() -> dict[str, str]:
+    """Return the names of the kinds of objects: models and comparisons of them."""
+    return {"comparison": gettext("comparison")} | {
+        str(model._meta.model_name): str(model._meta.verbose_name)
+        for model in apps.get_models()
+    }
+
+
+def field_name(object_kind: str, field: str) -> str:
+    """Return a changed field in words; an unknown field is its own name."""
+    kind = object_kind.replace("_", "")
+    for model in apps.get_models():
+        if model._meta.model_name == kind:
+            names = {one.name: one for one in model._meta.fields}
+            names |= {one.name: one for one in model._meta.many_to_many}
+            return str(names[field].verbose_name) if field in names else field
+    return field

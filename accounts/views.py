@@ -1,6 +1,7 @@
 """Pages for sign-in, sign-out and password change."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.contrib.auth import views as auth_views
 from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
@@ -22,6 +23,11 @@ class SignInView(auth_views.LoginView):
     template_name = "accounts/sign_in.html"
     authentication_form = SignInForm
     redirect_authenticated_user = True
+
+    def get_redirect_url(self, request: HttpRequest | None = None) -> str:
+        """Return where to go on; never back to this page, which would go on too."""
+        onward = super().get_redirect_url()
+        return "" if urlsplit(onward).path == self.request.path else onward
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Sign in; show the form with the waiting time after too many failures."""

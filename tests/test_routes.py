@@ -18,6 +18,7 @@ OPEN = {"sign-in", "auth-token", "healthz", "readyz"}
 SHOW_A_PATIENT = {
     "worklist",
     "patient",
+    "accesses-of-patient",
     "study",
     "image",
     "heat-layer",

@@ -112,7 +112,7 @@ class AuditedAdmin(admin.ModelAdmin):
             if isinstance(declared, type):
                 allowed.add(declared.parameter_name)  # type: ignore[attr-defined]
             else:
-                name = declared if isinstance(declared, str) else declared[0]
+                name = declared[0] if isinstance(declared, tuple) else declared
                 allowed |= {f"{name}{ending}" for ending in _FILTER_ENDINGS}
         return lookup in allowed
 

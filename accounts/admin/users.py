@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from uuid import UUID
 
 from django import forms
-from django.apps import apps
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
@@ -21,7 +20,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.access import Action, is_staff_role
 from accounts.admin.audited import AuditedAdmin
 from accounts.admin.lists import StoredValuesFilter
-from accounts.audit import AuditAction, AuditSource
+from accounts.audit import field_name, value_name
 from accounts.models import (
     AuditChange,
     AuditEvent,
@@ -158,27 +157,6 @@ class FailedSignInsAdmin(AuditedAdmin):
     readonly_fields = fields
 
 
-def value_name(field: str, value: str) -> str:
-    """Return a value of an audit event in words; an unknown value is its own name.
-
-    Args:
-        field: "action", "source" or "object_kind".
-        value: As it is stored.
-    """
-    if field == "object_kind":
-        return _kind_names().get(value.replace("_", ""), value)
-    choices = AuditAction if field == "action" else AuditSource
-    return str(choices(value).label) if value in choices.values else value
-
-
-def _kind_names() -> dict[str, str]:
-    """Return the names of the kinds of objects: models and comparisons of them."""
-    return {"comparison": gettext("comparison")} | {
-        str(model._meta.model_name): str(model._meta.verbose_name)
-        for model in apps.get_models()
-    }
-
-
 class NamedValuesFilter(StoredValuesFilter):
     """A filter of audit events that shows the stored values in words."""
 
@@ -214,7 +192,7 @@ class AuditChangeInline(admin.TabularInline):
     """What an event changed, old and new."""
 
     model = AuditChange
-    fields = ("field", "old_value", "new_value")
+    fields = ("field_name", "old_value", "new_value")
     readonly_fields = fields
     extra = 0
     can_delete = False
@@ -227,6 +205,11 @@ class AuditChangeInline(admin.TabularInline):
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Let nobody add rows to the audit trail by hand."""
         return False
+
+    @admin.display(description=_("field"))
+    def field_name(self, change: AuditChange) -> str:
+        """Return the field as the forms name it."""
+        return field_name(change.event.object_kind, change.field)
 
     @admin.display(description=_("old value"))
     def old_value(self, change: AuditChange) -> str:
@@ -302,8 +285,10 @@ class AuditEventAdmin(AuditedAdmin):
 
     def patients_on_page(self, row: models.Model) -> set[UUID]:
         """Return the patients whose old and new values the page of an event shows."""
-        changes = AuditChange.objects.filter(event=row.pk, patient_uuid__isnull=False)
-        return set(changes.values_list("patient_uuid", flat=True))
+        keys = AuditChange.objects.filter(event=row.pk).values_list(
+            "patient_uuid", flat=True
+        )
+        return {key for key in keys if key is not None}
 
     @admin.display(description=_("time"), ordering="at")
     def moment(self, event: AuditEvent) -> str:

@@ -4,7 +4,6 @@ Only the upload routes take files, and they read them after sign-in and role che
 (`diagnoses.uploads.receive`). All others take a small form or a small JSON document.
 """
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 from django.utils.translation import gettext_lazy as _
 
+from accounts.api.parsers import check_json
 from accounts.errors import ChestXError, InvalidInput, TooLarge
 from accounts.middleware import error_answer
 from chestx_site.web.problems import as_chestx_error
@@ -22,9 +22,6 @@ GetResponse = Callable[[HttpRequest], HttpResponse]
 UPLOAD_ROUTES = frozenset({"upload", "upload-list"})
 MULTIPART, JSON = "multipart/form-data", "application/json"
 FORMS = frozenset({MULTIPART, "application/x-www-form-urlencoded"})
-DEEPEST_JSON = 32
-# Strings, which may hold brackets, and what nests or separates values.
-_JSON_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{},]', re.DOTALL)
 
 
 class SmallBodyMiddleware:
@@ -85,34 +82,3 @@ def _read(request: HttpRequest) -> None:
         # Always UTF-8, whatever `charset` says (RFC 8259, 8.1).
         request.encoding = "utf-8"
         check_json(request.body)
-
-
-def check_json(document: bytes) -> None:
-    """Refuse a JSON document that is nested too deep or has too many values.
-
-    Parsers recurse, so this counts brackets before one of them reads it.
-
-    Raises:
-        InvalidInput: nested_too_deep or too_many_values.
-    """
-    depth = values = 0
-    for token in _JSON_TOKENS.finditer(document):
-        start = document[token.start()]
-        if start in b"[{":
-            depth += 1
-        elif start in b"]}":
-            depth -= 1
-        elif start in b",":
-            values += 1
-        if depth > DEEPEST_JSON:
-            raise InvalidInput(
-                _("The JSON document is nested deeper than %(limit)d levels."),
-                params={"limit": DEEPEST_JSON},
-                reason_code="nested_too_deep",
-            )
-    if values > settings.DATA_UPLOAD_MAX_NUMBER_FIELDS:
-        raise InvalidInput(
-            _("The JSON document has more than %(limit)d values."),
-            params={"limit": settings.DATA_UPLOAD_MAX_NUMBER_FIELDS},
-            reason_code="too_many_values",
-        )

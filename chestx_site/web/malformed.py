@@ -6,13 +6,14 @@ cookies in UTF-8 without control characters, so no view has to look for these.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from django.core.handlers.wsgi import WSGIHandler
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.utils.http import parse_header_parameters
 from django.utils.translation import gettext_lazy as _
 
@@ -81,7 +82,7 @@ class CheckingHandler(WSGIHandler):
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
-    ) -> Iterable[bytes]:
+    ) -> HttpResponseBase:
         """Answer a request."""
         refusal = refusal_of(environ)
         if refusal is not None:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.db import models
 from django.db.models import OuterRef, Subquery
+from django.http import QueryDict
 from django.utils.translation import gettext
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import OpenApiResponse, extend_schema
@@ -203,7 +204,9 @@ def _checked_form(request: Request) -> UploadRequestSerializer:
     Raises:
         InvalidInput: A field is wrong, or there is no file.
     """
-    form = UploadRequestSerializer(data=request.data)
+    # Without a body, the data are no form.
+    sent = request.data if isinstance(request.data, QueryDict) else QueryDict()
+    form = UploadRequestSerializer(data=sent)
     try:
         form.is_valid(raise_exception=True)
     except ValidationError as error:

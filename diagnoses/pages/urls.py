@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from diagnoses.pages import patients, preferences
+from diagnoses.pages import accesses, patients, preferences
 from diagnoses.pages.model import comparison
 from diagnoses.pages.model import views as model
 from diagnoses.pages.study import pixels
@@ -14,6 +14,10 @@ urlpatterns = [
     path("", worklist.worklist, name="worklist"),
     path("worklist/changes/", worklist.changes, name="worklist-changes"),
     path("patients/<uuid:patient_id>/", patients.history, name="patient"),
+    path("accesses/", accesses.search, name="accesses"),
+    path(
+        "accesses/<uuid:patient_id>/", accesses.of_patient, name="accesses-of-patient"
+    ),
     path("studies/<uuid:study_id>/", study.study, name="study"),
     path("studies/<uuid:study_id>/results/", study.results, name="study-results"),
     path("studies/<uuid:study_id>/changes/", study.changes, name="study-changes"),

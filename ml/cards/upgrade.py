@@ -84,7 +84,13 @@ def _renamed(value: Any) -> Any:
 def _words(report: Mapping[str, Any]) -> list[str]:
     """Return the command of a report as a list of arguments."""
     command = report.get("command") or ""
-    return shlex.split(command) if isinstance(command, str) else list(command)
+    if not isinstance(command, str):
+        return list(command)
+    try:
+        return shlex.split(command)
+    except ValueError:
+        # A quote is not closed: the words are for people, who can read them so.
+        return command.split()
 
 
 def _measurement(key: str, report: Mapping[str, Any]) -> Any:

@@ -253,7 +253,8 @@ def test_changed_departments_are_kept_by_name(administrator: Client) -> None:
 
 def test_the_page_of_an_event_shows_old_and_new_values(administrator: Client) -> None:
     department = DepartmentFactory(code="before", name="Before")
-    administrator.post(_change(department), {"name": "After", "code": department.code})
+    sent = {"name": "After", "code": department.code}
+    administrator.post(_change(department), sent)
     event = AuditEvent.objects.get(action="change")
     for role in (Role.ADMIN, Role.AUDITOR):
         page = html(person(role), _change(event))
@@ -284,6 +285,15 @@ def test_a_new_users_password_is_not_kept(administrator: Client) -> None:
     event = AuditEvent.objects.get(action="create")
     assert _changes(event)["username"] == (None, "new")
     assert secret not in str(list(AuditChange.objects.values()))
+
+
+def test_a_changed_field_has_the_name_of_its_form(administrator: Client) -> None:
+    user = UserFactory(role=Role.CLINICIAN, first_name="Ada")
+    sent = {"username": user.username, "role": "clinician", "is_active": "on"}
+    administrator.post(_change(user), {**sent, "first_name": "Grace"})
+    event = AuditEvent.objects.get(action="change", object_uuid=user.pk)
+    page = html(administrator, _change(event))
+    assert "<p>first name</p>" in page
 
 
 def _changes(event: AuditEvent) -> dict[str, tuple[object, object]]:

@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pytest_django import Settings
 
+from accounts.api.parsers import DEEPEST_JSON, check_json
 from accounts.errors import InvalidInput
 from accounts.models import Role
-from chestx_site.web.bodies import DEEPEST_JSON, UPLOAD_ROUTES, check_json
+from chestx_site.web.bodies import UPLOAD_ROUTES
 from chestx_site.web.gunicorn_worker import LARGEST_RECEIVED_BODY_BYTES
 from tests.clients import UserClient, person, program
 from tests.factories import UserFactory

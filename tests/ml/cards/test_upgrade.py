@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ml.cards import upgrade
 from ml.cards.card import Card, parse_card
 from ml.cards.measurements import Estimate, Metric
 from ml.cards.upgrade import upgraded
@@ -238,3 +239,8 @@ def test_the_gate_names_the_sources_of_its_trial() -> None:
 def test_a_card_of_the_present_schema_is_unchanged() -> None:
     raw = old_card().raw
     assert upgraded(raw) == raw
+
+
+def test_a_command_with_an_open_quote_is_split_at_spaces() -> None:
+    words = upgrade._words({"command": "evaluate_model 'x --split test"})
+    assert words == ["evaluate_model", "'x", "--split", "test"]
