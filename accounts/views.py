@@ -6,10 +6,11 @@ from django.conf import settings
 from django.contrib.auth import views as auth_views
 from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse_lazy
 from django.utils.translation import ngettext
+from django.views.decorators.http import require_safe
 
 from accounts import audit
 from accounts.audit import AuditAction, AuditSource, Outcome
@@ -37,6 +38,12 @@ class SignInView(auth_views.LoginView):
 
 class SignOutView(auth_views.LogoutView):
     """Sign out (POST only)."""
+
+
+@require_safe
+def session(request: HttpRequest) -> JsonResponse:
+    """Answer who is signed in, so that a page knows whether it may still be seen."""
+    return JsonResponse({"user": str(request.user.pk)})
 
 
 class PasswordView(auth_views.PasswordChangeView):

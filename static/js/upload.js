@@ -50,6 +50,17 @@ function element(name, className, text) {
   return made;
 }
 
+// Return a sign of static/img/signs.svg, as templates/includes/sign.html draws it.
+function drawn(sign) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("class", "sign");
+  svg.setAttribute("aria-hidden", "true");
+  const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
+  use.setAttribute("href", `${form.dataset.signs}#${sign}`);
+  svg.append(use);
+  return svg;
+}
+
 function addRow(name, size) {
   const row = element("tr");
   const first = element("td");
@@ -62,9 +73,7 @@ function addRow(name, size) {
 function showResult(row, tone, sign, word, sentence) {
   const result = element("div", "result");
   const tag = element("span", `tag ${tone}`);
-  const mark = element("span", "sign", sign);
-  mark.setAttribute("aria-hidden", "true");
-  tag.append(mark, word);
+  tag.append(drawn(sign), word);
   result.append(tag, element("span", "quiet", sentence));
   row.cells[2].className = "";
   row.cells[2].replaceChildren(result);
@@ -94,7 +103,7 @@ function finish(item, html) {
 }
 
 function giveUp(item, sentence) {
-  showResult(item.row, "failed", "✕", texts.not_sent, sentence);
+  showResult(item.row, "failed", "cross", texts.not_sent, sentence);
   failed.push(item);
 }
 
@@ -102,7 +111,7 @@ function retryLater(item, seconds) {
   item.tries += 1;
   if (item.tries >= MOST_TRIES) return giveUp(item, texts.server_unavailable);
   const wait = Math.min(LONGEST_WAIT_S, Math.max(seconds, FIRST_WAIT_S * 2 ** (item.tries - 1)));
-  showResult(item.row, "queued", "○", texts.waiting, fill(texts.server_busy, { seconds: Math.round(wait) }));
+  showResult(item.row, "queued", "circle", texts.waiting, fill(texts.server_busy, { seconds: Math.round(wait) }));
   setTimeout(() => { waiting.push(item); next(); }, wait * 1000);
 }
 
@@ -154,7 +163,7 @@ function add(files) {
     counts.all += 1;
     const item = { file, name, row: addRow(name, file.size), tries: 0 };
     if (file.size > maxBytes) {
-      showResult(item.row, "refused", "✕", texts.refused, fill(texts.too_large, { limit: sizeText(maxBytes) }));
+      showResult(item.row, "refused", "cross", texts.refused, fill(texts.too_large, { limit: sizeText(maxBytes) }));
       counts.done += 1;
       counts.refused += 1;
     } else waiting.push(item);
