@@ -69,7 +69,6 @@ INSTALLED_APPS = [
     "rest_framework",
     "django_filters",
     "drf_spectacular",
-    "drf_spectacular_sidecar",
     "knox",
     "chestx_site.web.sign_in_config.FailedSignInsConfig",
     "django_htmx",
@@ -81,6 +80,7 @@ MIDDLEWARE = [
     "chestx_site.web.middleware.DatabaseDownMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "chestx_site.web.middleware.SecurityHeadersMiddleware",
+    "chestx_site.web.middleware.CompressTextMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -148,6 +148,8 @@ STATIC_URL = "/static/"
 STATIC_ROOT = Path(env.str("STATIC_ROOT", str(VAR_DIR / "static")))
 STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_USE_FINDERS = not PRODUCTION
+# Served at the root of the site: /favicon.ico.
+WHITENOISE_ROOT = BASE_DIR / "static" / "root"
 
 # --- Sign-in -----------------------------------------------------------------
 LOGIN_URL = "sign-in"
@@ -213,8 +215,6 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.IsAuthenticated"],
     "SCHEMA_PATH_PREFIX": r"/api/v1",
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
 }
 

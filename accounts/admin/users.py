@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 from axes.models import AccessAttempt
 from django import forms
@@ -45,7 +45,9 @@ class UserAdmin(AuditedAdmin, DjangoUserAdmin):
     list_select_related = ("primary_department",)
     search_fields = ("username", "first_name", "last_name", "email")
     ordering = ("username",)
-    filter_horizontal = ("departments",)
+    formfield_overrides: ClassVar = {
+        models.ManyToManyField: {"widget": forms.CheckboxSelectMultiple}
+    }
     readonly_fields = ("last_login", "date_joined")
     fieldsets = (
         (None, {"fields": ("username", "password")}),

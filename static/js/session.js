@@ -23,6 +23,13 @@ function setCovered(covered) {
   if (covered) cover.querySelector("a").focus();
 }
 
+// Signing in gives a new token: forms that stood on the page need it, too.
+function renewForms() {
+  const token = document.cookie.match(/(?:^|; )csrftoken=([^;]+)/)?.[1];
+  if (!token) return;
+  for (const field of document.querySelectorAll("[name=csrfmiddlewaretoken]")) field.value = token;
+}
+
 function setStale(reason) {
   stale.hidden = !reason;
   if (reason) stale.textContent = stale.dataset[reason].replace("{time}", time.format(trueAt));
@@ -45,6 +52,7 @@ async function look() {
     const { user } = await answer.json();
     // Somebody else signed in: the page is not theirs.
     if (user !== cover.dataset.user) return location.reload();
+    if (!cover.hidden) renewForms();
     setCovered(false);
     setStale("");
     trueAt = new Date();

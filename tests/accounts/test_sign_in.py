@@ -94,7 +94,7 @@ def test_signing_in_never_redirects_to_another_site() -> None:
     assert answer.headers["Location"] == reverse("worklist")
 
 
-def test_a_signed_out_polling_request_redirects_the_whole_page() -> None:
+def test_a_part_of_a_page_is_not_sent_to_somebody_signed_out() -> None:
     answer = Client().get("/", headers={"HX-Request": "true"})
     assert answer.status_code == 401
     assert answer.content == b""

@@ -35,7 +35,7 @@ WHO = (
 @pytest.fixture
 def page(browser: Browser) -> Generator[Page, None, None]:
     """Return a page into which axe-core may be put, past the security policy."""
-    context = browser.new_context(bypass_csp=True)
+    context = browser.new_context(bypass_csp=True, reduced_motion="reduce")
     yield context.new_page()
     context.close()
 

@@ -1,7 +1,8 @@
 """The result of a file as a row of the upload page, with advice if it was refused."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -15,10 +16,15 @@ from diagnoses.latest_runs import latest_runs
 from diagnoses.models import Prediction
 from diagnoses.pages.polling import Watch
 from diagnoses.pages.words.findings import FindingLine, finding_line, in_reading_order
-from diagnoses.pages.words.identity import flag_labels, study_text
+from diagnoses.pages.words.identity import (
+    demographic_lines,
+    flag_labels,
+    mismatch_lines,
+    study_text,
+)
 from diagnoses.pages.words.signs import OUTCOMES, Sign, status_sign
 from diagnoses.uploads import TakenFile
-from patients.models import Instance, Patient, Study, Upload
+from patients.models import Instance, Patient, Study, StudyFlag, Upload
 
 _RECORD_DECIDED = _(
     "An administrator decides which record is correct. Nothing was overwritten."
@@ -36,9 +42,16 @@ _ADVICE = {
 }
 
 
+NO_ERRORS: Mapping[str, Sequence[str]] = MappingProxyType({})
+
+
 @dataclass(frozen=True)
 class FileResult:
-    """One row: the file, where it is stored, and its result."""
+    """One row: the file, where it is stored, and its result.
+
+    `mismatches`: what differs from the known patient, with both persons.
+    `field_errors`: the errors of the form, by the names of its fields.
+    """
 
     name: str
     outcome: str
@@ -49,6 +62,8 @@ class FileResult:
     url: str = ""
     duplicate: bool = False
     flags: Sequence[str] = ()
+    mismatches: Sequence[str] = ()
+    field_errors: Mapping[str, Sequence[str]] = NO_ERRORS
     finding: FindingLine | None = None
     sentence: str = ""
     advice: Promise | str = ""
@@ -60,16 +75,28 @@ def result_of(taken: TakenFile, *, user: User) -> FileResult:
     """Return the row of a file that was just sent."""
     result = taken.result
     shown = result.instance if taken.visible and taken.kept else None
-    return file_result(result.upload, name=result.name, instance=shown, user=user)
+    row = file_result(result.upload, name=result.name, instance=shown, user=user)
+    row = replace(row, field_errors=result.field_errors)
+    if result.mismatch is None:
+        return row
+    known = result.mismatch.known
+    return replace(
+        row,
+        mismatches=mismatch_lines(result.mismatch),
+        patient_key=known.patient_key if known else None,
+    )
 
 
-def refused_row(name: str, sentence: str) -> FileResult:
+def refused_row(
+    name: str, sentence: str, *, field_errors: Mapping[str, Sequence[str]] = NO_ERRORS
+) -> FileResult:
     """Return the row of a file that was not examined."""
     return FileResult(
         name=name,
         outcome=Upload.Outcome.REFUSED,
         status=OUTCOMES[Upload.Outcome.REFUSED],
         sentence=sentence,
+        field_errors=field_errors,
     )
 
 
@@ -105,7 +132,8 @@ def file_result(
         study=study_text(study, [instance.series]),
         url=f"{reverse('study', args=[study.pk])}?{urlencode({'image': instance.pk})}",
         duplicate=upload.outcome == Upload.Outcome.DUPLICATE,
-        flags=flag_labels(study),
+        flags=flag_labels(study, without=StudyFlag.DEMOGRAPHICS_MISMATCH),
+        mismatches=demographic_lines(study),
         finding=_leading_finding(run, user),
         sentence=run.reason_text if run is not None and run.finished else "",
         watch=_watch(upload, run, times=times),

@@ -51,7 +51,11 @@ FILTERS = (
     Filter("stat", _("Stat"), "triangle", lambda: Q(priority=Priority.STAT)),
     Filter("urgent", _("Urgent"), "diamond", lambda: Q(priority=Priority.URGENT)),
     Filter(
-        "flagged", _("Flagged by model"), "filled-square", lambda: Q(flagged=True), of_results=True
+        "flagged",
+        _("Flagged by model"),
+        "filled-square",
+        lambda: Q(flagged=True),
+        of_results=True,
     ),
     Filter(
         "unread",

@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_safe
 
-from accounts.access import Action, may, require
+from accounts.access import Action, lacks_department, may, require
 from accounts.audit import AuditAction
 from accounts.keyset import Position
 from diagnoses.models import WorklistEntry
@@ -149,6 +149,7 @@ def _page_context(
     return {
         "rows": rows,
         "query": parameters.query,
+        "without_department": not rows and lacks_department(request.user),
         "counts": _count_texts(counts),
         "filtered": bool(parameters.filter.key),
         "filters": _chips(parameters, counts),
