@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.errors import ChestXError
 from patients.admin.common import ArchiveAdmin, link_to, list_link, signed_in
 from patients.identity import corrections, names
+from patients.identity.discrepancies import value_text
 from patients.models import Patient, PatientCorrection, Study
 from patients.search import patients_found
 
@@ -197,9 +198,14 @@ class PatientCorrectionAdmin(ArchiveAdmin):
             (
                 (
                     label_for_field(name, Patient),
-                    correction.before[name] or "–",
-                    correction.after[name] or "–",
+                    _value_text(name, correction.before[name]),
+                    _value_text(name, correction.after[name]),
                 )
                 for name in correction.changed
             ),
         )
+
+
+def _value_text(name: str, value: str | None) -> str:
+    """Return a kept value of a field as people write it."""
+    return value_text(name, value) if value else "–"

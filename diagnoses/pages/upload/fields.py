@@ -19,7 +19,8 @@ from patients.messages import field_label
 from patients.models import Sex
 
 # A name has up to three groups: alphabetic, ideographic and phonetic (PS3.5 6.2.1).
-_NAME_PATTERN = rf"[^=]{{0,{LONGEST_GROUP}}}(=[^=]{{0,{LONGEST_GROUP}}}){{0,{MOST_NAME_GROUPS - 1}}}"
+_GROUP_PATTERN = f"[^=]{{0,{LONGEST_GROUP}}}"
+_NAME_PATTERN = f"{_GROUP_PATTERN}(={_GROUP_PATTERN}){{0,{MOST_NAME_GROUPS - 1}}}"
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
 """The result of a file as a row of the upload page, with advice if it was refused."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -42,9 +41,6 @@ _ADVICE = {
 }
 
 
-NO_ERRORS: Mapping[str, Sequence[str]] = MappingProxyType({})
-
-
 @dataclass(frozen=True)
 class FileResult:
     """One row: the file, where it is stored, and its result.
@@ -63,7 +59,7 @@ class FileResult:
     duplicate: bool = False
     flags: Sequence[str] = ()
     mismatches: Sequence[str] = ()
-    field_errors: Mapping[str, Sequence[str]] = NO_ERRORS
+    field_errors: Mapping[str, Sequence[str]] = field(default_factory=dict)
     finding: FindingLine | None = None
     sentence: str = ""
     advice: Promise | str = ""
@@ -88,7 +84,10 @@ def result_of(taken: TakenFile, *, user: User) -> FileResult:
 
 
 def refused_row(
-    name: str, sentence: str, *, field_errors: Mapping[str, Sequence[str]] = NO_ERRORS
+    name: str,
+    sentence: str,
+    *,
+    field_errors: Mapping[str, Sequence[str]] | None = None,
 ) -> FileResult:
     """Return the row of a file that was not examined."""
     return FileResult(
@@ -96,7 +95,7 @@ def refused_row(
         outcome=Upload.Outcome.REFUSED,
         status=OUTCOMES[Upload.Outcome.REFUSED],
         sentence=sentence,
-        field_errors=field_errors,
+        field_errors=field_errors or {},
     )
 
 

@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from diagnoses.pages.words.times import long_age, short_age, study_moment
 from patients.identity import names
+from patients.identity.discrepancies import value_text
 from patients.identity.names import readable
 from patients.identity.submitted import Mismatch, Person
 from patients.models import IdentityDiscrepancy, Patient, Series, Study, StudyFlag
@@ -209,14 +210,6 @@ def _both_values(one: IdentityDiscrepancy) -> str:
     words = gettext("%(attribute)s sent: %(received)s; on record: %(recorded)s")
     return words % {
         "attribute": one.get_attribute_display(),
-        "received": _value_text(one.attribute, one.received),
-        "recorded": _value_text(one.attribute, one.recorded),
+        "received": value_text(one.attribute, one.received),
+        "recorded": value_text(one.attribute, one.recorded),
     }
-
-
-def _value_text(attribute: str, value: str) -> str:
-    if attribute == IdentityDiscrepancy.Attribute.PATIENT_NAME:
-        return readable(value)
-    if attribute == IdentityDiscrepancy.Attribute.BIRTH_DATE:
-        return date_format(date.fromisoformat(value), "DATE_FORMAT")
-    return value

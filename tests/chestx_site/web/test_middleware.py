@@ -38,13 +38,13 @@ def test_pages_forbid_inline_scripts_and_caching(path: str) -> None:
     assert answer.headers["Referrer-Policy"] == "same-origin"
 
 
-def test_the_docs_page_allows_inline_styles_but_no_inline_scripts() -> None:
+def test_the_docs_page_has_the_policy_of_every_page_and_a_language() -> None:
     answer = person().get("/api/v1/docs/")
     policy = _directives(answer.headers["Content-Security-Policy"])
-    assert policy["script-src"] == "'self'"
-    assert "'unsafe-inline'" in policy["style-src"]
+    assert policy["script-src"] == policy["style-src"] == "'self'"
     assert b"<script>" not in answer.content
-    assert b"https://" not in answer.content
+    assert b"style=" not in answer.content
+    assert b'<html lang="en"' in answer.content
 
 
 class TestLostDatabase:

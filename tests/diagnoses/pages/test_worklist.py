@@ -97,7 +97,7 @@ def test_positive_findings_are_flagged_and_normal_is_not(client: Client) -> None
     assert "0.81" in page
     assert "<b>Normal</b>" not in page
     assert "0.97" in page
-    assert page.count('class="mark positive"') == 1
+    assert page.count("#filled-square") == 2  # one in the filter
     assert "Decision support, not for diagnosis" in page
     assert "What the models can and cannot tell" in page
 
