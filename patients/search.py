@@ -1,11 +1,14 @@
 """Search patients and studies by name, identifier or accession number.
 
+An unidentified patient is found by what the pages show as the name: `Unidentified 3F2A`.
+
 Names match by the beginnings of their words, in any order: `mul jo` finds Johanna
 Müller. Each of the searches has an index. The keys are looked up first and put into the
 query: among 200,000 patients the planner misjudged their number and read whole tables.
 Only if very many rows match, the search stays a subquery.
 """
 
+import re
 from collections.abc import Iterable
 from uuid import UUID
 
@@ -13,11 +16,12 @@ from django.contrib.postgres.fields import ArrayField
 from django.db.models import BooleanField, F, Func, Q, QuerySet, UUIDField, Value
 
 from patients.identity import names
-from patients.models import Patient, Study
+from patients.models import MARK_LENGTH, Patient, Study, unidentified_name
 
 MOST_WORDS = 8
 # The most keys that are written into the query.
 FEW = 1000
+SHORTEST_BEGINNING = 3
 
 
 def patients_found(text: str) -> QuerySet[Patient]:
@@ -25,13 +29,20 @@ def patients_found(text: str) -> QuerySet[Patient]:
     by_accession = Patient.objects.filter(
         pk__in=_by_accession(text).order_by().values("patient")
     )
-    searches = (patients_named(text), _by_identifier(text), by_accession)
+    searches = (
+        patients_named(text),
+        _by_identifier(text),
+        unidentified_patients(text),
+        by_accession,
+    )
     return Patient.objects.filter(_among("pk", _found(searches)))
 
 
 def studies_found(text: str) -> QuerySet[Study]:
     """Return the studies that match by patient or accession number."""
-    patients = _found((patients_named(text), _by_identifier(text)))
+    patients = _found(
+        (patients_named(text), _by_identifier(text), unidentified_patients(text))
+    )
     of_patients = Study.objects.filter(_among("patient", patients))
     return Study.objects.filter(
         _among("pk", _found((of_patients, _by_accession(text))))
@@ -54,6 +65,36 @@ def patients_named(text: str) -> QuerySet[Patient]:
             arg_joiner=" @@ ",
             output_field=BooleanField(),
         )
+    )
+
+
+def unidentified_patients(text: str) -> QuerySet[Patient]:
+    """Return the patients without name and identifier by what is shown as their name.
+
+    The words match by their beginnings; the mark is the beginning of the key.
+    """
+    fixed = names.fold(unidentified_name("")).split()
+    words = names.fold(text).split()
+    marks = [word for word in words if not _begins_one_of(word, fixed)]
+    if not words or len(marks) > 1 or (words == marks and len(marks[0]) != MARK_LENGTH):
+        return Patient.objects.none()
+    # As in `Patient.display_name`: a title alone is no name.
+    shown = ("family_name", "given_name", "ideographic_name", "phonetic_name")
+    nameless = Patient.objects.filter(
+        patient_id__isnull=True, **dict.fromkeys(shown, "")
+    )
+    if not marks:
+        return nameless
+    if not re.fullmatch(rf"[0-9a-f]{{1,{MARK_LENGTH}}}", marks[0]):
+        return Patient.objects.none()
+    first, last = (UUID(marks[0].ljust(32, digit)) for digit in "0f")
+    return nameless.filter(pk__range=(first, last))
+
+
+def _begins_one_of(word: str, whole: Iterable[str]) -> bool:
+    """Return whether a word is the beginning of another, of three letters or more."""
+    return len(word) >= SHORTEST_BEGINNING and any(
+        one.startswith(word) for one in whole
     )
 
 

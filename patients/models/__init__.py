@@ -12,6 +12,7 @@ from patients.models.instance import (
     SeriesQuerySet,
 )
 from patients.models.study import (
+    MARK_LENGTH,
     Patient,
     PatientAssignment,
     PatientQuerySet,
@@ -20,10 +21,12 @@ from patients.models.study import (
     Study,
     StudyFlag,
     StudyQuerySet,
+    unidentified_name,
 )
 from patients.models.upload import Upload, UploadQuerySet
 
 __all__ = [
+    "MARK_LENGTH",
     "SHA256_HEX",
     "FlagReconciliation",
     "IdentityDiscrepancy",
@@ -44,4 +47,5 @@ __all__ = [
     "StudyQuerySet",
     "Upload",
     "UploadQuerySet",
+    "unidentified_name",
 ]

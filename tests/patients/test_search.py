@@ -58,3 +58,29 @@ def test_name_search_uses_the_index() -> None:
         cursor.execute("SET LOCAL enable_seqscan = off")
     plan = patients_named("mul jo").order_by().explain()
     assert "patient_name_words" in plan
+
+
+def unidentified(**columns: str) -> Patient:
+    nobody = {"family_name": "", "given_name": "", "name_folded": ""}
+    return PatientFactory(patient_id=None, **{**nobody, **columns})
+
+
+@pytest.mark.parametrize("columns", [{}, {"name_prefix": "Dr", "name_folded": "dr"}])
+def test_an_unidentified_patient_is_found_by_the_name_shown(
+    columns: dict[str, str],
+) -> None:
+    wanted = unidentified(id="3f2a0000-0000-4000-8000-000000000000", **columns)
+    other = unidentified(id="3f2b0000-0000-4000-8000-000000000000")
+    PatientFactory(id="3f2a1111-0000-4000-8000-000000000000")
+    assert wanted.display_name == "Unidentified 3F2A"
+    for text in ("Unidentified 3F2A", "3f2a", "unid 3f2a", "3F2A unidentified"):
+        assert matching_patients(text) == {wanted}, text
+    assert matching_patients("unidentified 3f") == {wanted, other}
+    assert matching_patients("Unidentified") == {wanted, other}
+    for text in ("un", "3f", "unidentified 3f2a 3f2a", "unidentified xyz", "3f2a00"):
+        assert matching_patients(text) == set(), text
+
+
+def test_the_studies_of_an_unidentified_patient_are_found_by_the_name_shown() -> None:
+    study = StudyFactory(patient=unidentified())
+    assert set(studies_found(study.patient.display_name)) == {study}

@@ -52,6 +52,7 @@ class FileResult:
     name: str
     outcome: str
     status: Sign
+    key: UUID | None = None
     size: int | None = None
     patient: str = ""
     study: str = ""
@@ -123,6 +124,7 @@ def file_result(
     run = _leading_run(instance)
     return FileResult(
         name=name,
+        key=upload.pk,
         size=upload.size_bytes,
         outcome=upload.outcome,
         status=_status(run, user),
@@ -142,6 +144,7 @@ def file_result(
 def _without_image(upload: Upload, *, name: str) -> FileResult:
     return FileResult(
         name=name,
+        key=upload.pk,
         size=upload.size_bytes,
         outcome=upload.outcome,
         status=OUTCOMES[Upload.Outcome(upload.outcome)],

@@ -232,6 +232,7 @@ def _chips(
 ) -> list[dict[str, object]]:
     return [
         {
+            "key": one.key,
             "word": one.word,
             "sign": one.sign,
             "url": parameters.url(show=one.key, q=""),
