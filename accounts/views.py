@@ -15,7 +15,7 @@ from django.views.decorators.http import require_safe
 from accounts import audit
 from accounts.audit import AuditAction, AuditSource, Outcome
 from accounts.errors import AuditUnavailable, TooManyTries
-from accounts.forms import SignInForm
+from accounts.forms import LONGEST_USER_NAME, SignInForm
 from accounts.middleware import is_api, problem_json
 from accounts.models import Token
 
@@ -26,6 +26,7 @@ class SignInView(auth_views.LoginView):
     template_name = "accounts/sign_in.html"
     authentication_form = SignInForm
     redirect_authenticated_user = True
+    extra_context = {"longest_user_name": LONGEST_USER_NAME}  # noqa: RUF012
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
         """Sign in, unless the audit event cannot be written."""
@@ -103,7 +104,14 @@ def locked_out(
         request,
         SignInView.template_name,
         # The template needs no more; a real form would check the password again.
-        {"form": {"non_field_errors": [error.message], "is_bound": True}},
+        {
+            "form": {
+                "non_field_errors": [error.message],
+                "is_bound": True,
+                "username": {"value": request.POST.get("username", "")},
+            },
+            "longest_user_name": LONGEST_USER_NAME,
+        },
         status=HTTPStatus.TOO_MANY_REQUESTS,
     )
     for name, value in error.headers.items():

@@ -1,6 +1,6 @@
 """Search patients and studies by name, identifier or accession number.
 
-An unidentified patient is found by what the pages show as the name: `Unidentified 3F2A`.
+An unidentified patient is found by the name that pages show: `Unidentified 3F2A`.
 
 Names match by the beginnings of their words, in any order: `mul jo` finds Johanna
 Müller. Each of the searches has an index. The keys are looked up first and put into the

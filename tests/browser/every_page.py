@@ -9,16 +9,17 @@ from django.test import Client
 
 from accounts.models import Role, User
 from diagnoses.models import ModelVersion
+from patients.models import Priority
+from patients.phantom.drawing import draw_chest
 from tests.clients import person
-from tests.diagnoses.fakes import card_json
+from tests.diagnoses.fakes import card_json, stored_image
 from tests.diagnoses.pages.page_rows import (
     failed,
     read,
     rejected,
-    study_with_image,
     waiting,
 )
-from tests.factories import ModelVersionFactory, UserFactory
+from tests.factories import ModelVersionFactory, StudyFactory, UserFactory
 from tests.routes import Record, make_record, routes
 
 # Addresses of other states of a page than the plain one.
@@ -38,7 +39,7 @@ class FilledSite:
     """A record with a row of every kind, and studies in every state."""
 
     record: Record
-    states: tuple[str, ...]
+    states: dict[str, str]
 
     @classmethod
     def make(cls) -> FilledSite:
@@ -51,24 +52,38 @@ class FilledSite:
             state=ModelVersion.State.SHADOW,
         )
         record = make_record(UserFactory(role=Role.ADMIN))
-        images = [
-            study_with_image(flags=["demographics_mismatch"], priority=2)
-            for _ in range(5)
-        ]
-        read(images[0], Tuberculosis=0.9)
-        waiting(images[1])
-        failed(images[2])
-        rejected(images[3], "rotated", "")
+        images = {
+            state: stored_image(
+                # Twelve bits, as drawn, in sixteen.
+                draw_chest(seed, size=512) << 4,
+                rows=512,
+                columns=512,
+                series__study=StudyFactory(
+                    flags=["demographics_mismatch"], priority=Priority.STAT
+                ),
+            )
+            for seed, state in enumerate(
+                ("read", "waiting", "failed", "rejected", "without model")
+            )
+        }
+        read(images["read"], Tuberculosis=0.9, Bacterial_pneumonia=0.4)
+        waiting(images["waiting"])
+        failed(images["failed"])
+        rejected(images["rejected"], "rotated", "")
         return cls(
             record,
-            tuple(f"/studies/{image.series.study_id}/" for image in images),
+            {
+                f"/studies/{image.series.study_id}/": f"study {state}"
+                for state, image in images.items()
+            },
         )
 
     def addresses(self, client: Client) -> Iterator[tuple[str, str]]:
         """Yield the name and the address of each page that a client gets."""
         paths = {
             **{route.path: route.name for route in routes(self.record)},
-            **{address: address for address in (*self.states, *OTHER_STATES)},
+            **self.states,
+            **{address: address for address in OTHER_STATES},
         }
         client.raise_request_exception = False
         for path, name in paths.items():

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from django.conf import settings
-from django.test import Client
 from playwright.sync_api import Browser, Page
 from pytest_django.live_server_helper import LiveServer
 
 from tests.browser.conftest import PHONE
 from tests.browser.every_page import FilledSite, people
+from tests.browser.sessions import give_session
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 SIZES = {"wide": {"width": 1280, "height": 800}, "phone": PHONE}
@@ -46,7 +45,7 @@ def test_axe_finds_nothing_on_any_page(
 ) -> None:
     site = FilledSite.make()
     client = people(site.record)[who]
-    _sign_in(page, client, live_server.url)
+    give_session(page, client, live_server.url)
     found: dict[str, list[str]] = {}
     for name, address in site.addresses(client):
         page.set_viewport_size(SIZES["wide"])
@@ -67,14 +66,6 @@ def test_axe_finds_nothing_on_any_page(
             page.emulate_media(media="screen")
     report = [f"{problem} on {places}" for problem, places in found.items()]
     assert not found, "\n".join(report)
-
-
-def _sign_in(page: Page, client: Client, url: str) -> None:
-    """Give the browser the session of a test client."""
-    if session := client.cookies.get(settings.SESSION_COOKIE_NAME):
-        page.context.add_cookies(
-            [{"name": session.key, "value": session.value, "url": url}]
-        )
 
 
 def _axe(page: Page) -> list[str]:

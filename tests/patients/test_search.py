@@ -1,5 +1,7 @@
 """Search by name, identifier or accession number, always by an index."""
 
+from uuid import UUID
+
 import pytest
 from django.db import connection
 
@@ -60,7 +62,7 @@ def test_name_search_uses_the_index() -> None:
     assert "patient_name_words" in plan
 
 
-def unidentified(**columns: str) -> Patient:
+def unidentified(**columns: object) -> Patient:
     nobody = {"family_name": "", "given_name": "", "name_folded": ""}
     return PatientFactory(patient_id=None, **{**nobody, **columns})
 
@@ -69,9 +71,9 @@ def unidentified(**columns: str) -> Patient:
 def test_an_unidentified_patient_is_found_by_the_name_shown(
     columns: dict[str, str],
 ) -> None:
-    wanted = unidentified(id="3f2a0000-0000-4000-8000-000000000000", **columns)
-    other = unidentified(id="3f2b0000-0000-4000-8000-000000000000")
-    PatientFactory(id="3f2a1111-0000-4000-8000-000000000000")
+    wanted = unidentified(id=UUID("3f2a0000-0000-4000-8000-000000000000"), **columns)
+    other = unidentified(id=UUID("3f2b0000-0000-4000-8000-000000000000"))
+    PatientFactory(id=UUID("3f2a1111-0000-4000-8000-000000000000"))
     assert wanted.display_name == "Unidentified 3F2A"
     for text in ("Unidentified 3F2A", "3f2a", "unid 3f2a", "3F2A unidentified"):
         assert matching_patients(text) == {wanted}, text
