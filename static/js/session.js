@@ -11,6 +11,7 @@ const title = document.title;
 const time = new Intl.DateTimeFormat(root.lang, { hour: "2-digit", minute: "2-digit" });
 let trueAt = new Date();
 let timer;
+let looks = 0;
 
 function setCovered(covered) {
   if (covered === !cover.hidden) return;
@@ -47,7 +48,10 @@ async function answerOfServer() {
 
 async function look() {
   clearTimeout(timer);
+  const number = ++looks;
   const answer = await answerOfServer();
+  // An older answer may arrive after a newer one.
+  if (number !== looks) return;
   if (answer?.ok) {
     const { user } = await answer.json();
     // Somebody else signed in: the page is not theirs.

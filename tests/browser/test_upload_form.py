@@ -38,19 +38,19 @@ def _drop(page: Page, name: str, content: bytes) -> None:
 def test_entries_are_asked_about_before_they_are_sent_with_other_files(
     page: Page,
 ) -> None:
-    page.get_by_label("Patient ID").fill("MRN-1")
+    page.get_by_label("Patient ID", exact=True).fill("MRN-1")
     page.get_by_label("Patient name").fill("Osei, Ama")
     _drop(page, "first.dcm", _nameless())
     expect(page.get_by_text("1 of 1 done")).to_be_visible()
 
-    page.get_by_label("Patient ID").fill("MRN-2")
+    page.get_by_label("Patient ID", exact=True).fill("MRN-2")
     _drop(page, "second.dcm", _nameless())
 
     expect(page.get_by_text("Patient name Osei, Ama")).to_be_visible()
     assert Study.objects.count() == 1
     page.get_by_role("group").get_by_role("button", name="Next patient").click()
-    expect(page.get_by_label("Patient ID")).to_have_value("")
-    page.get_by_label("Patient ID").fill("MRN-2")
+    expect(page.get_by_label("Patient ID", exact=True)).to_have_value("")
+    page.get_by_label("Patient ID", exact=True).fill("MRN-2")
     page.get_by_label("Patient name").fill("Roe, John")
     page.get_by_role("button", name="Send 1 file").click()
 
@@ -66,7 +66,7 @@ def test_next_patient_clears_every_entry(page: Page) -> None:
         ("Date of birth", "1961-04-05"),
         ("Accession number", "A-1"),
     ):
-        page.get_by_label(label).fill(value)
+        page.get_by_label(label, exact=True).fill(value)
     page.get_by_label("Sex").select_option("F")
     page.get_by_label("Stat").check(force=True)
 
@@ -81,12 +81,14 @@ def test_next_patient_clears_every_entry(page: Page) -> None:
 
 
 def test_a_wrong_entry_has_its_error_beside_it_and_stays(page: Page) -> None:
-    page.get_by_label("Patient ID").fill("MRN\\1")
+    page.get_by_label("Patient ID", exact=True).fill("MRN\\1")
     _drop(page, "image.dcm", _nameless())
 
     expect(page.locator('[data-errors-of="patient_id"]')).not_to_be_empty()
-    expect(page.get_by_label("Patient ID")).to_have_value("MRN\\1")
-    expect(page.get_by_label("Patient ID")).to_have_attribute("aria-invalid", "true")
+    expect(page.get_by_label("Patient ID", exact=True)).to_have_value("MRN\\1")
+    expect(page.get_by_label("Patient ID", exact=True)).to_have_attribute(
+        "aria-invalid", "true"
+    )
 
 
 def test_a_file_of_another_patient_names_both_in_red(page: Page) -> None:
