@@ -44,7 +44,7 @@ format: $(TEST_STAMP) ## put code into the project's format
 	$(BIN)/ruff format .
 
 clean: ## remove caches (not the state in var/, not the environment)
-	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis staticfiles test-results
+	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis staticfiles test-results screenshots
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 $(BIN)/python:
