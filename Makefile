@@ -9,7 +9,7 @@ RUN_STAMP := $(VENV)/.installed-run
 TEST_STAMP := $(VENV)/.installed-test
 
 .DEFAULT_GOAL := help
-.PHONY: help demo services test test-quick lint format faults bench clean
+.PHONY: help demo services test test-quick screenshots lint format faults bench clean
 
 help: ## list every command
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ faults: $(TEST_STAMP) ## kill workers, Redis and PostgreSQL under load; count wh
 
 bench: $(TEST_STAMP) ## measure speed, print a table, write benchmarks/results.json
 	$(BIN)/python manage.py bench
+
+screenshots: $(TEST_STAMP) ## keep a picture of every page of every role in screenshots/ (needs chromium)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) tests/browser/test_every_page.py --screenshots screenshots
 
 lint: $(TEST_STAMP) ## check style, format and types; list what is longest
 	$(BIN)/ruff check .

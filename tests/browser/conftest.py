@@ -50,7 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def screenshots(request: pytest.FixtureRequest) -> Path | None:
     """Return the folder where pictures of the pages are kept, if they are."""
-    folder: Path | None = request.config.getoption("--screenshots")
+    folder: Path | None = request.config.getoption("--screenshots", default=None)
     return folder
 
 

@@ -86,13 +86,20 @@ class FilledSite:
             **{address: address for address in OTHER_STATES},
         }
         client.raise_request_exception = False
+        refusals: set[bytes] = set()
         for path, name in paths.items():
             answer = client.get(path)
             content = b"" if answer.streaming else answer.content
             answer.close()
             # A fragment is part of the page that loads it.
-            if not 300 <= answer.status_code < 400 and b"<html" in content[:300]:
-                yield name, path
+            if 300 <= answer.status_code < 400 or b"<html" not in content[:300]:
+                continue
+            if answer.status_code >= 400:
+                # Many addresses are refused in the same words.
+                if content in refusals:
+                    continue
+                refusals.add(content)
+            yield name, path
 
 
 def people(record: Record) -> dict[str, Client]:

@@ -16,11 +16,14 @@ from tests.diagnoses.fakes import installed_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
+# --stat of the light theme.
+RED = "rgb(179, 38, 30)"
+
 
 @pytest.fixture
 def page(browser: Browser, live_server: LiveServer) -> Page:
     installed_model()
-    context = browser.new_context(base_url=live_server.url)
+    context = browser.new_context(base_url=live_server.url, color_scheme="light")
     opened = context.new_page()
     give_session(opened, person(Role.TECHNOLOGIST), live_server.url)
     opened.goto("/upload/")
@@ -100,7 +103,4 @@ def test_a_file_of_another_patient_names_both_in_red(page: Page) -> None:
     mismatch = page.get_by_role("row").filter(has_text="other.dcm").locator(".mismatch")
     expect(mismatch).to_contain_text("Roe, Jane")
     expect(mismatch).to_contain_text("Doe, John")
-    red = page.evaluate(
-        "getComputedStyle(document.documentElement).getPropertyValue('--stat')"
-    )
-    assert red
+    expect(mismatch).to_have_css("color", RED)
