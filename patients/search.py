@@ -18,6 +18,7 @@ from django.db.models import BooleanField, F, Func, Q, QuerySet, UUIDField, Valu
 from patients.identity import names
 from patients.models import MARK_LENGTH, Patient, Study, unidentified_name
 
+LONGEST_QUERY = 128
 MOST_WORDS = 8
 # The most keys that are written into the query.
 FEW = 1000

@@ -7,7 +7,7 @@ from django.urls import reverse
 
 from accounts import audit
 from accounts.errors import AuditUnavailable
-from accounts.models import AuditEvent, Role, Token
+from accounts.models import AuditEvent, Role, Token, User
 from accounts.tokens import issue_token
 from tests.clients import person
 from tests.factories import PASSWORD, UserFactory
@@ -127,3 +127,23 @@ def test_changing_the_password_revokes_tokens_and_is_audited() -> None:
     assert not Token.objects.exists()
     event = AuditEvent.objects.get(action="change_password")
     assert event.outcome == "success"
+
+
+def test_a_page_can_ask_who_is_signed_in() -> None:
+    client = person(Role.CLINICIAN)
+    assert client.get("/session/").json() == {"user": str(client.user.pk)}
+    answer = Client().get("/session/", headers={"HX-Request": "true"})
+    assert answer.status_code == 401
+
+
+def test_a_refused_sign_in_keeps_the_user_name_with_the_error_beside_it() -> None:
+    longest = User._meta.get_field("username").max_length
+    page = Client().get("/sign-in/").content.decode()
+    assert f'maxlength="{longest}"' in page
+
+    too_long = "x" * (longest + 1)
+    page = Client().post("/sign-in/", {"username": too_long, "password": "x"})
+    text = page.content.decode()
+    assert f'value="{too_long}"' in text
+    assert text.index(f'value="{too_long}"') < text.index('class="errors"')
+    assert text.index('class="errors"') < text.index('name="password"')

@@ -27,14 +27,13 @@ from diagnoses.pages.worklist.filters import (
 )
 from diagnoses.pages.worklist.rows import Row, rows_of
 from diagnoses.worker.sweeper import delayed_since
-from patients.search import studies_found
+from patients.search import LONGEST_QUERY, studies_found
 
 _SORT_WORDS = {Sort.PRIORITY: _("Priority"), Sort.NEWEST: _("Newest")}
 _ORDER_SENTENCES = {
     Sort.PRIORITY: _("Sorted by priority, then newest first"),
     Sort.NEWEST: _("Sorted by time of receipt, newest first"),
 }
-LONGEST_QUERY = 128
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from accounts.models import AuditEvent, AuditSubject, Role, Token, User
 from accounts.tokens import issue_token
 from diagnoses.models import Prediction
 from diagnoses.worklist import refresh_entry
-from tests.clients import person
+from tests.clients import html, person
 from tests.diagnoses.fakes import installed_model
 from tests.factories import (
     PASSWORD,
@@ -275,3 +275,26 @@ def test_a_threshold_needs_a_label_of_the_card(
     point = version.operating_points.get(label="Normal")
     assert (point.value, point.set_by) == (0.4, administrator.user)
     assert point.reason == "Youden on val"
+
+
+def test_a_user_without_department_is_marked_in_the_list(
+    administrator: Client,
+) -> None:
+    UserFactory(role=Role.RADIOLOGIST).departments.clear()
+    page = html(administrator, _changelist(User))
+    assert page.count("No department: sees no studies") == 1
+
+
+def test_json_is_folded_and_indented(administrator: Client) -> None:
+    event = AuditEvent.objects.create(action="view", source="web", detail={"rows": 3})
+    page = html(administrator, _change(event))
+    assert '<details class="json"><summary>1 entry</summary>' in page
+    assert "{\n  &quot;rows&quot;: 3\n}" in page
+
+
+def test_every_cell_of_a_list_names_its_column(administrator: Client) -> None:
+    page = html(administrator, _changelist(User))
+    assert 'data-column="Username"' in page
+    assert len(re.findall(r"<t[dh] data-column=", page)) == page.count("<td") + (
+        page.count("<th") - page.count("<thead") - page.count('<th scope="col"')
+    )

@@ -6,15 +6,21 @@ import pytest
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import InterfaceError, OperationalError, connection
 from django.http import Http404, HttpRequest, HttpResponse
-from django.test import RequestFactory
+from django.test import Client, RequestFactory
 
 from accounts.errors import Conflict, TooManyTries, Unavailable
 from accounts.middleware import ErrorPagesMiddleware, problem
 from accounts.models import Role
-from chestx_site.web.middleware import DatabaseDownMiddleware, is_database_lost
+from chestx_site.web.middleware import (
+    CompressTextMiddleware,
+    DatabaseDownMiddleware,
+    is_database_lost,
+)
 from chestx_site.web.problems import problem_response
 from tests.clients import person, program
 
+# Django compresses nothing shorter.
+SHORTEST_COMPRESSED = 200
 pytestmark = pytest.mark.django_db
 
 
@@ -165,3 +171,31 @@ def test_hidden_objects_answer_like_missing_ones() -> None:
     answer = person(Role.CLINICIAN).get(f"/studies/{uuid.uuid4()}/")
     assert answer.status_code == 404
     assert b"Traceback" not in answer.content
+
+
+@pytest.mark.parametrize(
+    "address", ["/", "/api/v1/docs/", "/api/v1/studies/", "/api/v1/schema/"]
+)
+def test_texts_are_compressed(address: str) -> None:
+    client = person()
+    plain = client.get(address)
+    answer = client.get(address, headers={"Accept-Encoding": "gzip"})
+    if len(plain.content) < SHORTEST_COMPRESSED:
+        assert "Content-Encoding" not in answer.headers
+        return
+    assert answer.headers["Content-Encoding"] == "gzip"
+    assert len(answer.content) < len(plain.content)
+
+
+def test_pictures_are_not_compressed_again() -> None:
+    def picture(request: object) -> HttpResponse:
+        return HttpResponse(b"\0" * 10_000, content_type="image/png")
+
+    request = RequestFactory().get("/", headers={"Accept-Encoding": "gzip"})
+    assert "Content-Encoding" not in CompressTextMiddleware(picture)(request).headers
+
+
+def test_browsers_find_an_icon_without_sign_in() -> None:
+    answer = Client().get("/favicon.ico")
+    assert answer.status_code == 200
+    assert b"".join(answer)[:4] == b"\0\0\1\0"
