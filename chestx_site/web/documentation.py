@@ -90,7 +90,12 @@ class DocumentationView(APIView):
             for name, schema in document["components"]["schemas"].items()
         }
         return Response(
-            {"groups": groups, "schemas": schemas}, template_name="api/page.html"
+            {
+                "groups": groups,
+                "schemas": schemas,
+                "site": request.build_absolute_uri("/").rstrip("/"),
+            },
+            template_name="api/page.html",
         )
 
 
