@@ -51,13 +51,13 @@ class AuditedAdmin(admin.ModelAdmin):
 
     def get_fields(
         self, request: HttpRequest, obj: models.Model | None = None
-    ) -> Sequence[Any]:
+    ) -> list[Any]:
         """Return the fields; those that hold JSON are folded."""
         return self._folded(super().get_fields(request, obj))
 
     def get_readonly_fields(
         self, request: HttpRequest, obj: models.Model | None = None
-    ) -> Sequence[Any]:
+    ) -> list[Any]:
         """Return the fields that are only read; those that hold JSON are folded."""
         return self._folded(super().get_readonly_fields(request, obj))
 

@@ -57,6 +57,12 @@ class SeriesAdmin(ArchiveAdmin):
         )
 
 
+ALL_FIELDS = (
+    "series_link",
+    *(field.name for field in Instance._meta.fields if field.name != "series"),
+)
+
+
 @admin.register(Instance)
 class InstanceAdmin(ArchiveAdmin):
     """Stored instances with their headers; the bytes are never changed."""
@@ -81,11 +87,8 @@ class InstanceAdmin(ArchiveAdmin):
     search_help_text = _(
         "The beginning of a SOP Instance UID or of the SHA-256 of the object."
     )
-    fields = (
-        "series_link",
-        *(field.name for field in Instance._meta.fields if field.name != "series"),
-    )
-    readonly_fields = fields
+    fields = ALL_FIELDS
+    readonly_fields = ALL_FIELDS
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Instance]:
         """Return the instances; lists leave out the headers, up to 1 MB each."""
