@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import pytest
 from django.contrib.sessions.models import Session
 from django.urls import reverse
@@ -24,11 +26,15 @@ def reader(live_server: LiveServer) -> UserClient:
 
 
 @pytest.fixture
-def page(browser: Browser, live_server: LiveServer, reader: UserClient) -> Page:
+def page(
+    browser: Browser, live_server: LiveServer, reader: UserClient
+) -> Generator[Page, None, None]:
     context = browser.new_context(base_url=live_server.url)
     opened = context.new_page()
     give_session(opened, reader, live_server.url)
-    return opened
+    yield opened
+    # A page that stays open goes on asking the server.
+    context.close()
 
 
 def _look(page: Page) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from pytest_django.live_server_helper import LiveServer
@@ -21,13 +23,15 @@ RED = "rgb(179, 38, 30)"
 
 
 @pytest.fixture
-def page(browser: Browser, live_server: LiveServer) -> Page:
+def page(browser: Browser, live_server: LiveServer) -> Generator[Page, None, None]:
     installed_model()
     context = browser.new_context(base_url=live_server.url, color_scheme="light")
     opened = context.new_page()
     give_session(opened, person(Role.TECHNOLOGIST), live_server.url)
     opened.goto("/upload/")
-    return opened
+    yield opened
+    # A page that stays open goes on asking the server.
+    context.close()
 
 
 def _nameless() -> bytes:
