@@ -51,5 +51,8 @@ document.addEventListener("htmx:afterSwap", () => {
 // On paper stands when it was printed, not when the page was loaded.
 window.addEventListener("beforeprint", () => {
   const format = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" });
-  for (const time of document.querySelectorAll("[data-printed]")) time.textContent = format.format(new Date());
+  for (const line of document.querySelectorAll("[data-printed]")) {
+    const { sentence, reader } = line.dataset;
+    line.textContent = sentence.replace("{moment}", format.format(new Date())).replace("{reader}", () => reader);
+  }
 });
