@@ -9,7 +9,7 @@ RUN_STAMP := $(VENV)/.installed-run
 TEST_STAMP := $(VENV)/.installed-test
 
 .DEFAULT_GOAL := help
-.PHONY: help demo services test test-quick lint format faults bench clean
+.PHONY: help demo services test test-quick screenshots lint format faults bench clean
 
 help: ## list every command
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ faults: $(TEST_STAMP) ## kill workers, Redis and PostgreSQL under load; count wh
 bench: $(TEST_STAMP) ## measure speed, print a table, write benchmarks/results.json
 	$(BIN)/python manage.py bench
 
+screenshots: $(TEST_STAMP) ## keep a picture of every page of every role in screenshots/ (needs chromium)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) tests/browser/test_every_page.py --screenshots screenshots
+
 lint: $(TEST_STAMP) ## check style, format and types; list what is longest
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -44,7 +47,7 @@ format: $(TEST_STAMP) ## put code into the project's format
 	$(BIN)/ruff format .
 
 clean: ## remove caches (not the state in var/, not the environment)
-	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis staticfiles test-results
+	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis staticfiles test-results screenshots
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -246,6 +246,15 @@ def visible_departments(user: User | AnonymousUser) -> models.QuerySet[Departmen
     return user.departments.all()
 
 
+def lacks_department(user: User) -> bool:
+    """Return whether the user sees no study because of having no department."""
+    return (
+        may(user, Action.READ_PATIENTS)
+        and user.role not in UNLIMITED_ROLES
+        and not user.departments.exists()
+    )
+
+
 def may_open_admin(user: User | AnonymousUser) -> bool:
     """Return whether the user's role may open the admin site."""
     return may(user, Action.READ_AUDIT)

@@ -105,10 +105,8 @@ class SignInRequiredMiddleware:
     def _to_sign_in(self, request: HttpRequest) -> HttpResponse:
         sign_in = reverse("sign-in")
         if getattr(request, "htmx", False):
-            # A polling fragment: redirect the whole page.
-            return HttpResponse(
-                status=HTTPStatus.UNAUTHORIZED, headers={"HX-Redirect": sign_in}
-            )
+            # A part of a page: static/js/session.js covers the page.
+            return HttpResponse(status=HTTPStatus.UNAUTHORIZED)
         if request.method == "GET" and request.path_info != "/":
             sign_in += "?" + urlencode({"next": request.get_full_path()})
         return redirect(sign_in)

@@ -9,6 +9,8 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.timezone import localtime
 from django.utils.translation import gettext_lazy as _
 from knox.models import AbstractAuthToken, AuthTokenManager
 from knox.settings import CONSTANTS
@@ -223,7 +225,8 @@ class AuditEvent(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.at:%Y-%m-%d %H:%M:%S} {self.actor_name or '–'}"
+        at = date_format(localtime(self.at), "DATETIME_FORMAT")
+        return f"{at} {self.actor_name or '–'}"
 
 
 class RefusalCount(models.Model):

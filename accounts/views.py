@@ -6,15 +6,16 @@ from urllib.parse import urlsplit
 from django.contrib.auth import views as auth_views
 from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse_lazy
+from django.views.decorators.http import require_safe
 
 from accounts import audit
 from accounts.audit import AuditAction, AuditSource, Outcome
 from accounts.errors import AuditUnavailable, TooManyTries
 from accounts.models import Token
-from accounts.sign_in.forms import PasswordForm, SignInForm
+from accounts.sign_in.forms import LONGEST_USER_NAME, PasswordForm, SignInForm
 
 
 class SignInView(auth_views.LoginView):
@@ -23,6 +24,7 @@ class SignInView(auth_views.LoginView):
     template_name = "accounts/sign_in.html"
     authentication_form = SignInForm
     redirect_authenticated_user = True
+    extra_context = {"longest_user_name": LONGEST_USER_NAME}  # noqa: RUF012
 
     def get_redirect_url(self, request: HttpRequest | None = None) -> str:
         """Return where to go on; never back to this page, which would go on too."""
@@ -35,9 +37,16 @@ class SignInView(auth_views.LoginView):
             return super().post(request, *args, **kwargs)
         except TooManyTries as error:
             # The template needs no more; a real form would check the password again.
-            form = {"non_field_errors": [error.message], "is_bound": True}
+            form = {
+                "non_field_errors": [error.message],
+                "is_bound": True,
+                "username": {"value": request.POST.get("username", "")},
+            }
             answer = render(
-                request, self.template_name, {"form": form}, status=error.status
+                request,
+                self.template_name,
+                {"form": form, "longest_user_name": LONGEST_USER_NAME},
+                status=error.status,
             )
             for name, value in error.headers.items():
                 answer[name] = value
@@ -54,6 +63,12 @@ class SignInView(auth_views.LoginView):
 
 class SignOutView(auth_views.LogoutView):
     """Sign out (POST only)."""
+
+
+@require_safe
+def session(request: HttpRequest) -> JsonResponse:
+    """Answer who is signed in, so that a page knows whether it may still be seen."""
+    return JsonResponse({"user": str(request.user.pk)})
 
 
 class PasswordView(auth_views.PasswordChangeView):

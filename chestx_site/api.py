@@ -4,10 +4,11 @@ from django.urls import URLPattern, URLResolver, path
 from django.utils.translation import gettext
 from drf_spectacular.authentication import SessionScheme
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import SimpleRouter
 
 from accounts.api.sign_in import TokenView
+from chestx_site.web.documentation import DocumentationView
 from diagnoses.api import routes as diagnoses_routes
 from patients.api import routes as patients_routes
 
@@ -42,13 +43,6 @@ for prefix, viewset, basename in (*patients_routes, *diagnoses_routes):
 urlpatterns: list[URLPattern | URLResolver] = [
     path("auth/token/", TokenView.as_view(), name="auth-token"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
-    path(
-        "docs/",
-        # OPTIONS would ask the page's renderer for a template that it does not have.
-        SpectacularSwaggerSplitView.as_view(
-            url_name="schema", http_method_names=["get", "head"]
-        ),
-        name="docs",
-    ),
+    path("docs/", DocumentationView.as_view(), name="docs"),
     *router.urls,
 ]

@@ -12,7 +12,8 @@ import errno
 import logging
 import traceback
 import uuid
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import IO
 
 from django.db import DatabaseError, DataError, transaction
@@ -33,7 +34,13 @@ from patients.conflicts.quarantine import Conflicting
 from patients.dicom.hashes import HASH_RULE
 from patients.files.temporary import storage_unavailable
 from patients.identity import submitted
-from patients.identity.submitted import Identity, SubmittedIdentity
+from patients.identity.submitted import (
+    Identity,
+    IdentityMismatch,
+    Mismatch,
+    Person,
+    SubmittedIdentity,
+)
 from patients.incoming import IncomingImage, Receipt
 from patients.models import Instance, Origin, Patient, Series, Study, Upload
 from patients.placement import Placing
@@ -60,7 +67,8 @@ class IngestResult:
     """The outcome of one file.
 
     Patient, study and instance of a conflict are those it conflicts with, if the actor
-    may see them.
+    may see them. A mismatch holds the two persons of a file that was not stored because
+    of them; field errors are those of a form, by the names of its fields.
     """
 
     name: str
@@ -70,6 +78,8 @@ class IngestResult:
     study: Study | None
     instance: Instance | None
     upload: Upload
+    mismatch: Mismatch | None = None
+    field_errors: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def reason(self) -> str:
@@ -138,6 +148,7 @@ def ingest_instance(
 
 def _ingest(file: IO[bytes], sending: Sending, receipt: Receipt) -> IngestResult:
     """Store the file, or write its foreseen refusal or conflict."""
+    identity: Identity | None = None
     try:
         sending = replace(
             sending, submitted_identity=submitted.checked(sending.submitted_identity)
@@ -155,7 +166,7 @@ def _ingest(file: IO[bytes], sending: Sending, receipt: Receipt) -> IngestResult
             _refuse_disagreeing_form(image, identity, sending)
             return _settle(image, identity, sending, receipt)
     except Conflicting as conflict:
-        return _conflict(sending, receipt, conflict, file=file)
+        return _conflict(sending, receipt, conflict, file=file, identity=identity)
     except Unavailable:
         raise
     except ChestXError as refusal:
@@ -275,7 +286,10 @@ def _keep_duplicate(
     own = placement.is_writable(study, sending.actor, department=sending.department)
     if own:
         submitted.refuse_other_patient(
-            sending.submitted_identity, study, identity=identity
+            sending.submitted_identity,
+            study,
+            identity=identity,
+            visible=_may_see(sending.actor, known),
         )
     with transaction.atomic(durable=True):
         if not placement.lock_study(study):
@@ -375,14 +389,36 @@ def _kept(sending: Sending, upload: Upload, instance: Instance) -> IngestResult:
 
 
 def _conflict(
-    sending: Sending, receipt: Receipt, conflict: Conflicting, *, file: IO[bytes]
+    sending: Sending,
+    receipt: Receipt,
+    conflict: Conflicting,
+    *,
+    file: IO[bytes],
+    identity: Identity | None,
 ) -> IngestResult:
     upload = uploads.record_conflict(sending, receipt, conflict, file=file)
     other = conflict.conflicts_with
     if other is None or not _may_see(sending.actor, other):
         return _result(sending, upload)
     study = other.series.study
-    return _result(sending, upload, patient=study.patient, study=study, instance=other)
+    return _result(
+        sending,
+        upload,
+        patient=study.patient,
+        study=study,
+        instance=other,
+        mismatch=_other_person(identity, study.patient),
+    )
+
+
+def _other_person(identity: Identity | None, patient: Patient) -> Mismatch | None:
+    """Return the persons of a conflicting file and of the record, if they differ."""
+    if identity is None or identity.key == (patient.patient_id, patient.issuer):
+        return None
+    sent = Person(
+        identity.name, identity.patient_id or "", identity.birth_date, identity.sex
+    )
+    return Mismatch(sent, Person.of_patient(patient))
 
 
 def _may_see(actor: User | None, instance: Instance) -> bool:
@@ -393,7 +429,12 @@ def _may_see(actor: User | None, instance: Instance) -> bool:
 
 
 def _refused(sending: Sending, receipt: Receipt, refusal: ChestXError) -> IngestResult:
-    return _result(sending, uploads.record_refused(sending, receipt, refusal))
+    refused = _result(
+        sending,
+        uploads.record_refused(sending, receipt, refusal),
+        mismatch=refusal.mismatch if isinstance(refusal, IdentityMismatch) else None,
+    )
+    return replace(refused, field_errors=refusal.fields)
 
 
 def _result(
@@ -403,6 +444,7 @@ def _result(
     patient: Patient | None = None,
     study: Study | None = None,
     instance: Instance | None = None,
+    mismatch: Mismatch | None = None,
 ) -> IngestResult:
     return IngestResult(
         name=submitted.storable(sending.name),
@@ -412,4 +454,5 @@ def _result(
         study=study,
         instance=instance,
         upload=upload,
+        mismatch=mismatch,
     )

@@ -27,14 +27,14 @@ from django.db.models import (
     UUIDField,
     Value,
 )
-from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.errors import InvalidInput
 from patients.identity import names
-from patients.models import Patient, SearchText
+from patients.models import Patient, SearchText, unidentified_name
 from patients.models.search_text import NGrams
 
+LONGEST_QUERY = 128
 MOST_WORDS = 8
 # The most studies or patients that a search finds.
 MOST_FOUND = 5000
@@ -222,7 +222,7 @@ def _first(keys: QuerySet[SearchText, UUID | None], number: int) -> list[UUID | 
 
 def _as_stored(words: list[str]) -> list[str]:
     """Return the words, that for an unidentified person as it is stored."""
-    shown = names.fold(gettext("Unidentified %(mark)s") % {"mark": ""})
+    shown = names.fold(unidentified_name(""))
     return ["unidentified" if names.fold(word) == shown else word for word in words]
 
 

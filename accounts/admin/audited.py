@@ -4,7 +4,8 @@ Django's own permissions and log entries are not used: access is decided by
 `accounts.access`, and a log entry would keep a patient's name.
 """
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +17,11 @@ from django.db import models
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils.functional import cached_property
+from django.utils.html import format_html
 from django.utils.http import urlencode
+from django.utils.safestring import SafeString
+from django.utils.translation import ngettext
 
 from accounts import audit
 from accounts.access import Action, may, visible
@@ -67,6 +72,30 @@ class AuditedAdmin(admin.ModelAdmin):
     # Both would count whole tables.
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
+
+    def get_fields(
+        self, request: HttpRequest, obj: models.Model | None = None
+    ) -> list[Any]:
+        """Return the fields; those that hold JSON are folded."""
+        return self._folded(super().get_fields(request, obj))
+
+    def get_readonly_fields(
+        self, request: HttpRequest, obj: models.Model | None = None
+    ) -> list[Any]:
+        """Return the fields that are only read; those that hold JSON are folded."""
+        return self._folded(super().get_readonly_fields(request, obj))
+
+    def _folded(self, fields: Iterable[Any]) -> list[Any]:
+        return [self._folded_json.get(field, field) for field in fields]
+
+    @cached_property
+    def _folded_json(self) -> dict[Any, Callable[[models.Model], SafeString]]:
+        """Return how each field that holds JSON is shown."""
+        return {
+            field.name: folded_json(field)
+            for field in self.opts.fields
+            if isinstance(field, models.JSONField)
+        }
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         """Return whether the index lists the model."""
@@ -310,3 +339,22 @@ def _former_value(form: forms.ModelForm, name: str) -> Any:
     ):
         return former
     return field.to_python(former)
+
+
+def folded_json(field: models.JSONField) -> Callable[[models.Model], SafeString]:
+    """Return a display function for a field that holds JSON: indented, and folded."""
+
+    @admin.display(description=field.verbose_name)
+    def shown(row: models.Model) -> SafeString:
+        value = getattr(row, field.name)
+        text = json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
+        entries = len(value) if isinstance(value, dict | list) else 1
+        words = ngettext("%(count)d entry", "%(count)d entries", entries)
+        return format_html(
+            '<details class="json"><summary>{}</summary>'
+            '<pre tabindex="0">{}</pre></details>',
+            words % {"count": entries},
+            text,
+        )
+
+    return shown

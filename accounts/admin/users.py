@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 from uuid import UUID
 
 from django import forms
@@ -10,14 +10,18 @@ from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
+from django.contrib.messages import WARNING
 from django.db import models
 from django.db.models import Count, OuterRef, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
+from django.utils.formats import date_format, time_format
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from accounts.access import Action, is_staff_role
+from accounts.access import Action, is_staff_role, lacks_department
 from accounts.admin.audited import AuditedAdmin
 from accounts.admin.lists import StoredValuesFilter
 from accounts.audit import field_name, value_name
@@ -48,12 +52,21 @@ class UserAdmin(AuditedAdmin, DjangoUserAdmin):
     """Users. They are deactivated, never deleted: audit events refer to them."""
 
     editable = True
-    list_display = ("username", "full_name", "role", "primary_department", "is_active")
+    list_display = (
+        "username",
+        "full_name",
+        "role",
+        "primary_department",
+        "department_names",
+        "is_active",
+    )
     list_filter = ("role", "is_active", "departments")
     list_select_related = ("primary_department",)
     search_fields = ("username", "first_name", "last_name", "email")
     ordering = ("username",)
-    filter_horizontal = ("departments",)
+    formfield_overrides: ClassVar = {
+        models.ManyToManyField: {"widget": forms.CheckboxSelectMultiple}
+    }
     readonly_fields = ("last_login", "date_joined")
     fieldsets = (
         (None, {"fields": ("username", "password")}),
@@ -80,6 +93,30 @@ class UserAdmin(AuditedAdmin, DjangoUserAdmin):
             },
         ),
     )
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[User]:
+        """Return the users with their departments."""
+        return super().get_queryset(request).prefetch_related("departments")
+
+    @admin.display(description=_("departments"))
+    def department_names(self, user: User) -> str | SafeString:
+        """Return the departments whose studies the user sees, or a warning."""
+        if lacks_department(user):
+            warning = gettext("No department: sees no studies")
+            return format_html('<strong class="warning">{}</strong>', warning)
+        return ", ".join(department.name for department in user.departments.all())
+
+    def save_related(
+        self, request: HttpRequest, form: Any, formsets: Any, change: bool
+    ) -> None:
+        """Save the departments; warn about a user who sees no study without one."""
+        super().save_related(request, form, formsets, change)
+        if lacks_department(form.instance):
+            warning = gettext(
+                "%(user)s belongs to no department and sees no studies, not even those "
+                "of own uploads. Choose a department."
+            )
+            self.message_user(request, warning % {"user": form.instance}, WARNING)
 
     @admin.display(description=_("name"), ordering="last_name")
     def full_name(self, user: User) -> str:
@@ -173,6 +210,7 @@ class AuditSubjectInline(admin.TabularInline):
     """Keys of the patients whose data an event showed or changed."""
 
     model = AuditSubject
+    template = "admin/read_only_inline.html"
     fields = ("patient_uuid",)
     readonly_fields = fields
     extra = 0
@@ -293,7 +331,8 @@ class AuditEventAdmin(AuditedAdmin):
     @admin.display(description=_("time"), ordering="at")
     def moment(self, event: AuditEvent) -> str:
         """Return the time with its seconds, since the order of events matters."""
-        return f"{timezone.localtime(event.at):%Y-%m-%d %H:%M:%S}"
+        at = timezone.localtime(event.at)
+        return f"{date_format(at, 'DATE_FORMAT')}, {time_format(at, 'H:i:s')}"
 
     @admin.display(description=_("action"), ordering="action")
     def action_name(self, event: AuditEvent) -> str:

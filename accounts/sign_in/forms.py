@@ -13,12 +13,14 @@ from django.http import HttpRequest
 from accounts.models import User
 from accounts.sign_in import lock_out
 
+LONGEST_USER_NAME = User._meta.get_field("username").max_length
+
 
 class SignInForm(AuthenticationForm):
     """Django's sign-in form with a limit on the length of the user name."""
 
     username = UsernameField(
-        max_length=User._meta.get_field("username").max_length,
+        max_length=LONGEST_USER_NAME,
         widget=forms.TextInput(attrs={"autofocus": True}),
     )
 

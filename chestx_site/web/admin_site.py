@@ -28,6 +28,8 @@ class ChestXAdminSite(admin.AdminSite):
     site_title = "ChestX"
     index_title = _("Records")
     site_url = "/"
+    # Lists have many columns: the width is theirs. The first page lists all models.
+    enable_nav_sidebar = False
 
     def has_permission(self, request: HttpRequest) -> bool:
         """Return whether the user's role may open the admin site."""

@@ -36,11 +36,11 @@ class FindingInline(admin.TabularInline):
     """The findings of a run."""
 
     model = Finding
+    template = "admin/read_only_inline.html"
     fields = ("label", "probability", "calibrated", "threshold", "positive")
     readonly_fields = fields
     extra = 0
     can_delete = False
-    show_change_link = True
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Allow everyone who may see the run."""

@@ -22,9 +22,8 @@ from diagnoses.pages.audit import record_read
 from diagnoses.pages.request import PageRequest
 from diagnoses.pages.words.identity import patient_facts, patient_line
 from patients.models import Patient
-from patients.search import patients_found
+from patients.search import LONGEST_QUERY, patients_found
 
-LONGEST_QUERY = 128
 PATIENTS_A_PAGE = 50
 EVENTS_A_PAGE = 100
 _NEWEST_FIRST = Ordering.of(AuditSubject, ("-event__at", "-pk"))

@@ -61,6 +61,12 @@ class SeriesAdmin(ArchiveAdmin):
         )
 
 
+ALL_FIELDS = (
+    "series_link",
+    *(field.name for field in Instance._meta.fields if field.name != "series"),
+)
+
+
 @admin.register(Instance)
 class InstanceAdmin(ArchiveAdmin):
     """Stored instances with their headers; the bytes are never changed."""
@@ -88,7 +94,8 @@ class InstanceAdmin(ArchiveAdmin):
     search_help_text = _(
         "The beginning of a SOP Instance UID or of the SHA-256 of the object."
     )
-    exclude = ("series",)
+    fields = ALL_FIELDS
+    readonly_fields = ALL_FIELDS
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Instance]:
         """Return the instances; lists leave out the headers, up to 1 MB each."""
@@ -101,16 +108,3 @@ class InstanceAdmin(ArchiveAdmin):
     def series_link(self, instance: Instance) -> str | SafeString:
         """Return a link to the series."""
         return link_to(instance.series)
-
-    def get_fields(
-        self, request: HttpRequest, obj: Instance | None = None
-    ) -> tuple[str, ...]:
-        """Return all fields of the instance."""
-        names = (field.name for field in self.opts.fields if field.name != "series")
-        return ("series_link", *names)
-
-    def get_readonly_fields(
-        self, request: HttpRequest, obj: Instance | None = None
-    ) -> tuple[str, ...]:
-        """Return all fields: nothing can be changed."""
-        return self.get_fields(request, obj)

@@ -26,6 +26,7 @@ from patients.admin.common import (
     warn_of_more,
 )
 from patients.identity import corrections, names
+from patients.identity.discrepancies import value_text
 from patients.models import Patient, PatientCorrection, Study
 from patients.search import patients_found
 
@@ -227,9 +228,14 @@ class PatientCorrectionAdmin(ArchiveAdmin):
             (
                 (
                     label_for_field(name, Patient),
-                    correction.before[name] or "–",
-                    correction.after[name] or "–",
+                    _value_text(name, correction.before[name]),
+                    _value_text(name, correction.after[name]),
                 )
                 for name in correction.changed
             ),
         )
+
+
+def _value_text(name: str, value: str | None) -> str:
+    """Return a kept value of a field as people write it."""
+    return value_text(name, value) if value else "–"

@@ -29,6 +29,7 @@ from patients.admin.common import (
     warn_of_more,
 )
 from patients.identity import assignments
+from patients.identity.discrepancies import value_text
 from patients.models import (
     FlagReconciliation,
     IdentityDiscrepancy,
@@ -115,6 +116,14 @@ class ReconciliationForm(forms.Form):
         super().__init__(data)
         flags = [(flag, StudyFlag(flag).label) for flag in study.flags]
         self.fields["flag"] = forms.ChoiceField(label=_("Flag"), choices=flags)
+
+
+def _both_texts(one: IdentityDiscrepancy) -> tuple[str, str]:
+    """Return the received and the recorded value as people write them."""
+    return (
+        value_text(one.attribute, one.received),
+        value_text(one.attribute, one.recorded),
+    )
 
 
 @admin.register(Study)
@@ -224,7 +233,10 @@ class StudyAdmin(ArchiveAdmin):
             "title": gettext("Reconcile a flag"),
             "opts": self.opts,
             "study": study,
-            "discrepancies": study.discrepancies.all(),
+            "discrepancies": [
+                (one.get_attribute_display(), *_both_texts(one))
+                for one in study.discrepancies.all()
+            ],
             "form": form,
         }
         return TemplateResponse(request, "admin/patients/study/reconcile.html", context)
@@ -290,7 +302,7 @@ class StudyAdmin(ArchiveAdmin):
             mark_safe("<br>"),
             "{}: {} | {}",
             (
-                (one.get_attribute_display(), one.received, one.recorded)
+                (one.get_attribute_display(), *_both_texts(one))
                 for one in study.discrepancies.all()
             ),
         ) or gettext("none")
@@ -327,7 +339,13 @@ class IdentityDiscrepancyAdmin(ArchiveAdmin):
     """Values that differ from the record, until a person decides."""
 
     patient_path = "study__patient_id"
-    list_display = ("created_at", "study_link", "attribute", "received", "recorded")
+    list_display = (
+        "created_at",
+        "study_link",
+        "attribute",
+        "received_text",
+        "recorded_text",
+    )
     list_filter = ("attribute", "created_at")
     list_select_related = ("study",)
     ordering = ("-created_at", "-id")
@@ -338,13 +356,23 @@ class IdentityDiscrepancyAdmin(ArchiveAdmin):
         "study__patient__patient_id__exact",
     )
     search_help_text = _("The key of a study, an accession number or an MRN.")
-    fields = ("study_link", "attribute", "received", "recorded", "created_at")
+    fields = ("study_link", "attribute", "received_text", "recorded_text", "created_at")
     readonly_fields = fields
 
     @admin.display(description=_("study"))
     def study_link(self, discrepancy: IdentityDiscrepancy) -> str | SafeString:
         """Return a link to the study."""
         return link_to(discrepancy.study)
+
+    @admin.display(description=_("received value"), ordering="received")
+    def received_text(self, discrepancy: IdentityDiscrepancy) -> str:
+        """Return what the image states."""
+        return _both_texts(discrepancy)[0]
+
+    @admin.display(description=_("recorded value"), ordering="recorded")
+    def recorded_text(self, discrepancy: IdentityDiscrepancy) -> str:
+        """Return what the record has."""
+        return _both_texts(discrepancy)[1]
 
 
 @admin.register(FlagReconciliation)

@@ -9,6 +9,7 @@ from datetime import date
 from typing import Any
 
 from django.db.models import F, Func, JSONField, QuerySet, Value
+from django.utils.formats import date_format
 
 from patients.dicom.header import PersonName, parse_date
 from patients.identity import names
@@ -45,6 +46,15 @@ class Difference:
     attribute: IdentityDiscrepancy.Attribute
     received: str
     recorded: str
+
+
+def value_text(attribute: str, value: str) -> str:
+    """Return a kept value as people write it: a name, a date of birth, a sex."""
+    if attribute == Attribute.PATIENT_NAME:
+        return names.readable(value)
+    if attribute == Attribute.BIRTH_DATE:
+        return date_format(date.fromisoformat(value), "DATE_FORMAT")
+    return value
 
 
 def differences(received: Demographics, patient: Patient) -> list[Difference]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.utils import timezone
@@ -24,6 +25,7 @@ from patients.identity import names
 from patients.models import Patient, Priority, Sex, Study
 
 LONGEST_ACCESSION_NUMBER = 16
+MOST_NAME_GROUPS = 3
 EARLIEST_BIRTH_YEAR = 1850
 _DATE_FORMATS = ("%Y-%m-%d", "%Y%m%d", "%d.%m.%Y")
 _SEXES = {
@@ -108,6 +110,62 @@ class Identity:
         return self.patient_id, self.issuer
 
 
+@dataclass(frozen=True)
+class Person:
+    """Who a form, a file or the record says it is."""
+
+    name: PersonName
+    patient_id: str = ""
+    birth_date: date | None = None
+    sex: str = ""
+    patient_key: UUID | None = None
+
+    @classmethod
+    def of_patient(cls, patient: Patient) -> "Person":
+        """Return who the record says it is."""
+        return cls(
+            names.name_of(patient),
+            patient.patient_id or "",
+            patient.birth_date,
+            patient.sex,
+            patient.pk,
+        )
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """Two persons where one was expected; never kept, only shown to the sender.
+
+    Attributes:
+        sent: Of the form, or of the file where it contradicts the record.
+        known: Of the file or the record; None if the sender may not see that patient.
+        known_from_file: Whether `known` is what the file says.
+    """
+
+    sent: Person
+    known: Person | None
+    known_from_file: bool = False
+
+
+class IdentityMismatch(InvalidInput):
+    """The form names another person than the file or the record."""
+
+    def __init__(
+        self, message: Message, fields: list[str], *, mismatch: Mismatch
+    ) -> None:
+        problem = (
+            gettext("Differs from the file.")
+            if mismatch.known_from_file
+            else gettext("Differs from the record.")
+        )
+        super().__init__(
+            message,
+            params={"fields": messages.FieldNames(fields)},
+            fields={field: [problem] for field in fields},
+        )
+        self.mismatch = mismatch
+
+
 def checked(submitted_identity: SubmittedIdentity) -> SubmittedIdentity:
     """Return the submitted identity in the types of the record.
 
@@ -160,7 +218,14 @@ def identify(header: Header, submitted_identity: SubmittedIdentity) -> Identity:
     if not names.agree(patient.name, submitted_name):
         differing.append("patient_name")
     if differing:
-        raise _mismatch(messages.DIFFERS_FROM_HEADER, differing)
+        in_file = Person(
+            patient.name, patient.patient_id or "", patient.birth_date, patient.sex
+        )
+        raise IdentityMismatch(
+            messages.DIFFERS_FROM_HEADER,
+            differing,
+            mismatch=Mismatch(_entered(submitted_identity), in_file, True),
+        )
     filled: dict[str, Any] = {field: a or b for field, (a, b) in pairs.items()}
     issuer = filled["issuer"] or settings.DEFAULT_ISSUER
     return Identity(
@@ -272,11 +337,19 @@ def refuse_disagreeing_form(
         if submitted != recorded:
             differing.append(field)
     if differing:
-        raise _mismatch(messages.DIFFERS_FROM_PATIENT, differing)
+        raise IdentityMismatch(
+            messages.DIFFERS_FROM_PATIENT,
+            differing,
+            mismatch=Mismatch(_entered(submitted_identity), Person.of_patient(patient)),
+        )
 
 
 def refuse_other_patient(
-    submitted_identity: SubmittedIdentity, study: Study, *, identity: Identity
+    submitted_identity: SubmittedIdentity,
+    study: Study,
+    *,
+    identity: Identity,
+    visible: bool,
 ) -> None:
     """Refuse a form that names another patient than the one of a stored image.
 
@@ -285,6 +358,7 @@ def refuse_other_patient(
         study: Of the stored image.
         identity: From header and form, which agree; the issuer may be in the header
             alone.
+        visible: Whether the sender may see the stored image.
 
     Raises:
         InvalidInput: identity_mismatch.
@@ -297,7 +371,12 @@ def refuse_other_patient(
         (study.received_patient_id, study.received_issuer),
     )
     if identity.key not in known:
-        raise _mismatch(messages.DIFFERS_FROM_RECORD, ["patient_id"])
+        stored = Person.of_patient(patient) if visible else None
+        raise IdentityMismatch(
+            messages.DIFFERS_FROM_RECORD,
+            ["patient_id"],
+            mismatch=Mismatch(_entered(submitted_identity), stored),
+        )
 
 
 def storable(text: str) -> str:
@@ -322,12 +401,14 @@ def storable_json(value: Any) -> Any:
     return storable(str(value))
 
 
-def _mismatch(message: Message, fields: list[str]) -> InvalidInput:
-    """Return the refusal of a form that differs from what is known."""
-    return InvalidInput(
-        message,
-        params={"fields": messages.FieldNames(fields)},
-        fields={field: [gettext("Differs from the file.")] for field in fields},
+def _entered(submitted_identity: SubmittedIdentity) -> Person:
+    """Return who a form says it is; its values are checked."""
+    born = submitted_identity.birth_date
+    return Person(
+        names.parse(submitted_identity.patient_name),
+        submitted_identity.patient_id,
+        born if isinstance(born, date) else None,
+        submitted_identity.sex,
     )
 
 
@@ -365,7 +446,9 @@ def _person_name(text: str) -> str:
     if any(unicodedata.category(c) in ("Cc", "Cs") for c in text) or "\\" in text:
         raise InvalidInput(messages.FIELD_CHARACTERS)
     groups = text.split("=")
-    if len(groups) > 3 or any(len(group) > names.LONGEST_GROUP for group in groups):
+    if len(groups) > MOST_NAME_GROUPS or any(
+        len(group) > names.LONGEST_GROUP for group in groups
+    ):
         raise InvalidInput(
             messages.FIELD_TOO_LONG, params={"limit": names.LONGEST_GROUP}
         )

@@ -13,6 +13,7 @@ from patients.models.instance import (
 )
 from patients.models.search_text import SearchText
 from patients.models.study import (
+    MARK_LENGTH,
     Patient,
     PatientAssignment,
     PatientQuerySet,
@@ -21,10 +22,12 @@ from patients.models.study import (
     Study,
     StudyFlag,
     StudyQuerySet,
+    unidentified_name,
 )
 from patients.models.upload import Upload, UploadQuerySet
 
 __all__ = [
+    "MARK_LENGTH",
     "SHA256_HEX",
     "FlagReconciliation",
     "IdentityDiscrepancy",
@@ -46,4 +49,5 @@ __all__ = [
     "StudyQuerySet",
     "Upload",
     "UploadQuerySet",
+    "unidentified_name",
 ]

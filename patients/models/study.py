@@ -55,6 +55,15 @@ class StudyFlag(models.TextChoices):
     )
 
 
+# Of an unidentified patient's key, to tell one from another.
+MARK_LENGTH = 4
+
+
+def unidentified_name(mark: str) -> str:
+    """Return what is shown as the name of a patient without name and identifier."""
+    return gettext("Unidentified %(mark)s") % {"mark": mark}
+
+
 class PatientQuerySet(VisibleQuerySet["Patient"]):
     """Patients."""
 
@@ -173,7 +182,7 @@ class Patient(models.Model):
         shown = name or self.ideographic_name or self.phonetic_name or self.patient_id
         if shown:
             return shown
-        return gettext("Unidentified %(mark)s") % {"mark": str(self.id)[:4].upper()}
+        return unidentified_name(str(self.id)[:MARK_LENGTH].upper())
 
 
 class StudyQuerySet(VisibleQuerySet["Study"]):

@@ -30,3 +30,29 @@ document.addEventListener("click", (event) => {
   if (event.ctrlKey || event.metaKey) open(link.href, "_blank", "noopener");
   else link.click();
 });
+
+// A part of the page that is loaded again keeps what was unfolded and how far it was scrolled;
+// htmx keeps the focus, by the id of the element.
+const unfolded = new Map();
+const scrolled = new Map();
+const scrollers = () => [document.scrollingElement, ...document.querySelectorAll(".side")];
+
+document.addEventListener("htmx:beforeSwap", (event) => {
+  for (const details of event.detail.target.querySelectorAll("details[id]")) unfolded.set(details.id, details.open);
+  for (const scroller of scrollers()) scrolled.set(scroller, scroller.scrollTop);
+});
+document.addEventListener("htmx:afterSwap", () => {
+  for (const [id, open] of unfolded) document.getElementById(id)?.toggleAttribute("open", open);
+  for (const [scroller, top] of scrolled) scroller.scrollTop = top;
+  unfolded.clear();
+  scrolled.clear();
+});
+
+// On paper stands when it was printed, not when the page was loaded.
+window.addEventListener("beforeprint", () => {
+  const format = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" });
+  for (const line of document.querySelectorAll("[data-printed]")) {
+    const { sentence, reader } = line.dataset;
+    line.textContent = sentence.replace("{moment}", format.format(new Date())).replace("{reader}", () => reader);
+  }
+});

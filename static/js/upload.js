@@ -18,9 +18,15 @@ const language = document.documentElement.lang;
 const percent = new Intl.NumberFormat(language, { style: "percent" });
 const pluralRules = new Intl.PluralRules(language);
 
+const held = form.querySelector("[data-held]");
+const heldText = form.querySelector("[data-held-text]");
+const heldSend = form.querySelector("[data-held-send]");
+
 const waiting = [];
 const failed = [];
 const counts = { all: 0, done: 0, refused: 0 };
+const heldFiles = []; // Chosen, and not sent before somebody has looked at the entries.
+let sentEntries = new Map(); // What the files before were sent with.
 let running = 0;
 let paused = false;
 
@@ -50,6 +56,17 @@ function element(name, className, text) {
   return made;
 }
 
+// Return a sign of static/img/signs.svg, as templates/includes/sign.html draws it.
+function drawn(sign) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("class", "sign");
+  svg.setAttribute("aria-hidden", "true");
+  const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
+  use.setAttribute("href", `${form.dataset.signs}#${sign}`);
+  svg.append(use);
+  return svg;
+}
+
 function addRow(name, size) {
   const row = element("tr");
   const first = element("td");
@@ -62,9 +79,7 @@ function addRow(name, size) {
 function showResult(row, tone, sign, word, sentence) {
   const result = element("div", "result");
   const tag = element("span", `tag ${tone}`);
-  const mark = element("span", "sign", sign);
-  mark.setAttribute("aria-hidden", "true");
-  tag.append(mark, word);
+  tag.append(drawn(sign), word);
   result.append(tag, element("span", "quiet", sentence));
   row.cells[2].className = "";
   row.cells[2].replaceChildren(result);
@@ -89,12 +104,13 @@ function finish(item, html) {
   row.classList.add("arrived");
   item.row.replaceWith(row);
   window.htmx.process(row);
+  showErrors(item, row);
   counts.done += 1;
   if (["refused", "conflict"].includes(row.dataset.outcome)) counts.refused += 1;
 }
 
 function giveUp(item, sentence) {
-  showResult(item.row, "failed", "✕", texts.not_sent, sentence);
+  showResult(item.row, "failed", "cross", texts.not_sent, sentence);
   failed.push(item);
 }
 
@@ -102,7 +118,7 @@ function retryLater(item, seconds) {
   item.tries += 1;
   if (item.tries >= MOST_TRIES) return giveUp(item, texts.server_unavailable);
   const wait = Math.min(LONGEST_WAIT_S, Math.max(seconds, FIRST_WAIT_S * 2 ** (item.tries - 1)));
-  showResult(item.row, "queued", "○", texts.waiting, fill(texts.server_busy, { seconds: Math.round(wait) }));
+  showResult(item.row, "queued", "circle", texts.waiting, fill(texts.server_busy, { seconds: Math.round(wait) }));
   setTimeout(() => { waiting.push(item); next(); }, wait * 1000);
 }
 
@@ -127,8 +143,8 @@ function send(item) {
   const progress = element("span", "number quiet", percent.format(0));
   item.row.cells[2].replaceChildren(bar, progress);
 
-  const data = new FormData(form);
-  data.delete("file");
+  const data = new FormData();
+  for (const [name, value] of item.entries) data.append(name, value);
   data.append("file", item.file, item.name);
   const request = new XMLHttpRequest();
   request.open("POST", form.action || location.href);
@@ -149,12 +165,96 @@ function next() {
   showSummary();
 }
 
-function add(files) {
+// Return what the form says about the patient: only what differs from an empty form.
+function entriesOfForm() {
+  const entries = new Map();
+  for (const [name, value] of new FormData(form)) {
+    if (name === "csrfmiddlewaretoken" || typeof value !== "string" || !value.trim()) continue;
+    entries.set(name, value.trim());
+  }
+  if (form.querySelector("[name=priority]:checked")?.matches("[data-default]")) entries.delete("priority");
+  return entries;
+}
+
+function wordOf(name, value) {
+  const control = form.elements[name];
+  if (control instanceof HTMLSelectElement) return control.selectedOptions[0].textContent;
+  if (control instanceof RadioNodeList) return form.querySelector(`[name=${name}]:checked`).parentElement.textContent.trim();
+  return value;
+}
+
+// Send the files, unless an entry is wrong or may be that of the patient before.
+function offer(files) {
+  heldFiles.push(...files);
+  const entries = entriesOfForm();
+  const same = [...entries].filter(([name, value]) => sentEntries.get(name) === value);
+  if (!form.checkValidity()) hold(texts.correct_first);
+  else if (same.length) {
+    const words = same.map(([name, value]) => `${texts.field_labels[name]} ${wordOf(name, value)}`);
+    hold(fill(texts.carried_over, { entries: words.join(", ") }));
+  } else release();
+}
+
+function hold(sentence) {
+  heldText.textContent = sentence;
+  heldSend.textContent = plural(texts.count_held, heldFiles.length);
+  held.hidden = heldFiles.length === 0;
+  if (!held.hidden) heldSend.focus();
+}
+
+function release() {
+  if (!form.checkValidity()) {
+    hold(texts.correct_first);
+    form.reportValidity();
+    return;
+  }
+  sentEntries = entriesOfForm();
+  held.hidden = true;
+  add(heldFiles.splice(0), sentEntries);
+}
+
+function discard() {
+  heldFiles.length = 0;
+  held.hidden = true;
+}
+
+function clearEntries() {
+  for (const control of form.elements) {
+    if (control.matches("input[type=radio]")) control.checked = control.matches("[data-default]");
+    else if (control.matches("select, input:not([type=file], [type=hidden])")) control.value = "";
+  }
+  for (const place of form.querySelectorAll("[data-errors-of]")) setError(place, "");
+  sentEntries = new Map();
+}
+
+function nextPatient() {
+  clearEntries();
+  hold(texts.enter_next);
+  form.elements.patient_id.focus();
+}
+
+function setError(place, text) {
+  place.textContent = text;
+  const control = form.elements[place.dataset.errorsOf];
+  if (text) control.setAttribute("aria-invalid", "true");
+  else control.removeAttribute("aria-invalid");
+}
+
+// Show the errors of a refused file beside the entries, if these are still the ones it was sent with.
+function showErrors(item, row) {
+  for (const error of row.querySelectorAll("[data-error-of]")) {
+    const name = error.dataset.errorOf;
+    const place = form.querySelector(`[data-errors-of="${CSS.escape(name)}"]`);
+    if (place && item.entries.get(name) === entriesOfForm().get(name)) setError(place, error.textContent.trim());
+  }
+}
+
+function add(files, entries) {
   for (const { file, name } of files) {
     counts.all += 1;
-    const item = { file, name, row: addRow(name, file.size), tries: 0 };
+    const item = { file, name, entries, row: addRow(name, file.size), tries: 0 };
     if (file.size > maxBytes) {
-      showResult(item.row, "refused", "✕", texts.refused, fill(texts.too_large, { limit: sizeText(maxBytes) }));
+      showResult(item.row, "refused", "cross", texts.refused, fill(texts.too_large, { limit: sizeText(maxBytes) }));
       counts.done += 1;
       counts.refused += 1;
     } else waiting.push(item);
@@ -192,7 +292,7 @@ async function dropped(transfer) {
 }
 
 for (const input of form.querySelectorAll("[data-files], [data-folder]")) {
-  input.addEventListener("change", () => { add(named(input.files)); input.value = ""; });
+  input.addEventListener("change", () => { offer(named(input.files)); input.value = ""; });
 }
 for (const kind of ["dragenter", "dragover"]) {
   document.addEventListener(kind, (event) => { event.preventDefault(); drop.classList.add("over"); });
@@ -201,12 +301,22 @@ document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) dr
 document.addEventListener("drop", async (event) => {
   event.preventDefault();
   drop.classList.remove("over");
-  add(await dropped(event.dataTransfer));
+  offer(await dropped(event.dataTransfer));
 });
 form.addEventListener("submit", (event) => event.preventDefault());
+form.addEventListener("input", (event) => {
+  const place = form.querySelector(`[data-errors-of="${CSS.escape(event.target.name)}"]`);
+  if (place) setError(place, "");
+});
+heldSend.addEventListener("click", release);
+form.querySelector("[data-held-next]").addEventListener("click", nextPatient);
+form.querySelector("[data-held-discard]").addEventListener("click", discard);
+form.querySelector("[data-next-patient]").addEventListener("click", nextPatient);
+// A page from the browser's memory shows what was typed for another patient.
+window.addEventListener("pageshow", (event) => { if (event.persisted) clearEntries(); });
 pauseButton.addEventListener("click", () => { paused = !paused; next(); });
 retryButton.addEventListener("click", () => {
   for (const item of failed.splice(0)) { item.tries = 0; waiting.push(item); }
   next();
 });
-window.addEventListener("beforeunload", (event) => { if (running || waiting.length) event.preventDefault(); });
+window.addEventListener("beforeunload", (event) => { if (running || waiting.length || heldFiles.length) event.preventDefault(); });

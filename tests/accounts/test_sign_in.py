@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from accounts import audit
 from accounts.errors import AuditUnavailable
-from accounts.models import AuditEvent, Role, Token
+from accounts.models import AuditEvent, Role, Token, User
 from accounts.sign_in import lock_out
 from accounts.tokens import issue_token
 from tests.clients import person
@@ -104,10 +104,10 @@ def test_signing_in_never_redirects_to_another_site() -> None:
     assert answer.headers["Location"] == reverse("worklist")
 
 
-def test_a_signed_out_polling_request_redirects_the_whole_page() -> None:
+def test_a_part_of_a_page_is_not_sent_to_somebody_signed_out() -> None:
     answer = Client().get("/", headers={"HX-Request": "true"})
     assert answer.status_code == 401
-    assert answer.headers["HX-Redirect"] == "/sign-in/"
+    assert answer.content == b""
 
 
 def test_a_wrong_old_password_changes_nothing_and_is_audited() -> None:
@@ -137,3 +137,23 @@ def test_changing_the_password_revokes_tokens_and_is_audited() -> None:
     assert not Token.objects.exists()
     event = AuditEvent.objects.get(action="change_password")
     assert event.outcome == "success"
+
+
+def test_a_page_can_ask_who_is_signed_in() -> None:
+    client = person(Role.CLINICIAN)
+    assert client.get("/session/").json() == {"user": str(client.user.pk)}
+    answer = Client().get("/session/", headers={"HX-Request": "true"})
+    assert answer.status_code == 401
+
+
+def test_a_refused_sign_in_keeps_the_user_name_with_the_error_beside_it() -> None:
+    longest = User._meta.get_field("username").max_length
+    page = Client().get("/sign-in/").content.decode()
+    assert f'maxlength="{longest}"' in page
+
+    too_long = "x" * (longest + 1)
+    page = Client().post("/sign-in/", {"username": too_long, "password": "x"})
+    text = page.content.decode()
+    assert f'value="{too_long}"' in text
+    assert text.index(f'value="{too_long}"') < text.index('class="errors"')
+    assert text.index('class="errors"') < text.index('name="password"')

@@ -42,6 +42,18 @@ def browser() -> Generator[Browser, None, None]:
         started.close()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that `make screenshots` uses."""
+    parser.addoption("--screenshots", type=Path, help="keep a picture of every page")
+
+
+@pytest.fixture(scope="session")
+def screenshots(request: pytest.FixtureRequest) -> Path | None:
+    """Return the folder where pictures of the pages are kept, if they are."""
+    folder: Path | None = request.config.getoption("--screenshots", default=None)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def demo(browser: Browser) -> Generator[RunningDemo, None, None]:
     """Return a demo that runs for all tests of this folder."""

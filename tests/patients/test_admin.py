@@ -286,7 +286,7 @@ def test_the_page_of_a_decision_shows_both_values(admin: Client) -> None:
     study = send(image_bytes(PatientName="Roe^John")).study
     url = reverse("admin:patients_study_reconcile", args=[study.pk])
     page = admin.get(url).content.decode()
-    assert "Roe^John" in page
+    assert "Roe, John" in page
     assert study.patient.family_name in page
 
 

@@ -1,9 +1,16 @@
 """The pages about models: their cards, decisions and thresholds; no patient data."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from django.contrib import messages
-from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import (
+    FileResponse,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseRedirect,
+    QueryDict,
+)
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
@@ -25,7 +32,7 @@ from diagnoses.governance.transitions import (
     run_in_shadow,
 )
 from diagnoses.governance.versions import thresholds_of
-from diagnoses.models import ModelVersion
+from diagnoses.models import ModelVersion, StateChange
 from diagnoses.pages.model.card import card_page, card_summary
 from diagnoses.pages.model.history import (
     acceptances_of,
@@ -61,7 +68,31 @@ def model(request: HttpRequest, name: str) -> HttpResponse:
     """Show the card of one version: `?version=`, else the one in use."""
     require(request, Action.READ_MODELS)
     versions = _versions_of(name)
-    shown = _chosen(request, versions)
+    return _page(request, _chosen(request, versions), versions)
+
+
+@dataclass(frozen=True)
+class RefusedForm:
+    """A form of the page that was refused: which one, why, and what was typed."""
+
+    name: str
+    error: ChestXError
+    typed: QueryDict
+
+    @property
+    def sentence(self) -> str:
+        """What concerns the whole form; errors of a field stand beside it."""
+        return "" if self.error.fields else self.error.message
+
+
+def _page(
+    request: HttpRequest,
+    shown: ModelVersion,
+    versions: list[ModelVersion],
+    *,
+    refused: RefusedForm | None = None,
+) -> HttpResponse:
+    """Show one version, with a form that was refused as it was typed."""
     values = {
         label: threshold.value for label, threshold in thresholds_of(shown).items()
     }
@@ -82,7 +113,10 @@ def model(request: HttpRequest, name: str) -> HttpResponse:
             if may(request.user, Action.ADMINISTER)
             else {},
             "may_compare": may(request.user, Action.READ_SHADOW),
+            "longest_reason": StateChange._meta.get_field("reason").max_length,
+            "refused": {refused.name: refused} if refused else {},
         },
+        status=refused.error.status if refused else None,
     )
 
 
@@ -108,7 +142,7 @@ def decide(request: HttpRequest, name: str) -> HttpResponse:
         else:
             raise InvalidInput(_("There is no such decision."))
     except ChestXError as error:
-        return _back(request, shown, error)
+        return _refused(request, shown, "decide", error)
     result = gettext(
         "%(version)s is now %(state)s. This applies to new images. The worklist "
         "follows within minutes."
@@ -137,7 +171,7 @@ def thresholds(request: HttpRequest, name: str) -> HttpResponse:
                 decision=decision,
             )
     except ChestXError as error:
-        return _back(request, shown, error)
+        return _refused(request, shown, "thresholds", error)
     return _back(
         request,
         shown,
@@ -154,19 +188,25 @@ def _number(written: str) -> float:
     try:
         return float(written)
     except ValueError as error:
-        raise InvalidInput(_("The threshold must be a number from 0 to 1.")) from error
+        sentence = gettext("The threshold must be a number from 0 to 1.")
+        raise InvalidInput(sentence, fields={"value": [sentence]}) from error
+
+
+def _refused(
+    request: HttpRequest, shown: ModelVersion, form: str, error: ChestXError
+) -> HttpResponse:
+    """Show the version with what was typed, and why it was refused."""
+    if not error.permanent:
+        raise error
+    refused = RefusedForm(form, error, request.POST)
+    return _page(request, shown, _versions_of(shown.name), refused=refused)
 
 
 def _back(
-    request: HttpRequest, shown: ModelVersion, result: ChestXError | Promise | str
+    request: HttpRequest, shown: ModelVersion, result: Promise | str
 ) -> HttpResponse:
     """Show the version again, with the result of the decision."""
-    if isinstance(result, ChestXError):
-        if not result.permanent:
-            raise result
-        messages.error(request, result.message)
-    else:
-        messages.success(request, str(result))
+    messages.success(request, str(result))
     query = urlencode({"version": shown.version})
     return HttpResponseRedirect(f"{reverse('model', args=[shown.name])}?{query}")
 

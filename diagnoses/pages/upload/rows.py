@@ -1,7 +1,7 @@
 """The result of a file as a row of the upload page, with advice if it was refused."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -14,11 +14,16 @@ from accounts.models import User
 from diagnoses.latest_runs import latest_runs
 from diagnoses.models import Prediction, WorklistEntry
 from diagnoses.pages.polling import Watch
-from diagnoses.pages.words.identity import flag_labels, study_text
+from diagnoses.pages.words.identity import (
+    demographic_lines,
+    flag_labels,
+    mismatch_lines,
+    study_text,
+)
 from diagnoses.pages.words.signs import OUTCOMES, Sign, status_sign
 from diagnoses.uploads import TakenFile
 from diagnoses.worklist import result_of_image
-from patients.models import Instance, Patient, Study, Upload
+from patients.models import Instance, Patient, Study, StudyFlag, Upload
 
 _RECORD_DECIDED = _(
     "An administrator decides which record is correct. Nothing was overwritten."
@@ -39,11 +44,16 @@ _STORED = OUTCOMES[Upload.Outcome.STORED]
 
 @dataclass(frozen=True)
 class FileResult:
-    """One row: the file, where it is stored, and its result."""
+    """One row: the file, where it is stored, and its result.
+
+    `mismatches`: what differs from the known patient, with both persons.
+    `field_errors`: the errors of the form, by the names of its fields.
+    """
 
     name: str
     outcome: str
     status: Sign
+    key: UUID | None = None
     size: int | None = None
     patient: str = ""
     study: str = ""
@@ -52,6 +62,8 @@ class FileResult:
     flags: Sequence[str] = ()
     result: str = ""
     flagged: bool = False
+    mismatches: Sequence[str] = ()
+    field_errors: Mapping[str, Sequence[str]] = field(default_factory=dict)
     sentence: str = ""
     advice: Promise | str = ""
     watch: Watch | None = None
@@ -62,16 +74,31 @@ def result_of(taken: TakenFile, *, user: User) -> FileResult:
     """Return the row of a file that was just sent."""
     result = taken.result
     shown = result.instance if taken.visible and taken.kept else None
-    return file_result(result.upload, name=result.name, instance=shown, user=user)
+    row = file_result(result.upload, name=result.name, instance=shown, user=user)
+    row = replace(row, field_errors=result.field_errors)
+    if result.mismatch is None:
+        return row
+    known = result.mismatch.known
+    return replace(
+        row,
+        mismatches=mismatch_lines(result.mismatch),
+        patient_key=known.patient_key if known else None,
+    )
 
 
-def refused_row(name: str, sentence: str) -> FileResult:
+def refused_row(
+    name: str,
+    sentence: str,
+    *,
+    field_errors: Mapping[str, Sequence[str]] | None = None,
+) -> FileResult:
     """Return the row of a file that was not examined."""
     return FileResult(
         name=name,
         outcome=Upload.Outcome.REFUSED,
         status=OUTCOMES[Upload.Outcome.REFUSED],
         sentence=sentence,
+        field_errors=field_errors or {},
     )
 
 
@@ -101,6 +128,7 @@ def file_result(
     shows_results = may(user, Action.READ_RESULTS)
     return FileResult(
         name=name,
+        key=upload.pk,
         size=upload.size_bytes,
         outcome=upload.outcome,
         status=_status(entry, run) if shows_results else _STORED,
@@ -109,7 +137,8 @@ def file_result(
         study=study_text(study, [instance.series]),
         url=f"{reverse('study', args=[study.pk])}?{urlencode({'image': instance.pk})}",
         duplicate=upload.outcome == Upload.Outcome.DUPLICATE,
-        flags=flag_labels(study),
+        flags=flag_labels(study, without=StudyFlag.DEMOGRAPHICS_MISMATCH),
+        mismatches=demographic_lines(study),
         result=entry.result_sentence if shows_results else "",
         flagged=shows_results and entry.flagged,
         sentence=run.reason_text if run is not None and run.finished else "",
@@ -120,6 +149,7 @@ def file_result(
 def _without_image(upload: Upload, *, name: str) -> FileResult:
     return FileResult(
         name=name,
+        key=upload.pk,
         size=upload.size_bytes,
         outcome=upload.outcome,
         status=OUTCOMES[Upload.Outcome(upload.outcome)],

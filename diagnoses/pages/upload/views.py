@@ -1,5 +1,6 @@
 """The upload page: many files, and a result for each."""
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -12,12 +13,13 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_http_methods, require_safe
 
-from accounts.access import Action, require
+from accounts.access import Action, lacks_department, require
 from accounts.errors import InvalidInput, NotFound
 from diagnoses.governance.versions import active_models
 from diagnoses.pages.audit import record_read
 from diagnoses.pages.polling import poll_count
 from diagnoses.pages.request import PageRequest
+from diagnoses.pages.upload.fields import identity_fields, model_field
 from diagnoses.pages.upload.rows import FileResult, file_result, refused_row, result_of
 from diagnoses.pages.upload.texts import script_texts
 from diagnoses.pages.words.signs import PRIORITIES
@@ -29,7 +31,7 @@ from diagnoses.uploads import (
     take_files,
 )
 from patients.identity.submitted import SubmittedIdentity
-from patients.models import Instance, Priority, Sex, Upload
+from patients.models import Instance, Priority, Upload
 
 CLAIM_FIELDS = (
     "patient_id",
@@ -83,9 +85,10 @@ def _take(request: PageRequest) -> HttpResponse:
             )
     except InvalidInput as error:
         rows = [result_of(file, user=request.user) for file in refused]
-        return _answer(
-            request, submitted_identity, rows or [refused_row("—", error.message)]
-        )
+        rows = [replace(row, field_errors=error.fields) for row in rows] or [
+            refused_row("—", error.message, field_errors=error.fields)
+        ]
+        return _answer(request, submitted_identity, rows)
     if taken.fault is not None and "X-One-File" in request.headers:
         raise taken.fault
     rows = [result_of(file, user=request.user) for file in taken.files]
@@ -159,30 +162,35 @@ def _record_shown(request: PageRequest, rows: list[FileResult]) -> None:
 def _context(
     request: PageRequest, submitted_identity: SubmittedIdentity, rows: list[FileResult]
 ) -> dict[str, Any]:
-    chosen = str(submitted_identity.priority or Priority.ROUTINE.name.lower())
+    refused = sum(row.outcome in _NOT_TAKEN for row in rows)
+    # What was typed stays for a correction, and not for the next patient.
+    typed = submitted_identity if refused else SubmittedIdentity()
+    errors = {name: texts for row in rows for name, texts in row.field_errors.items()}
+    routine = Priority.ROUTINE.name.lower()
+    chosen = str(typed.priority or routine)
     return {
         "section": "upload",
-        "submitted_identity": {
-            "patient_id": submitted_identity.patient_id,
-            "patient_name": submitted_identity.patient_name,
-            "birth_date": submitted_identity.birth_date or "",
-            "sex": submitted_identity.sex,
-            "accession_number": submitted_identity.accession_number,
-            "model": request.POST.get("model", ""),
-        },
-        "sexes": Sex.choices,
+        "identity_fields": identity_fields(typed, errors),
+        "model_field": model_field(
+            [model.name for model in active_models()],
+            request.POST.get("model", "") if refused else "",
+            errors,
+        ),
+        "file_errors": errors.get("file", ()),
+        "without_department": lacks_department(request.user),
         "priorities": [
             {
                 "value": priority.name.lower(),
                 "word": PRIORITIES[priority].word,
                 "sign": PRIORITIES[priority].sign,
                 "checked": priority.name.lower() == chosen,
+                "default": priority.name.lower() == routine,
             }
             for priority in Priority
         ],
-        "models": active_models(),
-        "max_file_size": settings.MAX_FILE_BYTES,
+        "max_file_size": min(settings.MAX_FILE_BYTES, settings.MAX_REQUEST_BYTES),
+        "most_files": settings.DATA_UPLOAD_MAX_NUMBER_FILES,
         "script_texts": script_texts(),
         "results": rows,
-        "refused": sum(row.outcome in _NOT_TAKEN for row in rows),
+        "refused": refused,
     }

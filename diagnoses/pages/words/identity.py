@@ -10,7 +10,10 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from diagnoses.pages.words.times import long_age, short_age, study_moment
+from patients.identity import names
+from patients.identity.discrepancies import value_text
 from patients.identity.names import readable
+from patients.identity.submitted import Mismatch, Person
 from patients.models import IdentityDiscrepancy, Patient, Series, Study, StudyFlag
 
 FLAG_LABELS = {
@@ -40,6 +43,8 @@ FLAG_SENTENCES = {
         "Check which patient it belongs to."
     ),
 }
+_BOTH_NAMES = _("Name sent: %(received)s; on record: %(recorded)s")
+_NO_NAME = _("no name")
 _CHEST = _("Chest")
 _BODY_PARTS = {"CHEST": _CHEST, "THORAX": _CHEST}
 
@@ -128,13 +133,59 @@ class FlagWarning:
     values: Sequence[str]
 
 
-def flag_labels(study: Study) -> list[str]:
+def flag_labels(study: Study, *, without: StudyFlag | None = None) -> list[str]:
     """Return the flags of a study in a few words each, with both values, for a row."""
     return [
         text
         for flag in map(StudyFlag, study.flags)
+        if flag != without
         for text in _values(study, flag) or [str(FLAG_LABELS[flag])]
     ]
+
+
+def demographic_lines(study: Study) -> list[str]:
+    """Return what a study states differently from the record, with both names."""
+    flag = StudyFlag.DEMOGRAPHICS_MISMATCH
+    if flag not in study.flags:
+        return []
+    received = names.parse(study.received_name)
+    lines = _values(study, flag) or [str(FLAG_LABELS[flag])]
+    named = IdentityDiscrepancy.Attribute.PATIENT_NAME
+    if any(one.attribute == named for one in study.discrepancies.all()):
+        return lines
+    # Another birth date or sex under one name: the names say whose record it is.
+    both = _BOTH_NAMES % {
+        "received": readable(names.text_of(received)) or _NO_NAME,
+        "recorded": study.patient.display_name,
+    }
+    return [both, *lines]
+
+
+def mismatch_lines(mismatch: Mismatch) -> list[str]:
+    """Return both persons of a file that was not stored, one on each line."""
+    lines = [gettext("Sent: %(person)s") % {"person": _person_text(mismatch.sent)}]
+    if mismatch.known is not None:
+        known = (
+            gettext("In the file: %(person)s")
+            if mismatch.known_from_file
+            else gettext("On record: %(person)s")
+        )
+        lines.append(known % {"person": _person_text(mismatch.known)})
+    return lines
+
+
+def _person_text(person: Person) -> str:
+    born = date_format(person.birth_date, "DATE_FORMAT") if person.birth_date else ""
+    identifier = person.patient_id and gettext("MRN %(identifier)s") % {
+        "identifier": person.patient_id
+    }
+    facts = (
+        readable(names.text_of(person.name)) or str(_NO_NAME),
+        identifier,
+        born and gettext("born %(date)s") % {"date": born},
+        person.sex,
+    )
+    return " · ".join(fact for fact in facts if fact)
 
 
 def flag_warnings(study: Study) -> list[FlagWarning]:
@@ -159,14 +210,6 @@ def _both_values(one: IdentityDiscrepancy) -> str:
     words = gettext("%(attribute)s sent: %(received)s; on record: %(recorded)s")
     return words % {
         "attribute": one.get_attribute_display(),
-        "received": _value_text(one.attribute, one.received),
-        "recorded": _value_text(one.attribute, one.recorded),
+        "received": value_text(one.attribute, one.received),
+        "recorded": value_text(one.attribute, one.recorded),
     }
-
-
-def _value_text(attribute: str, value: str) -> str:
-    if attribute == IdentityDiscrepancy.Attribute.PATIENT_NAME:
-        return readable(value)
-    if attribute == IdentityDiscrepancy.Attribute.BIRTH_DATE:
-        return date_format(date.fromisoformat(value), "DATE_FORMAT")
-    return value

@@ -12,7 +12,7 @@ from patients.models import Priority, Upload
 
 @dataclass(frozen=True)
 class Sign:
-    """A tone for the style sheet, a sign for the eye, a word for everybody."""
+    """A tone for the style sheet, a drawing of `static/img/signs.svg`, a word."""
 
     tone: str
     sign: str
@@ -20,34 +20,34 @@ class Sign:
 
 
 PRIORITIES = {
-    Priority.STAT: Sign("stat", "▲", _("Stat")),
-    Priority.URGENT: Sign("urgent", "◆", _("Urgent")),
+    Priority.STAT: Sign("stat", "triangle", _("Stat")),
+    Priority.URGENT: Sign("urgent", "diamond", _("Urgent")),
     Priority.ROUTINE: Sign("routine", "", _("Routine")),
 }
 
 _Status = Prediction.Status
 STATUSES = {
-    _Status.QUEUED: Sign("queued", "○", _("Waiting")),
-    _Status.RUNNING: Sign("running", "◌", _("Analysing")),
-    _Status.SUCCEEDED: Sign("succeeded", "✓", _("Analysed")),
-    _Status.REJECTED: Sign("rejected", "⊘", _("Not scored")),
-    _Status.FAILED: Sign("failed", "✕", _("Failed")),
+    _Status.QUEUED: Sign("queued", "circle", _("Waiting")),
+    _Status.RUNNING: Sign("running", "broken-circle", _("Analysing")),
+    _Status.SUCCEEDED: Sign("succeeded", "check", _("Analysed")),
+    _Status.REJECTED: Sign("rejected", "barred-circle", _("Not scored")),
+    _Status.FAILED: Sign("failed", "cross", _("Failed")),
 }
 OUTCOMES = {
-    Upload.Outcome.STORED: Sign("succeeded", "✓", _("Stored")),
-    Upload.Outcome.DUPLICATE: Sign("duplicate", "=", _("Already stored")),
-    Upload.Outcome.CONFLICT: Sign("conflict", "≠", _("Conflict")),
-    Upload.Outcome.REFUSED: Sign("refused", "✕", _("Refused")),
+    Upload.Outcome.STORED: Sign("succeeded", "check", _("Stored")),
+    Upload.Outcome.DUPLICATE: Sign("duplicate", "equal", _("Already stored")),
+    Upload.Outcome.CONFLICT: Sign("conflict", "unequal", _("Conflict")),
+    Upload.Outcome.REFUSED: Sign("refused", "cross", _("Refused")),
 }
 
 _State = ModelVersion.State
 MODEL_STATES = {
-    _State.INSTALLED: Sign("queued", "○", _("Installed, not in use")),
-    _State.SHADOW: Sign("running", "◐", _("In shadow")),
-    _State.ACTIVE: Sign("succeeded", "✓", _("In use")),
-    _State.RETIRED: Sign("rejected", "⊘", _("Retired")),
+    _State.INSTALLED: Sign("queued", "circle", _("Installed, not in use")),
+    _State.SHADOW: Sign("running", "half-circle", _("In shadow")),
+    _State.ACTIVE: Sign("succeeded", "check", _("In use")),
+    _State.RETIRED: Sign("rejected", "barred-circle", _("Retired")),
 }
-NO_WEIGHTS = Sign("rejected", "⊘", _("No weights shipped"))
+NO_WEIGHTS = Sign("rejected", "barred-circle", _("No weights shipped"))
 
 
 def status_sign(status: str, *, reason_code: str = "") -> Sign:

@@ -47,16 +47,20 @@ def _start_of_today() -> datetime:
 
 FILTERS = (
     Filter("", _("All"), "", Q),
-    Filter("waiting", _("Waiting"), "○", lambda: Q(images_waiting__gt=0)),
-    Filter("stat", _("Stat"), "▲", lambda: Q(priority=Priority.STAT)),
-    Filter("urgent", _("Urgent"), "◆", lambda: Q(priority=Priority.URGENT)),
+    Filter("waiting", _("Waiting"), "circle", lambda: Q(images_waiting__gt=0)),
+    Filter("stat", _("Stat"), "triangle", lambda: Q(priority=Priority.STAT)),
+    Filter("urgent", _("Urgent"), "diamond", lambda: Q(priority=Priority.URGENT)),
     Filter(
-        "flagged", _("Flagged by model"), "■", lambda: Q(flagged=True), of_results=True
+        "flagged",
+        _("Flagged by model"),
+        "filled-square",
+        lambda: Q(flagged=True),
+        of_results=True,
     ),
     Filter(
         "unread",
         _("Not analysed"),
-        "⊘",
+        "barred-circle",
         lambda: Q(status__in=(_Status.REJECTED, _Status.FAILED)),
     ),
     Filter("today", _("Today"), "", lambda: Q(received_at__gte=_start_of_today())),

@@ -40,6 +40,7 @@ class Row:
     """The texts of one row. `no_finding` says why there is no result to show."""
 
     url: str
+    study_key: UUID
     patient_key: UUID
     priority: Sign
     patient: str
@@ -100,6 +101,7 @@ def _row(
     reason = reasons.get(entry.study_id, "")
     return Row(
         url=reverse("study", args=[study.pk]),
+        study_key=study.pk,
         patient_key=study.patient_id,
         priority=PRIORITIES[Priority(entry.priority)],
         patient=study.patient.display_name,

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_safe
 
-from accounts.access import Action, may, require
+from accounts.access import Action, lacks_department, may, require
 from accounts.audit import AuditAction
 from accounts.keyset import Position
 from accounts.models import User
@@ -36,13 +36,13 @@ from diagnoses.pages.worklist.filters import (
 )
 from diagnoses.pages.worklist.rows import Row, rows_of
 from diagnoses.worker.sweeper import analysis_delay
+from patients.search import LONGEST_QUERY
 
 _SORT_WORDS = {Sort.PRIORITY: _("Priority"), Sort.NEWEST: _("Newest")}
 _ORDER_SENTENCES = {
     Sort.PRIORITY: _("Sorted by priority, then longest waiting first"),
     Sort.NEWEST: _("Sorted by time of receipt, newest first"),
 }
-LONGEST_QUERY = 128
 # What the cursors of these pages belong to.
 LIST_NAME = "worklist"
 
@@ -178,6 +178,7 @@ def _page_context(
     return {
         "rows": rows,
         "query": parameters.query,
+        "without_department": not rows and lacks_department(request.user),
         "counts": _count_texts(counts),
         "filtered": bool(parameters.filter.key),
         "filters": _chips(parameters, counts),
@@ -264,6 +265,7 @@ def _chips(
 ) -> list[dict[str, object]]:
     return [
         {
+            "key": one.key,
             "word": one.word,
             "sign": one.sign,
             "url": parameters.url(show=one.key, q=""),

@@ -361,3 +361,26 @@ def test_a_threshold_needs_a_label_of_the_card(
     old, new = _changes(event)["Normal"]
     assert isinstance(old, float)
     assert new == 0.4
+
+
+def test_a_user_without_department_is_marked_in_the_list(
+    administrator: Client,
+) -> None:
+    UserFactory(role=Role.RADIOLOGIST).departments.clear()
+    page = html(administrator, _changelist(User))
+    assert page.count("No department: sees no studies") == 1
+
+
+def test_json_is_folded_and_indented(administrator: Client) -> None:
+    event = AuditEvent.objects.create(action="view", source="web", detail={"rows": 3})
+    page = html(administrator, _change(event))
+    assert '<details class="json"><summary>1 entry</summary>' in page
+    assert "{\n  &quot;rows&quot;: 3\n}" in page
+
+
+def test_every_cell_of_a_list_names_its_column(administrator: Client) -> None:
+    page = html(administrator, _changelist(User))
+    assert 'data-column="Username"' in page
+    assert len(re.findall(r"<t[dh] data-column=", page)) == page.count("<td") + (
+        page.count("<th") - page.count("<thead") - page.count('<th scope="col"')
+    )

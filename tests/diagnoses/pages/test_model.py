@@ -185,3 +185,40 @@ def test_model_pages_name_no_patient_and_are_not_audited() -> None:
     client.get("/models/")
 
     assert not AuditEvent.objects.filter(action="view").exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "typed", "field"),
+    [
+        (
+            "decide",
+            {"decision": "activate", "reason": "Better here"},
+            "without_acceptance",
+        ),
+        (
+            "thresholds",
+            {"label": "Tuberculosis", "value": "7", "reason": "Better here"},
+            "value",
+        ),
+        (
+            "thresholds",
+            {"label": "Tuberculosis", "value": "x", "reason": "Better here"},
+            "value",
+        ),
+    ],
+)
+def test_a_refused_form_keeps_what_was_typed_with_the_error_beside_the_field(
+    address: str, typed: dict[str, str], field: str
+) -> None:
+    version = installed_model(state="installed")
+    ModelVersion.objects.filter(pk=version.pk).update(weights_sha256="0" * 64)
+    form = {"version": version.version, **typed}
+
+    answer = person(Role.ADMIN).post(f"/models/{version.name}/{address}/", form)
+
+    page = answer.content.decode()
+    assert answer.status_code in (400, 409)
+    assert 'value="Better here"' in page
+    beside = page.split(f'name="{field}"')[1].split("</label>")[0]
+    assert 'class="errors"' in beside
+    assert not OperatingPoint.objects.filter(value__gt=1).exists()

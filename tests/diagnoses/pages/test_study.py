@@ -57,7 +57,7 @@ def test_the_strongest_flagged_finding_is_first_and_its_heat_map_is_off(
 
     order = re.findall(r'data-finding="([^"]+)"', page)
     assert order == ["Tuberculosis 0.80", "Bacterial pneumonia 0.70", "Normal 0.90"]
-    assert page.count('class="mark positive"') == 2
+    assert page.count("#filled-square") == 2
     assert f'data-layer-url="/findings/{leading.pk}/layer.png"' in page
     assert "data-layer\n       hidden>" in page
     assert "chestx6-resnet50" in page
@@ -73,7 +73,7 @@ def test_an_image_without_positive_findings_has_no_overlay(client: Client) -> No
     page = html(client, url(image))
 
     assert "data-layer\n       hidden>" in page
-    assert 'class="mark positive"' not in page
+    assert "#filled-square" not in page
 
 
 def test_the_heat_map_is_shown_to_a_user_who_chose_so_before(client: Client) -> None:
@@ -150,7 +150,7 @@ def test_labels_without_a_claimed_accuracy_have_a_sentence_and_no_mark(
     order = re.findall(r'data-finding="(\w+)', page)
     assert order[0] == "Normal"
     assert "claims no accuracy for the labels below" in page
-    assert 'class="mark positive"' not in page
+    assert "#filled-square" not in page
     assert 'class="bar positive"' not in page
 
 

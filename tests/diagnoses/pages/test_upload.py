@@ -17,7 +17,7 @@ from diagnoses.worker.read import LoadedModels, read_claimed
 from patients.models import Instance, Priority, Study, Upload
 from tests import dicom_factory
 from tests.clients import MODEL_BACKEND, html, person
-from tests.factories import UploadFactory, UserFactory
+from tests.factories import DepartmentFactory, UploadFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
 ONE_FILE = {"X-One-File": "1"}
@@ -192,3 +192,130 @@ def test_the_result_of_an_upload_of_another_department_is_404(
         instance__series__study__department__code="elsewhere",
     )
     assert client.get(f"/uploads/{upload.pk}/result/").status_code == 404
+
+
+def test_a_form_that_disagrees_with_the_record_names_both_persons_and_is_audited(
+    client: Client,
+) -> None:
+    client.post("/upload/", {"file": image_file(PatientID="MRN-1")})
+    patient = Study.objects.get().patient
+    form = {
+        "file": image_file(PatientID="MRN-1", PatientName=None),
+        "patient_name": "Osei, Ama",
+    }
+
+    row = client.post("/upload/", form, headers=ONE_FILE).content.decode()
+
+    assert "Osei, Ama" in row
+    assert "On record: Doe, John · MRN MRN-1" in row
+    event = AuditEvent.objects.order_by("-at").first()
+    assert patient.pk in event.subjects.values_list("patient_uuid", flat=True)
+
+
+def test_a_form_that_disagrees_with_the_file_names_both_persons(
+    client: Client,
+) -> None:
+    form = {
+        "file": image_file(PatientID="MRN-1"),
+        "patient_id": "MRN-2",
+        "patient_name": "Osei, Ama",
+    }
+
+    row = client.post("/upload/", form, headers=ONE_FILE).content.decode()
+
+    assert "Sent: Osei, Ama · MRN MRN-2" in row
+    assert "In the file: Doe, John · MRN MRN-1" in row
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"PatientName": "Roe^Jane"},
+        {"PatientSex": "F", "PatientBirthDate": "19700101"},
+    ],
+)
+def test_an_image_that_differs_from_the_record_names_both_persons(
+    client: Client, other: dict[str, str]
+) -> None:
+    known = {"PatientSex": "M", "PatientBirthDate": "19610405"}
+    client.post("/upload/", {"file": image_file(**known)})
+
+    row = client.post("/upload/", {"file": image_file(**{**known, **other})})
+
+    text = row.content.decode()
+    assert 'class="mismatch"' in text
+    assert "Name sent: " in text
+    assert "on record: D" in text
+
+
+def test_what_is_known_of_a_hidden_patient_is_not_named(client: Client) -> None:
+    elsewhere = DepartmentFactory(code="elsewhere")
+    other = person(
+        user=UserFactory(role=Role.TECHNOLOGIST, primary_department=elsewhere)
+    )
+    image = dicom_factory.image_bytes(PatientID=None, PatientName=None)
+    sent = {"patient_id": "MRN-1", "patient_name": "Hidden, Person"}
+    other.post("/upload/", {"file": SimpleUploadedFile("a.dcm", image), **sent})
+
+    form = {"file": SimpleUploadedFile("b.dcm", image), "patient_id": "MRN-2"}
+    page = client.post("/upload/", form).content.decode()
+
+    assert "Hidden" not in page
+
+
+def test_a_wrong_field_keeps_what_was_typed_and_has_its_error_beside_it(
+    client: Client,
+) -> None:
+    form = {"file": image_file(), "patient_id": "MRN\\1", "patient_name": "Osei, Ama"}
+
+    page = client.post("/upload/", form).content.decode()
+
+    assert 'value="MRN\\1"' in page
+    assert 'value="Osei, Ama"' in page
+    beside = re.search(r'data-errors-of="patient_id"[^>]*>([^<]*)<', page)
+    assert beside is not None
+    assert beside[1].strip()
+    other = re.search(r'data-errors-of="patient_name"[^>]*>([^<]*)<', page)
+    assert other is not None
+    assert not other[1].strip()
+
+
+def test_what_was_typed_is_gone_after_everything_was_stored(client: Client) -> None:
+    form = {
+        "file": image_file(PatientID=None, PatientName=None),
+        "patient_id": "MRN-9",
+        "patient_name": "Osei, Ama",
+        "priority": "stat",
+    }
+
+    page = client.post("/upload/", form).content.decode()
+
+    assert 'value="MRN-9"' not in page
+    assert 'value="Osei, Ama"' not in page
+    assert re.search(r'value="routine" checked', page)
+
+
+def test_the_fields_have_the_limits_of_the_server(client: Client) -> None:
+    def refused(name: str, length: int) -> bool:
+        form = {"file": image_file(PatientID=None), name: "1" * length}
+        page = client.post("/upload/", form).content.decode()
+        return f'data-error-of="{name}"' in page
+
+    page = html(client, "/upload/").split('class="upload-fields"')[1]
+    limits = dict(re.findall(r'name="(\w+)" value=""\s+maxlength="(\d+)"', page))
+    assert set(limits) == {"patient_id", "patient_name", "accession_number"}
+    # A name has three groups, each with a limit of its own.
+    del limits["patient_name"]
+    for name, limit in limits.items():
+        assert not refused(name, int(limit))
+        assert refused(name, int(limit) + 1)
+
+
+@pytest.mark.parametrize("address", ["/", "/upload/"])
+def test_a_user_without_department_is_warned(address: str) -> None:
+    lost = UserFactory(role=Role.TECHNOLOGIST)
+    lost.departments.clear()
+
+    assert "You belong to no department" in html(person(user=lost), address)
+    other = html(person(Role.TECHNOLOGIST), address)
+    assert "You belong to no department" not in other

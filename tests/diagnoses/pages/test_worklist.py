@@ -42,7 +42,7 @@ pytestmark = pytest.mark.django_db
 
 def names(page: str) -> list[str]:
     """Return the patients in the order of the rows."""
-    return re.findall(r'class="row-link" href="[^"]+"><b>([^<]+)</b>', page)
+    return re.findall(r'class="row-link"[^>]*><b>([^<]+)</b>', page)
 
 
 def many_studies(count: int, *, priority: int = Priority.ROUTINE) -> list[Study]:
@@ -94,7 +94,7 @@ def test_positive_findings_are_flagged_and_normal_is_not(client: Client) -> None
 
     assert "<b>Tuberculosis flagged by 1 of 1 · highest 0.81</b>" in page
     assert "<span>Nothing flagged by 1 model · highest Normal 0.97</span>" in page
-    assert page.count('class="mark positive"') == 1
+    assert page.count("#filled-square") == 2  # one in the filter
     assert "Decision support, not for diagnosis" in page
     assert "What the models can and cannot tell" in page
 
