@@ -181,8 +181,8 @@ class VisibleQuerySet(models.QuerySet[_Model], Generic[_Model]):
         seen = self.visible_to(user)
         if not isinstance(user, User) or user.role in UNLIMITED_ROLES:
             return [seen]
-        department = self.model.visibility.department
-        return [seen.filter(**{department: key}) for key in _department_keys(user)]
+        rule: Visibility = self.model.visibility  # type: ignore[attr-defined]
+        return [seen.filter(**{rule.department: key}) for key in _department_keys(user)]
 
 
 def _department_keys(user: User) -> list[UUID]:

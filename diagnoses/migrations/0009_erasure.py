@@ -34,6 +34,7 @@ BEGIN
     DELETE FROM patients_patientassignment WHERE study_id = erased;
     DELETE FROM patients_identitydiscrepancy WHERE study_id = erased;
     DELETE FROM patients_flagreconciliation WHERE study_id = erased;
+    DELETE FROM patients_searchtext WHERE study_id = erased;
     DELETE FROM patients_study WHERE id = erased;
     PERFORM set_config('chestx.erasure', 'off', true);
 END $$;
@@ -46,6 +47,7 @@ BEGIN
         WHERE from_patient_id = erased OR to_patient_id = erased;
     DELETE FROM patients_flagreconciliation WHERE patient_id = erased;
     DELETE FROM patients_patientcorrection WHERE patient_id = erased;
+    DELETE FROM patients_searchtext WHERE patient_id = erased;
     DELETE FROM patients_patient WHERE id = erased;
     PERFORM set_config('chestx.erasure', 'on', true);
     DELETE FROM accounts_auditchange WHERE patient_uuid = erased;

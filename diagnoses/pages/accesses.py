@@ -74,10 +74,12 @@ def search(request: PageRequest) -> HttpResponse:
         return redirect("accesses-of-patient", key)
     # One more than is shown tells whether there are more.
     found: list[Patient] = []
+    very_many = False
     if query:
-        found = list(
-            patients_found(query).order_by("name_folded", "pk")[: PATIENTS_A_PAGE + 1]
-        )
+        matching = patients_found(query)
+        very_many = matching.more
+        patients = Patient.objects.filter(matching.of("pk"))
+        found = list(patients.order_by("name_folded", "pk")[: PATIENTS_A_PAGE + 1])
         record_read(
             request,
             object_kind="patient",
@@ -93,7 +95,7 @@ def search(request: PageRequest) -> HttpResponse:
             "section": "accesses",
             "sought": query,
             "rows": [(one, patient_line(one)) for one in found[:PATIENTS_A_PAGE]],
-            "more": len(found) > PATIENTS_A_PAGE,
+            "more": very_many or len(found) > PATIENTS_A_PAGE,
         },
     )
 

@@ -7,6 +7,7 @@ from django.db import models
 from django.db.models import Func, Q, TextField
 from django.utils.translation import gettext_lazy as _
 
+from accounts.access import Action, Visibility
 from patients.models.study import Patient, Study
 
 
@@ -35,6 +36,8 @@ class SearchText(models.Model):
     )
     # The same order and case on every database, whatever its locale.
     text = models.TextField(db_collation="C")
+
+    visibility = Visibility(Action.READ_PATIENTS, through="patient")
 
     class Meta:
         verbose_name = _("search text")

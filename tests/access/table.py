@@ -97,6 +97,10 @@ PAGES = {
     "password-change": Row(
         {method: SIGNED_IN for method in (*SAFE, "POST", "PUT", "OPTIONS")}
     ),
+    "session": _page(),
+    "accesses": _page(Action.READ_AUDIT),
+    # An erased patient has accesses, too: any key is answered.
+    "accesses-of-patient": _page(Action.READ_AUDIT),
     "healthz": _page(),
     "readyz": _page(),
     # Without the right to read patients it leads to the models.

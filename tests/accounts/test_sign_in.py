@@ -152,8 +152,8 @@ def test_a_refused_sign_in_keeps_the_user_name_with_the_error_beside_it() -> Non
     assert f'maxlength="{longest}"' in page
 
     too_long = "x" * (longest + 1)
-    page = Client().post("/sign-in/", {"username": too_long, "password": "x"})
-    text = page.content.decode()
+    answer = Client().post("/sign-in/", {"username": too_long, "password": "x"})
+    text = answer.content.decode()
     assert f'value="{too_long}"' in text
     assert text.index(f'value="{too_long}"') < text.index('class="errors"')
     assert text.index('class="errors"') < text.index('name="password"')

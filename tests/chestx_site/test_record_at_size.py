@@ -14,16 +14,16 @@ from chestx_site.benchmarks import records
 from diagnoses.models import Finding, ModelVersion, Prediction, WorklistEntry
 from patients.models import Patient, Study
 from patients.search import patients_found, studies_found
-from tests.clients import person, program
-from tests.diagnoses.fakes import installed_model
-from tests.factories import InstanceFactory, UserFactory
-from tests.query_plans import (
+from tests.chestx_site.query_plans import (
     Plans,
     admin_addresses,
     ask,
     rest_addresses,
     worklist_addresses,
 )
+from tests.clients import person, program
+from tests.diagnoses.fakes import installed_model
+from tests.factories import InstanceFactory, UserFactory
 
 pytestmark = pytest.mark.slow
 

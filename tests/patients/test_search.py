@@ -6,6 +6,7 @@ import pytest
 from django.db import connection
 
 from accounts.errors import InvalidInput
+from accounts.models import Role
 from patients import search
 from patients.identity import assignments, corrections
 from patients.models import Patient, SearchText, Study
@@ -27,7 +28,9 @@ def person(family: str, given: str = "", **values: object) -> Patient:
     """Return a patient whose folded name is made as the archive makes it."""
     patient = PatientFactory(family_name="", given_name="", **values)
     changes = {"family_name": family, "given_name": given}
-    corrections.correct_patient(patient, changes, actor=UserFactory(), reason="tests")
+    corrections.correct_patient(
+        patient, changes, actor=UserFactory(role=Role.ADMIN), reason="tests"
+    )
     return patient
 
 
@@ -147,7 +150,8 @@ def test_the_name_filter_finds_by_names_only() -> None:
 
 
 def test_a_correction_an_assignment_and_an_accession_number_are_found_at_once() -> None:
-    study, actor = StudyFactory(patient=person("Roe")), UserFactory()
+    study = StudyFactory(patient=person("Roe"))
+    actor = UserFactory(role=Role.ADMIN)
     corrections.correct_patient(
         study.patient, {"family_name": "Corrected"}, actor=actor, reason="tests"
     )

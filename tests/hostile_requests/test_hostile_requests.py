@@ -30,7 +30,7 @@ from diagnoses.api.serializers import UploadRequestSerializer
 from tests.clients import person, program
 from tests.dicom_factory import png
 from tests.factories import UserFactory
-from tests.hostile import (
+from tests.hostile_requests.values import (
     BODIES,
     CONTENT_LENGTHS,
     CONTENT_TYPES,
