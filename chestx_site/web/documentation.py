@@ -75,6 +75,8 @@ class Operation:
 class DocumentationView(APIView):
     """Documentation of the REST interface for people."""
 
+    # OPTIONS would ask the renderer for a template that there is not.
+    http_method_names = ("get", "head")
     renderer_classes = (TemplateHTMLRenderer,)
     permission_classes = (IsAuthenticated,)
     schema = None
