@@ -177,6 +177,15 @@ def unavailable() -> AuditUnavailable:
     )
 
 
+def network_of(address: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """Return the addresses that the client at an address can choose from.
+
+    It is the address alone, or the 64 bit network of an IPv6 address (RFC 6177).
+    """
+    bits = 32 if ipaddress.ip_address(address).version == 4 else 64
+    return ipaddress.ip_network((address, bits), strict=False)
+
+
 def client_address(request: HttpRequest) -> str | None:
     """Return the address that the request came from, or None if it is unknown.
 

@@ -61,7 +61,6 @@ def record_failed_sign_in(
         detail=detail if is_known else detail | {"name_digest": name_digest(name)},
         reason="locked_out" if locked_out else "",
         actor_name=name if is_known else "",
-        known_name=is_known,
     )
     if request is not None:
         # The middleware writes no second event.

@@ -5,7 +5,6 @@ are counted in `RefusalCount`, outside the trail, and become one event with thei
 when the minute is over: with the next refusal of any address, or by the sweeper.
 """
 
-import ipaddress
 from collections.abc import Mapping
 from datetime import timedelta
 
@@ -14,12 +13,10 @@ from django.db.models.functions import Now
 from django.http import HttpRequest
 
 from accounts import audit
-from accounts.audit import Outcome, client_address
+from accounts.audit import Outcome, client_address, network_of
 from accounts.models import RefusalCount
 
 COUNTED_FOR = timedelta(minutes=1)
-# The addresses that one subscriber can choose from.
-IPV6_PREFIX_BITS = 64
 
 _COUNT = """
 INSERT INTO accounts_refusalcount
@@ -39,7 +36,6 @@ def record_or_count(
     detail: Mapping[str, object],
     reason: str = "",
     actor_name: str = "",
-    known_name: bool = False,
 ) -> None:
     """Write the event of a refusal, or count it if its minute has an event already.
 
@@ -49,9 +45,8 @@ def record_or_count(
         source: Where the request came from, an `AuditSource`.
         detail: Facts for the event.
         reason: Why, if refusals for this reason are counted apart.
-        actor_name: The user name as typed.
-        known_name: Whether a user has this name: each known name is counted apart, all
-            unknown names are counted together.
+        actor_name: The name of the user who was named; "" for an unknown one. Each
+            name is counted apart.
 
     Raises:
         AuditUnavailable: Neither can be written: do not answer.
@@ -64,7 +59,7 @@ def record_or_count(
                 [
                     _counted_address(request),
                     action,
-                    actor_name if known_name else "",
+                    actor_name,
                     source,
                     reason,
                 ],
@@ -128,7 +123,5 @@ def _counted_address(request: HttpRequest | None) -> str:
     address = client_address(request) if request is not None else None
     if address is None:
         return ""
-    if ipaddress.ip_address(address).version == 4:
-        return address
-    network = ipaddress.ip_network((address, IPV6_PREFIX_BITS), strict=False)
-    return str(network)
+    network = network_of(address)
+    return address if network.num_addresses == 1 else str(network)

@@ -6,7 +6,6 @@ doubles the wait, up to the longest one; tries during the wait are neither check
 counted. A person who knows the password gets in from another address at any time.
 """
 
-import ipaddress
 import math
 import unicodedata
 from collections.abc import Iterable
@@ -19,7 +18,7 @@ from django.utils import timezone
 from django.utils.crypto import salted_hmac
 from django.utils.translation import ngettext
 
-from accounts.audit import client_address
+from accounts.audit import client_address, network_of
 from accounts.errors import TooManyTries
 from accounts.models import FailedSignIns, User
 
@@ -27,8 +26,6 @@ FIRST_WAIT = timedelta(minutes=1)
 # One failure of a name is forgotten in this time, and one of an address.
 FORGET_NAME, FORGET_ADDRESS = timedelta(hours=1), timedelta(minutes=1)
 _KEPT = timedelta(days=2)
-# The addresses of one line (RFC 6177).
-_IPV6_PREFIX_BITS = 64
 
 
 def name_digest(username: str) -> str:
@@ -71,7 +68,9 @@ def forget(request: HttpRequest | None, username: str) -> None:
 
 def _locked_rows(request: HttpRequest | None, username: str) -> list[FailedSignIns]:
     """Return the rows of the address and of the name, locked in this order."""
-    address = _line_of(client_address(request) if request is not None else None)
+    address = client_address(request) if request is not None else None
+    if address is not None:
+        address = str(network_of(address).network_address)
     rows = []
     for digest in ("", name_digest(username)):
         if not digest and address is None:
@@ -87,14 +86,6 @@ def _locked_rows(request: HttpRequest | None, username: str) -> list[FailedSignI
             FailedSignIns.objects.filter(last_at__lt=timezone.now() - _KEPT).delete()
         rows.append(row)
     return rows
-
-
-def _line_of(address: str | None) -> str | None:
-    """Return an IPv4 address, or the network of a line for an IPv6 address."""
-    if address is None or ":" not in address:
-        return address
-    network = ipaddress.ip_network((address, _IPV6_PREFIX_BITS), strict=False)
-    return str(network.network_address)
 
 
 def _refuse_waiting(rows: Iterable[FailedSignIns], now: datetime) -> None:
