@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
+
+from accounts import audit
 
 _CREATE = """
 CREATE FUNCTION run_as_owner(statement text) RETURNS void
@@ -39,4 +41,14 @@ def by_owner() -> Generator[None, None, None]:
         return execute("SELECT run_as_owner(%s)", [statement], many, context)
 
     with connection.execute_wrapper(run):
+        yield
+
+
+@contextmanager
+def erasure() -> Generator[None, None, None]:
+    """A transaction with the audit event without which nothing may be erased."""
+    with transaction.atomic():
+        audit.record(
+            action="delete", actor=None, source="command", object_kind="patient"
+        )
         yield

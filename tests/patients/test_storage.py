@@ -27,6 +27,7 @@ from patients.ingest import IngestResult
 from patients.models import Instance, Upload
 from tests.dicom_factory import image_bytes
 from tests.factories import UserFactory
+from tests.owner import erasure
 from tests.patients.sending import send
 
 pytestmark = pytest.mark.slow
@@ -242,7 +243,8 @@ def test_the_sweep_keeps_the_bytes_that_a_conflict_needs(resolution: str) -> Non
 def test_the_sweep_keeps_the_bytes_of_a_conflict_that_is_being_written() -> None:
     """An ingest has put them there again, after they were an orphan for days."""
     content, upload = conflicting()
-    Upload.objects.filter(pk=upload.pk).delete()
+    with erasure(), connection.cursor() as cursor:
+        cursor.execute("SELECT erase_uploads(ARRAY[%s])", [upload.pk])
     _, path = quarantined(content)
     meant, swept = threading.Event(), threading.Event()
     put_into_quarantine = storage.quarantine

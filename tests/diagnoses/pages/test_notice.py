@@ -43,4 +43,6 @@ def test_pages_with_results_show_the_notice_and_a_link_to_the_limits(
     shown = html(person(Role.ADMIN), address)
 
     assert "Decision support, not for diagnosis" in shown
-    assert re.search(r'href="/models/[^"]*">What (the|this) models? can and can', shown)
+    assert re.search(
+        r'href="/models/[^"]*">\s*What (the|this) models? can and can', shown
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from django.core.files.storage import default_storage
-from django.db import transaction
 from pytest_django import Settings
 
 from patients.dicom.header import PersonName
@@ -12,6 +11,7 @@ from patients.identity.traces import Person, erase_conflicts_with, erase_traces
 from patients.models import Instance, Patient, Study, Upload
 from patients.storage import quarantine_key
 from tests.dicom_factory import grey_pixels, image_bytes, png
+from tests.owner import erasure
 from tests.patients.sending import send
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
@@ -36,7 +36,7 @@ def doe() -> Person:
 
 
 def erased(person: Person) -> None:
-    with transaction.atomic():
+    with erasure():
         erase_traces(person, objects=set())
 
 
@@ -150,7 +150,7 @@ def test_a_file_in_quarantine_that_is_the_patients_is_deleted(doe: Person) -> No
     send(image_bytes(**ROE, **uids))
     conflict = send(image_bytes(**DOE, **uids, pixels=grey_pixels(1)))
     assert conflict.reason_code == "conflict_patient"
-    with transaction.atomic():
+    with erasure():
         traces = erase_traces(doe, objects=set())
     assert not Upload.objects.filter(pk=conflict.upload.pk).exists()
     assert traces.quarantined == {conflict.upload.sha256}
@@ -171,7 +171,7 @@ def test_a_file_of_another_patient_in_quarantine_stays_with_its_form(
     send(image_bytes(**DOE, AccessionNumber="A-1"))
     form = {"patient_id": "MRN-0815", "accession_number": "A-1"}
     conflict = send(png(), name="a.png", **form).upload
-    with transaction.atomic():
+    with erasure():
         erase_conflicts_with(Instance.objects.all(), doe)
         erase_traces(doe, objects=set())
     conflict.refresh_from_db()
@@ -189,14 +189,14 @@ def test_another_copy_of_a_deleted_object_is_deleted(
     conflict = send(
         image_bytes(**{**DOE, "PatientID": patient_id}, **uids, Modality="CT")
     )
-    with transaction.atomic():
+    with erasure():
         erase_conflicts_with(Instance.objects.all(), doe)
     assert not Upload.objects.filter(pk=conflict.upload.pk).exists()
 
 
 def test_a_refused_copy_of_a_deleted_file_says_nothing(doe: Person) -> None:
     upload = refused(patient_name="Somebody^Else")
-    with transaction.atomic():
+    with erasure():
         erase_traces(doe, objects={upload.sha256})
     upload.refresh_from_db()
     assert upload.submitted_identity == {}
