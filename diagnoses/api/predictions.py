@@ -104,8 +104,9 @@ class PredictionFilter(KeyFilterSet):
         """Keep the runs with a flagged finding of this label."""
         if label in NOTHING_FOUND_LABELS:
             return queryset.none()
+        claiming = ModelVersion.objects.filter(claimed_labels__contains=[label])
         return self.with_positive(queryset, name, label).filter(
-            model_version__claimed_labels__contains=[label]
+            model_version__in=list(claiming)
         )
 
 

@@ -138,4 +138,11 @@ class Migration(migrations.Migration):
                 name="worklist_department_unread",
             ),
         ),
+        migrations.AddIndex(
+            model_name="worklistentry",
+            index=models.Index(
+                fields=["status", "-priority", "received_at", "study"],
+                name="worklist_status_priority",
+            ),
+        ),
     ]

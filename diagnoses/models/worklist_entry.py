@@ -148,6 +148,10 @@ class WorklistEntry(models.Model):
             ),
             models.Index(fields=("models_in_use",), name="worklist_models_in_use"),
             models.Index(
+                fields=("status", "-priority", "received_at", "study"),
+                name="worklist_status_priority",
+            ),
+            models.Index(
                 fields=("-received_at", "-study"),
                 name="worklist_unread",
                 condition=Q(status__in=("rejected", "failed")),

@@ -30,6 +30,7 @@ MOST_REMOVED = 1_000
 _PATHS = {
     (Study, "modality"): "series__modality",
     (Prediction, "positive"): "findings__label",
+    (Prediction, "flagged"): "findings__label",
 }
 _REMOVED = (
     "Rows Removed by Filter",

@@ -136,6 +136,7 @@ def test_production_settings_are_refused() -> None:
         ALLOWED_HOSTS="chestx.example.org",
         DATABASE_URL="postgresql://chestx@localhost/chestx",
         REDIS_URL="redis://localhost:6379/0",
+        PROXY_COUNT="0",
     )
     assert refused.returncode == 1
     assert "does not run with CHESTX_ENV=production" in refused.stderr

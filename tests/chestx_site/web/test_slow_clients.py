@@ -94,6 +94,7 @@ def web(tmp_path: Path) -> Generator[Web, None, None]:
             env=os.environ
             | {
                 "DATABASE_URL": address,
+                "DATABASE_OWNER_URL": "",
                 "PORT": str(port),
                 "VAR_DIR": str(tmp_path),
                 "SECRET_KEY": settings.SECRET_KEY,
