@@ -59,6 +59,18 @@ def heat_maps_of(run_ids: Iterable[UUID]) -> dict[UUID, RunHeatMaps]:
     }
 
 
+def heat_maps_of_run(run_id: UUID) -> RunHeatMaps:
+    """Return the heat maps of a run.
+
+    Raises:
+        NotFound: It has none, or was erased meanwhile.
+    """
+    found = heat_maps_of([run_id]).get(run_id)
+    if found is None:
+        raise _no_heat_map()
+    return found
+
+
 def _run_heat_maps(
     maps: Sequence[tuple[UUID, int, int, float, float]], *, in_logits: bool
 ) -> RunHeatMaps:
@@ -142,7 +154,7 @@ def heat_layer(heat_map: HeatMap, *, size: int, cells: bool = False) -> bytes:
     prediction = heat_map.finding.prediction
     layer = overlay.heat_layer(
         contributions_of(heat_map),
-        scale=heat_maps_of([prediction.pk])[prediction.pk].scale,
+        scale=heat_maps_of_run(prediction.pk).scale,
         geometry_json=prediction.geometry or {},
         size=size,
         cells=cells,
@@ -184,7 +196,7 @@ def overlay_picture(
     return overlay.overlay_png(
         display,
         contributions_of(heat_map),
-        scale=heat_maps_of([prediction.pk])[prediction.pk].scale,
+        scale=heat_maps_of_run(prediction.pk).scale,
         geometry_json=prediction.geometry,
         opacity=opacity,
         size=size,

@@ -174,7 +174,7 @@ def test_the_admin_site_is_closed_to_other_roles(record: Record, role: Role) -> 
             onward = "/admin/" if route.name == "admin:logout" else "/admin/login/"
             assert answer.headers["Location"].startswith(onward), route
         else:
-            assert answer.status_code == HTTPStatus.NOT_FOUND, route
+            assert answer.status_code == HTTPStatus.FORBIDDEN, route
     assert client.get("/admin/login/").status_code == HTTPStatus.FORBIDDEN
 
 

@@ -28,7 +28,7 @@ from diagnoses.heat_maps import (
     LOGIT,
     SIZES,
     finding_to_show,
-    heat_maps_of,
+    heat_maps_of_run,
     overlay_picture,
 )
 from diagnoses.messages import FIELD_PROBLEM
@@ -188,7 +188,7 @@ class PredictionViewSet(
         )
         cells = request.query_params.get("cells", "").lower() in ("1", "true")
         picture = overlay_picture(finding, size=size, cells=cells)
-        maps = heat_maps_of([prediction.pk])[prediction.pk]
+        maps = heat_maps_of_run(prediction.pk)
         headers = {
             "ChestX-Heat-Map-Unit": LOGIT if maps.in_logits else "relative",
             "ChestX-Heat-Map-Floor": f"{maps.scale.floor:.4g}",
