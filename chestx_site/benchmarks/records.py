@@ -317,8 +317,11 @@ def some_words() -> dict[str, list[str]]:
     total = Study.objects.filter(accession_issuer=ISSUER).count()
     step = max(1, total // STUDIES_A_PATIENT // _WORDS)
     identifiers = [f"MRN-{step * number:08d}" for number in range(_WORDS)]
+    # Of the department that every user of the demo sees.
     of_persons = Study.objects.filter(
-        patient__patient_id__in=identifiers, accession_issuer=ISSUER
+        patient__patient_id__in=identifiers,
+        accession_issuer=ISSUER,
+        department__code=settings.DEFAULT_DEPARTMENT,
     )
     studies = list(
         of_persons.select_related("patient")
