@@ -37,7 +37,7 @@ from patients.models.search_text import NGrams
 LONGEST_QUERY = 128
 MOST_WORDS = 8
 # The most studies or patients that a search finds.
-MOST_FOUND = 5000
+MOST_FOUND = 2000
 # A patient has several rows, one for each study.
 _MOST_ROWS = 4 * MOST_FOUND
 _SAMPLE = 1000
