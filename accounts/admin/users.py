@@ -230,6 +230,7 @@ class AuditChangeInline(admin.TabularInline):
     """What an event changed, old and new."""
 
     model = AuditChange
+    template = "admin/read_only_inline.html"
     fields = ("field_name", "old_value", "new_value")
     readonly_fields = fields
     extra = 0
