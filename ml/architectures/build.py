@@ -12,6 +12,11 @@ from ml.architectures.applications import (
     build_densenet121,
     build_efficientnetv2_b0,
 )
+from ml.architectures.efficientnet_lite import (
+    build_efficientnet_lite0,
+    build_efficientnet_lite1,
+    build_efficientnet_lite2,
+)
 from ml.architectures.resnet import build_resnet50, build_tiny
 from ml.architectures.small import build_normalised_cnn, build_small_cnn
 from ml.architectures.xception import build_xception
@@ -27,6 +32,9 @@ ARCHITECTURES = {
     "normalised-cnn": build_normalised_cnn,
     "densenet121": build_densenet121,
     "efficientnetv2-b0": build_efficientnetv2_b0,
+    "efficientnet-lite0": build_efficientnet_lite0,
+    "efficientnet-lite1": build_efficientnet_lite1,
+    "efficientnet-lite2": build_efficientnet_lite2,
     "tiny": build_tiny,
 }
 # Architectures that flatten the maps before a dense layer: the input size is fixed.
