@@ -73,7 +73,7 @@ def _array(tensor: _Tensor, storages: dict[str, np.ndarray]) -> np.ndarray:
         for length, stride in zip(tensor.shape, tensor.strides, strict=True)
     )
     if not (
-        0 <= tensor.offset
+        tensor.offset >= 0
         and last < storage.size
         and min(tensor.strides, default=0) >= 0
     ):
