@@ -45,6 +45,31 @@ class Refinements:
 
 
 @dataclass(frozen=True)
+class Head:
+    """Labels that are learned on a shared network, and become a model of their own.
+
+    Attributes:
+        task: "softmax" (one label an image) or "sigmoid" (each label by itself).
+        datasets: Sources that are learned from; empty: all that know a label.
+        measured_dataset: The source within which metrics mean most.
+        weight: What its loss counts in the sum.
+    """
+
+    name: str
+    version: str
+    labels: tuple[Label, ...]
+    task: str = "softmax"
+    datasets: tuple[str, ...] = ()
+    measured_dataset: str = ""
+    weight: float = 1.0
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the labels in the order of the logits."""
+        return tuple(label.name for label in self.labels)
+
+
+@dataclass(frozen=True)
 class Recipe:
     """One model's architecture, labels and course of training.
 
@@ -60,7 +85,12 @@ class Recipe:
         stages: Image sizes, and phases in which only the head learns.
         init: Where the weights begin, see `ml.training.start.initial_weights`.
         measured_dataset: The source within which metrics mean most.
+        trunk_rate: Share of the learning rate for all layers before the heads.
+        averaging: Momentum of the weights' moving average, which is kept in their
+            place; 0 keeps the last weights.
         packaged: Whether it becomes a model; a pre-training does not.
+        shared_by: Heads that share the network, in the order of their logits; the
+            labels of the recipe are theirs. Empty: the recipe is its only head.
     """
 
     name: str
@@ -75,6 +105,8 @@ class Recipe:
     epoch_images: int = 4800
     batch_size: int = 32
     peak_learning_rate: float = 1e-3
+    trunk_rate: float = 1.0
+    averaging: float = 0.0
     weight_decay: float = 0.05
     warm_up: float = 0.03
     label_smoothing: float = 0.05
@@ -84,12 +116,26 @@ class Recipe:
     init: str = "random"
     augmentation: Augmentation = field(default_factory=Augmentation)
     packaged: bool = True
+    shared_by: tuple[Head, ...] = ()
     refinements: Refinements = field(default_factory=Refinements)
 
     @property
     def label_names(self) -> tuple[str, ...]:
         """Names of the labels in the order of the logits."""
         return tuple(label.name for label in self.labels)
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """The heads of the network: itself, or those that share it."""
+        own = Head(
+            name=self.name,
+            version=self.version,
+            labels=self.labels,
+            task=self.task,
+            datasets=self.datasets,
+            measured_dataset=self.measured_dataset,
+        )
+        return self.shared_by or (own,)
 
 
 CHESTX6_RESNET50 = Recipe(

