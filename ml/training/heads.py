@@ -31,6 +31,7 @@ def ground_truth_of_heads(recipe: Recipe, rows: Sequence[ManifestRow]) -> Ground
     An image is included if a head knows a label of it; the labels of the others are
     unknown. Of a softmax head, all or none of an image's labels are known.
     """
+    rows = _of_sources(rows, recipe.datasets)
     by_head = [(_of_head(head, rows), columns) for head, columns in columns_of(recipe)]
     paths = {row.path for truth, _ in by_head for row in truth.rows}
     included = [row for row in rows if row.path in paths]
@@ -72,9 +73,13 @@ def of_head(
 
 
 def _of_head(head: Head, rows: Sequence[ManifestRow]) -> GroundTruth:
-    if head.datasets:
-        ours = [row for row in rows if row.dataset in ("", *head.datasets)]
-        # None of ours: somebody's own data, all of which are meant.
-        rows = ours or rows
     tell = softmax_ground_truth if head.task == "softmax" else sigmoid_ground_truth
-    return tell(rows, head.label_names)
+    return tell(_of_sources(rows, head.datasets), head.label_names)
+
+
+def _of_sources(
+    rows: Sequence[ManifestRow], datasets: Sequence[str]
+) -> Sequence[ManifestRow]:
+    """Return the rows of these sources; all without any, or where none is of ours."""
+    ours = [row for row in rows if row.dataset in ("", *datasets)]
+    return ours if datasets and ours else rows

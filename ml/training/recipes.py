@@ -90,7 +90,8 @@ class Recipe:
             place; 0 keeps the last weights.
         packaged: Whether it becomes a model; a pre-training does not.
         shared_by: Heads that share the network, in the order of their logits; the
-            labels of the recipe are theirs. Empty: the recipe is its only head.
+            labels of the recipe are theirs, its sources hold for all of them. Empty:
+            the recipe is its only head.
     """
 
     name: str
@@ -257,9 +258,65 @@ BRAIN_TUMOUR_XCEPTION = Recipe(
     ),
 )
 
+_CHEST_HEADS = (
+    Head(
+        name="chest-efficientnet-chestx6",
+        version="1.0.0",
+        labels=CHESTX6_LABELS,
+        measured_dataset="kermany",
+    ),
+    Head(
+        name="chest-efficientnet-pneumonia",
+        version="1.0.0",
+        labels=PNEUMONIA_LABELS,
+        task="sigmoid",
+        datasets=("kermany", "nih"),
+        measured_dataset="nih",
+        weight=0.5,
+    ),
+    Head(
+        name="chest-efficientnet-tuberculosis",
+        version="1.0.0",
+        labels=TUBERCULOSIS_LABELS,
+        task="sigmoid",
+        datasets=("sakha-tb", "nih"),
+        measured_dataset="sakha-tb",
+        weight=0.5,
+    ),
+    Head(
+        name="chest-efficientnet-nih",
+        version="1.0.0",
+        labels=NIH15_LABELS,
+        task="sigmoid",
+        datasets=("nih", "nih-emphysema"),
+        measured_dataset="nih-emphysema",
+    ),
+)
+
+# rsna-normal is left out: its terms allow research only.
+CHEST_EFFICIENTNET = Recipe(
+    name="chest-efficientnet",
+    version="1.0.0",
+    architecture="efficientnet-lite0",
+    labels=tuple(label for head in _CHEST_HEADS for label in head.labels),
+    shared_by=_CHEST_HEADS,
+    datasets=("kermany", "nih", "nih-emphysema", "hannover", "tb", "sakha-tb"),
+    balance=0.6,
+    stages=(Stage(0.0, 160), Stage(0.5, 192), Stage(0.85, 224)),
+    epoch_images=4800,
+    peak_learning_rate=1e-3,
+    trunk_rate=0.3,
+    averaging=0.995,
+    init="efficientnet-lite0",
+    augmentation=Augmentation(
+        lung_crop_probability=0.5, lungs_only_probability=0.1, mixing=0.2
+    ),
+)
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
+        CHEST_EFFICIENTNET,
         CHESTX6_RESNET50,
         TUBERCULOSIS_RESNET50,
         PNEUMONIA_CNN,
