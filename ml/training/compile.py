@@ -48,7 +48,9 @@ def _optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
 
         def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
             """Update one variable."""
-            is_head = variable.path.startswith(f"{HEAD_LAYER}/")
+            # Some backends give their own variable, which has no path.
+            own = self._trainable_variables[self._get_variable_index(variable)]
+            is_head = own.path.startswith(f"{HEAD_LAYER}/")
             share = 1.0 if is_head else recipe.trunk_rate
             super().update_step(gradient, variable, learning_rate * share)
 
