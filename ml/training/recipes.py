@@ -46,7 +46,7 @@ class Refinements:
 
 @dataclass(frozen=True)
 class Head:
-    """Labels that are learned on a shared network, and become a model of their own.
+    """Labels that are learned on a shared network, with a loss of their own.
 
     Attributes:
         task: "softmax" (one label an image) or "sigmoid" (each label by itself).
@@ -56,7 +56,6 @@ class Head:
     """
 
     name: str
-    version: str
     labels: tuple[Label, ...]
     task: str = "softmax"
     datasets: tuple[str, ...] = ()
@@ -130,7 +129,6 @@ class Recipe:
         """The heads of the network: itself, or those that share it."""
         own = Head(
             name=self.name,
-            version=self.version,
             labels=self.labels,
             task=self.task,
             datasets=self.datasets,
@@ -260,14 +258,12 @@ BRAIN_TUMOUR_XCEPTION = Recipe(
 
 _CHEST_HEADS = (
     Head(
-        name="chest-efficientnet-chestx6",
-        version="1.0.0",
+        name="chestx6",
         labels=CHESTX6_LABELS,
         measured_dataset="kermany",
     ),
     Head(
-        name="chest-efficientnet-pneumonia",
-        version="1.0.0",
+        name="pneumonia",
         labels=PNEUMONIA_LABELS,
         task="sigmoid",
         datasets=("kermany", "nih"),
@@ -275,8 +271,7 @@ _CHEST_HEADS = (
         weight=0.5,
     ),
     Head(
-        name="chest-efficientnet-tuberculosis",
-        version="1.0.0",
+        name="tuberculosis",
         labels=TUBERCULOSIS_LABELS,
         task="sigmoid",
         datasets=("sakha-tb", "nih"),
@@ -284,8 +279,7 @@ _CHEST_HEADS = (
         weight=0.5,
     ),
     Head(
-        name="chest-efficientnet-nih",
-        version="1.0.0",
+        name="nih",
         labels=NIH15_LABELS,
         task="sigmoid",
         datasets=("nih", "nih-emphysema"),
@@ -296,7 +290,7 @@ _CHEST_HEADS = (
 # rsna-normal is left out: its terms allow research only.
 CHEST_EFFICIENTNET = Recipe(
     name="chest-efficientnet",
-    version="1.0.0",
+    version="0",
     architecture="efficientnet-lite0",
     labels=tuple(label for head in _CHEST_HEADS for label in head.labels),
     shared_by=_CHEST_HEADS,
@@ -311,6 +305,7 @@ CHEST_EFFICIENTNET = Recipe(
     augmentation=Augmentation(
         lung_crop_probability=0.5, lungs_only_probability=0.1, mixing=0.2
     ),
+    packaged=False,
 )
 
 RECIPES = {
