@@ -6,6 +6,7 @@ heat map or runs an exported graph does not load it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ml.architectures.applications import (
@@ -25,7 +26,7 @@ from ml.errors import ModelError
 if TYPE_CHECKING:
     import keras
 
-ARCHITECTURES = {
+ARCHITECTURES: dict[str, Callable[..., keras.Model]] = {
     "resnet50": build_resnet50,
     "xception": build_xception,
     "small-cnn": build_small_cnn,

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 
 WEIGHTS = "weights.npz"
-# Where weights are averaged: those that learning goes on from.
-LEARNING = "learning-weights.npz"
 BEST = "best-weights.npz"
 
 
@@ -40,25 +38,14 @@ def save_checkpoint(
     state: RunState,
     model: keras.Model,
     optimizer: keras.optimizers.Optimizer,
-    learning: list[np.ndarray] | None = None,
 ) -> Path:
-    """Write weights, optimizer and state as one folder, atomically.
-
-    Args:
-        run_dir: The folder of the run.
-        state: Its progress.
-        model: With the weights to keep: averaged ones, if weights are averaged.
-        optimizer: Its state.
-        learning: The weights that learning goes on from, if they are others.
-    """
+    """Write weights, optimizer and state as one folder, atomically."""
     final = run_dir / _name(state)
     temporary = run_dir / f"{final.name}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    np.savez(temporary / WEIGHTS, *arrays_of(model.variables))
-    np.savez(temporary / "optimizer.npz", *arrays_of(optimizer.variables))
-    if learning is not None:
-        np.savez(temporary / LEARNING, *learning)
+    np.savez(temporary / WEIGHTS, *_arrays(model.variables))
+    np.savez(temporary / "optimizer.npz", *_arrays(optimizer.variables))
     (temporary / "state.json").write_text(json.dumps(asdict(state)))
     shutil.rmtree(final, ignore_errors=True)
     temporary.replace(final)
@@ -84,8 +71,6 @@ def restore(
 ) -> None:
     """Load the newest checkpoint into a model and, where given, its optimizer.
 
-    With an optimizer, learning goes on: the model gets the weights for that.
-
     Raises:
         TrainingError: There is no checkpoint, or it is of another network.
     """
@@ -98,9 +83,6 @@ def restore(
     if optimizer is not None:
         optimizer.build(model.trainable_variables)
         _assign(optimizer.variables, checkpoints[-1] / "optimizer.npz")
-        learning = checkpoints[-1] / LEARNING
-        if learning.exists():
-            _assign(model.variables, learning)
 
 
 def keep_as_best(run_dir: Path, state: RunState) -> None:
@@ -127,13 +109,11 @@ def _name(state: RunState) -> str:
     return f"epoch-{state.epoch:04d}"
 
 
-def arrays_of(variables: list[keras.Variable]) -> list[np.ndarray]:
-    """Return the values of variables, in their order."""
+def _arrays(variables: list[keras.Variable]) -> list[np.ndarray]:
     return [np.asarray(variable.numpy()) for variable in variables]
 
 
 def _assign(variables: list[keras.Variable], path: Path) -> None:
-    """Assign the arrays of a file."""
     with np.load(path) as arrays:
         if len(arrays.files) != len(variables):
             raise TrainingError(

@@ -58,8 +58,6 @@ def _optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
         recipe.peak_learning_rate,
         weight_decay=recipe.weight_decay,
         global_clipnorm=1.0,
-        use_ema=recipe.averaging > 0,
-        ema_momentum=recipe.averaging,
     )
 
 

@@ -85,8 +85,6 @@ class Recipe:
         init: Where the weights begin, see `ml.training.start.initial_weights`.
         measured_dataset: The source within which metrics mean most.
         trunk_rate: Share of the learning rate for all layers before the heads.
-        averaging: Momentum of the weights' moving average, which is kept in their
-            place; 0 keeps the last weights.
         packaged: Whether it becomes a model; a pre-training does not.
         shared_by: Heads that share the network, in the order of their logits; the
             labels of the recipe are theirs, its sources hold for all of them. Empty:
@@ -106,7 +104,6 @@ class Recipe:
     batch_size: int = 32
     peak_learning_rate: float = 1e-3
     trunk_rate: float = 1.0
-    averaging: float = 0.0
     weight_decay: float = 0.05
     warm_up: float = 0.03
     label_smoothing: float = 0.05
@@ -300,7 +297,6 @@ CHEST_EFFICIENTNET = Recipe(
     epoch_images=4800,
     peak_learning_rate=1e-3,
     trunk_rate=0.3,
-    averaging=0.995,
     init="efficientnet-lite0",
     augmentation=Augmentation(
         lung_crop_probability=0.5, lungs_only_probability=0.1, mixing=0.2

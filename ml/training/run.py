@@ -34,7 +34,6 @@ from ml.errors import TrainingError
 from ml.metrics import balanced_accuracy, mean_auc
 from ml.training.checkpoints import (
     RunState,
-    arrays_of,
     keep_as_best,
     load_state,
     restore,
@@ -210,7 +209,6 @@ class TrainingRun:
         past = self.classifier.fit(
             sequence, epochs=1, verbose=0, shuffle=False, callbacks=[pace]
         )
-        learning = self._average()
         entry = {
             "epoch": self.state.epoch + 1,
             "size": size,
@@ -222,24 +220,7 @@ class TrainingRun:
             **self._measure(size),
             **self._measure_held_out(size),
         }
-        self._keep(entry, seconds=time.monotonic() - since, learning=learning)
-        if learning is not None:
-            for variable, value in zip(self.network.variables, learning, strict=True):
-                variable.assign(value)
-
-    def _average(self) -> list[np.ndarray] | None:
-        """Put the moving average in place of the weights.
-
-        Returns:
-            The weights that learning goes on from, None if weights are not averaged.
-        """
-        if not self.recipe.averaging:
-            return None
-        learning = arrays_of(self.network.variables)
-        self.classifier.optimizer.finalize_variable_values(
-            self.classifier.trainable_variables
-        )
-        return learning
+        self._keep(entry, seconds=time.monotonic() - since)
 
     def _sequence(self, size: int) -> ImageSequence:
         return ImageSequence(
@@ -253,13 +234,7 @@ class TrainingRun:
             lungs=self.lungs,
         )
 
-    def _keep(
-        self,
-        entry: dict[str, Any],
-        *,
-        seconds: float,
-        learning: list[np.ndarray] | None,
-    ) -> None:
+    def _keep(self, entry: dict[str, Any], *, seconds: float) -> None:
         """Write the checkpoint of a finished epoch, then report it."""
         self.state.epoch += 1
         self.state.head_only = self.head_only
@@ -271,7 +246,6 @@ class TrainingRun:
             state=self.state,
             model=self.network,
             optimizer=self.classifier.optimizer,
-            learning=learning,
         )
         if entry["epoch"] == best_epoch(self.state.history):
             keep_as_best(self.run_dir, self.state)

@@ -30,7 +30,14 @@ class Tensor:
     """Is pickled as PyTorch pickles a tensor."""
 
     def __init__(self, storage: Storage, shape: tuple, strides: tuple, offset: int = 0):
-        self.arguments = (storage, offset, shape, strides, False, OrderedDict())
+        self.arguments: tuple[Any, ...] = (
+            storage,
+            offset,
+            shape,
+            strides,
+            False,
+            OrderedDict(),
+        )
 
     def __reduce__(self) -> tuple[Any, tuple]:
         return sys.modules["torch._utils"]._rebuild_tensor_v2, self.arguments
@@ -45,8 +52,8 @@ def classes_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
     _rebuild_tensor_v2.__module__ = "torch._utils"
     _rebuild_tensor_v2.__qualname__ = "_rebuild_tensor_v2"
-    utils._rebuild_tensor_v2 = _rebuild_tensor_v2  # type: ignore[attr-defined]
-    torch.FloatStorage = type("FloatStorage", (), {"__module__": "torch"})  # type: ignore[attr-defined]
+    utils._rebuild_tensor_v2 = _rebuild_tensor_v2
+    torch.FloatStorage = type("FloatStorage", (), {"__module__": "torch"})
     monkeypatch.setitem(sys.modules, "torch", torch)
     monkeypatch.setitem(sys.modules, "torch._utils", utils)
 
