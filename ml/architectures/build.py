@@ -6,11 +6,17 @@ heat map or runs an exported graph does not load it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ml.architectures.applications import (
     build_densenet121,
     build_efficientnetv2_b0,
+)
+from ml.architectures.efficientnet_lite import (
+    build_efficientnet_lite0,
+    build_efficientnet_lite1,
+    build_efficientnet_lite2,
 )
 from ml.architectures.resnet import build_resnet50, build_tiny
 from ml.architectures.small import build_normalised_cnn, build_small_cnn
@@ -20,13 +26,16 @@ from ml.errors import ModelError
 if TYPE_CHECKING:
     import keras
 
-ARCHITECTURES = {
+ARCHITECTURES: dict[str, Callable[..., keras.Model]] = {
     "resnet50": build_resnet50,
     "xception": build_xception,
     "small-cnn": build_small_cnn,
     "normalised-cnn": build_normalised_cnn,
     "densenet121": build_densenet121,
     "efficientnetv2-b0": build_efficientnetv2_b0,
+    "efficientnet-lite0": build_efficientnet_lite0,
+    "efficientnet-lite1": build_efficientnet_lite1,
+    "efficientnet-lite2": build_efficientnet_lite2,
     "tiny": build_tiny,
 }
 # Architectures that flatten the maps before a dense layer: the input size is fixed.

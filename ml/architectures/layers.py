@@ -12,7 +12,12 @@ if TYPE_CHECKING:
 
 
 def normalisation(
-    x: keras.KerasTensor, label: str, dtype: str, *, scale: str = "ones"
+    x: keras.KerasTensor,
+    label: str,
+    dtype: str,
+    *,
+    scale: str = "ones",
+    epsilon: float = 1e-5,
 ) -> keras.KerasTensor:
     """Add batch normalisation; `scale` initialises its factor gamma."""
     import keras
@@ -21,7 +26,7 @@ def normalisation(
     norm_dtype = "float32" if dtype == "float16" else dtype
     return keras.layers.BatchNormalization(
         momentum=0.95,
-        epsilon=1e-5,
+        epsilon=epsilon,
         gamma_initializer=scale,
         name=f"{label}_norm",
         dtype=norm_dtype,

@@ -59,6 +59,7 @@ EXAMINED_FOR: dict[str, frozenset[str]] = {
     "nih-emphysema": CHEST_XRAY14,
     "kermany": frozenset({"Pneumonia", "Bacterial pneumonia", "Viral pneumonia"}),
     "tb": frozenset({"Tuberculosis"}),
+    "sakha-tb": frozenset({"Tuberculosis"}),
     "hannover": frozenset({"COVID-19"}),
 }
 CHEST_FINDINGS = frozenset().union(*EXAMINED_FOR.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ml.datasets.ground_truth import GroundTruth
 from ml.training.losses import loss_of
@@ -24,20 +24,41 @@ def compiled(
         layer.trainable = not head_only or layer.name == HEAD_LAYER
 
     classifier = keras.Model(network.inputs, network.outputs[0])
-    optimizer = keras.optimizers.AdamW(
-        recipe.peak_learning_rate,
-        weight_decay=recipe.weight_decay,
-        global_clipnorm=1.0,
-    )
+    optimizer = _optimizer(recipe)
     # Decay pulls on what is multiplied with the image, not on shifts and scales.
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     classifier.compile(
         optimizer=optimizer,
         loss=loss_of(recipe, train),
-        metrics=["accuracy"] if recipe.task == "softmax" else [],
+        metrics=["accuracy"] if _is_one_softmax(recipe) else [],
         jit_compile=False,
     )
     return classifier
+
+
+def _is_one_softmax(recipe: Recipe) -> bool:
+    return len(recipe.heads) == 1 and recipe.heads[0].task == "softmax"
+
+
+def _optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
+    import keras
+
+    class TrunkAdamW(keras.optimizers.AdamW):
+        """AdamW (Loshchilov and Hutter 2019) with a lower rate before the heads."""
+
+        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+            """Update one variable."""
+            # Some backends give their own variable, which has no path.
+            own = self._trainable_variables[self._get_variable_index(variable)]
+            is_head = own.path.startswith(f"{HEAD_LAYER}/")
+            share = 1.0 if is_head else recipe.trunk_rate
+            super().update_step(gradient, variable, learning_rate * share)
+
+    return TrunkAdamW(
+        recipe.peak_learning_rate,
+        weight_decay=recipe.weight_decay,
+        global_clipnorm=1.0,
+    )
 
 
 def dropout_of(network: keras.Model) -> float | None:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ml.datasets.ground_truth import GroundTruth
-from ml.training.recipes import Recipe
+from ml.training.heads import columns_of, of_head
+from ml.training.recipes import Head, Recipe
 
 # A class of a handful of images must not decide every step.
 LARGEST_WEIGHT = 10.0
@@ -19,27 +20,47 @@ NEVER_CERTAIN = 1e-6
 def loss_of(recipe: Recipe, train: GroundTruth) -> Callable[[Any, Any], Any]:
     """Return the loss of a recipe: targets and logits (images, labels) to a number.
 
-    Focal loss (Lin et al. 2017) makes images count less the surer the network is of
-    their truth; weights make a rare label's images count more.
+    It is the sum over the heads, each by its weight. Focal loss (Lin et al. 2017) makes
+    images count less the surer the network is of their truth; weights make a rare
+    label's images count more.
     """
-    weights = class_weights(recipe, train)
-    gamma = recipe.refinements.focal_gamma
-    if recipe.task == "softmax":
-        return softmax_loss(weights, gamma=gamma, smoothing=recipe.label_smoothing)
-    return sigmoid_loss(weights, gamma=gamma, smoothing=recipe.label_smoothing)
+    parts = [
+        (columns, head.weight, _loss_of_head(recipe, head, columns, train))
+        for head, columns in columns_of(recipe)
+    ]
+
+    def loss(targets: Any, logits: Any) -> Any:
+        return sum(
+            weight * of_head(targets[:, columns], logits[:, columns])
+            for columns, weight, of_head in parts
+        )
+
+    return loss
 
 
-def class_weights(recipe: Recipe, train: GroundTruth) -> np.ndarray:
-    """Return the weight of each label, float32; ones without class weights.
+def _loss_of_head(
+    recipe: Recipe, head: Head, columns: slice, train: GroundTruth
+) -> Callable[[Any, Any], Any]:
+    weights = np.ones(len(head.labels), np.float32)
+    if recipe.refinements.class_weights:
+        weights = class_weights(head.task, of_head(train, columns)[1])
+    loss = softmax_loss if head.task == "softmax" else sigmoid_loss
+    return loss(
+        weights,
+        gamma=recipe.refinements.focal_gamma,
+        smoothing=recipe.label_smoothing,
+    )
+
+
+def class_weights(task: str, train: GroundTruth) -> np.ndarray:
+    """Return the weight of each label of a head, float32.
 
     Softmax: the inverse of how often a class is there, 1 on average over the images.
     Sigmoid: what a positive weighs against a negative, so that both weigh the same.
     """
-    count = len(recipe.labels)
-    if not recipe.refinements.class_weights:
-        return np.ones(count, np.float32)
+    count = train.positive.shape[1]
     positives = np.maximum((train.positive & train.known).sum(axis=0), 1)
-    if recipe.task == "softmax":
+    if task == "softmax":
         weights = len(train.rows) / (count * positives)
     else:
         weights = (train.known & ~train.positive).sum(axis=0) / positives
@@ -49,14 +70,16 @@ def class_weights(recipe: Recipe, train: GroundTruth) -> np.ndarray:
 def softmax_loss(
     weights: np.ndarray, *, gamma: float, smoothing: float
 ) -> Callable[[Any, Any], Any]:
-    """Return the categorical loss of one-hot targets."""
+    """Return the mean categorical loss of one-hot targets; unknown ones are -1."""
     from keras import ops
 
     def loss(targets: Any, logits: Any) -> Any:
         wanted = targets * (1.0 - smoothing) + smoothing / len(weights)
         logged = ops.log_softmax(logits)
         each = -wanted * logged * _doubt(ops.exp(logged), gamma)
-        return ops.mean(ops.sum(each, axis=-1) * ops.sum(targets * weights, axis=-1))
+        known = ops.cast(targets[:, 0] >= 0, logits.dtype)
+        each = ops.sum(each, axis=-1) * ops.sum(targets * weights, axis=-1)
+        return ops.sum(each * known) / ops.maximum(ops.sum(known), 1.0)
 
     return loss
 

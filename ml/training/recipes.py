@@ -45,6 +45,30 @@ class Refinements:
 
 
 @dataclass(frozen=True)
+class Head:
+    """Labels that are learned on a shared network, with a loss of their own.
+
+    Attributes:
+        task: "softmax" (one label an image) or "sigmoid" (each label by itself).
+        datasets: Sources that are learned from; empty: all that know a label.
+        measured_dataset: The source within which metrics mean most.
+        weight: What its loss counts in the sum.
+    """
+
+    name: str
+    labels: tuple[Label, ...]
+    task: str = "softmax"
+    datasets: tuple[str, ...] = ()
+    measured_dataset: str = ""
+    weight: float = 1.0
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the labels in the order of the logits."""
+        return tuple(label.name for label in self.labels)
+
+
+@dataclass(frozen=True)
 class Recipe:
     """One model's architecture, labels and course of training.
 
@@ -60,7 +84,11 @@ class Recipe:
         stages: Image sizes, and phases in which only the head learns.
         init: Where the weights begin, see `ml.training.start.initial_weights`.
         measured_dataset: The source within which metrics mean most.
+        trunk_rate: Share of the learning rate for all layers before the heads.
         packaged: Whether it becomes a model; a pre-training does not.
+        shared_by: Heads that share the network, in the order of their logits; the
+            labels of the recipe are theirs, its sources hold for all of them. Empty:
+            the recipe is its only head.
     """
 
     name: str
@@ -75,6 +103,7 @@ class Recipe:
     epoch_images: int = 4800
     batch_size: int = 32
     peak_learning_rate: float = 1e-3
+    trunk_rate: float = 1.0
     weight_decay: float = 0.05
     warm_up: float = 0.03
     label_smoothing: float = 0.05
@@ -84,12 +113,25 @@ class Recipe:
     init: str = "random"
     augmentation: Augmentation = field(default_factory=Augmentation)
     packaged: bool = True
+    shared_by: tuple[Head, ...] = ()
     refinements: Refinements = field(default_factory=Refinements)
 
     @property
     def label_names(self) -> tuple[str, ...]:
         """Names of the labels in the order of the logits."""
         return tuple(label.name for label in self.labels)
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """The heads of the network: itself, or those that share it."""
+        own = Head(
+            name=self.name,
+            labels=self.labels,
+            task=self.task,
+            datasets=self.datasets,
+            measured_dataset=self.measured_dataset,
+        )
+        return self.shared_by or (own,)
 
 
 CHESTX6_RESNET50 = Recipe(
@@ -211,9 +253,61 @@ BRAIN_TUMOUR_XCEPTION = Recipe(
     ),
 )
 
+_CHEST_HEADS = (
+    Head(
+        name="chestx6",
+        labels=CHESTX6_LABELS,
+        measured_dataset="kermany",
+    ),
+    Head(
+        name="pneumonia",
+        labels=PNEUMONIA_LABELS,
+        task="sigmoid",
+        datasets=("kermany", "nih"),
+        measured_dataset="nih",
+        weight=0.5,
+    ),
+    Head(
+        name="tuberculosis",
+        labels=TUBERCULOSIS_LABELS,
+        task="sigmoid",
+        datasets=("sakha-tb", "nih"),
+        measured_dataset="sakha-tb",
+        weight=0.5,
+    ),
+    Head(
+        name="nih",
+        labels=NIH15_LABELS,
+        task="sigmoid",
+        datasets=("nih", "nih-emphysema"),
+        measured_dataset="nih-emphysema",
+    ),
+)
+
+# rsna-normal is left out: its terms allow research only.
+CHEST_EFFICIENTNET = Recipe(
+    name="chest-efficientnet",
+    version="0",
+    architecture="efficientnet-lite0",
+    labels=tuple(label for head in _CHEST_HEADS for label in head.labels),
+    shared_by=_CHEST_HEADS,
+    datasets=("kermany", "nih", "nih-emphysema", "hannover", "tb", "sakha-tb"),
+    balance=0.6,
+    stages=(Stage(0.0, 160), Stage(0.5, 192), Stage(0.85, 224)),
+    epoch_images=4800,
+    peak_learning_rate=1e-3,
+    trunk_rate=0.3,
+    init="efficientnet-lite0",
+    augmentation=Augmentation(
+        lung_crop_probability=0.5, lungs_only_probability=0.1, mixing=0.2
+    ),
+    packaged=False,
+)
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
+        CHEST_EFFICIENTNET,
         CHESTX6_RESNET50,
         TUBERCULOSIS_RESNET50,
         PNEUMONIA_CNN,

@@ -20,12 +20,7 @@ import cv2
 import numpy as np
 
 from ml.architectures.build import build
-from ml.datasets.ground_truth import (
-    GroundTruth,
-    images_of,
-    sigmoid_ground_truth,
-    softmax_ground_truth,
-)
+from ml.datasets.ground_truth import GroundTruth, images_of
 from ml.datasets.manifest import (
     ManifestRow,
     PackedImages,
@@ -46,8 +41,9 @@ from ml.training.checkpoints import (
     settle_on_best,
 )
 from ml.training.compile import compiled, set_dropout
+from ml.training.heads import columns_of, ground_truth_of_heads, of_head
 from ml.training.held_out import HELD_OUT_LOSS, best_epoch, is_enough, log_loss
-from ml.training.recipes import Recipe, Refinements, Stage
+from ml.training.recipes import Head, Recipe, Refinements, Stage
 from ml.training.samples.lung_masks import lung_masks
 from ml.training.samples.sequences import ImageSequence, evenly_drawn, plain_inputs
 from ml.training.start.initial_weights import initialise
@@ -99,12 +95,8 @@ def gather_rows(
 ) -> TrainingData:
     """Sort images into the parts of a run; see `gather`."""
     refuse_shared_patients(rows)
-    if recipe.datasets:
-        ours = [row for row in rows if row.dataset in ("", *recipe.datasets)]
-        # None of ours: somebody's own data, all of which are meant.
-        rows = ours or rows
-    truth = _ground_truth(recipe, with_split(rows, "train"))
-    val = _ground_truth(recipe, with_split(rows, "val"))
+    truth = ground_truth_of_heads(recipe, with_split(rows, "train"))
+    val = ground_truth_of_heads(recipe, with_split(rows, "val"))
     aside = np.array(
         [drawn_percent(row.patient) < recipe.held_out_percent for row in truth.rows],
         bool,
@@ -129,11 +121,6 @@ def gather_rows(
     )
 
 
-def _ground_truth(recipe: Recipe, rows: Sequence[ManifestRow]) -> GroundTruth:
-    tell = softmax_ground_truth if recipe.task == "softmax" else sigmoid_ground_truth
-    return tell(rows, recipe.label_names)
-
-
 class TrainingRun:
     """A training run in its folder; it resumes from its last checkpoint."""
 
@@ -152,11 +139,6 @@ class TrainingRun:
     ) -> None:
         import keras
 
-        if recipe.augmentation.mixing and recipe.task != "softmax":
-            raise TrainingError(
-                "%(model)s: only softmax models mix images.",
-                params={"model": recipe.name},
-            )
         self.recipe, self.data, self.report = recipe, data, report
         self.run_dir, self.budget, self.on_batch = run_dir, budget, on_batch
         self.root, self.cache_dir, self.precision = root, cache_dir, precision
@@ -301,12 +283,20 @@ class TrainingRun:
         if not val.rows:
             return {}
         logits = predict_logits(self.network, self.val_images, size=size)
-        measured = {"val": merit(self.recipe, logits, val)}
-        name = self.recipe.measured_dataset
-        inside = [i for i, row in enumerate(val.rows) if row.dataset == name]
-        if 0 < len(inside) < len(val.rows):
-            own = images_of(val, np.array(inside))
-            measured[f"val_{name}"] = merit(self.recipe, logits[inside], own)
+        measured: dict[str, Any] = {}
+        for head, columns in columns_of(self.recipe):
+            chosen, truth = of_head(val, columns)
+            if not len(chosen):
+                continue
+            # A recipe that is its only head has no name before its metrics.
+            prefix = f"val_{head.name}" if self.recipe.shared_by else "val"
+            own = logits[chosen, columns]
+            measured[prefix] = merit(head, own, truth)
+            name = head.measured_dataset
+            inside = [i for i, row in enumerate(truth.rows) if row.dataset == name]
+            if 0 < len(inside) < len(truth.rows):
+                within = images_of(truth, np.array(inside))
+                measured[f"{prefix}_{name}"] = merit(head, own[inside], within)
         return measured
 
     def _measure_held_out(self, size: int) -> dict[str, float]:
@@ -319,13 +309,19 @@ class TrainingRun:
             )
         images = pack_rows(self.data.held_out.rows, self.root, self.cache_dir)
         logits = predict_logits(self.network, images, size=size)
-        loss = log_loss(self.recipe.task, logits, self.data.held_out)
+        loss = 0.0
+        for head, columns in columns_of(self.recipe):
+            chosen, truth = of_head(self.data.held_out, columns)
+            if len(chosen):
+                loss += head.weight * log_loss(
+                    head.task, logits[chosen, columns], truth
+                )
         return {HELD_OUT_LOSS: round(loss, 4)}
 
 
-def merit(recipe: Recipe, logits: np.ndarray, ground_truth: GroundTruth) -> float:
-    """Return balanced accuracy of a softmax model, mean AUC of a sigmoid one."""
-    if recipe.task == "softmax":
+def merit(head: Head, logits: np.ndarray, ground_truth: GroundTruth) -> float:
+    """Return balanced accuracy of a softmax head, mean AUC of a sigmoid one."""
+    if head.task == "softmax":
         chosen = logits.argmax(axis=1)
         return round(balanced_accuracy(ground_truth.positive.argmax(axis=1), chosen), 4)
     return round(mean_auc(logits, ground_truth.positive, ground_truth.known), 4)

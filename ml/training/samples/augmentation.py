@@ -28,7 +28,7 @@ class Augmentation:
             as shares of their width or height.
         lungs_only_probability: How often all but the lungs is one grey.
         mixing: Alpha of mixup (Zhang et al. 2018, arXiv:1710.09412); 0 is none.
-            Softmax models only: an unknown label has no share.
+            Images with the same known labels are mixed.
     """
 
     smallest_area: float = 0.55
@@ -99,11 +99,15 @@ def mix(
 
     Args:
         inputs: float32 (batch, size, size, channels).
-        targets: float32 (batch, labels), each known.
+        targets: float32 (batch, labels); -1 is unknown.
         rng: Decides pairs and shares.
         alpha: Of the Beta distribution that the shares come from.
     """
-    others = rng.permutation(len(inputs))
+    others = np.arange(len(inputs))
+    _, patterns = np.unique(targets >= 0, axis=0, return_inverse=True)
+    for pattern in np.unique(patterns):
+        alike = np.flatnonzero(patterns == pattern)
+        others[alike] = rng.permutation(alike)
     share = rng.beta(alpha, alpha, len(inputs)).astype(np.float32)
     kept = share[:, None, None, None]
     blended = kept * inputs + (1 - kept) * inputs[others]

@@ -15,6 +15,10 @@ import numpy as np
 from ml.cards.card import WEIGHTS_DIR
 from ml.errors import TrainingError
 from ml.networks.weights_file import open_weights
+from ml.training.start.efficientnet_lite import (
+    EFFICIENTNET_LITE,
+    efficientnet_lite_arrays,
+)
 from ml.training.start.imagenet import imagenet_arrays
 
 if TYPE_CHECKING:
@@ -28,8 +32,8 @@ def initialise(
 
     Args:
         network: The network to fill, in place.
-        source: "random", "imagenet", "name/version" of an installed model, or a
-            `.keras` file.
+        source: "random", "imagenet", "efficientnet-lite0" to "-lite2" (ImageNet, from
+            a package), "name/version" of an installed model, or a `.keras` file.
         weights_dir: Where installed models are.
 
     Raises:
@@ -40,12 +44,14 @@ def initialise(
         return 0
     if source == "imagenet":
         return _fill(network, imagenet_arrays(network))
+    if source in EFFICIENTNET_LITE:
+        return _fill(network, efficientnet_lite_arrays(network, source))
     installed = weights_dir / source / "weights.keras"
     path = installed if installed.exists() else Path(source)
     if not path.exists():
         raise TrainingError(
             "There are no initial weights %(name)s: give random, imagenet, "
-            "NAME/VERSION of an installed model or a .keras file.",
+            "efficientnet-lite0, NAME/VERSION of an installed model or a .keras file.",
             params={"name": source},
         )
     filled = _fill(network, _arrays_of(open_weights(path)))

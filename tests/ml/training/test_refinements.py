@@ -85,12 +85,9 @@ def test_unknown_labels_do_not_change_the_loss() -> None:
 
 
 def test_rare_labels_have_a_higher_weight() -> None:
-    weighted = replace(RECIPE, refinements=Refinements(class_weights=True))
     images = ground_truth(np.eye(3)[[0, 0, 0, 0, 0, 0, 1, 1, 2]])
-    assert class_weights(RECIPE, images).tolist() == [1, 1, 1]
-    assert class_weights(weighted, images) == pytest.approx([0.5, 1.5, 3.0])
-    sigmoid = replace(weighted, task="sigmoid")
-    assert class_weights(sigmoid, images) == pytest.approx([0.5, 3.5, 8.0])
+    assert class_weights("softmax", images) == pytest.approx([0.5, 1.5, 3.0])
+    assert class_weights("sigmoid", images) == pytest.approx([0.5, 3.5, 8.0])
     loss = softmax_loss(np.array([1, 5, 1], np.float32), gamma=0, smoothing=0)
     first, second = (
         value(

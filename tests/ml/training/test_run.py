@@ -256,12 +256,6 @@ def test_mixed_images_have_the_shares_of_their_targets() -> None:
     assert (targets.max(axis=1) < 1).any()
 
 
-def test_unknown_labels_are_not_mixed(root: Path, tmp_path: Path) -> None:
-    recipe = replace(RECIPE, task="sigmoid", augmentation=Augmentation(mixing=0.2))
-    with pytest.raises(TrainingError, match="only softmax"):
-        run_of(root, tmp_path / "run", 1, recipe)
-
-
 def test_variations_are_determined_by_the_seed() -> None:
     image = (chest_like(120, 90) // 257).astype(np.uint8)
     one, two, other = (
