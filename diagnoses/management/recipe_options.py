@@ -35,7 +35,8 @@ def add_recipe_options(parser: ArgumentParser) -> None:
         "--init",
         metavar="SOURCE",
         help=gettext(
-            "random, imagenet, a .keras file, or NAME/VERSION of an installed model"
+            "random, imagenet, efficientnet-lite0 to -lite2, a .keras file, or "
+            "NAME/VERSION of an installed model"
         ),
     )
     parser.add_argument(
