@@ -1,10 +1,11 @@
 """Common parts of the admin pages of the archive."""
 
+from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
@@ -51,6 +52,25 @@ def signed_in(request: HttpRequest) -> User:
     if not isinstance(request.user, User):
         raise PermissionDenied
     return request.user
+
+
+class IdentifiedFilter(admin.SimpleListFilter):
+    """Filter rows by whether their patient is identified."""
+
+    title = _("patient")
+    parameter_name = "identified"
+    patient_id_path = "patient_id"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> Any:
+        """Return the choices."""
+        return (("no", _("unidentified")), ("yes", _("identified")))
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        """Keep the rows of one kind."""
+        if self.value() not in ("yes", "no"):
+            return queryset
+        unidentified = self.value() == "no"
+        return queryset.filter(**{f"{self.patient_id_path}__isnull": unidentified})
 
 
 class ArchiveAdmin(AuditedAdmin):

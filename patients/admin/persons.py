@@ -20,6 +20,7 @@ from accounts.errors import ChestXError
 from patients.admin.common import (
     SEARCH_HELP,
     ArchiveAdmin,
+    IdentifiedFilter,
     link_to,
     list_link,
     signed_in,
@@ -54,25 +55,6 @@ class CorrectionForm(forms.ModelForm):
                 "patient_id", _("A patient keeps an ID. Enter the right one.")
             )
         return values
-
-
-class IdentifiedFilter(admin.SimpleListFilter):
-    """Filter patients by whether they are identified."""
-
-    title = _("patient")
-    parameter_name = "identified"
-
-    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> Any:
-        """Return the choices."""
-        return (("no", _("unidentified")), ("yes", _("identified")))
-
-    def queryset(
-        self, request: HttpRequest, queryset: QuerySet[Patient]
-    ) -> QuerySet[Patient]:
-        """Keep the patients of one kind."""
-        if self.value() not in ("yes", "no"):
-            return queryset
-        return queryset.filter(patient_id__isnull=self.value() == "no")
 
 
 @admin.register(Patient)

@@ -23,6 +23,7 @@ from patients import resolutions
 from patients.admin.common import (
     SEARCH_HELP,
     ArchiveAdmin,
+    IdentifiedFilter,
     link_to,
     list_link,
     signed_in,
@@ -61,23 +62,10 @@ class FlagFilter(admin.SimpleListFilter):
         )
 
 
-class UnidentifiedFilter(admin.SimpleListFilter):
+class OfIdentifiedFilter(IdentifiedFilter):
     """Filter studies by whether the patient is identified."""
 
-    title = _("patient")
-    parameter_name = "identified"
-
-    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> Any:
-        """Return the choices."""
-        return (("no", _("unidentified")), ("yes", _("identified")))
-
-    def queryset(
-        self, request: HttpRequest, queryset: QuerySet[Study]
-    ) -> QuerySet[Study]:
-        """Keep the studies of one kind."""
-        if self.value() not in ("yes", "no"):
-            return queryset
-        return queryset.filter(patient__patient_id__isnull=self.value() == "no")
+    patient_id_path = "patient__patient_id"
 
 
 class AssignmentForm(forms.Form):
@@ -145,7 +133,7 @@ class StudyAdmin(ArchiveAdmin):
     list_display_links = ("received_at",)
     list_filter = (
         FlagFilter,
-        UnidentifiedFilter,
+        OfIdentifiedFilter,
         "priority",
         "department",
         "received_at",
