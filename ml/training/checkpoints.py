@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 
 WEIGHTS = "weights.npz"
+# Of the averaged weights, where a run averages them.
+AVERAGE = "average.npz"
 BEST = "best-weights.npz"
 
 
@@ -27,6 +30,7 @@ class RunState:
     recipe: str
     fingerprint: str
     epoch: int = 0
+    batches: int = 0
     elapsed_s: float = 0.0
     head_only: bool = False
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -38,14 +42,20 @@ def save_checkpoint(
     state: RunState,
     model: keras.Model,
     optimizer: keras.optimizers.Optimizer,
+    average: Sequence[np.ndarray] | None = None,
 ) -> Path:
-    """Write weights, optimizer and state as one folder, atomically."""
+    """Write weights, optimizer and state as one folder, atomically.
+
+    `average` are the averaged weights, in the order of the model's variables.
+    """
     final = run_dir / _name(state)
     temporary = run_dir / f"{final.name}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     np.savez(temporary / WEIGHTS, *_arrays(model.variables))
     np.savez(temporary / "optimizer.npz", *_arrays(optimizer.variables))
+    if average is not None:
+        np.savez(temporary / AVERAGE, *average)
     (temporary / "state.json").write_text(json.dumps(asdict(state)))
     shutil.rmtree(final, ignore_errors=True)
     temporary.replace(final)
@@ -71,6 +81,9 @@ def restore(
 ) -> None:
     """Load the newest checkpoint into a model and, where given, its optimizer.
 
+    Without an optimizer the model is not trained further: it gets the averaged
+    weights, where the run averages them.
+
     Raises:
         TrainingError: There is no checkpoint, or it is of another network.
     """
@@ -79,15 +92,24 @@ def restore(
         raise TrainingError(
             "There is no checkpoint in %(folder)s.", params={"folder": run_dir}
         )
-    _assign(model.variables, checkpoints[-1] / WEIGHTS)
+    _assign(
+        model.variables,
+        checkpoints[-1] / WEIGHTS if optimizer else _kept(checkpoints[-1]),
+    )
     if optimizer is not None:
         optimizer.build(model.trainable_variables)
         _assign(optimizer.variables, checkpoints[-1] / "optimizer.npz")
 
 
+def load_average(run_dir: Path) -> list[np.ndarray]:
+    """Return the averaged weights of the newest checkpoint."""
+    with np.load(_checkpoints(run_dir)[-1] / AVERAGE) as arrays:
+        return [arrays[f"arr_{number}"] for number in range(len(arrays.files))]
+
+
 def keep_as_best(run_dir: Path, state: RunState) -> None:
     """Copy the newest weights to the file of the best ones."""
-    _copy_whole(run_dir / _name(state) / WEIGHTS, run_dir / BEST)
+    _copy_whole(_kept(run_dir / _name(state)), run_dir / BEST)
 
 
 def settle_on_best(run_dir: Path, state: RunState, *, model: keras.Model) -> None:
@@ -95,7 +117,7 @@ def settle_on_best(run_dir: Path, state: RunState, *, model: keras.Model) -> Non
     best = run_dir / BEST
     if best.exists():
         _assign(model.variables, best)
-        _copy_whole(best, run_dir / _name(state) / WEIGHTS)
+        _copy_whole(best, _kept(run_dir / _name(state)))
 
 
 def _copy_whole(source: Path, target: Path) -> None:
@@ -103,6 +125,12 @@ def _copy_whole(source: Path, target: Path) -> None:
     temporary = target.with_suffix(".tmp")
     shutil.copyfile(source, temporary)
     temporary.replace(target)
+
+
+def _kept(checkpoint: Path) -> Path:
+    """Return the file of the weights that a checkpoint's model would be made of."""
+    average = checkpoint / AVERAGE
+    return average if average.exists() else checkpoint / WEIGHTS
 
 
 def _name(state: RunState) -> str:

@@ -85,6 +85,8 @@ class Recipe:
         init: Where the weights begin, see `ml.training.start.initial_weights`.
         measured_dataset: The source within which metrics mean most.
         trunk_rate: Share of the learning rate for all layers before the heads.
+        average_decay: Share of the weights' moving average that stays with each batch,
+            see `ml.training.weight_average`; 0: the last weights are kept.
         packaged: Whether it becomes a model; a pre-training does not.
         shared_by: Heads that share the network, in the order of their logits; the
             labels of the recipe are theirs, its sources hold for all of them. Empty:
@@ -105,6 +107,7 @@ class Recipe:
     peak_learning_rate: float = 1e-3
     trunk_rate: float = 1.0
     weight_decay: float = 0.05
+    average_decay: float = 0.0
     warm_up: float = 0.03
     label_smoothing: float = 0.05
     held_out_percent: int = 8
@@ -293,10 +296,11 @@ CHEST_EFFICIENTNET = Recipe(
     shared_by=_CHEST_HEADS,
     datasets=("kermany", "nih", "nih-emphysema", "hannover", "tb", "sakha-tb"),
     balance=0.6,
-    stages=(Stage(0.0, 160), Stage(0.5, 192), Stage(0.85, 224)),
+    stages=(Stage(0.0, 160), Stage(0.4, 192), Stage(0.75, 224)),
     epoch_images=4800,
     peak_learning_rate=1e-3,
     trunk_rate=0.3,
+    average_decay=0.995,
     init="efficientnet-lite0",
     augmentation=Augmentation(
         lung_crop_probability=0.5, lungs_only_probability=0.1, mixing=0.2

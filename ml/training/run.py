@@ -12,6 +12,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ from ml.metrics import balanced_accuracy, mean_auc
 from ml.training.checkpoints import (
     RunState,
     keep_as_best,
+    load_average,
     load_state,
     restore,
     save_checkpoint,
@@ -47,6 +49,7 @@ from ml.training.recipes import Head, Recipe, Refinements, Stage
 from ml.training.samples.lung_masks import lung_masks
 from ml.training.samples.sequences import ImageSequence, evenly_drawn, plain_inputs
 from ml.training.start.initial_weights import initialise
+from ml.training.weight_average import WeightAverage
 
 if TYPE_CHECKING:
     import keras
@@ -156,6 +159,7 @@ class TrainingRun:
             size=recipe.stages[0].size,
         )
         set_dropout(self.network, recipe.refinements.dropout)
+        self.average: WeightAverage | None = None
         self.state = self._begin_or_resume()
 
     def _begin_or_resume(self) -> RunState:
@@ -164,6 +168,7 @@ class TrainingRun:
         if state is None:
             initialise(self.network, self.recipe.init)
             self._compile(head_only=self.recipe.stages[0].head_only)
+            self._begin_average()
             return RunState(self.recipe.name, fingerprint)
         if state.fingerprint != fingerprint:
             raise TrainingError(
@@ -173,7 +178,15 @@ class TrainingRun:
             )
         self._compile(head_only=state.head_only)
         restore(self.run_dir, model=self.network, optimizer=self.classifier.optimizer)
+        self._begin_average()
+        if self.average is not None:
+            kept = load_average(self.run_dir)
+            self.average.load(kept, batches=state.batches)
         return state
+
+    def _begin_average(self) -> None:
+        if self.recipe.average_decay:
+            self.average = WeightAverage(self.network, decay=self.recipe.average_decay)
 
     def _compile(self, *, head_only: bool) -> None:
         self.head_only = head_only
@@ -209,6 +222,9 @@ class TrainingRun:
         past = self.classifier.fit(
             sequence, epochs=1, verbose=0, shuffle=False, callbacks=[pace]
         )
+        with self.average.in_place() if self.average else nullcontext():
+            measured = {**self._measure(size), **self._measure_held_out(size)}
+        self.state.batches += pace.batches_done
         entry = {
             "epoch": self.state.epoch + 1,
             "size": size,
@@ -217,8 +233,7 @@ class TrainingRun:
             "learning_rate": float(self.classifier.optimizer.learning_rate),
             "loss": round(float(past.history["loss"][-1]), 4),
             **_shown(past.history, "accuracy"),
-            **self._measure(size),
-            **self._measure_held_out(size),
+            **measured,
         }
         self._keep(entry, seconds=time.monotonic() - since)
 
@@ -246,6 +261,7 @@ class TrainingRun:
             state=self.state,
             model=self.network,
             optimizer=self.classifier.optimizer,
+            average=self.average.arrays if self.average else None,
         )
         if entry["epoch"] == best_epoch(self.state.history):
             keep_as_best(self.run_dir, self.state)
@@ -379,6 +395,8 @@ def _pace_callback(run: TrainingRun, *, since: float, batches: int) -> Any:
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             self.batches_done = batch + 1
+            if run.average is not None:
+                run.average.update()
             run.on_batch(batch + 1, batches)
             if run.budget.minutes and run.progress(share=0.0, since=since) >= 1.0:
                 self.model.stop_training = True
