@@ -7,152 +7,26 @@ on any backend for accelerators. Decision support, not for diagnosis.
 from __future__ import annotations
 
 import hashlib
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 
 from ml.calibration import probabilities
-from ml.cards.card import GRAPH_FORMAT, Card
+from ml.cards.card import Card
 from ml.ensemble import EnsembleModel, load_ensemble
 from ml.errors import ImageRejected, ModelError
 from ml.gate.out_of_distribution import FeatureGate, GateResult, load_gate
 from ml.model_output import ModelOutput, scores_of
 from ml.networks import gradcam
-from ml.networks.head_layers import head_of_network
-from ml.networks.heads import Head, load_head
-from ml.networks.openvino_export import GRAPH_NAME, HEAD_NAME, graph_folder
-from ml.networks.weights_file import load_network, verify
+from ml.networks.weights_file import verify
 from ml.preprocessing import PREPROCESSING_VERSION, Geometry, preprocess
-
-# Precisions of a pass, with their names in OpenVINO.
-PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
-
-NO_MAPS = np.zeros((0, 0, 0), np.float32)
-
-
-class Runner(Protocol):
-    """A loaded network that computes the logits and last maps of an input."""
-
-    backend: str
-    precision: str
-    library_versions: Mapping[str, str]
-    # None if the network has no maps; then `run` returns empty maps.
-    head: Head | None
-
-    def run(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Map float32 (size, size, channels) to logits (labels,) and maps (h, w, f)."""
-        ...
-
-    def run_many(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Map float32 (images, size, size, channels) to logits and maps of each."""
-        ...
-
-
-class OpenVinoRunner:
-    """OpenVINO on the CPU; does not import Keras once the exported graph is cached."""
-
-    backend = "openvino"
-
-    def __init__(
-        self,
-        card: Card,
-        weights: Path,
-        *,
-        sha256: str,
-        cache_dir: Path,
-        threads: int,
-        precision: str,
-    ) -> None:
-        import openvino
-
-        folder = graph_folder(card, weights, sha256=sha256, cache_dir=cache_dir)
-        self.head = load_head(folder / HEAD_NAME) if card.heat_maps else None
-        core = openvino.Core()
-        self.precision = _supported_precision(precision, core)
-        graph = core.read_model(folder / GRAPH_NAME)
-        size = card.input_size
-        graph.reshape([1, size, size, card.input_channels])
-        options: dict[str, Any] = {
-            # By default OpenVINO may choose bfloat16, which changes scores.
-            "INFERENCE_PRECISION_HINT": PRECISIONS[self.precision],
-            "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": "1",
-            "CACHE_DIR": str(cache_dir / "compiled"),
-        }
-        if threads > 0:
-            options["INFERENCE_NUM_THREADS"] = threads
-        self._request = core.compile_model(graph, "CPU", options).create_infer_request()
-        self._lock = threading.Lock()
-        self.library_versions: Mapping[str, str] = _versions(
-            "openvino", "numpy", "opencv-python-headless"
-        )
-
-    def run(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Run one pass; a compiled request serves one thread at a time."""
-        with self._lock:
-            self._request.infer([image[None]])
-            logits, *maps = (
-                self._request.get_output_tensor(i).data[0].copy()
-                for i in range(1 if self.head is None else 2)
-            )
-        return logits, maps[0] if maps else NO_MAPS
-
-    def run_many(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Run one pass per image; batches are not faster on a CPU."""
-        outputs = [self.run(image) for image in images]
-        return np.stack([o[0] for o in outputs]), np.stack([o[1] for o in outputs])
-
-
-class KerasRunner:
-    """Keras on the backend that KERAS_BACKEND selects.
-
-    With bfloat16 it uses mixed precision: weights, logits and maps are float32.
-    """
-
-    def __init__(self, card: Card, weights: Path, *, precision: str) -> None:
-        import keras
-
-        if card.weights_format == GRAPH_FORMAT:
-            raise ModelError(
-                "%(name)s is an OpenVINO graph, which Keras cannot run.",
-                params={"name": card.name},
-            )
-        self.precision = precision
-        dtype = "float32" if precision == "float32" else f"mixed_{precision}"
-        self._network = load_network(card, weights, dtype=dtype)
-        self.head = head_of_network(self._network) if card.heat_maps else None
-        backend = keras.backend.backend()
-        self.backend = f"keras-{backend}"
-        self.library_versions: Mapping[str, str] = _versions(
-            "keras", backend, "numpy", "opencv-python-headless"
-        )
-
-    def run(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Run one pass."""
-        logits, maps = self.run_many(image[None])
-        return logits[0], maps[0]
-
-    def run_many(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Run one compiled pass.
-
-        The batch is padded to a power of two with images of zeros, so that few batch
-        sizes are compiled.
-        """
-        count = len(images)
-        missing = (1 << (count - 1).bit_length()) - count
-        full = np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
-        outputs = self._network.predict_on_batch(full)
-        if self.head is None:
-            return np.asarray(outputs)[:count], np.stack([NO_MAPS] * count)
-        logits, maps = outputs
-        return np.asarray(logits)[:count], np.asarray(maps)[:count]
+from ml.runners.keras_runner import KerasRunner
+from ml.runners.openvino_runner import OpenVinoRunner
+from ml.runners.runner import PRECISIONS, Runner
 
 
 class LoadedModel:
@@ -369,15 +243,3 @@ def load_model(
             params={"runner": runner},
         )
     return LoadedModel(card, ready, sha256=sha256, gate=load_gate(card))
-
-
-def _supported_precision(precision: str, core: Any) -> str:
-    """Return the precision, or float32 if the processor does not support bfloat16."""
-    capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    if precision == "bfloat16" and "BF16" not in capabilities:
-        return "float32"
-    return precision
-
-
-def _versions(*distributions: str) -> dict[str, str]:
-    return {name: installed_version(name) for name in distributions}

@@ -12,11 +12,12 @@ from ml.calibration import probabilities
 from ml.cards.card import Card
 from ml.datasets.manifest import ManifestRow
 from ml.errors import ModelError
-from ml.inference import LoadedModel, Runner
+from ml.inference import LoadedModel
 from ml.networks import gradcam
 from ml.networks.heads import Head
 from ml.pixels import read_display
 from ml.preprocessing import Geometry
+from ml.runners.runner import Runner
 
 
 @dataclass(frozen=True)

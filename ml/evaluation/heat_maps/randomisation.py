@@ -21,9 +21,10 @@ from scipy.stats import spearmanr
 from ml import metrics
 from ml.evaluation.bootstrap import patient_counts, with_interval
 from ml.evaluation.heat_maps.explained import head_of, signed_heat
-from ml.inference import LoadedModel, Runner
+from ml.inference import LoadedModel
 from ml.networks.heads import STEPS, Head
 from ml.networks.openvino_export import GRAPH_NAME, graph_folder
+from ml.runners.runner import Runner
 
 # Shares of the network's weight arrays that are destroyed with the head, from the
 # last layer down.

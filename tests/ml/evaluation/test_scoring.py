@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
 
-import ml.inference
+import ml.runners.keras_runner
 from ml.cards.card import Card
 from ml.datasets.manifest import ManifestRow, read_manifest
 from ml.evaluation.report import plot_titles
@@ -336,7 +336,7 @@ def use_tiny_model(monkeypatch: pytest.MonkeyPatch, weights_dir: Path) -> None:
     """Let the commands find the tiny model, and run it without an export."""
     monkeypatch.setattr("ml.cards.card.WEIGHTS_DIR", weights_dir)
 
-    class QuickRunner(ml.inference.KerasRunner):
+    class QuickRunner(ml.runners.keras_runner.KerasRunner):
         def __init__(self, card: Card, weights: Path, **options: Any) -> None:
             super().__init__(card, weights, precision=options["precision"])
 

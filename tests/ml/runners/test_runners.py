@@ -14,8 +14,9 @@ import pytest
 
 from ml.cards.card import Card
 from ml.errors import ImageRejected, ModelError
-from ml.inference import KerasRunner, LoadedModel, load_model
+from ml.inference import LoadedModel, load_model
 from ml.model_output import ModelOutput
+from ml.runners.keras_runner import KerasRunner
 from tests.ml.image_factory import chest_like
 
 pytestmark = pytest.mark.slow

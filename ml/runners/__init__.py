@@ -1,0 +1,1 @@
+"""Runners: what computes a network's outputs, on each kind of machine."""
