@@ -15,6 +15,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from chestx_site import embedded
+from ml.cards.card import default_card
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.FileAwareEnv()
@@ -279,7 +280,8 @@ DEFAULT_ISSUER = env.str("DEFAULT_ISSUER", "LOCAL")
 DEFAULT_DEPARTMENT = env.str("DEFAULT_DEPARTMENT", "radiology")
 
 # --- Models and the queue ----------------------------------------------------
-DEFAULT_MODEL = env.str("DEFAULT_MODEL", "chestx6-resnet50")
+# Without it: the model whose shipped card says that it is the default.
+DEFAULT_MODEL = env.str("DEFAULT_MODEL", "") or default_card().name
 OTHER_DEFAULT_MODELS = env.list(
     "OTHER_DEFAULT_MODELS", default=["brain-tumour-xception"]
 )

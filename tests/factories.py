@@ -16,6 +16,7 @@ from diagnoses.models import Finding, HeatMap, ModelVersion, Prediction
 from ml.labels import BRAIN_TUMOUR_LABELS, CHEST_LABELS, CHESTX6_LABELS
 from patients.identity.names import fold
 from patients.models import Instance, Patient, Series, Study, Upload
+from tests.default_model import DEFAULT_MODEL
 from tests.owner import by_owner
 
 ALL_LABELS = sorted(
@@ -165,7 +166,7 @@ class _ModelVersionFactory(DjangoModelFactory):
         model = ModelVersion
         django_get_or_create = ("name", "version")
 
-    name = "chestx6-resnet50"
+    name = DEFAULT_MODEL
     version = "1"
     weights_sha256 = factory.Sequence(lambda n: _sha256(n + 4_000_000))
     card = factory.LazyFunction(dict)

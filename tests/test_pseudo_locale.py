@@ -25,6 +25,7 @@ from diagnoses.models import ModelVersion, Prediction
 from tests import dicom_factory
 from tests.brackets import OPEN, bracketed, outside_brackets
 from tests.clients import person
+from tests.default_model import DEFAULT_MODEL
 from tests.diagnoses.fakes import card_json
 from tests.diagnoses.pages.page_rows import (
     failed,
@@ -57,7 +58,7 @@ DATA = {
     r"(MRN|ACC)-[\w-]*|LOCAL": "identifiers and who issued them",
     r"user-\d+|Doe, Sam": "names of users",
     r"\bradiology\b|Radiology": "a department, as an administrator named it",
-    r"chestx6-resnet50|shadow-model": "names of models",
+    rf"{DEFAULT_MODEL}|shadow-model": "names of models",
     rf"{CARD_TEXT}\.?( More\.)?": "texts of a model's card",
     r"wanderweg-image\.dcm|[\w-]+\.(dcm|png|txt)": "names of files",
     r"\b(AP|PA|LL|CR|DX|CHEST|DICOM|MONOCHROME[12])\b": "defined terms of DICOM",
@@ -162,7 +163,7 @@ class Site:
             "limits": [CARD_TEXT],
             "not_measured": [CARD_TEXT],
         }
-        ModelVersionFactory(name="chestx6-resnet50", card=card)
+        ModelVersionFactory(name=DEFAULT_MODEL, card=card)
         shadow = card | {"name": "shadow-model"}
         self.shadow = ModelVersionFactory(
             name="shadow-model", card=shadow, state=ModelVersion.State.SHADOW
@@ -281,8 +282,8 @@ def _admin_page(name: str) -> Callable[[Site], str]:
 
 
 IMAGE = dicom_factory.image_bytes(PatientID="MRN-1", PatientName="Family1^Given")
-MODEL = "/models/chestx6-resnet50/"
-VERSIONS = "first=chestx6-resnet50@1&second=shadow-model@1"
+MODEL = f"/models/{DEFAULT_MODEL}/"
+VERSIONS = f"first={DEFAULT_MODEL}@1&second=shadow-model@1"
 ADMIN_KINDS = ("changelist", "add", "change", "delete", "history")
 PAGES: dict[str, Callable[[Site], str]] = {
     "sign-in": _signed_out(),

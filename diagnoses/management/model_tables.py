@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ml.cards.card import Card, get_card, list_cards
+from ml.cards.card import Card, default_card, get_card, list_cards
 from ml.cards.limits import limits_of, limits_of_ensemble
 from ml.cards.quoted import with_metrics
 from ml.cards.texts import FACTS
@@ -186,7 +186,7 @@ def _metrics_table() -> str:
 
 
 def _chestx6_sources() -> str:
-    return with_metrics(CHESTX6_SOURCES, get_card("chestx6-resnet50").measurements)
+    return with_metrics(CHESTX6_SOURCES, default_card().measurements)
 
 
 BLOCKS: dict[str, Callable[[], str]] = {

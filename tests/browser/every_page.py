@@ -12,6 +12,7 @@ from diagnoses.models import ModelVersion
 from patients.models import Priority
 from patients.phantom.drawing import draw_chest
 from tests.clients import person
+from tests.default_model import DEFAULT_MODEL
 from tests.diagnoses.fakes import card_json, stored_image
 from tests.diagnoses.pages.page_rows import (
     failed,
@@ -28,7 +29,7 @@ OTHER_STATES = (
     "/?show=stat",
     "/?q=nobody-of-this-name",
     "/?q=MRN-",
-    "/models/compare/?first=chestx6-resnet50@1&second=shadow-model@1",
+    f"/models/compare/?first={DEFAULT_MODEL}@1&second=shadow-model@1",
     "/admin/patients/patient/?q=nobody-of-this-name",
     "/no-such-page/",
 )
@@ -45,7 +46,7 @@ class FilledSite:
     def make(cls) -> FilledSite:
         """Fill the database."""
         card = card_json() | {"limits": ["Not for children."]}
-        ModelVersionFactory(name="chestx6-resnet50", card=card)
+        ModelVersionFactory(name=DEFAULT_MODEL, card=card)
         ModelVersionFactory(
             name="shadow-model",
             card=card | {"name": "shadow-model"},

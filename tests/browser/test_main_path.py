@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import PHONE, drop
+from tests.default_model import DEFAULT_MODEL
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 Visit = Callable[..., Page]
@@ -49,7 +50,7 @@ def test_a_dropped_image_shows_its_finding_and_overlay(
     expect(row.get_by_text("Analysed")).to_be_visible(timeout=PATIENCE_MS)
     row.get_by_role("link").first.click()
 
-    expect(page.get_by_text("Findings by chestx6-resnet50")).to_be_visible()
+    expect(page.get_by_text(f"Findings by {DEFAULT_MODEL}")).to_be_visible()
     # The default model stands first, whatever other models read the image, too.
     first = page.locator(".findings").first
     expect(first.locator("a")).to_have_count(6)
@@ -194,7 +195,7 @@ def test_pages_fit_a_phone_and_have_large_touch_targets(
         "/?q=nobody",
         "/upload/",
         "/models/",
-        "/models/chestx6-resnet50/",
+        f"/models/{DEFAULT_MODEL}/",
         study,
     ):
         page.goto(address)
@@ -230,7 +231,7 @@ def test_without_scripts_the_form_shows_a_result_for_each_file(
 def test_a_data_scientist_sees_models_but_no_patients(visit: Visit) -> None:
     page = visit("data_scientist")
 
-    page.goto("/models/chestx6-resnet50/")
+    page.goto(f"/models/{DEFAULT_MODEL}/")
 
     expect(page.get_by_role("heading", name="Limits", exact=True)).to_be_visible()
     expect(

@@ -21,6 +21,7 @@ from ml.model_output import ModelOutput, Score
 from ml.preprocessing import PREPROCESSING_VERSION, preprocess
 from patients.models import Instance
 from patients.storage import put_object
+from tests.default_model import DEFAULT_MODEL
 from tests.factories import InstanceFactory, ModelVersionFactory
 
 LABELS = ("Normal", "Bacterial pneumonia", "Tuberculosis")
@@ -35,7 +36,7 @@ def default_model() -> ModelVersion | None:
     ).first()
 
 
-def card_json(name: str = "chestx6-resnet50", **accepts: Any) -> dict[str, Any]:
+def card_json(name: str = DEFAULT_MODEL, **accepts: Any) -> dict[str, Any]:
     """Return a whole card as JSON."""
     return {
         "name": name,
@@ -65,7 +66,7 @@ def card_json(name: str = "chestx6-resnet50", **accepts: Any) -> dict[str, Any]:
 
 
 def installed_model(
-    name: str = "chestx6-resnet50", *, state: str = "active", **accepts: Any
+    name: str = DEFAULT_MODEL, *, state: str = "active", **accepts: Any
 ) -> ModelVersion:
     """Return an installed version of a fake model, with one operating point."""
     model_version: ModelVersion = ModelVersionFactory(

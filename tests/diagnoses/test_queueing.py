@@ -19,6 +19,7 @@ from diagnoses.signals import prediction_finished
 from diagnoses.worker.retries import retry_prediction
 from patients.models import Instance, Origin, Priority
 from patients.signals import instance_stored
+from tests.default_model import DEFAULT_MODEL
 from tests.diagnoses.fakes import header, image_row, installed_model
 from tests.factories import PatientFactory, StudyFactory, UserFactory
 
@@ -117,7 +118,7 @@ def test_every_matching_active_model_reads_the_image(
     installed_model("brain-net", modalities=["MR"], body_parts=["BRAIN"])
     installed_model("retired-net", state="retired")
     names = [row.model_version.name for row in queue_predictions(image_row())]
-    assert names == ["chestx6-resnet50", "other-net"]
+    assert names == [DEFAULT_MODEL, "other-net"]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +161,7 @@ def test_a_named_model_that_does_not_match_rejects_the_image(
     chest_model: ModelVersion,
 ) -> None:
     image = image_row(header=header(Modality="CT"))
-    [row] = queue_predictions(image, requested_model="chestx6-resnet50")
+    [row] = queue_predictions(image, requested_model=DEFAULT_MODEL)
     assert (row.status, row.model_version) == ("rejected", chest_model)
 
 
@@ -181,9 +182,9 @@ def test_a_picture_is_read_by_the_named_model(chest_model: ModelVersion) -> None
 def test_an_unknown_model_is_an_error(chest_model: ModelVersion) -> None:
     installed_model("retired-net", state="retired")
     check_requested_model("")
-    check_requested_model("chestx6-resnet50")
+    check_requested_model(DEFAULT_MODEL)
     for name in ("retired-net", "no-such-net"):
-        with pytest.raises(InvalidInput, match="chestx6-resnet50") as caught:
+        with pytest.raises(InvalidInput, match=DEFAULT_MODEL) as caught:
             check_requested_model(name)
         assert caught.value.reason_code == "unknown_model"
     with pytest.raises(InvalidInput):

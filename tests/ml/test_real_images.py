@@ -12,7 +12,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from chestx_site.benchmarks.ways import Setting
 from chestx_site.benchmarks.ways.keras_tape import KerasTape
-from ml.cards.card import get_card
+from ml.cards.card import default_card
 from ml.gate.header import check_header, facts_of_dataset
 from ml.inference import LoadedModel, ModelOutput, load_model
 from ml.overlay import display_png
@@ -42,7 +42,7 @@ CLOSE = 0.02
 
 @pytest.fixture(scope="module")
 def model(cache_dir: Path) -> LoadedModel:
-    loaded = load_model(get_card("chestx6-resnet50"), cache_dir=cache_dir)
+    loaded = load_model(default_card(), cache_dir=cache_dir)
     assert isinstance(loaded, LoadedModel)
     return loaded
 
@@ -176,7 +176,7 @@ def test_every_sample_is_read_or_rejected_with_a_reason(
 def test_real_headers_are_accepted_or_rejected_by_their_values(
     chestx_data: Path,
 ) -> None:
-    card = get_card("chestx6-resnet50")
+    card = default_card()
     reasons = {
         "cr_extremity_monochrome1_jpeg2000.dcm": "wrong_body_part",
         "us_rgb.dcm": "wrong_modality",
@@ -189,7 +189,7 @@ def test_real_headers_are_accepted_or_rejected_by_their_values(
 
 
 def test_the_shipped_card_has_the_hash_of_its_weights_and_required_texts() -> None:
-    card = get_card("chestx6-resnet50")
+    card = default_card()
     assert card.weights_file.stat().st_size < 50_000_000
     assert len(card.labels) == 6
     assert "not for diagnosis" in card.intended_use
@@ -211,7 +211,7 @@ def test_the_shipped_model_equals_keras_with_gradient_tape(
     image = read_display(
         (chestx_data / "samples/images/kermany_IM-0679-0001.jpeg").read_bytes()
     )
-    card = get_card("chestx6-resnet50")
+    card = default_card()
     ours = load_model(card, cache_dir=cache_dir).read(image, apply_gate=False)
     setting = Setting(card, cache_dir=cache_dir, threads=0, precision="float32")
     (usual,) = KerasTape(setting).read([image])

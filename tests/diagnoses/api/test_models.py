@@ -12,11 +12,12 @@ from accounts.models import AuditEvent, Role
 from diagnoses.models import ModelVersion
 from ml.cards.upgrade import upgraded
 from tests.clients import html, person, program
+from tests.default_model import DEFAULT_MODEL
 from tests.diagnoses.fakes import card_json, default_model
 from tests.factories import ModelVersionFactory
 
 pytestmark = pytest.mark.django_db
-NAME = "chestx6-resnet50"
+NAME = DEFAULT_MODEL
 
 
 def version(number: str, *, weights: bool = True, **more: Any) -> ModelVersion:

@@ -14,6 +14,7 @@ from accounts.models import AuditEvent, Role
 from diagnoses.models import Finding, ModelVersion, Prediction
 from diagnoses.worklist import refresh_entry
 from tests.clients import program
+from tests.default_model import DEFAULT_MODEL
 from tests.diagnoses.fakes import card_json, stored_image
 from tests.factories import (
     DepartmentFactory,
@@ -50,7 +51,7 @@ def test_a_result_has_the_documented_keys(chest_model: ModelVersion) -> None:
     assert body["id"] == str(prediction.pk)
     assert body["status"] == "succeeded"
     assert (body["reason_code"], body["reason"]) == ("", "")
-    assert (body["model"], body["version"]) == ("chestx6-resnet50", "1")
+    assert (body["model"], body["version"]) == (DEFAULT_MODEL, "1")
     assert body["findings"] == [
         {
             "label": label,
@@ -139,7 +140,7 @@ def test_a_list_makes_the_same_number_of_queries_for_any_rows() -> None:
         ("status=succeeded", {"read"}),
         ("status=succeeded&status=failed", {"read", "failed"}),
         ("status=queued", {"waiting"}),
-        ("model=chestx6-resnet50", {"read", "failed", "waiting"}),
+        (f"model={DEFAULT_MODEL}", {"read", "failed", "waiting"}),
         ("model=another", set()),
         ("positive=Bacterial pneumonia", {"read"}),
         ("positive=Normal", set()),
@@ -297,7 +298,7 @@ def test_predictions_are_read_only(chest_model: ModelVersion) -> None:
     client, run = program(Role.ADMIN), _read(model_version=chest_model)
     for method in (client.put, client.patch, client.delete, client.post):
         assert method(f"{URL}{run.pk}/").status_code == 405
-        assert method("/api/v1/models/chestx6-resnet50/").status_code == 405
+        assert method(f"/api/v1/models/{DEFAULT_MODEL}/").status_code == 405
     assert Finding.objects.count() == 2
 
 
@@ -306,9 +307,9 @@ def test_models_and_cards_are_visible_to_roles_without_patients(
 ) -> None:
     client = program(Role.DATA_SCIENTIST)
     (listed,) = client.get("/api/v1/models/").json()["results"]
-    assert (listed["name"], listed["state"]) == ("chestx6-resnet50", "active")
-    one = client.get("/api/v1/models/chestx6-resnet50/").json()
-    assert one["card"]["name"] == "chestx6-resnet50"
+    assert (listed["name"], listed["state"]) == (DEFAULT_MODEL, "active")
+    one = client.get(f"/api/v1/models/{DEFAULT_MODEL}/").json()
+    assert one["card"]["name"] == DEFAULT_MODEL
     assert client.get("/api/v1/models/no-such-model/").status_code == 404
     for closed in (
         "patients",

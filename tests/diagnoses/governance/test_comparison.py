@@ -9,6 +9,7 @@ from diagnoses.governance.comparison import agreement_of, compare, compare_image
 from diagnoses.models import ModelVersion, Prediction
 from patients.models import Instance
 from tests.clients import html, person, program
+from tests.default_model import DEFAULT_MODEL
 from tests.diagnoses.fakes import card_json, image_row
 from tests.factories import (
     DepartmentFactory,
@@ -19,7 +20,7 @@ from tests.factories import (
 )
 
 pytestmark = pytest.mark.django_db
-NAME = "chestx6-resnet50"
+NAME = DEFAULT_MODEL
 
 
 @pytest.fixture
@@ -132,7 +133,7 @@ def test_one_image_can_be_compared_label_by_label(
     versions: tuple[ModelVersion, ModelVersion], images: list[Instance]
 ) -> None:
     client = person(Role.DATA_SCIENTIST)
-    url = "/models/compare/?first=chestx6-resnet50@1&second=chestx6-resnet50@2"
+    url = f"/models/compare/?first={DEFAULT_MODEL}@1&second={DEFAULT_MODEL}@2"
     page = html(client, f"{url}&image={images[2].pk}")
     assert "differs" in page
     assert "0.70 · 0.50" in page
@@ -149,9 +150,9 @@ def test_the_comparison_page_asks_for_two_versions() -> None:
 def test_versions_can_be_compared_over_rest(
     versions: tuple[ModelVersion, ModelVersion], images: list[Instance]
 ) -> None:
-    url = "/api/v1/models/compare/?first=chestx6-resnet50@1&second="
+    url = f"/api/v1/models/compare/?first={DEFAULT_MODEL}@1&second="
     client = program(Role.DATA_SCIENTIST)
-    comparison = client.get(f"{url}chestx6-resnet50@2").json()
+    comparison = client.get(f"{url}{DEFAULT_MODEL}@2").json()
     assert (comparison["images"], comparison["images_differing"]) == (4, 1)
     assert comparison["differing"][0]["instance"] == str(images[2].pk)
     assert client.get(f"{url}nobody@1").status_code == 400

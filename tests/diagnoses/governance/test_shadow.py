@@ -23,6 +23,7 @@ from diagnoses.worker.sweeper import analysis_delay
 from diagnoses.worklist import refresh_entry
 from patients.models import Instance, Priority
 from tests.clients import html, person, program
+from tests.default_model import DEFAULT_MODEL
 from tests.diagnoses.fakes import (
     card_json,
     header,
@@ -33,7 +34,7 @@ from tests.diagnoses.fakes import (
 from tests.factories import ModelVersionFactory, StudyFactory, UserFactory
 
 READERS = (Role.RADIOLOGIST, Role.CLINICIAN, Role.TECHNOLOGIST, Role.INTEGRATION)
-NAME = "chestx6-resnet50"
+NAME = DEFAULT_MODEL
 
 
 @pytest.fixture

@@ -23,12 +23,13 @@ from diagnoses.governance.transitions import (
 from diagnoses.governance.versions import active_models, shadow_models
 from diagnoses.models import ModelVersion, SiteAcceptance, StateChange
 from diagnoses.runs import queue_predictions
+from tests.default_model import DEFAULT_MODEL
 from tests.diagnoses.fakes import card_json, default_model, image_row
 from tests.factories import ModelVersionFactory, UserFactory
 from tests.owner import by_owner
 
 pytestmark = pytest.mark.django_db
-NAME = "chestx6-resnet50"
+NAME = DEFAULT_MODEL
 BECAUSE = Decision(None, "tests", "command")
 
 

@@ -17,6 +17,7 @@ from diagnoses.management.recipe_options import add_recipe_options, asked_for
 from ml.datasets.manifest import with_split
 from ml.datasets.read import read_dataset
 from ml.training.recipes import RECIPES, Recipe, Refinements, Stage
+from tests.default_model import DEFAULT_MODEL
 from tests.ml.image_factory import chest_like, encoded, stripes
 from tests.ml.training.test_run import RECIPE
 
@@ -99,7 +100,7 @@ def test_impossible_trainings_end_with_a_message(
     with pytest.raises(CommandError, match="kermany-person5-bacteria"):
         call_command("train_model", recipe.name, "--root", tmp_path)
     with pytest.raises(CommandError, match="kermany-person5-bacteria"):
-        call_command("evaluate_model", "chestx6-resnet50", "--root", tmp_path)
+        call_command("evaluate_model", DEFAULT_MODEL, "--root", tmp_path)
     with pytest.raises(CommandError, match="--as-version"):
         call_command(
             "train_model", recipe.name, "--root", tmp_path, "--architecture=xception"
@@ -143,7 +144,7 @@ def test_the_command_of_a_card_has_the_deciding_options_and_no_local_path(
     settings.CHESTX_DATA = tmp_path
     parser = load_command_class("diagnoses", "train_model").create_parser("", "")
     given = [
-        "nih15-cnn",
+        "nih15-xception",
         f"--root={tmp_path}",
         f"--manifest={tmp_path / 'manifest.csv'}",
         "--minutes=7.5",
@@ -154,7 +155,7 @@ def test_the_command_of_a_card_has_the_deciding_options_and_no_local_path(
         f"--out={tmp_path / 'out'}",
     ]
     assert training_command(vars(parser.parse_args(given))) == [
-        *("python", "manage.py", "train_model", "nih15-cnn"),
+        *("python", "manage.py", "train_model", "nih15-xception"),
         *("--manifest", "$CHESTX_DATA/manifest.csv", "--root", "$CHESTX_DATA"),
         *("--minutes", "7.5", "--as-version", "2.0.0"),
         *("--architecture", "densenet121", "--class-weights"),

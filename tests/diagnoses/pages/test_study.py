@@ -18,6 +18,7 @@ from diagnoses.models import Finding, Prediction
 from diagnoses.pages.study.stage import left_marker
 from patients.models import IdentityDiscrepancy, Instance, Priority, Study, StudyFlag
 from tests.clients import html, person
+from tests.default_model import DEFAULT_MODEL
 from tests.diagnoses.fakes import installed_model, stored_image
 from tests.diagnoses.pages.page_rows import (
     failed,
@@ -60,10 +61,10 @@ def test_the_strongest_flagged_finding_is_first_and_its_heat_map_is_off(
     assert page.count("#filled-square") == 2
     assert f'data-layer-url="/findings/{leading.pk}/layer.png"' in page
     assert "data-layer\n       hidden>" in page
-    assert "chestx6-resnet50" in page
+    assert DEFAULT_MODEL in page
     assert "Analysed in 41 ms" in page
     assert "Decision support, not for diagnosis" in page
-    assert "/models/chestx6-resnet50/?version=1" in page
+    assert f"/models/{DEFAULT_MODEL}/?version=1" in page
 
 
 def test_an_image_without_positive_findings_has_no_overlay(client: Client) -> None:
@@ -103,7 +104,7 @@ def test_the_legend_names_model_label_score_and_grid(client: Client) -> None:
 
     for part in (
         "Tuberculosis 0.80",
-        "chestx6-resnet50 1",
+        f"{DEFAULT_MODEL} 1",
         "7 × 7 cells",
         "Added to the logit; transparent below 0.10.",
     ):
@@ -441,7 +442,7 @@ def test_several_models_are_listed_with_the_default_first(
     page = html(client, url(image))
 
     assert re.findall(r"Findings by ([\w-]+)", page) == [
-        "chestx6-resnet50",
+        DEFAULT_MODEL,
         "another-model",
     ]
     assert "score · threshold" in page
@@ -477,7 +478,7 @@ def test_the_page_says_that_the_workers_are_busy(client: Client) -> None:
 
 def test_models_that_fail_for_the_same_reason_are_told_once(client: Client) -> None:
     image = study_with_image()
-    for name in ("chestx6-resnet50", "pneumonia-cnn"):
+    for name in (DEFAULT_MODEL, "another-model"):
         PredictionFactory(
             instance=image,
             model_version=installed_model(name),
@@ -491,7 +492,7 @@ def test_models_that_fail_for_the_same_reason_are_told_once(client: Client) -> N
 
     assert page.count("the file may be damaged") == 1
     assert "2 models could not analyse this image" in page
-    assert "Try pneumonia-cnn again" in page
+    assert "Try another-model again" in page
 
 
 def with_annotations() -> Instance:

@@ -120,7 +120,7 @@ def test_the_shown_reason_is_that_of_the_default_model(
     rejected(image, "rotated", "Turned by 90 degrees.")
     PredictionFactory(
         instance=image,
-        model_version=installed_model("tuberculosis-resnet50"),
+        model_version=installed_model("another-model"),
         status="rejected",
         finished_at=NOON,
         reason_code="unlike_training_images",

@@ -17,6 +17,7 @@ from diagnoses.worker.batches import read_batch
 from diagnoses.worker.read import LoadedModels
 from ml.errors import ImageRejected, ModelError
 from ml.model_output import ModelOutput
+from tests.default_model import DEFAULT_MODEL
 from tests.diagnoses.fakes import LABELS, FakeModel, installed_model, stored_image
 
 
@@ -160,7 +161,7 @@ def test_each_image_of_a_batch_is_read_by_its_model(db: None) -> None:
 
     queue_images(2)
     assert read_batch(claim("gpu-1", count=8), models=LoadedModels(loader=load)) == []
-    assert sorted(model.card.name for model in seen) == ["chestx6-resnet50", "other"]
+    assert sorted(model.card.name for model in seen) == [DEFAULT_MODEL, "other"]
     assert [model.batches for model in seen] == [[2], [2]]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ml.cards.card import Card, get_card
+from ml.cards.card import Card, default_card
 from ml.datasets.manifest import read_manifest, with_split
 from ml.evaluation.gate.trial import reads, try_gate
 from ml.inference import LoadedModel, load_model
@@ -18,7 +18,7 @@ SEEN_A_SOURCE = 12
 @pytest.fixture(scope="module")
 def card() -> Card:
     """Return the newest card of the default model, if it has a gate."""
-    newest = get_card("chestx6-resnet50")
+    newest = default_card()
     if newest.gate is None:
         pytest.skip(f"{newest.name} {newest.version} has no gate: run fit_gate")
     return newest
