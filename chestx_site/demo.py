@@ -30,6 +30,7 @@ from chestx_site.supervision.processes import ChildProcess, wait_until
 from chestx_site.supervision.supervisor import StopRequested, Supervisor
 from chestx_site.supervision.watchdog import QueueWatchdog
 from diagnoses.governance.installation import sync_models
+from diagnoses.governance.retirement import retire_former_versions
 from diagnoses.governance.transitions import activate_for_demo
 from diagnoses.worker import sweeper
 from ml.errors import MlError
@@ -182,6 +183,8 @@ class Demo:
         try:
             for model_version in sync_models():
                 self._say(gettext("  New model: %(model)s") % {"model": model_version})
+            for sentence in retire_former_versions():
+                self._say(f"  {sentence}")
             activate_for_demo()
         except ChestXError as error:
             raise DemoError(error.message) from error

@@ -22,7 +22,12 @@ from django.utils.translation import gettext_lazy as _
 from accounts.errors import Conflict
 from accounts.models import User
 from diagnoses.governance.card_forms import take_present_form
-from diagnoses.governance.versions import card_of, installed_member, members_of
+from diagnoses.governance.versions import (
+    card_of,
+    installed_member,
+    members_of,
+    retired_of,
+)
 from diagnoses.models import ModelVersion, OperatingPoint
 from ml.cards.card import Card, list_cards
 from ml.cards.claims import claimed_labels
@@ -204,6 +209,13 @@ def _fetch(key: str, local: Path, model_version: ModelVersion, *, sha256: str) -
     if local.exists():
         return
     if not default_storage.exists(key):
+        if retired_of(model_version):
+            raise ModelError(
+                "The weights of %(version)s are not in the storage. It is retired, so "
+                "they do not come with the code.",
+                params={"version": str(model_version)},
+                reason_code="weights_missing",
+            )
         raise ModelError(
             "The weights of %(version)s are not in the storage. Run `manage.py "
             "sync_models`.",

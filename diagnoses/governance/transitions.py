@@ -23,13 +23,16 @@ from accounts import audit
 from accounts.audit import AuditAction, Change
 from accounts.errors import Conflict, InvalidInput
 from accounts.models import User
-from diagnoses.governance.versions import card_of
+from diagnoses.governance.versions import card_of, retired_sentence
 from diagnoses.messages import FIELD_PROBLEM
 from diagnoses.models import ModelVersion, SiteAcceptance, StateChange
 from ml.cards.claims import measurement_at_chance
 
 State = ModelVersion.State
 DEMO_REASON = "demo"
+# How the reasons of a new release begin: see `diagnoses.governance.retirement`.
+RETIRED_REASON = "retired with its card"
+SUCCESSOR_REASON = "takes the place of"
 LONGEST_REASON = 256
 
 
@@ -62,9 +65,11 @@ def activate(
 
     Raises:
         InvalidInput: No reason is given.
-        Conflict: It is active already, has no weights, or has neither a local
-            validation (`accept_model`) nor a reason for activating without one.
+        Conflict: It is active already, has no weights, has left the code, or has
+            neither a local validation (`accept_model`) nor a reason for activating
+            without one.
     """
+    _refuse_retired(model_version)
     acceptance = latest_acceptance(model_version)
     doing_without = ""
     if acceptance is None and model_version.has_weights:
@@ -99,7 +104,7 @@ def run_in_shadow(model_version: ModelVersion, *, decision: Decision) -> StateCh
 
     Raises:
         InvalidInput: No reason is given.
-        Conflict: It is in shadow already, or has no weights.
+        Conflict: It is in shadow already, has no weights, or has left the code.
     """
     with transaction.atomic():
         return _change(model_version, State.SHADOW, decision)
@@ -178,7 +183,8 @@ def latest_acceptance(model_version: ModelVersion) -> SiteAcceptance | None:
 def activate_for_demo(*, only: str = "") -> list[ModelVersion]:
     """Activate the newest version of each model that nobody has decided about.
 
-    Imported models are left out: nothing about them was measured. So are models whose
+    Imported models are left out: nothing about them was measured. So are retired
+    versions, and models whose
     card shows them to be no better than chance; those that a demo activated before are
     retired.
 
@@ -188,16 +194,13 @@ def activate_for_demo(*, only: str = "") -> list[ModelVersion]:
     activated = []
     decision = Decision(None, DEMO_REASON, audit.AuditSource.COMMAND)
     ours = ModelVersion.objects.exclude(weights_sha256="").exclude(
-        card__has_key="imported"
+        card__has_any_keys=["imported", "retired"]
     )
     if only:
         ours = ours.filter(name=only)
     for (name,) in sorted(set(ours.values_list("name"))):
         versions = list(ModelVersion.objects.filter(name=name))
-        decided = any(
-            version.state != State.INSTALLED and version.state_reason != DEMO_REASON
-            for version in versions
-        )
+        decided = any(map(decided_by_a_person, versions))
         newest = max(ours.filter(name=name), key=lambda version: version.installed_at)
         if decided:
             continue
@@ -209,6 +212,18 @@ def activate_for_demo(*, only: str = "") -> list[ModelVersion]:
             activate(newest, decision=decision, without_acceptance=DEMO_REASON)
             activated.append(newest)
     return activated
+
+
+def decided_by_a_person(model_version: ModelVersion) -> bool:
+    """Return whether a person, not a demo or a new release, set the present state."""
+    if model_version.state == State.INSTALLED:
+        return False
+    reason = model_version.state_reason
+    automatic = reason == DEMO_REASON or (
+        model_version.state_changed_by_id is None
+        and reason.startswith((RETIRED_REASON, SUCCESSOR_REASON))
+    )
+    return not automatic
 
 
 def checked_reason(text: str, *, field: str = "reason") -> str:
@@ -256,6 +271,11 @@ def _activate(
     )
 
 
+def _refuse_retired(model_version: ModelVersion) -> None:
+    if sentence := retired_sentence(model_version):
+        raise Conflict(sentence, reason_code="retired_model")
+
+
 def _lock_versions(name: str) -> None:
     """Lock the versions of a model; read their states only after this."""
     versions = ModelVersion.objects.filter(name=name).order_by("pk")
@@ -269,11 +289,14 @@ def _change(
 
     Raises:
         InvalidInput: No reason is given.
-        Conflict: The version is in this state already, or has no weights.
+        Conflict: The version is in this state already, has no weights, or has left
+            the code and would read new images.
         AuditUnavailable: The event could not be written; nothing changes.
     """
     reason = checked_reason(decision.reason)
     locked = ModelVersion.objects.select_for_update().get(pk=model_version.pk)
+    if state in (State.ACTIVE, State.SHADOW):
+        _refuse_retired(locked)
     if not locked.has_weights:
         raise Conflict(
             _("%(version)s has no weights, so it cannot be run."),

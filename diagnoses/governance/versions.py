@@ -19,7 +19,9 @@ from accounts.errors import InvalidInput
 from diagnoses.latest_runs import default_rank
 from diagnoses.models import Finding, ModelVersion, OperatingPoint
 from ml.cards.card import Card, parse_card
+from ml.cards.contents import Retired
 from ml.cards.ensemble_spec import Member
+from ml.cards.json_reader import read_json
 from ml.errors import ModelError
 
 
@@ -110,6 +112,30 @@ def installed_member(member: Member) -> ModelVersion:
             reason_code="member_missing",
         )
     return version
+
+
+def retired_of(model_version: ModelVersion) -> Retired | None:
+    """Return when a version left the code and what takes its place; None: it has not.
+
+    A person may retire a version, too: that is its state, and may be undone.
+    """
+    raw = model_version.card.get("retired")
+    return read_json(Retired, raw) if raw else None
+
+
+def retired_sentence(model_version: ModelVersion) -> str:
+    """Return why a version can no longer be activated, or ""."""
+    retired = retired_of(model_version)
+    if retired is None:
+        return ""
+    return gettext(
+        "%(version)s was retired on %(on)s in favour of %(successors)s. It reads no "
+        "new images; its results stay."
+    ) % {
+        "version": model_version,
+        "on": retired.on,
+        "successors": retired.successors,
+    }
 
 
 def thresholds_of(model_version: ModelVersion) -> dict[str, Threshold]:

@@ -1,6 +1,7 @@
 """Cards: which models there are, what they read and how well.
 
-A model is a folder `<name>/<version>/` with card.json, its weights and curves.svg.
+A model is a folder `<name>/<version>/` with card.json, its weights and curves.svg. Of a
+retired version only the card is left, in `retired/<name>/<version>/`.
 `ml.cards.contents` has the schema of card.json, and `card.schema.json` the same as JSON
 Schema.
 """
@@ -14,7 +15,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ml.cards.contents import CardContents, Shortcuts, Training, TrainingSource
+from ml.cards.contents import (
+    CardContents,
+    Retired,
+    Shortcuts,
+    Training,
+    TrainingSource,
+)
 from ml.cards.ensemble_spec import Member, ensemble_sha256
 from ml.cards.json_reader import JsonMismatchError, read_json
 from ml.cards.measurements import Gate, HeatMapMeasures, Measurement
@@ -30,6 +37,7 @@ IMPORTED = "imported"
 GRAPH_FORMAT = "openvino"
 # Where weights would be, had the model any: the folder is what counts.
 NO_WEIGHTS_NAME = "weights.keras"
+RETIRED_FOLDER = "retired"
 
 
 @dataclass(frozen=True)
@@ -163,6 +171,11 @@ class Card:
         return self.weights_file.with_name(Path(self.gate.file).name)
 
     @property
+    def retired(self) -> Retired | None:
+        """When it was retired and in favour of what; None: it is not."""
+        return self.contents.retired
+
+    @property
     def shortcuts(self) -> Shortcuts | None:
         """How far the model may rest on an image's source; None: not measured."""
         return self.contents.shortcuts
@@ -190,17 +203,27 @@ def list_cards(*, weights_dir: Path | None = None) -> list[Card]:
     return sorted(cards, key=lambda card: (card.name, _version_key(card.version)))
 
 
+def list_retired_cards(*, weights_dir: Path | None = None) -> list[Card]:
+    """Return the card of every retired version, by name and then version.
+
+    Raises:
+        ModelError: A card cannot be read.
+    """
+    return list_cards(weights_dir=(weights_dir or WEIGHTS_DIR) / RETIRED_FOLDER)
+
+
 def get_card(
     name: str, version: str | None = None, *, weights_dir: Path | None = None
 ) -> Card:
     """Return one card, without a version the newest that has weights.
 
     Raises:
-        ModelError: There is no such model.
+        ModelError: There is no such model, or it is retired.
     """
     cards = list_cards(weights_dir=weights_dir)
     matching = [c for c in cards if c.name == name and version in (None, c.version)]
     if not matching:
+        _refuse_retired(name, version, weights_dir=weights_dir)
         raise ModelError(
             "There is no model %(model)s; known: %(known)s.",
             params={
@@ -210,6 +233,22 @@ def get_card(
             reason_code="no_model",
         )
     return _newest(matching)
+
+
+def _refuse_retired(
+    name: str, version: str | None, *, weights_dir: Path | None
+) -> None:
+    for card in reversed(list_retired_cards(weights_dir=weights_dir)):
+        if card.name == name and version in (None, card.version) and card.retired:
+            raise ModelError(
+                "%(model)s was retired on %(on)s in favour of %(successors)s.",
+                params={
+                    "model": f"{card.name} {card.version}",
+                    "on": card.retired.on,
+                    "successors": card.retired.successors,
+                },
+                reason_code="no_model",
+            )
 
 
 def _newest(cards: list[Card]) -> Card:

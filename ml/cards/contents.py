@@ -206,6 +206,30 @@ class Imported:
 
 
 @dataclass(frozen=True)
+class Successor:
+    """A version of a model that takes the place of a retired one."""
+
+    name: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+@dataclass(frozen=True)
+class Retired:
+    """When a version was retired (YYYY-MM-DD), and what takes its place."""
+
+    on: str
+    in_favour_of: tuple[Successor, ...]
+
+    @property
+    def successors(self) -> str:
+        """What takes its place, in words."""
+        return ", ".join(map(str, self.in_favour_of))
+
+
+@dataclass(frozen=True)
 class CardContents:
     """The card of a model."""
 
@@ -240,3 +264,4 @@ class CardContents:
     combination: Combination | None = None
     no_weights_reason: str | None = None
     imported: Imported | None = None
+    retired: Retired | None = None

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from diagnoses.governance.versions import card_of
+from diagnoses.governance.versions import card_of, retired_of, retired_sentence
 from diagnoses.labels import label_name
 from diagnoses.models import ModelVersion
 from diagnoses.pages.model.evidence import (
@@ -47,6 +47,7 @@ def card_summary(version: ModelVersion) -> dict[str, Any]:
         "version": version.version,
         "url": reverse("model", args=[version.name]),
         "state": state_sign(version),
+        "retired": retired_sentence(version),
         "no_weights_reason": _no_weights_reason(version, card),
         "at_chance": _at_chance_sentence(card),
         "intended_use": card.intended_use,
@@ -118,6 +119,8 @@ def card_page(
         "state": state_sign(version),
         "no_weights_reason": _no_weights_reason(version, card),
         "at_chance": _at_chance_sentence(card),
+        "retired": retired_sentence(version),
+        "successors": _successors(version),
         "claims": _claims_sentence(version, card),
         "versions": _links_to(versions, shown=version),
         "intended_use": card.intended_use,
@@ -144,6 +147,22 @@ def card_page(
         "thresholds_note": _thresholds_note(card, thresholds),
         "facts": _facts(version, card),
     }
+
+
+def _successors(version: ModelVersion) -> list[dict[str, str]]:
+    """Return links to the installed versions that take the place of a retired one."""
+    retired = retired_of(version)
+    return [
+        {
+            "name": str(successor),
+            "url": f"{reverse('model', args=[successor.name])}"
+            f"?{urlencode({'version': successor.version})}",
+        }
+        for successor in (retired.in_favour_of if retired else ())
+        if ModelVersion.objects.filter(
+            name=successor.name, version=successor.version
+        ).exists()
+    ]
 
 
 def _no_weights_reason(version: ModelVersion, card: Card) -> str:

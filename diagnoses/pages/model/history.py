@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.models import User
 from diagnoses.governance.operating_points import named_sets
 from diagnoses.governance.transitions import version_before
-from diagnoses.governance.versions import card_of
+from diagnoses.governance.versions import card_of, retired_of
 from diagnoses.labels import label_name
 from diagnoses.models import ModelVersion, SiteAcceptance, StateChange
 from diagnoses.pages.model.card import threshold_words
@@ -113,14 +113,18 @@ def threshold_changes_of(version: ModelVersion) -> list[ThresholdChange]:
 def choices_of(
     version: ModelVersion, *, acceptances: Sequence[AcceptanceView]
 ) -> dict[str, Any]:
-    """Return what an administrator may do: transitions, rollback, thresholds."""
-    if not version.has_weights:
+    """Return what an administrator may do: transitions, rollback, thresholds.
+
+    Nothing may be decided about a version that cannot run or has left the code.
+    """
+    if not version.has_weights or retired_of(version):
         return {}
     transitions = [
         Choice("activate", _("Activate"), needs_acceptance=not acceptances),
         Choice("shadow", _("Run in shadow")),
         Choice("retire", _("Retire")),
     ]
+    before = version_before(version.name)
     own = {
         _State.ACTIVE: "activate",
         _State.SHADOW: "shadow",
@@ -129,7 +133,7 @@ def choices_of(
     return {
         "transitions": [choice for choice in transitions if choice.name != own],
         "without_acceptance": not acceptances and version.state != _State.ACTIVE,
-        "back_to": version_before(version.name),
+        "back_to": before if before and retired_of(before) is None else None,
         "sets": list(named_sets(version)),
         "labels": [
             (label.name, label_name(label.name, display=label.display))

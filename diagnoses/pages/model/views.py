@@ -31,7 +31,7 @@ from diagnoses.governance.transitions import (
     roll_back,
     run_in_shadow,
 )
-from diagnoses.governance.versions import thresholds_of
+from diagnoses.governance.versions import retired_of, thresholds_of
 from diagnoses.models import ModelVersion, StateChange
 from diagnoses.pages.model.card import card_page, card_summary
 from diagnoses.pages.model.history import (
@@ -45,7 +45,10 @@ from ml.cards.card import WEIGHTS_DIR
 
 @require_safe
 def models(request: HttpRequest) -> HttpResponse:
-    """List the models: the version in use of each, else the one installed last."""
+    """List the version in use of each model, else the one installed last.
+
+    Models that have left the code come last.
+    """
     require(request, Action.READ_MODELS)
     listed: dict[str, ModelVersion] = {}
     for version in ModelVersion.objects.order_by("name", "-installed_at"):
@@ -57,10 +60,17 @@ def models(request: HttpRequest) -> HttpResponse:
         "models/list.html",
         {
             "section": "models",
-            "models": [card_summary(version) for version in listed.values()],
+            "models": [
+                card_summary(version)
+                for version in sorted(listed.values(), key=_has_left_the_code)
+            ],
             "may_compare": may(request.user, Action.READ_SHADOW),
         },
     )
+
+
+def _has_left_the_code(version: ModelVersion) -> bool:
+    return retired_of(version) is not None
 
 
 @require_safe
