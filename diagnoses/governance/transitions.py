@@ -183,8 +183,8 @@ def latest_acceptance(model_version: ModelVersion) -> SiteAcceptance | None:
 def activate_for_demo(*, only: str = "") -> list[ModelVersion]:
     """Activate the newest version of each model that nobody has decided about.
 
-    Imported models are left out: nothing about them was measured. So are retired
-    versions, and models whose
+    Versions that left the code are left out, and imported models, of which nothing was
+    measured. So are models whose
     card shows them to be no better than chance; those that a demo activated before are
     retired.
 

@@ -19,14 +19,14 @@ from ml.evaluation.summary import ScoredImages
 from ml.inference import LoadedModel, load_model
 
 
-def card_named(text: str) -> Card:
+def card_named(text: str, *, weights_dir: Path | None = None) -> Card:
     """Return the card of NAME, the newest version, or of NAME/VERSION.
 
     Raises:
         ModelError: There is no such model.
     """
     name, _, version = text.partition("/")
-    return get_card(name, version or None)
+    return get_card(name, version or None, weights_dir=weights_dir)
 
 
 def load_network(card: Card) -> LoadedModel:

@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from diagnoses.management.command_lines import measuring_command
+from diagnoses.management.scoring import card_named
 from diagnoses.messages import error_text
-from ml.cards.card import WEIGHTS_DIR, Card, get_card
+from ml.cards.card import WEIGHTS_DIR, Card
 from ml.datasets.manifest import read_manifest
 from ml.errors import MlError
 from ml.evaluation.ensemble_card import build_ensemble_card, measured_card, write_card
@@ -51,7 +52,9 @@ class Command(BaseCommand):
             raise CommandError(gettext("--manifest and --root go together."))
         models: Path = options["models"]
         try:
-            members = [_member(text, models) for text in options["members"]]
+            members = [
+                card_named(text, weights_dir=models) for text in options["members"]
+            ]
             raw = build_ensemble_card(
                 members, name=options["name"], version=options["card_version"]
             )
@@ -89,8 +92,3 @@ class Command(BaseCommand):
                     task, completed=done, total=total
                 ),
             )
-
-
-def _member(text: str, models: Path) -> Card:
-    name, _, version = text.partition("/")
-    return get_card(name, version or None, weights_dir=models)

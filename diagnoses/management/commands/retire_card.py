@@ -10,8 +10,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.translation import gettext
 
+from diagnoses.management.scoring import card_named
 from diagnoses.messages import error_text
-from ml.cards.card import WEIGHTS_DIR, Card, get_card
+from ml.cards.card import WEIGHTS_DIR
 from ml.cards.contents import Successor
 from ml.cards.retirement import retire_card
 from ml.errors import MlError
@@ -48,8 +49,10 @@ class Command(BaseCommand):
         """Retire the version, or say why not."""
         models: Path = options["models"]
         try:
-            card = _card(options["model"], models)
-            successors = [_card(text, models) for text in options["in_favour_of"]]
+            card = card_named(options["model"], weights_dir=models)
+            successors = [
+                card_named(text, weights_dir=models) for text in options["in_favour_of"]
+            ]
             if card in successors:
                 raise CommandError(gettext("A version cannot take its own place."))
             written = retire_card(
@@ -61,8 +64,3 @@ class Command(BaseCommand):
         except MlError as error:
             raise CommandError(error_text(error)) from error
         self.stdout.write(gettext("written: %(path)s") % {"path": written})
-
-
-def _card(text: str, models: Path) -> Card:
-    name, _, version = text.partition("/")
-    return get_card(name, version or None, weights_dir=models)
