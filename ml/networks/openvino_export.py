@@ -19,7 +19,7 @@ from ml.networks.head_layers import head_of_network
 from ml.networks.weights_file import network_of_file
 
 # Increase it when the exported graph changes; then graphs of older code are not used.
-EXPORT_VERSION = "2"
+EXPORT_VERSION = "3"
 EXPORT_TIMEOUT_S = 300
 GRAPH_NAME = "graph.xml"
 HEAD_NAME = "head.npz"
@@ -28,13 +28,13 @@ HEAD_NAME = "head.npz"
 def graph_folder(card: Card, weights: Path, *, sha256: str, cache_dir: Path) -> Path:
     """Return the folder with a card's graph and head; the first call creates it.
 
-    Two processes may create it at the same time: each works in its own folder, and the
-    first to finish renames it.
+    The graph has the input size of the card. Two processes may create it at the same
+    time: each works in its own folder, and the first to finish renames it.
 
     Raises:
         ModelError: The export failed.
     """
-    final = cache_dir / "graphs" / f"{sha256}-{EXPORT_VERSION}"
+    final = cache_dir / "graphs" / f"{sha256}-{card.input_size}-{EXPORT_VERSION}"
     if (final / GRAPH_NAME).exists():
         return final
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -60,6 +60,7 @@ def _export_in_child(card: Card, weights: Path, folder: Path) -> None:
         f"--weights={weights.resolve()}",
         f"--architecture={card.architecture}",
         f"--classes={len(card.labels)}",
+        f"--size={card.input_size}",
         f"--channels={card.input_channels}",
         f"--out={folder.resolve()}",
     ]
@@ -83,16 +84,31 @@ def _export_in_child(card: Card, weights: Path, folder: Path) -> None:
 
 
 def export(
-    weights: Path, *, architecture: str, classes: int, channels: int, folder: Path
+    weights: Path,
+    *,
+    architecture: str,
+    classes: int,
+    size: int,
+    channels: int,
+    folder: Path,
 ) -> None:
     """Write the graph with the outputs (logits, maps), and the head as its own file.
 
     A network without maps has only logits, and no head file.
     """
+    import keras
+
     network = network_of_file(
         weights, architecture=architecture, classes=classes, channels=channels
     )
-    network.export(str(folder / GRAPH_NAME), format="openvino", verbose=False)
+    # Keras traces an open size with one pixel, which is too small for some layers.
+    shape = (None, size, size, channels)
+    network.export(
+        str(folder / GRAPH_NAME),
+        format="openvino",
+        verbose=False,
+        input_signature=[keras.InputSpec(shape=shape, dtype="float32")],
+    )
     if len(network.outputs) > 1:
         head_of_network(network).save(folder / HEAD_NAME)
 
@@ -126,6 +142,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--architecture", required=True)
     parser.add_argument("--classes", type=int, required=True)
+    parser.add_argument("--size", type=int, required=True)
     parser.add_argument("--channels", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--parent", type=int, required=True)
@@ -135,6 +152,7 @@ def main() -> None:
         arguments.weights,
         architecture=arguments.architecture,
         classes=arguments.classes,
+        size=arguments.size,
         channels=arguments.channels,
         folder=arguments.out,
     )
