@@ -14,7 +14,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ml.cards.contents import CardContents, Shortcuts, Training, TrainingSource
+from ml.cards.contents import (
+    CardContents,
+    Precisions,
+    Shortcuts,
+    Training,
+    TrainingSource,
+)
 from ml.cards.ensemble_spec import Member, ensemble_sha256
 from ml.cards.json_reader import JsonMismatchError, read_json
 from ml.cards.measurements import Gate, HeatMapMeasures, Measurement
@@ -161,6 +167,11 @@ class Card:
         if self.gate is None:
             return None
         return self.weights_file.with_name(Path(self.gate.file).name)
+
+    @property
+    def precisions(self) -> Precisions | None:
+        """Which precisions beside float32 are offered; None: not measured."""
+        return self.contents.precisions
 
     @property
     def shortcuts(self) -> Shortcuts | None:

@@ -1,60 +1,58 @@
-"""Translate an OpenVINO graph to ONNX, once for each weights file.
+"""Translate an OpenVINO graph to ONNX: channels first, normalisation in the weights.
 
 Keras writes ONNX only on TensorFlow, JAX or PyTorch, and a site that runs models has
-none of them. The OpenVINO graph of a model is there anyway; its operations are few, and
-each has its counterpart in ONNX.
+none of them. The OpenVINO graph that it writes is channels last, with transpositions
+around each convolution and normalisation that OpenVINO does not remove. So the graph is
+translated here, once for each weights file, and both ONNX Runtime and OpenVINO run the
+translation.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml.cards.card import Card
 from ml.errors import ModelError
-from ml.networks.openvino_export import GRAPH_NAME, graph_folder
 
 if TYPE_CHECKING:
     import onnx
     import openvino
 
-ONNX_NAME = "graph.onnx"
-OUTPUT_NAMES = ("logits", "maps")
 INPUT_NAME = "image"
+OUTPUT_NAMES = ("logits", "maps")
 OPSET = 17
+NOT_TRANSLATED = "not_translated"
+# Orders of axes: from channels last to channels first, and back.
+CHANNELS_FIRST = [0, 3, 1, 2]
+CHANNELS_LAST = [0, 2, 3, 1]
+# From channels last to channels, columns, rows, as Keras normalises, and back; and to
+# that from channels first.
+COLUMNS_FIRST = [0, 3, 2, 1]
+SWAPPED = [0, 1, 3, 2]
 
 
-def onnx_file(card: Card, weights: Path, *, sha256: str, cache_dir: Path) -> Path:
-    """Return a card's graph as ONNX, for one image; the first call writes it.
-
-    It lies beside the OpenVINO graph and has the same outputs, (logits, maps).
+def translate(graph: Path, target: Path, *, size: int, channels: int) -> None:
+    """Write an OpenVINO graph as ONNX, for one image of this size.
 
     Raises:
-        ModelError: The graph has an operation that is not translated, or could not be
-            exported.
+        ModelError: The graph has an operation that is not in `OPERATIONS`.
     """
-    folder = graph_folder(card, weights, sha256=sha256, cache_dir=cache_dir)
-    final = folder / ONNX_NAME
-    if not final.exists():
-        import onnx
-        import openvino
+    import onnx
+    import openvino
 
-        graph = openvino.Core().read_model(folder / GRAPH_NAME)
-        size = card.input_size
-        graph.reshape([1, size, size, card.input_channels])
-        unfinished = folder / f".{ONNX_NAME}.{os.getpid()}"
-        onnx.save(translated(graph, name=card.name), unfinished)
-        unfinished.replace(final)
-    return final
+    model = openvino.Core().read_model(graph)
+    model.reshape([1, size, size, channels])
+    onnx.save(translated(model), target)
 
 
-def translated(graph: openvino.Model, *, name: str) -> onnx.ModelProto:
+def translated(graph: openvino.Model) -> onnx.ModelProto:
     """Translate a graph of fixed shapes; its constants are computed first.
+
+    The input and the maps stay channels last.
 
     Raises:
         ModelError: An operation of the graph is not in `OPERATIONS`.
@@ -65,22 +63,27 @@ def translated(graph: openvino.Model, *, name: str) -> onnx.ModelProto:
     passes = Manager()
     passes.register_pass(ConstantFolding())
     passes.run_passes(graph)
-    translation = _Translation(name)
+    translation = _Translation()
     for operation in graph.get_ordered_ops():
         translation.add(operation)
-    outputs = OUTPUT_NAMES[: len(graph.outputs)]
-    for result, output in zip(graph.results, outputs, strict=True):
-        translation.node("Identity", translation.inputs(result), output)
     value = onnx.helper.make_tensor_value_info
+    outputs = []
+    for result, name in zip(graph.results, OUTPUT_NAMES, strict=False):
+        translation.emit("Identity", [translation.last(result, 0)], name)
+        shape = list(result.input_value(0).shape)
+        outputs.append(value(name, onnx.TensorProto.FLOAT, shape))
+    shape = list(graph.inputs[0].shape)
     body = onnx.helper.make_graph(
-        translation.nodes,
-        name,
-        [value(INPUT_NAME, onnx.TensorProto.FLOAT, list(graph.inputs[0].shape))],
-        [
-            value(output, onnx.TensorProto.FLOAT, list(result.input_value(0).shape))
-            for result, output in zip(graph.results, outputs, strict=True)
-        ],
-        translation.constants,
+        translation.needed([output.name for output in outputs]),
+        "network",
+        [value(INPUT_NAME, onnx.TensorProto.FLOAT, shape)],
+        outputs,
+    )
+    used = {name for node in body.node for name in node.input}
+    body.initializer.extend(
+        onnx.numpy_helper.from_array(np.ascontiguousarray(array), name)
+        for name, array in translation.constants.items()
+        if name in used
     )
     model = onnx.helper.make_model(
         body, opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=8
@@ -91,57 +94,109 @@ def translated(graph: openvino.Model, *, name: str) -> onnx.ModelProto:
 
 @dataclass
 class _Translation:
-    """The ONNX nodes of the operations so far; a value is named after its output."""
+    """The ONNX nodes so far.
 
-    model: str
-    nodes: list[onnx.NodeProto] = field(default_factory=list)
-    constants: list[onnx.TensorProto] = field(default_factory=list)
-    known: set[str] = field(default_factory=set)
+    A value of the OpenVINO graph is named after its output. `first` names, for a value
+    that is channels last, the same value channels first, and `swapped` for one with
+    channels, columns, rows. The value itself has a node only if an operation needs it.
+    """
+
+    nodes: dict[str, onnx.NodeProto] = field(default_factory=dict)
+    constants: dict[str, np.ndarray] = field(default_factory=dict)
+    first: dict[str, str] = field(default_factory=dict)
+    swapped: dict[str, str] = field(default_factory=dict)
+    same_as: dict[str, str] = field(default_factory=dict)
 
     def add(self, operation: openvino.Node) -> None:
         """Translate the next operation in topological order."""
         kind = operation.get_type_name()
-        if kind in ("Constant", "Result"):
+        if kind == "Result":
             return
         if kind == "Parameter":
-            self.node("Identity", [INPUT_NAME], _out(operation))
-            return
-        if kind not in OPERATIONS:
+            self.same_as[_out(operation)] = INPUT_NAME
+        elif kind == "Constant":
+            data = np.asarray(operation.get_data())
+            real = data.dtype.kind == "f"
+            self.constants[_out(operation)] = data.astype(np.float32) if real else data
+        elif kind in OPERATIONS:
+            OPERATIONS[kind](self, operation)
+        else:
             raise ModelError(
-                "%(model)s has the operation %(operation)s, which is not translated to "
-                "ONNX.",
-                params={"model": self.model, "operation": kind},
-                reason_code="not_translated",
+                "The operation %(operation)s is not translated to ONNX.",
+                params={"operation": kind},
+                reason_code=NOT_TRANSLATED,
             )
-        OPERATIONS[kind](self, operation)
 
-    def node(
-        self, kind: str, inputs: Sequence[str], output: str, **attributes: Any
-    ) -> None:
+    def emit(self, kind: str, inputs: list[str], output: str, **options: Any) -> None:
         """Add a node."""
         import onnx
 
-        node = onnx.helper.make_node(kind, list(inputs), [output], **attributes)
-        self.nodes.append(node)
+        self.nodes[output] = onnx.helper.make_node(kind, inputs, [output], **options)
 
-    def constant(self, value: np.ndarray | np.generic, name: str) -> str:
+    def constant(self, name: str, value: Any, dtype: type = np.float32) -> str:
         """Add a constant and return its name."""
-        import onnx
-
-        array = np.ascontiguousarray(value)
-        self.constants.append(onnx.numpy_helper.from_array(array, name))
+        self.constants[name] = np.asarray(value, dtype)
         return name
 
-    def inputs(self, operation: openvino.Node, *numbers: int) -> list[str]:
-        """Return the names of some inputs, or of all; add constants, once each."""
-        values = operation.input_values()
-        chosen = [values[number] for number in numbers] or values
-        for value in chosen:
-            name, node = _name(value), value.get_node()
-            if node.get_type_name() == "Constant" and name not in self.known:
-                self.known.add(name)
-                self.constant(np.asarray(node.get_data(), np.float32), name)
-        return [_name(value) for value in chosen]
+    def name(self, operation: openvino.Node, number: int) -> str:
+        """Return the name of an input, whatever its layout."""
+        name = _name(operation.input_value(number))
+        return self.same_as.get(name, name)
+
+    def last(self, operation: openvino.Node, number: int) -> str:
+        """Return the name of an input in the layout of the OpenVINO graph."""
+        name = self.name(operation, number)
+        for known, order in ((self.first, CHANNELS_LAST), (self.swapped, SWAPPED)):
+            if name in known and name not in self.nodes:
+                self.emit("Transpose", [known[name]], name, perm=order)
+        return name
+
+    def is_turned(self, operation: openvino.Node) -> bool:
+        """Return whether an image among the inputs is at hand channels first."""
+        count = operation.get_input_size()
+        return any(
+            self.name(operation, number) in self.first for number in range(count)
+        )
+
+    def turned(self, operation: openvino.Node, number: int) -> str:
+        """Return the name of an input channels first."""
+        name = self.name(operation, number)
+        rank = len(operation.input_value(number).shape)
+        if name in self.first:
+            return self.first[name]
+        if name in self.constants:
+            array = self.constants[name]
+            whole = array.reshape((1,) * (len(CHANNELS_FIRST) - rank) + array.shape)
+            scalar = whole if whole.size == 1 else whole.transpose(CHANNELS_FIRST)
+            return self.constant(f"{name}:first", scalar)
+        turned = self.first[name] = f"{name}:first"
+        self.emit("Transpose", [name], turned, perm=CHANNELS_FIRST)
+        return turned
+
+    def put(self, operation: openvino.Node, kind: str, **options: Any) -> None:
+        """Add a node with all inputs of an operation, channels first if they are."""
+        turned = self.is_turned(operation)
+        take = self.turned if turned else self.last
+        inputs = [take(operation, n) for n in range(operation.get_input_size())]
+        self.emit(kind, inputs, self.result(operation, turned=turned), **options)
+
+    def result(self, operation: openvino.Node, *, turned: bool) -> str:
+        """Return the name for the result of an operation in the layout it is made."""
+        name = _out(operation)
+        if turned:
+            self.first[name] = f"{name}:first"
+            return self.first[name]
+        return name
+
+    def needed(self, outputs: list[str]) -> list[onnx.NodeProto]:
+        """Return the nodes that the outputs depend on, in their order."""
+        wanted = set(outputs)
+        kept = []
+        for name, node in reversed(self.nodes.items()):
+            if name in wanted:
+                kept.append(node)
+                wanted.update(node.input)
+        return kept[::-1]
 
 
 Operation = Callable[[_Translation, "openvino.Node"], None]
@@ -164,18 +219,16 @@ def _values(operation: openvino.Node, number: int) -> np.ndarray:
     node = operation.input_value(number).get_node()
     if node.get_type_name() != "Constant":
         raise ModelError(
-            "An operation %(operation)s has a setting that depends on the image.",
+            "The operation %(operation)s is not translated to ONNX.",
             params={"operation": operation.get_type_name()},
-            reason_code="not_translated",
+            reason_code=NOT_TRANSLATED,
         )
     return np.asarray(node.get_data())
 
 
 def _same(kind: str) -> Operation:
     """Return the translation of an operation with the same inputs in ONNX."""
-    return lambda graph, operation: graph.node(
-        kind, graph.inputs(operation), _out(operation)
-    )
+    return lambda graph, operation: graph.put(operation, kind)
 
 
 def _window(attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -188,22 +241,69 @@ def _window(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _convolution(graph: _Translation, operation: openvino.Node) -> None:
+    kernel = np.asarray(_values(operation, 1), np.float32)
+    groups = 1
+    if operation.get_type_name() == "GroupConvolution":
+        # ONNX has one axis for the groups and the outputs of a group.
+        groups = len(kernel)
+        kernel = kernel.reshape(-1, *kernel.shape[2:])
+    name = _out(operation)
+    weights = graph.constant(f"{name}:weights", kernel)
     window = _window(operation.get_attributes())
-    graph.node("Conv", graph.inputs(operation), _out(operation), **window)
+    image = graph.last(operation, 0)
+    graph.emit("Conv", [image, weights], name, group=groups, **window)
 
 
-def _group_convolution(graph: _Translation, operation: openvino.Node) -> None:
-    """ONNX has one axis for groups and the outputs of a group."""
-    kernel = _values(operation, 1)
-    weights = kernel.reshape(-1, *kernel.shape[2:])
-    name = graph.constant(np.float32(weights), f"{_out(operation)}:weights")
-    graph.node(
-        "Conv",
-        [*graph.inputs(operation, 0), name],
-        _out(operation),
-        group=kernel.shape[0],
-        **_window(operation.get_attributes()),
+def _normalisation(graph: _Translation, operation: openvino.Node) -> None:
+    """Behind a convolution the normalisation becomes a part of its weights."""
+    epsilon = operation.get_attributes()["epsilon"]
+    name = _out(operation)
+    image = graph.name(operation, 0)
+    if image in graph.swapped:
+        # It does not tell rows from columns.
+        image = graph.swapped[image]
+        graph.swapped[name] = name = f"{name}:first"
+    else:
+        image = graph.last(operation, 0)
+    gamma, beta, mean, variance = (
+        np.asarray(_values(operation, number), np.float64) for number in range(1, 5)
     )
+    factor = gamma / np.sqrt(variance + epsilon)
+    shift = beta - mean * factor
+    before = graph.nodes.get(image)
+    if before is not None and before.op_type == "Conv" and len(before.input) == 2:
+        _fold(graph, before, name, factor=factor, shift=shift)
+        return
+    shape = (-1,) + (1,) * (len(operation.output(0).shape) - 2)
+    scale = graph.constant(f"{name}:scale", factor.reshape(shape))
+    offset = graph.constant(f"{name}:offset", shift.reshape(shape))
+    graph.emit("Mul", [image, scale], f"{name}:scaled")
+    graph.emit("Add", [f"{name}:scaled", offset], name)
+
+
+def _fold(
+    graph: _Translation,
+    convolution: onnx.NodeProto,
+    name: str,
+    *,
+    factor: np.ndarray,
+    shift: np.ndarray,
+) -> None:
+    """Add a convolution whose outputs are scaled and shifted."""
+    import onnx
+
+    image, weights = convolution.input
+    folded = graph.constants[weights] * factor[:, None, None, None]
+    inputs = [
+        image,
+        graph.constant(f"{name}:weights", folded),
+        graph.constant(f"{name}:bias", shift),
+    ]
+    options = {
+        each.name: onnx.helper.get_attribute_value(each)
+        for each in convolution.attribute
+    }
+    graph.emit("Conv", inputs, name, **options)
 
 
 def _pooling(graph: _Translation, operation: openvino.Node) -> None:
@@ -215,85 +315,108 @@ def _pooling(graph: _Translation, operation: openvino.Node) -> None:
         # The dilation of a mean comes with a later version of ONNX.
         del options["dilations"]
         options["count_include_pad"] = int(not attributes["exclude-pad"])
-    graph.node(kind, graph.inputs(operation, 0), _out(operation), **options)
+    graph.emit(kind, [graph.last(operation, 0)], _out(operation), **options)
 
 
-def _normalisation(graph: _Translation, operation: openvino.Node) -> None:
-    epsilon = operation.get_attributes()["epsilon"]
-    graph.node(
-        "BatchNormalization", graph.inputs(operation), _out(operation), epsilon=epsilon
-    )
+def _image_only(
+    graph: _Translation, operation: openvino.Node, kind: str, constants: list[str]
+) -> None:
+    """Add a node with the image of an operation and constants, in either layout."""
+    turned = graph.is_turned(operation)
+    image = graph.turned(operation, 0) if turned else graph.last(operation, 0)
+    graph.emit(kind, [image, *constants], graph.result(operation, turned=turned))
 
 
 def _clamp(graph: _Translation, operation: openvino.Node) -> None:
     limits = operation.get_attributes()
     ends = [
-        graph.constant(np.float32(limits[end]), f"{_out(operation)}:{end}")
+        graph.constant(f"{_out(operation)}:{end}", limits[end])
         for end in ("min", "max")
     ]
-    graph.node("Clip", [*graph.inputs(operation), *ends], _out(operation))
+    _image_only(graph, operation, "Clip", ends)
 
 
 def _pad(graph: _Translation, operation: openvino.Node) -> None:
-    mode = operation.get_attributes()["pad_mode"]
-    ends = np.concatenate([_values(operation, 1), _values(operation, 2)])
-    name = graph.constant(ends.astype(np.int64), f"{_out(operation)}:pads")
-    image, value = graph.inputs(operation, 0, 3)
-    graph.node("Pad", [image, name, value], _out(operation), mode=mode)
+    if operation.get_attributes()["pad_mode"] != "constant":
+        _values(operation, 0)
+    begin, end = _values(operation, 1), _values(operation, 2)
+    if graph.is_turned(operation):
+        begin, end = begin[CHANNELS_FIRST], end[CHANNELS_FIRST]
+    name = f"{_out(operation)}:pads"
+    pads = graph.constant(name, np.concatenate([begin, end]), np.int64)
+    value = graph.constant(f"{_out(operation)}:value", _values(operation, 3))
+    _image_only(graph, operation, "Pad", [pads, value])
 
 
 def _transpose(graph: _Translation, operation: openvino.Node) -> None:
+    """Two transpositions that undo each other are none."""
     order = [int(axis) for axis in _values(operation, 1)]
-    graph.node("Transpose", graph.inputs(operation, 0), _out(operation), perm=order)
+    name, image = _out(operation), graph.name(operation, 0)
+    if order == CHANNELS_LAST:
+        graph.first[name] = graph.last(operation, 0)
+    elif order == CHANNELS_FIRST:
+        graph.same_as[name] = graph.turned(operation, 0)
+    elif order == COLUMNS_FIRST and image in graph.first:
+        graph.swapped[name] = graph.first[image]
+    elif order == COLUMNS_FIRST and image in graph.swapped:
+        graph.first[name] = graph.swapped[image]
+    else:
+        graph.emit("Transpose", [graph.last(operation, 0)], name, perm=order)
 
 
 def _reshape(graph: _Translation, operation: openvino.Node) -> None:
-    shape = graph.constant(
-        np.array(operation.output(0).shape, np.int64), f"{_out(operation)}:shape"
-    )
-    graph.node("Reshape", [*graph.inputs(operation, 0), shape], _out(operation))
+    name = f"{_out(operation)}:shape"
+    shape = graph.constant(name, list(operation.output(0).shape), np.int64)
+    graph.emit("Reshape", [graph.last(operation, 0), shape], _out(operation))
 
 
 def _mean(graph: _Translation, operation: openvino.Node) -> None:
-    graph.node(
-        "ReduceMean",
-        graph.inputs(operation, 0),
-        _out(operation),
-        axes=[int(axis) for axis in np.atleast_1d(_values(operation, 1))],
-        keepdims=int(operation.get_attributes()["keep_dims"]),
-    )
+    axes = [int(axis) for axis in np.atleast_1d(_values(operation, 1))]
+    kept = int(operation.get_attributes()["keep_dims"])
+    image = graph.name(operation, 0)
+    options = {"keepdims": kept}
+    if image in graph.first and axes == [1, 2] and not kept:
+        image, axes = graph.first[image], [2, 3]
+    else:
+        image = graph.last(operation, 0)
+    graph.emit("ReduceMean", [image], _out(operation), axes=axes, **options)
 
 
 def _product(graph: _Translation, operation: openvino.Node) -> None:
     attributes = operation.get_attributes()
-    names = graph.inputs(operation)
+    names = [graph.last(operation, number) for number in range(2)]
     for number, key in enumerate(("transpose_a", "transpose_b")):
         if attributes[key]:
-            turned = f"{_out(operation)}:{key}"
             rank = len(operation.input_value(number).shape)
             order = [*range(rank - 2), rank - 1, rank - 2]
-            graph.node("Transpose", [names[number]], turned, perm=order)
+            turned = f"{_out(operation)}:{key}"
+            graph.emit("Transpose", [names[number]], turned, perm=order)
             names[number] = turned
-    graph.node("MatMul", names, _out(operation))
+    graph.emit("MatMul", names, _out(operation))
 
 
 def _concatenation(graph: _Translation, operation: openvino.Node) -> None:
     axis = int(operation.get_attributes()["axis"])
-    graph.node("Concat", graph.inputs(operation), _out(operation), axis=axis)
+    if graph.is_turned(operation):
+        axis = CHANNELS_FIRST.index(axis)
+    graph.put(operation, "Concat", axis=axis)
 
 
 def _swish(graph: _Translation, operation: openvino.Node) -> None:
-    factor = _values(operation, 1) if operation.get_input_size() > 1 else np.ones(())
-    scaled = graph.constant(np.asarray(factor, np.float32), f"{_out(operation)}:factor")
-    [image], gate = graph.inputs(operation, 0), f"{_out(operation)}:gate"
-    graph.node("Mul", [image, scaled], f"{gate}:scaled")
-    graph.node("Sigmoid", [f"{gate}:scaled"], gate)
-    graph.node("Mul", [image, gate], _out(operation))
+    factor = _values(operation, 1) if operation.get_input_size() > 1 else 1.0
+    name = _out(operation)
+    scale = graph.constant(f"{name}:factor", factor)
+    turned = graph.is_turned(operation)
+    image = graph.turned(operation, 0) if turned else graph.last(operation, 0)
+    graph.emit("Mul", [image, scale], f"{name}:scaled")
+    graph.emit("Sigmoid", [f"{name}:scaled"], f"{name}:gate")
+    result = graph.result(operation, turned=turned)
+    graph.emit("Mul", [image, f"{name}:gate"], result)
 
 
 def _cast(graph: _Translation, operation: openvino.Node) -> None:
     """Every value that is computed is float32, so a cast to it changes nothing."""
-    graph.node("Identity", graph.inputs(operation), _out(operation))
+    graph.same_as[_out(operation)] = graph.name(operation, 0)
 
 
 # What our networks consist of (`ml.architectures`).
@@ -305,7 +428,7 @@ OPERATIONS: dict[str, Operation] = {
     "Concat": _concatenation,
     "Convert": _cast,
     "Convolution": _convolution,
-    "GroupConvolution": _group_convolution,
+    "GroupConvolution": _convolution,
     "MatMul": _product,
     "MaxPool": _pooling,
     "Multiply": _same("Mul"),

@@ -8,17 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from ml.cards.card import Card
+from ml.errors import ModelError
 from ml.networks.heads import load_head
-from ml.networks.onnx_graph import INPUT_NAME, onnx_file
-from ml.networks.openvino_export import HEAD_NAME
+from ml.networks.onnx_graph import INPUT_NAME, NOT_TRANSLATED
+from ml.networks.openvino_export import HEAD_NAME, ONNX_NAME, graph_folder
 from ml.runners.runner import NO_MAPS, versions_of
 
 
 class OnnxRunner:
-    """ONNX Runtime on the CPU, in float32; does not import Keras.
-
-    The graph is translated from that of OpenVINO once, and kept beside it.
-    """
+    """ONNX Runtime on the CPU, in float32; does not import Keras."""
 
     backend = "onnxruntime"
     precision = "float32"
@@ -28,8 +26,15 @@ class OnnxRunner:
     ) -> None:
         import onnxruntime
 
-        file = onnx_file(card, weights, sha256=sha256, cache_dir=cache_dir)
-        self.head = load_head(file.with_name(HEAD_NAME)) if card.heat_maps else None
+        folder = graph_folder(card, weights, sha256=sha256, cache_dir=cache_dir)
+        file = folder / ONNX_NAME
+        if not file.exists():
+            raise ModelError(
+                "%(name)s has an operation that ONNX Runtime is not given.",
+                params={"name": card.name},
+                reason_code=NOT_TRANSLATED,
+            )
+        self.head = load_head(folder / HEAD_NAME) if card.heat_maps else None
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         # Threads that wait by turning take the cores of the next image's decoding.
