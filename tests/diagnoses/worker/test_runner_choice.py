@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django.fixtures import Settings
 
 from diagnoses.models import ModelVersion
 from diagnoses.worker import runner_choice
@@ -27,7 +27,7 @@ MEDIANS = {
 
 
 @pytest.fixture
-def cache(tmp_path: Path, settings: SettingsWrapper) -> Path:
+def cache(tmp_path: Path, settings: Settings) -> Path:
     settings.INFERENCE_CACHE_DIR = tmp_path
     settings.INFERENCE_RUNNER = settings.INFERENCE_PRECISION = "auto"
     return tmp_path
@@ -58,7 +58,7 @@ def test_the_fastest_of_what_the_card_offers_is_used(cache: Path) -> None:
     assert runner_for(other) == ("openvino", "float32")
 
 
-def test_a_setting_wins(cache: Path, settings: SettingsWrapper) -> None:
+def test_a_setting_wins(cache: Path, settings: Settings) -> None:
     keep()
     settings.INFERENCE_PRECISION = "float32"
     assert runner_for(card("bfloat16")) == ("onnxruntime", "float32")
