@@ -306,8 +306,13 @@ def _one_of(name: str, *known: str) -> str:
 
 
 INFERENCE_DEVICE = _one_of("INFERENCE_DEVICE", "cpu", "gpu")
-INFERENCE_RUNNER = _one_of("INFERENCE_RUNNER", "openvino", "keras")
-INFERENCE_PRECISION = _one_of("INFERENCE_PRECISION", "float32", "bfloat16")
+# auto: what `choose_runner` found fastest on this machine, else OpenVINO in float32.
+INFERENCE_RUNNER = _one_of(
+    "INFERENCE_RUNNER", "auto", "openvino", "onnxruntime", "keras"
+)
+INFERENCE_PRECISION = _one_of(
+    "INFERENCE_PRECISION", "auto", "float32", "bfloat16", "int8"
+)
 INFERENCE_BATCH_SIZE = env.int("INFERENCE_BATCH_SIZE", 1)
 INFERENCE_QUEUES = env.list("INFERENCE_QUEUES", default=["inference"])
 INFERENCE_LEASE_S = env.float("INFERENCE_LEASE_S", 20)

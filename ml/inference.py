@@ -1,7 +1,8 @@
 """Score an image: a probability and a heat-map grid for every label, in one pass.
 
-There are two runners: OpenVINO for CPUs, with a graph that is exported once, and Keras
-on any backend for accelerators. Decision support, not for diagnosis.
+There are three runners: OpenVINO and ONNX Runtime for CPUs, with a graph that is
+exported once, and Keras on any backend for accelerators. Decision support, not for
+diagnosis.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from ml.networks import gradcam
 from ml.networks.weights_file import verify
 from ml.preprocessing import PREPROCESSING_VERSION, Geometry, preprocess
 from ml.runners.keras_runner import KerasRunner
+from ml.runners.onnx_runner import OnnxRunner
 from ml.runners.openvino_runner import OpenVinoRunner
 from ml.runners.runner import PRECISIONS, Runner
 
@@ -202,7 +204,7 @@ def load_model(
         cache_dir: Cache of exported graphs and compiled networks; processes may share
             it.
         threads: Threads of one pass; 0 lets the runtime choose.
-        runner: "openvino" or "keras".
+        runner: "openvino", "onnxruntime" or "keras".
         precision: "float32" or "bfloat16", of the pass alone; OpenVINO uses float32 if
             the processor does not support bfloat16.
 
@@ -235,11 +237,15 @@ def load_model(
             threads=threads,
             precision=precision,
         )
+    elif runner == "onnxruntime":
+        ready = OnnxRunner(
+            card, weights, sha256=sha256, cache_dir=cache_dir, threads=threads
+        )
     elif runner == "keras":
         ready = KerasRunner(card, weights, precision=precision)
     else:
         raise ModelError(
-            "There is no runner %(runner)s. Known: openvino, keras.",
+            "There is no runner %(runner)s. Known: openvino, onnxruntime, keras.",
             params={"runner": runner},
         )
     return LoadedModel(card, ready, sha256=sha256, gate=load_gate(card))

@@ -20,9 +20,11 @@ pytestmark = pytest.mark.xdist_group("architecture")
 
 ROOT = Path(__file__).parent.parent
 APPS = ("chestx_site", "diagnoses", "patients", "accounts", "ml")
-NETWORK_LIBRARIES = ("keras", "tensorflow", "openvino", "jax", "torch")
+NETWORK_LIBRARIES = (
+    "keras", "tensorflow", "openvino", "jax", "torch", "onnx", "onnxruntime",
+)  # fmt: skip
 # What only training, evaluation, commands and tests need.
-ANALYSIS_LIBRARIES = ("sklearn", "scipy", "matplotlib", "jsonschema", "optuna")
+ANALYSIS_LIBRARIES = ("sklearn", "scipy", "matplotlib", "jsonschema", "optuna", "nncf")
 
 # Which apps an app may import. Imports point down; `ml` imports no other app.
 MAY_IMPORT = {
@@ -354,7 +356,7 @@ def test_no_import_is_relative() -> None:
 
 
 def test_no_import_is_inside_a_function() -> None:
-    """Except Keras and OpenVINO in `ml`, and receivers in AppConfig.ready."""
+    """Except the libraries of networks in `ml`, and receivers in AppConfig.ready."""
     wrong = []
     for file in written_files():
         for function in functions(file):

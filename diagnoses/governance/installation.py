@@ -155,8 +155,21 @@ def gate_key(sha256: str) -> str:
     return f"gates/{sha256}.npz"
 
 
+def int8_key(sha256: str) -> str:
+    """Return the storage key of a graph in INT8."""
+    return f"graphs/{sha256}.zip"
+
+
+def _int8_graph(card: Card) -> tuple[Path, str] | None:
+    """Return the file of a card's graph in INT8, and its sha256."""
+    check = card.precisions.int8 if card.precisions else None
+    if check is None or check.file is None or check.sha256 is None:
+        return None
+    return card.weights_file.with_name(Path(check.file).name), check.sha256
+
+
 def _keep_files(card: Card) -> None:
-    """Copy weights and gate file of a card to the storage, once.
+    """Copy weights, gate file and INT8 graph of a card to the storage, once.
 
     An ensemble has no weights of its own.
     """
@@ -171,6 +184,9 @@ def _keep_files(card: Card) -> None:
     if card.gate is not None and card.gate_file is not None:
         sha256 = card.gate.sha256
         _keep(card.gate_file, gate_key(sha256), sha256=sha256)
+    if int8 := _int8_graph(card):
+        file, sha256 = int8
+        _keep(file, int8_key(sha256), sha256=sha256)
 
 
 def _keep(file: Path, key: str, *, sha256: str) -> None:
@@ -190,7 +206,7 @@ def _keep(file: Path, key: str, *, sha256: str) -> None:
 def local_weights(model_version: ModelVersion) -> Path:
     """Return the local file of the weights, copied from the storage once.
 
-    The gate file is copied into the same folder.
+    The gate file and the INT8 graph are copied into the same folder.
 
     Raises:
         ModelError: The storage does not have them, or their hash differs.
@@ -199,6 +215,9 @@ def local_weights(model_version: ModelVersion) -> Path:
     if card.gate is not None and card.gate_file is not None:
         sha256 = card.gate.sha256
         _fetch(gate_key(sha256), card.gate_file, model_version, sha256=sha256)
+    if int8 := _int8_graph(card):
+        file, sha256 = int8
+        _fetch(int8_key(sha256), file, model_version, sha256=sha256)
     if not card.members:
         sha256 = model_version.weights_sha256
         _fetch(weights_key(sha256), card.weights_file, model_version, sha256=sha256)

@@ -46,6 +46,7 @@ from diagnoses.runs import (
     put_back,
     reject,
 )
+from diagnoses.worker.runner_choice import runner_for, threads_per_worker
 from ml.ensemble import EnsembleModel
 from ml.errors import ImageAttributeError, ImageRejected, MlError
 from ml.gate.header import check_image
@@ -70,27 +71,21 @@ def worker_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def threads_per_worker() -> int:
-    """Return the number of threads of one pass: cores per worker process."""
-    if settings.INFERENCE_NUM_THREADS:
-        return int(settings.INFERENCE_NUM_THREADS)
-    cores = len(os.sched_getaffinity(0))
-    return max(1, cores // max(1, settings.INFERENCE_CONCURRENCY))
-
-
 def load(model_version: ModelVersion) -> Model:
     """Load a model with its installed weights.
 
     Raises:
         ModelError: The weights are missing or their hash differs.
     """
+    card = card_of(model_version)
+    runner, precision = runner_for(card)
     return load_model(
-        card_of(model_version),
+        card,
         weights_path=local_weights(model_version),
         cache_dir=settings.INFERENCE_CACHE_DIR,
         threads=threads_per_worker(),
-        runner=settings.INFERENCE_RUNNER,
-        precision=settings.INFERENCE_PRECISION,
+        runner=runner,
+        precision=precision,
     )
 
 

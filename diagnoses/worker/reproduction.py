@@ -9,13 +9,16 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.errors import Conflict
+from diagnoses.governance.versions import card_of
 from diagnoses.messages import error_text
 from diagnoses.models import Prediction
 from diagnoses.worker.read import LoadedModels, read_instance
+from ml.cards.contents import LARGEST_DIFFERENCE
 from ml.errors import MlError
 from ml.inference import ModelOutput
 
-# What other cores or another patch release of a library may move a float32 result by.
+# What another runner, other cores or another patch release of a library may move a
+# float32 result by.
 TOLERANCE = 1e-4
 
 
@@ -78,15 +81,45 @@ def reproduce(
     other = _other_conditions(prediction, run.model_output)
     if other:
         return Reproduction(Verdict.NOT_COMPARABLE, None, other)
-    return _compare(prediction, run.model_output)
+    tolerance = _tolerance(prediction, run.model_output)
+    if tolerance is None:
+        return Reproduction(
+            Verdict.NOT_COMPARABLE,
+            None,
+            gettext(
+                "The precision was %(before)s and is %(now)s; the card does not say "
+                "how much that changes."
+            )
+            % {
+                "before": prediction.provenance.get("precision"),
+                "now": run.model_output.precision,
+            },
+        )
+    return _compare(prediction, run.model_output, tolerance=tolerance)
+
+
+def _tolerance(prediction: Prediction, model_output: ModelOutput) -> float | None:
+    """Return how far a probability may differ; None: the card does not say it.
+
+    Two precisions differ each from float32 by what the card allows: the limit of what
+    is offered, more where more was measured.
+    """
+    precisions = {prediction.provenance.get("precision"), model_output.precision}
+    if len(precisions) == 1:
+        return TOLERANCE
+    model_version = prediction.model_version
+    measured = card_of(model_version).precisions if model_version else None
+    checks = [measured and measured.check(p) for p in precisions - {"float32"}]
+    known = [check for check in checks if check]
+    if len(known) < len(checks):
+        return None
+    return sum(max(LARGEST_DIFFERENCE, check.largest_difference) for check in known)
 
 
 def _other_conditions(prediction: Prediction, model_output: ModelOutput) -> str:
     """Describe which conditions of the first run are different now, or ""."""
     now = {
         "preprocessing_version": model_output.preprocessing_version,
-        "backend": model_output.backend,
-        "precision": model_output.precision,
         "weights_sha256": model_output.weights_sha256,
     }
     differing = [
@@ -98,7 +131,9 @@ def _other_conditions(prediction: Prediction, model_output: ModelOutput) -> str:
     return "; ".join(differing)
 
 
-def _compare(prediction: Prediction, model_output: ModelOutput) -> Reproduction:
+def _compare(
+    prediction: Prediction, model_output: ModelOutput, *, tolerance: float
+) -> Reproduction:
     stored = dict(prediction.findings.values_list("label", "probability"))
     again = {score.label: score.probability for score in model_output.scores}
     if stored.keys() != again.keys():
@@ -107,7 +142,7 @@ def _compare(prediction: Prediction, model_output: ModelOutput) -> Reproduction:
         )
     difference = max(abs(stored[label] - again[label]) for label in stored)
     same_input = prediction.input_sha256 == model_output.input_sha256
-    agrees = same_input and difference <= TOLERANCE
+    agrees = same_input and difference <= tolerance
     verdict = Verdict.AGREE if agrees else Verdict.DIFFER
     explanation = (
         gettext("The input is the same; probabilities differ by at most %(value)s.")

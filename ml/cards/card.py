@@ -17,6 +17,7 @@ from typing import Any
 
 from ml.cards.contents import (
     CardContents,
+    Precisions,
     Retired,
     Shortcuts,
     Training,
@@ -174,6 +175,11 @@ class Card:
     def retired(self) -> Retired | None:
         """When it was retired and in favour of what; None: it is not."""
         return self.contents.retired
+
+    @property
+    def precisions(self) -> Precisions | None:
+        """Which precisions beside float32 are offered; None: not measured."""
+        return self.contents.precisions
 
     @property
     def shortcuts(self) -> Shortcuts | None:

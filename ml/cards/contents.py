@@ -18,6 +18,8 @@ from ml.cards.measurements import (
 )
 
 SCHEMA_VERSION = 2
+# Of a probability, in a precision that is offered beside float32.
+LARGEST_DIFFERENCE = 0.02
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,43 @@ class Weights:
     sha256: str | None = None
     precision: str = ""
     format: str = "keras"
+
+
+@dataclass(frozen=True)
+class PrecisionCheck:
+    """A precision beside float32, on the same images held out from learning.
+
+    `flags_changed` counts labels of an image that are flagged in one of the two only,
+    farther than LARGEST_DIFFERENCE from the threshold. `file`
+    and `sha256` are those of its graph, where it needs one of its own.
+    """
+
+    largest_difference: float
+    flags_changed: int
+    refusals_changed: int
+    offered: bool
+    file: str | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Precisions:
+    """Which precisions a model is offered in; null: not measured."""
+
+    images: int
+    patients: int
+    command: tuple[str, ...]
+    bfloat16: PrecisionCheck | None = None
+    int8: PrecisionCheck | None = None
+
+    def check(self, precision: str) -> PrecisionCheck | None:
+        """Return what was measured of a precision."""
+        return {"bfloat16": self.bfloat16, "int8": self.int8}.get(precision)
+
+    def offers(self, precision: str) -> bool | None:
+        """Return whether a precision is offered; None: it was not measured."""
+        check = self.check(precision)
+        return check.offered if check else None
 
 
 @dataclass(frozen=True)
@@ -258,6 +297,7 @@ class CardContents:
     training: Training | None = None
     val_use: str = ""
     gate: Gate | None = None
+    precisions: Precisions | None = None
     shortcuts: Shortcuts | None = None
     heat_map_measures: HeatMapMeasures | None = None
     members: tuple[Member, ...] = ()

@@ -1,4 +1,4 @@
-"""Convert a `.keras` file to an OpenVINO graph, once for each weights file.
+"""Convert a `.keras` file to graphs for the runners, once for each weights file.
 
 `python -m ml.networks.openvino_export` does it in a child process with Keras' openvino
 backend, so a worker never imports Keras.
@@ -7,6 +7,7 @@ backend, so a worker never imports Keras.
 from __future__ import annotations
 
 import argparse
+import logging
 import shutil
 import tempfile
 import zipfile
@@ -16,25 +17,30 @@ from ml.cards.card import GRAPH_FORMAT, Card
 from ml.errors import ModelError
 from ml.networks.child_process import ChildFailed, end_with_parent, run_module
 from ml.networks.head_layers import head_of_network
+from ml.networks.onnx_graph import NOT_TRANSLATED, translate
 from ml.networks.weights_file import network_of_file
 
+logger = logging.getLogger(__name__)
+
 # Increase it when the exported graph changes; then graphs of older code are not used.
-EXPORT_VERSION = "2"
+EXPORT_VERSION = "3"
 EXPORT_TIMEOUT_S = 300
 GRAPH_NAME = "graph.xml"
+ONNX_NAME = "graph.onnx"
 HEAD_NAME = "head.npz"
 
 
 def graph_folder(card: Card, weights: Path, *, sha256: str, cache_dir: Path) -> Path:
-    """Return the folder with a card's graph and head; the first call creates it.
+    """Return the folder with a card's graphs and head; the first call creates it.
 
-    Two processes may create it at the same time: each works in its own folder, and the
-    first to finish renames it.
+    The graphs have the input size of the card; those of an imported network may lack
+    the one in ONNX (`ml.networks.onnx_graph`). Two processes may create them at the
+    same time: each works in its own folder, and the first to finish renames it.
 
     Raises:
         ModelError: The export failed.
     """
-    final = cache_dir / "graphs" / f"{sha256}-{EXPORT_VERSION}"
+    final = cache_dir / "graphs" / f"{sha256}-{card.input_size}-{EXPORT_VERSION}"
     if (final / GRAPH_NAME).exists():
         return final
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -44,6 +50,7 @@ def graph_folder(card: Card, weights: Path, *, sha256: str, cache_dir: Path) -> 
             unpack_graph(weights, unfinished)
         else:
             _export_in_child(card, weights, unfinished)
+        _translate(card, unfinished)
         try:
             unfinished.rename(final)
         except OSError:
@@ -55,11 +62,26 @@ def graph_folder(card: Card, weights: Path, *, sha256: str, cache_dir: Path) -> 
     return final
 
 
+def _translate(card: Card, folder: Path) -> None:
+    try:
+        translate(
+            folder / GRAPH_NAME,
+            folder / ONNX_NAME,
+            size=card.input_size,
+            channels=card.input_channels,
+        )
+    except ModelError as error:
+        if error.reason_code != NOT_TRANSLATED:
+            raise
+        logger.info("%s %s: %s", card.name, card.version, error.message)
+
+
 def _export_in_child(card: Card, weights: Path, folder: Path) -> None:
     arguments = [
         f"--weights={weights.resolve()}",
         f"--architecture={card.architecture}",
         f"--classes={len(card.labels)}",
+        f"--size={card.input_size}",
         f"--channels={card.input_channels}",
         f"--out={folder.resolve()}",
     ]
@@ -83,16 +105,31 @@ def _export_in_child(card: Card, weights: Path, folder: Path) -> None:
 
 
 def export(
-    weights: Path, *, architecture: str, classes: int, channels: int, folder: Path
+    weights: Path,
+    *,
+    architecture: str,
+    classes: int,
+    size: int,
+    channels: int,
+    folder: Path,
 ) -> None:
     """Write the graph with the outputs (logits, maps), and the head as its own file.
 
     A network without maps has only logits, and no head file.
     """
+    import keras
+
     network = network_of_file(
         weights, architecture=architecture, classes=classes, channels=channels
     )
-    network.export(str(folder / GRAPH_NAME), format="openvino", verbose=False)
+    # Keras traces an open size with one pixel, which is too small for some layers.
+    shape = (None, size, size, channels)
+    network.export(
+        str(folder / GRAPH_NAME),
+        format="openvino",
+        verbose=False,
+        input_signature=[keras.InputSpec(shape=shape, dtype="float32")],
+    )
     if len(network.outputs) > 1:
         head_of_network(network).save(folder / HEAD_NAME)
 
@@ -126,6 +163,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--architecture", required=True)
     parser.add_argument("--classes", type=int, required=True)
+    parser.add_argument("--size", type=int, required=True)
     parser.add_argument("--channels", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--parent", type=int, required=True)
@@ -135,6 +173,7 @@ def main() -> None:
         arguments.weights,
         architecture=arguments.architecture,
         classes=arguments.classes,
+        size=arguments.size,
         channels=arguments.channels,
         folder=arguments.out,
     )

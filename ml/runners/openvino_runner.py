@@ -11,7 +11,13 @@ import numpy as np
 
 from ml.cards.card import Card
 from ml.networks.heads import load_head
-from ml.networks.openvino_export import GRAPH_NAME, HEAD_NAME, graph_folder
+from ml.networks.int8_graph import int8_graph
+from ml.networks.openvino_export import (
+    GRAPH_NAME,
+    HEAD_NAME,
+    ONNX_NAME,
+    graph_folder,
+)
 from ml.runners.runner import NO_MAPS, PRECISIONS, versions_of
 
 
@@ -35,8 +41,13 @@ class OpenVinoRunner:
         folder = graph_folder(card, weights, sha256=sha256, cache_dir=cache_dir)
         self.head = load_head(folder / HEAD_NAME) if card.heat_maps else None
         core = openvino.Core()
-        self.precision = _supported_precision(precision, core)
-        graph = core.read_model(folder / GRAPH_NAME)
+        self.precision = _supported_precision(card, precision, core)
+        file = folder / ONNX_NAME
+        if self.precision == "int8":
+            file = int8_graph(card, weights, cache_dir=cache_dir)
+        elif not file.exists():
+            file = folder / GRAPH_NAME
+        graph = core.read_model(file)
         size = card.input_size
         graph.reshape([1, size, size, card.input_channels])
         options: dict[str, Any] = {
@@ -70,9 +81,16 @@ class OpenVinoRunner:
         return np.stack([o[0] for o in outputs]), np.stack([o[1] for o in outputs])
 
 
-def _supported_precision(precision: str, core: Any) -> str:
-    """Return the precision, or float32 if the processor does not support bfloat16."""
+def _supported_precision(card: Card, precision: str, core: Any) -> str:
+    """Return the precision, or float32 where it is not offered.
+
+    A card may tell that a precision changes too much. Without such a measurement
+    bfloat16 is used where the processor supports it; INT8 needs a graph of its own.
+    """
+    offered = card.precisions.offers(precision) if card.precisions else None
     capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    if precision == "bfloat16" and "BF16" not in capabilities:
+    if precision == "bfloat16" and ("BF16" not in capabilities or offered is False):
+        return "float32"
+    if precision == "int8" and not offered:
         return "float32"
     return precision

@@ -10,8 +10,9 @@ import numpy as np
 
 from ml.networks.heads import Head
 
-# Precisions of a pass, with their names in OpenVINO.
-PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
+# Precisions of a pass, with their names in OpenVINO; what an INT8 graph does not
+# quantise is float32.
+PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 
 NO_MAPS = np.zeros((0, 0, 0), np.float32)
 

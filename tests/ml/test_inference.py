@@ -60,7 +60,7 @@ def test_a_sigmoid_model_scores_each_label_by_itself(
 
 
 def test_an_unknown_runner_is_refused(tiny_card: Card, cache_dir: Path) -> None:
-    with pytest.raises(ModelError, match="Known: openvino, keras"):
+    with pytest.raises(ModelError, match="Known: openvino, onnxruntime, keras"):
         load_model(tiny_card, cache_dir=cache_dir, runner="abacus")
 
 

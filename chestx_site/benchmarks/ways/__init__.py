@@ -19,13 +19,15 @@ class Setting:
         card: The model.
         cache_dir: Folder of exported graphs.
         threads: Threads of one pass; 0: the library decides.
-        precision: float32 or bfloat16.
+        precision: float32, bfloat16 or int8.
+        runner: Of our own way.
     """
 
     card: Card
     cache_dir: Path
     threads: int
     precision: str
+    runner: str
 
 
 class Way(Protocol):

@@ -31,7 +31,13 @@ def main() -> None:
     card = read_card(arguments.card)
     module = importlib.import_module(f"chestx_site.benchmarks.ways.{arguments.way}")
     way: Way = module.load(
-        Setting(card, arguments.cache, arguments.threads, arguments.precision)
+        Setting(
+            card,
+            arguments.cache,
+            arguments.threads,
+            arguments.precision,
+            arguments.runner,
+        )
     )
     images = _as_taken(way, card, np.load(arguments.images, mmap_mode="r"))
     _say({"first": way.one(images[0]).tolist()})
@@ -65,6 +71,7 @@ def _arguments() -> Namespace:
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--precision", required=True)
+    parser.add_argument("--runner", required=True)
     parser.add_argument("--parent", type=int, required=True)
     return parser.parse_args()
 

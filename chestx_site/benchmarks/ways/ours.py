@@ -20,6 +20,7 @@ class Ours:
             setting.card,
             cache_dir=setting.cache_dir,
             threads=setting.threads,
+            runner=setting.runner,
             precision=setting.precision,
         )
 

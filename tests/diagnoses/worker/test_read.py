@@ -17,7 +17,9 @@ from diagnoses.leases import Claimed, claim
 from diagnoses.models import Finding, ModelVersion, Prediction
 from diagnoses.runs import queue_predictions
 from diagnoses.worker import read as worker
-from diagnoses.worker.read import LoadedModels, read_claimed, threads_per_worker
+from diagnoses.worker import runner_choice
+from diagnoses.worker.read import LoadedModels, read_claimed
+from diagnoses.worker.runner_choice import threads_per_worker
 from ml.errors import ModelError
 from patients.models import Instance
 from patients.storage import object_key
@@ -223,7 +225,7 @@ def test_worker_processes_share_the_cores(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        worker,
+        runner_choice,
         "os",
         SimpleNamespace(sched_getaffinity=lambda pid: set(range(8))),
     )

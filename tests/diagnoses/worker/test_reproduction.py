@@ -74,13 +74,40 @@ def test_a_different_input_differs(succeeded: Prediction) -> None:
     assert made.explanation.startswith("The input differs")
 
 
-@pytest.mark.parametrize("condition", ["backend", "preprocessing_version", "precision"])
+@pytest.mark.parametrize("condition", ["preprocessing_version", "precision"])
 def test_other_conditions_are_not_comparable(
     succeeded: Prediction, condition: str
 ) -> None:
     made = reproduce(succeeded, models=changed_models(**{condition: "other"}))
     assert made.verdict == "not comparable"
-    assert condition in made.explanation
+    assert condition.partition("_")[0] in made.explanation
+
+
+def test_another_runner_is_compared_as_closely(
+    succeeded: Prediction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = changed_models(backend="onnxruntime")
+    assert reproduce(succeeded, models=others).verdict == "agree"
+    monkeypatch.setitem(PROBABILITIES, "Tuberculosis", 0.2002)
+    assert reproduce(succeeded, models=others).verdict == "differ"
+
+
+def test_another_precision_may_differ_by_what_the_card_says(
+    succeeded: Prediction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = {"largest_difference": 0.01, "flags_changed": 0, "refusals_changed": 0}
+    measured = {"images": 300, "patients": 200, "command": ["python"]}
+    precisions = {**measured, "bfloat16": {**check, "offered": True}}
+    model_version = succeeded.model_version
+    assert model_version is not None
+    model_version.card = {**model_version.card, "precisions": precisions}
+    others = changed_models(precision="bfloat16")
+    monkeypatch.setitem(PROBABILITIES, "Tuberculosis", 0.219)
+    assert reproduce(succeeded, models=others).verdict == "agree"
+    monkeypatch.setitem(PROBABILITIES, "Tuberculosis", 0.221)
+    assert reproduce(succeeded, models=others).verdict == "differ"
+    not_measured = changed_models(precision="int8")
+    assert reproduce(succeeded, models=not_measured).verdict == "not comparable"
 
 
 def test_without_the_stored_image_a_result_is_not_comparable(

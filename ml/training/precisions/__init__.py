@@ -1,0 +1,1 @@
+"""Precisions beside float32: the graph in INT8, and what each changes."""
