@@ -60,11 +60,48 @@ class Weights:
 
 
 @dataclass(frozen=True)
+class KeptSensitivity:
+    """The share of a label's held-out training images that its threshold calls.
+
+    `before`: the share that the threshold of the point "youden" calls.
+    """
+
+    label: str
+    positives: int
+    value: float
+    before: float
+
+
+@dataclass(frozen=True)
+class NormalsPoint:
+    """How many normals the thresholds flag, fitted for several models together.
+
+    `flagged` is the share of the images that any of `models` flags for any label that
+    it claims, `flagged_by_this_model` that of this model alone. `pneumonia` is the
+    share of held-out training images with pneumonia that any of them flags as such,
+    by data set.
+    """
+
+    share: float
+    flagged: float
+    flagged_by_this_model: float
+    dataset: str
+    licence: str
+    images: int
+    patients: int
+    models: tuple[str, ...]
+    sensitivity: tuple[KeptSensitivity, ...]
+    pneumonia: Mapping[str, float]
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Thresholds:
     """A threshold for each label, and where they come from."""
 
     values: Mapping[str, float]
     method: str = ""
+    normals: NormalsPoint | None = None
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from diagnoses.pages.model.metrics import (
 from diagnoses.pages.words.signs import MODEL_STATES, NO_WEIGHTS, Sign
 from diagnoses.pages.words.times import moment_words
 from ml.cards.card import Card
-from ml.cards.claims import measurement_at_chance
+from ml.cards.claims import weakness_of
 from ml.cards.contents import TrainingSource
 
 METRICS_NOTE = _(
@@ -48,7 +48,7 @@ def card_summary(version: ModelVersion) -> dict[str, Any]:
         "url": reverse("model", args=[version.name]),
         "state": state_sign(version),
         "no_weights_reason": _no_weights_reason(version, card),
-        "at_chance": _at_chance_sentence(card),
+        "weakness": _weakness_sentence(card),
         "intended_use": card.intended_use,
         "labels": [
             label_name(label.name, display=label.display) for label in card.labels
@@ -56,22 +56,37 @@ def card_summary(version: ModelVersion) -> dict[str, Any]:
     }
 
 
-def _at_chance_sentence(card: Card) -> str:
-    """Return why the demo does not use a model that is no better than chance, or ""."""
-    measurement = measurement_at_chance(card)
-    metric = measurement.metric("mean_auc") if measurement else None
-    if measurement is None or metric is None or metric.value is None:
+def _weakness_sentence(card: Card) -> str:
+    """Return why the demo does not use a model, or ""."""
+    weakness = weakness_of(card)
+    if weakness is None:
         return ""
-    return gettext(
+    metric, baseline = weakness.metric, weakness.metric.baseline
+    values = {
+        "value": _two_digits(metric.value),
+        "low": _two_digits(metric.low),
+        "high": _two_digits(metric.high),
+        "datasets": ", ".join(weakness.measurement.datasets),
+    }
+    text = gettext(
         "No better than chance by its own card: mean AUC %(value)s (95 %% interval "
         "%(low)s to %(high)s; chance is 0.50) on %(datasets)s. The demo does not use "
         "this model."
-    ) % {
-        "value": f"{metric.value:.2f}",
-        "low": _two_digits(metric.low),
-        "high": _two_digits(metric.high),
-        "datasets": ", ".join(measurement.datasets),
-    }
+    )
+    if weakness.beside_baseline and baseline:
+        values |= {
+            "baseline": _two_digits(baseline.value),
+            "lead": _two_digits(baseline.lead.value),
+            "low": _two_digits(baseline.lead.low),
+            "high": _two_digits(baseline.lead.high),
+        }
+        text = gettext(
+            "By its own card no better than the border-and-histogram baseline, which "
+            "sees no lungs: mean AUC %(value)s on %(datasets)s, that of the baseline "
+            "%(baseline)s, lead %(lead)s (95 %% interval %(low)s to %(high)s). The "
+            "demo does not use this model."
+        )
+    return text % values
 
 
 def _two_digits(value: float | None) -> str:
@@ -117,7 +132,7 @@ def card_page(
         "version": version.version,
         "state": state_sign(version),
         "no_weights_reason": _no_weights_reason(version, card),
-        "at_chance": _at_chance_sentence(card),
+        "weakness": _weakness_sentence(card),
         "claims": _claims_sentence(version, card),
         "versions": _links_to(versions, shown=version),
         "intended_use": card.intended_use,

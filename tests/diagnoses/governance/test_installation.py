@@ -178,11 +178,11 @@ def test_the_demo_activates_the_newest_version(library: Library) -> None:
 
 
 @pytest.mark.django_db
-def test_the_demo_does_not_use_a_model_that_is_no_better_than_chance() -> None:
-    for name in ("nih15-cnn", "nih15-xception"):
+def test_the_demo_does_not_use_a_model_that_chance_or_a_baseline_equals() -> None:
+    for name in ("nih15-cnn", "nih15-xception", "pneumonia-cnn"):
         card = registry.get_card(name)
         ModelVersionFactory(name=name, card=dict(card.raw), state="installed")
-    assert [version.name for version in activate_for_demo()] == ["nih15-xception"]
+    assert [version.name for version in activate_for_demo()] == ["pneumonia-cnn"]
 
 
 @pytest.mark.django_db
