@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ml.cards.ages import Ages
 from ml.cards.contents import CardContents, Shortcuts, Training, TrainingSource
 from ml.cards.ensemble_spec import Member, ensemble_sha256
 from ml.cards.json_reader import JsonMismatchError, read_json
@@ -149,6 +150,12 @@ class Card:
     def age_range(self) -> tuple[float, float] | None:
         """Youngest and oldest age in years that the card allows; None: not checked."""
         return self.contents.accepts.age_years
+
+    @cached_property
+    def label_ages(self) -> Mapping[str, Ages]:
+        """The ages at which labels were measured, for the labels that have such."""
+        entries = self.contents.labels
+        return {entry.name: entry.age_years for entry in entries if entry.age_years}
 
     @property
     def gate(self) -> Gate | None:

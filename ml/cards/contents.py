@@ -22,11 +22,16 @@ SCHEMA_VERSION = 2
 
 @dataclass(frozen=True)
 class LabelEntry:
-    """A label: its name, how it is shown, and its SNOMED CT code."""
+    """A label: its name, how it is shown, and its SNOMED CT code.
+
+    `age_years`: the ages at which it was measured, as ranges of whole years with both
+    ends; it is not scored at others. No range: any age.
+    """
 
     name: str
     display: str
     snomed: str
+    age_years: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)

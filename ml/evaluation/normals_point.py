@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from ml.cards.ages import Ages, ages_of, is_measured_at
 from ml.cards.card import Card, member_cards
 from ml.cards.claims import claimed_labels
 from ml.cards.contents import KeptSensitivity, NormalsPoint
@@ -84,6 +85,14 @@ class _Column:
     model: int
     label: str
     claimed: bool
+    ages: Ages
+
+    def is_scored_in(self, dataset: str) -> bool:
+        """Tell whether the label is scored at some age of a data set's patients."""
+        return not self.ages or any(
+            is_measured_at(self.ages, low) or is_measured_at(self.ages, high)
+            for low, high in ages_of([dataset])
+        )
 
 
 def fit_normals_point(
@@ -225,7 +234,12 @@ def _columns(models: Sequence[ReadsImages]) -> list[_Column]:
     for i, model in enumerate(models):
         claimed = claimed_labels(model.card, members=member_cards(model.card))
         columns += [
-            _Column(i, name, name in claimed and name not in NOTHING_FOUND_LABELS)
+            _Column(
+                model=i,
+                label=name,
+                claimed=name in claimed and name not in NOTHING_FOUND_LABELS,
+                ages=model.card.label_ages.get(name, ()),
+            )
             for name in model.card.label_names
         ]
     return columns
@@ -274,15 +288,21 @@ def _is_pneumonia(label: str) -> bool:
 def _pneumonia(
     columns: Sequence[_Column], flags: np.ndarray, held_out: Sequence[ManifestRow]
 ) -> dict[str, float]:
-    """Return the share of pneumonia that any model flags as such, by data set."""
-    kinds = [i for i, column in enumerate(columns) if _is_pneumonia(column.label)]
-    flagged = np.atleast_1d(np.any(flags[:, kinds], axis=1))
+    """Return the share of pneumonia that any model flags as such, by data set.
+
+    Labels that are not scored at the ages of a data set do not count there.
+    """
     has_it = np.array([PNEUMONIA in findings_of(row.labels) for row in held_out], bool)
     shares = {}
     for name in PNEUMONIA_GOALS:
         images = has_it & np.array([row.dataset == name for row in held_out], bool)
+        kinds = [
+            i
+            for i, column in enumerate(columns)
+            if _is_pneumonia(column.label) and column.is_scored_in(name)
+        ]
         if images.any():
-            shares[name] = _share(flagged[images])
+            shares[name] = _share(np.any(flags[images][:, kinds], axis=1))
     return shares
 
 
