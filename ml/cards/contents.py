@@ -10,6 +10,7 @@ from ml.cards.ensemble_spec import Member
 from ml.cards.measurements import (
     BaselineComparison,
     ChangedImages,
+    Estimate,
     Gate,
     HeatMapMeasures,
     HeatOutsideLungs,
@@ -248,6 +249,25 @@ class Imported:
 
 
 @dataclass(frozen=True)
+class ChosenBy:
+    """Why the model is the default: its metric beside that of the runner-up.
+
+    Measured on train patients of `dataset` that no candidate learned from;
+    `difference` is the model's metric less the runner-up's on the same patients.
+    """
+
+    metric: str
+    dataset: str
+    images: int
+    patients: int
+    value: Estimate
+    runner_up: str
+    runner_up_value: float
+    difference: Estimate
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class CardContents:
     """The card of a model."""
 
@@ -268,6 +288,7 @@ class CardContents:
     limits: tuple[str, ...]
     not_measured: tuple[str, ...]
     default: bool = False
+    chosen_by: ChosenBy | None = None
     last_convolution: str | None = None
     heat_maps: bool = True
     runs_on: tuple[Literal["cpu", "gpu"], ...] = ("cpu", "gpu")

@@ -187,8 +187,8 @@ FACTS: dict[str, Facts] = {
             **CHEST_ACCEPTS,
             "ages": "Trained on children of 1 to 5 years (all pneumonia images and "
             "most Normal images) and on adults (COVID-19, Tuberculosis, Emphysema and "
-            "some Normal images). Ages between were not seen. Each label is scored at the "
-            "ages of its sources only.",
+            "some Normal images). Ages between were not seen. Each label is scored at "
+            "the ages of its sources only.",
         },
         intended_use=CHEST_INTENDED_USE,
         limits=(
@@ -292,7 +292,10 @@ FACTS: dict[str, Facts] = {
         ),
     ),
     "nih15-xception": Facts(
-        accepts={**CHEST_ACCEPTS, "ages": "Trained on adults, mostly. Children are not scored."},
+        accepts={
+            **CHEST_ACCEPTS,
+            "ages": "Trained on adults, mostly. Children are not scored.",
+        },
         intended_use=CHEST_INTENDED_USE,
         limits=(
             "Goals not reached: a mean AUC of 0.68 within nih-emphysema over the "
@@ -317,7 +320,10 @@ FACTS: dict[str, Facts] = {
         measurements=NIH,
     ),
     "nih15-cnn": Facts(
-        accepts={**CHEST_ACCEPTS, "ages": "Trained on adults, mostly. Children are not scored."},
+        accepts={
+            **CHEST_ACCEPTS,
+            "ages": "Trained on adults, mostly. Children are not scored.",
+        },
         intended_use=CHEST_INTENDED_USE,
         limits=(
             "A small network from random weights, kept as the plain comparison to "

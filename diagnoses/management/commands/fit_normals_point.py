@@ -21,7 +21,6 @@ from ml.cards.card import WEIGHTS_DIR, write_card
 from ml.cards.contents import KeptSensitivity
 from ml.errors import MlError
 from ml.evaluation.normals_point import ModelFit, fit_normals_point
-from ml.training.packaging import CARD_NAME
 
 
 class Command(BaseCommand):
@@ -66,7 +65,7 @@ class Command(BaseCommand):
             fits = self._fits(options)
             for fit in fits:
                 card = fit.card
-                path = options["models"] / card.name / card.version / CARD_NAME
+                path = options["models"] / card.name / card.version / "card.json"
                 write_card(path, fit.raw)
                 self.stdout.write("\n".join(_lines(fit)))
         except MlError as error:

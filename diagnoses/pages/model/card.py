@@ -20,6 +20,7 @@ from diagnoses.pages.model.evidence import (
     shortcut_groups,
 )
 from diagnoses.pages.model.metrics import (
+    METRIC_NAMES,
     NO_VALUE,
     Cell,
     Row,
@@ -155,8 +156,10 @@ def card_page(
             if has_curves
             else ""
         ),
+        "chosen_by": _chosen_by_sentence(card),
         "label_rows": _threshold_rows(card, thresholds),
         "thresholds_note": _thresholds_note(card, thresholds),
+        "normals": _normals_lines(card, thresholds),
         "facts": _facts(version, card),
     }
 
@@ -189,6 +192,68 @@ def _thresholds_note(card: Card, thresholds: Mapping[str, float]) -> str:
         "set here, see below; the metrics of the card were measured at its own "
         "thresholds"
     )
+
+
+def _normals_lines(card: Card, thresholds: Mapping[str, float]) -> list[str]:
+    """Return what the card's thresholds flag and keep, if they are in force."""
+    normals = card.contents.thresholds.normals
+    if normals is None or dict(thresholds) != dict(card.thresholds):
+        return []
+    flagged = gettext(
+        "Of %(images)d normal training images (%(dataset)s) any of %(models)s flags "
+        "%(flagged)s, this model %(own)s."
+    ) % {
+        "images": normals.images,
+        "dataset": normals.dataset,
+        "models": ", ".join(normals.models),
+        "flagged": _percent(normals.flagged),
+        "own": _percent(normals.flagged_by_this_model),
+    }
+    displays = {label.name: label.display for label in card.labels}
+    return [
+        flagged,
+        *(
+            gettext(
+                "%(label)s: calls %(value)s of %(positives)d held-out training images "
+                "with it; the point youden %(before)s."
+            )
+            % {
+                "label": label_name(kept.label, display=displays[kept.label]),
+                "value": _percent(kept.value),
+                "positives": kept.positives,
+                "before": _percent(kept.before),
+            }
+            for kept in normals.sensitivity
+        ),
+    ]
+
+
+def _percent(share: float) -> str:
+    return gettext("%(percent)s %%") % {"percent": f"{100 * share:.1f}"}
+
+
+def _chosen_by_sentence(card: Card) -> str:
+    """Return why the model is the default, or ""."""
+    chosen_by = card.contents.chosen_by
+    if chosen_by is None:
+        return ""
+    return gettext(
+        "The default model. %(metric)s %(value)s on %(images)d held-out training "
+        "images of %(patients)d patients (%(dataset)s); the runner-up %(runner_up)s "
+        "reached %(other)s, difference %(difference)s (95 %% interval %(low)s to "
+        "%(high)s)."
+    ) % {
+        "metric": METRIC_NAMES[chosen_by.metric],
+        "value": _two_digits(chosen_by.value.value),
+        "images": chosen_by.images,
+        "patients": chosen_by.patients,
+        "dataset": chosen_by.dataset,
+        "runner_up": chosen_by.runner_up,
+        "other": _two_digits(chosen_by.runner_up_value),
+        "difference": _two_digits(chosen_by.difference.value),
+        "low": _two_digits(chosen_by.difference.low),
+        "high": _two_digits(chosen_by.difference.high),
+    }
 
 
 def threshold_words(value: float) -> str:
