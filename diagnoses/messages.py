@@ -48,6 +48,14 @@ WRONG_AGE = Message(
     ),
     "wrong_age",
 )
+WRONG_AGE_OF_FINDINGS = Message(
+    "prediction.wrong_age.of_findings",
+    _(
+        "The patient was %(age_years)s years old; the findings of the model were "
+        "measured at these ages: %(ages)s years."
+    ),
+    "wrong_age",
+)
 WRONG_AGE_UNNAMED = Message(
     "prediction.wrong_age.unnamed",
     _("The model does not read images of patients of this age."),
@@ -272,6 +280,7 @@ MESSAGES: dict[str, Message] = {
         MULTI_FRAME_UNCOUNTED,
         COLOUR_IMAGE,
         WRONG_AGE,
+        WRONG_AGE_OF_FINDINGS,
         WRONG_AGE_UNNAMED,
         WRONG_MODALITY,
         WRONG_MODALITY_NOT_GIVEN,
@@ -334,6 +343,13 @@ REASON_WORDS: dict[str, Promise] = {
     "invalid_attribute": _("Header unclear"),
     "invalid_lookup_table": _("Lookup table unclear"),
 }
+# Why a label has no score, by the codes of `ml.cards.ages`.
+NOT_SCORED_WORDS = {
+    "not_measured_in_adults": _("not measured in adults"),
+    "not_measured_in_children": _("not measured in children"),
+    "not_measured_at_this_age": _("not measured at this age"),
+}
+
 REASON_WORDS |= {old: REASON_WORDS[new] for old, new in FORMER_REASON_CODES.items()}
 
 _PLACEHOLDER = re.compile(r"%\((\w+)\)")

@@ -388,6 +388,8 @@ def _provenance(claimed: Claimed, run: RunResult) -> dict[str, object]:
         if model_output.gate
         else None,
         "label_set": list(model_output.label_set),
+        "not_scored": dict(model_output.not_scored),
+        "age_unknown": list(model_output.age_unknown),
         "certainty": {
             score.label: score.certainty
             for score in model_output.scores

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ml.calibration import calibrated_labels
+from ml.cards.ages import Ages, is_measured_at, reason_not_measured
 from ml.gate.out_of_distribution import GateResult
 from ml.preprocessing import Geometry
 from ml.uncertainty import certainty_of
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 class Score:
     """The score of one label.
 
+    `ages` are those at which the label was measured (`ml.cards.ages`), none: any.
     `probability` is only a score unless `calibrated`. `grid` is float16 (rows,
     columns), scaled to at most 1, and empty if the model has no heat maps; `scale` is
     its largest value before scaling, a contribution to the logit. `certainty` is
@@ -35,6 +37,7 @@ class Score:
     grid: np.ndarray
     scale: float
     certainty: str = ""
+    ages: Ages = ()
 
     @property
     def contributions(self) -> np.ndarray:
@@ -47,7 +50,9 @@ class ModelOutput:
     """The scores of one image, and everything needed to reproduce them.
 
     `label_set` has the labels that the card's uncertainty does not rule out; `gate` is
-    the result of the model's gate, None if it has no gate.
+    the result of the model's gate, None if it has no gate. `not_scored` has the labels
+    without a score and the reason code of each; `age_unknown` those that have a score
+    although they were measured at some ages only, and the patient's is not known.
     """
 
     model: str
@@ -63,6 +68,8 @@ class ModelOutput:
     milliseconds: float
     label_set: tuple[str, ...] = ()
     gate: GateResult | None = None
+    not_scored: Mapping[str, str] = field(default_factory=dict)
+    age_unknown: tuple[str, ...] = ()
 
 
 def scores_of(
@@ -106,7 +113,36 @@ def scores_of(
             grid=grids[i],
             scale=float(scales[i]),
             certainty=certainty.words[i],
+            ages=card.label_ages.get(name, ()),
         )
         for i, name in enumerate(names)
     )
     return scores, certainty.label_set
+
+
+def at_age(model_output: ModelOutput, age_years: float | None) -> ModelOutput:
+    """Return the output without the labels that were not measured at an age.
+
+    The other scores stay as they are. What a softmax model gives to a label that was
+    not measured goes to no other label.
+
+    Args:
+        model_output: The output with a score for every label.
+        age_years: Age of the patient at the examination; None: not known.
+    """
+    limited = [score for score in model_output.scores if score.ages]
+    if age_years is None:
+        return replace(
+            model_output, age_unknown=tuple(score.label for score in limited)
+        )
+    not_scored = {
+        score.label: reason_not_measured(score.ages, age_years)
+        for score in limited
+        if not is_measured_at(score.ages, age_years)
+    }
+    return replace(
+        model_output,
+        scores=tuple(s for s in model_output.scores if s.label not in not_scored),
+        label_set=tuple(n for n in model_output.label_set if n not in not_scored),
+        not_scored=not_scored,
+    )

@@ -17,7 +17,7 @@ from ml.errors import ImageError, ImageRejected, MlError, ModelError
 from ml.gate.header import ImageFacts, check_header, check_image, facts_of_dataset
 from ml.images.pictures import channels_differ
 from ml.labels import is_flagged
-from ml.model_output import ModelOutput, Score
+from ml.model_output import ModelOutput, Score, at_age
 from ml.overlay import heat_scale, overlay_png
 from ml.pixels import (
     DICOM_ERRORS,
@@ -65,7 +65,8 @@ class FileResult:
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object that `predict --json` prints."""
-        scores = self.model_output.scores if self.model_output else ()
+        output = self.model_output
+        scores = output.scores if output else ()
         return {
             "path": str(self.path),
             "model": self.model,
@@ -89,7 +90,9 @@ class FileResult:
                 }
                 for score in scores
             ],
-            "label_set": list(self.model_output.label_set) if self.model_output else [],
+            "label_set": list(output.label_set) if output else [],
+            "not_scored": dict(output.not_scored) if output else {},
+            "age_unknown": list(output.age_unknown) if output else [],
             "milliseconds": round(self.milliseconds, 1),
         }
 
@@ -105,8 +108,8 @@ def read_file(model: ReadsImages, path: Path) -> FileResult:
         claimed_labels=claimed_labels(card, members=member_cards(card)),
     )
     try:
-        outcome.display = _checked_display(model, path.read_bytes())
-        outcome.model_output = model.read(outcome.display)
+        outcome.display, age_years = _checked_display(model, path.read_bytes())
+        outcome.model_output = at_age(model.read(outcome.display), age_years)
         outcome.status = "succeeded"
     except ImageRejected as error:
         outcome.status, outcome.error = "rejected", error
@@ -152,8 +155,10 @@ def write_overlay(outcome: FileResult, folder: Path, *, size: int = 1024) -> Pat
     return target
 
 
-def _checked_display(model: ReadsImages, data: bytes) -> np.ndarray:
-    """Return the display values of a file that the model may score.
+def _checked_display(
+    model: ReadsImages, data: bytes
+) -> tuple[np.ndarray, float | None]:
+    """Return the display values of a file that the model may score, and the age.
 
     Raises:
         ImageRejected: The model may not score the image.
@@ -161,17 +166,19 @@ def _checked_display(model: ReadsImages, data: bytes) -> np.ndarray:
     """
     if data[PREAMBLE_LENGTH : PREAMBLE_LENGTH + 4] == b"DICM":
         dataset = read_dataset(data)
-        _raise(check_header(model.card, _facts(dataset)))
+        facts = _facts(dataset)
+        _raise(check_header(model.card, facts))
         display, colour = display_frame(dataset), is_colour(dataset)
     else:
         picture = read_picture(data)
         colour = picture.pixels.ndim == 3 and channels_differ(
             picture.pixels, bits=picture.bits
         )
-        _raise(check_header(model.card, replace(PICTURE_FACTS, colour=colour)))
+        facts = replace(PICTURE_FACTS, colour=colour)
+        _raise(check_header(model.card, facts))
         display = picture_display(picture)
     _raise(check_image(display, colour=colour))
-    return display
+    return display, facts.age_years
 
 
 def _facts(dataset: Dataset) -> ImageFacts:

@@ -16,6 +16,7 @@ from rest_framework.request import Request
 
 from accounts.access import Action, may
 from accounts.errors import InvalidInput
+from diagnoses.messages import NOT_SCORED_WORDS
 from diagnoses.models import Finding, Prediction
 from diagnoses.uploads import TakenFile, no_file, refuse_repeated_fields
 from ml.labels import is_flagged
@@ -357,6 +358,14 @@ class PredictionSerializer(serializers.ModelSerializer):
     label_set = serializers.SerializerMethodField(
         help_text="The labels that the model does not rule out, at its stated coverage."
     )
+    not_scored = serializers.SerializerMethodField(
+        help_text="The labels without a finding, because they were not measured at the "
+        "patient's age: label, reason_code and reason of each."
+    )
+    age_unknown = serializers.SerializerMethodField(
+        help_text="The labels that were measured at some ages only and have a finding, "
+        "because the patient's age is not known."
+    )
     heatmap = serializers.SerializerMethodField()
     notice = serializers.SerializerMethodField()
     model_url = serializers.SerializerMethodField()
@@ -385,6 +394,8 @@ class PredictionSerializer(serializers.ModelSerializer):
             "milliseconds",
             "findings",
             "label_set",
+            "not_scored",
+            "age_unknown",
             "heatmap",
             "notice",
             "model_url",
@@ -403,6 +414,23 @@ class PredictionSerializer(serializers.ModelSerializer):
     def get_label_set(self, prediction: Prediction) -> list[str]:
         """Return the label set stored with the run."""
         return list(prediction.provenance.get("label_set") or ())
+
+    @extend_schema_field(serializers.ListField(child=serializers.DictField()))
+    def get_not_scored(self, prediction: Prediction) -> list[dict[str, str]]:
+        """Return the labels without a finding, each with the reason."""
+        stored = prediction.provenance.get("not_scored") or {}
+        return [
+            {
+                "label": label,
+                "reason_code": code,
+                "reason": str(NOT_SCORED_WORDS.get(code, code)),
+            }
+            for label, code in stored.items()
+        ]
+
+    def get_age_unknown(self, prediction: Prediction) -> list[str]:
+        """Return the labels whose ages could not be compared with the patient's."""
+        return list(prediction.provenance.get("age_unknown") or ())
 
     @extend_schema_field(serializers.URLField(allow_null=True))
     def get_heatmap(self, prediction: Prediction) -> str | None:

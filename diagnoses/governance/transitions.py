@@ -26,7 +26,7 @@ from accounts.models import User
 from diagnoses.governance.versions import card_of, retired_sentence
 from diagnoses.messages import FIELD_PROBLEM
 from diagnoses.models import ModelVersion, SiteAcceptance, StateChange
-from ml.cards.claims import measurement_at_chance
+from ml.cards.claims import weakness_of
 
 State = ModelVersion.State
 DEMO_REASON = "demo"
@@ -184,9 +184,8 @@ def activate_for_demo(*, only: str = "") -> list[ModelVersion]:
     """Activate the newest version of each model that nobody has decided about.
 
     Versions that left the code are left out, and imported models, of which nothing was
-    measured. So are models whose
-    card shows them to be no better than chance; those that a demo activated before are
-    retired.
+    measured. So are models whose card shows them to be no better than chance or than a
+    baseline that sees no lungs; those that a demo activated before are retired.
 
     Args:
         only: The one model to activate; without it, all.
@@ -204,7 +203,7 @@ def activate_for_demo(*, only: str = "") -> list[ModelVersion]:
         newest = max(ours.filter(name=name), key=lambda version: version.installed_at)
         if decided:
             continue
-        if measurement_at_chance(card_of(newest)):
+        if weakness_of(card_of(newest)):
             for version in versions:
                 if version.state == State.ACTIVE:
                     retire(version, decision=decision)

@@ -11,8 +11,10 @@ from django.utils.translation import gettext
 from rich.console import Console
 from rich.progress import Progress
 
-from ml.cards.card import Card, get_card
+from ml.cards.card import Card, get_card, list_cards
+from ml.cards.claims import weakness_of
 from ml.datasets.manifest import ManifestRow
+from ml.ensemble import EnsembleModel
 from ml.errors import ModelError
 from ml.evaluation.scoring import Change, refuse_nothing, score_images
 from ml.evaluation.summary import ScoredImages
@@ -25,6 +27,10 @@ def card_named(text: str, *, weights_dir: Path | None = None) -> Card:
     Raises:
         ModelError: There is no such model.
     """
+    return _named(text, None)
+
+
+def _named(text: str, weights_dir: Path | None) -> Card:
     name, _, version = text.partition("/")
     return get_card(name, version or None, weights_dir=weights_dir)
 
@@ -46,6 +52,42 @@ def load_network(card: Card) -> LoadedModel:
             params={"name": card.name},
         )
     return model
+
+
+def chest_cards(names: Sequence[str], *, weights_dir: Path) -> list[Card]:
+    """Return the cards of chest models: those named, else those that the demo uses.
+
+    Raises:
+        ModelError: There is no such model, or none at all.
+    """
+    if names:
+        return [_named(text, weights_dir) for text in names]
+    newest = {card.name: card for card in list_cards(weights_dir=weights_dir)}
+    cards = [
+        card
+        for card in newest.values()
+        if card.weights_sha256
+        and "CHEST" in card.body_parts
+        and not card.imported
+        and weakness_of(card) is None
+    ]
+    if not cards:
+        raise ModelError(
+            "No model for chest images is installed.", reason_code="no_model"
+        )
+    return cards
+
+
+def load_models(
+    cards: Sequence[Card], *, cache_dir: Path
+) -> list[LoadedModel | EnsembleModel]:
+    """Load the models of cards.
+
+    Raises:
+        ModelError: One cannot be loaded.
+    """
+    threads = settings.INFERENCE_NUM_THREADS
+    return [load_model(card, cache_dir=cache_dir, threads=threads) for card in cards]
 
 
 def add_choice_options(parser: ArgumentParser) -> None:

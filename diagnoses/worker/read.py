@@ -21,6 +21,7 @@ from django.conf import settings
 from django.db import connection
 
 from accounts.errors import ChestXError
+from diagnoses.eligibility import facts_of
 from diagnoses.governance.installation import local_weights
 from diagnoses.governance.versions import (
     Threshold,
@@ -51,7 +52,7 @@ from ml.ensemble import EnsembleModel
 from ml.errors import ImageAttributeError, ImageRejected, MlError
 from ml.gate.header import check_image
 from ml.inference import LoadedModel, load_model
-from ml.model_output import ModelOutput
+from ml.model_output import ModelOutput, at_age
 from ml.pixels import display_frame, is_colour, read_dataset
 from patients.models import Instance
 from patients.storage import local_path
@@ -260,12 +261,14 @@ def read_instance(
 def run_of(
     instance: Instance, model_output: ModelOutput, thresholds: Mapping[str, Threshold]
 ) -> RunResult:
-    """Return the output of a model for a stored image, with its inputs.
+    """Return the output of a model for the patient of a stored image, with its inputs.
 
     Only the demo command sets `Instance.synthetic`, so only its drawings are scored
     although the gate rejects them. Header values have no influence.
     """
     refused = model_output.gate is not None and model_output.gate.refused
+    if any(score.ages for score in model_output.scores):
+        model_output = at_age(model_output, facts_of(instance).age_years)
     return RunResult(
         model_output=model_output,
         thresholds=thresholds,

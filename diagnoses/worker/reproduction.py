@@ -138,7 +138,7 @@ def _compare(
     again = {score.label: score.probability for score in model_output.scores}
     if stored.keys() != again.keys():
         return Reproduction(
-            Verdict.NOT_COMPARABLE, None, gettext("The model has other labels now.")
+            Verdict.NOT_COMPARABLE, None, gettext("The model scores other labels now.")
         )
     difference = max(abs(stored[label] - again[label]) for label in stored)
     same_input = prediction.input_sha256 == model_output.input_sha256

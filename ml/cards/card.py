@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ml.cards.ages import Ages
 from ml.cards.contents import (
     CardContents,
     Precisions,
@@ -158,6 +159,12 @@ class Card:
     def age_range(self) -> tuple[float, float] | None:
         """Youngest and oldest age in years that the card allows; None: not checked."""
         return self.contents.accepts.age_years
+
+    @cached_property
+    def label_ages(self) -> Mapping[str, Ages]:
+        """The ages at which labels were measured, for the labels that have such."""
+        entries = self.contents.labels
+        return {entry.name: entry.age_years for entry in entries if entry.age_years}
 
     @property
     def gate(self) -> Gate | None:

@@ -1,4 +1,4 @@
-"""What a card claims: labels with a known accuracy, and a model better than chance.
+"""What a card claims: labels with a known accuracy, and a model good enough to use.
 
 The rules use the card's own measurements on images as they are; measurements of changed
 images do not count.
@@ -6,7 +6,8 @@ images do not count.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from ml.cards.card import Card
 from ml.cards.measurements import LabelMetrics, Measurement, Metric
@@ -43,27 +44,48 @@ def claimed_labels(card: Card, *, members: Sequence[Card] = ()) -> tuple[str, ..
     return tuple(name for name in card.label_names if _is_claimed(card, name))
 
 
-def measurement_at_chance(card: Card) -> Measurement | None:
-    """Return the measurement that shows a model to be no better than chance, or None.
+@dataclass(frozen=True)
+class Weakness:
+    """Why a demo does not use a model: its mean area under the curve in a measurement.
 
-    One mean area under the curve with its interval above chance is enough. Measurements
-    on whole images decide; a card without them is judged by the others. A card without
-    measurements shows nothing.
+    `beside_baseline`: the border-and-histogram baseline reads the images as well;
+    otherwise the model does no better than chance.
     """
-    measured = [
-        measurement
+
+    measurement: Measurement
+    metric: Metric
+    beside_baseline: bool
+
+
+def weakness_of(card: Card) -> Weakness | None:
+    """Return why a model is not good enough for a demo, or None.
+
+    Its mean area under the curve must exceed chance, and that of the
+    border-and-histogram baseline where it was compared, each with its interval. One
+    such measurement is enough. Those on whole images of one source decide; without
+    them those on whole images, then the others. A card without measurements shows
+    nothing.
+    """
+    measured = _deciding(
+        (measurement, metric)
         for measurement in card.measurements
-        if measurement.change is None and measurement.metric("mean_auc") is not None
-    ]
-    whole = [
-        measurement
-        for measurement in measured
-        if not CROPPED_DATASETS.intersection(measurement.datasets)
-    ]
-    deciding = whole or measured
-    if any(_exceeds_chance(each.metric("mean_auc")) for each in deciding):
-        return None
-    return next(iter(deciding), None)
+        if measurement.change is None and (metric := measurement.metric("mean_auc"))
+    )
+    if measured and not any(_exceeds_chance(metric) for _, metric in measured):
+        return Weakness(*measured[0], beside_baseline=False)
+    compared = [each for each in measured if each[1].baseline]
+    if compared and not any(m.baseline and m.baseline.separable for _, m in compared):
+        return Weakness(*compared[0], beside_baseline=True)
+    return None
+
+
+def _deciding(
+    measured: Iterable[tuple[Measurement, Metric]],
+) -> list[tuple[Measurement, Metric]]:
+    every = list(measured)
+    whole = [m for m in every if not CROPPED_DATASETS.intersection(m[0].datasets)]
+    within = [m for m in whole if len(m[0].datasets) == 1]
+    return within or whole or every
 
 
 def _is_claimed(card: Card, name: str) -> bool:

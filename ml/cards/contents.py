@@ -10,6 +10,7 @@ from ml.cards.ensemble_spec import Member
 from ml.cards.measurements import (
     BaselineComparison,
     ChangedImages,
+    Estimate,
     Gate,
     HeatMapMeasures,
     HeatOutsideLungs,
@@ -24,11 +25,16 @@ LARGEST_DIFFERENCE = 0.02
 
 @dataclass(frozen=True)
 class LabelEntry:
-    """A label: its name, how it is shown, and its SNOMED CT code."""
+    """A label: its name, how it is shown, and its SNOMED CT code.
+
+    `age_years`: the ages at which it was measured, as ranges of whole years with both
+    ends; it is not scored at others. No range: any age.
+    """
 
     name: str
     display: str
     snomed: str
+    age_years: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,11 +105,48 @@ class Precisions:
 
 
 @dataclass(frozen=True)
+class KeptSensitivity:
+    """The share of a label's held-out training images that its threshold calls.
+
+    `before`: the share that the threshold of the point "youden" calls.
+    """
+
+    label: str
+    positives: int
+    value: float
+    before: float
+
+
+@dataclass(frozen=True)
+class NormalsPoint:
+    """How many normals the thresholds flag, fitted for several models together.
+
+    `flagged` is the share of the images that any of `models` flags for any label that
+    it claims, `flagged_by_this_model` that of this model alone. `pneumonia` is the
+    share of held-out training images with pneumonia that any of them flags as such,
+    by data set.
+    """
+
+    share: float
+    flagged: float
+    flagged_by_this_model: float
+    dataset: str
+    licence: str
+    images: int
+    patients: int
+    models: tuple[str, ...]
+    sensitivity: tuple[KeptSensitivity, ...]
+    pneumonia: Mapping[str, float]
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Thresholds:
     """A threshold for each label, and where they come from."""
 
     values: Mapping[str, float]
     method: str = ""
+    normals: NormalsPoint | None = None
 
 
 @dataclass(frozen=True)
@@ -269,6 +312,25 @@ class Retired:
 
 
 @dataclass(frozen=True)
+class ChosenBy:
+    """Why the model is the default: its metric beside that of the runner-up.
+
+    Measured on train patients of `dataset` that no candidate learned from;
+    `difference` is the model's metric less the runner-up's on the same patients.
+    """
+
+    metric: str
+    dataset: str
+    images: int
+    patients: int
+    value: Estimate
+    runner_up: str
+    runner_up_value: float
+    difference: Estimate
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class CardContents:
     """The card of a model."""
 
@@ -289,6 +351,7 @@ class CardContents:
     limits: tuple[str, ...]
     not_measured: tuple[str, ...]
     default: bool = False
+    chosen_by: ChosenBy | None = None
     last_convolution: str | None = None
     heat_maps: bool = True
     runs_on: tuple[Literal["cpu", "gpu"], ...] = ("cpu", "gpu")

@@ -187,7 +187,8 @@ FACTS: dict[str, Facts] = {
             **CHEST_ACCEPTS,
             "ages": "Trained on children of 1 to 5 years (all pneumonia images and "
             "most Normal images) and on adults (COVID-19, Tuberculosis, Emphysema and "
-            "some Normal images). Ages between were not seen; the age is not checked.",
+            "some Normal images). Ages between were not seen. Each label is scored at "
+            "the ages of its sources only.",
         },
         intended_use=CHEST_INTENDED_USE,
         limits=(
@@ -237,7 +238,7 @@ FACTS: dict[str, Facts] = {
         accepts={
             **CHEST_ACCEPTS,
             "ages": "Tuberculosis was learned from adults; images without it from "
-            "adults and from children of 1 to 5 years. The age is not checked.",
+            "adults and from children of 1 to 5 years. Only adults are scored.",
         },
         intended_use=CHEST_INTENDED_USE,
         limits=(
@@ -267,7 +268,7 @@ FACTS: dict[str, Facts] = {
     "pneumonia-cnn": Facts(
         accepts={
             **CHEST_ACCEPTS,
-            "ages": "Trained on children of 1 to 5 years only. The age is not checked.",
+            "ages": "Trained on children of 1 to 5 years only. Others are not scored.",
         },
         intended_use=CHEST_INTENDED_USE,
         limits=(
@@ -291,7 +292,10 @@ FACTS: dict[str, Facts] = {
         ),
     ),
     "nih15-xception": Facts(
-        accepts={**CHEST_ACCEPTS, "ages": "Trained on adults, mostly."},
+        accepts={
+            **CHEST_ACCEPTS,
+            "ages": "Trained on adults, mostly. Children are not scored.",
+        },
         intended_use=CHEST_INTENDED_USE,
         limits=(
             "Goals not reached: a mean AUC of 0.68 within nih-emphysema over the "
@@ -316,7 +320,10 @@ FACTS: dict[str, Facts] = {
         measurements=NIH,
     ),
     "nih15-cnn": Facts(
-        accepts={**CHEST_ACCEPTS, "ages": "Trained on adults, mostly."},
+        accepts={
+            **CHEST_ACCEPTS,
+            "ages": "Trained on adults, mostly. Children are not scored.",
+        },
         intended_use=CHEST_INTENDED_USE,
         limits=(
             "A small network from random weights, kept as the plain comparison to "

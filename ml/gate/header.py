@@ -19,8 +19,10 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
+from ml.cards.ages import ages_text, is_measured_at
 from ml.cards.card import Card
 from ml.errors import ImageRejected
+from ml.labels import NOTHING_FOUND_LABELS
 from ml.pixels import frame_count
 from ml.preprocessing import percentiles, reduce
 from ml.views import is_lateral, view_of
@@ -205,20 +207,34 @@ def _names_another_part(card: Card, words: str) -> bool:
 
 
 def _check_age(card: Card, age_years: float | None) -> ImageRejected | None:
-    """Reject a known age that the card excludes."""
-    if card.age_range is None or age_years is None:
+    """Reject an age that the card excludes, or at which no finding was measured."""
+    if age_years is None:
         return None
-    youngest, oldest = card.age_range
-    # A person of 17 is 17 until the next birthday.
-    if youngest <= age_years < oldest + 1:
+    if card.age_range and not is_measured_at((card.age_range,), age_years):
+        youngest, oldest = card.age_range
+        return ImageRejected(
+            "The patient was %(age_years)d years old; the model reads images of "
+            "patients aged %(youngest)s to %(oldest)s years.",
+            params={
+                "age_years": int(age_years),
+                "youngest": f"{youngest:g}",
+                "oldest": f"{oldest:g}",
+            },
+            reason_code="wrong_age",
+        )
+    findings = [
+        card.label_ages.get(name, ())
+        for name in card.label_names
+        if name not in NOTHING_FOUND_LABELS
+    ]
+    if not findings or any(is_measured_at(ages, age_years) for ages in findings):
         return None
     return ImageRejected(
-        "The patient was %(age_years)d years old; the model reads images of patients "
-        "aged %(youngest)s to %(oldest)s years.",
+        "The patient was %(age_years)d years old; the findings of the model were "
+        "measured at these ages: %(ages)s years.",
         params={
             "age_years": int(age_years),
-            "youngest": f"{youngest:g}",
-            "oldest": f"{oldest:g}",
+            "ages": ages_text(sorted({each for ages in findings for each in ages})),
         },
         reason_code="wrong_age",
     )

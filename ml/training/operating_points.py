@@ -6,6 +6,7 @@ published systems use without fitting.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +18,8 @@ THRESHOLD_RANGE = (0.02, 0.9)
 # With fewer images of a kind, a fitted threshold would be chance.
 LEAST_IMAGES = 8
 DIGITS = 4
+# How many times as many normals a favoured label may flag as another one.
+RATIOS = (1, 2, 4, 8, 16, 32)
 
 
 def operating_points(
@@ -99,6 +102,53 @@ def threshold_for_sensitivity(
     wanted = np.sort(scores[positive])[::-1]
     needed = int(np.ceil(sensitivity * len(wanted) - 1e-9))
     return float(wanted[max(0, needed - 1)])
+
+
+def normals_thresholds(
+    scores: np.ndarray,
+    *,
+    share: float,
+    floors: np.ndarray,
+    favoured: np.ndarray,
+    ratio: int = 1,
+) -> np.ndarray:
+    """Return thresholds by which any label at all flags this share of normals at most.
+
+    Every label may flag the same number of normals, a favoured one `ratio` times as
+    many: the largest numbers that keep all labels together within the share.
+
+    Args:
+        scores: float (images, labels) of images without a finding.
+        share: Share of the images that may be flagged for any label, 0 to 1.
+        floors: float (labels,), below which no threshold goes.
+        favoured: bool (labels,).
+        ratio: At least 1.
+
+    Returns:
+        float (labels,); 1 for a label that may flag no image whose scores reach it.
+    """
+    images = len(scores)
+    allowed = int(share * images + 1e-9)
+    highest = np.sort(scores, axis=0)[::-1]
+
+    def cuts(flags: int) -> np.ndarray:
+        each = np.where(favoured, flags, flags // ratio)
+        # The first image that may not be flagged; rounded up, so that it is not.
+        spared = highest[np.minimum(each, images - 1), np.arange(scores.shape[1])]
+        above = (np.floor(spared * 10**DIGITS) + 1) / 10**DIGITS
+        return np.clip(above, floors, 1.0)
+
+    most = bisect_right(
+        range(1, allowed + 1),
+        allowed,
+        key=lambda flags: int((scores >= cuts(flags)).any(axis=1).sum()),
+    )
+    return cuts(most)
+
+
+def normals_name(share: float) -> str:
+    """Return the name of the operating point at a share of flagged normals."""
+    return f"normals_{100 * share:g}"
 
 
 def _sensitivity_name(share: float) -> str:

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from ml.architectures.build import build
+from ml.cards.ages import ages_of
 from ml.cards.card import write_card
-from ml.cards.contents import SCHEMA_VERSION, TrainingSource
+from ml.cards.contents import SCHEMA_VERSION, LabelEntry, TrainingSource
 from ml.cards.json_reader import as_json
 from ml.cards.texts import DATASETS, VAL_USE, facts_of
 from ml.errors import TrainingError
@@ -122,7 +123,14 @@ def _card(
         "last_convolution": "maps",
         "task": recipe.task,
         "labels": [
-            {"name": label.name, "display": label.display, "snomed": label.snomed}
+            as_json(
+                LabelEntry(
+                    label.name,
+                    label.display,
+                    label.snomed,
+                    ages_of(s.dataset for s in sources if s.label == label.name),
+                )
+            )
             for label in recipe.labels
         ],
         "accepts": dict(facts.accepts),

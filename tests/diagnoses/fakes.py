@@ -108,6 +108,7 @@ class FakeModel(LoadedModel):
                 positive=PROBABILITIES[label] >= limits[label],
                 grid=np.eye(3, dtype=np.float16),
                 scale=2.0,
+                ages=self.card.label_ages.get(label, ()),
             )
             for label in LABELS
         )

@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from diagnoses.messages import error_text
+from diagnoses.messages import NOT_SCORED_WORDS, error_text
 from ml.cards.card import Card, default_card, get_card
 from ml.ensemble import ReadsImages
 from ml.errors import ModelError
@@ -131,4 +131,8 @@ def summary(outcome: FileResult) -> str:
         f"{score.label} {score.probability:.2f}{mark}"
         for score, mark in zip(scores, marks, strict=True)
     )
-    return f"{outcome.path}: {labels}"
+    reasons = [
+        f"{label} {NOT_SCORED_WORDS[code]}"
+        for label, code in outcome.model_output.not_scored.items()
+    ]
+    return "; ".join([f"{outcome.path}: {labels}", *reasons])

@@ -32,7 +32,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--set",
             dest="named_set",
-            help=gettext("Instead: youden, sensitivity_95, original …"),
+            help=gettext("Instead: normals_10, youden, sensitivity_95, original …"),
         )
         parser.add_argument(
             "--version",

@@ -20,6 +20,7 @@ from diagnoses.pages.model.evidence import (
     shortcut_groups,
 )
 from diagnoses.pages.model.metrics import (
+    METRIC_NAMES,
     NO_VALUE,
     Cell,
     Row,
@@ -30,7 +31,7 @@ from diagnoses.pages.model.metrics import (
 from diagnoses.pages.words.signs import MODEL_STATES, NO_WEIGHTS, Sign
 from diagnoses.pages.words.times import moment_words
 from ml.cards.card import Card
-from ml.cards.claims import measurement_at_chance
+from ml.cards.claims import weakness_of
 from ml.cards.contents import TrainingSource
 
 METRICS_NOTE = _(
@@ -49,7 +50,7 @@ def card_summary(version: ModelVersion) -> dict[str, Any]:
         "state": state_sign(version),
         "retired": retired_sentence(version),
         "no_weights_reason": _no_weights_reason(version, card),
-        "at_chance": _at_chance_sentence(card),
+        "weakness": _weakness_sentence(card),
         "intended_use": card.intended_use,
         "labels": [
             label_name(label.name, display=label.display) for label in card.labels
@@ -57,22 +58,37 @@ def card_summary(version: ModelVersion) -> dict[str, Any]:
     }
 
 
-def _at_chance_sentence(card: Card) -> str:
-    """Return why the demo does not use a model that is no better than chance, or ""."""
-    measurement = measurement_at_chance(card)
-    metric = measurement.metric("mean_auc") if measurement else None
-    if measurement is None or metric is None or metric.value is None:
+def _weakness_sentence(card: Card) -> str:
+    """Return why the demo does not use a model, or ""."""
+    weakness = weakness_of(card)
+    if weakness is None:
         return ""
-    return gettext(
+    metric, baseline = weakness.metric, weakness.metric.baseline
+    values = {
+        "value": _two_digits(metric.value),
+        "low": _two_digits(metric.low),
+        "high": _two_digits(metric.high),
+        "datasets": ", ".join(weakness.measurement.datasets),
+    }
+    text = gettext(
         "No better than chance by its own card: mean AUC %(value)s (95 %% interval "
         "%(low)s to %(high)s; chance is 0.50) on %(datasets)s. The demo does not use "
         "this model."
-    ) % {
-        "value": f"{metric.value:.2f}",
-        "low": _two_digits(metric.low),
-        "high": _two_digits(metric.high),
-        "datasets": ", ".join(measurement.datasets),
-    }
+    )
+    if weakness.beside_baseline and baseline:
+        values |= {
+            "baseline": _two_digits(baseline.value),
+            "lead": _two_digits(baseline.lead.value),
+            "low": _two_digits(baseline.lead.low),
+            "high": _two_digits(baseline.lead.high),
+        }
+        text = gettext(
+            "By its own card no better than the border-and-histogram baseline, which "
+            "sees no lungs: mean AUC %(value)s on %(datasets)s, that of the baseline "
+            "%(baseline)s, lead %(lead)s (95 %% interval %(low)s to %(high)s). The "
+            "demo does not use this model."
+        )
+    return text % values
 
 
 def _two_digits(value: float | None) -> str:
@@ -118,9 +134,9 @@ def card_page(
         "version": version.version,
         "state": state_sign(version),
         "no_weights_reason": _no_weights_reason(version, card),
-        "at_chance": _at_chance_sentence(card),
         "retired": retired_sentence(version),
         "successors": _successors(version),
+        "weakness": _weakness_sentence(card),
         "claims": _claims_sentence(version, card),
         "versions": _links_to(versions, shown=version),
         "intended_use": card.intended_use,
@@ -143,8 +159,10 @@ def card_page(
             if has_curves
             else ""
         ),
+        "chosen_by": _chosen_by_sentence(card),
         "label_rows": _threshold_rows(card, thresholds),
         "thresholds_note": _thresholds_note(card, thresholds),
+        "normals": _normals_lines(card, thresholds),
         "facts": _facts(version, card),
     }
 
@@ -193,6 +211,68 @@ def _thresholds_note(card: Card, thresholds: Mapping[str, float]) -> str:
         "set here, see below; the metrics of the card were measured at its own "
         "thresholds"
     )
+
+
+def _normals_lines(card: Card, thresholds: Mapping[str, float]) -> list[str]:
+    """Return what the card's thresholds flag and keep, if they are in force."""
+    normals = card.contents.thresholds.normals
+    if normals is None or dict(thresholds) != dict(card.thresholds):
+        return []
+    flagged = gettext(
+        "Of %(images)d normal training images (%(dataset)s) any of %(models)s flags "
+        "%(flagged)s, this model %(own)s."
+    ) % {
+        "images": normals.images,
+        "dataset": normals.dataset,
+        "models": ", ".join(normals.models),
+        "flagged": _percent(normals.flagged),
+        "own": _percent(normals.flagged_by_this_model),
+    }
+    displays = {label.name: label.display for label in card.labels}
+    return [
+        flagged,
+        *(
+            gettext(
+                "%(label)s: calls %(value)s of %(positives)d held-out training images "
+                "with it; the point youden %(before)s."
+            )
+            % {
+                "label": label_name(kept.label, display=displays[kept.label]),
+                "value": _percent(kept.value),
+                "positives": kept.positives,
+                "before": _percent(kept.before),
+            }
+            for kept in normals.sensitivity
+        ),
+    ]
+
+
+def _percent(share: float) -> str:
+    return gettext("%(percent)s %%") % {"percent": f"{100 * share:.1f}"}
+
+
+def _chosen_by_sentence(card: Card) -> str:
+    """Return why the model is the default, or ""."""
+    chosen_by = card.contents.chosen_by
+    if chosen_by is None:
+        return ""
+    return gettext(
+        "The default model. %(metric)s %(value)s on %(images)d held-out training "
+        "images of %(patients)d patients (%(dataset)s); the runner-up %(runner_up)s "
+        "reached %(other)s, difference %(difference)s (95 %% interval %(low)s to "
+        "%(high)s)."
+    ) % {
+        "metric": METRIC_NAMES[chosen_by.metric],
+        "value": _two_digits(chosen_by.value.value),
+        "images": chosen_by.images,
+        "patients": chosen_by.patients,
+        "dataset": chosen_by.dataset,
+        "runner_up": chosen_by.runner_up,
+        "other": _two_digits(chosen_by.runner_up_value),
+        "difference": _two_digits(chosen_by.difference.value),
+        "low": _two_digits(chosen_by.difference.low),
+        "high": _two_digits(chosen_by.difference.high),
+    }
 
 
 def threshold_words(value: float) -> str:

@@ -26,6 +26,7 @@ from diagnoses.pages.words.findings import (
     in_reading_order,
 )
 from diagnoses.pages.words.signs import Sign, status_sign
+from ml.cards.ages import Ages
 from patients.models import Instance
 
 _Status = Prediction.Status
@@ -60,6 +61,8 @@ class ModelOutput:
     findings: Sequence[FindingLine] = ()
     provenance: str = ""
     certainty: str = ""
+    not_scored: Sequence[str] = ()
+    age_note: str = ""
     gate_note: str = ""
     heading: Promise | str = ""
     sentence: str = ""
@@ -70,9 +73,13 @@ class ModelOutput:
 
 @dataclass(frozen=True)
 class _CardTexts:
-    """What a card adds: its names of the labels, and the ages in its training data."""
+    """What a card adds: its names of the labels, and the ages in its training data.
+
+    `label_ages`: the ages at which a label was measured, where these are limited.
+    """
 
     displays: Mapping[str, str] = field(default_factory=dict)
+    label_ages: Mapping[str, Ages] = field(default_factory=dict)
     ages: str = ""
 
 
@@ -177,7 +184,9 @@ def _card_texts_of(runs: Sequence[Prediction]) -> dict[UUID | None, _CardTexts]:
     ).values_list("pk", F("card__labels"), F("card__accepts__ages"))
     return {
         key: _CardTexts(
-            {label["name"]: label["display"] for label in labels or ()}, ages or ""
+            {label["name"]: label["display"] for label in labels or ()},
+            {label["name"]: label.get("age_years", ()) for label in labels or ()},
+            ages or "",
         )
         for key, labels, ages in rows
     }
@@ -239,6 +248,8 @@ def _model_output(
         ],
         provenance=_provenance(run, texts) if findings else "",
         certainty=certainty.sentence(texts.displays),
+        not_scored=certainty.not_scored_lines(texts.displays),
+        age_note=certainty.age_sentence(texts.displays, texts.label_ages),
         gate_note=gate_note,
         heading=_HEADINGS.get(_Status(run.status), ""),
         sentence=_sentence(run),

@@ -226,3 +226,49 @@ def test_a_refused_form_keeps_what_was_typed_with_the_error_beside_the_field(
     beside = page.split(f'name="{field}"')[1].split("</label>")[0]
     assert 'class="errors"' in beside
     assert not OperatingPoint.objects.filter(value__gt=1).exists()
+
+
+def test_the_page_says_what_the_thresholds_flag_and_why_the_model_is_the_default() -> (
+    None
+):
+    card = card_json()
+    card["schema_version"] = 2
+    card.pop("metrics")
+    card["measurements"] = []
+    card["thresholds"]["normals"] = {
+        "share": 0.1,
+        "flagged": 0.098,
+        "flagged_by_this_model": 0.042,
+        "dataset": "rsna-normal",
+        "licence": "research",
+        "images": 1274,
+        "patients": 1274,
+        "models": ["one 1.0.0", "two 1.0.0"],
+        "sensitivity": [
+            {
+                "label": "Bacterial pneumonia",
+                "positives": 193,
+                "value": 0.91,
+                "before": 0.95,
+            }
+        ],
+        "pneumonia": {"kermany": 0.91},
+        "command": [],
+    }
+    card["chosen_by"] = {
+        "metric": "balanced_accuracy",
+        "dataset": "kermany",
+        "images": 370,
+        "patients": 201,
+        "value": {"value": 0.85, "low": 0.81, "high": 0.88},
+        "runner_up": "two 1.0.0",
+        "runner_up_value": 0.83,
+        "difference": {"value": 0.02, "low": -0.01, "high": 0.05},
+        "command": [],
+    }
+    ModelVersionFactory(card=card)
+    page = html(person(Role.DATA_SCIENTIST), "/models/chestx6-resnet50/")
+    assert "any of one 1.0.0, two 1.0.0 flags 9.8 %, this model 4.2 %" in page
+    assert "calls 91.0 % of 193 held-out training images" in page
+    assert "the runner-up two 1.0.0 reached 0.83" in page
+    assert "difference 0.02 (95 % interval -0.01 to 0.05)" in page

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ml.cards.card import list_cards
-from ml.cards.claims import claimed_labels, measurement_at_chance
+from ml.cards.claims import claimed_labels, weakness_of
 
 FILE = Path(__file__).with_suffix(".json")
 
@@ -23,7 +23,7 @@ def shipped_claims() -> dict[str, Any]:
             "claimed_labels": list(
                 claimed_labels(card, members=[cards[m.name] for m in card.members])
             ),
-            "at_chance": measurement_at_chance(card) is not None,
+            "weak": weakness_of(card) is not None,
         }
         for name, card in cards.items()
     }

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ml.cards.card import default_card, list_cards
-from ml.cards.claims import claimed_labels, measurement_at_chance
+from ml.cards.claims import claimed_labels, weakness_of
 from ml.cards.measurements import (
     BaselineValue,
     Estimate,
@@ -36,6 +36,7 @@ def measured(
     *,
     low: float = 0.8,
     baseline: BaselineValue | None = None,
+    model_baseline: BaselineValue | None = None,
     enough: bool = True,
     datasets: tuple[str, ...] = ("kermany",),
     change: str | None = None,
@@ -48,7 +49,7 @@ def measured(
         images=100,
         patients=100,
         command=(),
-        metrics=(Metric("mean_auc", 0.9, low, 0.95),),
+        metrics=(Metric("mean_auc", 0.9, low, 0.95, baseline=model_baseline),),
         change=change,
         labels=(LabelMetrics("Pneumonia", (auc,), claimed=enough),),
     )
@@ -83,16 +84,44 @@ def test_an_accuracy_is_claimed_where_it_is_shown_within_or_beyond_the_source(
         ([measured(low=0.5)], True),
         ([measured(low=0.43), measured(low=0.6)], False),
         ([measured(low=0.43), measured(low=0.6, datasets=("nih-emphysema",))], True),
+        ([measured(low=0.43), measured(low=0.6, datasets=("nih", "tb"))], True),
         ([measured(low=0.43), measured(low=0.6, change="cropped")], True),
         ([measured(low=0.6, datasets=("nih", "nih-emphysema"))], False),
         ([], False),
     ],
 )
-def test_a_model_is_at_chance_if_no_measurement_of_whole_images_exceeds_it(
+def test_a_model_is_at_chance_if_no_measurement_of_a_whole_source_exceeds_it(
     measurements: list[Measurement], at_chance: bool
 ) -> None:
     card: Any = ACard(tuple(measurements))
-    assert (measurement_at_chance(card) is not None) == at_chance
+    weakness = weakness_of(card)
+    assert (weakness is not None) == at_chance
+    assert weakness is None or not weakness.beside_baseline
+
+
+@pytest.mark.parametrize(
+    ("measurements", "weak"),
+    [
+        ([measured(model_baseline=AS_GOOD)], True),
+        ([measured(model_baseline=BASELINE)], False),
+        ([measured(model_baseline=AS_GOOD), measured(model_baseline=BASELINE)], False),
+        ([measured(model_baseline=AS_GOOD), measured()], True),
+        (
+            [
+                measured(model_baseline=AS_GOOD),
+                measured(model_baseline=BASELINE, datasets=("kermany", "tb")),
+            ],
+            True,
+        ),
+    ],
+)
+def test_a_model_is_weak_if_the_baseline_reads_every_whole_source_as_well(
+    measurements: list[Measurement], weak: bool
+) -> None:
+    card: Any = ACard(tuple(measurements))
+    weakness = weakness_of(card)
+    assert (weakness is not None) == weak
+    assert weakness is None or weakness.beside_baseline
 
 
 def test_the_shipped_cards_claim_what_was_read_before() -> None:
@@ -104,4 +133,4 @@ def test_one_shipped_model_is_the_default_and_claims_an_accuracy() -> None:
     defaults = {card.name for card in list_cards() if card.contents.default}
     assert defaults == {default_card().name}
     assert claimed_labels(default_card())
-    assert measurement_at_chance(default_card()) is None
+    assert weakness_of(default_card()) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -166,6 +167,33 @@ def test_a_known_age_that_the_card_excludes_is_rejected(
     adults = with_accepts(plain_card, age_years=[18, 90])
     assert reason(adults, age_years=age_years) == code
     assert reason(adults, age_years=age_years, picture=True) == code
+
+
+def with_label_ages(card: Card, ages: Mapping[str, list[list[int]]]) -> Card:
+    """Return a card whose labels were measured at certain ages."""
+    labels = [
+        {**label, "age_years": ages.get(label["name"], [])}
+        for label in card.raw["labels"]
+    ]
+    return parse_card({**card.raw, "labels": labels}, folder=card.weights_file.parent)
+
+
+@pytest.mark.parametrize(
+    ("other", "age_years", "code"),
+    [
+        ([[1, 5]], 40.0, "wrong_age"),
+        ([[1, 5]], 4.0, None),
+        ([[1, 5]], None, None),
+        ([[18, 120]], 40.0, None),
+        ([], 40.0, None),
+    ],
+)
+def test_an_age_at_which_no_finding_was_measured_is_rejected(
+    plain_card: Card, other: list[list[int]], age_years: float | None, code: str | None
+) -> None:
+    ages = {"Bacterial pneumonia": [[1, 5]], "Viral pneumonia": other}
+    card = with_label_ages(plain_card, ages)
+    assert reason(card, age_years=age_years) == code
 
 
 def test_a_card_without_ages_accepts_every_age(plain_card: Card) -> None:
