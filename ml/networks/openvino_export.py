@@ -59,7 +59,7 @@ def _export_in_child(card: Card, weights: Path, folder: Path) -> None:
     arguments = [
         f"--weights={weights.resolve()}",
         f"--architecture={card.architecture}",
-        f"--classes={len(card.labels)}",
+        f"--classes={card.network_outputs or 0}",
         f"--channels={card.input_channels}",
         f"--out={folder.resolve()}",
     ]
@@ -83,7 +83,12 @@ def _export_in_child(card: Card, weights: Path, folder: Path) -> None:
 
 
 def export(
-    weights: Path, *, architecture: str, classes: int, channels: int, folder: Path
+    weights: Path,
+    *,
+    architecture: str,
+    classes: int | None,
+    channels: int,
+    folder: Path,
 ) -> None:
     """Write the graph with the outputs (logits, maps), and the head as its own file.
 
@@ -125,7 +130,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--architecture", required=True)
-    parser.add_argument("--classes", type=int, required=True)
+    parser.add_argument("--classes", type=int, required=True, help="0: as the file has")
     parser.add_argument("--channels", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--parent", type=int, required=True)
@@ -134,7 +139,7 @@ def main() -> None:
     export(
         arguments.weights,
         architecture=arguments.architecture,
-        classes=arguments.classes,
+        classes=arguments.classes or None,
         channels=arguments.channels,
         folder=arguments.out,
     )
