@@ -147,7 +147,7 @@ class Card:
 
     @property
     def network_outputs(self) -> int | None:
-        """Logits of the network in the weights file; None: a head knows its own only."""
+        """Logits of the network in the weights file; None: a head does not know."""
         return None if self.backbone else len(self.labels)
 
     @property
