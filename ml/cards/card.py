@@ -430,7 +430,7 @@ def _check(card: Card, named: str) -> None:
 def _is_head(backbone: Backbone, *, labels: int) -> bool:
     begin, end = backbone.columns
     names = (backbone.name, backbone.version)
-    plain = all(part == Path(part).name and part[0] != "." for part in names)
+    plain = all(part == Path(part).name and part[:1] not in ("", ".") for part in names)
     return plain and begin >= 0 and end - begin == labels
 
 
