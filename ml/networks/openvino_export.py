@@ -19,8 +19,11 @@ from ml.networks.head_layers import head_of_network
 from ml.networks.weights_file import network_of_file
 
 # Increase it when the exported graph changes; then graphs of older code are not used.
-EXPORT_VERSION = "2"
+EXPORT_VERSION = "3"
 EXPORT_TIMEOUT_S = 300
+# Side of the image with which a network of any size is exported; runners reshape it.
+# Keras takes a side of 1, which is less than a kernel of a network that pads itself.
+TRACED_SIDE = 64
 GRAPH_NAME = "graph.xml"
 HEAD_NAME = "head.npz"
 
@@ -97,7 +100,15 @@ def export(
     network = network_of_file(
         weights, architecture=architecture, classes=classes, channels=channels
     )
-    network.export(str(folder / GRAPH_NAME), format="openvino", verbose=False)
+    import keras
+
+    shape = (1, *(side or TRACED_SIDE for side in network.inputs[0].shape[1:]))
+    network.export(
+        str(folder / GRAPH_NAME),
+        format="openvino",
+        verbose=False,
+        input_signature=[keras.InputSpec(shape=shape, dtype="float32")],
+    )
     if len(network.outputs) > 1:
         head_of_network(network).save(folder / HEAD_NAME)
 
