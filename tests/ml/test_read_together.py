@@ -83,8 +83,7 @@ def heads_on(
     runner: CountingRunner, gate: CountingGate | None = None
 ) -> list[LoadedModel]:
     return [
-        LoadedModel(card, runner, sha256=SHA256, gate=gate)  # type: ignore[arg-type]
-        for card in (THREE, ONE)
+        LoadedModel(card, runner, sha256=SHA256, gate=gate) for card in (THREE, ONE)
     ]
 
 

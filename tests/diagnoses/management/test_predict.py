@@ -113,13 +113,13 @@ def test_all_heads_of_the_default_model_read_a_file_in_one_pass(
 ) -> None:
     use_tiny_model(monkeypatch, shared_weights_dir)
     passes: list[int] = []
-    run = ml.inference.OpenVinoRunner.run  # type: ignore[attr-defined]
+    run = ml.inference.OpenVinoRunner.run
 
     def counted(runner: Any, image: np.ndarray) -> Any:
         passes.append(id(runner))
         return run(runner, image)
 
-    monkeypatch.setattr(ml.inference.OpenVinoRunner, "run", counted)  # type: ignore[attr-defined]
+    monkeypatch.setattr(ml.inference.OpenVinoRunner, "run", counted)
     call_command("predict", str(files["image.png"]), "--json")
     assert len(passes) == 1
     [line] = lines_of(capsys)
