@@ -241,7 +241,6 @@ FACTS: dict[str, Facts] = {
             "Tuberculosis and COVID-19 in children; pneumonia in adults with a "
             "confirmed cause.",
         ),
-        default=True,
         measurements=(
             PlannedMeasurement(
                 "val_kermany", ("kermany",), baseline=True, pair=BACTERIAL_AGAINST_VIRAL
