@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -29,21 +29,43 @@ from ml.runners.keras_runner import KerasRunner
 from ml.runners.onnx_runner import OnnxRunner
 from ml.runners.openvino_runner import OpenVinoRunner
 from ml.runners.runner import PRECISIONS, Runner
+from ml.runners.sharing import ColumnsRunner, shared
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """One pass of a network: its input, all its outputs, and what computed them."""
+
+    runner: Runner
+    geometry: Geometry
+    image: np.ndarray
+    input_sha256: str
+    logits: np.ndarray
+    maps: np.ndarray
 
 
 class LoadedModel:
-    """A model that is ready to score images: card, runner and gate."""
+    """A model that is ready to score images: card, network and gate.
+
+    `network` computes the logits of every head of the weights file, `runner` those of
+    this model only.
+    """
 
     def __init__(
         self,
         card: Card,
-        runner: Runner,
+        network: Runner,
         *,
         sha256: str,
         gate: FeatureGate | None = None,
     ) -> None:
         self.card = card
-        self.runner = runner
+        self.network = network
+        self.runner = network
+        self._columns = slice(None)
+        if card.backbone:
+            self.runner = ColumnsRunner(network, card.backbone.columns)
+            self._columns = slice(*card.backbone.columns)
         self.weights_sha256 = sha256
         self.gate = gate
 
@@ -68,14 +90,12 @@ class LoadedModel:
         Raises:
             ImageRejected: The gate of the model rejects the image.
         """
-        began = time.perf_counter()
-        image, geometry = self.prepared(display)
-        outputs = self.runner.run(image)
-        model_output = self._model_output(
-            image, geometry, outputs, thresholds=thresholds, apply_gate=apply_gate
+        [output] = read_together(
+            [self], display, thresholds=[thresholds], apply_gate=apply_gate
         )
-        milliseconds = (time.perf_counter() - began) * 1000.0
-        return replace(model_output, milliseconds=milliseconds)
+        if isinstance(output, ImageRejected):
+            raise output
+        return output
 
     def read_many(
         self,
@@ -95,27 +115,12 @@ class LoadedModel:
             return []
         prepared = [self.prepared(display) for display in displays]
         images = np.stack([image for image, _ in prepared])
-        logits, maps = self.runner.run_many(images)
-        results: list[ModelOutput | ImageRejected] = []
+        logits, maps = self.network.run_many(images)
+        outputs: list[ModelOutput | ImageRejected] = []
         for i, (image, geometry) in enumerate(prepared):
-            outputs = logits[i], maps[i]
-            try:
-                results.append(
-                    self._model_output(
-                        image,
-                        geometry,
-                        outputs,
-                        thresholds=thresholds,
-                        apply_gate=apply_gate,
-                    )
-                )
-            except ImageRejected as rejection:
-                results.append(rejection)
-        share = (time.perf_counter() - began) * 1000.0 / len(displays)
-        return [
-            replace(each, milliseconds=share) if isinstance(each, ModelOutput) else each
-            for each in results
-        ]
+            passed = _passed(self.network, geometry, image, logits[i], maps[i])
+            outputs += _outputs_of([self], passed, [thresholds], apply_gate=apply_gate)
+        return _timed(outputs, since=began)
 
     def prepared(self, display: np.ndarray) -> tuple[np.ndarray, Geometry]:
         """Return the network input for an image, and the geometry of its crop."""
@@ -126,18 +131,15 @@ class LoadedModel:
             scaling=self.card.scaling,
         )
 
-    def _model_output(
+    def output_of(
         self,
-        image: np.ndarray,
-        geometry: Geometry,
-        outputs: tuple[np.ndarray, np.ndarray],
+        passed: _Pass,
         *,
         thresholds: Mapping[str, float] | None,
-        apply_gate: bool,
+        gate: GateResult | None,
     ) -> ModelOutput:
-        """Turn the outputs of the network into scores; milliseconds are still 0."""
-        logits, maps = outputs
-        gate = self._check_gate(maps, image, apply_gate=apply_gate)
+        """Turn a pass of the network into scores; milliseconds are still 0."""
+        logits = passed.logits[self._columns]
         probability = probabilities(
             logits,
             task=self.card.task,
@@ -147,7 +149,7 @@ class LoadedModel:
         if self.runner.head is None:
             grids, scales = gradcam.no_grids(len(logits))
         else:
-            grids, scales = gradcam.grids(maps, self.runner.head)
+            grids, scales = gradcam.grids(passed.maps, self.runner.head)
         scores, label_set = scores_of(
             self.card,
             probability,
@@ -160,31 +162,109 @@ class LoadedModel:
             version=self.card.version,
             weights_sha256=self.weights_sha256,
             preprocessing_version=PREPROCESSING_VERSION,
-            backend=self.runner.backend,
-            precision=self.runner.precision,
-            library_versions=self.runner.library_versions,
-            input_sha256=hashlib.sha256(image.tobytes()).hexdigest(),
-            geometry=geometry,
+            backend=passed.runner.backend,
+            precision=passed.runner.precision,
+            library_versions=passed.runner.library_versions,
+            input_sha256=passed.input_sha256,
+            geometry=passed.geometry,
             scores=scores,
             label_set=label_set,
             milliseconds=0.0,
             gate=gate,
         )
 
-    def _check_gate(
-        self, maps: np.ndarray, image: np.ndarray, *, apply_gate: bool
-    ) -> GateResult | None:
-        """Return the gate result, None for a model without a gate.
 
-        Raises:
-            ImageRejected: The gate rejects the image, and `apply_gate` is set.
-        """
-        if self.gate is None:
-            return None
-        result = replace(self.gate.judge(maps, image), applied=apply_gate)
-        if result.refused and apply_gate:
-            raise result.rejection()
-        return result
+def read_together(
+    models: Sequence[LoadedModel],
+    display: np.ndarray,
+    *,
+    thresholds: Sequence[Mapping[str, float] | None],
+    apply_gate: bool = True,
+) -> list[ModelOutput | ImageRejected]:
+    """Score an image with the heads of one network, in one pass; see `read`.
+
+    Args:
+        models: Models with the same weights and input.
+        display: uint16 (H, W), as `ml.pixels.display_frame` gives it.
+        thresholds: For each model, label to threshold; the card's where one is missing.
+        apply_gate: Whether the gates may reject the image.
+
+    Returns:
+        For each model its output, or the rejection by its gate. The milliseconds of
+        each are its share of the total.
+
+    Raises:
+        ModelError: The models do not share weights and input.
+    """
+    began = time.perf_counter()
+    if not models:
+        return []
+    _refuse_several_networks(models)
+    network = models[0].network
+    image, geometry = models[0].prepared(display)
+    passed = _passed(network, geometry, image, *network.run(image))
+    outputs = _outputs_of(models, passed, thresholds, apply_gate=apply_gate)
+    return _timed(outputs, since=began)
+
+
+def _refuse_several_networks(models: Sequence[LoadedModel]) -> None:
+    first = models[0]
+    for other in models[1:]:
+        if _reads(other) != _reads(first):
+            raise ModelError(
+                "%(first)s and %(other)s do not share weights and input, so one pass "
+                "cannot serve both.",
+                params={"first": first.card.name, "other": other.card.name},
+            )
+
+
+def _reads(model: LoadedModel) -> tuple[object, ...]:
+    """Return what decides the outputs of a model's network for an image."""
+    card = model.card
+    return model.weights_sha256, card.input_size, card.input_channels, card.scaling
+
+
+def _passed(
+    network: Runner,
+    geometry: Geometry,
+    image: np.ndarray,
+    logits: np.ndarray,
+    maps: np.ndarray,
+) -> _Pass:
+    sha256 = hashlib.sha256(image.tobytes()).hexdigest()
+    return _Pass(network, geometry, image, sha256, logits, maps)
+
+
+def _outputs_of(
+    models: Sequence[LoadedModel],
+    passed: _Pass,
+    thresholds: Sequence[Mapping[str, float] | None],
+    *,
+    apply_gate: bool,
+) -> list[ModelOutput | ImageRejected]:
+    """Return the output of each model; a gate that several share judges once."""
+    judged: dict[int, GateResult | None] = {id(None): None}
+    outputs: list[ModelOutput | ImageRejected] = []
+    for model, own in zip(models, thresholds, strict=True):
+        if model.gate is not None and id(model.gate) not in judged:
+            judgement = model.gate.judge(passed.maps, passed.image)
+            judged[id(model.gate)] = replace(judgement, applied=apply_gate)
+        result = judged[id(model.gate)]
+        if result is not None and result.refused and apply_gate:
+            outputs.append(result.rejection())
+        else:
+            outputs.append(model.output_of(passed, thresholds=own, gate=result))
+    return outputs
+
+
+def _timed(
+    outputs: Sequence[ModelOutput | ImageRejected], *, since: float
+) -> list[ModelOutput | ImageRejected]:
+    share = (time.perf_counter() - since) * 1000.0 / len(outputs)
+    return [
+        replace(each, milliseconds=share) if isinstance(each, ModelOutput) else each
+        for each in outputs
+    ]
 
 
 def load_model(
@@ -197,6 +277,8 @@ def load_model(
     precision: str = "float32",
 ) -> LoadedModel | EnsembleModel:
     """Load a model, and check that its weights and gate match its card.
+
+    Heads of one backbone share what runs it, and their gate, within a process.
 
     Args:
         card: The model's card; the members of an ensemble are found beside it.
@@ -228,24 +310,32 @@ def load_model(
         return load_ensemble(card, load_member)
     weights = weights_path or card.weights_file
     sha256 = verify(card, weights)
-    if runner == "openvino":
-        ready: Runner = OpenVinoRunner(
-            card,
-            weights,
-            sha256=sha256,
-            cache_dir=cache_dir,
-            threads=threads,
-            precision=precision,
-        )
-    elif runner == "onnxruntime":
-        ready = OnnxRunner(
-            card, weights, sha256=sha256, cache_dir=cache_dir, threads=threads
-        )
-    elif runner == "keras":
-        ready = KerasRunner(card, weights, precision=precision)
-    else:
+
+    def make() -> Runner:
+        if runner == "openvino":
+            return OpenVinoRunner(
+                card,
+                weights,
+                sha256=sha256,
+                cache_dir=cache_dir,
+                threads=threads,
+                precision=precision,
+            )
+        if runner == "onnxruntime":
+            return OnnxRunner(
+                card, weights, sha256=sha256, cache_dir=cache_dir, threads=threads
+            )
+        if runner == "keras":
+            return KerasRunner(card, weights, precision=precision)
         raise ModelError(
             "There is no runner %(runner)s. Known: openvino, onnxruntime, keras.",
             params={"runner": runner},
         )
-    return LoadedModel(card, ready, sha256=sha256, gate=load_gate(card))
+
+    if card.backbone is None:
+        return LoadedModel(card, make(), sha256=sha256, gate=load_gate(card))
+    key = (sha256, card.input_size, runner, precision, threads, cache_dir)
+    gate_key = ("gate", card.gate and (card.gate.sha256, card.gate.threshold))
+    network = shared(key, make)
+    gate = shared(gate_key, lambda: load_gate(card)) if card.gate else None
+    return LoadedModel(card, network, sha256=sha256, gate=gate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ from pydicom.dataset import Dataset
 
 from ml.cards.card import member_cards
 from ml.cards.claims import claimed_labels
-from ml.ensemble import ReadsImages
+from ml.ensemble import EnsembleModel
 from ml.errors import ImageError, ImageRejected, MlError, ModelError
 from ml.gate.header import ImageFacts, check_header, check_image, facts_of_dataset
 from ml.images.pictures import channels_differ
+from ml.inference import LoadedModel, read_together
 from ml.labels import is_flagged
 from ml.model_output import ModelOutput, Score, at_age
 from ml.overlay import heat_scale, overlay_png
@@ -28,6 +30,8 @@ from ml.pixels import (
     read_dataset,
     read_picture,
 )
+
+Model = LoadedModel | EnsembleModel
 
 PICTURE_FACTS = ImageFacts(
     modality="",
@@ -42,9 +46,10 @@ PICTURE_FACTS = ImageFacts(
 
 @dataclass
 class FileResult:
-    """Result of one file: succeeded, rejected or failed.
+    """Result of one file with one model: succeeded, rejected or failed.
 
     `error` says why a file was not scored, in English; the caller translates it.
+    `milliseconds` is the time of the whole file, whatever the number of models.
     """
 
     path: Path
@@ -97,36 +102,92 @@ class FileResult:
         }
 
 
-def read_file(model: ReadsImages, path: Path) -> FileResult:
-    """Score a DICOM file or picture; errors are reported in the result."""
+def read_file(models: Sequence[Model], path: Path) -> list[FileResult]:
+    """Score a DICOM file or picture with a model, or with heads of one network.
+
+    Errors are reported in the results, one for each model; heads share one pass.
+    """
     began = time.perf_counter()
-    card = model.card
-    outcome = FileResult(
-        path=path,
-        model=card.name,
-        version=card.version,
-        claimed_labels=claimed_labels(card, members=member_cards(card)),
-    )
+    outcomes = [
+        FileResult(
+            path=path,
+            model=model.card.name,
+            version=model.card.version,
+            claimed_labels=claimed_labels(model.card, members=member_cards(model.card)),
+        )
+        for model in models
+    ]
     try:
-        outcome.display, age_years = _checked_display(model, path.read_bytes())
-        outcome.model_output = at_age(model.read(outcome.display), age_years)
-        outcome.status = "succeeded"
-    except ImageRejected as error:
-        outcome.status, outcome.error = "rejected", error
+        _read_into(outcomes, models, path.read_bytes())
     except MlError as error:
-        outcome.error = error
+        _fail(outcomes, error)
     except OSError as error:
-        outcome.error = ImageError(
+        unreadable = ImageError(
             "The file cannot be read: %(error)s.",
             params={"error": error.strerror or str(error)},
             reason_code="unreadable_file",
         )
-    outcome.milliseconds = (time.perf_counter() - began) * 1000.0
-    return outcome
+        _fail(outcomes, unreadable)
+    milliseconds = (time.perf_counter() - began) * 1000.0
+    for outcome in outcomes:
+        outcome.milliseconds = milliseconds
+    return outcomes
 
 
-def write_overlay(outcome: FileResult, folder: Path, *, size: int = 1024) -> Path:
+def _fail(outcomes: Iterable[FileResult], error: MlError) -> None:
+    for outcome in outcomes:
+        if outcome.error is None:
+            outcome.error = error
+            outcome.status = (
+                "rejected" if isinstance(error, ImageRejected) else "failed"
+            )
+
+
+def _read_into(
+    outcomes: Sequence[FileResult], models: Sequence[Model], data: bytes
+) -> None:
+    """Score a file with the models that its header allows; fill their results."""
+    opened = _opened(data)
+    reading: list[tuple[FileResult, Model]] = []
+    for outcome, model in zip(outcomes, models, strict=True):
+        if rejection := check_header(model.card, opened.facts):
+            _fail([outcome], rejection)
+        else:
+            reading.append((outcome, model))
+    if not reading:
+        return
+    display, colour = opened.pixels()
+    if rejection := check_image(display, colour=colour):
+        raise rejection
+    outputs = _outputs([model for _, model in reading], display)
+    for (outcome, _), output in zip(reading, outputs, strict=True):
+        outcome.display = display
+        if isinstance(output, ImageRejected):
+            _fail([outcome], output)
+        else:
+            outcome.model_output = at_age(output, opened.facts.age_years)
+            outcome.status = "succeeded"
+
+
+def _outputs(
+    models: Sequence[Model], display: np.ndarray
+) -> list[ModelOutput | ImageRejected]:
+    networks = [model for model in models if isinstance(model, LoadedModel)]
+    if len(networks) == len(models):
+        return read_together(networks, display, thresholds=[None] * len(networks))
+    return [model.read(display) for model in models]
+
+
+def write_overlay(
+    outcome: FileResult,
+    folder: Path,
+    *,
+    size: int = 1024,
+    names_model: bool = False,
+) -> Path:
     """Write the image with the heat map of its highest score; return the PNG's path.
+
+    `names_model` puts the name of the model into that of the file.
 
     Raises:
         ValueError: The file was not scored.
@@ -142,7 +203,8 @@ def write_overlay(outcome: FileResult, folder: Path, *, size: int = 1024) -> Pat
         )
     folder.mkdir(parents=True, exist_ok=True)
     label = best.label.lower().replace(" ", "-")
-    target = _free_name(folder, f"{outcome.path.stem}.{label}")
+    part = f"{outcome.model}.{label}" if names_model else label
+    target = _free_name(folder, f"{outcome.path.stem}.{part}")
     scores = outcome.model_output.scores
     png = overlay_png(
         outcome.display,
@@ -155,30 +217,36 @@ def write_overlay(outcome: FileResult, folder: Path, *, size: int = 1024) -> Pat
     return target
 
 
-def _checked_display(
-    model: ReadsImages, data: bytes
-) -> tuple[np.ndarray, float | None]:
-    """Return the display values of a file that the model may score, and the age.
+@dataclass(frozen=True)
+class _Opened:
+    """A file whose header is read: its facts, and what decodes its pixels.
+
+    `pixels` returns the display values, uint16 (H, W), and whether they show colour.
+    """
+
+    facts: ImageFacts
+    pixels: Callable[[], tuple[np.ndarray, bool]]
+
+
+def _opened(data: bytes) -> _Opened:
+    """Open a DICOM file or a picture.
 
     Raises:
-        ImageRejected: The model may not score the image.
         ImageError: The file cannot be read.
     """
     if data[PREAMBLE_LENGTH : PREAMBLE_LENGTH + 4] == b"DICM":
         dataset = read_dataset(data)
-        facts = _facts(dataset)
-        _raise(check_header(model.card, facts))
-        display, colour = display_frame(dataset), is_colour(dataset)
-    else:
-        picture = read_picture(data)
-        colour = picture.pixels.ndim == 3 and channels_differ(
-            picture.pixels, bits=picture.bits
+        return _Opened(
+            _facts(dataset), lambda: (display_frame(dataset), is_colour(dataset))
         )
-        facts = replace(PICTURE_FACTS, colour=colour)
-        _raise(check_header(model.card, facts))
-        display = picture_display(picture)
-    _raise(check_image(display, colour=colour))
-    return display, facts.age_years
+    picture = read_picture(data)
+    colour = picture.pixels.ndim == 3 and channels_differ(
+        picture.pixels, bits=picture.bits
+    )
+    return _Opened(
+        replace(PICTURE_FACTS, colour=colour),
+        lambda: (picture_display(picture), colour),
+    )
 
 
 def _facts(dataset: Dataset) -> ImageFacts:
@@ -188,11 +256,6 @@ def _facts(dataset: Dataset) -> ImageFacts:
         raise ImageError(
             "The header is damaged.", reason_code="invalid_header"
         ) from error
-
-
-def _raise(rejection: ImageRejected | None) -> None:
-    if rejection is not None:
-        raise rejection
 
 
 def _free_name(folder: Path, stem: str) -> Path:

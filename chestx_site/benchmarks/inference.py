@@ -86,7 +86,7 @@ class WayProcess:
             "-m",
             "chestx_site.benchmarks.ways.child",
             way.module,
-            f"--card={card.weights_file.with_name('card.json')}",
+            f"--card={card.card_file}",
             f"--images={images}",
             f"--cache={settings.INFERENCE_CACHE_DIR}",
             f"--threads={settings.INFERENCE_NUM_THREADS}",

@@ -23,6 +23,7 @@ _DECIDING_KEYS = (
     "input",
     "operating_points",
     "uncertainty",
+    "backbone",
     "members",
     "combination",
 )

@@ -159,5 +159,10 @@ def thresholds_of(model_version: ModelVersion) -> dict[str, Threshold]:
 
 
 def _folder_of(model_version: ModelVersion) -> Path:
-    """Return the local folder of a version's files."""
-    return Path(settings.INFERENCE_CACHE_DIR) / "weights" / str(model_version.pk)
+    """Return the local folder of a version's files; heads share that of their network.
+
+    Named by what is in it, the weights and the gate.
+    """
+    gate = (model_version.card.get("gate") or {}).get("sha256", "")
+    content = "-".join(filter(None, [model_version.weights_sha256, gate[:16]]))
+    return Path(settings.INFERENCE_CACHE_DIR) / "weights" / content

@@ -1,7 +1,8 @@
 """Cards: which models there are, what they read and how well.
 
-A model is a folder `<name>/<version>/` with card.json, its weights and curves.svg. Of a
-retired version only the card is left, in `retired/<name>/<version>/`.
+A model is a folder `<name>/<version>/` with card.json, its weights and curves.svg. The
+models of a backbone share one such folder, which has weights and curves but no card. Of
+a retired version only the card is left, in `retired/<name>/<version>/`.
 `ml.cards.contents` has the schema of card.json, and `card.schema.json` the same as JSON
 Schema.
 """
@@ -10,13 +11,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ml.cards.ages import Ages
 from ml.cards.contents import (
+    Backbone,
     CardContents,
     Precisions,
     Retired,
@@ -37,6 +39,7 @@ TASKS = ("softmax", "sigmoid")
 IMPORTED = "imported"
 # What a weights file holds where it is not `.keras`: an OpenVINO graph, packed.
 GRAPH_FORMAT = "openvino"
+CARD_NAME = "card.json"
 # Where weights would be, had the model any: the folder is what counts.
 NO_WEIGHTS_NAME = "weights.keras"
 RETIRED_FOLDER = "retired"
@@ -134,6 +137,23 @@ class Card:
     def no_weights_reason(self) -> str:
         """Why the model came without weights, "" where the card does not say."""
         return str(self.raw.get("no_weights_reason") or "")
+
+    @property
+    def backbone(self) -> Backbone | None:
+        """The network of which this model is a head; None: it has its own."""
+        return self.contents.backbone
+
+    @property
+    def card_file(self) -> Path:
+        """Where its card.json is, for a card that was read from a file."""
+        if self.backbone is None:
+            return self.weights_file.with_name(CARD_NAME)
+        return self.weights_file.parents[2] / self.name / self.version / CARD_NAME
+
+    @property
+    def network_outputs(self) -> int | None:
+        """Logits of the network in the weights file; None: a head does not know."""
+        return None if self.backbone else len(self.labels)
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -264,6 +284,33 @@ def _refuse_retired(
             )
 
 
+def heads_of(
+    name: str, version: str | None = None, *, weights_dir: Path | None = None
+) -> list[Card]:
+    """Return the cards of the models that share a backbone, in their columns' order.
+
+    Without a version those of the newest backbone of that name; none, where no card
+    names it.
+    """
+    heads = [
+        (card.backbone, card)
+        for card in list_cards(weights_dir=weights_dir)
+        if card.backbone and card.backbone.name == name
+    ]
+    versions = [backbone.version for backbone, _ in heads]
+    chosen = version or max(versions, key=_version_key, default="")
+    ours = [(backbone, card) for backbone, card in heads if backbone.version == chosen]
+    return [card for _, card in sorted(ours, key=lambda head: head[0].columns)]
+
+
+def cards_sharing(card: Card) -> list[Card]:
+    """Return the cards that share a card's backbone, itself among them; else itself."""
+    if card.backbone is None:
+        return [card]
+    folder = card.weights_file.parents[2]
+    return heads_of(card.backbone.name, card.backbone.version, weights_dir=folder)
+
+
 def _newest(cards: list[Card]) -> Card:
     """Return the last of cards, oldest first: of those that can run, if any can."""
     usable = [card for card in cards if card.weights_sha256]
@@ -313,7 +360,12 @@ def read_card(path: Path) -> Card:
         raise ModelError(
             "The card %(card)s cannot be read.", params={"card": path}
         ) from error
-    return _checked(raw, folder=path.parent, named=str(path))
+    card = _checked(raw, folder=path.parent, named=str(path))
+    if card.backbone is None:
+        return card
+    # By the backbone's name, so that a card points to no other place.
+    shared = path.parents[2] / card.backbone.name / card.backbone.version
+    return replace(card, weights_file=shared / card.weights_file.name)
 
 
 def parse_card(raw: Mapping[str, Any], *, folder: Path) -> Card:
@@ -321,7 +373,7 @@ def parse_card(raw: Mapping[str, Any], *, folder: Path) -> Card:
 
     Args:
         raw: What a card.json says, in any version of its schema.
-        folder: Where its weights file lies.
+        folder: Where its weights file lies, be it its own or a backbone's.
 
     Raises:
         ModelError: It does not fit the schema.
@@ -414,6 +466,19 @@ def _check(card: Card, named: str) -> None:
             "The card %(card)s has a threshold outside 0 to 1.",
             params={"card": named},
         )
+    if card.backbone and not _is_head(card.backbone, labels=len(card.labels)):
+        raise ModelError(
+            "The card %(card)s does not name a backbone with one column for each "
+            "label.",
+            params={"card": named},
+        )
+
+
+def _is_head(backbone: Backbone, *, labels: int) -> bool:
+    begin, end = backbone.columns
+    names = (backbone.name, backbone.version)
+    plain = all(part == Path(part).name and part[:1] not in ("", ".") for part in names)
+    return plain and begin >= 0 and end - begin == labels
 
 
 def _version_key(version: str) -> tuple[tuple[int, str], ...]:

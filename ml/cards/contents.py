@@ -58,8 +58,21 @@ class Input:
 
 
 @dataclass(frozen=True)
+class Backbone:
+    """A network that several models share, each with columns of its logits.
+
+    `columns` are the first of the model's own and the first behind them. Weights and
+    gate lie in the folder of the backbone, `../../<name>/<version>/`.
+    """
+
+    name: str
+    version: str
+    columns: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class Weights:
-    """The weights file beside the card."""
+    """The weights file, beside the card or in the folder of the backbone."""
 
     file: str
     sha256: str | None = None
@@ -352,6 +365,7 @@ class CardContents:
     not_measured: tuple[str, ...]
     default: bool = False
     chosen_by: ChosenBy | None = None
+    backbone: Backbone | None = None
     last_convolution: str | None = None
     heat_maps: bool = True
     runs_on: tuple[Literal["cpu", "gpu"], ...] = ("cpu", "gpu")

@@ -67,6 +67,15 @@ REPORTS_LIMIT = (
     "most labels have few positives here."
 )
 
+SHARED_LIMIT = (
+    "The network is shared by four models and has learned from the images of all of "
+    "them, images for research use among them (tuberculosis, Rahman et al. 2020). It "
+    "began from ImageNet weights of EfficientNet-Lite0 (Apache-2.0)."
+)
+HEADS_AGREE_LIMIT = (
+    "The four models see the same features: that they agree says less than it seems."
+)
+
 COMMON_NOT_MEASURED = (
     "Images of any hospital or device that is not in the data named here.",
     "The official test sets of the sources.",
@@ -102,6 +111,11 @@ DATASETS: dict[str, dict[str, str]] = {
         "cite": "Rahman et al. 2020, doi:10.1109/ACCESS.2020.3031384; research use: "
         "these weights were trained on it",
     },
+    "sakha-tb": {
+        "ages": "adults",
+        "place": "one collection of Yakutia, with and without tuberculosis",
+        "cite": "Pchelintsev et al. 2022",
+    },
     "brain-mri": {
         "ages": "not known",
         "place": "a public collection of contrast-enhanced slices; axial, coronal and "
@@ -133,6 +147,15 @@ class PlannedMeasurement:
 
 
 BACTERIAL_AGAINST_VIRAL = ("Bacterial pneumonia", "Viral pneumonia")
+# Every source with one of its labels but rsna-normal, which no model learns from.
+LEARNED_BY_CHESTX6 = (
+    "kermany",
+    "nih",
+    "nih-emphysema",
+    "hannover",
+    "tb",
+    "sakha-tb",
+)
 NIH = (
     PlannedMeasurement("val_nih_emphysema", ("nih-emphysema",), baseline=True),
     PlannedMeasurement("val_nih", ("nih",), baseline=True),
@@ -219,7 +242,6 @@ FACTS: dict[str, Facts] = {
             "Tuberculosis and COVID-19 in children; pneumonia in adults with a "
             "confirmed cause.",
         ),
-        default=True,
         measurements=(
             PlannedMeasurement(
                 "val_kermany", ("kermany",), baseline=True, pair=BACTERIAL_AGAINST_VIRAL
@@ -233,6 +255,144 @@ FACTS: dict[str, Facts] = {
             PlannedMeasurement("val", baseline=True),
         ),
         shortcuts=True,
+    ),
+    "chest-efficientnet-chestx6": Facts(
+        accepts={
+            **CHEST_ACCEPTS,
+            "ages": "Bacterial and viral pneumonia and most Normal images were learned "
+            "from children of 1 to 5 years; COVID-19, Tuberculosis, Emphysema and the "
+            "other Normal images from adults. Ages between were not seen; the age is "
+            "not checked.",
+        },
+        intended_use=CHEST_INTENDED_USE,
+        limits=(
+            "Source cannot be told from disease for COVID-19 and Emphysema, nor for "
+            "most images with Tuberculosis: they come from sources of their own, and a "
+            "border-and-histogram baseline reaches an AUC of "
+            "{val.Emphysema.auc.baseline} for Emphysema and of "
+            "{val.Tuberculosis.auc.baseline} for Tuberculosis. No accuracy is claimed "
+            "for these classes.",
+            CHILDREN_LIMIT,
+            "An adult's pneumonia may be scored as an adult class, and a child's "
+            "tuberculosis as pneumonia.",
+            "Bacterial against viral pneumonia is hard for readers too (AUC "
+            "{val_kermany.pair.auc|interval}): do not choose a treatment by it.",
+            "Exactly one of six labels is assumed. An image with two findings, or with "
+            "one that is none of the six, is forced into them.",
+            SHARED_LIMIT,
+            HEADS_AGREE_LIMIT,
+            PREVALENCE_LIMIT,
+            SQUASHED_LIMIT,
+            HEAT_MAP_LIMIT,
+        ),
+        not_measured=(
+            *COMMON_NOT_MEASURED,
+            "Tuberculosis and COVID-19 in children; pneumonia in adults with a "
+            "confirmed cause.",
+        ),
+        default=True,
+        measurements=(
+            PlannedMeasurement(
+                "val_kermany", ("kermany",), baseline=True, pair=BACTERIAL_AGAINST_VIRAL
+            ),
+            PlannedMeasurement(
+                "val_kermany_crop_tenth",
+                ("kermany",),
+                "crop-tenth",
+                pair=BACTERIAL_AGAINST_VIRAL,
+            ),
+            PlannedMeasurement("val", LEARNED_BY_CHESTX6, baseline=True),
+        ),
+        shortcuts=True,
+    ),
+    "chest-efficientnet-pneumonia": Facts(
+        accepts={
+            **CHEST_ACCEPTS,
+            "ages": "Trained on children of 1 to 5 years and on adults; ages between "
+            "were not seen. The age is not checked.",
+        },
+        intended_use=CHEST_INTENDED_USE,
+        limits=(
+            "Learned from children of one hospital in Guangzhou and from adults of one "
+            "in Maryland. A border-and-histogram baseline reaches an AUC of "
+            "{val_kermany.mean_auc.baseline} among the children and of "
+            "{val_nih.mean_auc.baseline} among the adults, and the view alone says "
+            "much among the adults: sick people are taken lying down.",
+            "Pneumonia of adults was mined from reports by a program, which is wrong "
+            "now and then; no cause was confirmed.",
+            "Adults without pneumonia were chosen for having no finding at all: other "
+            "diseases of the lungs may be scored as pneumonia.",
+            SHARED_LIMIT,
+            HEADS_AGREE_LIMIT,
+            PREVALENCE_LIMIT,
+            SQUASHED_LIMIT,
+            HEAT_MAP_LIMIT,
+        ),
+        not_measured=(
+            *COMMON_NOT_MEASURED,
+            "Pneumonia against other diseases of the lungs.",
+        ),
+        measurements=(
+            PlannedMeasurement("val_kermany", ("kermany",), baseline=True),
+            PlannedMeasurement("val_kermany_crop_tenth", ("kermany",), "crop-tenth"),
+            PlannedMeasurement("val_nih", ("nih",), baseline=True),
+            PlannedMeasurement("val_nih_crop_tenth", ("nih",), "crop-tenth"),
+        ),
+        shortcuts=True,
+    ),
+    "chest-efficientnet-tuberculosis": Facts(
+        accepts={
+            **CHEST_ACCEPTS,
+            "ages": "Trained on adults only. The age is not checked.",
+        },
+        intended_use=CHEST_INTENDED_USE,
+        limits=(
+            "Tuberculosis was learned from one small collection, which has images of "
+            "healthy adults as well; val within it has {val_sakha_tb.images} images, "
+            "and a border-and-histogram baseline reaches an AUC of "
+            "{val_sakha_tb.mean_auc.baseline|interval} on them.",
+            "Nothing follows for another hospital: further images without tuberculosis "
+            "come from other sources, and letters in the corners of the collection "
+            "follow the order of its files.",
+            "Images with other diseases were not among the negatives: their scores "
+            "mean nothing.",
+            SHARED_LIMIT,
+            HEADS_AGREE_LIMIT,
+            PREVALENCE_LIMIT,
+            SQUASHED_LIMIT,
+            HEAT_MAP_LIMIT,
+        ),
+        not_measured=(
+            *COMMON_NOT_MEASURED,
+            "Tuberculosis against other diseases of the lungs.",
+            "Tuberculosis in children; healed tuberculosis.",
+        ),
+        measurements=(
+            PlannedMeasurement("val_sakha_tb", ("sakha-tb",), baseline=True),
+            PlannedMeasurement("val_sakha_tb_crop_tenth", ("sakha-tb",), "crop-tenth"),
+        ),
+        shortcuts=True,
+    ),
+    "chest-efficientnet-nih": Facts(
+        accepts={**CHEST_ACCEPTS, "ages": "Trained on adults, mostly."},
+        intended_use=CHEST_INTENDED_USE,
+        limits=(
+            "Within nih-emphysema the mean AUC is {val_nih_emphysema.mean_auc|interval}"
+            "; a border-and-histogram baseline reaches "
+            "{val_nih_emphysema.mean_auc.baseline}.",
+            REPORTS_LIMIT,
+            "Emphysema: nearly every image with it comes from one crop, nearly every "
+            "image without from another; source cannot be told from disease, and no "
+            "accuracy is claimed. The same holds for No Finding over both sources.",
+            "Labels with fewer than 20 positives or negatives are reported as too few.",
+            SHARED_LIMIT,
+            HEADS_AGREE_LIMIT,
+            PREVALENCE_LIMIT,
+            SQUASHED_LIMIT,
+            HEAT_MAP_LIMIT,
+        ),
+        not_measured=COMMON_NOT_MEASURED,
+        measurements=NIH,
     ),
     "tuberculosis-resnet50": Facts(
         accepts={

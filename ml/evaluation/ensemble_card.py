@@ -29,8 +29,8 @@ from ml.evaluation.summary import HEADLINES, ScoredImages
 from ml.labels import CHEST_LABELS, PARENTS, SYNONYMS, Label
 from ml.metrics import expected_calibration_error
 from ml.training.calibration import LEAST_IMAGES
+from ml.training.heads import recipe_of_model
 from ml.training.operating_points import operating_points
-from ml.training.recipes import RECIPES
 
 RULE = (
     "mean of the members' calibrated probabilities for each label that at least two "
@@ -267,7 +267,7 @@ def _scored(
 
 
 def _percent(member: Mapping[str, Any]) -> int:
-    recipe = RECIPES.get(member["name"])
+    recipe = recipe_of_model(member["name"])
     return recipe.held_out_percent if recipe else HELD_OUT_PERCENT
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from ml.cards.card import Card, read_card, write_card
+from ml.cards.card import CARD_NAME, Card, read_card, write_card
 from ml.cards.contents import Shortcuts, Training
 from ml.cards.from_report import (
     gate_trial_of_report,
@@ -33,13 +33,14 @@ from ml.evaluation.scoring import pair_metrics, report_of, score_images
 from ml.evaluation.shortcuts.changes import CHANGES
 from ml.evaluation.shortcuts.measures import measure_shortcuts
 from ml.inference import LoadedModel, load_model
-from ml.training.gate.fit import fit_gate, held_out_rows
-from ml.training.packaging import CARD_NAME
-from ml.training.recipes import get_recipe
+from ml.training.gate.fit import fit_gate, held_out_rows, keep_gate
+from ml.training.heads import recipe_of_model
 
 # What a report has beyond the metrics of a card.
 LEFT_OUT = ("f1", "average_precision")
-PARTS = ("gate_fit", "gate", "metrics", "shortcuts", "heat_maps")
+# Measured once for all heads of a backbone.
+GATE_PARTS = ("gate_fit", "gate")
+PARTS = (*GATE_PARTS, "metrics", "shortcuts", "heat_maps")
 Say = Callable[[str], None]
 
 
@@ -65,6 +66,8 @@ def measure_model(
     say: Say = lambda text: None,
 ) -> Card:
     """Measure a packaged model and write the results into its card.
+
+    What is measured of the gate of a backbone is written into the cards of all heads.
 
     Args:
         folder: With card.json and the weights.
@@ -93,6 +96,7 @@ def measure_model(
         say("the gate")
         trial = _gate_trial(model, rows, root, command_of("gate", card.name))
         measured["gate"] = {**card.raw["gate"], "val": as_json(trial)}
+        keep_gate(card, measured["gate"])
     measurements = card.measurements
     if "metrics" in parts:
         measurements = _measurements(model, facts, rows, root, command_of, say)
@@ -218,7 +222,8 @@ def _fit_gate(
 
 def _learned(name: str, rows: Sequence[ManifestRow]) -> list[ManifestRow]:
     """Return the train images of the sources that a model learned from."""
-    datasets = get_recipe(name).datasets
+    recipe = recipe_of_model(name)
+    datasets = recipe.datasets if recipe else ()
     train = with_split(rows, "train")
     return [row for row in train if not datasets or row.dataset in datasets]
 

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ml.architectures.build import build
 from ml.networks.child_process import end_with_parent
+from ml.networks.head_layers import made_by
 from ml.networks.weights_file import network_of_file
 
 if TYPE_CHECKING:
@@ -40,6 +42,21 @@ KERAS_FORMATS = {
 LOGITS_RANK = 2
 
 Outputs = list[np.ndarray]
+
+
+def with_columns(
+    network: keras.Model, *, architecture: str, begin: int, end: int
+) -> keras.Model:
+    """Return a network with some columns of the logits of another, and its maps."""
+    _, size, _, channels = network.inputs[0].shape
+    own = build(architecture, classes=end - begin, channels=channels, size=size)
+    last, _ = made_by(own.outputs[0])
+    for layer in own.layers:
+        weights = network.get_layer(layer.name).get_weights()
+        if layer is last:
+            weights = [array[..., begin:end] for array in weights]
+        layer.set_weights(weights)
+    return own
 
 
 def export(network: keras.Model, file: Path, *, file_format: str, size: int) -> None:
@@ -128,6 +145,11 @@ def main() -> None:
         classes=request["classes"],
         channels=request["channels"],
     )
+    if request["columns"]:
+        begin, end = request["columns"]
+        network = with_columns(
+            network, architecture=request["architecture"], begin=begin, end=end
+        )
     file = folder / EXPORTED_NAMES[request["format"]]
     export(network, file, file_format=request["format"], size=request["size"])
     images = np.load(folder / INPUTS_NAME)

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,6 +54,8 @@ def export_model(
 ) -> Exported:
     """Write a model in another format, with its card beside it.
 
+    A head becomes a network of its own, with no logits but its own.
+
     Args:
         card: The model's card.
         file_format: One of `FORMATS`.
@@ -77,9 +80,15 @@ def export_model(
             exported = _compared(model, inputs, outputs, path)
         _move(scratch / EXPORTED_NAMES[file_format], path)
     beside = path.with_name(path.name + CARD_SUFFIX)
-    text = json.dumps(dict(card.raw), indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(_own_card(card), indent=2, ensure_ascii=False) + "\n"
     beside.write_text(text, encoding="utf-8")
     return exported
+
+
+def _own_card(card: Card) -> dict[str, Any]:
+    """Return the card for a file of its own: a head's without its backbone."""
+    own = {key: value for key, value in card.raw.items() if key != "backbone"}
+    return {**own, "weights": {**own["weights"], "file": card.weights_file.name}}
 
 
 def _check(
@@ -132,7 +141,8 @@ def _export_in_child(card: Card, file_format: str, folder: Path) -> None:
     request = {
         "weights": str(card.weights_file.resolve()),
         "architecture": card.architecture,
-        "classes": len(card.labels),
+        "classes": card.network_outputs,
+        "columns": list(card.backbone.columns) if card.backbone else None,
         "channels": card.input_channels,
         "size": card.input_size,
         "format": file_format,

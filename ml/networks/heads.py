@@ -253,6 +253,21 @@ class Head:
         # Gradients that are the same for every image, by the shape of the maps.
         self._cache: dict[tuple[int, ...], np.ndarray] = {}
 
+    def of_columns(self, begin: int, end: int) -> Head:
+        """Return the head of a part of the logits, without the others' weights.
+
+        Raises:
+            ModelError: The last layer is not a dense layer with these outputs.
+        """
+        last = self.steps[-1] if self.steps else None
+        if not isinstance(last, Dense) or len(last.bias) < end:
+            raise ModelError(
+                "The network does not end with a dense layer of %(outputs)d outputs.",
+                params={"outputs": end},
+            )
+        own = Dense(last.kernel[:, begin:end], last.bias[begin:end])
+        return Head([*self.steps[:-1], own])
+
     def logits(self, maps: np.ndarray) -> np.ndarray:
         """Map (rows, columns, features) to float32 (labels,)."""
         x = maps.astype(np.float32)

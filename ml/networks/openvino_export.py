@@ -23,7 +23,7 @@ from ml.networks.weights_file import network_of_file
 logger = logging.getLogger(__name__)
 
 # Increase it when the exported graph changes; then graphs of older code are not used.
-EXPORT_VERSION = "3"
+EXPORT_VERSION = "4"
 EXPORT_TIMEOUT_S = 300
 GRAPH_NAME = "graph.xml"
 ONNX_NAME = "graph.onnx"
@@ -80,7 +80,7 @@ def _export_in_child(card: Card, weights: Path, folder: Path) -> None:
     arguments = [
         f"--weights={weights.resolve()}",
         f"--architecture={card.architecture}",
-        f"--classes={len(card.labels)}",
+        f"--classes={card.network_outputs or 0}",
         f"--size={card.input_size}",
         f"--channels={card.input_channels}",
         f"--out={folder.resolve()}",
@@ -108,7 +108,7 @@ def export(
     weights: Path,
     *,
     architecture: str,
-    classes: int,
+    classes: int | None,
     size: int,
     channels: int,
     folder: Path,
@@ -162,7 +162,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--architecture", required=True)
-    parser.add_argument("--classes", type=int, required=True)
+    parser.add_argument("--classes", type=int, required=True, help="0: as the file has")
     parser.add_argument("--size", type=int, required=True)
     parser.add_argument("--channels", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True)
@@ -172,7 +172,7 @@ def main() -> None:
     export(
         arguments.weights,
         architecture=arguments.architecture,
-        classes=arguments.classes,
+        classes=arguments.classes or None,
         size=arguments.size,
         channels=arguments.channels,
         folder=arguments.out,

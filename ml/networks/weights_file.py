@@ -120,7 +120,7 @@ def load_network(card: Card, weights: Path, *, dtype: str = "float32") -> keras.
     return network_of_file(
         weights,
         architecture=card.architecture,
-        classes=len(card.labels),
+        classes=card.network_outputs,
         channels=card.input_channels,
         dtype=dtype,
     )
@@ -130,11 +130,13 @@ def network_of_file(
     weights: Path,
     *,
     architecture: str,
-    classes: int,
+    classes: int | None,
     channels: int,
     dtype: str = "float32",
 ) -> keras.Model:
     """Build a network with float32 variables and the arrays of a `.keras` file.
+
+    `classes` is the number of its logits, None to take what the file has.
 
     An imported network has no architecture of this project: it is opened as it is.
 
@@ -147,7 +149,7 @@ def network_of_file(
         return small
     network = build(
         architecture,
-        classes=classes,
+        classes=classes or small.outputs[0].shape[-1],
         channels=channels,
         dtype=dtype,
         size=small.inputs[0].shape[1],

@@ -1,8 +1,9 @@
-"""Several heads on one network: their columns and the ground truth of all of them."""
+"""Several heads on one network: their columns, ground truth, recipes and names."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,7 +14,32 @@ from ml.datasets.ground_truth import (
     softmax_ground_truth,
 )
 from ml.datasets.manifest import ManifestRow
-from ml.training.recipes import Head, Recipe
+from ml.training.recipes import RECIPES, Head, Recipe
+
+
+def recipe_of_head(recipe: Recipe, head: Head) -> Recipe:
+    """Return a head as a recipe of its own, under the name of its model."""
+    if not recipe.shared_by:
+        return recipe
+    return replace(
+        recipe,
+        name=f"{recipe.name}-{head.name}",
+        labels=head.labels,
+        task=head.task,
+        datasets=head.datasets or recipe.datasets,
+        measured_dataset=head.measured_dataset,
+        shared_by=(),
+    )
+
+
+def recipe_of_model(name: str) -> Recipe | None:
+    """Return the recipe of a model, be it a head; None if it is not trained here."""
+    for recipe in RECIPES.values():
+        for head in recipe.heads:
+            own = recipe_of_head(recipe, head)
+            if own.name == name:
+                return own
+    return None
 
 
 def columns_of(recipe: Recipe) -> Iterator[tuple[Head, slice]]:

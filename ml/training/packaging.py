@@ -11,14 +11,15 @@ import os
 import platform
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from ml.architectures.build import build
 from ml.cards.ages import ages_of
-from ml.cards.card import write_card
+from ml.cards.card import CARD_NAME, write_card
 from ml.cards.contents import SCHEMA_VERSION, LabelEntry, TrainingSource
 from ml.cards.json_reader import as_json
 from ml.cards.texts import DATASETS, VAL_USE, facts_of
@@ -31,12 +32,12 @@ from ml.preprocessing import (
 )
 from ml.training.checkpoints import RunState, load_state, restore
 from ml.training.curves import curves_svg
+from ml.training.heads import columns_of, of_head, recipe_of_head
 from ml.training.recipes import Recipe
 from ml.training.run import TrainingData, pack_rows
 from ml.training.selection import Choices, choose
 
 WEIGHTS_NAME = "weights.keras"
-CARD_NAME = "card.json"
 CURVES_NAME = "curves.svg"
 THRESHOLD_METHOD = (
     "operating point {point}, fitted on training patients held out from learning; "
@@ -66,13 +67,16 @@ def package(
     `command` is the command that trained it, as a list of arguments.
 
     Everything is written beside its place and moved there when it is complete. A
+    network that heads share is a folder of its own, and each head one with its card. A
     pre-training becomes one `.keras` file, from which other runs begin.
 
     Raises:
-        TrainingError: The run has no checkpoint or no held-out images.
+        TrainingError: The run has no checkpoint, or a head no held-out images.
     """
     state = load_state(run_dir)
-    if state is None or not data.held_out.rows:
+    parts = list(columns_of(recipe))
+    held_out = data.held_out
+    if state is None or not all(len(of_head(held_out, part)[0]) for _, part in parts):
         raise TrainingError("There is no checkpoint, or there are no held-out images.")
     learned = int(state.history[-1]["size"])
     network = build(recipe.architecture, classes=len(recipe.labels), size=learned)
@@ -81,33 +85,62 @@ def package(
         pretrained = run_dir / f"{recipe.name}.keras"
         save_weights(network, pretrained, architecture=recipe.architecture)
         return pretrained
-    images = pack_rows(data.held_out.rows, root, cache_dir)
-    choices = choose(recipe, network, data.held_out, images, learned=learned)
-    training = {"command": list(command)} | _training(recipe, data, state)
-
-    def fill(folder: Path) -> None:
+    images = pack_rows(held_out.rows, root, cache_dir)
+    choices = choose(recipe, network, held_out, images, learned=learned)
+    final = weights_dir / recipe.name / recipe.version
+    heads = [recipe_of_head(recipe, head) for head, _ in parts]
+    # A recipe that is its own head has its card beside the weights.
+    of_heads = [weights_dir / head.name / head.version for head in heads]
+    with _written(list(dict.fromkeys([final, *of_heads]))) as folders:
         sha256 = save_weights(
-            network, folder / WEIGHTS_NAME, architecture=recipe.architecture
+            network, folders[0] / WEIGHTS_NAME, architecture=recipe.architecture
         )
-        sources = _training_data(recipe, data)
-        card = _card(recipe, choices, sha256, sources)
-        write_card(folder / CARD_NAME, card | {"training": training})
-        (folder / CURVES_NAME).write_text(_curves(recipe, state), encoding="utf-8")
-
-    return _written(weights_dir / recipe.name / recipe.version, fill)
-
-
-def _written(final: Path, fill: Callable[[Path], None]) -> Path:
-    """Fill a folder beside its place and move it there when it is complete."""
-    own = final.with_name(f".{final.name}.{os.getpid()}.tmp")
-    shutil.rmtree(own, ignore_errors=True)
-    own.mkdir(parents=True)
-    try:
-        fill(own)
-        _move_into_place(own, final)
-    finally:
-        shutil.rmtree(own, ignore_errors=True)
+        curves = _curves(recipe, state)
+        (folders[0] / CURVES_NAME).write_text(curves, encoding="utf-8")
+        for head, (_, columns), chosen, folder in zip(
+            heads, parts, choices, folders[-len(heads) :], strict=True
+        ):
+            own = _of_columns(data, columns)
+            card = _card(head, chosen, sha256, _training_data(head, own))
+            card["training"] = {
+                "command": list(command),
+                **_training(head, own, state),
+            }
+            if recipe.shared_by:
+                card["backbone"] = {
+                    "name": recipe.name,
+                    "version": recipe.version,
+                    "columns": [columns.start, columns.stop],
+                }
+                shared = f"../../{recipe.name}/{recipe.version}/{WEIGHTS_NAME}"
+                card["weights"]["file"] = shared
+            write_card(folder / CARD_NAME, card)
     return final
+
+
+def _of_columns(data: TrainingData, columns: slice) -> TrainingData:
+    """Return the images of which a head knows a label, with its labels only."""
+    return replace(
+        data,
+        train=of_head(data.train, columns)[1],
+        held_out=of_head(data.held_out, columns)[1],
+    )
+
+
+@contextmanager
+def _written(finals: Sequence[Path]) -> Iterator[list[Path]]:
+    """Yield a folder beside each place; move them there when all are complete."""
+    own = [final.with_name(f".{final.name}.{os.getpid()}.tmp") for final in finals]
+    try:
+        for folder in own:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+        yield own
+        for folder, final in zip(own, finals, strict=True):
+            _move_into_place(folder, final)
+    finally:
+        for folder in own:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _card(
@@ -206,12 +239,18 @@ def _training(recipe: Recipe, data: TrainingData, state: RunState) -> dict[str, 
 
 
 def _curves(recipe: Recipe, state: RunState) -> str:
-    figure = "balanced accuracy" if recipe.task == "softmax" else "mean AUC"
-    keys = {"val": f"val {figure}, every image"}
-    if recipe.task == "softmax":
+    keys: dict[str, str] = {}
+    for head in recipe.heads:
+        prefix, named = "val", "val"
+        if recipe.shared_by:
+            prefix, named = f"val_{head.name}", f"val, {head.name}:"
+        figure = "balanced accuracy" if head.task == "softmax" else "mean AUC"
+        keys[prefix] = f"{named} {figure}, every image"
+        if head.measured_dataset:
+            within = f"{named} {figure}, only {head.measured_dataset}"
+            keys[f"{prefix}_{head.measured_dataset}"] = within
+    if recipe.task == "softmax" and not recipe.shared_by:
         keys["accuracy"] = "train accuracy (varied images)"
-    if recipe.measured_dataset:
-        keys[f"val_{recipe.measured_dataset}"] = f"val {figure}, only this source"
     return curves_svg(
         state.history, keys=keys, title=f"{recipe.name} {recipe.version}: training"
     )

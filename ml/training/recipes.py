@@ -87,7 +87,8 @@ class Recipe:
         trunk_rate: Share of the learning rate for all layers before the heads.
         average_decay: Share of the weights' moving average that stays with each batch,
             see `ml.training.weight_average`; 0: the last weights are kept.
-        packaged: Whether it becomes a model; a pre-training does not.
+        packaged: Whether it becomes a model, or one for each head; a pre-training does
+            not.
         shared_by: Heads that share the network, in the order of their logits; the
             labels of the recipe are theirs, its sources hold for all of them. Empty:
             the recipe is its only head.
@@ -290,7 +291,7 @@ _CHEST_HEADS = (
 # rsna-normal is left out: its terms allow research only.
 CHEST_EFFICIENTNET = Recipe(
     name="chest-efficientnet",
-    version="0",
+    version="1.0.0",
     architecture="efficientnet-lite0",
     labels=tuple(label for head in _CHEST_HEADS for label in head.labels),
     shared_by=_CHEST_HEADS,
@@ -305,7 +306,6 @@ CHEST_EFFICIENTNET = Recipe(
     augmentation=Augmentation(
         lung_crop_probability=0.5, lungs_only_probability=0.1, mixing=0.2
     ),
-    packaged=False,
 )
 
 RECIPES = {

@@ -2,7 +2,7 @@
 
 Input size, calibration and operating points come from one half of them, label sets
 and bands from the other: a set is worth nothing on images that its scores were fitted
-to.
+to. The heads of a network share its input size; the rest is chosen for each of them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ml.datasets.image_cache import PackedImages
 from ml.datasets.manifest import drawn_percent
 from ml.metrics import expected_calibration_error
 from ml.training.calibration import fit_calibration
+from ml.training.heads import columns_of, of_head, recipe_of_head
 from ml.training.held_out import log_loss
 from ml.training.operating_points import operating_points
 from ml.training.recipes import Recipe
@@ -46,8 +47,8 @@ def choose(
     images: PackedImages,
     *,
     learned: int,
-) -> Choices:
-    """Choose input size, calibration, operating points and label sets.
+) -> list[Choices]:
+    """Choose input size, calibration, operating points and label sets of every head.
 
     Args:
         recipe: What was trained.
@@ -55,25 +56,53 @@ def choose(
         held_out: Images of train patients that the network did not see.
         images: The same images, packed.
         learned: Side of the images of the last epoch.
+
+    Returns:
+        The choices of each head of the recipe, in its order.
     """
     logits = {
         size: predict_logits(network, images, size=size)
         for size in _sizes(recipe, learned)
     }
-    first = _first_half(recipe, held_out)
-    fitted = images_of(held_out, np.flatnonzero(first))
     losses = {
-        size: log_loss(recipe.task, outputs[first], fitted)
-        for size, outputs in logits.items()
+        size: _loss(recipe, outputs, held_out) for size, outputs in logits.items()
     }
     size = min(losses, key=lambda tried: losses[tried])
-    calibration = _calibrate(recipe, logits[size][first], fitted)
-    calibration["sizes_tried"] = {str(s): _rounded(x) for s, x in losses.items()}
+    tried = {str(s): _rounded(x) for s, x in losses.items()}
+    chosen = []
+    for head, columns in columns_of(recipe):
+        rows, own = of_head(held_out, columns)
+        outputs = logits[size][rows, columns]
+        chosen.append(_choose(recipe_of_head(recipe, head), outputs, own, size, tried))
+    return chosen
+
+
+def _loss(recipe: Recipe, logits: np.ndarray, held_out: GroundTruth) -> float:
+    """Return the loss of all heads on the images that scores are fitted to."""
+    first = _first_half(recipe, held_out)
+    fitted, outputs = images_of(held_out, np.flatnonzero(first)), logits[first]
+    total = 0.0
+    for head, columns in columns_of(recipe):
+        rows, own = of_head(fitted, columns)
+        if len(rows):
+            total += head.weight * log_loss(head.task, outputs[rows, columns], own)
+    return total
+
+
+def _choose(
+    recipe: Recipe,
+    logits: np.ndarray,
+    held_out: GroundTruth,
+    size: int,
+    sizes_tried: dict[str, float],
+) -> Choices:
+    """Choose what belongs to one head; its logits and ground truth alone."""
+    first = _first_half(recipe, held_out)
+    fitted = images_of(held_out, np.flatnonzero(first))
+    calibration = _calibrate(recipe, logits[first], fitted)
+    calibration["sizes_tried"] = sizes_tried
     scores = probabilities(
-        logits[size],
-        task=recipe.task,
-        names=recipe.label_names,
-        calibration=calibration,
+        logits, task=recipe.task, names=recipe.label_names, calibration=calibration
     )
     others = images_of(held_out, np.flatnonzero(~first))
     gap = _gap(recipe, scores[~first], others)

@@ -23,7 +23,8 @@ TINY_LABELS = ("Normal", "Bacterial pneumonia", "Viral pneumonia")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the tests with the tiny network in one process: importing Keras is slow."""
     for item in items:
-        if "tiny_weights_dir" in getattr(item, "fixturenames", ()):
+        names = getattr(item, "fixturenames", ())
+        if "tiny_weights_dir" in names or "shared_weights_dir" in names:
             item.add_marker(pytest.mark.xdist_group("keras"))
 
 
@@ -86,6 +87,45 @@ def tiny_weights_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of models with the tiny one."""
     folder = tmp_path_factory.mktemp("weights")
     install(folder, tiny_network())
+    return folder
+
+
+def install_heads(weights_dir: Path, network: keras.Model) -> list[Card]:
+    """Write a network of five logits as a backbone of two heads: three, one."""
+    shared = weights_dir / "net" / "1.0.0"
+    shared.mkdir(parents=True)
+    sha256 = save_weights(network, shared / "weights.keras", architecture="tiny")
+    cards = []
+    for name, begin, labels, task in (
+        ("net-three", 0, TINY_LABELS, "softmax"),
+        ("net-two", 3, ("Pneumonia", "Tuberculosis"), "sigmoid"),
+    ):
+        raw = card_json(
+            name=name,
+            task=task,
+            labels=[{"name": n, "display": n, "snomed": "1"} for n in labels],
+            thresholds={"values": dict.fromkeys(labels, 0.4)},
+            weights={"file": "../../net/1.0.0/weights.keras", "sha256": sha256},
+            calibration={"calibrated": False},
+            default=task == "softmax",
+            backbone={
+                "name": "net",
+                "version": "1.0.0",
+                "columns": [begin, begin + len(labels)],
+            },
+        )
+        path = weights_dir / name / "1.0.0" / "card.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(raw), encoding="utf-8")
+        cards.append(read_card(path))
+    return cards
+
+
+@pytest.fixture(scope="session")
+def shared_weights_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of models with a backbone of two heads, the first the default."""
+    folder = tmp_path_factory.mktemp("shared-weights")
+    install_heads(folder, tiny_network(classes=5))
     return folder
 
 

@@ -155,7 +155,7 @@ def test_every_sample_is_read_or_rejected_with_a_reason(
     chestx_data: Path, model: LoadedModel
 ) -> None:
     outcomes = {
-        file.name: read_file(model, file)
+        file.name: read_file([model], file)[0]
         for folder in ("dicom", "images")
         for file in sorted((chestx_data / "samples" / folder).iterdir())
     }

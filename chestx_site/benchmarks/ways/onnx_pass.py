@@ -23,7 +23,7 @@ class OnnxPass:
         path = setting.cache_dir / "onnx" / f"{sha256}.onnx"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            card = setting.card.weights_file.with_name("card.json")
+            card = setting.card.card_file
             command = [
                 sys.executable,
                 "-m",

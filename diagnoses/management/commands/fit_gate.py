@@ -12,7 +12,7 @@ from django.utils.translation import gettext
 
 from diagnoses.management.dataset_options import add_dataset_options, rows_of
 from diagnoses.messages import error_text
-from ml.cards.card import get_card
+from ml.cards.card import get_card, heads_of
 from ml.datasets.manifest import refuse_shared_patients, with_split
 from ml.errors import MlError
 from ml.evaluation.gate.trial import reads
@@ -36,13 +36,15 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Fit, and print the card's new entry."""
         try:
-            card = get_card(options["name"], options["version_name"])
+            named = options["name"], options["version_name"]
+            # The heads of a backbone share its gate: the first of them stands for all.
+            card = next(iter(heads_of(*named)), None) or get_card(*named)
             rows = rows_of(options)
             refuse_shared_patients(rows)
             own = [row for row in with_split(rows, "train") if reads(card, row)]
             stay, aside = held_out_rows(own, name=card.name)
             entry = fit_gate(
-                card.weights_file.parent,
+                card.card_file.parent,
                 stay,
                 aside,
                 options["root"],

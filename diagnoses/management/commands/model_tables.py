@@ -66,7 +66,7 @@ class Command(BaseCommand):
                 continue
             changed.append(f"{card.name}/{card.version}")
             if not check:
-                path = card.weights_file.with_name("card.json")
+                path = card.card_file
                 write_card(path, {**card.raw, "limits": limits})
         return changed
 

@@ -261,4 +261,7 @@ def _named(number: str, versions: list[ModelVersion]) -> ModelVersion:
 
 
 def _curves(version: ModelVersion) -> Path:
-    return WEIGHTS_DIR / version.name / version.version / "curves.svg"
+    # Those of a head are the curves of its backbone.
+    own = {"name": version.name, "version": version.version}
+    shown = version.card.get("backbone") or own
+    return WEIGHTS_DIR / shown["name"] / shown["version"] / "curves.svg"

@@ -79,6 +79,8 @@ class RandomisedRunner:
         self.head: Head | None = shuffled_head(head_of(model.runner), rng=rng)
         compiled = core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         self._request = compiled.create_infer_request()
+        columns = card.backbone.columns if card.backbone else (0, len(card.labels))
+        self._columns = slice(*columns)
         self._lock = threading.Lock()
 
     def run(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -88,7 +90,7 @@ class RandomisedRunner:
             logits, maps = (
                 self._request.get_output_tensor(i).data[0].copy() for i in range(2)
             )
-        return logits, maps
+        return logits[self._columns], maps
 
     def run_many(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Run one pass an image."""

@@ -8,15 +8,21 @@ that a gate is tried with are seen here.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ml.cards.card import parse_card
+from ml.cards.card import (
+    CARD_NAME,
+    Card,
+    cards_sharing,
+    parse_card,
+    read_card,
+    write_card,
+)
 from ml.datasets.manifest import ManifestRow, drawn_percent
 from ml.errors import MlError
 from ml.gate.out_of_distribution import (
@@ -31,7 +37,7 @@ from ml.gate.out_of_distribution import (
 from ml.inference import LoadedModel, load_model
 from ml.training.gate.probe import Lesson, learn_probe
 from ml.training.gate.samples import Samples, choose, look_at
-from ml.training.recipes import RECIPES
+from ml.training.heads import recipe_of_model
 
 GATE_NAME = "gate.npz"
 SEED = 20261
@@ -65,10 +71,12 @@ def fit_gate(
     root: Path,
     cache_dir: Path,
 ) -> dict[str, Any]:
-    """Fit a model's gate; write gate.npz and the card's entry.
+    """Fit a model's gate; write gate.npz beside its weights, and the card's entry.
+
+    The heads of a backbone share its gate: the entry is written into all their cards.
 
     Args:
-        model_folder: With card.json and the weights.
+        model_folder: With card.json.
         train_rows: Images that the network may have learned from.
         held_out_rows: Images of train patients that it has not.
         root: The folder that the paths of the rows start from.
@@ -81,10 +89,10 @@ def fit_gate(
         MlError: There are no images, the model cannot be loaded, has no maps or is an
             ensemble.
     """
-    card_path = model_folder / "card.json"
-    raw = json.loads(card_path.read_text(encoding="utf-8"))
-    raw.pop("gate", None)
-    card = parse_card(raw, folder=model_folder)
+    written = read_card(model_folder / CARD_NAME)
+    folder = written.weights_file.parent
+    without_gate = {k: value for k, value in written.raw.items() if k != "gate"}
+    card = parse_card(without_gate, folder=folder)
     if not card.heat_maps:
         raise MlError(
             "%(model)s %(version)s gives scores only. A gate is fitted to the last "
@@ -102,9 +110,10 @@ def fit_gate(
     arrays = fit_statistics(learned)
     arrays |= _limits(arrays, held_out)
     threshold = _threshold(arrays, held_out)
-    sha256 = _write(model_folder / GATE_NAME, arrays)
+    sha256 = _write(folder / GATE_NAME, arrays)
     entry = {
-        "file": GATE_NAME,
+        # Beside the weights, be they the model's own or a backbone's.
+        "file": str(Path(card.raw["weights"]["file"]).with_name(GATE_NAME)),
         "sha256": sha256,
         "method": METHOD,
         "threshold": threshold,
@@ -113,15 +122,22 @@ def fit_gate(
         f"images of {len({row.patient for row in aside})} train patients held out",
         "figures": _held_out_metrics(arrays, held_out, threshold),
     }
-    _write_card(card_path, raw | {"gate": entry})
+    keep_gate(written, entry)
     return entry
+
+
+def keep_gate(card: Card, entry: Mapping[str, Any]) -> None:
+    """Write a gate's entry into a card, and into those that share its backbone."""
+    for each in cards_sharing(card):
+        write_card(each.card_file, {**each.raw, "gate": dict(entry)})
 
 
 def held_out_rows(
     rows: Sequence[ManifestRow], *, name: str
 ) -> tuple[list[ManifestRow], list[ManifestRow]]:
     """Return the rows that a model was trained on, and the held-out ones."""
-    percent = RECIPES[name].held_out_percent if name in RECIPES else HELD_OUT_PERCENT
+    recipe = recipe_of_model(name)
+    percent = recipe.held_out_percent if recipe else HELD_OUT_PERCENT
     held_out = [drawn_percent(row.patient) < percent for row in rows]
     return (
         [row for row, aside in zip(rows, held_out, strict=True) if not aside],
@@ -257,10 +273,3 @@ def _write(path: Path, arrays: dict[str, np.ndarray]) -> str:
     sha256 = hashlib.sha256(temporary.read_bytes()).hexdigest()
     temporary.replace(path)
     return sha256
-
-
-def _write_card(path: Path, card: dict[str, Any]) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
-    text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

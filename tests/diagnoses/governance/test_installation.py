@@ -159,6 +159,46 @@ def test_a_gate_with_another_hash_than_the_card_is_refused(library: Library) -> 
         sync_models()
 
 
+def test_heads_of_a_backbone_share_one_file_in_storage_and_on_disk(
+    library: Library,
+) -> None:
+    shared = library.folder / "net" / "1"
+    shared.mkdir(parents=True)
+    hashes = {}
+    for name, content in (("weights.keras", b"network"), ("gate.npz", b"statistics")):
+        (shared / name).write_bytes(content)
+        hashes[name] = hashlib.sha256(content).hexdigest()
+    for name, begin in (("net-a", 0), ("net-b", len(LABELS))):
+        card = card_json(name) | {
+            "version": "1",
+            "weights": {
+                "file": "../../net/1/weights.keras",
+                "sha256": hashes["weights.keras"],
+            },
+            "gate": {
+                "file": "../../net/1/gate.npz",
+                "sha256": hashes["gate.npz"],
+                "threshold": 1.0,
+            },
+            "backbone": {
+                "name": "net",
+                "version": "1",
+                "columns": [begin, begin + len(LABELS)],
+            },
+        }
+        folder = library.folder / name / "1"
+        folder.mkdir(parents=True)
+        (folder / "card.json").write_text(json.dumps(card))
+    versions = sync_models()
+    assert [version.name for version in versions] == ["net-a", "net-b"]
+    keys = {weights_key(version.weights_sha256) for version in versions}
+    assert keys == {weights_key(hashes["weights.keras"])}
+    [local] = {local_weights(version) for version in versions}
+    assert local.read_bytes() == b"network"
+    assert local.with_name("gate.npz").read_bytes() == b"statistics"
+    assert sync_models() == []
+
+
 def test_the_error_names_missing_weights(library: Library) -> None:
     library.add("1", b"gone")
     [version] = sync_models()

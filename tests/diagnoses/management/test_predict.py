@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
 
+import ml.inference
 from ml.pixels import PREAMBLE_LENGTH
 from patients.phantom.drawing import draw_chest
 from tests.ml.evaluation.test_scoring import use_tiny_model
@@ -101,6 +102,50 @@ def test_a_reason_is_printed_in_the_language_of_the_reader(
     assert "none.png: failed ([The file cannot be read: No such file" in lines
     assert "knee.dcm: rejected ([" in lines
     assert "The file cannot be read: %(error)s." in texts
+
+
+def test_all_heads_of_the_default_model_read_a_file_in_one_pass(
+    files: dict[str, Path],
+    shared_weights_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    use_tiny_model(monkeypatch, shared_weights_dir)
+    passes: list[int] = []
+    run = ml.inference.OpenVinoRunner.run
+
+    def counted(runner: Any, image: np.ndarray) -> Any:
+        passes.append(id(runner))
+        return run(runner, image)
+
+    monkeypatch.setattr(ml.inference.OpenVinoRunner, "run", counted)
+    call_command("predict", str(files["image.png"]), "--json")
+    assert len(passes) == 1
+    [line] = lines_of(capsys)
+    [other] = line["other_models"]
+    assert (line["model"], other["model"]) == ("net-three", "net-two")
+    assert [finding["label"] for finding in other["findings"]] == [
+        "Pneumonia",
+        "Tuberculosis",
+    ]
+    folder = tmp_path / "maps"
+    call_command(
+        "predict", str(files["image.png"]), "--model=net", f"--heatmap={folder}"
+    )
+    assert len(passes) == 2
+    output = capsys.readouterr().out
+    assert "image.png: net-three: " in output
+    assert "image.png: net-two: " in output
+    assert {path.name.split(".")[1] for path in folder.iterdir()} == {
+        "net-three",
+        "net-two",
+    }
+    call_command("predict", str(files["knee.dcm"]), "--model=net-two", "--json")
+    [line] = lines_of(capsys)
+    assert (line["model"], line["other_models"]) == ("net-two", [])
+    assert line["reason_code"] == "wrong_body_part"
+    assert len(passes) == 2
 
 
 def test_overlays_are_written_to_the_folder_under_distinct_names(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ml.cards.card import Card
+from ml.cards.card import Card, get_card
 from ml.errors import ModelError
 from ml.exchange import exporting
 from ml.exchange.export_child import (
@@ -19,6 +19,7 @@ from ml.exchange.export_child import (
     export,
     outputs_by_name,
     run_exported,
+    with_columns,
 )
 from ml.exchange.exporting import FORMATS, export_model
 from ml.inference import load_model
@@ -44,6 +45,30 @@ def test_each_format_has_the_outputs_of_the_network(
     logits, maps = network.predict_on_batch(images)
     assert np.abs(outputs["logits"] - logits).max() < 1e-4
     assert np.abs(outputs["maps"] - maps).max() < 1e-3
+
+
+def test_a_head_becomes_a_network_with_its_own_columns_only() -> None:
+    network = tiny_network(classes=5)
+    own = with_columns(network, architecture="tiny", begin=3, end=5)
+    images = np.random.default_rng(3).normal(size=(3, 64, 64, 1)).astype(np.float32)
+    logits, maps = network.predict_on_batch(images)
+    its_logits, its_maps = own.predict_on_batch(images)
+    assert its_logits == pytest.approx(logits[:, 3:], abs=1e-5)
+    assert its_maps == pytest.approx(maps, abs=1e-5)
+
+
+def test_an_exported_head_has_a_card_without_its_backbone(
+    shared_weights_dir: Path, cache_dir: Path, tmp_path: Path
+) -> None:
+    card = get_card("net-two", weights_dir=shared_weights_dir)
+    path = tmp_path / "two.xml"
+    done = export_model(
+        card, file_format="openvino", path=path, images=IMAGES, cache_dir=cache_dir
+    )
+    assert done.logits_apart < 1e-3
+    raw = json.loads((tmp_path / "two.xml.card.json").read_text())
+    assert "backbone" not in raw
+    assert raw["weights"]["file"] == "weights.keras"
 
 
 def by_the_model_itself(offset: float):  # type: ignore[no-untyped-def]
