@@ -11,12 +11,19 @@ from django.utils.translation import gettext
 from rich.console import Console
 from rich.progress import Progress
 
+import ml.cards.card
 from ml.cards.card import Card, get_card
 from ml.datasets.manifest import ManifestRow
 from ml.errors import ModelError
-from ml.evaluation.scoring import Change, refuse_nothing, score_images
+from ml.evaluation.scoring import (
+    Change,
+    refuse_nothing,
+    score_images,
+    unchanged,
+)
 from ml.evaluation.summary import ScoredImages
 from ml.inference import LoadedModel, load_model
+from ml.training.packaging import CARD_NAME
 
 
 def card_named(text: str) -> Card:
@@ -27,6 +34,11 @@ def card_named(text: str) -> Card:
     """
     name, _, version = text.partition("/")
     return get_card(name, version or None)
+
+
+def shipped_card_path(card: Card) -> Path:
+    """Return the file of a card of the tree of shipped models."""
+    return ml.cards.card.WEIGHTS_DIR / card.name / card.version / CARD_NAME
 
 
 def load_network(card: Card) -> LoadedModel:
@@ -86,7 +98,7 @@ def read_images(
     rows: Sequence[ManifestRow],
     *,
     root: Path,
-    change: Change = lambda display: display,
+    change: Change = unchanged,
     thresholds: Mapping[str, float] | None = None,
 ) -> tuple[ScoredImages, str]:
     """Read images with a model under a progress bar; return them and its weights' hash.

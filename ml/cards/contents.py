@@ -10,11 +10,13 @@ from ml.cards.ensemble_spec import Member
 from ml.cards.measurements import (
     BaselineComparison,
     ChangedImages,
+    FlaggedNormals,
     Gate,
     HeatMapMeasures,
     HeatOutsideLungs,
     Measurement,
     SourceTest,
+    TrialResult,
 )
 
 SCHEMA_VERSION = 2
@@ -236,6 +238,9 @@ class CardContents:
     gate: Gate | None = None
     shortcuts: Shortcuts | None = None
     heat_map_measures: HeatMapMeasures | None = None
+    flagged_normals: FlaggedNormals | None = None
+    cross_source: tuple[TrialResult, ...] = ()
+    cross_validation: tuple[TrialResult, ...] = ()
     members: tuple[Member, ...] = ()
     combination: Combination | None = None
     no_weights_reason: str | None = None

@@ -164,7 +164,6 @@ class Facts:
     default: bool = False
     operating_point: str = "youden"
     measurements: tuple[PlannedMeasurement, ...] = ()
-    shortcuts: bool = False
 
     def limits_with_metrics(
         self,
@@ -231,7 +230,6 @@ FACTS: dict[str, Facts] = {
             ),
             PlannedMeasurement("val", baseline=True),
         ),
-        shortcuts=True,
     ),
     "tuberculosis-resnet50": Facts(
         accepts={
@@ -262,7 +260,6 @@ FACTS: dict[str, Facts] = {
                 "val_crop_tenth", ("tb", "nih", "kermany"), "crop-tenth"
             ),
         ),
-        shortcuts=True,
     ),
     "pneumonia-cnn": Facts(
         accepts={

@@ -43,6 +43,8 @@ _CHANGED_METRICS: Mapping[str, tuple[str | Promise, str | Promise]] = {
 _BOXES: Mapping[str, str | Promise] = {
     "all": _("All boxes"),
     "train": _("Training images"),
+    "held-out": _("Training images held out from learning"),
+    "unseen": _("Images not learned from"),
     "val": _("Validation images"),
 }
 _INSERTION: Mapping[str, str | Promise] = {
@@ -303,6 +305,8 @@ def _pointing_group(parts: Mapping[str, PointingGame]) -> MetricGroup:
         gettext("Hit"),
         gettext("At random"),
         gettext("In the centre"),
+        gettext("Lead over the centre"),
+        gettext("Empty maps"),
     ]
     rows = [
         table_row(
@@ -312,6 +316,8 @@ def _pointing_group(parts: Mapping[str, PointingGame]) -> MetricGroup:
             f"{two_digits(game.hit.value)} ({interval_text(game.hit)})",
             two_digits(game.random.value),
             two_digits(game.centre.value),
+            _signed(game.lead_over_centre),
+            NO_VALUE if game.empty is None else str(game.empty),
         )
         for part, game in parts.items()
     ]

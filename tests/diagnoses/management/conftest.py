@@ -1,5 +1,5 @@
 """The tiny model of `tests/ml`, for commands that read a model."""
 
-from tests.ml.conftest import cache_dir, tiny_card, tiny_weights_dir
+from tests.ml.conftest import cache_dir, plain_card, tiny_card, tiny_weights_dir
 
-__all__ = ["cache_dir", "tiny_card", "tiny_weights_dir"]
+__all__ = ["cache_dir", "plain_card", "tiny_card", "tiny_weights_dir"]
