@@ -25,11 +25,7 @@ from ml.cards.from_report import (
 )
 from ml.cards.json_reader import as_json
 from ml.cards.limits import limits_of
-from ml.cards.measurements import (
-    GateTrial,
-    HeatMapMeasures,
-    Measurement,
-)
+from ml.cards.measurements import GateTrial, HeatMapMeasures, Measurement
 from ml.cards.texts import Facts, PlannedMeasurement, facts_of
 from ml.datasets.ground_truth import ground_truth_of
 from ml.datasets.manifest import ManifestRow, with_split
@@ -231,8 +227,7 @@ def _heat_maps(
     command: Sequence[str],
 ) -> HeatMapMeasures:
     report = measure_heat_maps(model, rows, root, cache_dir)
-    known = ground_truth_of(model.card, with_split(rows, "val")).rows
-    datasets = _datasets(known)
+    datasets = _datasets(ground_truth_of(model.card, with_split(rows, "val")).rows)
     return heat_maps_of_report(report, command=command, datasets=datasets)
 
 
@@ -288,13 +283,8 @@ def _measurement(
 ) -> Measurement:
     wanted = planned.datasets
     val = [r for r in with_split(rows, "val") if not wanted or r.dataset in wanted]
-    scored = score_images(
-        model,
-        val,
-        root=root,
-        change=CHANGES[planned.change],
-        known=read.scores,
-    )
+    change = CHANGES[planned.change]
+    scored = score_images(model, val, root=root, change=change, known=read.scores)
     report = report_of(scored, weights_sha256=model.weights_sha256)
     kept = {name: value for name, value in report.items() if name not in LEFT_OUT}
     kept["groups"] = _several_groups(report["groups"])
