@@ -203,23 +203,24 @@ def trial_result_of_report(report: Mapping[str, Any]) -> TrialResult:
     """Return what a report of a trial on patients left out says.
 
     Args:
-        report: With "task", "metric", "value", "interval" (its two ends), "images",
-            "patients" and "command"; where they apply "baseline",
-            "baseline_interval", "left_out" (names), "folds" and "shortened", how the
-            training was shorter or true.
+        report: With "task", "source", "metric", "value", "interval" (its two ends),
+            "images", "patients" and "command"; where they apply "method", "baseline"
+            and "lead" with their intervals, "left_out" (names), "folds", and
+            "shortened" with "shortened_how".
 
     Raises:
         JsonMismatchError: Something in the report is missing or of another form.
     """
     plain = {name: value for name, value in report.items() if value is not None}
-    if isinstance(plain.get("shortened"), bool):
-        plain["shortened"] = SHORTENED if plain["shortened"] else ""
+    how = plain.get("shortened_how") or SHORTENED
     return read_json(
         TrialResult,
         {
             **plain,
             "value": _with_ends(report, "value", "interval"),
             "baseline": _with_ends(report, "baseline", "baseline_interval"),
+            "lead": _with_ends(report, "lead", "lead_interval"),
+            "shortened": how if plain.get("shortened") else "",
         },
     )
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 # The verdict where the baseline reads as well as the model.
 NOT_SEPARABLE = "source not separable from disease"
+# The method of a trial that does nothing against telling sources apart.
+PLAIN = "plain"
 
 
 @dataclass(frozen=True)
@@ -464,20 +466,24 @@ class FlaggedNormals:
 class TrialResult:
     """A metric on patients of a source, or of folds, that a training left out.
 
-    `task` says in words what is told apart. The networks were trained for the trial
-    and are not the model itself; `shortened` says how their training was shorter, ""
-    where it was not.
+    `task` names the head and its label, `source` the data set that was measured,
+    `method` how the training worked against telling sources apart. The networks were
+    trained for the trial and are not the model itself; `shortened` says how their
+    training was shorter, "" where it was not.
     """
 
     task: str
+    source: str
     metric: str
     value: Estimate
     images: int
     patients: int
     command: tuple[str, ...]
+    method: str = PLAIN
     baseline: Estimate | None = None
+    lead: Estimate | None = None
     left_out: tuple[str, ...] = ()
-    folds: int | None = None
+    folds: int = 0
     shortened: str = ""
 
 

@@ -16,7 +16,7 @@ from ml.errors import ModelError
 def add_trial_results(path: Path, reports: Sequence[Mapping[str, Any]]) -> Card:
     """Write the results of trials on patients left out into a card.
 
-    A result takes the place of the one of the same task, metric and patients.
+    A result takes the place of the one of the same task, source, metric and training.
 
     Args:
         path: The card.json.
@@ -52,4 +52,11 @@ def add_trial_results(path: Path, reports: Sequence[Mapping[str, Any]]) -> Card:
 
 
 def _trial_key(result: TrialResult) -> tuple[object, ...]:
-    return result.task, result.metric, result.left_out, result.folds
+    return (
+        result.task,
+        result.source,
+        result.metric,
+        result.method,
+        result.left_out,
+        result.folds,
+    )

@@ -26,7 +26,7 @@ class Command(BaseCommand):
         """Declare the command line."""
         parser.description = gettext(
             "Add results on a source or on folds that a training left out to a card. A "
-            "result replaces the one of the same task, metric and patients."
+            "result replaces the one of the same task, source, metric and training."
         )
         parser.add_argument("name", metavar="NAME[/VERSION]")
         parser.add_argument(
@@ -34,7 +34,13 @@ class Command(BaseCommand):
             nargs="+",
             type=Path,
             metavar="FILE",
-            help=gettext("JSON: a result or a list of results"),
+            help=gettext("reports of trials, as JSON"),
+        )
+        parser.add_argument(
+            "--task",
+            default="",
+            metavar="TEXT",
+            help=gettext("only results of tasks that begin so, as with a head's name"),
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -42,7 +48,14 @@ class Command(BaseCommand):
         try:
             card = card_named(options["name"])
             path = shipped_card_path(card)
-            reports = [each for file in options["reports"] for each in _results(file)]
+            reports = [
+                result
+                for file in options["reports"]
+                for result in _results(file)
+                if str(result.get("task", "")).startswith(options["task"])
+            ]
+            if not reports:
+                raise CommandError(gettext("No report has a result of this task."))
             add_trial_results(path, reports)
         except MlError as error:
             raise CommandError(error_text(error)) from error
@@ -50,12 +63,11 @@ class Command(BaseCommand):
 
 
 def _results(file: Path) -> list[Mapping[str, Any]]:
-    """Return the results in a file."""
+    """Return the results of a report."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return list(json.loads(file.read_text(encoding="utf-8"))["results"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CommandError(
             gettext("%(path)s cannot be read: %(error)s")
             % {"path": file, "error": error}
         ) from error
-    return content if isinstance(content, list) else [content]

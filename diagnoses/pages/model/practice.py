@@ -27,6 +27,7 @@ from diagnoses.pages.model.metrics import (
 )
 from ml.cards.card import Card
 from ml.cards.measurements import (
+    PLAIN,
     Estimate,
     FlaggedNormals,
     Measurement,
@@ -189,15 +190,20 @@ def _trial_group(title: str, result: TrialResult) -> MetricGroup:
     if result.baseline:
         text = gettext("%(metric)s, border-and-histogram baseline")
         lines.append(interval_line(text % {"metric": name}, result.baseline))
+    if result.lead:
+        text = gettext("%(metric)s, lead over the baseline")
+        lines.append(interval_line(text % {"metric": name}, result.lead))
     if result.left_out:
         left_out = get_text_list(list(result.left_out), gettext("and"))
         lines.append(MetricLine(gettext("Left out of training"), left_out))
     if result.folds:
         lines.append(MetricLine(gettext("Folds"), str(result.folds)))
+    if result.method != PLAIN:
+        lines.append(MetricLine(gettext("Against telling sources"), result.method))
     if result.shortened:
         lines.append(MetricLine(gettext("Shortened training"), result.shortened))
     return MetricGroup(
-        title=f"{title}: {result.task}",
+        title=f"{title}: {result.source}, {result.task}",
         metrics=lines,
         command=command_text(result.command),
     )

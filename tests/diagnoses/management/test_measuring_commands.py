@@ -112,10 +112,13 @@ def test_trial_results_are_added_to_a_card(
     shutil.copytree(tiny_card.weights_file.parent, copied)
     monkeypatch.setattr(ml.cards.card, "WEIGHTS_DIR", tmp_path / "weights")
     file = tmp_path / "trial.json"
-    file.write_text(json.dumps([REPORT]), encoding="utf-8")
-    call_command("add_trial_results", "tiny", str(file))
+    results = [REPORT, {**REPORT, "task": "nih: Pneumonia"}]
+    file.write_text(json.dumps({"results": results}), encoding="utf-8")
+    call_command("add_trial_results", "tiny", str(file), "--task=pneumonia")
     [result] = read_card(copied / "card.json").contents.cross_source
     assert result.left_out == ("nih", "nih-emphysema")
+    with pytest.raises(CommandError, match="No report has a result"):
+        call_command("add_trial_results", "tiny", str(file), "--task=brain")
     file.write_text("{", encoding="utf-8")
     with pytest.raises(CommandError, match="cannot be read"):
         call_command("add_trial_results", "tiny", str(file))

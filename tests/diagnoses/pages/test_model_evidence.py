@@ -210,10 +210,12 @@ def test_what_to_expect_in_practice_is_shown() -> None:
     values = {"prevalence": 0.05, "ppv": interval(0.3), "npv": interval(0.8)}
     share = {"flagged": interval(0.2), "labels": {LABELS[1]: interval(0.2)}}
     trial = {
-        "task": "pneumonia against no finding",
+        "task": "pneumonia: Pneumonia",
+        "source": "nih",
         "metric": "auc",
         "value": interval(0.7),
         "baseline": interval(0.5),
+        "lead": interval(0.2),
         "images": 120,
         "patients": 100,
         "command": ["python", "cross_validate"],
@@ -258,6 +260,8 @@ def test_what_to_expect_in_practice_is_shown() -> None:
     shown = {metric.name: metric.value for metric in crossed.metrics}
     assert shown["AUC"] == "0.70"
     assert shown["AUC, border-and-histogram baseline"] == "0.50"
+    assert shown["AUC, lead over the baseline"] == "0.20"
+    assert crossed.title.endswith("nih, pneumonia: Pneumonia")
     assert shown["Left out of training"] == "nih and nih-emphysema"
     assert shown["Shortened training"] == "160 pixels, 4 epochs."
     assert {metric.name: metric.value for metric in folds.metrics}["Folds"] == "5"

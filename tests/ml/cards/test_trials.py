@@ -15,7 +15,9 @@ from ml.errors import ModelError
 from tests.ml.cards.test_schema import current
 
 REPORT: dict[str, Any] = {
-    "task": "pneumonia against no finding",
+    "task": "pneumonia: Pneumonia",
+    "method": "plain",
+    "source": "nih",
     "metric": "auc",
     "value": 0.7,
     "interval": [0.6, 0.8],
@@ -23,9 +25,12 @@ REPORT: dict[str, Any] = {
     "baseline_interval": [0.45, 0.65],
     "images": 120,
     "patients": 100,
+    "lead": 0.15,
+    "lead_interval": [0.05, 0.25],
     "left_out": ["nih", "nih-emphysema"],
-    "folds": None,
-    "shortened": "160 pixels, 4 epochs.",
+    "folds": 0,
+    "shortened": True,
+    "shortened_how": "160 pixels, 4 epochs.",
     "command": ["python", "cross_validate"],
 }
 
@@ -38,11 +43,13 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_result_without_a_source_stands_apart_from_that_of_folds(path: Path) -> None:
-    folds = {**REPORT, "left_out": [], "folds": 5, "baseline": None, "shortened": True}
+    folds = {**REPORT, "left_out": [], "folds": 5, "baseline": None}
+    folds["shortened_how"] = ""
     contents = add_trial_results(path, [REPORT, folds]).contents
     [crossed] = contents.cross_source
     assert crossed.value == Estimate(0.7, 0.6, 0.8)
     assert crossed.baseline == Estimate(0.55, 0.45, 0.65)
+    assert crossed.lead == Estimate(0.15, 0.05, 0.25)
     assert crossed.shortened == "160 pixels, 4 epochs."
     [validated] = contents.cross_validation
     assert (validated.folds, validated.baseline) == (5, None)
@@ -50,10 +57,10 @@ def test_a_result_without_a_source_stands_apart_from_that_of_folds(path: Path) -
 
 
 def test_a_newer_result_of_the_same_patients_replaces_the_older(path: Path) -> None:
-    other = {**REPORT, "left_out": ["kermany"]}
-    add_trial_results(path, [REPORT, other])
+    others = [{**REPORT, "left_out": ["kermany"]}, {**REPORT, "method": "group-dro"}]
+    add_trial_results(path, [REPORT, *others])
     contents = add_trial_results(path, [{**REPORT, "value": 0.75}]).contents
-    assert [each.value.value for each in contents.cross_source] == [0.75, 0.7]
+    assert [each.value.value for each in contents.cross_source] == [0.75, 0.7, 0.7]
 
 
 @pytest.mark.parametrize(
