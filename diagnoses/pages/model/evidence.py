@@ -306,18 +306,16 @@ def _pointing_group(parts: Mapping[str, PointingGame]) -> MetricGroup:
         gettext("At random"),
         gettext("In the centre"),
         gettext("Lead over the centre"),
-        gettext("Empty maps"),
     ]
     rows = [
         table_row(
             str(_BOXES.get(part, part)),
             columns,
-            str(game.images_and_labels),
+            _played(game),
             f"{two_digits(game.hit.value)} ({interval_text(game.hit)})",
             two_digits(game.random.value),
             two_digits(game.centre.value),
             _signed(game.lead_over_centre),
-            NO_VALUE if game.empty is None else str(game.empty),
         )
         for part, game in parts.items()
     ]
@@ -327,6 +325,15 @@ def _pointing_group(parts: Mapping[str, PointingGame]) -> MetricGroup:
         rows=rows,
         rows_are=_("Boxes"),
     )
+
+
+def _played(game: PointingGame) -> str:
+    if not game.empty:
+        return str(game.images_and_labels)
+    return gettext("%(number)d, %(empty)d maps empty") % {
+        "number": game.images_and_labels,
+        "empty": game.empty,
+    }
 
 
 def _curves_group(measures: HeatMapMeasures) -> MetricGroup:

@@ -37,8 +37,7 @@ LABEL_METRIC_NAMES: Mapping[str, str | Promise] = {
     "sensitivity": _("Sensitivity"),
     "specificity": _("Specificity"),
     "precision": _("Precision"),
-    "f1": _("F1"),
-    "expected_calibration_error": _("Calibration error (ECE)"),
+    "expected_calibration_error": _("ECE"),
 }
 # The metrics above rest on the highest probability for softmax models; the mark that a
 # reader sees rests on the threshold.
