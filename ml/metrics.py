@@ -1,9 +1,9 @@
 """Metrics of one set of images, or of many resamples of it at once.
 
-`share`, `accuracy`, `balanced_accuracy`, `auc`, `average_precision`, `f1`, `brier` and
-`expected_calibration_error` return a float. With `weights`, float64 (resamples,
-images), how often each image counts, they return float64 (resamples,). A metric that
-is not defined is NaN.
+`share`, `accuracy`, `accuracy_of_surest`, `balanced_accuracy`, `auc`,
+`average_precision`, `f1`, `brier` and `expected_calibration_error` return a float. With
+`weights`, float64 (resamples, images), how often each image counts, they return float64
+(resamples,). A metric that is not defined is NaN.
 
 NumPy, not scikit-learn, which measures one set of weights a call: for 1,000 resamples
 of 2,000 images it takes 18 times as long for the AUC, 10 times for average precision.
@@ -18,6 +18,8 @@ from typing import Protocol, overload
 import numpy as np
 
 CALIBRATION_BINS = 10
+# Of the answers of a model, the surest first.
+SUREST_SHARE = 0.8
 
 
 class Metric(Protocol):
@@ -81,6 +83,25 @@ def balanced_accuracy(
         share(chosen == c, ground_truth == c, weights) for c in np.unique(ground_truth)
     ]
     return mean_defined(recalls, rounds=len(weights))
+
+
+@_metric
+def accuracy_of_surest(
+    sure: np.ndarray, right: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """Return the share of right answers among the surest SUREST_SHARE of all.
+
+    Args:
+        sure: float (images,), how sure the answer is; equal ones keep their order.
+        right: bool (images,).
+        weights: float64 (resamples, images).
+    """
+    order = np.argsort(-sure, kind="stable")
+    counted = weights[:, order]
+    before = counted.cumsum(axis=1) - counted
+    answered = SUREST_SHARE * weights.sum(axis=1, keepdims=True)
+    taken = np.clip(answered - before, 0.0, counted)
+    return taken @ right[order].astype(float) / answered[:, 0]
 
 
 @_metric

@@ -21,7 +21,9 @@ MEASURING_OPTIONS = (
     "manifest", "layout", "labels", "root", "split", "dataset", "change", "pair",
     "operating_point", "baseline", "json",
 )  # fmt: skip
-DEFAULTS = {"layout": "auto", "loss": "cross-entropy", "change": "none"}
+DEFAULTS = {
+    "layout": "auto", "loss": "cross-entropy", "change": "none", "split": "all",
+}  # fmt: skip
 DATA_ARGUMENTS = (
     "--manifest", "$CHESTX_DATA/manifest.csv", "--root", "$CHESTX_DATA",
 )  # fmt: skip
@@ -31,6 +33,7 @@ MEASURING_COMMANDS = {
     "metrics": "evaluate_model",
     "shortcuts": "evaluate_shortcuts",
     "heat_maps": "evaluate_heat_maps",
+    "normals": "flagged_normals",
 }
 
 

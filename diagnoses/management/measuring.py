@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from argparse import ArgumentParser
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -50,7 +49,11 @@ class MeasuringCommand(BaseCommand):
         self.stdout.write(text)
 
     def measured(
-        self, model: LoadedModel, rows: list[ManifestRow], root: Path, done: Done
+        self,
+        model: LoadedModel,
+        rows: list[ManifestRow],
+        options: dict[str, Any],
+        done: Done,
     ) -> Report:
         """Return the figures of a model on the images of a data set."""
         raise NotImplementedError
@@ -68,7 +71,7 @@ class MeasuringCommand(BaseCommand):
             report = self.measured(
                 model,
                 rows,
-                options["root"],
+                options,
                 lambda done, total: bar.update(task, completed=done, total=total),
             )
         return {

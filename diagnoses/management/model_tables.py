@@ -8,16 +8,17 @@ well.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ml.cards.card import Card, default_card, get_card, list_cards
 from ml.cards.limits import limits_of, limits_of_ensemble
-from ml.cards.quoted import with_metrics
+from ml.cards.quoted import quoted, with_metrics
 from ml.cards.texts import FACTS
 from ml.errors import ModelError
+from ml.evaluation.goals import GOALS, Goal, Outcome, Value, outcomes_of
 
+NOT_MEASURED = "not measured"
 FILES = (Path("README.md"), Path("docs/model-cards.md"))
 _BLOCK = re.compile(
     r"(?P<start><!-- generated: (?P<name>[\w-]+) -->\n).*?"
@@ -26,96 +27,6 @@ _BLOCK = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class MetricRow:
-    """A row of the table of metrics; an empty `model` continues the row above.
-
-    `metric` is a path of `ml.cards.quoted`; `baseline`: the border-and-histogram
-    baseline's metric stands beside it.
-    """
-
-    card: str
-    model: str
-    measured: str
-    metric: str = ""
-    baseline: bool = False
-
-
-MEAN_AUC = "within nih-emphysema, mean AUC over all labels with images of both kinds"
-METRIC_ROWS = (
-    MetricRow(
-        "chestx6-resnet50",
-        "`chestx6-resnet50`, six classes",
-        "normal, bacterial, viral pneumonia in children (kermany, {val_kermany.images} "
-        "images): balanced accuracy",
-        "val_kermany.balanced_accuracy",
-        baseline=True,
-    ),
-    MetricRow(
-        "chestx6-resnet50",
-        "",
-        "bacterial against viral, AUC",
-        "val_kermany.pair.auc",
-        baseline=True,
-    ),
-    MetricRow(
-        "chestx6-resnet50",
-        "",
-        "the three classes, outer tenth cropped and histograms equalised",
-        "val_kermany_crop_tenth.balanced_accuracy",
-    ),
-    MetricRow(
-        "pneumonia-cnn",
-        "`pneumonia-cnn`, yes or no",
-        "kermany: accuracy (sensitivity {val_kermany.Pneumonia.sensitivity})",
-        "val_kermany.accuracy",
-        baseline=True,
-    ),
-    MetricRow(
-        "pneumonia-cnn",
-        "",
-        "outer tenth cropped and histograms equalised: accuracy",
-        "val_kermany_crop_tenth.accuracy",
-    ),
-    MetricRow(
-        "pneumonia-cnn",
-        "",
-        "nih, adults, never trained on: AUC",
-        "val_nih_never_trained_on.mean_auc",
-    ),
-    MetricRow(
-        "brain-tumour-xception",
-        "`brain-tumour-xception`, four classes",
-        "{val_brain_mri.images} slices that flatter: neighbours of a patient may stand "
-        "on both sides; accuracy",
-        "val_brain_mri.accuracy",
-        baseline=True,
-    ),
-    MetricRow(
-        "nih15-xception",
-        "`nih15-xception`, 15 labels",
-        MEAN_AUC,
-        "val_nih_emphysema.mean_auc",
-        baseline=True,
-    ),
-    MetricRow(
-        "nih15-cnn",
-        "`nih15-cnn`, 15 labels",
-        MEAN_AUC,
-        "val_nih_emphysema.mean_auc",
-        baseline=True,
-    ),
-    MetricRow(
-        "tuberculosis-resnet50",
-        "`tuberculosis-resnet50`, yes or no",
-        "source not separable from disease: no accuracy claimed",
-    ),
-    MetricRow(
-        "chest-ensemble",
-        "`chest-ensemble`",
-        "mean of calibrated members for the labels they share; no weights of its own",
-    ),
-)
 CHESTX6_SOURCES = (
     "- **Source is confounded with disease.** Pneumonia comes from one children's "
     "hospital; COVID-19, Tuberculosis and Emphysema\n"
@@ -170,19 +81,50 @@ def shipped_cards() -> Sequence[Card]:
     return sorted(list_cards(), key=lambda card: bool(card.members))
 
 
-def _metrics_table() -> str:
+def _goals_table() -> str:
+    cards = [get_card(name) for name in sorted({card.name for card in list_cards()})]
     lines = [
-        "| model | measured within one source | metric "
-        "| border-and-histogram baseline |",
-        "|---|---|---|---|",
+        "| measure | model | value (95 % interval) | baseline | goal | |",
+        "|---|---|---|---|---|---|",
     ]
-    for row in METRIC_ROWS:
-        card = get_card(row.card)
-        metric = f"{{{row.metric}|interval}}" if row.metric else ""
-        baseline = f"{{{row.metric}.baseline|interval}}" if row.baseline else ""
-        line = f"| {row.model} | {row.measured} | {metric} | {baseline} |"
-        lines.append(with_metrics(line, card.measurements, card.training_data))
+    lines += [line for goal in GOALS for line in _goal_lines(goal, cards)]
     return "\n".join(lines) + "\n"
+
+
+def _goal_lines(goal: Goal, cards: Sequence[Card]) -> Iterator[str]:
+    """Yield a row for each model of a goal, or the one row that says there is none."""
+    outcomes = outcomes_of(goal, cards)
+    if not outcomes:
+        model, figure = ("no model", "") if goal.models else ("", NOT_MEASURED)
+        yield _table_line(goal.measure, model, figure, "", str(goal.target), "")
+    for outcome in outcomes:
+        worst = "" if goal.models else "worst: "
+        yield _table_line(
+            goal.measure,
+            f"{worst}`{outcome.card.name}`",
+            *_figure_cells(outcome),
+            str(goal.target),
+            {True: "reached", False: "missed", None: ""}[outcome.reached],
+        )
+
+
+def _figure_cells(outcome: Outcome) -> tuple[str, str]:
+    figure = outcome.figure
+    if figure is None:
+        return NOT_MEASURED, ""
+    if figure.baseline is None:
+        return _written(figure.value), ""
+    named = f"{outcome.goal.baseline}: " if outcome.goal.baseline else ""
+    return _written(figure.value), f"{named}{_written(figure.baseline)}"
+
+
+def _written(value: Value) -> str:
+    # Three digits: two would hide on which side of a goal a value lies.
+    return quoted(value, interval=True, digits=3)
+
+
+def _table_line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _chestx6_sources() -> str:
@@ -190,6 +132,6 @@ def _chestx6_sources() -> str:
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
-    "metrics": _metrics_table,
+    "goals": _goals_table,
     "chestx6-sources": _chestx6_sources,
 }

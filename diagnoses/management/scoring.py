@@ -16,7 +16,12 @@ from ml.cards.claims import weakness_of
 from ml.datasets.manifest import ManifestRow
 from ml.ensemble import EnsembleModel
 from ml.errors import ModelError
-from ml.evaluation.scoring import Change, refuse_nothing, score_images
+from ml.evaluation.scoring import (
+    Change,
+    refuse_nothing,
+    score_images,
+    unchanged,
+)
 from ml.evaluation.summary import ScoredImages
 from ml.inference import LoadedModel, load_model
 
@@ -27,10 +32,6 @@ def card_named(text: str, *, weights_dir: Path | None = None) -> Card:
     Raises:
         ModelError: There is no such model.
     """
-    return _named(text, None)
-
-
-def _named(text: str, weights_dir: Path | None) -> Card:
     name, _, version = text.partition("/")
     return get_card(name, version or None, weights_dir=weights_dir)
 
@@ -61,7 +62,7 @@ def chest_cards(names: Sequence[str], *, weights_dir: Path) -> list[Card]:
         ModelError: There is no such model, or none at all.
     """
     if names:
-        return [_named(text, weights_dir) for text in names]
+        return [card_named(text, weights_dir=weights_dir) for text in names]
     newest = {card.name: card for card in list_cards(weights_dir=weights_dir)}
     cards = [
         card
@@ -128,7 +129,7 @@ def read_images(
     rows: Sequence[ManifestRow],
     *,
     root: Path,
-    change: Change = lambda display: display,
+    change: Change = unchanged,
     thresholds: Mapping[str, float] | None = None,
 ) -> tuple[ScoredImages, str]:
     """Read images with a model under a progress bar; return them and its weights' hash.

@@ -11,11 +11,13 @@ from ml.cards.measurements import (
     BaselineComparison,
     ChangedImages,
     Estimate,
+    FlaggedNormals,
     Gate,
     HeatMapMeasures,
     HeatOutsideLungs,
     Measurement,
     SourceTest,
+    TrialResult,
 )
 
 SCHEMA_VERSION = 2
@@ -377,6 +379,9 @@ class CardContents:
     precisions: Precisions | None = None
     shortcuts: Shortcuts | None = None
     heat_map_measures: HeatMapMeasures | None = None
+    flagged_normals: FlaggedNormals | None = None
+    cross_source: tuple[TrialResult, ...] = ()
+    cross_validation: tuple[TrialResult, ...] = ()
     members: tuple[Member, ...] = ()
     combination: Combination | None = None
     no_weights_reason: str | None = None

@@ -20,6 +20,7 @@ from ml.cards.measurements import (
     Coverage,
     CoverageOfGroup,
     Estimate,
+    FlaggedNormals,
     GateTrial,
     Group,
     HeatMapMeasures,
@@ -30,11 +31,14 @@ from ml.cards.measurements import (
     Metric,
     Pair,
     PointingGame,
+    PredictiveValues,
     Randomisation,
     SourceTest,
+    TrialResult,
 )
 
 NO_CHANGE = "none"
+SHORTENED = "Shorter than that of the model; the command says how."
 _DIFFERENCE = "_change"
 _NOT_METRICS = ("positives", "negatives", "threshold", "claimed", "intervals")
 
@@ -52,7 +56,8 @@ def measurement_of_report(
 
     Args:
         report: With "n", "patients", metrics as {value, low, high}, "labels" and,
-            where measured, "groups", "uncertainty", "confusion", "pair", "baseline".
+            where measured, "groups", "not_known", "predictive_values", "uncertainty",
+            "confusion", "pair", "baseline".
         key: The name of the entry.
         command: What measures the same again.
         datasets: The sources of the images; none: every image of the split.
@@ -85,6 +90,12 @@ def measurement_of_report(
             _group(by, name, values)
             for by, groups in (report.get("groups") or {}).items()
             for name, values in groups.items()
+        ),
+        not_known=report.get("not_known"),
+        predictive_values=tuple(
+            read_json(PredictiveValues, {"label": label, **values})
+            for label, by_prevalence in (report.get("predictive_values") or {}).items()
+            for values in by_prevalence
         ),
         coverage=_coverage(report.get("uncertainty")),
         pair=_pair(report.get("pair"), baseline.get("pair") or {}),
@@ -179,6 +190,48 @@ def heat_maps_of_report(
         insertion_deletion=curves,
         randomisation=read_json(Randomisation, report["randomisation"]),
     )
+
+
+def flagged_normals_of_report(
+    report: Mapping[str, Any], *, command: Sequence[str]
+) -> FlaggedNormals:
+    """Return what a report of `ml.evaluation.normals.flagged` says of one model."""
+    return read_json(FlaggedNormals, {**report, "command": list(command)})
+
+
+def trial_result_of_report(report: Mapping[str, Any]) -> TrialResult:
+    """Return what a report of a trial on patients left out says.
+
+    Args:
+        report: With "task", "source", "metric", "value", "interval" (its two ends),
+            "images", "patients" and "command"; where they apply "method", "baseline"
+            and "lead" with their intervals, "left_out" (names), "folds", and
+            "shortened" with "shortened_how".
+
+    Raises:
+        JsonMismatchError: Something in the report is missing or of another form.
+    """
+    plain = {name: value for name, value in report.items() if value is not None}
+    how = plain.get("shortened_how") or SHORTENED
+    return read_json(
+        TrialResult,
+        {
+            **plain,
+            "value": _with_ends(report, "value", "interval"),
+            "baseline": _with_ends(report, "baseline", "baseline_interval"),
+            "lead": _with_ends(report, "lead", "lead_interval"),
+            "shortened": how if plain.get("shortened") else "",
+        },
+    )
+
+
+def _with_ends(
+    report: Mapping[str, Any], name: str, interval: str
+) -> dict[str, Any] | None:
+    if report.get(name) is None:
+        return None
+    low, high = report.get(interval) or (None, None)
+    return {"value": report[name], "low": low, "high": high}
 
 
 def _metrics(

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 # The verdict where the baseline reads as well as the model.
 NOT_SEPARABLE = "source not separable from disease"
+# The method of a trial that does nothing against telling sources apart.
+PLAIN = "plain"
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,20 @@ class Group:
     images: int
     patients: int | None = None
     claimed: bool = True
+
+
+@dataclass(frozen=True)
+class PredictiveValues:
+    """What a mark of a label is worth at a prevalence, by Bayes' rule.
+
+    `ppv` is the share of the marked who have the label, `npv` that of the others who
+    do not; both from sensitivity and specificity at the default thresholds.
+    """
+
+    label: str
+    prevalence: float
+    ppv: Estimate
+    npv: Estimate
 
 
 @dataclass(frozen=True)
@@ -153,7 +169,8 @@ class Measurement:
 
     `datasets` names the sources; none: every image of the split that was there.
     `change` is what was done to the images before, one of
-    `ml.evaluation.shortcuts.changes`. `command` measures the same again.
+    `ml.evaluation.shortcuts.changes`. `not_known` has the number of images whose view,
+    sex or age the data do not say. `command` measures the same again.
     """
 
     key: str
@@ -168,6 +185,8 @@ class Measurement:
     too_few: tuple[str, ...] = ()
     confusion: Confusion | None = None
     groups: tuple[Group, ...] = ()
+    not_known: Mapping[str, int] | None = None
+    predictive_values: tuple[PredictiveValues, ...] = ()
     coverage: Coverage | None = None
     pair: Pair | None = None
     baseline: Baseline | None = None
@@ -344,13 +363,17 @@ class HeatOutsideLungs:
 
 @dataclass(frozen=True)
 class PointingGame:
-    """How often the hottest cell lies in a box that a reader drew, beside chance."""
+    """How often the hottest cell lies in a box that a reader drew, beside chance.
+
+    `empty` is how many maps had no evidence at all; each counts as a miss.
+    """
 
     images_and_labels: int
     hit: Estimate
     random: Estimate
     centre: Estimate
     patients: int | None = None
+    empty: int | None = None
     lead_over_random: Estimate | None = None
     lead_over_centre: Estimate | None = None
     heat_inside: Estimate | None = None
@@ -400,6 +423,68 @@ class HeatMapMeasures:
     randomisation: Randomisation
     pointing_game: Mapping[str, PointingGame] | None = None
     cells: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class FlaggedShare:
+    """How many images are flagged: for any claimed label, and for each of them."""
+
+    flagged: Estimate
+    labels: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True)
+class FlaggedTogether:
+    """How many images any of several models flags for any claimed label."""
+
+    models: tuple[str, ...]
+    flagged: Estimate
+    images: int
+    patients: int
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FlaggedNormals:
+    """How often images that readers called normal are flagged, by operating point.
+
+    `default` names the operating point whose thresholds are the card's; "" where they
+    are none of them.
+    """
+
+    split: str
+    datasets: tuple[str, ...]
+    images: int
+    patients: int
+    command: tuple[str, ...]
+    points: Mapping[str, FlaggedShare]
+    default: str = ""
+    together: FlaggedTogether | None = None
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """A metric on patients of a source, or of folds, that a training left out.
+
+    `task` names the head and its label, `source` the data set that was measured,
+    `method` how the training worked against telling sources apart. The networks were
+    trained for the trial and are not the model itself; `shortened` says how their
+    training was shorter, "" where it was not.
+    """
+
+    task: str
+    source: str
+    metric: str
+    value: Estimate
+    images: int
+    patients: int
+    command: tuple[str, ...]
+    method: str = PLAIN
+    baseline: Estimate | None = None
+    lead: Estimate | None = None
+    left_out: tuple[str, ...] = ()
+    folds: int = 0
+    shortened: str = ""
 
 
 def command_text(command: Sequence[str]) -> str:

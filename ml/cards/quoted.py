@@ -17,7 +17,7 @@ import re
 from collections.abc import Sequence
 
 from ml.cards.contents import TrainingSource
-from ml.cards.measurements import BaselineValue, Measurement, Metric
+from ml.cards.measurements import BaselineValue, Estimate, Measurement, Metric
 from ml.errors import ModelError
 
 NOT_MEASURED = "not measured yet"
@@ -53,11 +53,21 @@ def with_metrics(
         value = _quoted_value(measurement, rest.split("."))
         if value is None or value.value is None:
             raise _missing(path)
-        if not interval or value.low is None or value.high is None:
-            return f"{value.value:.2f}"
-        return f"{value.value:.2f} ({value.low:.2f} to {value.high:.2f})"
+        return quoted(value, interval=interval)
 
     return _PLACEHOLDER.sub(filled, text)
+
+
+def quoted(
+    value: Estimate | Metric | BaselineValue, *, interval: bool, digits: int = 2
+) -> str:
+    """Write a value, with its interval if asked for and if it has one."""
+    if value.value is None:
+        return "–"
+    written = f"{value.value:.{digits}f}"
+    if not interval or value.low is None or value.high is None:
+        return written
+    return f"{written} ({value.low:.{digits}f} to {value.high:.{digits}f})"
 
 
 def _missing(path: str) -> ModelError:

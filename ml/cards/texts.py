@@ -187,7 +187,6 @@ class Facts:
     default: bool = False
     operating_point: str = "youden"
     measurements: tuple[PlannedMeasurement, ...] = ()
-    shortcuts: bool = False
 
     def limits_with_metrics(
         self,
@@ -254,7 +253,6 @@ FACTS: dict[str, Facts] = {
             ),
             PlannedMeasurement("val", baseline=True),
         ),
-        shortcuts=True,
     ),
     "chest-efficientnet-chestx6": Facts(
         accepts={
@@ -303,7 +301,6 @@ FACTS: dict[str, Facts] = {
             ),
             PlannedMeasurement("val", LEARNED_BY_CHESTX6, baseline=True),
         ),
-        shortcuts=True,
     ),
     "chest-efficientnet-pneumonia": Facts(
         accepts={
@@ -338,7 +335,6 @@ FACTS: dict[str, Facts] = {
             PlannedMeasurement("val_nih", ("nih",), baseline=True),
             PlannedMeasurement("val_nih_crop_tenth", ("nih",), "crop-tenth"),
         ),
-        shortcuts=True,
     ),
     "chest-efficientnet-tuberculosis": Facts(
         accepts={
@@ -371,7 +367,6 @@ FACTS: dict[str, Facts] = {
             PlannedMeasurement("val_sakha_tb", ("sakha-tb",), baseline=True),
             PlannedMeasurement("val_sakha_tb_crop_tenth", ("sakha-tb",), "crop-tenth"),
         ),
-        shortcuts=True,
     ),
     "chest-efficientnet-nih": Facts(
         accepts={**CHEST_ACCEPTS, "ages": "Trained on adults, mostly."},
@@ -423,7 +418,6 @@ FACTS: dict[str, Facts] = {
                 "val_crop_tenth", ("tb", "nih", "kermany"), "crop-tenth"
             ),
         ),
-        shortcuts=True,
     ),
     "pneumonia-cnn": Facts(
         accepts={

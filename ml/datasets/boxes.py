@@ -12,7 +12,9 @@ from ml.errors import TrainingError
 from ml.labels import PARENTS
 
 # Names in the box list of ChestX-ray14 that differ from its label list.
-BOX_SYNONYMS = {"Infiltrate": "Infiltration"}
+BOX_SYNONYMS = {"Infiltrate": "Infiltration", "Lung Opacity": "Lung opacity"}
+# What readers draw who do not name the disease, and the labels that it may be.
+BOX_MEANINGS = {"Lung opacity": ("Pneumonia", "Infiltration", "Consolidation")}
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,15 @@ def labels_of_box(label: str, names: Sequence[str]) -> tuple[str, ...]:
     """Return the labels of a model that a box stands for.
 
     A box of a general label stands for all its subtypes: Pneumonia for bacterial and
-    viral pneumonia.
+    viral pneumonia. One of Lung opacity stands for every label that it may be.
     """
     label = BOX_SYNONYMS.get(label, label)
-    if label in names:
-        return (label,)
-    return tuple(name for name in names if PARENTS.get(name) == label)
+    meant = BOX_MEANINGS.get(label, (label,))
+    return tuple(
+        name
+        for name in names
+        if name in meant or (PARENTS.get(name) in meant and PARENTS[name] not in names)
+    )
 
 
 def box_mask(

@@ -99,19 +99,12 @@ def _coverage_metrics(
 
 
 def risk_coverage(scored: ScoredImages) -> list[list[float | None]]:
-    """Return [share answered, share of those wrong], the surest answers first.
-
-    A softmax model is as sure as its highest probability; a label of a sigmoid model as
-    far as it lies from its threshold, of the way to 0 or 1.
-    """
+    """Return [share answered, share of those wrong], the surest answers first."""
     if scored.card.task == "softmax":
-        sure = scored.scores.max(axis=1)
+        sure = scored.sureness
         wrong = ~(scored.called & scored.positive).any(axis=1)
     else:
-        limits = np.array([scored.thresholds[n] for n in scored.card.label_names])
-        room = np.where(scored.called, 1.0 - limits, limits)
-        away = np.abs(scored.scores - limits) / np.maximum(room, 1e-9)
-        sure = away[scored.known]
+        sure = scored.sureness[scored.known]
         wrong = (scored.called != scored.positive)[scored.known]
     order = np.argsort(-sure, kind="stable")
     risks = wrong[order].cumsum() / np.arange(1, len(order) + 1)

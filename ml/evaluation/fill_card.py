@@ -7,12 +7,16 @@ the card as well.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
+
+import numpy as np
 
 from ml.cards.card import CARD_NAME, Card, read_card, write_card
 from ml.cards.contents import Shortcuts, Training
 from ml.cards.from_report import (
+    flagged_normals_of_report,
     gate_trial_of_report,
     heat_maps_of_report,
     measurement_of_report,
@@ -29,18 +33,22 @@ from ml.errors import ModelError
 from ml.evaluation.baseline import measure_baseline, pair_beside
 from ml.evaluation.gate.trial import reads, try_gate
 from ml.evaluation.heat_maps.measures import measure_heat_maps
-from ml.evaluation.scoring import pair_metrics, report_of, score_images
+from ml.evaluation.normals.flagged import (
+    NORMALS_DATASET,
+    flagged_by_point,
+    score_normals,
+)
+from ml.evaluation.scoring import KnownScores, pair_metrics, report_of, score_images
 from ml.evaluation.shortcuts.changes import CHANGES
-from ml.evaluation.shortcuts.measures import measure_shortcuts
+from ml.evaluation.shortcuts.measures import measure_shortcuts, reads_chests
 from ml.inference import LoadedModel, load_model
 from ml.training.gate.fit import fit_gate, held_out_rows, keep_gate
-from ml.training.heads import recipe_of_model
 
 # What a report has beyond the metrics of a card.
 LEFT_OUT = ("f1", "average_precision")
 # Measured once for all heads of a backbone.
 GATE_PARTS = ("gate_fit", "gate")
-PARTS = (*GATE_PARTS, "metrics", "shortcuts", "heat_maps")
+PARTS = (*GATE_PARTS, "shortcuts", "metrics", "heat_maps", "normals")
 Say = Callable[[str], None]
 
 
@@ -91,37 +99,67 @@ def measure_model(
     model = _load(folder, cache_dir)
     card = model.card
     known = ground_truth_of(card, rows).rows
+    read = _Read()
     measured: dict[str, Any] = {}
     if "gate" in parts:
         say("the gate")
         trial = _gate_trial(model, rows, root, command_of("gate", card.name))
         measured["gate"] = {**card.raw["gate"], "val": as_json(trial)}
         keep_gate(card, measured["gate"])
-    measurements = card.measurements
-    if "metrics" in parts:
-        measurements = _measurements(model, facts, rows, root, command_of, say)
-        measured["measurements"] = as_json(measurements)
-    if "shortcuts" in parts and facts.shortcuts:
+    if "shortcuts" in parts:
         say("shortcuts")
         shortcuts = _shortcuts(
-            model, known, root, cache_dir, command_of("shortcuts", card.name)
+            model, known, root, cache_dir, command_of("shortcuts", card.name), read
         )
         measured["shortcuts"] = as_json(shortcuts)
         if before:
             measured["shortcuts"]["before"] = _before(before, known, root, cache_dir)
-    if "heat_maps" in parts:
+    measurements = card.measurements
+    if "metrics" in parts:
+        measurements = _measurements(model, facts, rows, root, command_of, say, read)
+        measured["measurements"] = as_json(measurements)
+    if "heat_maps" in parts and card.heat_maps:
         say("heat maps")
         measured["heat_map_measures"] = as_json(
-            _heat_maps(
-                model, known, root, cache_dir, command_of("heat_maps", card.name)
-            )
+            _heat_maps(model, rows, root, cache_dir, command_of("heat_maps", card.name))
         )
     texts = {
         "limits": limits_of(facts, measurements, card.training_data),
         "not_measured": list(facts.not_measured),
     }
     write_card(path, {**card.raw, **measured, **texts})
+    if "normals" in parts and reads_chests(card):
+        say("normals")
+        # After the card is written: its metrics decide which labels it claims.
+        _write_normals(path, model, rows, root, command_of("normals", card.name), read)
     return read_card(path)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What several parts use and was read already: scores, and baseline features."""
+
+    scores: KnownScores = field(default_factory=dict)
+    features: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def _write_normals(
+    path: Path,
+    model: LoadedModel,
+    rows: Sequence[ManifestRow],
+    root: Path,
+    command: Sequence[str],
+    read: _Read,
+) -> None:
+    """Write how often adults that readers called normal are flagged."""
+    normals = [row for row in with_split(rows, "val") if row.dataset == NORMALS_DATASET]
+    if not normals:
+        return
+    scored = score_normals(model, normals, root=root, known=read.scores)
+    card = read_card(path)
+    report = flagged_by_point(replace(scored, card=card))
+    flagged = flagged_normals_of_report(report, command=command)
+    write_card(path, {**card.raw, "flagged_normals": as_json(flagged)})
 
 
 def _load(folder: Path, cache_dir: Path) -> LoadedModel:
@@ -138,12 +176,13 @@ def _measurements(
     root: Path,
     command_of: CommandOf,
     say: Say,
+    read: _Read,
 ) -> tuple[Measurement, ...]:
     measurements = []
     for planned in facts.measurements:
         say(planned.key)
         command = command_of("metrics", model.card.name, planned)
-        measurements.append(_measurement(model, planned, rows, root, command))
+        measurements.append(_measurement(model, planned, rows, root, command, read))
     return tuple(measurements)
 
 
@@ -153,10 +192,17 @@ def _shortcuts(
     root: Path,
     cache_dir: Path,
     command: Sequence[str],
+    read: _Read,
 ) -> Shortcuts:
     val = with_split(known, "val")
     report = measure_shortcuts(
-        model, _learned(model.card.name, known), val, root, cache_dir
+        model,
+        _learned(model.card, known),
+        val,
+        root,
+        cache_dir,
+        known=read.scores,
+        features=read.features,
     )
     return shortcuts_of_report(report, command=command, datasets=_datasets(val))
 
@@ -166,7 +212,7 @@ def _before(
 ) -> Any:
     """Return the shortcuts of the model in `folder`, and how it was trained."""
     model = _load(folder, cache_dir)
-    learned, val = _learned(model.card.name, known), with_split(known, "val")
+    learned, val = _learned(model.card, known), with_split(known, "val")
     report = measure_shortcuts(model, learned, val, root, cache_dir)
     return as_json(
         shortcuts_before(
@@ -179,13 +225,13 @@ def _before(
 
 def _heat_maps(
     model: LoadedModel,
-    known: Sequence[ManifestRow],
+    rows: Sequence[ManifestRow],
     root: Path,
     cache_dir: Path,
     command: Sequence[str],
 ) -> HeatMapMeasures:
-    report = measure_heat_maps(model, known, root, cache_dir)
-    datasets = _datasets(with_split(known, "val"))
+    report = measure_heat_maps(model, rows, root, cache_dir)
+    datasets = _datasets(ground_truth_of(model.card, with_split(rows, "val")).rows)
     return heat_maps_of_report(report, command=command, datasets=datasets)
 
 
@@ -220,10 +266,9 @@ def _fit_gate(
     fit_gate(folder, learned, aside, root, cache_dir)
 
 
-def _learned(name: str, rows: Sequence[ManifestRow]) -> list[ManifestRow]:
+def _learned(card: Card, rows: Sequence[ManifestRow]) -> list[ManifestRow]:
     """Return the train images of the sources that a model learned from."""
-    recipe = recipe_of_model(name)
-    datasets = recipe.datasets if recipe else ()
+    datasets = {source.dataset for source in card.training_data}
     train = with_split(rows, "train")
     return [row for row in train if not datasets or row.dataset in datasets]
 
@@ -238,18 +283,22 @@ def _measurement(
     rows: Sequence[ManifestRow],
     root: Path,
     command: Sequence[str],
+    read: _Read,
 ) -> Measurement:
     wanted = planned.datasets
     val = [r for r in with_split(rows, "val") if not wanted or r.dataset in wanted]
-    scored = score_images(model, val, root=root, change=CHANGES[planned.change])
+    change = CHANGES[planned.change]
+    scored = score_images(model, val, root=root, change=change, known=read.scores)
     report = report_of(scored, weights_sha256=model.weights_sha256)
     kept = {name: value for name, value in report.items() if name not in LEFT_OUT}
     kept["groups"] = _several_groups(report["groups"])
     if planned.pair:
         kept["pair"] = pair_metrics(scored, *planned.pair)
     if planned.baseline:
-        train = _learned(model.card.name, rows)
-        beside, baseline_scored = measure_baseline(scored, train, root=root)
+        train = _learned(model.card, rows)
+        beside, baseline_scored = measure_baseline(
+            scored, train, root=root, known=read.features
+        )
         if planned.pair:
             beside["pair"] = pair_beside(scored, baseline_scored, *planned.pair)
         kept["baseline"] = beside

@@ -104,6 +104,8 @@ def sections_of(
         sections.append(_baseline(report["baseline"], translate))
     if report.get("pair"):
         sections.append(_pair(report["pair"], translate))
+    if report["predictive_values"]:
+        sections.append(_predictive_values(report["predictive_values"], translate))
     if report.get("uncertainty"):
         sections.append(_uncertainty(report["uncertainty"], translate))
     sections += [
@@ -254,6 +256,30 @@ def _pair(values: Mapping[str, Any], translate: Translate) -> Section:
     text = translate("%(n)d images that have one of the two.")
     section.sentences = [text % {"n": values["n"]}]
     section.tables = [_metrics_table(values, PAIR_METRICS, translate)]
+    return section
+
+
+def _predictive_values(
+    by_label: Mapping[str, Sequence[Mapping[str, Any]]], translate: Translate
+) -> Section:
+    section = Section(translate("What a mark is worth where a label is rare"))
+    heading = [
+        translate("label"),
+        translate("share of patients with it"),
+        translate("of the marked: have it"),
+        translate("of the others: do not have it"),
+    ]
+    rows = [
+        [
+            label,
+            f"{values['prevalence']:.0%}",
+            value_with_interval(values["ppv"], translate),
+            value_with_interval(values["npv"], translate),
+        ]
+        for label, by_prevalence in by_label.items()
+        for values in by_prevalence
+    ]
+    section.tables = [[heading, *rows]]
     return section
 
 

@@ -23,10 +23,18 @@ from ml.errors import MlError, ModelError
 from ml.evaluation.bootstrap import Measure, with_interval
 from ml.evaluation.coverage import check_uncertainty
 from ml.evaluation.summary import ScoredImages, summarise
+from ml.model_output import ModelOutput
 from ml.pixels import read_display
 
 Progress = Callable[[int, int], None]
 Change = Callable[[np.ndarray], np.ndarray]
+# Scores of a model, float (labels,), by an image's path and the change made to it.
+KnownScores = dict[tuple[str, Change], np.ndarray]
+
+
+def unchanged(display: np.ndarray) -> np.ndarray:
+    """Return an image as it is: the change that is none."""
+    return display
 
 
 def score_images(
@@ -35,8 +43,9 @@ def score_images(
     *,
     root: Path,
     progress: Progress = lambda done, total: None,
-    change: Change = lambda display: display,
+    change: Change = unchanged,
     thresholds: Mapping[str, float] | None = None,
+    known: KnownScores | None = None,
 ) -> ScoredImages:
     """Read every image of a manifest that has a ground truth for the model.
 
@@ -47,9 +56,17 @@ def score_images(
         progress: Called with how many images are done, of how many.
         change: What is done to display values before, to see what a metric depends on.
         thresholds: Label to threshold; the card's where one is missing.
+        known: Scores of the model; what is missing is read and put there.
     """
     ground_truth = ground_truth_of(model.card, rows)
-    scores, failed = _read_all(model, ground_truth.rows, root, progress, change)
+    scores, failed = read_scores(
+        model,
+        ground_truth.rows,
+        root=root,
+        progress=progress,
+        change=change,
+        known=known,
+    )
     read = np.array([row.path not in failed for row in ground_truth.rows], bool)
     return ScoredImages(
         card=model.card,
@@ -147,28 +164,43 @@ def report_of(
     return report
 
 
-def _read_all(
+def read_scores(
     model: ReadsImages,
     rows: Sequence[ManifestRow],
+    *,
     root: Path,
-    progress: Progress,
-    change: Change,
+    progress: Progress = lambda done, total: None,
+    change: Change = unchanged,
+    known: KnownScores | None = None,
 ) -> tuple[np.ndarray, dict[str, str]]:
-    """Return float (images, labels) and the reason of each image that failed."""
+    """Read every image, whatever its labels; see `score_images` for the arguments.
+
+    Returns:
+        Probabilities, float (images, labels), 0 for images that failed, and by the
+        path of each of these the reason.
+    """
     scores = np.zeros((len(rows), len(model.card.labels)))
     failed: dict[str, str] = {}
+    known = {} if known is None else known
     for number, row in enumerate(rows):
         try:
-            display = change(read_display((root / row.path).read_bytes()))
-            # Every image counts: `evaluate_gate` reports which the gate would refuse.
-            model_output = model.read(display, apply_gate=False)
-            scores[number] = [score.probability for score in model_output.scores]
+            if (row.path, change) not in known:
+                display = change(read_display((root / row.path).read_bytes()))
+                # Every image counts: `evaluate_gate` reports what the gate refuses.
+                model_output = model.read(display, apply_gate=False)
+                known[row.path, change] = probabilities_of(model_output)
+            scores[number] = known[row.path, change]
         except MlError as error:
             failed[row.path] = error.message
         except OSError as error:
             failed[row.path] = f"The file cannot be read: {error.strerror}."
         progress(number + 1, len(rows))
     return scores, failed
+
+
+def probabilities_of(model_output: ModelOutput) -> np.ndarray:
+    """Return the probabilities of an image, float (labels,)."""
+    return np.array([score.probability for score in model_output.scores])
 
 
 def pair_metrics(scored: ScoredImages, first: str, second: str) -> dict[str, Any]:

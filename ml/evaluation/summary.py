@@ -24,6 +24,7 @@ from ml.evaluation.bootstrap import (
     rounded,
     with_interval,
 )
+from ml.labels import NOTHING_FOUND_LABELS
 
 LEAST_IMAGES = 20
 # In a group of fewer images than this nothing is claimed.
@@ -32,6 +33,7 @@ AGE_BANDS = ((0, 6), (6, 18), (18, 40), (40, 65), (65, 200))
 HEADLINES = (
     "accuracy",
     "balanced_accuracy",
+    "accuracy_at_80",
     "mean_auc",
     "mean_auc_claimed",
     "f1",
@@ -39,6 +41,8 @@ HEADLINES = (
     "expected_calibration_error",
     "brier",
 )
+# The shares of patients with the label that predictive values are given for.
+PREVALENCES = (0.01, 0.05, 0.2)
 GROUP_METRICS = ("accuracy", "balanced_accuracy", "mean_auc")
 # Of a label, apart from what the command has printed since its first version.
 LABEL_INTERVALS = (
@@ -90,6 +94,19 @@ class ScoredImages:
         return self.scores >= limits
 
     @cached_property
+    def sureness(self) -> np.ndarray:
+        """Float: how sure each answer is, (images,) or (images, labels).
+
+        A softmax model is as sure as its highest probability; a label of a sigmoid
+        model as far as it lies from its threshold, of the way to 0 or 1.
+        """
+        if self.card.task == "softmax":
+            return self.scores.max(axis=1)
+        limits = np.array([self.thresholds[name] for name in self.card.label_names])
+        room = np.where(self.called, 1.0 - limits, limits)
+        return np.abs(self.scores - limits) / np.maximum(room, 1e-9)
+
+    @cached_property
     def counts(self) -> np.ndarray:
         """Uint8 (resamples, images), see `ml.evaluation.bootstrap.patient_counts`."""
         return patient_counts(self.patients)
@@ -125,6 +142,8 @@ def summarise(scored: ScoredImages) -> dict[str, Any]:
         "confusion": confusion_of(scored),
         "patients": len(set(scored.patients)),
         "groups": group_metrics(scored),
+        "not_known": not_known(scored),
+        "predictive_values": predictive_values(scored),
     }
 
 
@@ -165,7 +184,15 @@ def _softmax_calibration(scored: ScoredImages) -> Measure:
     )
 
 
+def _softmax_surest(scored: ScoredImages) -> Measure:
+    ground_truth, chosen = _classes(scored)
+    return lambda w: metrics.accuracy_of_surest(
+        scored.sureness, ground_truth == chosen, w
+    )
+
+
 _SOFTMAX = {
+    "accuracy_at_80": _softmax_surest,
     "accuracy": lambda s: lambda w: metrics.accuracy(*_classes(s), w),
     "balanced_accuracy": lambda s: lambda w: metrics.balanced_accuracy(*_classes(s), w),
     "expected_calibration_error": _softmax_calibration,
@@ -179,7 +206,8 @@ def label_measure(scored: ScoredImages, label: int, metric: str) -> Measure:
     Args:
         scored: The images.
         label: Which column.
-        metric: One of LABEL_INTERVALS, "accuracy" or "balanced_accuracy".
+        metric: One of LABEL_INTERVALS, "accuracy", "balanced_accuracy", or of a
+            sigmoid model "accuracy_at_80".
     """
     rows = scored.known[:, label]
     scores, called = scored.scores[rows, label], scored.called[rows, label]
@@ -196,6 +224,9 @@ def label_measure(scored: ScoredImages, label: int, metric: str) -> Measure:
         "precision": lambda w: metrics.share(has_it, called, w),
         "f1": lambda w: metrics.f1(called, has_it, w),
         "accuracy": lambda w: metrics.share(called == has_it, everyone, w),
+        "accuracy_at_80": lambda w: metrics.accuracy_of_surest(
+            scored.sureness[rows, label], called == has_it, w
+        ),
         "balanced_accuracy": lambda w: (
             (metrics.share(called, has_it, w) + metrics.share(~called, ~has_it, w))
             / 2.0
@@ -246,6 +277,61 @@ def group_metrics(scored: ScoredImages) -> dict[str, dict[str, Any]]:
             for name in names
         }
     return groups
+
+
+def not_known(scored: ScoredImages) -> dict[str, int]:
+    """Return for view, sex and age of how many images they are not known."""
+    return {
+        kind: sum(not key(row) for row in scored.rows)
+        for kind, key in _GROUP_KEYS.items()
+        if kind != "dataset"
+    }
+
+
+def predictive_values(scored: ScoredImages) -> dict[str, list[dict[str, Any]]]:
+    """Return what a mark of each label, or none, is worth where a label is rarer.
+
+    Bayes' rule on sensitivity and specificity at the threshold, over the same
+    resamples: `ppv` is the share of the marked who have the label, `npv` of the others
+    who do not, for each of PREVALENCES. Labels with too few images are left out.
+    """
+    if not scored.rows:
+        return {}
+    return {
+        name: [
+            {
+                "prevalence": prevalence,
+                **{
+                    value: with_interval(
+                        _predictive_value(scored, i, value, prevalence), scored.counts
+                    )
+                    for value in ("ppv", "npv")
+                },
+            }
+            for prevalence in PREVALENCES
+        ]
+        for i, name in enumerate(scored.card.label_names)
+        if scored.claimed()[i] and name not in NOTHING_FOUND_LABELS
+    }
+
+
+def _predictive_value(
+    scored: ScoredImages, label: int, value: str, prevalence: float
+) -> Measure:
+    sensitivity, specificity = (
+        label_measure(scored, label, f"{name}_at_threshold")
+        for name in ("sensitivity", "specificity")
+    )
+
+    def measure(weights: np.ndarray) -> np.ndarray:
+        found, spared = sensitivity(weights), specificity(weights)
+        if value == "ppv":
+            true, false = prevalence * found, (1.0 - prevalence) * (1.0 - spared)
+        else:
+            true, false = (1.0 - prevalence) * spared, prevalence * (1.0 - found)
+        return true / (true + false)
+
+    return measure
 
 
 def _group(scored: ScoredImages) -> dict[str, Any]:

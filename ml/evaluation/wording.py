@@ -21,6 +21,7 @@ def metric_names(translate: Translate = in_english) -> dict[str, str]:
     return {
         "accuracy": translate("accuracy"),
         "balanced_accuracy": translate("balanced accuracy"),
+        "accuracy_at_80": translate("accuracy of the surest 80 %"),
         "mean_auc": translate("mean AUC"),
         "mean_auc_claimed": translate("mean AUC of labels with enough images"),
         "auc": translate("AUC"),

@@ -28,6 +28,7 @@ CALLED = SCORES >= 0.5
 COUNTS = RNG.integers(0, 3, (4, 80))
 METRICS: dict[str, tuple[metrics.Metric, np.ndarray, np.ndarray]] = {
     "accuracy": (metrics.accuracy, POSITIVE, CALLED),
+    "accuracy of surest": (metrics.accuracy_of_surest, SCORES, CALLED),
     "auc": (metrics.auc, SCORES, POSITIVE),
     "average precision": (metrics.average_precision, SCORES, POSITIVE),
     "balanced accuracy": (metrics.balanced_accuracy, POSITIVE, CALLED),
@@ -99,3 +100,9 @@ def test_images_of_a_patient_are_resampled_together() -> None:
     assert counts.sum() > 0
     nothing = with_interval(lambda w: w.sum(axis=1), patient_counts([]))
     assert nothing == {"value": None, "low": None, "high": None}
+
+
+def test_the_surest_four_of_five_answers_count() -> None:
+    sure = np.array([0.9, 0.8, 0.7, 0.6, 0.5])
+    right = np.array([True, True, False, True, False])
+    assert metrics.accuracy_of_surest(sure, right) == pytest.approx(3 / 4)

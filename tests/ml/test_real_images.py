@@ -213,7 +213,9 @@ def test_the_shipped_model_equals_keras_with_gradient_tape(
     )
     card = default_card()
     ours = load_model(card, cache_dir=cache_dir).read(image, apply_gate=False)
-    setting = Setting(card, cache_dir=cache_dir, threads=0, precision="float32")
+    setting = Setting(
+        card, cache_dir=cache_dir, threads=0, runner="keras", precision="float32"
+    )
     (usual,) = KerasTape(setting).read([image])
     ours_probabilities = [score.probability for score in ours.scores]
     assert ours_probabilities == pytest.approx(usual.probabilities, abs=1e-4)

@@ -32,6 +32,14 @@ from ml.evaluation.summary import ScoredImages
 from ml.evaluation.wording import metric_names
 
 TRAIN = "train"
+SUMMARISED = (
+    "accuracy",
+    "balanced_accuracy",
+    "accuracy_at_80",
+    "mean_auc",
+    "mean_auc_claimed",
+    "expected_calibration_error",
+)
 
 
 class Command(BaseCommand):
@@ -158,7 +166,7 @@ def summary(report: dict[str, Any]) -> str:
     headline = gettext("%(model)s: %(n)d images, %(skipped)d skipped")
     lines = [headline % report]
     names = metric_names(gettext)
-    for name in ("accuracy", "balanced_accuracy", "mean_auc", "mean_auc_claimed"):
+    for name in SUMMARISED:
         lines.append(f"{names[name]}: {with_interval(report[name])}")
     lines += [
         _label_line(label, report["labels"][label])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -27,14 +26,18 @@ class Command(MeasuringCommand):
     )
 
     def measured(
-        self, model: LoadedModel, rows: list[ManifestRow], root: Path, done: Done
+        self,
+        model: LoadedModel,
+        rows: list[ManifestRow],
+        options: dict[str, Any],
+        done: Done,
     ) -> Report:
         """Fit the classifiers of the source to train, and measure on val."""
         return measure_shortcuts(
             model,
             with_split(rows, "train"),
             with_split(rows, "val"),
-            root,
+            options["root"],
             settings.INFERENCE_CACHE_DIR,
             progress=done,
         )

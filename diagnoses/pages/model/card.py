@@ -25,9 +25,9 @@ from diagnoses.pages.model.metrics import (
     Cell,
     Row,
     coverage_groups,
-    measurement_groups,
     table_row,
 )
+from diagnoses.pages.model.practice import measurement_groups, practice_groups
 from diagnoses.pages.words.signs import MODEL_STATES, NO_WEIGHTS, Sign
 from diagnoses.pages.words.times import moment_words
 from ml.cards.card import Card
@@ -144,6 +144,7 @@ def card_page(
         "limits": card.limits,
         "not_measured": card.not_measured,
         "measurements": [*measurement_groups(card), *coverage_groups(card)],
+        "practice": practice_groups(card),
         "gate": gate_groups(card),
         "shortcuts": shortcut_groups(card),
         "shortcuts_statement": not_separable_statement(card),

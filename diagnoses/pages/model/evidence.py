@@ -43,6 +43,8 @@ _CHANGED_METRICS: Mapping[str, tuple[str | Promise, str | Promise]] = {
 _BOXES: Mapping[str, str | Promise] = {
     "all": _("All boxes"),
     "train": _("Training images"),
+    "held-out": _("Training images held out from learning"),
+    "unseen": _("Images not learned from"),
     "val": _("Validation images"),
 }
 _INSERTION: Mapping[str, str | Promise] = {
@@ -303,15 +305,17 @@ def _pointing_group(parts: Mapping[str, PointingGame]) -> MetricGroup:
         gettext("Hit"),
         gettext("At random"),
         gettext("In the centre"),
+        gettext("Lead over the centre"),
     ]
     rows = [
         table_row(
             str(_BOXES.get(part, part)),
             columns,
-            str(game.images_and_labels),
+            _played(game),
             f"{two_digits(game.hit.value)} ({interval_text(game.hit)})",
             two_digits(game.random.value),
             two_digits(game.centre.value),
+            _signed(game.lead_over_centre),
         )
         for part, game in parts.items()
     ]
@@ -321,6 +325,15 @@ def _pointing_group(parts: Mapping[str, PointingGame]) -> MetricGroup:
         rows=rows,
         rows_are=_("Boxes"),
     )
+
+
+def _played(game: PointingGame) -> str:
+    if not game.empty:
+        return str(game.images_and_labels)
+    return gettext("%(number)d, %(empty)d maps empty") % {
+        "number": game.images_and_labels,
+        "empty": game.empty,
+    }
 
 
 def _curves_group(measures: HeatMapMeasures) -> MetricGroup:

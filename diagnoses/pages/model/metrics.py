@@ -26,6 +26,7 @@ from ml.cards.measurements import (
 METRIC_NAMES: Mapping[str, str | Promise] = {
     "balanced_accuracy": _("Balanced accuracy"),
     "accuracy": _("Accuracy"),
+    "accuracy_at_80": _("Accuracy of the surest 80 %"),
     "mean_auc": _("Mean AUC over the labels"),
     "mean_auc_claimed": _("Mean AUC over labels with enough images"),
     "auc": _("AUC"),
@@ -36,7 +37,7 @@ LABEL_METRIC_NAMES: Mapping[str, str | Promise] = {
     "sensitivity": _("Sensitivity"),
     "specificity": _("Specificity"),
     "precision": _("Precision"),
-    "f1": _("F1"),
+    "expected_calibration_error": _("ECE"),
 }
 # The metrics above rest on the highest probability for softmax models; the mark that a
 # reader sees rests on the threshold.
@@ -52,6 +53,14 @@ CHANGE_NAMES: Mapping[str, str | Promise] = {
     "shifted": _("shifted"),
     "rotated": _("rotated"),
     "rescaled": _("rescaled"),
+    "rotated-5": _("rotated by 5 degrees"),
+    "jpeg-50": _("as JPEG of quality 50"),
+    "noise": _("with noise"),
+}
+NOT_KNOWN_NAMES: Mapping[str, str | Promise] = {
+    "view": _("View not known"),
+    "sex": _("Sex not known"),
+    "age_years": _("Age not known"),
 }
 # Of the risk-coverage curve: the shares of surest answers whose errors are shown.
 SUREST_SHARES = (0.5, 0.8, 1.0)
@@ -95,16 +104,6 @@ class MetricGroup:
     rows: Sequence[Row] = ()
     rows_are: str | Promise = LABEL
     command: str = ""
-
-
-def measurement_groups(card: Card) -> list[MetricGroup]:
-    """Return a group for each set of images that a card has metrics of."""
-    return [
-        measurement_group(
-            images_title(measurement), measurement, label_names=card.label_names
-        )
-        for measurement in card.measurements
-    ]
 
 
 def measurement_group(
@@ -225,7 +224,17 @@ def _counted(measurement: Measurement) -> list[MetricLine]:
             "images": measurement.images,
             "patients": measurement.patients,
         }
-    return [MetricLine(gettext("Measured on"), counted)]
+    not_known = measurement.not_known or {}
+    return [
+        MetricLine(gettext("Measured on"), counted),
+        *(
+            MetricLine(
+                str(words), gettext("%(images)d images") % {"images": not_known[kind]}
+            )
+            for kind, words in NOT_KNOWN_NAMES.items()
+            if not_known.get(kind)
+        ),
+    ]
 
 
 def _metric_lines(name: str, metric: Metric) -> list[MetricLine]:

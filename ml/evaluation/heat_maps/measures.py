@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -31,12 +31,17 @@ from ml.evaluation.heat_maps.randomisation import (
 )
 from ml.inference import LoadedModel
 from ml.labels import NOTHING_FOUND_LABELS
+from ml.training.gate.fit import held_out_rows
 
 # Images of val on which curves are drawn and weights destroyed: each takes some sixty
 # passes, and intervals tell what so many are worth.
 IMAGES = 60
 SEED = 20260
 LEAST_BOXES = 5
+ALL, TRAIN, HELD_OUT, VAL = "all", "train", "held-out", "val"
+SPLITS = (ALL, TRAIN, HELD_OUT, VAL)
+# The images that the network did not learn from: those of held-out patients, and val.
+UNSEEN = "unseen"
 Progress = Callable[[int, int], None]
 
 
@@ -46,6 +51,7 @@ def measure_heat_maps(
     root: Path,
     cache_dir: Path,
     *,
+    split: str = ALL,
     images: int = IMAGES,
     progress: Progress = lambda done, total: None,
 ) -> dict[str, Any]:
@@ -53,17 +59,20 @@ def measure_heat_maps(
 
     Args:
         model: A model with a network and heat maps of its own; not an ensemble.
-        rows: Images of a manifest; boxes are used of every split, the rest of val only.
+        rows: Images of a manifest, of every split.
         root: The folder that the paths of the rows start from.
         cache_dir: Where the model's graph is kept.
-        images: On how many images of val curves and randomisation are measured.
+        split: Which of SPLITS; "all" uses the boxes of every split, and val for the
+            rest. "held-out" has the train patients that were held out from learning.
+        images: On how many images curves and randomisation are measured.
         progress: Called with how many steps are done, of how many.
 
     Returns:
         A report; metrics are {value, low, high}.
 
     Raises:
-        ModelError: The model has no heat maps of its own, or knows no image of val.
+        ModelError: The model has no heat maps of its own, or knows no image of the
+            split.
     """
     if not isinstance(model, LoadedModel):
         raise ModelError(
@@ -73,16 +82,18 @@ def measure_heat_maps(
         raise ModelError(
             "%(model)s has no heat maps.", params={"model": model.card.name}
         )
-    chosen = _chosen(with_split(rows, "val"), model, images)
-    boxed = [row for row in rows if row.boxes]
+    parts = split_parts(rows, name=model.card.name)
+    chosen = _chosen(parts[VAL if split == ALL else split], model, images)
+    boxed = [row for row in parts[split] if row.boxes]
     step = _stepping(progress, total=len(boxed) + len(chosen) + len(SHARES))
     played = point(model, boxed, root, step=step)
     seen = _seen(model, chosen, root, step)
     if not seen:
-        raise ModelError("No image of val that the model knows has a heat map.")
+        raise ModelError("No image of the split that the model knows has a heat map.")
     return {
         "cells": list(seen[0].image.heat.shape[1:]),
-        "pointing_game": _pointing(played),
+        "split": split,
+        "pointing_game": _pointing(played, parts),
         "insertion_deletion": _insertion_deletion([each.curves for each in seen]),
         "randomisation": randomisation_metrics(
             model.runner,
@@ -95,6 +106,19 @@ def measure_heat_maps(
             ),
             step=step,
         ),
+    }
+
+
+def split_parts(
+    rows: Sequence[ManifestRow], *, name: str
+) -> dict[str, list[ManifestRow]]:
+    """Return the images of each of SPLITS for a model; none is in two but "all"."""
+    learned, held_out = held_out_rows(with_split(rows, "train"), name=name)
+    return {
+        ALL: list(rows),
+        TRAIN: learned,
+        HELD_OUT: held_out,
+        VAL: with_split(rows, "val"),
     }
 
 
@@ -175,15 +199,20 @@ def _hottest_wanted(model: LoadedModel, image: Explained) -> int | None:
     return None
 
 
-def _pointing(played: Sequence[Pointed]) -> dict[str, Any] | None:
+def _pointing(
+    played: Sequence[Pointed], parts: Mapping[str, Sequence[ManifestRow]]
+) -> dict[str, Any] | None:
     """Return the metrics by split and label; None without boxes."""
     if not played:
         return None
-    parts = {"all": list(played)}
-    for split in sorted({each.row.split for each in played}):
-        parts[split] = [each for each in played if each.row.split == split]
+    paths = {name: {row.path for row in parts[name]} for name in SPLITS}
+    paths[UNSEEN] = paths[HELD_OUT] | paths[VAL]
+    chosen = {
+        name: [each for each in played if each.row.path in among]
+        for name, among in paths.items()
+    }
     for label in sorted({each.label for each in played}):
         own = [each for each in played if each.label == label]
         if LEAST_BOXES <= len(own) < len(played):
-            parts[label] = own
-    return {name: pointing_metrics(part) for name, part in parts.items()}
+            chosen[label] = own
+    return {name: pointing_metrics(part) for name, part in chosen.items() if part}

@@ -29,7 +29,8 @@ class Pointed:
     """One label of one image that has boxes of it.
 
     `hit` and `centre` are 0 or 1, `random` the share of the network's box that the
-    boxes cover, `heat` the share of the heat inside them.
+    boxes cover, `heat` the share of the heat inside them. `empty`: the map has no
+    evidence for the label.
     """
 
     row: ManifestRow
@@ -38,6 +39,7 @@ class Pointed:
     centre: float
     random: float
     heat: float
+    empty: bool = False
 
 
 def point(
@@ -69,9 +71,9 @@ def point(
             kinds = [model.card.label_names.index(name) for name in names]
             mask = _seen_mask(boxes, (original[0] or 1, original[1] or 1), seen)
             if mask.any():
-                played.append(
-                    Pointed(row, label, *_outcome(seen.heat[kinds].max(axis=0), mask))
-                )
+                heat = seen.heat[kinds].max(axis=0)
+                empty = not heat.any()
+                played.append(Pointed(row, label, *_outcome(heat, mask), empty))
     return played
 
 
@@ -114,7 +116,10 @@ def _outcome(heat: np.ndarray, mask: np.ndarray) -> tuple[float, float, float, f
 
 
 def pointing_metrics(played: Sequence[Pointed]) -> dict[str, Any]:
-    """Return hit rates with intervals by patient, and the leads over both baselines."""
+    """Return hit rates with intervals by patient, and the leads over both baselines.
+
+    An empty map counts as a miss.
+    """
     counts = patient_counts([each.row.patient for each in played])
 
     def interval(values: list[float]) -> Interval:
@@ -123,6 +128,7 @@ def pointing_metrics(played: Sequence[Pointed]) -> dict[str, Any]:
     return {
         "images_and_labels": len(played),
         "patients": len({each.row.patient for each in played}),
+        "empty": sum(each.empty for each in played),
         "hit": interval([p.hit for p in played]),
         "random": interval([p.random for p in played]),
         "centre": interval([p.centre for p in played]),

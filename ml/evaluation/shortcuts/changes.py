@@ -1,15 +1,18 @@
-"""Changes to an image that take away what is not in the lungs, to see what is left.
+"""Changes to an image that leave the disease there, to see what a metric rests on.
+
+Some take away what is not in the lungs; others are what devices and archives do.
 
 Each takes and returns display values, uint16 (height, width).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
 
+from ml.evaluation.scoring import Change, unchanged
 from ml.evaluation.shortcuts.moves import rescaled, rotated, shifted
 from ml.images.lungs import Lungs, find_lungs
 
@@ -18,13 +21,11 @@ BORDER_SHARE = 0.08
 TENTH = 0.10
 # Side of the squares masked in the corners: letters, markers and names stand there.
 CORNER_SHARE = 0.20
-
-Change = Callable[[np.ndarray], np.ndarray]
-
-
-def unchanged(display: np.ndarray) -> np.ndarray:
-    """Return the image as it is."""
-    return display
+# As a patient may stand.
+SMALL_ROTATION_DEGREES = 5.0
+JPEG_QUALITY = 50
+# Standard deviation, as a share of the range of grey.
+NOISE_SHARE = 0.02
 
 
 def crop_and_equalise(
@@ -65,6 +66,23 @@ def keep_lungs(display: np.ndarray, *, lungs: Lungs | None = None) -> np.ndarray
     return np.where(mask, display, np.uint16(np.median(display[mask])))
 
 
+def compressed(display: np.ndarray) -> np.ndarray:
+    """Store an image as an 8-bit JPEG of low quality, and read it again."""
+    eight_bits = (display // 257).astype(np.uint8)
+    _, data = cv2.imencode(
+        ".jpg", eight_bits, [int(cv2.IMWRITE_JPEG_QUALITY), JPEG_QUALITY]
+    )
+    read = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+    return np.asarray(read).astype(np.uint16) * np.uint16(257)
+
+
+def with_noise(display: np.ndarray) -> np.ndarray:
+    """Add normal noise to each pixel, the same to the same image."""
+    rng = np.random.default_rng(int(display.sum()))
+    noise = rng.normal(0.0, NOISE_SHARE * 65535.0, display.shape)
+    return np.clip(display + noise, 0, 65535).astype(np.uint16)
+
+
 CHANGES: dict[str, Change] = {
     "none": unchanged,
     "crop-equalise": crop_and_equalise,
@@ -73,5 +91,8 @@ CHANGES: dict[str, Change] = {
     "lungs-only": keep_lungs,
     "shifted": shifted,
     "rotated": rotated,
+    "rotated-5": partial(rotated, degrees=SMALL_ROTATION_DEGREES),
+    "jpeg-50": compressed,
+    "noise": with_noise,
     "rescaled": rescaled,
 }

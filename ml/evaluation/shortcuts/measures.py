@@ -21,6 +21,7 @@ from ml.errors import MlError, ModelError
 from ml.evaluation.baseline import measure_baseline
 from ml.evaluation.bootstrap import patient_counts, with_interval
 from ml.evaluation.comparison import paired_difference
+from ml.evaluation.scoring import KnownScores, probabilities_of
 from ml.evaluation.shortcuts.changes import CHANGES, keep_lungs
 from ml.evaluation.shortcuts.sources import measure_sources
 from ml.evaluation.summary import ScoredImages, measure_of
@@ -31,7 +32,15 @@ from ml.pixels import read_display
 from ml.preprocessing import crop
 
 LUNGS_ONLY = "lungs-only"
-CHANGES_OF_OTHERS = ("none", "crop-equalise", "crop-tenth", "corners-masked")
+CHANGES_OF_OTHERS = (
+    "none",
+    "crop-equalise",
+    "crop-tenth",
+    "corners-masked",
+    "rotated-5",
+    "jpeg-50",
+    "noise",
+)
 CHANGES_OF_CHESTS = (*CHANGES_OF_OTHERS, LUNGS_ONLY)
 LEAST_IMAGES = 10
 METRICS = ("balanced_accuracy", "mean_auc")
@@ -76,6 +85,8 @@ def measure_shortcuts(
     cache_dir: Path,
     *,
     progress: Progress = lambda done, total: None,
+    known: KnownScores | None = None,
+    features: dict[str, np.ndarray] | None = None,
 ) -> dict[str, Any]:
     """Measure what a model could use besides the lungs, and what it does use.
 
@@ -86,6 +97,8 @@ def measure_shortcuts(
         root: The folder that the paths of the rows start from.
         cache_dir: Where features are kept.
         progress: Called with how many images of val are done, of how many.
+        known: Scores of the model; what is read is put there.
+        features: Features of the baseline by path; what is missing is put there.
 
     Returns:
         A report; metrics are {value, low, high} by patient.
@@ -99,8 +112,8 @@ def measure_shortcuts(
             "An ensemble has no features of its own: measure each of its members."
         )
     card = model.card
-    read = read_changed(model, rows_val, root, progress=progress)
-    baselines = baseline_metrics(card, read, rows_train, root)
+    read = read_changed(model, rows_val, root, progress=progress, known=known)
+    baselines = baseline_metrics(card, read, rows_train, root, features=features)
     measured = {
         "images": len(read.ground_truth.rows),
         "patients": len({row.patient for row in read.ground_truth.rows}),
@@ -130,8 +143,11 @@ def read_changed(
     root: Path,
     *,
     progress: Progress = lambda done, total: None,
+    known: KnownScores | None = None,
 ) -> ReadImages:
     """Read every image with a ground truth, as it is and under each change.
+
+    Scores are put into `known`.
 
     Raises:
         ModelError: There is none.
@@ -139,7 +155,8 @@ def read_changed(
     chests = reads_chests(model.card)
     changes = CHANGES_OF_CHESTS if chests else CHANGES_OF_OTHERS
     ground_truth = ground_truth_of(model.card, rows)
-    read, failed, scores, outside, area = [], [], [], [], []
+    known = {} if known is None else known
+    read, failed, outside, area = [], [], [], []
     for number, row in enumerate(ground_truth.rows):
         try:
             display = read_display((root / row.path).read_bytes())
@@ -151,16 +168,22 @@ def read_changed(
         finally:
             progress(number + 1, len(ground_truth.rows))
         read.append(number)
-        scores.append([[s.probability for s in r.scores] for r in results])
+        for change, result in zip(changes, results, strict=True):
+            known[row.path, CHANGES[change]] = probabilities_of(result)
         shares, around = _outside(lungs, results[0])
         outside.append(shares)
         area.append(around)
     if not read:
         raise ModelError("None of the images has a label that the model knows.")
+    read_truth = images_of(ground_truth, np.array(read))
+    scores = [
+        [known[row.path, CHANGES[change]] for row in read_truth.rows]
+        for change in changes
+    ]
     return ReadImages(
-        ground_truth=images_of(ground_truth, np.array(read)),
+        ground_truth=read_truth,
         changes=changes,
-        scores=np.array(scores).transpose(1, 0, 2),
+        scores=np.array(scores),
         outside=np.array(outside),
         area=np.array(area),
         failed=tuple(failed),
@@ -254,7 +277,12 @@ def change_metrics(card: Card, read: ReadImages) -> dict[str, Any]:
 
 
 def baseline_metrics(
-    card: Card, read: ReadImages, rows_train: Sequence[ManifestRow], root: Path
+    card: Card,
+    read: ReadImages,
+    rows_train: Sequence[ManifestRow],
+    root: Path,
+    *,
+    features: dict[str, np.ndarray] | None = None,
 ) -> dict[str, Any]:
     """Return the metrics of the border-and-histogram baseline, overall and by source.
 
@@ -268,7 +296,9 @@ def baseline_metrics(
         measured = scored.chosen(images)
         sources = {row.dataset for row in measured.rows}
         if ground_truth_of(card, [r for r in rows_train if r.dataset in sources]).rows:
-            by_part[part], _ = measure_baseline(measured, rows_train, root=root)
+            by_part[part], _ = measure_baseline(
+                measured, rows_train, root=root, known=features
+            )
     return by_part
 
 

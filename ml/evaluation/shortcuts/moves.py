@@ -20,11 +20,11 @@ def shifted(display: np.ndarray) -> np.ndarray:
     return _moved(display, move)
 
 
-def rotated(display: np.ndarray) -> np.ndarray:
+def rotated(display: np.ndarray, *, degrees: float = ROTATION_DEGREES) -> np.ndarray:
     """Turn a picture a little about its middle."""
     height, width = display.shape
     middle = (width / 2, height / 2)
-    return _moved(display, cv2.getRotationMatrix2D(middle, ROTATION_DEGREES, 1.0))
+    return _moved(display, cv2.getRotationMatrix2D(middle, degrees, 1.0))
 
 
 def rescaled(display: np.ndarray) -> np.ndarray:

@@ -10,9 +10,11 @@ from pytest_django.fixtures import Settings
 
 from diagnoses.management import model_tables
 from diagnoses.management.model_tables import FILES, with_generated_blocks
+from ml.cards.card import Card
+from ml.cards.measurements import Estimate
 from ml.cards.quoted import NOT_MEASURED, with_metrics
-from ml.cards.texts import FACTS
 from ml.errors import ModelError
+from ml.evaluation.goals import Figure, Goal, Target
 from tests.ml.cards.test_upgrade import interval, measured
 
 pytestmark = pytest.mark.slow
@@ -39,7 +41,7 @@ def test_a_metric_changed_by_hand_is_detected_and_rewritten(
     for name in (*FILES, Path("ml/cards/card.schema.json")):
         text = (ROOT / name).read_text(encoding="utf-8")
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text.replace("| 0.80 (", "| 0.99 ("), "utf-8")
+        (tmp_path / name).write_text(text.replace("| 0.80", "| 0.99"), "utf-8")
     with pytest.raises(CommandError, match=r"differ from the cards.*README\.md"):
         call_command("model_tables", "--check")
     call_command("model_tables")
@@ -70,6 +72,24 @@ def test_ml_names_no_command_of_the_application() -> None:
         assert "manage.py" not in path.read_text(encoding="utf-8"), path
 
 
-def test_every_model_with_texts_has_a_row_in_the_table() -> None:
-    named = {row.card for row in model_tables.METRIC_ROWS}
-    assert set(FACTS) <= named
+def test_a_goal_without_a_model_or_a_figure_says_so(
+    monkeypatch: pytest.MonkeyPatch, plain_card: Card
+) -> None:
+    monkeypatch.setattr(model_tables, "list_cards", lambda: [plain_card])
+    monkeypatch.setattr(model_tables, "get_card", lambda name: plain_card)
+    figure = Figure(Estimate(0.5, 0.4, 0.6), Estimate(0.25))
+    goals = (
+        Goal("elsewhere", lambda card: figure, Target(at_least=0.5), ("other",)),
+        Goal("nowhere", lambda card: None, Target(at_least=0.5), ("tiny",)),
+        Goal("here", lambda card: figure, Target(at_least=0.5), ("tiny",)),
+        Goal("worst", lambda card: figure, Target(at_most=0.1)),
+    )
+    monkeypatch.setattr(model_tables, "GOALS", goals)
+    block = "<!-- generated: goals -->\n<!-- end of goals -->"
+    assert with_generated_blocks(block).splitlines()[3:-1] == [
+        "| elsewhere | no model |  |  | 0.50 |  |",
+        "| nowhere | `tiny` | not measured |  | 0.50 |  |",
+        "| here | `tiny` | 0.500 (0.400 to 0.600) | 0.250 | 0.50 | reached |",
+        "| worst | worst: `tiny` | 0.500 (0.400 to 0.600) | 0.250 | at most 0.10 "
+        "| missed |",
+    ]

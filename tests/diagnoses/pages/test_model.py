@@ -8,7 +8,7 @@ import pytest
 
 from accounts.models import AuditEvent, Role
 from diagnoses.models import ModelVersion, OperatingPoint
-from diagnoses.pages.model.metrics import measurement_groups
+from diagnoses.pages.model.practice import measurement_groups
 from ml.cards import card as registry
 from ml.cards.card import parse_card
 from ml.cards.measurements import command_text

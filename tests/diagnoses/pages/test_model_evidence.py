@@ -11,7 +11,8 @@ from diagnoses.pages.model.evidence import (
     not_separable_statement,
     shortcut_groups,
 )
-from diagnoses.pages.model.metrics import coverage_groups, measurement_groups
+from diagnoses.pages.model.metrics import coverage_groups
+from diagnoses.pages.model.practice import measurement_groups, practice_groups
 from ml.cards.card import Card, parse_card
 from tests.diagnoses.fakes import LABELS, card_json
 
@@ -154,13 +155,18 @@ def test_shortcuts_are_shown_by_change_source_and_heat() -> None:
 
 
 def test_heat_maps_are_shown_beside_chance_with_the_randomisation_check() -> None:
-    hits = {"hit": interval(0.2), "random": interval(0.1), "centre": interval(0.3)}
+    hits = {
+        "hit": interval(0.2),
+        "random": interval(0.1),
+        "centre": interval(0.3),
+        "lead_over_centre": interval(-0.1),
+    }
     orders = {order: interval(0.5) for order in ("heat", "random", "centre")}
     pointing, curves = heat_map_groups(
         card_with(
             heat_map_measures={
                 "command": "python manage.py evaluate_heat_maps tiny --json",
-                "pointing_game": {"all": {"images_and_labels": 7, **hits}},
+                "pointing_game": {"all": {"images_and_labels": 7, "empty": 2, **hits}},
                 "insertion_deletion": {
                     "images": 60,
                     "insertion": orders,
@@ -174,6 +180,89 @@ def test_heat_maps_are_shown_beside_chance_with_the_randomisation_check() -> Non
         )
     )
     cells = [cell.value for cell in pointing.rows[0].cells]
-    assert cells == ["7", "0.20 (0.10–0.30)", "0.10", "0.30"]
+    assert cells[:4] == ["7, 2 maps empty", "0.20 (0.10–0.30)", "0.10", "0.30"]
+    assert cells[4] == "-0.10 (-0.20 to +0.00)"
     metrics = {metric.name: metric.value for metric in curves.metrics}
     assert metrics["Weight randomisation check"] == "NOT passed"
+
+
+def test_groups_of_patients_are_shown_and_what_is_not_known_is_said() -> None:
+    old = {"n": 90, "patients": 80, "claimed": True, "accuracy": interval(0.8)}
+    young = {**old, "n": 12, "claimed": False}
+    measured = {
+        "n": 102,
+        "patients": 92,
+        "command": "python manage.py evaluate_model tiny --json",
+        "accuracy": interval(0.7),
+        "groups": {"age_years": {"18–39": old, "06–17": young}},
+        "not_known": {"sex": 102, "view": 0},
+    }
+    images, people = measurement_groups(card_with(metrics={"val": measured}))
+    metrics = {metric.name: metric.value for metric in images.metrics}
+    assert metrics["Sex not known"] == "102 images"
+    assert "View not known" not in metrics
+    rows = {row.name: [cell.value for cell in row.cells] for row in people.rows}
+    assert rows["age in years 18–39"] == ["90", "0.80 (0.70–0.90)", "–", "–"]
+    assert rows["age in years 06–17"][1:] == ["too few"] * 3
+
+
+def test_what_to_expect_in_practice_is_shown() -> None:
+    values = {"prevalence": 0.05, "ppv": interval(0.3), "npv": interval(0.8)}
+    share = {"flagged": interval(0.2), "labels": {LABELS[1]: interval(0.2)}}
+    trial = {
+        "task": "pneumonia: Pneumonia",
+        "source": "nih",
+        "metric": "auc",
+        "value": interval(0.7),
+        "baseline": interval(0.5),
+        "lead": interval(0.2),
+        "images": 120,
+        "patients": 100,
+        "command": ["python", "cross_validate"],
+        "shortened": "160 pixels, 4 epochs.",
+    }
+    card = card_with(
+        metrics={"val": {"n": 9, "predictive_values": {LABELS[1]: [values]}}},
+        flagged_normals={
+            "split": "val",
+            "datasets": ["rsna-normal"],
+            "images": 258,
+            "patients": 258,
+            "command": ["python", "flagged"],
+            "default": "strict",
+            "points": {
+                "strict": share,
+                "loose": {"flagged": interval(0.0), "labels": {}},
+            },
+            "together": {
+                "models": ["tiny/1", "other/1"],
+                "flagged": interval(0.3),
+                "images": 258,
+                "patients": 258,
+                "command": ["python", "flagged"],
+            },
+        },
+        cross_source=[{**trial, "left_out": ["nih", "nih-emphysema"]}],
+        cross_validation=[{**trial, "folds": 5}],
+    )
+    marks, normals, crossed, folds = practice_groups(card)
+    assert marks.rows[0].name == f"{LABELS[1]}, where 5% have it"
+    assert [cell.value for cell in marks.rows[0].cells] == [
+        "0.30 (0.20–0.40)",
+        "0.80 (0.70–0.90)",
+    ]
+    assert normals.metrics[0].value == "258 images of rsna-normal, for research only"
+    assert normals.metrics[1].name.startswith("Flagged by any of tiny/1 or other/1")
+    assert normals.metrics[1].value == "0.30"
+    rows = {row.name: [cell.value for cell in row.cells] for row in normals.rows}
+    assert rows["strict, in use by default"][1] == f"{LABELS[1]} 0.20"
+    assert rows["loose"][1] == "none is claimed"
+    shown = {metric.name: metric.value for metric in crossed.metrics}
+    assert shown["AUC"] == "0.70"
+    assert shown["AUC, border-and-histogram baseline"] == "0.50"
+    assert shown["AUC, lead over the baseline"] == "0.20"
+    assert crossed.title.endswith("nih, pneumonia: Pneumonia")
+    assert shown["Left out of training"] == "nih and nih-emphysema"
+    assert shown["Shortened training"] == "160 pixels, 4 epochs."
+    assert {metric.name: metric.value for metric in folds.metrics}["Folds"] == "5"
+    assert practice_groups(card_with()) == []

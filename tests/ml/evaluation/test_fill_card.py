@@ -26,7 +26,6 @@ FACTS = Facts(
     limits=("It is tiny: {val.images} images.",),
     not_measured=("Everything else.",),
     measurements=(PlannedMeasurement("val", baseline=True),),
-    shortcuts=True,
 )
 
 
@@ -46,6 +45,29 @@ def command_of(
     part: str, name: str, planned: PlannedMeasurement | None = None
 ) -> list[str]:
     return ["measure", part, name, planned.key if planned else ""]
+
+
+def test_the_card_says_how_many_normals_it_flags(
+    folder: Path, tmp_path: Path, cache_dir: Path
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    manifest = write_images(images, LABELS[:1], each=4, splits={"val": 1})
+    rows = [replace(row, dataset="rsna-normal") for row in read_manifest(manifest)]
+    card = measure_model(
+        folder,
+        rows,
+        root=images,
+        cache_dir=cache_dir,
+        command_of=command_of,
+        parts=("normals",),
+    )
+    flagged = card.contents.flagged_normals
+    assert flagged is not None
+    assert (flagged.images, flagged.datasets) == (4, ("rsna-normal",))
+    assert flagged.command == ("measure", "normals", "tiny", "")
+    # The tiny model claims no label: it flags nothing.
+    assert flagged.points["card"].flagged.value == 0.0
 
 
 def test_the_card_has_measurements_limits_and_the_previous_model(

@@ -17,7 +17,7 @@ from ml.datasets.manifest import ManifestRow, read_manifest
 from ml.errors import ModelError, TrainingError
 from ml.evaluation.heat_maps.explained import Explained, heat_of, signed_heat
 from ml.evaluation.heat_maps.insertion_deletion import curves_of, order_metrics
-from ml.evaluation.heat_maps.measures import measure_heat_maps
+from ml.evaluation.heat_maps.measures import measure_heat_maps, split_parts
 from ml.evaluation.heat_maps.pointing import point, pointing_metrics
 from ml.evaluation.heat_maps.randomisation import (
     RandomisedRunner,
@@ -118,6 +118,15 @@ def test_a_box_applies_to_its_label_and_to_more_specific_ones() -> None:
     assert labels_of_box("Effusion", kinds) == ()
 
 
+def test_a_box_of_an_opacity_applies_to_every_disease_that_it_may_be() -> None:
+    names = ("Consolidation", "Effusion", "Infiltration", "Pneumonia")
+    expected = ("Consolidation", "Infiltration", "Pneumonia")
+    assert labels_of_box("Lung Opacity", names) == expected
+    assert labels_of_box("Lung opacity", ("Normal", "Viral pneumonia")) == (
+        "Viral pneumonia",
+    )
+
+
 def test_the_pointing_game_counts_hottest_points_inside_boxes(
     model: LoadedModel, tmp_path: Path
 ) -> None:
@@ -140,6 +149,29 @@ def test_the_pointing_game_counts_hottest_points_inside_boxes(
     assert measured["hit"]["value"] == 0.5
     assert measured["centre"]["value"] == 0.0
     assert (measured["images_and_labels"], measured["patients"]) == (2, 2)
+
+
+def test_an_empty_map_is_a_miss_and_is_counted(
+    model: LoadedModel, tmp_path: Path
+) -> None:
+    (row,) = manifest(tmp_path, [[["Pneumonia", 30, 30, 80, 80]]])
+    (tmp_path / row.path).write_bytes(encoded(np.zeros((64, 64), "u1"), ".png"))
+    played = point(model, [row], tmp_path)
+    measured = pointing_metrics(played)
+    assert (measured["empty"], measured["hit"]["value"]) == (1, 0.0)
+
+
+def test_images_of_held_out_patients_are_not_among_those_learned_from() -> None:
+    rows = [
+        ManifestRow(f"{n}.png", "a", "train" if n < 90 else "val", f"p{n}", "", "", ())
+        for n in range(100)
+    ]
+    parts = split_parts(rows, name="tiny")
+    assert len(parts["all"]) == 100
+    assert len(parts["val"]) == 10
+    assert 0 < len(parts["held-out"]) < 25
+    assert len(parts["held-out"]) + len(parts["train"]) == 90
+    assert not {r.path for r in parts["held-out"]} & {r.path for r in parts["train"]}
 
 
 def test_a_box_without_the_original_image_size_is_left_out(
@@ -226,7 +258,9 @@ def test_all_heat_map_measures_run_on_a_tiny_network(
         progress=lambda done, total: steps.append((done, total)),
     )
     assert steps[-1] == (8, 8)
-    assert report["pointing_game"]["val"]["images_and_labels"] == 1
+    for part in ("all", "val", "unseen"):
+        assert report["pointing_game"][part]["images_and_labels"] == 1
+    assert "train" not in report["pointing_game"]
     assert report["insertion_deletion"]["images"] == 2
     shares = [stage["share_of_layers"] for stage in report["randomisation"]["stages"]]
     assert shares == [0.0, 0.25, 0.5, 0.75, 1.0]

@@ -20,7 +20,13 @@ import ml.runners.keras_runner
 from ml.cards.card import Card
 from ml.datasets.manifest import ManifestRow, read_manifest
 from ml.evaluation.report import plot_titles
-from ml.evaluation.scoring import ground_truth_of, pair_metrics, report_of, score_images
+from ml.evaluation.scoring import (
+    KnownScores,
+    ground_truth_of,
+    pair_metrics,
+    report_of,
+    score_images,
+)
 from ml.evaluation.shortcuts.changes import crop_and_equalise
 from ml.inference import LoadedModel
 from ml.networks.heads import Dense, GlobalPooling, Head
@@ -169,11 +175,45 @@ def test_labels_with_enough_images_are_claimed_and_groups_are_reported(
     report = measured(scripted(plain_card, logits), read_manifest(manifest), tmp_path)
     assert report["labels_claimed"] == ["Normal", "Bacterial pneumonia"]
     assert report["labels"]["Normal"]["intervals"]["auc"] == [1.0, 1.0]
+    assert report["accuracy_at_80"]["value"] == 1.0
+    assert report["not_known"] == {"view": 0, "sex": 0, "age_years": 0}
     groups = report["groups"]
     assert groups["dataset"]["a"]["claimed"]
     assert not groups["dataset"]["b"]["claimed"]
     assert groups["view"]["AP"]["n"] == groups["age_years"]["65 and over"]["n"] == 30
     assert groups["sex"]["F"]["accuracy"]["value"] == 1.0
+
+
+def test_a_mark_is_worth_less_where_the_label_is_rarer(
+    plain_card: Card, tmp_path: Path
+) -> None:
+    labels = ["Normal", "Bacterial pneumonia"] * 20
+    rows = read_manifest(made_up(tmp_path, labels))
+    # Of 20 with pneumonia 16 are marked, of 20 without it 2.
+    marked = [[0.0, 5.0, 0.0]] * 2 + [[5.0, 0.0, 0.0]] * 18
+    missed = [[0.0, 5.0, 0.0]] * 16 + [[5.0, 0.0, 0.0]] * 4
+    logits = [each for pair in zip(marked, missed, strict=True) for each in pair]
+    report = measured(scripted(plain_card, logits), rows, tmp_path)
+    assert set(report["predictive_values"]) == {"Bacterial pneumonia"}
+    rare, _, frequent = report["predictive_values"]["Bacterial pneumonia"]
+    assert (rare["prevalence"], frequent["prevalence"]) == (0.01, 0.2)
+    # Of 1,000 patients with 200 ill: 160 of the ill and 80 of the others are marked.
+    assert frequent["ppv"]["value"] == pytest.approx(160 / 240, abs=1e-4)
+    assert frequent["npv"]["value"] == pytest.approx(720 / 760, abs=1e-4)
+    assert rare["ppv"]["value"] == pytest.approx(8 / (8 + 99), abs=1e-4)
+    assert rare["ppv"]["low"] < rare["ppv"]["value"] < rare["ppv"]["high"]
+    assert report["not_known"] == {"view": 40, "sex": 40, "age_years": 40}
+
+
+def test_known_scores_are_not_read_again(plain_card: Card, tmp_path: Path) -> None:
+    rows = read_manifest(made_up(tmp_path, ["Normal", "Normal"]))
+    model = scripted(plain_card, [[5, 0, 0], [0, 5, 0]])
+    known: KnownScores = {}
+    first = score_images(model, rows, root=tmp_path, known=known)
+    again = score_images(model, rows, root=tmp_path, known=known)
+    assert isinstance(model.runner, ScriptedRunner)
+    assert model.runner.read == 2
+    assert (first.scores == again.scores).all()
 
 
 def test_nothing_to_measure_gives_nulls(plain_card: Card, tmp_path: Path) -> None:

@@ -133,6 +133,16 @@ def test_masked_corners_hide_marks() -> None:
     assert np.abs(differing).max() < 0.02 * 65535
 
 
+def test_what_devices_and_archives_do_leaves_the_picture_nearly_as_it_was() -> None:
+    image = chest_like(120, 100)
+    for name in ("rotated-5", "jpeg-50", "noise"):
+        changed = CHANGES[name](image)
+        assert changed.shape == image.shape, name
+        apart = np.abs(changed.astype(int) - image)[20:-20, 20:-20] / 65535
+        assert 0.001 < apart.mean() < 0.05, name
+        assert (CHANGES[name](image) == changed).all(), name
+
+
 def test_keeping_the_lungs_removes_everything_else() -> None:
     image = chest_like(120, 100)
     changed = CHANGES["lungs-only"](image)

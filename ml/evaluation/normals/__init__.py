@@ -1,0 +1,1 @@
+"""Measuring how often models flag images of adults that readers called normal."""
