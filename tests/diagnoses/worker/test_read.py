@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -17,11 +18,16 @@ from diagnoses.leases import Claimed, claim
 from diagnoses.models import Finding, ModelVersion, Prediction
 from diagnoses.runs import queue_predictions
 from diagnoses.worker import read as worker
-from diagnoses.worker.read import LoadedModels, read_claimed, threads_per_worker
+from diagnoses.worker.read import (
+    LoadedModels,
+    claim_next,
+    read_claimed,
+    threads_per_worker,
+)
 from ml.errors import ModelError
 from patients.models import Instance
 from patients.storage import object_key
-from tests.diagnoses.fakes import LABELS, FakeModel, stored_image
+from tests.diagnoses.fakes import LABELS, FakeModel, installed_model, stored_image
 
 
 @pytest.fixture
@@ -213,6 +219,38 @@ def test_models_are_loaded_once(chest_model: ModelVersion) -> None:
     assert loaded == [chest_model]
     assert models.get(chest_model) is models.get(chest_model)
     assert loaded == [chest_model]
+
+
+def test_a_worker_leaves_images_of_cold_models_waiting(
+    queued: Prediction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While others convert their graphs, the network of the default model is free."""
+    other, head = installed_model("other-net"), installed_model("nih-head")
+    head.weights_sha256 = ModelVersion.objects.get(
+        name="chestx6-resnet50"
+    ).weights_sha256
+    head.save()
+    queue_predictions(queued.instance, requested_model="other-net", created=False)
+    convert = threading.Event()
+    hints: list[int] = []
+
+    def load(model_version: ModelVersion) -> FakeModel:
+        if model_version == other:
+            assert convert.wait(30)
+        return FakeModel(worker.card_of(model_version))
+
+    monkeypatch.setattr(worker, "send_hints", hints.append)
+    monkeypatch.setattr(worker, "_waiting", lambda model_version: 1)
+    models = LoadedModels(loader=load)
+    warming = models.warm_up()
+    assert models.cold == {other.pk}
+    [first] = claim_next("worker-1", models=models)
+    assert first.prediction_id == queued.pk
+    assert claim_next("worker-1", models=models) == []
+    convert.set()
+    warming.join()
+    assert (models.cold, hints) == (frozenset(), [1])
+    assert len(claim_next("worker-1", models=models)) == 1
 
 
 def test_a_worker_starts_with_a_broken_model(chest_model: ModelVersion) -> None:
