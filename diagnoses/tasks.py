@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from celery import shared_task
@@ -41,6 +42,8 @@ def _warm_up(**_: Any) -> None:
     """Load models in each worker process: the default one first, then the others."""
     connection_created.connect(_end_frozen_transactions, dispatch_uid=TASK)
     models.warm_up()
+    if settings.INFERENCE_READY_FILE:
+        Path(settings.INFERENCE_READY_FILE).touch()
 
 
 def _end_frozen_transactions(connection: BaseDatabaseWrapper, **_: Any) -> None:

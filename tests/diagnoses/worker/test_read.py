@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 from django.core.files.storage import default_storage
 from django.db import OperationalError, connection
+from django.dispatch import Signal
 from pytest_django.fixtures import Settings
 
 from diagnoses import tasks
@@ -251,6 +253,27 @@ def test_a_worker_leaves_images_of_cold_models_waiting(
     warming.join()
     assert (models.cold, hints) == (frozenset(), [1])
     assert len(claim_next("worker-1", models=models)) == 1
+
+
+@pytest.mark.usefixtures("fake_task_models")
+def test_a_worker_process_says_when_the_default_model_is_loaded(
+    chest_model: ModelVersion,
+    models: LoadedModels,
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.INFERENCE_READY_FILE = str(tmp_path / "ready")
+    order: list[bool] = []
+    monkeypatch.setattr(
+        models,
+        "warm_up",
+        lambda: order.append(Path(settings.INFERENCE_READY_FILE).exists()),
+    )
+    monkeypatch.setattr(tasks, "connection_created", Signal())
+    tasks._warm_up()
+    assert order == [False]
+    assert Path(settings.INFERENCE_READY_FILE).exists()
 
 
 def test_a_worker_starts_with_a_broken_model(chest_model: ModelVersion) -> None:
