@@ -353,6 +353,8 @@ def _tell_finished(rows: Iterable[Prediction]) -> None:
     if not shown:
         return
     refresh_entry(shown[0].instance.series.study_id)
+    if not prediction_finished.has_listeners(Prediction):
+        return
     finished = Prediction.objects.select_related("instance__series")
     for row in finished.defer("instance__header").filter(pk__in=[r.pk for r in shown]):
         prediction_finished.send(sender=Prediction, prediction=row)

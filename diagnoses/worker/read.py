@@ -63,6 +63,8 @@ Model = LoadedModel | EnsembleModel
 Loader = Callable[[ModelVersion], Model]
 # Errors that occur again when a row is read alone, and are handled there.
 LEFT_TO_SINGLE_READ = (MlError, ChestXError, OSError, MemoryError)
+# The image that this process read last.
+_last_image: dict[tuple[UUID, str, int], np.ndarray] = {}
 # The sweeper sends what is missing.
 _MOST_HINTS = 100
 _EMPTY_IMAGE = np.zeros((64, 64), np.uint16)
@@ -256,6 +258,7 @@ def _read(claimed: Claimed, models: LoadedModels) -> RunResult:
         frame=prediction.frame,
         model_version=model_of(prediction),
         models=models,
+        decode=display_again,
     )
 
 
@@ -280,6 +283,7 @@ def read_instance(
     model_version: ModelVersion,
     models: LoadedModels,
     apply_gate: bool = True,
+    decode: Callable[[Instance, int], np.ndarray] | None = None,
 ) -> RunResult:
     """Decode one frame of a stored image and score it with a model.
 
@@ -293,7 +297,7 @@ def read_instance(
         OSError: The storage cannot be read.
     """
     model = models.get(model_version)
-    display = checked_display(instance, frame)
+    display = (decode or checked_display)(instance, frame)
     thresholds = thresholds_of(model_version)
     values = {label: threshold.value for label, threshold in thresholds.items()}
     model_output = model.read(
@@ -334,6 +338,21 @@ def checked_display(instance: Instance, frame: int) -> np.ndarray:
     if rejection := check_image(display, colour=colour):
         raise rejection
     return display
+
+
+def display_again(instance: Instance, frame: int) -> np.ndarray:
+    """Return the same as `checked_display`, decoded once for runs that follow.
+
+    A worker often reads an image for several networks, one run after the other.
+    """
+    key = instance.pk, instance.object_sha256, frame
+    if key not in _last_image:
+        # First: two large images would need twice the memory.
+        _last_image.clear()
+        display = checked_display(instance, frame)
+        display.setflags(write=False)
+        _last_image[key] = display
+    return _last_image[key]
 
 
 def _pixels(instance: Instance, frame: int) -> tuple[np.ndarray, bool]:

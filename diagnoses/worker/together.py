@@ -17,8 +17,8 @@ from diagnoses.runs import Ending, end_together, rejected
 from diagnoses.worker.read import (
     LEFT_TO_SINGLE_READ,
     LoadedModels,
-    checked_display,
     claimed_rows,
+    display_again,
     model_of,
     run_of,
 )
@@ -57,7 +57,7 @@ def _endings(claims: Sequence[Claimed], models: LoadedModels) -> dict[Claimed, E
     if first is None:
         return {}  # erased in the meantime
     try:
-        display = checked_display(first.instance, first.frame)
+        display = display_again(first.instance, first.frame)
     except (ImageRejected, ImageAttributeError) as rejection:
         return dict.fromkeys(rows, rejected(rejection))
     heads: dict[Claimed, LoadedModel] = {}

@@ -13,6 +13,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from django.core.files.storage import default_storage
 from django.db import OperationalError, connection
 from django.dispatch import Signal
+from pydicom import Dataset
 from pytest_django.fixtures import Settings
 
 from diagnoses import tasks
@@ -84,6 +85,28 @@ def test_a_result_has_the_provenance_of_its_input(
     assert row.provenance["object_sha256"] == image.object_sha256
     assert row.provenance["software_version"]
     assert row.worker == "worker-1"
+
+
+def test_an_image_is_decoded_once_for_runs_that_follow(
+    queued: Prediction, models: LoadedModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed_model("other-net")
+    queue_predictions(queued.instance, requested_model="other-net", created=False)
+    decoded: list[int] = []
+    display_frame = worker.display_frame
+
+    def count(dataset: Dataset, frame: int) -> np.ndarray:
+        decoded.append(frame)
+        return display_frame(dataset, frame)
+
+    monkeypatch.setattr(worker, "display_frame", count)
+    for claimed in claim("worker-1", count=2):
+        assert read_claimed(claimed, models=models)
+    assert decoded == [0]
+    queue_predictions(stored_image(), requested_model="other-net")
+    read_claimed(*claim("worker-1"), models=models)
+    assert decoded == [0, 0]
+    assert len(worker._last_image) == 1, "no second image is held in memory"
 
 
 def test_a_blank_image_is_rejected(
