@@ -59,10 +59,12 @@ pick AS MATERIALIZED (
     SELECT waiting.id, waiting.instance_id, waiting.frame, model.weights_sha256
     FROM diagnoses_prediction AS waiting
     JOIN readable AS model ON model.id = waiting.model_version_id
-    JOIN patients_instance AS image ON image.id = waiting.instance_id
     WHERE status = 'queued' AND not_before <= statement_timestamp()
     ORDER BY CASE WHEN shadow THEN -1 ELSE priority END
-        - CASE WHEN image.synthetic THEN 4 ELSE 0 END
+        - CASE WHEN %(drawings)s AND EXISTS (
+            SELECT FROM patients_instance AS image
+            WHERE image.id = waiting.instance_id AND image.synthetic
+        ) THEN 4 ELSE 0 END
         - CASE WHEN model.name = ANY(%(defaults)s) THEN 0 ELSE 0.5 END
         + extract(epoch FROM statement_timestamp() - queued_at) / %(ageing_s)s DESC,
         waiting.id
@@ -125,6 +127,8 @@ def claim(
         "ageing_s": settings.INFERENCE_AGEING_S,
         "lease_s": settings.INFERENCE_LEASE_S,
         "without": list(without),
+        # Production has none, and its queue may be long.
+        "drawings": not settings.PRODUCTION,
     }
     with connection.cursor() as cursor:
         cursor.execute(_CLAIM, values)
