@@ -40,6 +40,7 @@ LONGEST_START_S = 120.0
 GUNICORN = ("-c", "python:chestx_site.web.gunicorn_config", "chestx_site.wsgi")
 DEMO_PATIENTS = _("demo patients")
 LOADED = _("Loaded: %(what)s")
+READY = _("ChestX is ready after %(seconds).1f s: %(url)s")
 CELERY = ("-A", "chestx_site", "worker", "-Q", "inference", "--loglevel", "INFO")
 
 
@@ -93,10 +94,16 @@ class Demo:
         self._worker = self._program(
             "inference worker", "-m", "celery", *CELERY, concurrency
         )
-        # Tests and deployments run Django's checks; they take a second.
-        self._worker.environment = {"CELERY_SKIP_CHECKS": "1"}
+        self._worker_ready = self._var_dir / "worker-ready"
+        self._worker.environment = {
+            # Tests and deployments run Django's checks; they take a second.
+            "CELERY_SKIP_CHECKS": "1",
+            "INFERENCE_READY_FILE": str(self._worker_ready),
+        }
         self._sweeper = self._program("sweeper", "manage.py", "sweeper")
         self._loader = self._describe_loader(load_from)
+        # Whoever sends an image meanwhile comes first.
+        self._loader.niceness = 10
         self._loader_reported = False
         self._watchdog = QueueWatchdog(sweeper.stalled)
 
@@ -132,10 +139,8 @@ class Demo:
         self._supervisor.adopt(self._services.servers)
         password = self._prepare_environment()
         self._prepare_record(password)
-        self._say(
-            gettext("Starting the web server, one inference worker and the sweeper")
-        )
-        for child in (self._web, self._worker, self._sweeper):
+        self._say(gettext("Starting the web server and the sweeper"))
+        for child in (self._web, self._sweeper):
             self._supervisor.start(child)
         self._wait_until_ready()
         self._welcome(password)
@@ -175,6 +180,10 @@ class Demo:
         call_command("migrate", interactive=False, verbosity=0)
         self._say(gettext("Registering the models"))
         self._register_models()
+        # Before the others: it takes longest, as it loads the default model.
+        self._say(gettext("Starting one inference worker"))
+        self._worker_ready.unlink(missing_ok=True)
+        self._supervisor.start(self._worker)
         self._say(gettext("Creating the users"))
         create_demo_users(password)
         connections.close_all()
@@ -192,21 +201,32 @@ class Demo:
             raise DemoError(gettext(error.text) % error.params) from error
 
     def _wait_until_ready(self) -> None:
-        def ready() -> bool:
-            self._supervisor.look_after()
-            return self._supervisor.all_alive() and _site_is_ready()
-
-        if not wait_until(ready, timeout_s=LONGEST_START_S, interval_s=0.1):
+        if not self._comes_in_time(_site_is_ready):
             message = gettext(
                 "The web server did not start. The end of %(log)s:\n%(lines)s"
             )
             raise DemoError(
                 message % {"log": self._web.log, "lines": self._web.log_tail(lines=20)}
             )
+        # Without the worker the site is of use, too: it stores images.
+        if not self._comes_in_time(self._worker_ready.exists):
+            message = gettext("The worker is still loading its model. See %(log)s")
+            self._say(message % {"log": self._worker.log})
+
+    def _comes_in_time(self, part: Callable[[], bool]) -> bool:
+        """Wait for a part and for all processes; return whether they are ready."""
+
+        def ready() -> bool:
+            self._supervisor.look_after()
+            return self._supervisor.all_alive() and part()
+
+        return wait_until(ready, timeout_s=LONGEST_START_S, interval_s=0.1)
 
     def _welcome(self, password: str) -> None:
+        url = f"http://{HOST}:{settings.PORT}/"
+        seconds = time.monotonic() - self._began
+        self._say("\n" + READY % {"seconds": seconds, "url": url})
         message = gettext(
-            "\nChestX is ready after %(seconds).1f s: %(url)s\n"
             "Decision support, not for diagnosis. For made-up patients only.\n\n"
             "  users     %(users)s\n"
             "  password  %(password)s (for all users; stored in %(file)s)\n\n"
@@ -215,8 +235,6 @@ class Demo:
         self._say(
             message
             % {
-                "seconds": time.monotonic() - self._began,
-                "url": f"http://{HOST}:{settings.PORT}/",
                 "users": ", ".join(Role.values),
                 "password": password,
                 "file": self._password_file,

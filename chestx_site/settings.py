@@ -314,6 +314,8 @@ INFERENCE_PRECISION = _one_of(
     "INFERENCE_PRECISION", "auto", "float32", "bfloat16", "int8"
 )
 INFERENCE_BATCH_SIZE = env.int("INFERENCE_BATCH_SIZE", 1)
+# A worker process writes this empty file when it has loaded the default model.
+INFERENCE_READY_FILE = env.str("INFERENCE_READY_FILE", "")
 INFERENCE_QUEUES = env.list("INFERENCE_QUEUES", default=["inference"])
 INFERENCE_LEASE_S = env.float("INFERENCE_LEASE_S", 20)
 if not 0 < INFERENCE_LEASE_S <= 60:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
@@ -45,19 +45,39 @@ class Claimed:
 # same rate, so the order of two rows never changes, and a routine image waits for a
 # bounded time under constant stat load. Models other than the default ones are half a
 # step behind: each image gets its first result before any image gets its second. Shadow
-# runs are one step below routine. SKIP LOCKED: workers never wait for one another.
-# MATERIALIZED: the rows are picked once, whatever plan the update gets.
+# runs are one step below routine, drawings of the demo below all of these. SKIP LOCKED:
+# workers never wait for one another. MATERIALIZED: the rows are picked once, whatever
+# plan the update gets. With a row come the waiting rows of its image for models of the
+# same network, since one pass scores them all.
 _CLAIM = """
-WITH pick AS MATERIALIZED (
-    SELECT waiting.id FROM diagnoses_prediction AS waiting
-    JOIN diagnoses_modelversion AS model ON model.id = waiting.model_version_id
+WITH readable AS MATERIALIZED (
+    SELECT id, name, weights_sha256 FROM diagnoses_modelversion
+    WHERE (NOT card ? 'runs_on' OR card -> 'runs_on' ? %(device)s)
+        AND NOT id = ANY(%(without)s)
+),
+pick AS MATERIALIZED (
+    SELECT waiting.id, waiting.instance_id, waiting.frame, model.weights_sha256
+    FROM diagnoses_prediction AS waiting
+    JOIN readable AS model ON model.id = waiting.model_version_id
     WHERE status = 'queued' AND not_before <= statement_timestamp()
-        AND (NOT model.card ? 'runs_on' OR model.card -> 'runs_on' ? %(device)s)
     ORDER BY CASE WHEN shadow THEN -1 ELSE priority END
+        - CASE WHEN %(drawings)s AND EXISTS (
+            SELECT FROM patients_instance AS image
+            WHERE image.id = waiting.instance_id AND image.synthetic
+        ) THEN 4 ELSE 0 END
         - CASE WHEN model.name = ANY(%(defaults)s) THEN 0 ELSE 0.5 END
         + extract(epoch FROM statement_timestamp() - queued_at) / %(ageing_s)s DESC,
         waiting.id
     LIMIT %(count)s
+    FOR UPDATE OF waiting SKIP LOCKED
+),
+together AS MATERIALIZED (
+    SELECT waiting.id FROM pick
+    JOIN readable AS model ON model.weights_sha256 = pick.weights_sha256
+    JOIN diagnoses_prediction AS waiting
+        ON waiting.instance_id = pick.instance_id AND waiting.frame = pick.frame
+        AND waiting.model_version_id = model.id
+    WHERE status = 'queued' AND not_before <= statement_timestamp()
     FOR UPDATE OF waiting SKIP LOCKED
 )
 UPDATE diagnoses_prediction AS claimed
@@ -66,28 +86,38 @@ SET status = 'running',
     worker = %(worker)s,
     started_at = statement_timestamp(),
     lease_expires_at = statement_timestamp() + make_interval(secs => %(lease_s)s)
-FROM pick
-WHERE claimed.id = pick.id
+FROM together
+WHERE claimed.id = together.id
 RETURNING claimed.id, claimed.attempt
 """
 
 _RENEW = """
 UPDATE diagnoses_prediction
 SET lease_expires_at = statement_timestamp() + make_interval(secs => %(lease_s)s)
-WHERE id = %(prediction_id)s AND status = 'running' AND attempt = %(attempt)s
+FROM unnest(%(ids)s::uuid[], %(attempts)s::integer[]) AS mine (id, attempt)
+WHERE diagnoses_prediction.id = mine.id AND status = 'running'
+    AND diagnoses_prediction.attempt = mine.attempt
 """
 
 
-def claim(worker: str, *, count: int = 1, device: str = "cpu") -> list[Claimed]:
+def claim(
+    worker: str,
+    *,
+    count: int = 1,
+    device: str = "cpu",
+    without: Iterable[UUID] = (),
+) -> list[Claimed]:
     """Claim the first queued rows: stat, urgent, routine, with ageing.
 
     Args:
         worker: Name of the worker; stored with the row.
-        count: Maximum number of rows: 1 on a CPU, a batch on a GPU.
+        count: Maximum number of first rows: 1 on a CPU, a batch on a GPU.
         device: "cpu" or "gpu"; models whose card excludes it are left to other workers.
+        without: Model versions whose rows are left waiting.
 
     Returns:
-        The claimed rows; fewer or none if fewer are waiting.
+        The claimed rows, each with the waiting rows of its image whose models share
+        its network; none if none is waiting.
     """
     values = {
         "worker": worker[: Prediction._meta.get_field("worker").max_length],
@@ -96,6 +126,9 @@ def claim(worker: str, *, count: int = 1, device: str = "cpu") -> list[Claimed]:
         "defaults": list(default_names()),
         "ageing_s": settings.INFERENCE_AGEING_S,
         "lease_s": settings.INFERENCE_LEASE_S,
+        "without": list(without),
+        # Production has none, and its queue may be long.
+        "drawings": not settings.PRODUCTION,
     }
     with connection.cursor() as cursor:
         cursor.execute(_CLAIM, values)
@@ -113,16 +146,16 @@ def is_a_worker_busy() -> bool:
     ).exists()
 
 
-def renew_lease(claimed: Claimed) -> bool:
-    """Extend a lease; False if the claim no longer holds the row."""
+def renew_leases(claims: Sequence[Claimed]) -> bool:
+    """Extend the leases of the rows that the claims still hold; False if of none."""
     values = {
-        "prediction_id": claimed.prediction_id,
-        "attempt": claimed.attempt,
+        "ids": [claimed.prediction_id for claimed in claims],
+        "attempts": [claimed.attempt for claimed in claims],
         "lease_s": settings.INFERENCE_LEASE_S,
     }
     with connection.cursor() as cursor:
         cursor.execute(_RENEW, values)
-        return cursor.rowcount == 1
+        return bool(cursor.rowcount)
 
 
 def on_fresh_connection(
@@ -145,19 +178,19 @@ def on_fresh_connection(
 
 
 class Heartbeat:
-    """Renew a lease while the work goes on, from a thread with its own connection.
+    """Renew leases while the work goes on, from a thread with its own connection.
 
-    It ends with the work, when another worker holds the row, and after
-    INFERENCE_HARD_LIMIT_S, so that hanging work does not keep its row. Work shorter
+    It ends with the work, when no row is held any more, and after
+    INFERENCE_HARD_LIMIT_S, so that hanging work does not keep its rows. Work shorter
     than a third of the lease costs no query.
 
     Attributes:
-        lost: Set when the claim loses the row; the result will be discarded.
+        lost: Set when no claim holds its row; the results will be discarded.
     """
 
-    def __init__(self, claimed: Claimed) -> None:
+    def __init__(self, claims: Sequence[Claimed]) -> None:
         self.lost = threading.Event()
-        self._claimed = claimed
+        self._claims = claims
         self._done = threading.Event()
         self._interval_s = settings.INFERENCE_LEASE_S / 3
         self._thread = threading.Thread(
@@ -190,8 +223,8 @@ class Heartbeat:
     def _renew(self) -> bool:
         """Renew once; if the database is away, try again at the next beat."""
         try:
-            return renew_lease(self._claimed)
+            return renew_leases(self._claims)
         except DATABASE_GONE as error:
-            logger.warning("A lease was not renewed: %s", type(error).__name__)
+            logger.warning("No lease was renewed: %s", type(error).__name__)
             connection.close()
             return True

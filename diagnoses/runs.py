@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
+from functools import partial, reduce
+from operator import or_
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import numpy as np
 from django.conf import settings
@@ -71,6 +73,23 @@ class RunResult:
     gate_note: str = ""
 
 
+@dataclass(frozen=True)
+class WithoutResult:
+    """The end of a run that scored nothing: rejected or failed, and why."""
+
+    status: Status
+    reason_code: str
+    params: Mapping[str, object] | None = None
+
+
+Ending = RunResult | WithoutResult
+
+
+def rejected(rejection: MlError) -> WithoutResult:
+    """Return the ending of a run whose image is rejected."""
+    return WithoutResult(Status.REJECTED, rejection.reason_code, rejection.params)
+
+
 def queue_predictions(
     instance: Instance,
     *,
@@ -98,11 +117,12 @@ def queue_predictions(
         verdicts: list[Verdict] = []
         if created or requested_model:
             verdicts = judge(instance, requested=requested_model)
-        written = [
-            _write(instance, verdict, actor=actor, priority=study.priority)
+        chosen = [
+            verdict
             for verdict in verdicts
             if created or not (verdict.shadow or _is_known(instance, verdict))
         ]
+        written = _write(instance, chosen, actor=actor, priority=study.priority)
         _follow_priority(study)
         refresh_entry(study.pk)
     return written
@@ -118,38 +138,54 @@ def next_run(
     instance: Instance, version: ModelVersion | None, *, frame: int = 0
 ) -> int:
     """Return the number of the next run; shadow runs count, too."""
-    last = Prediction.objects.filter(
-        instance=instance, frame=frame, model_version=version
-    ).aggregate(run=Max("run"))["run"]
-    return (last or 0) + 1
+    return (
+        _latest_run(instance, frame=frame).get(version.pk if version else None, 0) + 1
+    )
+
+
+def _latest_run(instance: Instance, *, frame: int = 0) -> dict[UUID | None, int]:
+    """Return the number of the latest run of each version."""
+    runs = Prediction.objects.filter(instance=instance, frame=frame).order_by()
+    return dict(runs.values_list("model_version").annotate(Max("run")))
 
 
 def _write(
-    instance: Instance, verdict: Verdict, *, actor: User | None, priority: int
-) -> Prediction:
-    ended: dict[str, Any] = {}
-    if verdict.rejection:
-        ended = {
-            "status": Status.REJECTED,
-            "finished_at": Now(),
-            **stored_reason(verdict.rejection.reason_code, verdict.rejection.params),
-        }
-    prediction = Prediction(
-        instance=instance,
-        model_version=verdict.model_version,
-        run=next_run(instance, verdict.model_version),
-        shadow=verdict.shadow,
-        requested_by=actor,
-        priority=priority,
-        hinted_at=Now(),
-        **ended,
-    )
-    prediction.save(force_insert=True)
-    if verdict.rejection:
-        prediction_finished.send(sender=Prediction, prediction=prediction)
-    else:
-        transaction.on_commit(partial(send_hints, 1), robust=True)
-    return prediction
+    instance: Instance,
+    verdicts: Iterable[Verdict],
+    *,
+    actor: User | None,
+    priority: int,
+) -> list[Prediction]:
+    """Write a row for each verdict, and send a hint for each pass of a network."""
+    runs = _latest_run(instance)
+    rows = []
+    for verdict in verdicts:
+        version, rejection = verdict.model_version, verdict.rejection
+        ended: dict[str, Any] = {}
+        if rejection:
+            ended = _values_without_result(rejected(rejection))
+            ended["finished_at"] = Now()
+        rows.append(
+            Prediction(
+                instance=instance,
+                model_version=version,
+                run=runs.get(version.pk if version else None, 0) + 1,
+                shadow=verdict.shadow,
+                requested_by=actor,
+                priority=priority,
+                hinted_at=Now(),
+                **ended,
+            )
+        )
+    Prediction.objects.bulk_create(rows)
+    for row in rows:
+        if row.status == Status.REJECTED:
+            prediction_finished.send(sender=Prediction, prediction=row)
+    queued = [row for row in rows if row.status == Status.QUEUED]
+    networks = {row.model_version.weights_sha256 for row in queued if row.model_version}
+    if networks:
+        transaction.on_commit(partial(send_hints, len(networks)), robust=True)
+    return rows
 
 
 def set_priority(study: Study, *, priority: int) -> None:
@@ -178,6 +214,31 @@ def held(claimed: Claimed) -> QuerySet[Prediction]:
     )
 
 
+def end_together(endings: Mapping[Claimed, Ending]) -> set[Claimed]:
+    """End runs on one image in one transaction, each if its claim still holds its row.
+
+    Args:
+        endings: The result of each run, or why there is none.
+
+    Returns:
+        The claims whose runs are ended; another worker holds the rows of the others,
+        and what they found was discarded.
+    """
+    with transaction.atomic():
+        held_rows = _lock_held(endings)
+        ended = {claimed: endings[claimed] for claimed in held_rows}
+        results = {c: end for c, end in ended.items() if isinstance(end, RunResult)}
+        # First: the database refuses findings of a finished run.
+        _save_findings({held_rows[claimed]: run for claimed, run in results.items()})
+        for claimed, ending in ended.items():
+            Prediction.objects.filter(pk=claimed.prediction_id).update(
+                finished_at=Now(), lease_expires_at=None, **_values(claimed, ending)
+            )
+        _tell_finished(held_rows.values())
+    late = endings.keys() - held_rows.keys()
+    return set(held_rows) | {claimed for claimed in late if _is_finished_by(claimed)}
+
+
 def complete_prediction(claimed: Claimed, *, run: RunResult) -> bool:
     """Save the result of a run in one transaction, if the claim still holds the row.
 
@@ -185,30 +246,12 @@ def complete_prediction(claimed: Claimed, *, run: RunResult) -> bool:
         Whether the result is saved; False if another worker holds the row and the
         result was discarded.
     """
-    model_output = run.model_output
-    with transaction.atomic():
-        held_row = _lock_held(claimed)
-        if held_row is None:
-            return _is_finished_by(claimed)
-        # First: the database refuses findings of a finished run.
-        _save_findings(held_row, run)
-        _finish(
-            held_row,
-            status=Status.SUCCEEDED,
-            milliseconds=model_output.milliseconds,
-            input_sha256=model_output.input_sha256,
-            pixel_sha256=run.pixel_sha256,
-            geometry=model_output.geometry.to_json(),
-            provenance=_provenance(claimed, run),
-        )
-    return True
+    return bool(end_together({claimed: run}))
 
 
 def reject(claimed: Claimed, *, rejection: MlError) -> bool:
     """End a run because the image is rejected; False if the claim lost the row."""
-    return _end_without_result(
-        claimed, Status.REJECTED, rejection.reason_code, rejection.params
-    )
+    return bool(end_together({claimed: rejected(rejection)}))
 
 
 def fail(
@@ -224,7 +267,8 @@ def fail(
         reason_code: What happened; `diagnoses.messages` has the sentence.
         params: Values of the sentence's placeholders.
     """
-    return _end_without_result(claimed, Status.FAILED, reason_code, params)
+    ending = WithoutResult(Status.FAILED, reason_code, params)
+    return bool(end_together({claimed: ending}))
 
 
 def put_back(
@@ -276,54 +320,44 @@ def count_lost_worker(claimed: Claimed) -> bool:
     )
 
 
-def _end_without_result(
-    claimed: Claimed,
-    status: Status,
-    reason_code: str,
-    params: Mapping[str, object] | None,
-) -> bool:
-    with transaction.atomic():
-        held_row = _lock_held(claimed)
-        if held_row is None:
-            return _is_finished_by(claimed)
-        _finish(held_row, status=status, **stored_reason(reason_code, params))
-    return True
-
-
-def _lock_held(claimed: Claimed) -> Prediction | None:
-    """Lock a row and its study if the claim still holds it; else return None."""
+def _lock_held(claims: Collection[Claimed]) -> dict[Claimed, Prediction]:
+    """Lock the study, and those rows of one image that their claims still hold."""
+    keys = [claimed.prediction_id for claimed in claims]
     study_id = (
-        Prediction.objects.filter(pk=claimed.prediction_id)
+        Prediction.objects.filter(pk__in=keys)
         .values_list("instance__series__study", flat=True)
         .first()
     )
-    if study_id is None:
-        return None  # erased in the meantime
-    lock_study(study_id)
-    row = (
-        held(claimed)
-        .select_related("instance__series")
-        .select_for_update(of=("self",), no_key=True)
-        .first()
-    )
-    if row is None:
-        logger.warning(
-            "The result of prediction %s, attempt %d, came late and was thrown away",
-            claimed.prediction_id,
-            claimed.attempt,
-        )
-    return row
+    rows: dict[UUID, Prediction] = {}
+    if study_id is not None:  # else erased in the meantime
+        lock_study(study_id)
+        mine = reduce(or_, map(held, claims)).select_related("instance__series")
+        locked = mine.defer("instance__header").order_by("pk")
+        rows = {
+            row.pk: row for row in locked.select_for_update(of=("self",), no_key=True)
+        }
+    for claimed in claims:
+        if claimed.prediction_id not in rows:
+            logger.warning(
+                "The result of prediction %s, attempt %d, came late and was thrown "
+                "away",
+                claimed.prediction_id,
+                claimed.attempt,
+            )
+    return {c: rows[c.prediction_id] for c in claims if c.prediction_id in rows}
 
 
-def _finish(held_row: Prediction, **values: object) -> None:
-    """Finish a locked row; unless it is a shadow run, tell the worklist and others."""
-    row = Prediction.objects.filter(pk=held_row.pk)
-    row.update(finished_at=Now(), lease_expires_at=None, **values)
-    if held_row.shadow:
+def _tell_finished(rows: Iterable[Prediction]) -> None:
+    """Tell the worklist and others of finished rows of one image, save shadow runs."""
+    shown = [row for row in rows if not row.shadow]
+    if not shown:
         return
-    refresh_entry(held_row.instance.series.study_id)
-    finished = row.select_related("instance__series").get()
-    prediction_finished.send(sender=Prediction, prediction=finished)
+    refresh_entry(shown[0].instance.series.study_id)
+    if not prediction_finished.has_listeners(Prediction):
+        return
+    finished = Prediction.objects.select_related("instance__series")
+    for row in finished.defer("instance__header").filter(pk__in=[r.pk for r in shown]):
+        prediction_finished.send(sender=Prediction, prediction=row)
 
 
 def _is_finished_by(claimed: Claimed) -> bool:
@@ -335,26 +369,27 @@ def _is_finished_by(claimed: Claimed) -> bool:
     ).exists()
 
 
-def _save_findings(prediction: Prediction, run: RunResult) -> None:
+def _save_findings(runs: Mapping[Prediction, RunResult]) -> None:
     findings, heat_maps = [], []
-    for position, score in enumerate(run.model_output.scores):
-        threshold = run.thresholds.get(score.label)
-        finding = Finding(
-            prediction=prediction,
-            position=position,
-            label=score.label,
-            probability=score.probability,
-            calibrated=score.calibrated,
-            threshold=score.threshold,
-            threshold_source=(
-                threshold.source if threshold else Finding.ThresholdSource.CARD
-            ),
-            operating_point_id=threshold.operating_point_id if threshold else None,
-            positive=score.positive,
-        )
-        findings.append(finding)
-        if score.grid.size:
-            heat_maps.append(_heat_map(finding, score))
+    for prediction, run in runs.items():
+        for position, score in enumerate(run.model_output.scores):
+            threshold = run.thresholds.get(score.label)
+            finding = Finding(
+                prediction=prediction,
+                position=position,
+                label=score.label,
+                probability=score.probability,
+                calibrated=score.calibrated,
+                threshold=score.threshold,
+                threshold_source=(
+                    threshold.source if threshold else Finding.ThresholdSource.CARD
+                ),
+                operating_point_id=threshold.operating_point_id if threshold else None,
+                positive=score.positive,
+            )
+            findings.append(finding)
+            if score.grid.size:
+                heat_maps.append(_heat_map(finding, score))
     Finding.objects.bulk_create(findings)
     HeatMap.objects.bulk_create(heat_maps)
 
@@ -368,6 +403,26 @@ def _heat_map(finding: Finding, score: Score) -> HeatMap:
         scale=score.scale,
         values=np.ascontiguousarray(score.grid, dtype="<f2").tobytes(),
     )
+
+
+def _values(claimed: Claimed, ending: Ending) -> dict[str, object]:
+    """Return the values of a row that has this ending."""
+    if isinstance(ending, WithoutResult):
+        return _values_without_result(ending)
+    run = ending
+    return {
+        "status": Status.SUCCEEDED,
+        "milliseconds": run.model_output.milliseconds,
+        "input_sha256": run.model_output.input_sha256,
+        "pixel_sha256": run.pixel_sha256,
+        "geometry": run.model_output.geometry.to_json(),
+        "provenance": _provenance(claimed, run),
+    }
+
+
+def _values_without_result(ending: WithoutResult) -> dict[str, object]:
+    reason = stored_reason(ending.reason_code, ending.params)
+    return {"status": ending.status, **reason}
 
 
 def _provenance(claimed: Claimed, run: RunResult) -> dict[str, object]:

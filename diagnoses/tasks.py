@@ -7,12 +7,13 @@ and ends.
 from __future__ import annotations
 
 import logging
-from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from celery import shared_task
 from celery.signals import worker_process_init
+from django.conf import settings
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
@@ -26,6 +27,7 @@ from diagnoses.leases import (
 from diagnoses.runs import fail
 from diagnoses.worker.batches import read_batch
 from diagnoses.worker.read import LoadedModels, claim_next, read_claimed, worker_name
+from diagnoses.worker.together import read_together
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +42,8 @@ def _warm_up(**_: Any) -> None:
     """Load models in each worker process: the default one first, then the others."""
     connection_created.connect(_end_frozen_transactions, dispatch_uid=TASK)
     models.warm_up()
+    if settings.INFERENCE_READY_FILE:
+        Path(settings.INFERENCE_READY_FILE).touch()
 
 
 def _end_frozen_transactions(connection: BaseDatabaseWrapper, **_: Any) -> None:
@@ -56,29 +60,29 @@ def _end_frozen_transactions(connection: BaseDatabaseWrapper, **_: Any) -> None:
 
 @shared_task(name=TASK)
 def run_next() -> None:
-    """Claim the first waiting image and read it; on a GPU a batch."""
-    claims = claim_next(worker_name())
-    if len(claims) < 2:
-        for claimed in claims:
-            _read(claimed)
+    """Claim the first waiting image and read it; on a GPU a batch.
+
+    With its first row come those of the models that share the network.
+    """
+    claims = claim_next(worker_name(), models=models)
+    if not claims:
         return
-    with ExitStack() as heartbeats:
-        # All leases are renewed until the last image of the batch is read.
-        for claimed in claims:
-            heartbeats.enter_context(Heartbeat(claimed))
-        for claimed in _left_of_batch(claims):
+    # All leases are renewed until the last row is read.
+    with Heartbeat(claims):
+        for claimed in _left_of_pass(claims) if len(claims) > 1 else claims:
             _read(claimed)
 
 
-def _left_of_batch(claims: list[Claimed]) -> list[Claimed]:
-    """Read several images at once; return those that are left to read one by one."""
+def _left_of_pass(claims: list[Claimed]) -> list[Claimed]:
+    """Read several rows at once; return those that are left to read one by one."""
+    read_many = read_batch if settings.INFERENCE_BATCH_SIZE > 1 else read_together
     try:
-        return read_batch(claims, models=models)
+        return read_many(claims, models=models)
     except DATABASE_GONE:
         # Their leases expire, and the sweeper queues them again.
         raise
     except Exception:
-        logger.exception("A batch failed unexpectedly; its images are read one by one")
+        logger.exception("A pass failed unexpectedly; its rows are read one by one")
         return claims
 
 

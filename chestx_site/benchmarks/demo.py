@@ -13,13 +13,16 @@ from django.utils.translation import gettext
 
 from chestx_site.benchmarks.figures import BenchmarkError
 from chestx_site.demo import DEMO_PATIENTS, LOADED
-from chestx_site.supervision.processes import ChildProcess, wait_until
+from chestx_site.supervision.processes import wait_until
 from chestx_site.testbed.clients import FINISHED, RestClient
 from chestx_site.testbed.site import Site, SiteError, temporary_folder
 
 _LONGEST_START_S = 300.0
 _LONGEST_STOP_S = 30.0
 _LONGEST_READING_S = 120.0
+# On the site and on what the demo has printed.
+Condition = Callable[[Site, bytes], bool]
+WaitForDemo = Callable[[Condition, float], None]
 # Polling costs the server time too, so it is no finer than it needs to be.
 _POLL_S = 0.02
 
@@ -30,6 +33,33 @@ def running_demo(say: Callable[[str], None]) -> Iterator[Site]:
 
     Raises:
         BenchmarkError: It does not start; the message has the end of its log.
+    """
+    # As the demo says it in the same language.
+    loaded = (LOADED % {"what": DEMO_PATIENTS}).encode()
+
+    def all_is_read(site: Site, log: bytes) -> bool:
+        if loaded not in log:
+            return False
+        try:
+            return RestClient(site).is_idle()
+        except (OSError, http.client.HTTPException, SiteError):
+            return False
+
+    with started_demo(say) as (site, wait_for):
+        wait_for(all_is_read, 1.0)
+        yield site
+
+
+@contextlib.contextmanager
+def started_demo(
+    say: Callable[[str], None],
+) -> Iterator[tuple[Site, WaitForDemo]]:
+    """Start `manage.py demo` in an empty folder, and stop it at the end.
+
+    Yields:
+        Its site, and a function that waits until a condition holds, looking again
+        after so many seconds. It raises a BenchmarkError with the end of the log if
+        the demo ends or the condition does not hold in time.
     """
     with temporary_folder("chestx-bench-") as folder:
         site = Site(
@@ -43,37 +73,29 @@ def running_demo(say: Callable[[str], None]) -> Iterator[Site]:
             },
         )
         say(gettext("Starting a demo on port %(port)d") % {"port": site.port})
-        demo = site.program("demo", "manage.py", "demo", log=folder / "demo.log")
+        log = folder / "demo.log"
+        demo = site.program("demo", "manage.py", "demo", log=log)
         # After SIGKILL it could not stop its own children.
         demo.death_signal = signal.SIGTERM
         demo.stop_timeout_s = _LONGEST_STOP_S
+
+        def wait_for(holds: Condition, every_s: float) -> None:
+            in_time = wait_until(
+                lambda: not demo.is_alive() or holds(site, log.read_bytes()),
+                timeout_s=_LONGEST_START_S,
+                interval_s=every_s,
+            )
+            if not in_time or not demo.is_alive():
+                message = gettext(
+                    "The demo did not start. The end of its log:\n%(log)s"
+                )
+                raise BenchmarkError(message % {"log": demo.log_tail(lines=20)})
+
         try:
             demo.start()
-            _wait_for(demo, site)
-            yield site
+            yield site, wait_for
         finally:
             demo.stop()
-
-
-def _wait_for(demo: ChildProcess, site: Site) -> None:
-    log = site.var_dir.parent / "demo.log"
-    # As the demo says it in the same language.
-    loaded = (LOADED % {"what": DEMO_PATIENTS}).encode()
-
-    def ready() -> bool:
-        if not demo.is_alive():
-            return True
-        if loaded not in log.read_bytes():
-            return False
-        try:
-            return RestClient(site).is_idle()
-        except (OSError, http.client.HTTPException, SiteError):
-            return False
-
-    in_time = wait_until(ready, timeout_s=_LONGEST_START_S, interval_s=1.0)
-    if not in_time or not demo.is_alive():
-        message = gettext("The demo did not start. The end of its log:\n%(log)s")
-        raise BenchmarkError(message % {"log": demo.log_tail(lines=20)})
 
 
 class ReadingClient(RestClient):

@@ -38,8 +38,9 @@ def die_with_parent(parent_pid: int, *, signal_number: int = signal.SIGKILL) -> 
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _prepare_child(parent_pid: int, death_signal: int) -> None:
-    """Reset signal handlers and set PDEATHSIG in the forked child."""
+def _prepare_child(parent_pid: int, death_signal: int, niceness: int) -> None:
+    """Reset signal handlers, set niceness and PDEATHSIG in the forked child."""
+    os.nice(niceness)
     # A shell starts background jobs with SIGINT ignored, and exec keeps that.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
@@ -57,6 +58,7 @@ class ChildProcess:
         account: The account to run it under; None: the current user.
         stop_signal: Signal that asks its main process to stop.
         death_signal: Signal that the kernel sends when this process dies.
+        niceness: How far it stands back for other processes: 0 to 19.
         stop_timeout_s: Time to stop before its group is killed.
         environment: Variables in addition to those of this process.
         before_start: Called before every start.
@@ -68,6 +70,7 @@ class ChildProcess:
     account: struct_passwd | None = None
     stop_signal: int = signal.SIGTERM
     death_signal: int = signal.SIGKILL
+    niceness: int = 0
     stop_timeout_s: float = 4.0
     environment: Mapping[str, str] = field(default_factory=dict)
     working_dir: Path | None = None
@@ -110,7 +113,9 @@ class ChildProcess:
                 group=account.pw_gid if account else None,
                 extra_groups=[] if account else None,
                 # Runs after the change of user, which clears PDEATHSIG.
-                preexec_fn=partial(_prepare_child, os.getpid(), self.death_signal),
+                preexec_fn=partial(
+                    _prepare_child, os.getpid(), self.death_signal, self.niceness
+                ),
             )
         self._group_may_live = True
 

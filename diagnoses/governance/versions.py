@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -23,6 +25,9 @@ from ml.cards.contents import Retired
 from ml.cards.ensemble_spec import Member
 from ml.cards.json_reader import read_json
 from ml.errors import ModelError
+
+# The latest card of each version, after the JSON and folder that it was parsed from.
+_parsed: dict[UUID, tuple[dict[str, Any], Path, Card]] = {}
 
 
 @dataclass(frozen=True)
@@ -76,8 +81,17 @@ def check_requested_model(name: str) -> None:
 
 
 def card_of(model_version: ModelVersion) -> Card:
-    """Return the card as it was when the version was installed."""
-    return parse_card(model_version.card, folder=_folder_of(model_version))
+    """Return the card as it was when the version was installed.
+
+    A card is parsed once: each upload and each run asks for those of several versions.
+    """
+    raw, folder = model_version.card, _folder_of(model_version)
+    known = _parsed.get(model_version.pk)
+    if known is None or known[:2] != (raw, folder):
+        raw = deepcopy(raw)
+        known = raw, folder, parse_card(raw, folder=folder)
+        _parsed[model_version.pk] = known
+    return known[2]
 
 
 def members_of(model_version: ModelVersion) -> list[ModelVersion]:

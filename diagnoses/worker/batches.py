@@ -14,19 +14,20 @@ from functools import partial
 
 import numpy as np
 
-from accounts.errors import ChestXError
 from diagnoses.governance.versions import thresholds_of
 from diagnoses.leases import Claimed, on_fresh_connection
 from diagnoses.models import ModelVersion, Prediction
 from diagnoses.runs import complete_prediction, reject
-from diagnoses.worker.read import LoadedModels, checked_display, run_of
-from ml.errors import ImageRejected, MlError
+from diagnoses.worker.read import (
+    LEFT_TO_SINGLE_READ,
+    LoadedModels,
+    checked_display,
+    run_of,
+)
+from ml.errors import ImageRejected
 from patients.models import Instance
 
 logger = logging.getLogger(__name__)
-
-# Errors that occur again when the image is read alone, and are handled there.
-LEFT_TO_SINGLE_READ = (MlError, ChestXError, OSError, MemoryError)
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ import logging
 import os
 import socket
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from threading import RLock, Thread
+from uuid import UUID
 
 import numpy as np
 from billiard.exceptions import SoftTimeLimitExceeded
@@ -31,10 +32,10 @@ from diagnoses.governance.versions import (
     shadow_models,
     thresholds_of,
 )
+from diagnoses.hints import send_hints
 from diagnoses.leases import (
     DATABASE_GONE,
     Claimed,
-    Heartbeat,
     claim,
     on_fresh_connection,
 )
@@ -59,9 +60,15 @@ from patients.storage import local_path
 
 logger = logging.getLogger(__name__)
 
-Ending = Callable[[], bool]
+End = Callable[[], bool]
 Model = LoadedModel | EnsembleModel
 Loader = Callable[[ModelVersion], Model]
+# Errors that occur again when a row is read alone, and are handled there.
+LEFT_TO_SINGLE_READ = (MlError, ChestXError, OSError, MemoryError)
+# The image that this process read last.
+_last_image: dict[tuple[UUID, str, int], np.ndarray] = {}
+# The sweeper sends what is missing.
+_MOST_HINTS = 100
 _EMPTY_IMAGE = np.zeros((64, 64), np.uint16)
 # Stored in provenance["gate"]["note"].
 GATE_NOT_APPLIED = "gate not applied: synthetic"
@@ -101,6 +108,12 @@ class LoadedModels:
         self._loader = loader
         self._loaded: dict[str, Model] = {}
         self._loading: defaultdict[str, RLock] = defaultdict(RLock)
+        self._cold: frozenset[UUID] = frozenset()
+
+    @property
+    def cold(self) -> frozenset[UUID]:
+        """The versions that the warm-up has yet to load: their rows can wait."""
+        return self._cold
 
     def get(self, model_version: ModelVersion) -> Model:
         """Return a model; load it on first use.
@@ -121,9 +134,10 @@ class LoadedModels:
         return EnsembleModel(card, [self.get(m) for m in members_of(model_version)])
 
     def warm_up(self) -> Thread:
-        """Load the default model, then the other models in a thread.
+        """Load the default model and its network's others; then the rest in a thread.
 
-        A model that fails to load here is loaded with its first image.
+        Meanwhile the versions of the rest are `cold`, so that no image waits behind
+        one for them. A model that fails to load here is loaded with its first image.
 
         Returns:
             The started thread; the default model is ready.
@@ -131,45 +145,67 @@ class LoadedModels:
         in_use: list[ModelVersion] = []
         try:
             in_use = [*active_models(), *shadow_models()]
-            self._warm(in_use[:1])
-        except (*DATABASE_GONE, MlError, OSError) as error:
+        except DATABASE_GONE as error:
             logger.warning("No model is warm: %s", error)
-        others = Thread(
-            target=self._warm_others, args=(in_use[1:],), name="warm-up", daemon=True
+        network = in_use[0].weights_sha256 if in_use else ""
+        others = [model for model in in_use if model.weights_sha256 != network]
+        self._cold = frozenset(model.pk for model in others)
+        for model_version in in_use:
+            if model_version.weights_sha256 == network:
+                self._warm(model_version)
+        thread = Thread(
+            target=self._warm_others, args=(others,), name="warm-up", daemon=True
         )
-        others.start()
-        return others
+        thread.start()
+        return thread
 
-    def _warm(self, model_versions: Sequence[ModelVersion]) -> None:
-        for model_version in model_versions:
+    def _warm(self, model_version: ModelVersion) -> None:
+        try:
             self.get(model_version).read(_EMPTY_IMAGE, apply_gate=False)
+        except (*DATABASE_GONE, MlError, OSError) as error:
+            logger.warning("%s is not warm: %s", model_version, error)
 
     def _warm_others(self, model_versions: Sequence[ModelVersion]) -> None:
         try:
             for model_version in model_versions:
-                try:
-                    self._warm([model_version])
-                except (*DATABASE_GONE, MlError, OSError) as error:
-                    logger.warning("%s is not warm: %s", model_version, error)
+                self._warm(model_version)
+                self._cold -= {model_version.pk}
+                send_hints(_waiting(model_version))
         finally:
+            self._cold = frozenset()
             # The connection of this thread.
             connection.close()
 
 
-def claim_next(worker: str) -> list[Claimed]:
-    """Claim the next image on a CPU, or the next batch on a GPU."""
+def _waiting(model_version: ModelVersion) -> int:
+    """Return how many rows wait for a model; 0 if the database cannot tell."""
+    waiting = Prediction.objects.filter(
+        model_version=model_version, status=Prediction.Status.QUEUED
+    )
+    try:
+        return waiting[:_MOST_HINTS].count()
+    except DATABASE_GONE:
+        return 0  # the sweeper repeats their hints
+
+
+def claim_next(worker: str, *, models: LoadedModels) -> list[Claimed]:
+    """Claim the next image on a CPU, or the next batch on a GPU.
+
+    Rows of models that are not loaded yet are left waiting.
+    """
     return on_fresh_connection(
         partial(
             claim,
             worker,
             count=settings.INFERENCE_BATCH_SIZE,
             device=settings.INFERENCE_DEVICE,
+            without=models.cold,
         )
     )
 
 
 def read_claimed(claimed: Claimed, *, models: LoadedModels) -> bool:
-    """Read one claimed image and save the result, while a heartbeat renews the lease.
+    """Read one claimed image and save the result; the caller keeps the lease.
 
     Returns:
         Whether the result was saved; False if another worker held the row by then.
@@ -177,11 +213,10 @@ def read_claimed(claimed: Claimed, *, models: LoadedModels) -> bool:
     Raises:
         OperationalError, InterfaceError: The database stayed away; the lease expires.
     """
-    with Heartbeat(claimed):
-        return on_fresh_connection(_ending(claimed, models))
+    return on_fresh_connection(_ending(claimed, models))
 
 
-def _ending(claimed: Claimed, models: LoadedModels) -> Ending:
+def _ending(claimed: Claimed, models: LoadedModels) -> End:
     """Read the image and return the function that saves the result."""
     try:
         run = on_fresh_connection(partial(_read, claimed, models))
@@ -213,18 +248,28 @@ def _ending(claimed: Claimed, models: LoadedModels) -> Ending:
 
 
 def _read(claimed: Claimed, models: LoadedModels) -> RunResult:
-    prediction = Prediction.objects.select_related("instance", "model_version").get(
-        pk=claimed.prediction_id
-    )
-    model_version = prediction.model_version
-    if model_version is None:
-        raise ValueError("a claimed prediction names its model")
+    [prediction] = claimed_rows([claimed]).values()
     return read_instance(
         prediction.instance,
         frame=prediction.frame,
-        model_version=model_version,
+        model_version=model_of(prediction),
         models=models,
+        decode=display_again,
     )
+
+
+def claimed_rows(claims: Collection[Claimed]) -> dict[Claimed, Prediction]:
+    """Return claimed rows with image, without its header, and model; none if erased."""
+    rows = Prediction.objects.select_related("instance", "model_version")
+    found = rows.defer("instance__header").in_bulk([c.prediction_id for c in claims])
+    return {c: found[c.prediction_id] for c in claims if c.prediction_id in found}
+
+
+def model_of(prediction: Prediction) -> ModelVersion:
+    """Return the model version of a claimed row; only rejected rows have none."""
+    if prediction.model_version is None:
+        raise ValueError("a claimed prediction names its model")
+    return prediction.model_version
 
 
 def read_instance(
@@ -234,6 +279,7 @@ def read_instance(
     model_version: ModelVersion,
     models: LoadedModels,
     apply_gate: bool = True,
+    decode: Callable[[Instance, int], np.ndarray] | None = None,
 ) -> RunResult:
     """Decode one frame of a stored image and score it with a model.
 
@@ -247,7 +293,7 @@ def read_instance(
         OSError: The storage cannot be read.
     """
     model = models.get(model_version)
-    display = checked_display(instance, frame)
+    display = (decode or checked_display)(instance, frame)
     thresholds = thresholds_of(model_version)
     values = {label: threshold.value for label, threshold in thresholds.items()}
     model_output = model.read(
@@ -290,6 +336,21 @@ def checked_display(instance: Instance, frame: int) -> np.ndarray:
     if rejection := check_image(display, colour=colour):
         raise rejection
     return display
+
+
+def display_again(instance: Instance, frame: int) -> np.ndarray:
+    """Return the same as `checked_display`, decoded once for runs that follow.
+
+    A worker often reads an image for several networks, one run after the other.
+    """
+    key = instance.pk, instance.object_sha256, frame
+    if key not in _last_image:
+        # First: two large images would need twice the memory.
+        _last_image.clear()
+        display = checked_display(instance, frame)
+        display.setflags(write=False)
+        _last_image[key] = display
+    return _last_image[key]
 
 
 def _pixels(instance: Instance, frame: int) -> tuple[np.ndarray, bool]:

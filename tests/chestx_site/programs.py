@@ -116,7 +116,7 @@ class RunningDemo:
     def wait_until_read(self, *, timeout_s: float = 240) -> None:
         """Wait until the demo's own images are loaded and read by all models.
 
-        An image that is sent earlier waits behind them, and for models to be loaded.
+        An image that is sent earlier waits for models to be loaded.
         """
         token = self.token("integration")
         waiting = "/api/v1/predictions/?status=queued&status=running"

@@ -52,6 +52,7 @@ def test_start_prints_each_step_then_address_and_accounts(demo: RunningDemo) -> 
         "Starting PostgreSQL and Redis",
         "Updating the database tables",
         "Registering the models",
+        "Starting one inference worker",
         "Creating the users",
         "Starting the web server",
         f"http://127.0.0.1:{demo.port}/",
@@ -87,6 +88,14 @@ def test_web_and_supervisor_load_no_neural_network_library(demo: RunningDemo) ->
         mapped = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8")
         for library in ("openvino", "tensorflow", "onnxruntime"):
             assert library not in mapped
+
+
+def test_the_default_model_is_loaded_before_the_demo_says_ready(
+    demo: RunningDemo,
+) -> None:
+    assert wait_until(lambda: "ChestX is ready" in demo.output, timeout_s=120)
+    assert (demo.var_dir / "worker-ready").exists()
+    assert "still loading" not in demo.output
 
 
 @pytest.mark.parametrize("parts", [("celery", "worker"), ("gunicorn",), ("sweeper",)])

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.translation import gettext
 
-from chestx_site.benchmarks import inference, pages, throughput, upload
+from chestx_site.benchmarks import inference, pages, start, throughput, upload
 from chestx_site.benchmarks.figures import (
     Figures,
     keep,
@@ -24,6 +24,7 @@ from chestx_site.testbed.site import SiteError
 
 BENCHMARKS: dict[str, Callable[..., Figures]] = {
     "inference": inference.measure,
+    "start": start.measure,
     "upload": upload.measure,
     "throughput": throughput.measure,
     "pages": pages.measure,

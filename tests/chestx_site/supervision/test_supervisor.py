@@ -53,6 +53,14 @@ def exists(pid: int) -> bool:
     return status.rpartition(")")[2].split()[0] != "Z"
 
 
+def test_a_child_may_stand_back_for_other_processes(supervisor: Supervisor) -> None:
+    child = ChildProcess(name="sleeper", command=SLEEP, niceness=3)
+    supervisor.start(child)
+    assert child.pid is not None
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, child.pid) == min(own + 3, 19)
+
+
 def test_a_child_that_dies_is_restarted(
     supervisor: Supervisor, messages: list[str]
 ) -> None:

@@ -1,8 +1,8 @@
-"""Which threshold a version judges a label by."""
+"""The card of a version, and which threshold it judges a label by."""
 
 from __future__ import annotations
 
-from diagnoses.governance.versions import thresholds_of
+from diagnoses.governance.versions import card_of, thresholds_of
 from diagnoses.models import ModelVersion, OperatingPoint
 
 
@@ -22,3 +22,11 @@ def test_the_latest_threshold_is_in_force(chest_model: ModelVersion) -> None:
         "operating_point",
     )
     assert (thresholds["Normal"].value, thresholds["Normal"].source) == (0.5, "card")
+
+
+def test_a_card_is_parsed_once_while_it_is_the_same(chest_model: ModelVersion) -> None:
+    card = card_of(chest_model)
+    assert card_of(ModelVersion.objects.get()) is card
+    changed = {**chest_model.card, "intended_use": "other tests"}
+    ModelVersion.objects.update(card=changed)
+    assert card_of(ModelVersion.objects.get()).intended_use == "other tests"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +12,8 @@ import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 from django.core.files.storage import default_storage
 from django.db import OperationalError, connection
+from django.dispatch import Signal
+from pydicom import Dataset
 from pytest_django.fixtures import Settings
 
 from diagnoses import tasks
@@ -18,12 +22,12 @@ from diagnoses.models import Finding, ModelVersion, Prediction
 from diagnoses.runs import queue_predictions
 from diagnoses.worker import read as worker
 from diagnoses.worker import runner_choice
-from diagnoses.worker.read import LoadedModels, read_claimed
+from diagnoses.worker.read import LoadedModels, claim_next, read_claimed
 from diagnoses.worker.runner_choice import threads_per_worker
 from ml.errors import ModelError
 from patients.models import Instance
 from patients.storage import object_key
-from tests.diagnoses.fakes import LABELS, FakeModel, stored_image
+from tests.diagnoses.fakes import LABELS, FakeModel, installed_model, stored_image
 
 
 @pytest.fixture
@@ -78,6 +82,28 @@ def test_a_result_has_the_provenance_of_its_input(
     assert row.provenance["object_sha256"] == image.object_sha256
     assert row.provenance["software_version"]
     assert row.worker == "worker-1"
+
+
+def test_an_image_is_decoded_once_for_runs_that_follow(
+    queued: Prediction, models: LoadedModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed_model("other-net")
+    queue_predictions(queued.instance, requested_model="other-net", created=False)
+    decoded: list[int] = []
+    display_frame = worker.display_frame
+
+    def count(dataset: Dataset, frame: int) -> np.ndarray:
+        decoded.append(frame)
+        return display_frame(dataset, frame)
+
+    monkeypatch.setattr(worker, "display_frame", count)
+    for claimed in claim("worker-1", count=2):
+        assert read_claimed(claimed, models=models)
+    assert decoded == [0]
+    queue_predictions(stored_image(), requested_model="other-net")
+    read_claimed(*claim("worker-1"), models=models)
+    assert decoded == [0, 0]
+    assert len(worker._last_image) == 1, "no second image is held in memory"
 
 
 def test_a_blank_image_is_rejected(
@@ -215,6 +241,59 @@ def test_models_are_loaded_once(chest_model: ModelVersion) -> None:
     assert loaded == [chest_model]
     assert models.get(chest_model) is models.get(chest_model)
     assert loaded == [chest_model]
+
+
+def test_a_worker_leaves_images_of_cold_models_waiting(
+    queued: Prediction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While others convert their graphs, the network of the default model is free."""
+    other, head = installed_model("other-net"), installed_model("nih-head")
+    head.weights_sha256 = ModelVersion.objects.get(
+        name="chestx6-resnet50"
+    ).weights_sha256
+    head.save()
+    queue_predictions(queued.instance, requested_model="other-net", created=False)
+    convert = threading.Event()
+    hints: list[int] = []
+
+    def load(model_version: ModelVersion) -> FakeModel:
+        if model_version == other:
+            assert convert.wait(30)
+        return FakeModel(worker.card_of(model_version))
+
+    monkeypatch.setattr(worker, "send_hints", hints.append)
+    monkeypatch.setattr(worker, "_waiting", lambda model_version: 1)
+    models = LoadedModels(loader=load)
+    warming = models.warm_up()
+    assert models.cold == {other.pk}
+    [first] = claim_next("worker-1", models=models)
+    assert first.prediction_id == queued.pk
+    assert claim_next("worker-1", models=models) == []
+    convert.set()
+    warming.join()
+    assert (models.cold, hints) == (frozenset(), [1])
+    assert len(claim_next("worker-1", models=models)) == 1
+
+
+@pytest.mark.usefixtures("fake_task_models")
+def test_a_worker_process_says_when_the_default_model_is_loaded(
+    chest_model: ModelVersion,
+    models: LoadedModels,
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.INFERENCE_READY_FILE = str(tmp_path / "ready")
+    order: list[bool] = []
+    monkeypatch.setattr(
+        models,
+        "warm_up",
+        lambda: order.append(Path(settings.INFERENCE_READY_FILE).exists()),
+    )
+    monkeypatch.setattr(tasks, "connection_created", Signal())
+    tasks._warm_up()
+    assert order == [False]
+    assert Path(settings.INFERENCE_READY_FILE).exists()
 
 
 def test_a_worker_starts_with_a_broken_model(chest_model: ModelVersion) -> None:
