@@ -13,8 +13,8 @@ from ml.cards.texts import PlannedMeasurement
 # The options that decide a training run, in this order; where it writes is left out.
 DECIDING_OPTIONS = (
     "manifest", "layout", "labels", "root", "epochs", "minutes", "as_version", "init",
-    "architecture", "params", "loss", "class_weights", "patience", "seed", "size",
-    "epoch_images", "batch_size", "precision",
+    "architecture", "teacher", "params", "loss", "class_weights", "patience", "seed",
+    "size", "epoch_images", "batch_size", "precision",
 )  # fmt: skip
 # The options that decide what a command measures; where it writes is left out.
 MEASURING_OPTIONS = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ml.datasets.ground_truth import GroundTruth
+from ml.training.distillation import distillation_loss, student_accuracy, taught
 from ml.training.losses import loss_of
 from ml.training.recipes import Recipe
 
@@ -15,22 +16,37 @@ HEAD_LAYER = "logits"
 
 
 def compiled(
-    network: keras.Model, recipe: Recipe, train: GroundTruth, *, head_only: bool
+    network: keras.Model,
+    recipe: Recipe,
+    train: GroundTruth,
+    *,
+    head_only: bool,
+    teacher: keras.Model | None = None,
 ) -> keras.Model:
-    """Return a compiled model of a network's logits; frozen layers keep statistics."""
+    """Return a compiled model of a network's logits; frozen layers keep statistics.
+
+    With a teacher, its logits stand behind those of the network.
+    """
     import keras
 
     for layer in network.layers:
-        layer.trainable = not head_only or layer.name == HEAD_LAYER
+        is_head = layer.name == HEAD_LAYER
+        frozen = head_only or layer.name.startswith(recipe.frozen)
+        layer.trainable = is_head or not frozen
 
-    classifier = keras.Model(network.inputs, network.outputs[0])
+    loss = loss_of(recipe, train)
+    if teacher is None:
+        classifier = keras.Model(network.inputs, network.outputs[0])
+    else:
+        classifier = taught(network, teacher)
+        loss = distillation_loss(recipe, loss)
     optimizer = _optimizer(recipe)
     # Decay pulls on what is multiplied with the image, not on shifts and scales.
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     classifier.compile(
         optimizer=optimizer,
-        loss=loss_of(recipe, train),
-        metrics=["accuracy"] if _is_one_softmax(recipe) else [],
+        loss=loss,
+        metrics=[student_accuracy(recipe)] if _is_one_softmax(recipe) else [],
         jit_compile=False,
     )
     return classifier

@@ -16,7 +16,7 @@ from diagnoses.management.command_lines import evaluation_command, training_comm
 from diagnoses.management.recipe_options import add_recipe_options, asked_for
 from ml.datasets.manifest import with_split
 from ml.datasets.read import read_dataset
-from ml.training.recipes import RECIPES, Recipe, Refinements, Stage
+from ml.training.recipes import RECIPES, Distillation, Recipe, Refinements, Stage
 from tests.ml.image_factory import chest_like, encoded, stripes
 from tests.ml.training.test_run import RECIPE
 
@@ -122,6 +122,13 @@ def test_options_change_the_recipe(
     assert (dense.architecture, dense.version) == ("densenet121", "0.2.0")
     assert recipe_with("--init=imagenet", "--seed=0").init == "imagenet"
     assert recipe_with("--seed=0").seed == 0
+    frozen = replace(recipe, frozen=("stem",), distillation=Distillation("a/1", 0.3))
+    monkeypatch.setitem(RECIPES, recipe.name, frozen)
+    assert recipe_with("--init=random").frozen == ()
+    assert recipe_with("--init=imagenet").frozen == ("stem",)
+    assert recipe_with("--teacher=b").distillation == Distillation("b", 0.3)
+    assert recipe_with("--teacher=none").distillation is None
+    monkeypatch.setitem(RECIPES, recipe.name, recipe)
     large = recipe_with("--size=224", "--epoch-images=9000", "--batch-size=64")
     assert [stage.size for stage in large.stages] == [224]
     weighted = recipe_with("--class-weights", "--loss=focal", "--patience=3")
