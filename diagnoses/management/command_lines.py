@@ -21,6 +21,11 @@ MEASURING_OPTIONS = (
     "manifest", "layout", "labels", "root", "split", "dataset", "change", "pair",
     "operating_point", "baseline", "json",
 )  # fmt: skip
+# The options that decide a cross-validation.
+TRIAL_OPTIONS = (
+    "manifest", "layout", "labels", "root", "head", "datasets", "folds", "leave_out",
+    "against_source", "epochs", "size", "variations", "seed",
+)  # fmt: skip
 DEFAULTS = {"layout": "auto", "loss": "cross-entropy", "change": "none"}
 DATA_ARGUMENTS = (
     "--manifest", "$CHESTX_DATA/manifest.csv", "--root", "$CHESTX_DATA",
@@ -75,13 +80,18 @@ def evaluation_command(command: str, options: dict[str, Any]) -> list[str]:
     return _command_of(command, options, MEASURING_OPTIONS)
 
 
+def cross_validation_command(options: dict[str, Any]) -> list[str]:
+    """Return `cross_validate` with the options that were given."""
+    return _command_of("cross_validate", options, TRIAL_OPTIONS)
+
+
 def _command_of(
     command: str, options: dict[str, Any], names: Sequence[str]
 ) -> list[str]:
     arguments = [str(options["name"])]
     for name in names:
         value = options.get(name)
-        if value in (None, False, 0, DEFAULTS.get(name)):
+        if value in (None, False, 0, [], DEFAULTS.get(name)):
             continue
         arguments.append("--" + name.replace("_", "-"))
         if isinstance(value, list):

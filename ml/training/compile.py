@@ -40,11 +40,8 @@ def compiled(
     else:
         classifier = taught(network, teacher)
         loss = distillation_loss(recipe, loss)
-    optimizer = _optimizer(recipe)
-    # Decay pulls on what is multiplied with the image, not on shifts and scales.
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     classifier.compile(
-        optimizer=optimizer,
+        optimizer=optimizer_of(recipe, recipe.peak_learning_rate),
         loss=loss,
         metrics=[student_accuracy(recipe)] if _is_one_softmax(recipe) else [],
         jit_compile=False,
@@ -56,7 +53,10 @@ def _is_one_softmax(recipe: Recipe) -> bool:
     return len(recipe.heads) == 1 and recipe.heads[0].task == "softmax"
 
 
-def _optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
+def optimizer_of(
+    recipe: Recipe, rate: float | keras.optimizers.schedules.LearningRateSchedule
+) -> keras.optimizers.Optimizer:
+    """Return the optimizer of a recipe, with this learning rate."""
     import keras
 
     class TrunkAdamW(keras.optimizers.AdamW):
@@ -66,15 +66,14 @@ def _optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
             """Update one variable."""
             # Some backends give their own variable, which has no path.
             own = self._trainable_variables[self._get_variable_index(variable)]
-            is_head = own.path.startswith(f"{HEAD_LAYER}/")
+            is_head = own.path.startswith(HEAD_LAYER)
             share = 1.0 if is_head else recipe.trunk_rate
             super().update_step(gradient, variable, learning_rate * share)
 
-    return TrunkAdamW(
-        recipe.peak_learning_rate,
-        weight_decay=recipe.weight_decay,
-        global_clipnorm=1.0,
-    )
+    optimizer = TrunkAdamW(rate, weight_decay=recipe.weight_decay, global_clipnorm=1.0)
+    # Decay pulls on what is multiplied with the image, not on shifts and scales.
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
 
 
 def dropout_of(network: keras.Model) -> float | None:
