@@ -202,7 +202,9 @@ def _loss(method: str, of_labels: Loss, labels: int, sources: int) -> Loss:
         guessed = -ops.mean(ops.sum(targets[:, labels:] * logged, axis=1))
         return of_labels(targets[:, :labels], outputs[:, :labels]) + guessed
 
-    shares = keras.Variable(np.full(sources, 1.0 / sources), trainable=False)
+    shares = keras.Variable(
+        np.full(sources, 1.0 / sources, np.float32), trainable=False
+    )
 
     def group_dro(targets: Any, outputs: Any) -> Any:
         of_source = []
