@@ -13,13 +13,18 @@ from ml.cards.texts import PlannedMeasurement
 # The options that decide a training run, in this order; where it writes is left out.
 DECIDING_OPTIONS = (
     "manifest", "layout", "labels", "root", "epochs", "minutes", "as_version", "init",
-    "architecture", "params", "loss", "class_weights", "patience", "seed", "size",
-    "epoch_images", "batch_size", "precision",
+    "architecture", "teacher", "params", "loss", "class_weights", "patience", "seed",
+    "size", "epoch_images", "batch_size", "precision",
 )  # fmt: skip
 # The options that decide what a command measures; where it writes is left out.
 MEASURING_OPTIONS = (
     "manifest", "layout", "labels", "root", "split", "dataset", "change", "pair",
     "operating_point", "baseline", "json",
+)  # fmt: skip
+# The options that decide a cross-validation.
+TRIAL_OPTIONS = (
+    "manifest", "layout", "labels", "root", "head", "datasets", "folds", "leave_out",
+    "against_source", "epochs", "size", "variations", "seed",
 )  # fmt: skip
 DEFAULTS = {
     "layout": "auto", "loss": "cross-entropy", "change": "none", "split": "all",
@@ -78,13 +83,18 @@ def evaluation_command(command: str, options: dict[str, Any]) -> list[str]:
     return _command_of(command, options, MEASURING_OPTIONS)
 
 
+def cross_validation_command(options: dict[str, Any]) -> list[str]:
+    """Return `cross_validate` with the options that were given."""
+    return _command_of("cross_validate", options, TRIAL_OPTIONS)
+
+
 def _command_of(
     command: str, options: dict[str, Any], names: Sequence[str]
 ) -> list[str]:
     arguments = [str(options["name"])]
     for name in names:
         value = options.get(name)
-        if value in (None, False, 0, DEFAULTS.get(name)):
+        if value in (None, False, 0, [], DEFAULTS.get(name)):
             continue
         arguments.append("--" + name.replace("_", "-"))
         if isinstance(value, list):

@@ -11,7 +11,7 @@ from django.utils.translation import gettext
 
 from ml.architectures.build import ARCHITECTURES
 from ml.errors import TrainingError
-from ml.training.recipes import Recipe, Stage, get_recipe
+from ml.training.recipes import Distillation, Recipe, Stage, get_recipe
 from ml.training.tuning.parameters import read_params, with_params
 
 FOCAL_GAMMA = 2.0
@@ -37,6 +37,14 @@ def add_recipe_options(parser: ArgumentParser) -> None:
         help=gettext(
             "random, imagenet, efficientnet-lite0 to -lite2, a .keras file, or "
             "NAME/VERSION of an installed model"
+        ),
+    )
+    parser.add_argument(
+        "--teacher",
+        metavar="SOURCE",
+        help=gettext(
+            "learn from the probabilities of an installed model NAME or NAME/VERSION, "
+            "or of a .keras file of a pre-training; none: from the labels alone"
         ),
     )
     parser.add_argument(
@@ -109,16 +117,28 @@ def asked_for(name: str, options: dict[str, Any]) -> Recipe:
         class_weights=options["class_weights"],
         patience=options["patience"],
     )
+    init = options["init"] or recipe.init
     return replace(
         recipe,
         version=options["as_version"] or recipe.version,
-        init=options["init"] or recipe.init,
+        init=init,
+        # What is random has to learn.
+        frozen=() if init == "random" else recipe.frozen,
+        distillation=_taught_by(recipe, options["teacher"]),
         seed=recipe.seed if options["seed"] is None else options["seed"],
         epoch_images=options["epoch_images"] or recipe.epoch_images,
         batch_size=options["batch_size"] or recipe.batch_size,
         stages=_at_size(recipe.stages, options["size"]),
         refinements=refinements,
     )
+
+
+def _taught_by(recipe: Recipe, teacher: str | None) -> Distillation | None:
+    if teacher is None:
+        return recipe.distillation
+    if teacher == "none":
+        return None
+    return replace(recipe.distillation or Distillation(""), teacher=teacher)
 
 
 def _at_size(stages: tuple[Stage, ...], size: int | None) -> tuple[Stage, ...]:

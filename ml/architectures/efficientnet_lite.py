@@ -37,9 +37,18 @@ _LAST_STRIDED_STAGE = 5
 
 
 def _build(
-    variant: int, classes: int, channels: int, dtype: str, size: int | None
+    variant: int,
+    classes: int,
+    channels: int,
+    dtype: str,
+    size: int | None,
+    *,
+    last_stride: int = 1,
 ) -> keras.Model:
-    """Build a variant for any input size that is a multiple of 16."""
+    """Build a variant for any input size that is a multiple of 16.
+
+    With a `last_stride` of 2, the maps are as small as those of the original.
+    """
     import keras
 
     width, depth = SCALES[variant]
@@ -52,7 +61,7 @@ def _build(
         if stage not in (0, len(STAGES) - 1):
             blocks = math.ceil(blocks * depth)
         if stage == _LAST_STRIDED_STAGE:
-            stride = 1
+            stride = last_stride
         for block in range(blocks):
             x = _inverted_bottleneck(
                 x,

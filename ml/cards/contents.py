@@ -247,6 +247,7 @@ class Training:
     weight_decay: float | None = None
     label_smoothing: float | None = None
     augmentation: Mapping[str, Any] | None = None
+    distillation: Mapping[str, Any] | None = None
     dropout: float | None = None
     focal_gamma: float | None = None
     class_weights: bool | None = None

@@ -186,11 +186,11 @@ def _scored_by_baseline(
     patients: Sequence[str],
     seen: np.ndarray,
 ) -> ScoredImages:
-    held = _fifth(patients)
+    held = fifth_of(patients)
     scores = np.zeros(scored.scores.shape)
     if scored.card.task == "softmax":
         # Classes without train images keep 0.
-        model = _best_fit(learned, positive.argmax(axis=1), held)
+        model = best_fit(learned, positive.argmax(axis=1), held)
         scores[:, model.classes_] = model.predict_proba(seen)
         return replace(scored, scores=scores)
     limits: dict[str, float] = {}
@@ -200,7 +200,7 @@ def _scored_by_baseline(
         if min(int(has_it.sum()), int((~has_it).sum())) < LEAST_IMAGES:
             scores[:, i], limits[name] = 0.5, 0.5
             continue
-        model = _best_fit(learned[rows], has_it.astype(int), held[rows])
+        model = best_fit(learned[rows], has_it.astype(int), held[rows])
         limits[name] = youden_threshold(
             model.predict_proba(learned[rows])[:, 1], has_it
         )
@@ -208,7 +208,7 @@ def _scored_by_baseline(
     return replace(scored, scores=scores, thresholds=limits)
 
 
-def _best_fit(features: np.ndarray, classes: np.ndarray, held: np.ndarray) -> Pipeline:
+def best_fit(features: np.ndarray, classes: np.ndarray, held: np.ndarray) -> Pipeline:
     """Fit with the ridge that does best on the patients held out."""
     if held.all() or len(np.unique(classes[~held])) < 2:
         return fit_logistic(features, classes, penalty=PENALTIES[1])
@@ -225,7 +225,7 @@ def _best_fit(features: np.ndarray, classes: np.ndarray, held: np.ndarray) -> Pi
     return fit_logistic(features, classes, penalty=best)
 
 
-def _fifth(patients: Sequence[str]) -> np.ndarray:
+def fifth_of(patients: Sequence[str]) -> np.ndarray:
     """Return bool (images,): the images of about a fifth of the patients."""
     names, owner = np.unique(np.asarray(patients), return_inverse=True)
     drawn = np.random.default_rng(0).random(len(names)) < 0.2

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ml.datasets.ground_truth import GroundTruth
+from ml.training.distillation import distillation_loss, student_accuracy, taught
 from ml.training.losses import loss_of
 from ml.training.recipes import Recipe
 
@@ -15,22 +16,34 @@ HEAD_LAYER = "logits"
 
 
 def compiled(
-    network: keras.Model, recipe: Recipe, train: GroundTruth, *, head_only: bool
+    network: keras.Model,
+    recipe: Recipe,
+    train: GroundTruth,
+    *,
+    head_only: bool,
+    teacher: keras.Model | None = None,
 ) -> keras.Model:
-    """Return a compiled model of a network's logits; frozen layers keep statistics."""
+    """Return a compiled model of a network's logits; frozen layers keep statistics.
+
+    With a teacher, its logits stand behind those of the network.
+    """
     import keras
 
     for layer in network.layers:
-        layer.trainable = not head_only or layer.name == HEAD_LAYER
+        is_head = layer.name == HEAD_LAYER
+        frozen = head_only or layer.name.startswith(recipe.frozen)
+        layer.trainable = is_head or not frozen
 
-    classifier = keras.Model(network.inputs, network.outputs[0])
-    optimizer = _optimizer(recipe)
-    # Decay pulls on what is multiplied with the image, not on shifts and scales.
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    loss = loss_of(recipe, train)
+    if teacher is None:
+        classifier = keras.Model(network.inputs, network.outputs[0])
+    else:
+        classifier = taught(network, teacher)
+        loss = distillation_loss(recipe, loss)
     classifier.compile(
-        optimizer=optimizer,
-        loss=loss_of(recipe, train),
-        metrics=["accuracy"] if _is_one_softmax(recipe) else [],
+        optimizer=optimizer_of(recipe, recipe.peak_learning_rate),
+        loss=loss,
+        metrics=[student_accuracy(recipe)] if _is_one_softmax(recipe) else [],
         jit_compile=False,
     )
     return classifier
@@ -40,7 +53,10 @@ def _is_one_softmax(recipe: Recipe) -> bool:
     return len(recipe.heads) == 1 and recipe.heads[0].task == "softmax"
 
 
-def _optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
+def optimizer_of(
+    recipe: Recipe, rate: float | keras.optimizers.schedules.LearningRateSchedule
+) -> keras.optimizers.Optimizer:
+    """Return the optimizer of a recipe, with this learning rate."""
     import keras
 
     class TrunkAdamW(keras.optimizers.AdamW):
@@ -50,15 +66,14 @@ def _optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
             """Update one variable."""
             # Some backends give their own variable, which has no path.
             own = self._trainable_variables[self._get_variable_index(variable)]
-            is_head = own.path.startswith(f"{HEAD_LAYER}/")
+            is_head = own.path.startswith(HEAD_LAYER)
             share = 1.0 if is_head else recipe.trunk_rate
             super().update_step(gradient, variable, learning_rate * share)
 
-    return TrunkAdamW(
-        recipe.peak_learning_rate,
-        weight_decay=recipe.weight_decay,
-        global_clipnorm=1.0,
-    )
+    optimizer = TrunkAdamW(rate, weight_decay=recipe.weight_decay, global_clipnorm=1.0)
+    # Decay pulls on what is multiplied with the image, not on shifts and scales.
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
 
 
 def dropout_of(network: keras.Model) -> float | None:

@@ -234,6 +234,7 @@ def _training(recipe: Recipe, data: TrainingData, state: RunState) -> dict[str, 
         "weight_decay": recipe.weight_decay,
         "label_smoothing": recipe.label_smoothing,
         "augmentation": asdict(recipe.augmentation),
+        "distillation": recipe.distillation and asdict(recipe.distillation),
         **asdict(recipe.refinements),
     }
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from ml.errors import TrainingError
 from ml.labels import (
-    BRAIN_TUMOUR_LABELS,
+    BRAIN_TUMOUR_KINDS,
     CHEST_LABELS,
     CHESTX6_LABELS,
     NIH15_LABELS,
@@ -42,6 +42,23 @@ class Refinements:
     focal_gamma: float = 0.0
     class_weights: bool = False
     patience: int = 0
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """What a run learns from a teacher, see `ml.training.distillation`.
+
+    Attributes:
+        teacher: NAME or NAME/VERSION of an installed model, or the `.keras` file of a
+            pre-training, named after its recipe.
+        share: What the teacher counts in the loss; the labels count the rest.
+        temperature: Divides the logits of both: higher ones teach more of what the
+            teacher holds unlikely.
+    """
+
+    teacher: str
+    share: float = 0.6
+    temperature: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -87,6 +104,9 @@ class Recipe:
         trunk_rate: Share of the learning rate for all layers before the heads.
         average_decay: Share of the weights' moving average that stays with each batch,
             see `ml.training.weight_average`; 0: the last weights are kept.
+        frozen: Beginnings of the names of layers that keep their first weights and
+            statistics. What lies before all that learn costs no backward pass.
+        distillation: The teacher, where there is one.
         packaged: Whether it becomes a model, or one for each head; a pre-training does
             not.
         shared_by: Heads that share the network, in the order of their logits; the
@@ -116,6 +136,8 @@ class Recipe:
     seed: int = 20260
     init: str = "random"
     augmentation: Augmentation = field(default_factory=Augmentation)
+    frozen: tuple[str, ...] = ()
+    distillation: Distillation | None = None
     packaged: bool = True
     shared_by: tuple[Head, ...] = ()
     refinements: Refinements = field(default_factory=Refinements)
@@ -138,11 +160,18 @@ class Recipe:
         return self.shared_by or (own,)
 
 
+# rsna-normal is left out: its terms allow research only.
+CHEST_SOURCES = ("kermany", "nih", "nih-emphysema", "hannover", "tb", "sakha-tb")
+_CHEST_AUGMENTATION = Augmentation(
+    lung_crop_probability=0.5, lungs_only_probability=0.1, mixing=0.2
+)
+
 CHESTX6_RESNET50 = Recipe(
     name="chestx6-resnet50",
     version="1.3.0",
     architecture="resnet50",
     labels=CHESTX6_LABELS,
+    datasets=CHEST_SOURCES,
     class_shares={
         "Normal": 0.24,
         "Bacterial pneumonia": 0.29,
@@ -151,17 +180,15 @@ CHESTX6_RESNET50 = Recipe(
         "Tuberculosis": 0.07,
         "Emphysema": 0.07,
     },
-    stages=(
-        Stage(0.0, 128, head_only=True),
-        Stage(0.02, 128),
-        Stage(0.55, 160),
-    ),
+    stages=(Stage(0.0, 128), Stage(0.5, 160)),
+    epoch_images=2400,
     peak_learning_rate=6e-4,
+    average_decay=0.99,
     init="chestx6-resnet50/1.2.0",
+    frozen=("stem", "stage1", "stage2"),
+    distillation=Distillation("chest-efficientnet-chestx6/1.0.0"),
     measured_dataset="kermany",
-    augmentation=Augmentation(
-        lung_crop_probability=0.5, lungs_only_probability=0.15, mixing=0.3
-    ),
+    augmentation=_CHEST_AUGMENTATION,
 )
 
 TUBERCULOSIS_RESNET50 = Recipe(
@@ -195,6 +222,7 @@ CHEST_XCEPTION = Recipe(
     architecture="xception",
     labels=CHEST_LABELS,
     task="sigmoid",
+    datasets=CHEST_SOURCES,
     balance=0.6,
     stages=(Stage(0.0, 96), Stage(0.7, 128)),
     peak_learning_rate=1.5e-3,
@@ -204,17 +232,21 @@ CHEST_XCEPTION = Recipe(
 
 NIH15_XCEPTION = Recipe(
     name="nih15-xception",
-    version="1.0.0",
+    version="1.1.0",
     architecture="xception",
     labels=NIH15_LABELS,
     task="sigmoid",
     datasets=("nih", "nih-emphysema"),
     balance=0.7,
-    stages=(Stage(0.0, 96), Stage(0.6, 128)),
+    stages=(Stage(0.0, 128), Stage(0.5, 160)),
     epoch_images=2000,
-    peak_learning_rate=1.5e-3,
-    held_out_percent=12,
+    peak_learning_rate=8e-4,
+    average_decay=0.99,
+    init="nih15-xception/1.0.0",
+    frozen=("stem", "entry1", "entry2"),
+    distillation=Distillation("chest-efficientnet-nih/1.0.0"),
     measured_dataset="nih-emphysema",
+    augmentation=_CHEST_AUGMENTATION,
 )
 
 NIH15_CNN = Recipe(
@@ -232,29 +264,53 @@ NIH15_CNN = Recipe(
     measured_dataset="nih-emphysema",
 )
 
+# Slices of three planes: either side may be left. No lungs, no shortcut by letters.
+_BRAIN_AUGMENTATION = Augmentation(
+    smallest_area=0.6,
+    rotation_degrees=15.0,
+    border_probability=0.15,
+    mirror_probability=0.5,
+    mixing=0.2,
+)
+_BRAIN_SHARES = {"Glioma": 0.35, "Meningioma": 0.35, "Pituitary tumour": 0.3}
+
+# Slices without a tumour are another source (brain-mri): no claim, so no label.
+BRAIN_EFFICIENTNET = Recipe(
+    name="brain-efficientnet",
+    version="0",
+    architecture="efficientnet-lite0",
+    labels=BRAIN_TUMOUR_KINDS,
+    datasets=("cheng-mri",),
+    class_shares=_BRAIN_SHARES,
+    stages=(Stage(0.0, 160), Stage(0.6, 192)),
+    epoch_images=2400,
+    trunk_rate=0.3,
+    average_decay=0.99,
+    init="efficientnet-lite0",
+    measured_dataset="cheng-mri",
+    augmentation=_BRAIN_AUGMENTATION,
+    packaged=False,
+)
+
+# It does not begin from its version 1.1.0, which has seen what is val now.
 BRAIN_TUMOUR_XCEPTION = Recipe(
     name="brain-tumour-xception",
-    version="1.1.0",
+    version="1.2.0",
     architecture="xception",
-    labels=BRAIN_TUMOUR_LABELS,
-    datasets=("brain-mri",),
-    class_shares={
-        "Glioma": 0.27,
-        "Meningioma": 0.30,
-        "Pituitary tumour": 0.25,
-        "No tumour": 0.18,
-    },
-    stages=(Stage(0.0, 96), Stage(0.6, 128)),
-    epoch_images=2400,
-    peak_learning_rate=1.5e-3,
-    measured_dataset="brain-mri",
-    # Slices of three planes: either side may be left. No lungs, no shortcut by letters.
-    augmentation=Augmentation(
-        smallest_area=0.6,
-        rotation_degrees=15.0,
-        border_probability=0.15,
-        mirror_probability=0.5,
+    labels=BRAIN_TUMOUR_KINDS,
+    datasets=("cheng-mri",),
+    class_shares=_BRAIN_SHARES,
+    stages=(Stage(0.0, 128), Stage(0.5, 160)),
+    epoch_images=2000,
+    peak_learning_rate=1e-3,
+    average_decay=0.99,
+    init="nih15-xception/1.0.0",
+    frozen=("stem",),
+    distillation=Distillation(
+        "var/training/brain-efficientnet/brain-efficientnet.keras"
     ),
+    measured_dataset="cheng-mri",
+    augmentation=_BRAIN_AUGMENTATION,
 )
 
 _CHEST_HEADS = (
@@ -288,14 +344,13 @@ _CHEST_HEADS = (
     ),
 )
 
-# rsna-normal is left out: its terms allow research only.
 CHEST_EFFICIENTNET = Recipe(
     name="chest-efficientnet",
     version="1.0.0",
     architecture="efficientnet-lite0",
     labels=tuple(label for head in _CHEST_HEADS for label in head.labels),
     shared_by=_CHEST_HEADS,
-    datasets=("kermany", "nih", "nih-emphysema", "hannover", "tb", "sakha-tb"),
+    datasets=CHEST_SOURCES,
     balance=0.6,
     stages=(Stage(0.0, 160), Stage(0.4, 192), Stage(0.75, 224)),
     epoch_images=4800,
@@ -303,9 +358,7 @@ CHEST_EFFICIENTNET = Recipe(
     trunk_rate=0.3,
     average_decay=0.995,
     init="efficientnet-lite0",
-    augmentation=Augmentation(
-        lung_crop_probability=0.5, lungs_only_probability=0.1, mixing=0.2
-    ),
+    augmentation=_CHEST_AUGMENTATION,
 )
 
 RECIPES = {
@@ -318,6 +371,7 @@ RECIPES = {
         CHEST_XCEPTION,
         NIH15_XCEPTION,
         NIH15_CNN,
+        BRAIN_EFFICIENTNET,
         BRAIN_TUMOUR_XCEPTION,
     )
 }

@@ -43,6 +43,7 @@ from ml.training.checkpoints import (
     settle_on_best,
 )
 from ml.training.compile import compiled, set_dropout
+from ml.training.distillation import open_teacher
 from ml.training.heads import columns_of, ground_truth_of_heads, of_head
 from ml.training.held_out import HELD_OUT_LOSS, best_epoch, is_enough, log_loss
 from ml.training.recipes import Head, Recipe, Refinements, Stage
@@ -159,6 +160,7 @@ class TrainingRun:
             size=recipe.stages[0].size,
         )
         set_dropout(self.network, recipe.refinements.dropout)
+        self.teacher = open_teacher(recipe) if recipe.distillation else None
         self.average: WeightAverage | None = None
         self.state = self._begin_or_resume()
 
@@ -191,7 +193,11 @@ class TrainingRun:
     def _compile(self, *, head_only: bool) -> None:
         self.head_only = head_only
         self.classifier = compiled(
-            self.network, self.recipe, self.data.train, head_only=head_only
+            self.network,
+            self.recipe,
+            self.data.train,
+            head_only=head_only,
+            teacher=self.teacher,
         )
 
     def train(self) -> RunState:
@@ -410,6 +416,10 @@ def fingerprint_of(recipe: Recipe, data: TrainingData) -> str:
     settings = asdict(replace(recipe, version=""))
     if recipe.refinements == Refinements():
         del settings["refinements"]
+    # Without them, a run of an earlier version of this program goes on.
+    for name in ("frozen", "distillation"):
+        if not settings[name]:
+            del settings[name]
     text = json.dumps([settings, paths], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 

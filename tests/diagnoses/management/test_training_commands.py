@@ -12,11 +12,15 @@ import pytest
 from django.core.management import CommandError, call_command, load_command_class
 from pytest_django.fixtures import Settings
 
-from diagnoses.management.command_lines import evaluation_command, training_command
+from diagnoses.management.command_lines import (
+    cross_validation_command,
+    evaluation_command,
+    training_command,
+)
 from diagnoses.management.recipe_options import add_recipe_options, asked_for
 from ml.datasets.manifest import with_split
 from ml.datasets.read import read_dataset
-from ml.training.recipes import RECIPES, Recipe, Refinements, Stage
+from ml.training.recipes import RECIPES, Distillation, Recipe, Refinements, Stage
 from tests.default_model import DEFAULT_MODEL
 from tests.ml.image_factory import chest_like, encoded, stripes
 from tests.ml.training.test_run import RECIPE
@@ -123,6 +127,13 @@ def test_options_change_the_recipe(
     assert (dense.architecture, dense.version) == ("densenet121", "0.2.0")
     assert recipe_with("--init=imagenet", "--seed=0").init == "imagenet"
     assert recipe_with("--seed=0").seed == 0
+    frozen = replace(recipe, frozen=("stem",), distillation=Distillation("a/1", 0.3))
+    monkeypatch.setitem(RECIPES, recipe.name, frozen)
+    assert recipe_with("--init=random").frozen == ()
+    assert recipe_with("--init=imagenet").frozen == ("stem",)
+    assert recipe_with("--teacher=b").distillation == Distillation("b", 0.3)
+    assert recipe_with("--teacher=none").distillation is None
+    monkeypatch.setitem(RECIPES, recipe.name, recipe)
     large = recipe_with("--size=224", "--epoch-images=9000", "--batch-size=64")
     assert [stage.size for stage in large.stages] == [224]
     weighted = recipe_with("--class-weights", "--loss=focal", "--patience=3")
@@ -182,3 +193,32 @@ def test_a_report_names_its_deciding_options(
         *("--root", "$CHESTX_DATA", "--dataset", "nih", "tb"),
         *("--pair", "Normal,Tuberculosis", "--json"),
     ]
+
+
+def test_a_trial_names_its_deciding_options(settings: Settings, tmp_path: Path) -> None:
+    settings.CHESTX_DATA = tmp_path
+    parser = load_command_class("diagnoses", "cross_validate").create_parser("", "")
+    given = [
+        *("chest-efficientnet", f"--root={tmp_path}"),
+        *("--head", "pneumonia", "chestx6", "--leave-out", "nih"),
+        *("--against-source", "plain", "group-dro"),
+        *("--epochs=3", f"--report={tmp_path / 'report.json'}"),
+    ]
+    assert cross_validation_command(vars(parser.parse_args(given))) == [
+        *("python", "manage.py", "cross_validate", "chest-efficientnet"),
+        *("--root", "$CHESTX_DATA", "--head", "pneumonia", "chestx6"),
+        *("--leave-out", "nih", "--against-source", "plain", "group-dro"),
+        *("--epochs", "3", "--size", "160", "--variations", "3", "--seed", "20260"),
+    ]
+
+
+def test_a_trial_of_an_unknown_head_is_refused(tmp_path: Path, recipe: Recipe) -> None:
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("path,labels\na.png,Normal\n")
+    with pytest.raises(CommandError, match="has no head other"):
+        call_command(
+            "cross_validate",
+            recipe.name,
+            *("--root", tmp_path, "--manifest", manifest),
+            *("--folds", "2", "--head", "other"),
+        )

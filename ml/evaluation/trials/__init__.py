@@ -1,0 +1,1 @@
+"""Shortened trainings that are measured on other patients or other sources."""
