@@ -23,7 +23,7 @@ def int8_graph(card: Card, weights: Path, *, cache_dir: Path) -> Path:
         raise ModelError(
             "%(name)s %(version)s has no graph in INT8.",
             params={"name": card.name, "version": card.version},
-            reason_code="no_int8_graph",
+            reason_code="weights_missing",
         )
     final = cache_dir / "graphs" / f"{check.sha256}-int8"
     if (final / GRAPH_NAME).exists():

@@ -13,7 +13,7 @@ from ml.inference import LoadedModel
 from patients.models import Instance
 from tests.diagnoses.fakes import card_json
 from tests.factories import ModelVersionFactory
-from tests.ml.test_read_together import SHA256, CountingRunner
+from tests.ml.inference.test_read_together import SHA256, CountingRunner
 
 COLUMNS = {"chestx6-resnet50": ("A", "B", "C"), "one-head": ("Pneumonia",)}
 
