@@ -45,13 +45,10 @@ NIH15_LABELS = (
 PNEUMONIA_LABELS = (Label("Pneumonia", "Pneumonia", "233604007"),)
 TUBERCULOSIS_LABELS = (Label("Tuberculosis", "Tuberculosis", "154283005"),)
 
-BRAIN_TUMOUR_KINDS = (
+BRAIN_TUMOUR_LABELS = (
     Label("Glioma", "Glioma", "393564001"),
     Label("Meningioma", "Meningioma", "302820008"),
     Label("Pituitary tumour", "Pituitary tumour", "127024001"),
-)
-BRAIN_TUMOUR_LABELS = (
-    *BRAIN_TUMOUR_KINDS,
     Label("No tumour", "No tumour", "17621005"),
 )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from ml.errors import TrainingError
 from ml.labels import (
-    BRAIN_TUMOUR_KINDS,
+    BRAIN_TUMOUR_LABELS,
     CHEST_LABELS,
     CHESTX6_LABELS,
     NIH15_LABELS,
@@ -272,15 +272,22 @@ _BRAIN_AUGMENTATION = Augmentation(
     mirror_probability=0.5,
     mixing=0.2,
 )
-_BRAIN_SHARES = {"Glioma": 0.35, "Meningioma": 0.35, "Pituitary tumour": 0.3}
+_BRAIN_SHARES = {
+    "Glioma": 0.30,
+    "Meningioma": 0.31,
+    "Pituitary tumour": 0.27,
+    "No tumour": 0.12,
+}
+# Slices without a tumour come from another source: without the label every slice would
+# be called a tumour; with it, nothing can be claimed for it.
+_BRAIN_SOURCES = ("cheng-mri", "brain-mri")
 
-# Slices without a tumour are another source (brain-mri): no claim, so no label.
 BRAIN_EFFICIENTNET = Recipe(
     name="brain-efficientnet",
     version="0",
     architecture="efficientnet-lite0",
-    labels=BRAIN_TUMOUR_KINDS,
-    datasets=("cheng-mri",),
+    labels=BRAIN_TUMOUR_LABELS,
+    datasets=_BRAIN_SOURCES,
     class_shares=_BRAIN_SHARES,
     stages=(Stage(0.0, 160), Stage(0.6, 192)),
     epoch_images=2400,
@@ -297,8 +304,8 @@ BRAIN_TUMOUR_XCEPTION = Recipe(
     name="brain-tumour-xception",
     version="1.2.0",
     architecture="xception",
-    labels=BRAIN_TUMOUR_KINDS,
-    datasets=("cheng-mri",),
+    labels=BRAIN_TUMOUR_LABELS,
+    datasets=_BRAIN_SOURCES,
     class_shares=_BRAIN_SHARES,
     stages=(Stage(0.0, 128), Stage(0.5, 160)),
     epoch_images=2000,
