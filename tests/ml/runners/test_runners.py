@@ -71,8 +71,8 @@ def test_mixed_precision_is_recorded_and_nearly_the_same(
 
 
 def test_an_unknown_precision_is_refused(tiny_card: Card, cache_dir: Path) -> None:
-    with pytest.raises(ModelError, match="Known: float32, bfloat16"):
-        load_model(tiny_card, cache_dir=cache_dir, precision="int8")
+    with pytest.raises(ModelError, match="Known: float32, bfloat16, int8"):
+        load_model(tiny_card, cache_dir=cache_dir, precision="int4")
 
 
 def test_openvino_records_the_precision_it_ran_in(
