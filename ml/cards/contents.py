@@ -244,6 +244,9 @@ class Training:
     skipped_ambiguous: int | None = None
     seed: int | None = None
     peak_learning_rate: float | None = None
+    trunk_rate: float | None = None
+    average_decay: float | None = None
+    frozen: tuple[str, ...] = ()
     weight_decay: float | None = None
     label_smoothing: float | None = None
     augmentation: Mapping[str, Any] | None = None

@@ -18,7 +18,7 @@ from ml.datasets.ground_truth import GroundTruth, images_of
 from ml.datasets.image_cache import PackedImages
 from ml.datasets.manifest import drawn_percent
 from ml.metrics import expected_calibration_error
-from ml.training.calibration import fit_calibration
+from ml.training.calibration import LEAST_IMAGES, fit_calibration
 from ml.training.heads import columns_of, of_head, recipe_of_head
 from ml.training.held_out import log_loss
 from ml.training.operating_points import operating_points
@@ -98,8 +98,12 @@ def _choose(
 ) -> Choices:
     """Choose what belongs to one head; its logits and ground truth alone."""
     first = _first_half(recipe, held_out)
+    if recipe.task == "sigmoid" and _has_too_few(
+        images_of(held_out, np.flatnonzero(first))
+    ):
+        first[:] = True
     fitted = images_of(held_out, np.flatnonzero(first))
-    calibration = _calibrate(recipe, logits[first], fitted)
+    calibration = _calibrate(recipe, logits[first], fitted, are_all=bool(first.all()))
     calibration["sizes_tried"] = sizes_tried
     scores = probabilities(
         logits, task=recipe.task, names=recipe.label_names, calibration=calibration
@@ -121,6 +125,16 @@ def _first_half(recipe: Recipe, held_out: GroundTruth) -> np.ndarray:
     return np.array([drawn_percent(r.patient) < limit for r in held_out.rows], bool)
 
 
+def _has_too_few(fitted: GroundTruth) -> bool:
+    """Return whether no label has enough images of both kinds to be calibrated.
+
+    Then all held-out images serve the calibration, and none are left for label sets.
+    """
+    positives = (fitted.positive & fitted.known).sum(axis=0)
+    negatives = (~fitted.positive & fitted.known).sum(axis=0)
+    return bool((np.minimum(positives, negatives) < LEAST_IMAGES).all())
+
+
 def _sizes(recipe: Recipe, learned: int) -> list[int]:
     if recipe.architecture in FIXED_SIZE:
         return [learned]
@@ -128,9 +142,10 @@ def _sizes(recipe: Recipe, learned: int) -> list[int]:
 
 
 def _calibrate(
-    recipe: Recipe, logits: np.ndarray, fitted: GroundTruth
+    recipe: Recipe, logits: np.ndarray, fitted: GroundTruth, *, are_all: bool
 ) -> dict[str, Any]:
     patients = len({row.patient for row in fitted.rows})
+    rest = "none are left for bands" if are_all else "the label sets on others"
     return {
         **fit_calibration(
             logits,
@@ -142,7 +157,7 @@ def _calibrate(
         "images": len(fitted.rows),
         "patients": patients,
         "fitted_on": f"{patients} patients of the train split that were kept out of "
-        "learning; the label sets on others",
+        f"learning; {rest}",
     }
 
 
