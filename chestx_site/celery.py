@@ -15,6 +15,9 @@ from celery.signals import worker_init, worker_process_init
 from chestx_site.supervision.processes import die_with_parent
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chestx_site.settings")
+# Before NumPy is imported: the products of a head are small, and threads that share
+# one wait for each other longer than it takes.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 app = Celery("chestx")
 # A name, not a module: Celery imports it on first use, when settings are ready.

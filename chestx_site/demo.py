@@ -105,6 +105,11 @@ class Demo:
         # Whoever sends an image meanwhile comes first.
         self._loader.niceness = 10
         self._loader_reported = False
+        # Workers use what it finds from their next start on.
+        self._chooser = self._program(
+            "runner choice", "manage.py", "choose_runner", "--if-needed"
+        )
+        self._chooser.niceness = 10
         self._watchdog = QueueWatchdog(sweeper.stalled)
 
     def run(self) -> None:
@@ -153,6 +158,7 @@ class Demo:
 
     def _stop(self) -> None:
         self._loader.kill()
+        self._chooser.kill()
         # They end at the same time, while both servers still run.
         for child in (self._sweeper, self._worker, self._web):
             child.request_stop()
@@ -250,6 +256,7 @@ class Demo:
                 self._loading_result(status)
                 % {"what": self._loader_label, "log": self._loader.log}
             )
+            self._chooser.start()
         if self._watchdog.take_alarm():
             self._supervisor.restart(
                 self._worker,

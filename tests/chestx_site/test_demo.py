@@ -75,6 +75,14 @@ def test_demo_patients_appear(demo: RunningDemo) -> None:
     assert page["results"]
 
 
+def test_the_fastest_runner_is_measured_when_the_patients_are_loaded(
+    demo: RunningDemo,
+) -> None:
+    assert wait_until(lambda: ": demo patients" in demo.output, timeout_s=300)
+    kept = demo.var_dir / "inference" / "runners.json"
+    assert wait_until(kept.exists, timeout_s=300)
+
+
 def test_readiness_is_complete_once_the_worker_listens(demo: RunningDemo) -> None:
     whole = {
         name: "ok" for name in ("status", "database", "storage", "broker", "worker")
