@@ -18,7 +18,7 @@ import numpy as np
 
 from ml.calibration import probabilities
 from ml.cards.card import Card
-from ml.ensemble import EnsembleModel, load_ensemble
+from ml.ensemble import EnsembleModel, ReadsImages, load_ensemble
 from ml.errors import ImageRejected, ModelError
 from ml.gate.out_of_distribution import FeatureGate, GateResult, load_gate
 from ml.model_output import ModelOutput, scores_of
@@ -205,6 +205,46 @@ def read_together(
     passed = _passed(network, geometry, image, *network.run(image))
     outputs = _outputs_of(models, passed, thresholds, apply_gate=apply_gate)
     return _timed(outputs, since=began)
+
+
+def read_with_all(
+    models: Sequence[ReadsImages], display: np.ndarray, *, apply_gate: bool = True
+) -> list[ModelOutput | ImageRejected]:
+    """Score an image with models of any kind, in one pass for each network.
+
+    Args:
+        models: Networks, heads and ensembles.
+        display: uint16 (H, W), as `ml.pixels.display_frame` gives it.
+        apply_gate: Whether the gates may reject the image.
+
+    Returns:
+        For each model its output by its card's thresholds, or the rejection.
+    """
+    outputs: dict[int, ModelOutput | ImageRejected] = {}
+    networks: dict[tuple[object, ...], list[tuple[int, LoadedModel]]] = {}
+    for number, model in enumerate(models):
+        if isinstance(model, LoadedModel):
+            networks.setdefault(_reads(model), []).append((number, model))
+        else:
+            outputs[number] = _read_or_rejected(model, display, apply_gate=apply_gate)
+    for heads in networks.values():
+        together = read_together(
+            [model for _, model in heads],
+            display,
+            thresholds=[None] * len(heads),
+            apply_gate=apply_gate,
+        )
+        outputs |= dict(zip([number for number, _ in heads], together, strict=True))
+    return [outputs[number] for number in range(len(models))]
+
+
+def _read_or_rejected(
+    model: ReadsImages, display: np.ndarray, *, apply_gate: bool
+) -> ModelOutput | ImageRejected:
+    try:
+        return model.read(display, apply_gate=apply_gate)
+    except ImageRejected as rejection:
+        return rejection
 
 
 def _refuse_several_networks(models: Sequence[LoadedModel]) -> None:

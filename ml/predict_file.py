@@ -17,7 +17,7 @@ from ml.ensemble import EnsembleModel
 from ml.errors import ImageError, ImageRejected, MlError, ModelError
 from ml.gate.header import ImageFacts, check_header, check_image, facts_of_dataset
 from ml.images.pictures import channels_differ
-from ml.inference import LoadedModel, read_together
+from ml.inference import LoadedModel, read_with_all
 from ml.labels import is_flagged
 from ml.model_output import ModelOutput, Score, at_age
 from ml.overlay import heat_scale, overlay_png
@@ -159,7 +159,7 @@ def _read_into(
     display, colour = opened.pixels()
     if rejection := check_image(display, colour=colour):
         raise rejection
-    outputs = _outputs([model for _, model in reading], display)
+    outputs = read_with_all([model for _, model in reading], display)
     for (outcome, _), output in zip(reading, outputs, strict=True):
         outcome.display = display
         if isinstance(output, ImageRejected):
@@ -167,15 +167,6 @@ def _read_into(
         else:
             outcome.model_output = at_age(output, opened.facts.age_years)
             outcome.status = "succeeded"
-
-
-def _outputs(
-    models: Sequence[Model], display: np.ndarray
-) -> list[ModelOutput | ImageRejected]:
-    networks = [model for model in models if isinstance(model, LoadedModel)]
-    if len(networks) == len(models):
-        return read_together(networks, display, thresholds=[None] * len(networks))
-    return [model.read(display) for model in models]
 
 
 def write_overlay(

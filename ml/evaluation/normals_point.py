@@ -28,7 +28,8 @@ from ml.cards.json_reader import as_json
 from ml.datasets.ground_truth import findings_of, ground_truth_of
 from ml.datasets.manifest import ManifestRow, with_split
 from ml.ensemble import ReadsImages
-from ml.errors import ModelError
+from ml.errors import ImageRejected, ModelError
+from ml.inference import read_with_all
 from ml.labels import NOTHING_FOUND_LABELS, counts_for
 from ml.pixels import read_display
 from ml.training.gate.fit import held_out_rows
@@ -223,8 +224,9 @@ def _scores(
     table = []
     for number, row in enumerate(rows, start=1):
         display = read_display((root / row.path).read_bytes())
-        outputs = [model.read(display, apply_gate=False) for model in models]
-        table.append([s.probability for output in outputs for s in output.scores])
+        outputs = read_with_all(models, display, apply_gate=False)
+        read = [each for each in outputs if not isinstance(each, ImageRejected)]
+        table.append([s.probability for each in read for s in each.scores])
         progress(number, len(rows))
     return np.array(table)
 

@@ -11,7 +11,7 @@ import pytest
 from ml.cards.card import Card, parse_card
 from ml.errors import ImageRejected, ModelError
 from ml.gate.out_of_distribution import GateResult
-from ml.inference import LoadedModel, read_together
+from ml.inference import LoadedModel, read_together, read_with_all
 from ml.model_output import ModelOutput
 from ml.networks.heads import Dense, GlobalPooling, Head
 from ml.runners.sharing import shared
@@ -104,6 +104,32 @@ def test_all_heads_read_in_one_pass() -> None:
     assert numbers(one) == pytest.approx([1 / (1 + np.exp(-logits[3]))], rel=1e-5)
     assert isinstance(one, ModelOutput)
     assert one.scores[0].positive
+
+
+class Refusing:
+    """A model that is no network, and rejects every image."""
+
+    card, weights_sha256 = ONE, ""
+
+    def read(
+        self,
+        display: np.ndarray,
+        *,
+        thresholds: Mapping[str, float] | None = None,
+        apply_gate: bool = True,
+    ) -> ModelOutput:
+        """Reject the image."""
+        raise ImageRejected("no", reason_code="inverted")
+
+
+def test_models_of_any_kind_are_read_in_one_pass_for_each_network() -> None:
+    first, second = CountingRunner(), CountingRunner()
+    three, one = heads_on(first)
+    single = LoadedModel(ONE, second, sha256="b" * 64)
+    outputs = read_with_all([three, single, Refusing(), one], chest_like())
+    assert (first.passes, second.passes) == (1, 1)
+    assert isinstance(outputs[2], ImageRejected)
+    assert numbers(outputs[1]) == numbers(outputs[3])
 
 
 def test_a_head_alone_has_the_same_output() -> None:
