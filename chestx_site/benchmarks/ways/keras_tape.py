@@ -47,6 +47,9 @@ class KerasTape:
         if self._card.weights_file is None:
             raise ModelError("The comparison needs a model with weights of its own.")
         self._network = load_network(self._card, self._card.weights_file)
+        backbone = self._card.backbone
+        # Of a network that several models share, the logits of this one.
+        self._first = backbone.columns[0] if backbone else 0
         self._classifier = keras.Model(self._network.inputs, self._network.outputs[0])
 
     def one(self, image: np.ndarray) -> np.ndarray:
@@ -70,7 +73,8 @@ class KerasTape:
                 for display in displays
             ]
         )
-        logits = self._classifier.predict(images, verbose=0)
+        of_network = self._classifier.predict(images, verbose=0)
+        logits = of_network[:, self._first :][:, : len(self._card.labels)]
         scores = probabilities(
             logits,
             task=self._card.task,
@@ -78,7 +82,7 @@ class KerasTape:
             calibration=self._card.calibration,
         )
         tops = logits.argmax(axis=1)
-        grids = self._grids(images, tops)
+        grids = self._grids(images, self._first + tops)
         return [TapeOutput(scores[i], int(tops[i]), grids[i]) for i in range(len(tops))]
 
     def _grids(self, images: np.ndarray, tops: np.ndarray) -> np.ndarray:
