@@ -138,7 +138,7 @@ def fit_normals_point(
     held_out = [row for row in held_out if any(_knows(m.card, row) for m in models)]
     scores = _scores(models, [*healthy, *held_out], root, progress)
     columns = _columns(models)
-    limits = _limits(columns, models, scores, len(healthy), held_out, share)
+    limits = _limits(columns, models, scores, healthy, held_out, share)
     flags = (scores >= limits) & np.array([column.claimed for column in columns])
     point = _Point(models, columns, scores, flags, limits, healthy, held_out)
     return [point.of_model(i, share, tuple(command)) for i in range(len(models))]
@@ -255,16 +255,21 @@ def _limits(
     columns: Sequence[_Column],
     models: Sequence[ReadsImages],
     scores: np.ndarray,
-    normals: int,
+    healthy: Sequence[ManifestRow],
     held_out: Sequence[ManifestRow],
     share: float,
 ) -> np.ndarray:
     """Return the threshold of each column, by the smallest ratio that keeps the goals.
 
-    If none does, by the one that falls the least short of them.
+    If none does, by the one that falls the least short of them. A label that is not
+    scored at the ages of the normals stays at its plain point or above: they say
+    nothing of how many normals it flags at its own ages.
     """
     limits = np.array([_plain(models[c.model].card)[c.label] for c in columns])
     claimed = np.array([column.claimed for column in columns])
+    normals, dataset = len(healthy), healthy[0].dataset
+    scored = np.array([column.is_scored_in(dataset) for column in columns])
+    floors = np.where(scored, THRESHOLD_RANGE[0], limits)[claimed]
     favoured = np.array([_is_pneumonia(c.label) for c in columns])[claimed]
     lead = -np.inf
     for ratio in RATIOS if claimed.any() else ():
@@ -272,7 +277,7 @@ def _limits(
         tried[claimed] = normals_thresholds(
             scores[:normals, claimed],
             share=share,
-            floors=np.full(int(claimed.sum()), THRESHOLD_RANGE[0]),
+            floors=floors,
             favoured=favoured,
             ratio=ratio,
         )

@@ -84,14 +84,23 @@ class Reader:
         return [self.read(display, **options) for display in displays]
 
 
-def reader(name: str, label: str, column: int, *, claimed: bool = True) -> Reader:
+def reader(
+    name: str,
+    label: str,
+    column: int,
+    *,
+    claimed: bool = True,
+    ages: list[list[int]] | None = None,
+) -> Reader:
     auc = {"name": "auc", "value": 0.9, "low": 0.8 if claimed else 0.4, "high": 1.0}
     raw = card_json(name=name)
     raw.pop("metrics")
     raw |= {
         "schema_version": 2,
         "task": "sigmoid",
-        "labels": [{"name": label, "display": label, "snomed": "1"}],
+        "labels": [
+            {"name": label, "display": label, "snomed": "1", "age_years": ages or []}
+        ],
         "thresholds": {"values": {label: 0.5}},
         "operating_points": {"youden": {label: 0.5}},
         "measurements": [
@@ -187,3 +196,17 @@ def test_without_normals_nothing_is_fitted(tmp_path: Path) -> None:
             normals="hospital",
             command=(),
         )
+
+
+def test_a_label_of_children_is_not_lowered_by_normal_adults(tmp_path: Path) -> None:
+    rows = write_images(tmp_path)
+    models = [
+        reader("of-children", "Cough", 1, ages=[[1, 5]]),
+        reader("of-adults", "Mass", 1, ages=[[18, 120]]),
+    ]
+    for share, lowered in ((0.9, True), (0.1, False)):
+        children, adults = fit_normals_point(
+            models, rows, root=tmp_path, share=share, normals="rsna-normal", command=[]
+        )
+        assert (adults.values["Mass"] < 0.5) == lowered
+        assert children.values["Cough"] >= 0.5
