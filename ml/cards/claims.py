@@ -21,10 +21,13 @@ CROPPED_DATASETS = frozenset({"nih-emphysema"})
 def claimed_labels(card: Card, *, members: Sequence[Card] = ()) -> tuple[str, ...]:
     """Return the labels for which a card claims an accuracy, in the card's order.
 
-    A label is claimed if its area under the curve was measured on enough images, its
-    interval is above chance, and no measurement finds that the border-and-histogram
-    baseline reads it as well as the model. Without a baseline only a measurement within
-    one source counts: between sources, the source may tell the label.
+    A label is claimed if a measurement within one source, on enough images, finds its
+    area under the curve above chance with its interval, and above that of the
+    border-and-histogram baseline. One such source is enough; the card's limits name
+    those where the baseline reads as well. Where no source was compared with the
+    baseline, none of the label's measurements may find the baseline as good.
+    Measurements over several sources claim nothing: there the source may tell the
+    label, and a network sees more of it than the baseline.
 
     A label of an ensemble is claimed if the ensemble reads it better than chance and a
     member claims a label that makes it.
@@ -90,13 +93,13 @@ def _deciding(
 
 def _is_claimed(card: Card, name: str) -> bool:
     measured = _measured(card, name)
-    if any(_is_separable(label) is False for _, label in measured):
-        return False
-    return any(
-        _is_above_chance(label)
+    leads = {
+        _is_separable(label)
         for measurement, label in measured
-        if _is_separable(label) or len(measurement.datasets) == 1
-    )
+        if len(measurement.datasets) == 1 and _is_above_chance(label)
+    }
+    as_good = any(_is_separable(label) is False for _, label in measured)
+    return True in leads or (None in leads and not as_good)
 
 
 def _is_claimed_by_a_member(
