@@ -92,7 +92,7 @@ def _weakness_sentence(card: Card) -> str:
 
 
 def _two_digits(value: float | None) -> str:
-    return NO_VALUE if value is None else f"{value:.2f}"
+    return NO_VALUE if value is None else f"{value:z.2f}"
 
 
 def _claims_sentence(version: ModelVersion, card: Card) -> str:
